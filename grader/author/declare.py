@@ -1,0 +1,99 @@
+"""How `cases.py` says which function is the case of which check.
+
+Takes: a `cases.py` by path. Gives: its `CaseMaker`s by check. Does not cover: running them.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from grader.author.draw import Draw
+from grader.author.steps import CaseSteps
+from grader.errors import AuthorError
+
+CaseFunction = Callable[[Draw], CaseSteps]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseMaker:
+    """A case generator and how often it is drawn.
+
+    Attributes:
+        problem: name of the problem in `assignment.toml`.
+        check: name of the check within that problem.
+        public: instances drawn from the public seed (recorded for students).
+        hidden: instances drawn from the run's secret seed.
+        make: the generator function; its docstring is the text that students read.
+    """
+
+    problem: str
+    check: str
+    public: int
+    hidden: int
+    make: CaseFunction
+
+    def __call__(self, draw: Draw) -> CaseSteps:
+        """Start one instance of the case."""
+        return self.make(draw)
+
+
+def case(
+    problem: str, check: str, *, public: int = 1, hidden: int = 3
+) -> Callable[[CaseFunction], CaseMaker]:
+    """Mark a generator function as the case of `problem`'s `check`."""
+
+    def mark(function: CaseFunction) -> CaseMaker:
+        return CaseMaker(problem=problem, check=check, public=public, hidden=hidden, make=function)
+
+    return mark
+
+
+def load_folder(folder: Path, module: str) -> ModuleType:
+    """Import `folder/<module>.py` so that relative imports reach its neighbours.
+
+    Raises:
+        AuthorError: if the file is missing or cannot be imported.
+    """
+    path = folder / f"{module}.py"
+    if not path.is_file():
+        raise AuthorError(f"{path}: not found", hint="every reference folder needs this file")
+    package = "grader_reference_" + "".join(c if c.isalnum() else "_" for c in str(folder.resolve()))
+    if package not in sys.modules:
+        parent = ModuleType(package)
+        parent.__path__ = [str(folder)]
+        sys.modules[package] = parent
+    name = f"{package}.{module}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AuthorError(f"{path}: not a Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:  # noqa: BLE001 - an author's file can raise anything; it is named
+        del sys.modules[name]
+        raise AuthorError(f"{path}: {type(error).__name__}: {error}") from error
+    return loaded
+
+
+def load_cases(folder: Path) -> dict[tuple[str, str], CaseMaker]:
+    """Return the cases of `folder/cases.py` by (problem, check).
+
+    Raises:
+        AuthorError: if the file cannot be imported, or two cases claim one check.
+    """
+    module = load_folder(folder, "cases")
+    found: dict[tuple[str, str], CaseMaker] = {}
+    for maker in vars(module).values():
+        if not isinstance(maker, CaseMaker):
+            continue
+        key = (maker.problem, maker.check)
+        if key in found:
+            raise AuthorError(f"{folder / 'cases.py'}: two cases for check {'.'.join(key)}")
+        found[key] = maker
+    return found

@@ -1,0 +1,82 @@
+"""The noun of the first stage: what a student handed in, taken in but never executed.
+
+Takes: nothing. Gives: `Submission` and its parts. Does not cover: reading files (see `intake`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    """What kind of file the entry module came from."""
+
+    MODULE = "module"
+    NOTEBOOK = "notebook"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLine:
+    """Where a line of a module made from a notebook came from; both counts start at 1.
+
+    Attributes:
+        cell: number of the cell among all cells of the notebook.
+        line: line within that cell.
+    """
+
+    cell: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One Python file as it will lie in the box.
+
+    Attributes:
+        name: flat file name, a valid module name plus `.py`.
+        text: the source.
+        cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
+    """
+
+    name: str
+    text: str
+    cell_lines: tuple[CellLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One student's work, ready to be put into the box.
+
+    Attributes:
+        name: identifier, unique within a class, safe as a folder name.
+        sha256: hash of the bytes that were handed in.
+        origin: whether the entry is a module or a notebook.
+        entry: module name of the entry file (`files` holds `<entry>.py`).
+        files: the entry first, then modules that travel with it.
+        notices: what the student should know about the way in, such as dropped cells.
+        notebook_json: the notebook as handed in, outputs stripped; empty for a module.
+    """
+
+    name: str
+    sha256: str
+    origin: Origin
+    entry: str
+    files: tuple[SourceFile, ...]
+    notices: tuple[str, ...] = ()
+    notebook_json: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A submission that could not be taken in; it is graded with this message and no points.
+
+    Attributes:
+        name: identifier, unique within a class, safe as a folder name.
+        sha256: hash of the bytes that were handed in; empty if they could not be read.
+        message: for the student: what was expected, what was found.
+        hint: for the student: what to do about it.
+    """
+
+    name: str
+    sha256: str
+    message: str
+    hint: str = ""

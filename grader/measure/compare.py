@@ -1,0 +1,207 @@
+"""How far a reply is from the oracle's value: numbers, not a verdict.
+
+Takes: a reply and the expected value, both on the judge's side. Gives: `Comparison`. Does not
+cover: whether the distance is good enough (see `judge`).
+
+The error of a tensor is `max |got − want| / scale`, in float64, where `scale` is the largest
+finite magnitude in `want` (or in each row of it), so that the bound moves with the output and
+zeros cannot pass for small values. An entry where `want` is not finite must be equal; a NaN equals
+only a NaN that the oracle itself expects.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+
+class Mismatch(StrEnum):
+    """How a reply differs from what was expected, apart from rounding."""
+
+    NONE = "none"
+    KIND = "kind"
+    DTYPE = "dtype"
+    SHAPE = "shape"
+    VALUE = "value"
+    NOT_FINITE = "not_finite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The distance of one reply from its expected value.
+
+    Attributes:
+        mismatch: a difference that no tolerance excuses; NONE if there is only `error`.
+        error: scaled error, 0 for equal values, infinite after a mismatch.
+        dtype: dtype name of the expected tensor; `value` for anything else.
+        expected: the expected value in short, for staff and for public cases.
+        got: the reply in short.
+        where: index of the worst entry, as text; empty for whole values.
+    """
+
+    mismatch: Mismatch
+    error: float
+    dtype: str
+    expected: str
+    got: str
+    where: str = ""
+
+
+def compare(got: Any, want: Any, *, exact: bool = False, per_row: bool = False) -> Comparison:  # noqa: ANN401 - replies are of any JSON or tensor type
+    """Measure how far `got` is from `want`.
+
+    Args:
+        got: a reply: tensor, primitive, or list, tuple or dict of them.
+        want: the oracle's value, of the same form.
+        exact: compare tensors bit for bit; a NaN equals a NaN at the same place.
+        per_row: take the scale from each row of the last dimension.
+    """
+    if isinstance(want, torch.Tensor):
+        return _compare_tensors(got, want, exact=exact, per_row=per_row)
+    if isinstance(want, list | tuple):
+        if not isinstance(got, list | tuple) or len(got) != len(want):
+            return _unequal(got, want, Mismatch.KIND)
+        parts = [
+            _inside(compare(g, w, exact=exact, per_row=per_row), f"[{i}]")
+            for i, (g, w) in enumerate(zip(got, want, strict=True))
+        ]
+        return _worst(parts, got, want)
+    if isinstance(want, dict):
+        if not isinstance(got, dict) or got.keys() != want.keys():
+            return _unequal(got, want, Mismatch.KIND)
+        parts = [
+            _inside(compare(got[key], want[key], exact=exact, per_row=per_row), f"[{key!r}]")
+            for key in want
+        ]
+        return _worst(parts, got, want)
+    if type(got) is not type(want):
+        return _unequal(got, want, Mismatch.KIND)
+    if got != want:
+        return _unequal(got, want, Mismatch.VALUE)
+    return Comparison(
+        mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
+    )
+
+
+def brief(value: Any, limit: int = 160) -> str:  # noqa: ANN401 - see compare
+    """Return a short text for a value: tensors by dtype, shape and first entries."""
+    if isinstance(value, torch.Tensor):
+        head = value.detach().flatten()[:6].tolist()
+        entries = ", ".join(f"{entry:.6g}" for entry in head)
+        more = ", …" if value.numel() > len(head) else ""
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{dtype}{list(value.shape)} [{entries}{more}]"
+    if isinstance(value, list | tuple):
+        inner = ", ".join(brief(item, 40) for item in value[:6])
+        text = f"[{inner}{', …' if len(value) > 6 else ''}]"
+    else:
+        text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare
+    if not isinstance(got, torch.Tensor):
+        return _unequal(got, want, Mismatch.KIND)
+    if got.dtype != want.dtype:
+        return _unequal(got, want, Mismatch.DTYPE)
+    if got.shape != want.shape:
+        return _unequal(got, want, Mismatch.SHAPE)
+    dtype = str(want.dtype).removeprefix("torch.")
+    if want.numel() == 0:
+        return Comparison(
+            mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
+        )
+    if not want.dtype.is_floating_point:
+        return _compare_integers(got, want, dtype)
+    g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
+    finite = torch.isfinite(w64)
+    same_special = (g64 == w64) | (torch.isnan(g64) & torch.isnan(w64))
+    broken = torch.where(finite, ~torch.isfinite(g64), ~same_special)
+    if exact:
+        broken |= ~same_special
+    if bool(broken.any()):
+        place = _index(int(broken.flatten().to(torch.int8).argmax()), want.shape)
+        kind = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
+        return Comparison(
+            mismatch=kind,
+            error=float("inf"),
+            dtype=dtype,
+            expected=_entry(want, place),
+            got=_entry(got, place),
+            where=str(list(place)),
+        )
+    difference = torch.where(finite, (g64 - w64).abs(), 0.0)
+    relative = difference / _scale(w64, finite, per_row=per_row)
+    worst = int(relative.flatten().argmax())
+    place = _index(worst, want.shape)
+    return Comparison(
+        mismatch=Mismatch.NONE,
+        error=float(relative.flatten()[worst]),
+        dtype=dtype,
+        expected=_entry(want, place),
+        got=_entry(got, place),
+        where=str(list(place)),
+    )
+
+
+def _compare_integers(got: torch.Tensor, want: torch.Tensor, dtype: str) -> Comparison:
+    """Compare integers and booleans entry by entry, without a detour through floats."""
+    differs = got != want
+    wrong = bool(differs.any())
+    place = _index(int(differs.flatten().to(torch.int8).argmax()), want.shape)
+    return Comparison(
+        mismatch=Mismatch.VALUE if wrong else Mismatch.NONE,
+        error=float("inf") if wrong else 0.0,
+        dtype=dtype,
+        expected=_entry(want, place),
+        got=_entry(got, place),
+        where=str(list(place)) if wrong else "",
+    )
+
+
+def _scale(want: torch.Tensor, finite: torch.Tensor, *, per_row: bool) -> torch.Tensor:
+    """Return the largest finite magnitude of `want`, 1 where everything is zero."""
+    magnitude = torch.where(finite, want.abs(), 0.0)
+    rows = per_row and want.dim() > 0
+    scale = magnitude.amax(dim=-1, keepdim=True) if rows else magnitude.max()
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _index(flat: int, shape: torch.Size) -> tuple[int, ...]:
+    place: list[int] = []
+    for size in reversed(shape):
+        place.append(flat % size)
+        flat //= size
+    return tuple(reversed(place))
+
+
+def _entry(tensor: torch.Tensor, place: tuple[int, ...]) -> str:
+    value = tensor[place].item()
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def _unequal(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN401 - see compare
+    dtype = str(want.dtype).removeprefix("torch.") if isinstance(want, torch.Tensor) else "value"
+    return Comparison(
+        mismatch=mismatch, error=float("inf"), dtype=dtype, expected=brief(want), got=brief(got)
+    )
+
+
+def _inside(part: Comparison, place: str) -> Comparison:
+    return Comparison(
+        mismatch=part.mismatch,
+        error=part.error,
+        dtype=part.dtype,
+        expected=part.expected,
+        got=part.got,
+        where=place + part.where,
+    )
+
+
+def _worst(parts: list[Comparison], got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
+    if not parts:
+        return Comparison(
+            mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
+        )
+    return max(parts, key=lambda part: part.error)

@@ -1,0 +1,127 @@
+"""The noun of the measuring stage: numbers about one submission, all made on the judge's side.
+
+Takes: nothing. Gives: `Measurement` and its parts. Does not cover: verdicts (see `judge`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from grader.measure.compare import Comparison
+
+
+class FaultKind(StrEnum):
+    """What stopped a case before its last step."""
+
+    MISSING = "missing"
+    EXCEPTION = "exception"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_REPLY = "bad_reply"
+    INPUT_CHANGED = "input_changed"
+    INFRASTRUCTURE = "infrastructure"
+    AUTHOR = "author"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a case could not go on.
+
+    Attributes:
+        kind: what happened.
+        message: for the student: what was asked for and what came.
+        where: place in the student's source, "cell 3, line 2" or "kv_cache.py, line 41".
+    """
+
+    kind: FaultKind
+    message: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueObservation:
+    """One `Expect`: how far a reply was from the oracle."""
+
+    label: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorObservation:
+    """One `Raises`: which exception a step that must refuse raised.
+
+    Attributes:
+        label: what was asked for.
+        expected: class name of the exception that the docstring promises.
+        got: class name of the exception that came; empty if the step returned.
+        text: text of that exception.
+        matches: whether `expected` is among the classes of the exception that came.
+    """
+
+    label: str
+    expected: str
+    got: str
+    text: str
+    matches: bool
+
+
+Observation = ValueObservation | ErrorObservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseMeasurement:
+    """One instance of a case.
+
+    Attributes:
+        check: name of the check it belongs to.
+        index: number of the instance among those of its visibility.
+        public: whether students may see its inputs and expected values.
+        observations: in the order in which they were made.
+        faults: empty, or the one fault that ended the case.
+        calls: requests that got a reply.
+        wall_ns: from request to reply, summed over the calls, on the judge's clock.
+    """
+
+    check: str
+    index: int
+    public: bool
+    observations: tuple[Observation, ...]
+    faults: tuple[Fault, ...]
+    calls: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemMeasurement:
+    """All cases of one problem, in one child process (more only after a crash).
+
+    Attributes:
+        problem: name of the problem.
+        cases: one per planned instance.
+        output: captured stdout and stderr of the submission, capped.
+        children: child processes that were forked for it.
+    """
+
+    problem: str
+    cases: tuple[CaseMeasurement, ...]
+    output: str
+    children: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One run of one submission.
+
+    Attributes:
+        sandbox: name of the outer wall.
+        isolation: `warm` or `strict`.
+        layers: what stood between the submission and the judge, outermost first.
+        problems: in the plan's order.
+        wall_ns: the whole run, on the judge's clock.
+    """
+
+    sandbox: str
+    isolation: str
+    layers: tuple[str, ...]
+    problems: tuple[ProblemMeasurement, ...]
+    wall_ns: int

@@ -1,0 +1,323 @@
+"""`assignment.toml` as one frozen tree; unknown keys and wrong types name file, line and key.
+
+Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: cases and seeds
+(see `plan.plan`).
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import cattrs
+from cattrs.errors import ForbiddenExtraKeysError
+
+from grader.errors import AuthorError
+
+SCHEMA_VERSION = 1
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+class Evidence(StrEnum):
+    """What a criterion stands on; reports show it beside every verdict."""
+
+    OUTSIDE = "outside"
+    BOUNDED = "bounded"
+    DENIED = "denied"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one child process of the box may use.
+
+    Attributes:
+        load_wall_s: importing the submission, seconds on the judge's clock.
+        call_wall_s: one request, from sending to reply.
+        problem_wall_s: all calls of one problem.
+        memory_bytes: memory of the submission's process tree, torch's own footprint excluded.
+        processes: processes and threads of the tree.
+        reply_bytes: tensors of one reply, together.
+        output_bytes: captured stdout and stderr of one problem; more is dropped.
+    """
+
+    load_wall_s: float = 20.0
+    call_wall_s: float = 10.0
+    problem_wall_s: float = 60.0
+    memory_bytes: int = 1 << 30
+    processes: int = 64
+    reply_bytes: int = 64 << 20
+    output_bytes: int = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One criterion of a problem: passed only if every instance of its case passes.
+
+    Attributes:
+        name: identifier, unique within the problem.
+        title: what is checked, as a student reads it.
+        points: published weight.
+        tolerance: largest allowed `max |got − want| / scale` by dtype name; a dtype that is not
+            listed is compared exactly.
+        evidence: what the verdict stands on.
+    """
+
+    name: str
+    title: str
+    points: float
+    tolerance: dict[str, float]
+    evidence: Evidence = Evidence.OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing to build.
+
+    Attributes:
+        name: identifier; also the column in `grades.csv`.
+        title: one line for people.
+        exports: names that the submission must define for this problem.
+        checks: its criteria.
+    """
+
+    name: str
+    title: str
+    exports: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of this problem's checks."""
+        return sum(check.points for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Everything `assignment.toml` says.
+
+    Attributes:
+        schema_version: version of this format.
+        slug: identifier; the folder's name.
+        title: one line for people.
+        allowed_imports: top-level modules that the problem set expects; others are advice.
+        limits: what one child process may use.
+        problems: in the order in which they are graded and shown.
+    """
+
+    schema_version: int
+    slug: str
+    title: str
+    allowed_imports: tuple[str, ...]
+    limits: Limits
+    problems: tuple[Problem, ...]
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of all checks."""
+        return sum(problem.points for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CheckTable:
+    name: str
+    title: str
+    points: float
+    tolerance: dict[str, float] | None = None
+    evidence: Evidence = Evidence.OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProblemTable:
+    name: str
+    title: str
+    exports: tuple[str, ...]
+    check: tuple[_CheckTable, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AssignmentFile:
+    schema_version: int
+    slug: str
+    title: str
+    problem: tuple[_ProblemTable, ...]
+    allowed_imports: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+def load_assignment(folder: Path) -> Assignment:
+    """Parse `folder/assignment.toml`.
+
+    Raises:
+        AuthorError: naming file, line, key, what was expected and what was found.
+    """
+    path = folder / "assignment.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise AuthorError(f"{path}: not found", hint="run `grader list`") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AuthorError(f"{path}: not valid TOML: {error}") from error
+    locate = _Locator(path, text)
+    try:
+        parsed = _converter().structure(table, _AssignmentFile)
+    except cattrs.BaseValidationError as error:
+        raise AuthorError(locate.explain(error)) from error
+    assignment = Assignment(
+        schema_version=parsed.schema_version,
+        slug=parsed.slug,
+        title=parsed.title,
+        allowed_imports=parsed.allowed_imports,
+        limits=parsed.limits,
+        problems=tuple(_problem(table) for table in parsed.problem),
+    )
+    _check_values(assignment, folder, locate)
+    return assignment
+
+
+def _problem(table: _ProblemTable) -> Problem:
+    checks = tuple(
+        Check(
+            name=check.name,
+            title=check.title,
+            points=check.points,
+            tolerance=check.tolerance or {},
+            evidence=check.evidence,
+        )
+        for check in table.check
+    )
+    return Problem(name=table.name, title=table.title, exports=table.exports, checks=checks)
+
+
+def _check_values(assignment: Assignment, folder: Path, locate: "_Locator") -> None:
+    """Raise for values that have the right type and still make no sense."""
+    if assignment.schema_version != SCHEMA_VERSION:
+        locate.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
+    if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
+        locate.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+    if not assignment.problems:
+        locate.fail("problem", "at least one [[problem]]", 0)
+    _check_names("problem name", [problem.name for problem in assignment.problems], locate)
+    for problem in assignment.problems:
+        if not problem.checks:
+            locate.fail("check", f"at least one [[problem.check]] in {problem.name}", 0)
+        _check_names(f"check name in {problem.name}", [c.name for c in problem.checks], locate)
+        for check in problem.checks:
+            if not check.points > 0:
+                locate.fail("points", f"a number above 0 for {problem.name}.{check.name}", check.points)
+            for dtype, tolerance in check.tolerance.items():
+                if not 0 <= tolerance < 1:
+                    locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+
+
+def _check_names(what: str, names: list[str], locate: "_Locator") -> None:
+    for name in names:
+        if not NAME_PATTERN.fullmatch(name):
+            locate.fail("name", f"a {what} of letters, digits and _", name)
+        if names.count(name) > 1:
+            locate.fail("name", f"every {what} once", name)
+
+
+def _converter() -> cattrs.Converter:
+    """Return a strict converter: no coercion between types, no unknown keys."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+
+    def strict(value: Any, kind: type) -> Any:  # noqa: ANN401 - the edge where TOML becomes typed
+        if type(value) is not kind:
+            raise TypeError(f"expected {_kind_name(kind)}, found {value!r}")
+        return value
+
+    def number(value: Any, _: type) -> float:  # noqa: ANN401 - as above
+        if type(value) not in (int, float):
+            raise TypeError(f"expected a number, found {value!r}")
+        return float(value)
+
+    def evidence(value: Any, _: type) -> Evidence:  # noqa: ANN401 - as above
+        allowed = [e.value for e in Evidence]
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}, found {value!r}")
+        return Evidence(value)
+
+    for kind in (int, str, bool):
+        converter.register_structure_hook(kind, strict)
+    converter.register_structure_hook(float, number)
+    converter.register_structure_hook(Evidence, evidence)
+    return converter
+
+
+def _kind_name(kind: type) -> str:
+    return {int: "a whole number", str: "a string", bool: "true or false"}[kind]
+
+
+class _Locator:
+    """Finds the line of a key, so that an author can jump to it."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = text.splitlines()
+
+    def fail(self, key: str, expected: str, found: object) -> None:
+        """Raise an `AuthorError` for `key`.
+
+        Raises:
+            AuthorError: always.
+        """
+        line = self._line_of([key.split(".")[0]], found)
+        raise AuthorError(f"{self._path}:{line}: {key}: expected {expected}, found {found!r}")
+
+    def explain(self, error: cattrs.BaseValidationError) -> str:
+        """Return the first leaf of a cattrs error as `file:line: key: what`."""
+        leaf, keys = _first_leaf(error, [])
+        if isinstance(leaf, ForbiddenExtraKeysError):
+            extra = sorted(leaf.extra_fields)[0]
+            allowed = ", ".join(sorted(leaf.cl.__dataclass_fields__))
+            line = self._line_of([*keys, extra], None)
+            return f"{self._path}:{line}: unknown key {extra!r}; allowed here: {allowed}"
+        if isinstance(leaf, KeyError):
+            line = self._line_of(keys, None)
+            return f"{self._path}:{line}: missing key {leaf.args[0]!r} in {'.'.join(keys) or 'the file'}"
+        line = self._line_of(keys, None)
+        return f"{self._path}:{line}: {'.'.join(keys)}: {leaf}"
+
+    def _line_of(self, keys: list[str], found: object) -> int:
+        """Return the line of a key path such as `problem.1.check.0.points`, else the nearest."""
+        line = 0
+        for key in keys:
+            if key.isdigit():
+                continue
+            occurrence = _index_after(keys, key)
+            line = self._find(key, line, occurrence) or line
+        if found is not None:
+            wanted = re.compile(rf"^\s*{re.escape(keys[0])}\s*=.*{re.escape(str(found))}")
+            line = next((n for n, t in enumerate(self._lines, 1) if wanted.search(t)), line)
+        return max(line, 1)
+
+    def _find(self, key: str, start: int, occurrence: int) -> int:
+        pattern = re.compile(rf"^\s*(\[\[?(\w+\.)*{re.escape(key)}\]\]?|{re.escape(key)}\s*=)")
+        hits = [n for n, text in enumerate(self._lines, 1) if n > start and pattern.search(text)]
+        return hits[occurrence] if occurrence < len(hits) else 0
+
+
+def _index_after(keys: list[str], key: str) -> int:
+    """Return the list index that follows `key` in a key path, 0 if none does."""
+    place = keys.index(key) + 1
+    return int(keys[place]) if place < len(keys) and keys[place].isdigit() else 0
+
+
+def _first_leaf(error: BaseException, keys: list[str]) -> tuple[BaseException, list[str]]:
+    """Return the first error of a nested cattrs group and the path of keys that leads to it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error, keys
+    first = error.exceptions[0]
+    for note in getattr(first, "__notes__", ()):
+        name = getattr(note, "name", None)
+        index = getattr(note, "index", None)
+        if name is not None:
+            keys = [*keys, str(name)]
+        elif index is not None:
+            keys = [*keys, str(index)]
+    return _first_leaf(first, keys)

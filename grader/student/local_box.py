@@ -1,0 +1,113 @@
+"""A box without walls: the submission runs in this very process, on a student's own machine.
+
+Takes: the submission's namespace. Gives: `LocalBox`, which `measure.drive` can run cases in. Does
+not cover: trust. Nothing measured here counts for a grade.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from grader.author.steps import Call, New, Ref, Value
+from grader.measure.drive import Raised, Stopped
+from grader.measure.measurement import Fault, FaultKind
+from grader.runner.objects import MissingName, ObjectTable
+
+
+class LocalBox:
+    """Runs requests in this process; arguments are cloned so that a case keeps its own."""
+
+    def __init__(self, submission: Mapping[str, Value], harness: Mapping[str, Value]) -> None:
+        self._table = ObjectTable(submission, harness)
+        self._last_arguments: list[torch.Tensor] = []
+        self._wall_ns = 0
+
+    @property
+    def wall_ns(self) -> int:
+        """Time spent in calls so far."""
+        return self._wall_ns
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object and remember it as `ref`."""
+        args, kwargs = self._prepare(step.args, step.kwargs)
+        self._run(lambda: self._table.new(ref.id, step.name, args, kwargs))
+
+    def call(self, step: Call) -> Value:
+        """Call a function or method; its arguments must come back unchanged."""
+        args, kwargs = self._prepare(step.args, step.kwargs)
+        before = [tensor.clone() for tensor in self._last_arguments]
+        target = step.target.id if isinstance(step.target, Ref) else step.target
+        reply = self._run(lambda: self._table.call(target, step.method, args, kwargs))
+        for old, new in zip(before, self._last_arguments, strict=True):
+            if not torch.equal(old.nan_to_num(), new.nan_to_num()):
+                name = step.method or str(step.target)
+                message = f"{name} changed one of its input tensors"
+                raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
+        return _snapshot(reply)
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object."""
+        self._table.drop(ref.id)
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors passed to the last call."""
+        for tensor in self._last_arguments:
+            tensor.fill_(77)
+
+    def _prepare(
+        self, args: tuple[Value, ...], kwargs: dict[str, Value]
+    ) -> tuple[list[Value], dict[str, Value]]:
+        self._last_arguments = []
+        return [self._into(a) for a in args], {k: self._into(v) for k, v in kwargs.items()}
+
+    def _into(self, value: Value) -> Value:
+        match value:
+            case Ref():
+                return self._table.object(value.id)
+            case torch.Tensor():
+                # empty_strided + copy_ keeps the strides that the case chose, unlike clone.
+                copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+                copy.copy_(value)
+                self._last_arguments.append(copy)
+                return copy
+            case list() | tuple():
+                return type(value)(self._into(item) for item in value)
+            case dict():
+                return {key: self._into(item) for key, item in value.items()}
+            case _:
+                return value
+
+    def _run(self, request: Callable[[], Value]) -> Value:
+        start_ns = time.perf_counter_ns()
+        try:
+            return request()
+        except MissingName as missing:
+            message = f"{missing} is not defined"
+            raise Stopped(Fault(kind=FaultKind.MISSING, message=message)) from None
+        except Exception as error:  # noqa: BLE001 - a student's code can raise anything
+            names = tuple(kind.__name__ for kind in type(error).__mro__)
+            raise Raised(names, str(error), _place(error)) from error
+        finally:
+            self._wall_ns += time.perf_counter_ns() - start_ns
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line of the innermost frame of the submission."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/grader/" not in f.filename]
+    return f"{frames[-1].filename.rsplit('/', 1)[-1]}, line {frames[-1].lineno}" if frames else ""
+
+
+def _snapshot(value: Any) -> Value:  # noqa: ANN401 - a reply of any type
+    """Copy the tensors of a reply, as the channel would."""
+    match value:
+        case torch.Tensor():
+            return value.detach().clone()
+        case list() | tuple():
+            return type(value)(_snapshot(item) for item in value)
+        case dict():
+            return {key: _snapshot(item) for key, item in value.items()}
+        case _:
+            return value
