@@ -33,7 +33,7 @@ from grader.measure.measurement import (
 )
 
 
-class Raised(Exception):  # noqa: N818 - the student's exception, carried as a reply, not an error of ours
+class Raised(Exception):
     """The submission raised: the class names (most derived first) and text that came back.
 
     Attributes:
@@ -49,7 +49,7 @@ class Raised(Exception):  # noqa: N818 - the student's exception, carried as a r
         self.where = where
 
 
-class Stopped(Exception):  # noqa: N818 - ends a case; the fault inside says whose it is
+class Stopped(Exception):
     """The case cannot go on."""
 
     def __init__(self, fault: Fault) -> None:
@@ -87,9 +87,7 @@ class _Progress:
     calls: int = 0
 
 
-def drive(
-    steps: CaseSteps, box: Box, *, check: str, index: int, public: bool
-) -> CaseMeasurement:
+def drive(steps: CaseSteps, box: Box, *, check: str, index: int, public: bool) -> CaseMeasurement:
     """Run one case to its end or to the first fault.
 
     Args:
@@ -105,7 +103,7 @@ def drive(
     try:
         _exhaust(steps, box, progress)
     except Raised as raised:
-        faults = (_fault_of(raised),)
+        faults = (fault_of(raised),)
     except Stopped as stopped:
         faults = (stopped.fault,)
     except Exception as error:  # noqa: BLE001 - cases.py and oracles are authors' code; their failure is named as theirs
@@ -176,7 +174,8 @@ def _expect_error(step: Raises, box: Box, progress: _Progress) -> str:
     return text
 
 
-def _fault_of(raised: Raised) -> Fault:
+def fault_of(raised: Raised) -> Fault:
+    """Name the fault of an exception that no step asked for."""
     if "NotImplementedError" in raised.names:
         message = f"not implemented yet{': ' + raised.text if raised.text else ''}"
         return Fault(kind=FaultKind.MISSING, message=message, where=raised.where)

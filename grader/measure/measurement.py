@@ -4,23 +4,20 @@ Takes: nothing. Gives: `Measurement` and its parts. Does not cover: verdicts (se
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from grader.measure.compare import Comparison
+from grader.sandbox.faults import FaultKind
 
-
-class FaultKind(StrEnum):
-    """What stopped a case before its last step."""
-
-    MISSING = "missing"
-    EXCEPTION = "exception"
-    CRASH = "crash"
-    TIMEOUT = "timeout"
-    OUT_OF_MEMORY = "out_of_memory"
-    BAD_REPLY = "bad_reply"
-    INPUT_CHANGED = "input_changed"
-    INFRASTRUCTURE = "infrastructure"
-    AUTHOR = "author"
+__all__ = [
+    "CaseMeasurement",
+    "ErrorObservation",
+    "Fault",
+    "FaultKind",
+    "Measurement",
+    "Observation",
+    "ProblemMeasurement",
+    "ValueObservation",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,7 +208,9 @@ def _check_values(assignment: Assignment, folder: Path, locate: "_Locator") -> N
         _check_names(f"check name in {problem.name}", [c.name for c in problem.checks], locate)
         for check in problem.checks:
             if not check.points > 0:
-                locate.fail("points", f"a number above 0 for {problem.name}.{check.name}", check.points)
+                locate.fail(
+                    "points", f"a number above 0 for {problem.name}.{check.name}", check.points
+                )
             for dtype, tolerance in check.tolerance.items():
                 if not 0 <= tolerance < 1:
                     locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)

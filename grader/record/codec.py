@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 
 def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+    converter = cattrs.Converter(
+        forbid_extra_keys=True, unstruct_collection_overrides={tuple: list}
+    )
     configure_tagged_union(
         Observation,
         converter,
@@ -43,7 +45,9 @@ def from_json(kind: type[T], text: str) -> T:
     try:
         return _CONVERTER.structure(json.loads(text), kind)
     except (json.JSONDecodeError, cattrs.BaseValidationError) as error:
-        details = "; ".join(cattrs.transform_error(error)) if isinstance(
-            error, cattrs.BaseValidationError
-        ) else str(error)
+        details = (
+            "; ".join(cattrs.transform_error(error))
+            if isinstance(error, cattrs.BaseValidationError)
+            else str(error)
+        )
         raise StoreError(f"not a {kind.__name__}: {details}") from error

@@ -12,7 +12,7 @@ Value = Any  # whatever the student's code takes and returns
 HARNESS_PREFIX = "harness:"
 
 
-class MissingName(Exception):  # noqa: N818 - names what is missing, not an error of ours
+class MissingName(Exception):
     """The submission does not define a name that a problem needs."""
 
 

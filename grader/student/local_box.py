@@ -18,10 +18,20 @@ from grader.runner.objects import MissingName, ObjectTable
 
 
 class LocalBox:
-    """Runs requests in this process; arguments are cloned so that a case keeps its own."""
+    """Runs requests in this process; arguments are cloned so that a case keeps its own.
 
-    def __init__(self, submission: Mapping[str, Value], harness: Mapping[str, Value]) -> None:
+    `place` turns an exception into the place in the student's source, as the student knows it.
+    """
+
+    def __init__(
+        self,
+        submission: Mapping[str, Value],
+        harness: Mapping[str, Value],
+        *,
+        place: Callable[[BaseException], str] | None = None,
+    ) -> None:
         self._table = ObjectTable(submission, harness)
+        self._place = place or _place
         self._last_arguments: list[torch.Tensor] = []
         self._wall_ns = 0
 
@@ -87,9 +97,9 @@ class LocalBox:
         except MissingName as missing:
             message = f"{missing} is not defined"
             raise Stopped(Fault(kind=FaultKind.MISSING, message=message)) from None
-        except Exception as error:  # noqa: BLE001 - a student's code can raise anything
+        except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
-            raise Raised(names, str(error), _place(error)) from error
+            raise Raised(names, str(error), self._place(error)) from error
         finally:
             self._wall_ns += time.perf_counter_ns() - start_ns
 

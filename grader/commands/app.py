@@ -1,0 +1,99 @@
+"""The `grader` command: its subcommands, and how errors end it.
+
+Exit codes: 0 everything graded, provisional or held, whatever the scores; 1 some submission ended
+UNGRADED through our fault or an author's (or a check failed: `check`, `validate`, `doctor`);
+2 usage error.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import typer
+
+from grader import __version__
+from grader.errors import GraderError, UsageError
+
+# Command name → module in `grader.commands` and the function to register. Modules are imported
+# one by one so that a student's installation, without the grading extras, has what it can run.
+COMMANDS: dict[str, str] = {
+    "list": "listing",
+    "init": "init",
+    "check": "check",
+    "pack": "pack",
+    "grade": "grade",
+    "report": "report",
+    "validate": "validate",
+    "release": "release",
+    "new-assignment": "new_assignment",
+    "doctor": "doctor",
+    "image": "image",
+}
+
+GRADING_EXTRAS = frozenset({"docker", "landlock", "pyseccomp", "sqlalchemy", "nbconvert"})
+AUTHOR_EXTRAS = frozenset({"hatchling", "jupytext"})
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """Return the command-line application with every subcommand that is installed."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Grade LLM-systems assignments: correctness and speed, judged from outside the submission.",
+    )
+
+    @app.callback()
+    def _root(
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        """Hold the options that every command shares."""
+
+    for name, module in COMMANDS.items():
+        _add(app, name, module)
+    return app
+
+
+def _add(app: typer.Typer, name: str, module: str) -> None:
+    try:
+        command = importlib.import_module(f"grader.commands.{module}").command
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        extra = "grade" if missing in GRADING_EXTRAS else "author"
+        if missing not in GRADING_EXTRAS | AUTHOR_EXTRAS:
+            raise
+        command = _not_installed(name, missing, extra)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+def _not_installed(name: str, missing: str, extra: str) -> Callable[[], None]:
+    def command() -> None:
+        raise UsageError(
+            f"`grader {name}` needs the package {missing!r}",
+            hint=f'pip install "llm-systems-grader[{extra}]"',
+        )
+
+    command.__doc__ = f"Not installed: needs the extra `{extra}`."
+    return command
+
+
+def main() -> None:
+    """Run the command line; a known error ends it with its message, its hint and its exit code."""
+    try:
+        build_app()()
+    except GraderError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        if error.hint:
+            typer.echo(f"  hint: {error.hint}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

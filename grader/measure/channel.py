@@ -1,0 +1,161 @@
+"""One request, one reply, on the judge's clock; student output is drained on the side.
+
+Takes: the sockets of a child. Gives: `Channel`. Does not cover: what a request means (see
+`measure.session`).
+"""
+
+import contextlib
+import os
+import secrets
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from grader.errors import CallTimeout, ChannelClosed, ChannelError
+from grader.runner import wire
+
+_HEAD_BYTES = 4
+_CHUNK_BYTES = 1 << 16
+
+
+class Channel:
+    """The judge's end of one child's socket, its output pipe and its pidfd.
+
+    Attributes:
+        wall_ns: time from request to reply, summed, on the judge's clock.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, output_fd: int, exit_fd: int, output_bytes: int
+    ) -> None:
+        self._sock = sock
+        self._output_fd = output_fd
+        self._output_limit = output_bytes
+        self._output = bytearray()
+        self._dropped_bytes = 0
+        self._buffer = bytearray()
+        self.wall_ns = 0
+        sock.setblocking(False)
+        os.set_blocking(output_fd, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(sock, selectors.EVENT_READ, "reply")
+        self._selector.register(output_fd, selectors.EVENT_READ, "output")
+        if exit_fd >= 0:
+            self._selector.register(exit_fd, selectors.EVENT_READ, "exit")
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        *,
+        fds: tuple[int, ...],
+        limit_s: float,
+        start: Callable[[], None],
+    ) -> dict[str, Any]:
+        """Send a request, let the box run by `start`, and return its reply.
+
+        The clock runs from just before `start` (the request already lies in the box's socket) to
+        the last byte of the reply.
+
+        Raises:
+            CallTimeout: no reply within `limit_s` seconds.
+            ChannelClosed: the child ended first.
+            ChannelError: the bytes that came are no reply to this request.
+        """
+        if self._buffer or self._read_some():
+            raise ChannelError("something was sent before it was asked for")
+        sequence = secrets.token_hex(8)
+        self._sock.setblocking(True)
+        try:
+            wire.send(self._sock, {"seq": sequence, **request}, fds)
+        except OSError as error:
+            raise ChannelClosed("the submission's process has ended") from error
+        finally:
+            self._sock.setblocking(False)
+        begin_ns = time.perf_counter_ns()
+        start()
+        try:
+            reply = self.receive(begin_ns / 1e9 + limit_s)
+        finally:
+            self.wall_ns += time.perf_counter_ns() - begin_ns
+        if reply.pop("seq", None) != sequence:
+            raise ChannelError("a reply to something that was not asked")
+        return reply
+
+    def receive(self, deadline_s: float) -> dict[str, Any]:
+        """Return the next message.
+
+        Args:
+            deadline_s: on the clock of `time.perf_counter`.
+
+        Raises:
+            CallTimeout, ChannelClosed, ChannelError: as for `ask`.
+        """
+        ended = False
+        while True:
+            message = self._take_message()
+            if message is not None:
+                return message
+            if ended:
+                raise ChannelClosed("the submission's process has ended")
+            left_s = deadline_s - time.perf_counter()
+            if left_s <= 0:
+                raise CallTimeout("no reply within the limit")
+            for key, _ in self._selector.select(left_s):
+                if key.data == "output":
+                    self._drain()
+                elif key.data == "reply":
+                    self._read_some()
+                else:
+                    self._read_some()
+                    ended = True
+
+    def output(self) -> str:
+        """Return what the submission printed so far, capped."""
+        self._drain()
+        text = self._output.decode("utf-8", errors="replace")
+        return text + (f"\n[{self._dropped_bytes} bytes dropped]" if self._dropped_bytes else "")
+
+    def close(self) -> None:
+        """Close the judge's ends."""
+        self._selector.close()
+        self._sock.close()
+        os.close(self._output_fd)
+
+    def _read_some(self) -> bool:
+        """Move what has arrived into the buffer; return whether there was anything."""
+        try:
+            part = self._sock.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionError as error:
+            raise ChannelClosed("the submission's process has ended") from error
+        if not part:
+            if not self._buffer:
+                raise ChannelClosed("the submission's process has ended")
+            raise ChannelError("the channel was closed in the middle of a message")
+        self._buffer += part
+        return True
+
+    def _take_message(self) -> dict[str, Any] | None:
+        if len(self._buffer) < _HEAD_BYTES:
+            return None
+        try:
+            length = wire.check_length(int.from_bytes(self._buffer[:_HEAD_BYTES], "big"))
+            if len(self._buffer) < _HEAD_BYTES + length:
+                return None
+            body = bytes(self._buffer[_HEAD_BYTES : _HEAD_BYTES + length])
+            del self._buffer[: _HEAD_BYTES + length]
+            return wire.parse(body)
+        except wire.WireError as error:
+            raise ChannelError(f"a broken message: {error}") from error
+
+    def _drain(self) -> None:
+        """Take printed bytes out of the pipe, keeping the first `output_bytes` of them."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            while part := os.read(self._output_fd, _CHUNK_BYTES):
+                room = self._output_limit - len(self._output)
+                self._output += part[:room]
+                self._dropped_bytes += max(len(part) - room, 0)
+            self._selector.unregister(self._output_fd)  # every writer has closed it

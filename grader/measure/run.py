@@ -1,0 +1,177 @@
+"""Carries a whole plan through a wall: one child per problem, a new one only after a crash.
+
+Takes: a submission, a plan, its cases and a wall. Gives: a `Measurement`. Does not cover: verdicts.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from grader.author.declare import CaseMaker
+from grader.author.draw import PUBLIC_SEED, Draw
+from grader.errors import SandboxError
+from grader.intake.submission import Submission
+from grader.measure.drive import Raised, Stopped, drive, fault_of
+from grader.measure.measurement import (
+    CaseMeasurement,
+    Fault,
+    FaultKind,
+    ProblemMeasurement,
+)
+from grader.measure.session import Session, open_session
+from grader.plan.plan import Plan, PlannedProblem
+from grader.sandbox.wall import Wall
+
+MAX_CHILDREN = 3
+"""Children per problem: one, and two more after crashes, so that one bad case costs one check."""
+
+Cases = Mapping[tuple[str, str], CaseMaker]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Instance:
+    """One case still to be run."""
+
+    maker: CaseMaker
+    index: int
+    public: bool
+
+    def unmeasured(self, fault: Fault) -> CaseMeasurement:
+        return CaseMeasurement(
+            check=self.maker.check,
+            index=self.index,
+            public=self.public,
+            observations=(),
+            faults=(fault,),
+            calls=0,
+            wall_ns=0,
+        )
+
+
+class Measurer:
+    """Runs the problems of one submission in one wall."""
+
+    def __init__(self, wall: Wall, submission: Submission, plan: Plan, *, harness: str) -> None:
+        self._wall = wall
+        self._submission = submission
+        self._plan = plan
+        self._harness = harness
+        self._load_faults: tuple[Fault, ...] = ()
+
+    def problem(self, problem: PlannedProblem, cases: Cases) -> ProblemMeasurement:
+        """Run every case of a problem."""
+        waiting = list(_instances(problem, cases))
+        done: list[CaseMeasurement] = []
+        outputs: list[str] = []
+        children = 0
+        fault = self._load_faults[0] if self._load_faults else None
+        deadline = time.monotonic() + self._plan.limits.problem_wall_s
+        while waiting and fault is None and children < MAX_CHILDREN:
+            children += 1
+            before = len(done)
+            fault = self._one_child(waiting, done, outputs, deadline)
+            if fault is None and len(done) == before:
+                break
+        if waiting:
+            reason = fault or _not_run(problem, done)
+            done.extend(instance.unmeasured(reason) for instance in waiting)
+        return ProblemMeasurement(
+            problem=problem.name, cases=tuple(done), output="".join(outputs), children=children
+        )
+
+    def _one_child(
+        self,
+        waiting: list[_Instance],
+        done: list[CaseMeasurement],
+        outputs: list[str],
+        deadline: float,
+    ) -> Fault | None:
+        """Run cases in one child until it ends; return a fault that concerns all that wait."""
+        try:
+            with open_session(self._wall, self._submission, limits=self._plan.limits) as session:
+                try:
+                    return self._load_and_run(session, waiting, done, deadline)
+                finally:
+                    outputs.append(session.output())
+        except SandboxError as error:
+            return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error} {error.hint}".strip())
+
+    def _load_and_run(
+        self,
+        session: Session,
+        waiting: list[_Instance],
+        done: list[CaseMeasurement],
+        deadline: float,
+    ) -> Fault | None:
+        try:
+            session.load(self._harness)
+        except Raised as raised:
+            return self._cannot_load(fault_of(raised))
+        except Stopped as stopped:
+            return self._cannot_load(stopped.fault)
+        while waiting and session.alive:
+            if time.monotonic() > deadline:
+                message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
+                return Fault(kind=FaultKind.TIMEOUT, message=message)
+            instance = waiting.pop(0)
+            seed = PUBLIC_SEED if instance.public else self._plan.seed
+            maker = instance.maker
+            path = (self._plan.assignment, maker.problem, maker.check)
+            steps = maker(Draw(seed, path, instance.index))
+            done.append(
+                drive(
+                    steps,
+                    session,
+                    check=maker.check,
+                    index=instance.index,
+                    public=instance.public,
+                )
+            )
+            session.end_case()
+        return None
+
+    def _cannot_load(self, fault: Fault) -> Fault:
+        """Remember a fault of the import: it concerns every problem, and is not tried again."""
+        named = Fault(
+            kind=fault.kind,
+            message=f"the submission could not be imported: {fault.message}",
+            where=fault.where,
+        )
+        if fault.kind is not FaultKind.INFRASTRUCTURE:
+            self._load_faults = (named,)
+        return named
+
+
+def _instances(problem: PlannedProblem, cases: Cases) -> Iterator[_Instance]:
+    for check in problem.checks:
+        maker = cases[problem.name, check.name]
+        for public, count in ((True, check.public), (False, check.hidden)):
+            for index in range(count):
+                yield _Instance(maker=maker, index=index, public=public)
+
+
+def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
+    """Say why cases were left over after the last child ended."""
+    last = next((case.faults[0] for case in reversed(done) if case.faults), None)
+    kind = last.kind if last else FaultKind.CRASH
+    return Fault(
+        kind=kind,
+        message=f"not run: {problem.name} had already ended its process {MAX_CHILDREN} times",
+    )
+
+
+def measure(
+    submission: Submission, plan: Plan, cases: Cases, *, wall: Wall, harness: str
+) -> tuple[ProblemMeasurement, ...]:
+    """Run every problem of the plan.
+
+    Args:
+        submission: what was handed in.
+        plan: what is asked.
+        cases: the generators, by problem and check.
+        wall: a wall with nothing else in it.
+        harness: text of the assignment's `harness.py`; empty if it has none.
+    """
+    measurer = Measurer(wall, submission, plan, harness=harness)
+    return tuple(measurer.problem(problem, cases) for problem in plan.problems)
+

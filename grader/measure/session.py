@@ -1,0 +1,264 @@
+"""A box on the far side of a wall: cases ask, the child answers, the judge reads bytes.
+
+Takes: a wall and a submission. Gives: `Session`, which `measure.drive` runs cases in. Does not
+cover: the order of problems and what happens after a crash (see `measure.run`).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from grader.author.steps import Call, New, Ref, Value
+from grader.errors import AuthorError, ChannelError, SandboxError
+from grader.intake.submission import Submission
+from grader.measure.buffers import ArgumentMemory, ReplyMemory
+from grader.measure.channel import Channel
+from grader.measure.drive import Raised, Stopped
+from grader.measure.measurement import Fault, FaultKind
+from grader.measure.source_map import place_of
+from grader.plan.assignment import Limits
+from grader.runner import wire
+from grader.runner.tensors import DTYPES, NAMES
+from grader.sandbox.faults import classify
+from grader.sandbox.wall import ChildProcess, Wall
+
+MAX_TEXT = 2000
+MAX_CLASSES = 20
+EXIT_WAIT_SECONDS = 1.0
+
+
+class Session:
+    """One child with the submission loaded.
+
+    Attributes:
+        alive: whether the child can be asked again.
+    """
+
+    def __init__(
+        self,
+        wall: Wall,
+        child: ChildProcess,
+        *,
+        submission: Submission,
+        limits: Limits,
+        reply_memory: ReplyMemory,
+    ) -> None:
+        self._wall = wall
+        self._child = child
+        self._submission = submission
+        self._limits = limits
+        self._reply_memory = reply_memory
+        self._channel = Channel(
+            child.channel,
+            output_fd=child.output_fd,
+            exit_fd=child.exit_fd,
+            output_bytes=limits.output_bytes,
+        )
+        self._arguments: ArgumentMemory | None = None
+        self._first_ref = 0
+        self._next_ref = 0
+        self._load_wall_ns = 0
+        self._frozen = False
+        self.alive = True
+
+    @property
+    def wall_ns(self) -> int:
+        """Time from request to reply of all calls so far, loading left out."""
+        return self._channel.wall_ns - self._load_wall_ns
+
+    def load(self, harness: str) -> None:
+        """Import the submission.
+
+        Raises:
+            Raised: the import raised.
+            Stopped: the child ended or stayed silent.
+        """
+        files = [{"name": f.name, "text": f.text} for f in self._submission.files]
+        if harness:
+            files.append({"name": "harness.py", "text": harness})
+        self._ask(
+            {
+                "op": "load",
+                "files": files,
+                "entry": self._submission.entry,
+                "harness": bool(harness),
+            },
+            limit_s=self._limits.load_wall_s,
+        )
+        self._load_wall_ns = self._channel.wall_ns
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object and remember it as `ref`."""
+        self._next_ref = max(self._next_ref, self._first_ref + ref.id + 1)
+        self._request({"op": "new", "ref": self._first_ref + ref.id, "name": step.name}, step)
+
+    def call(self, step: Call) -> Value:
+        """Call a function or method and return its reply, copied out of the box."""
+        target = self._first_ref + step.target.id if isinstance(step.target, Ref) else step.target
+        return self._request({"op": "call", "target": target, "method": step.method}, step)
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object."""
+        self._ask(
+            {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
+        )
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors of the last call; the box is frozen meanwhile."""
+        if self._arguments is not None:
+            self._arguments.overwrite()
+
+    def end_case(self) -> None:
+        """Forget the objects of the case that has ended; the next one counts from 0 again."""
+        refs = list(range(self._first_ref, self._next_ref))
+        self._first_ref = self._next_ref
+        if refs and self.alive:
+            with contextlib.suppress(Raised, Stopped):  # a failing __del__ is no part of the case
+                self._ask({"op": "drop", "refs": refs}, limit_s=self._limits.call_wall_s)
+
+    def output(self) -> str:
+        """Return what the submission printed so far, capped."""
+        return self._channel.output()
+
+    def close(self) -> None:
+        """Let go of the judge's ends; the wall ends the child."""
+        if self._arguments is not None:
+            self._arguments.close()
+            self._arguments = None
+        self._channel.close()
+
+    def _request(self, request: dict[str, Any], step: New | Call) -> Value:
+        tensors: list[torch.Tensor] = []
+
+        def leaf(value: Value) -> Any:  # noqa: ANN401 - JSON
+            if isinstance(value, torch.Tensor):
+                tensors.append(value.detach())
+                return {"t": len(tensors) - 1}
+            if isinstance(value, Ref):
+                return {"r": self._first_ref + value.id}
+            if isinstance(value, torch.dtype):
+                return {"y": NAMES[value]}
+            raise AuthorError(f"a case passes a {type(value).__name__}, which cannot travel")
+
+        args = [wire.flatten(value, leaf) for value in step.args]
+        kwargs = {key: wire.flatten(value, leaf) for key, value in step.kwargs.items()}
+        if self._arguments is not None:
+            self._arguments.close()
+        self._arguments = ArgumentMemory(tensors)
+        headers = [header.to_json() for header in self._arguments.headers]
+        value = self._ask(
+            {**request, "args": args, "kwargs": kwargs, "tensors": headers},
+            limit_s=self._limits.call_wall_s,
+            arguments=self._arguments,
+        )
+        if not self._arguments.unchanged():
+            name = getattr(step, "method", "") or getattr(step, "target", "") or step.args
+            message = f"{name} changed one of its input tensors"
+            raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
+        return value
+
+    def _ask(
+        self,
+        request: dict[str, Any],
+        *,
+        limit_s: float,
+        arguments: ArgumentMemory | None = None,
+    ) -> Value:
+        """Send a request and believe nothing but the bytes that come back."""
+        fds = (arguments.fd,) if arguments is not None and arguments.headers else ()
+        try:
+            reply = self._channel.ask(request, fds=fds, limit_s=limit_s, start=self._thaw)
+            self._freeze()
+            return self._read(reply)
+        except (ChannelError, SandboxError) as error:
+            raise Stopped(self._give_up(error)) from error
+
+    def _thaw(self) -> None:
+        if self._frozen:
+            self._wall.thaw()
+            self._frozen = False
+
+    def _freeze(self) -> None:
+        self._wall.freeze()
+        self._frozen = True
+
+    def _read(self, reply: dict[str, Any]) -> Value:
+        """Return the value of a reply, or raise what it reports.
+
+        Raises:
+            Raised: the submission raised.
+            Stopped: a name is missing, or the reply cannot travel.
+            ChannelError: the reply is broken.
+        """
+        if "missing" in reply:
+            message = f"{_text(reply['missing'])} is not defined"
+            raise Stopped(Fault(kind=FaultKind.MISSING, message=message))
+        if "bad_reply" in reply:
+            message = f"it returned {_text(reply['bad_reply'])}, which cannot leave the box"
+            raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message))
+        if "raised" in reply:
+            raise self._read_exception(reply["raised"])
+        headers = reply.get("tensors")
+        if "value" not in reply or not isinstance(headers, list):
+            raise ChannelError("a reply without a value")
+
+        def leaf(key: str, content: Any) -> Value:  # noqa: ANN401 - what the box claims
+            if key == "t" and type(content) is int and 0 <= content < len(headers):
+                return self._reply_memory.read(headers[content])
+            if key == "y" and content in DTYPES:
+                return DTYPES[content]
+            raise ChannelError("a reply of no known form")
+
+        try:
+            return wire.unflatten(reply["value"], leaf)
+        except wire.WireError as error:
+            raise ChannelError(str(error)) from error
+
+    def _read_exception(self, form: Any) -> Raised:  # noqa: ANN401 - what the box claims
+        if not isinstance(form, dict):
+            raise ChannelError("an exception of no known form")
+        names = form.get("names")
+        if not isinstance(names, list) or not names:
+            raise ChannelError("an exception without a class")
+        classes = tuple(_text(name) for name in names[:MAX_CLASSES])
+        place = place_of(self._submission, form.get("frames"))
+        return Raised(classes, _text(form.get("text", "")), place)
+
+    def _give_up(self, error: ChannelError | SandboxError) -> Fault:
+        """Name the fault of a child that will not be asked again."""
+        self.alive = False
+        with contextlib.suppress(SandboxError):
+            self._thaw()
+        ended = not isinstance(error, SandboxError)
+        ending = self._wall.ending(self._child, EXIT_WAIT_SECONDS if ended else 0.0)
+        kind, message = classify(error, ending)
+        return Fault(kind=kind, message=message)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - what the box claims to be a text
+    return value[:MAX_TEXT] if isinstance(value, str) else "(not a text)"
+
+
+@contextlib.contextmanager
+def open_session(
+    wall: Wall, submission: Submission, *, limits: Limits
+) -> Iterator[Session]:
+    """Fork a child for a submission; end and sweep it when the block ends.
+
+    Raises:
+        SandboxError: if it cannot be confined.
+    """
+    reply_memory = ReplyMemory(limits.reply_bytes)
+    try:
+        with wall.child(reply_memory.fd) as child:
+            session = Session(
+                wall, child, submission=submission, limits=limits, reply_memory=reply_memory
+            )
+            try:
+                yield session
+            finally:
+                session.close()
+    finally:
+        reply_memory.close()

@@ -1,0 +1,128 @@
+"""`index.html`: the whole class on one page, for staff.
+
+Takes: the records of a class. Gives: the page. Does not cover: what students may see; this page
+stays with the staff.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from grader.judge.judgement import Status
+from grader.record.grade_record import GradeRecord
+from grader.report.grades import problem_titles
+from grader.report.hostile_text import make_legible
+from grader.report.tally import ProblemTally, tally_problems
+from grader.report.templates import render_page
+from grader.report.view import UNCONFINED
+
+BINS = 10
+_TALLEST_BIN = 130.0  # in units of the figure, which is 190 high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreBin:
+    """One bar of the score distribution.
+
+    Attributes:
+        label: range in percent.
+        count: submissions in it.
+        height: height of the bar in units of the figure.
+    """
+
+    label: str
+    count: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRow:
+    """One submission; `cells` has one entry per problem column, empty where it was not asked."""
+
+    name: str
+    status: Status
+    score: float
+    held_points: float
+    ungraded_points: float
+    cells: tuple[ProblemTally | None, ...]
+    report_link: str
+    record_link: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassIndex:
+    """What the page shows; `median` and `mean` are over the `scored_count` submissions."""
+
+    title: str
+    max_score: float
+    problem_titles: tuple[str, ...]
+    rows: tuple[IndexRow, ...]
+    counts: tuple[tuple[Status, int], ...]
+    bins: tuple[ScoreBin, ...]
+    scored_count: int
+    median: float
+    mean: float
+    unconfined_count: int
+
+
+def render_class_index(records: Sequence[GradeRecord]) -> str:
+    """Return `index.html`, with links to the pages that `write_reports` puts beside it."""
+    return render_page("class_index.html.j2", script="class_index.js", index=make_index(records))
+
+
+def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
+    """Count and sort a class; rows are in the order of their names."""
+    problems = problem_titles(records)
+    counts = Counter(record.judgement.status for record in records)
+    scores = [r.judgement.score for r in records if r.judgement.status is not Status.UNGRADED]
+    return ClassIndex(
+        title=make_legible(records[0].plan.title) if records else "No submissions",
+        max_score=max((record.judgement.max_score for record in records), default=0.0),
+        problem_titles=tuple(make_legible(title) for title in problems.values()),
+        rows=tuple(
+            _row(record, tuple(problems))
+            for record in sorted(records, key=lambda r: r.submission.name)
+        ),
+        counts=tuple((status, counts[status]) for status in Status),
+        bins=_make_bins(records),
+        scored_count=len(scores),
+        median=statistics.median(scores) if scores else 0.0,
+        mean=statistics.fmean(scores) if scores else 0.0,
+        unconfined_count=sum(r.measurement.sandbox == UNCONFINED for r in records),
+    )
+
+
+def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
+    judgement = record.judgement
+    tallies = {tally.name: tally for tally in tally_problems(record.plan, judgement)}
+    folder = quote(record.submission.name, safe="")
+    return IndexRow(
+        name=make_legible(record.submission.name),
+        status=judgement.status,
+        score=judgement.score,
+        held_points=judgement.held_points,
+        ungraded_points=judgement.ungraded_points,
+        cells=tuple(tallies.get(name) for name in problems),
+        report_link=f"students/{folder}/report.html",
+        record_link=f"staff/{folder}/record.json",
+    )
+
+
+def _make_bins(records: Sequence[GradeRecord]) -> tuple[ScoreBin, ...]:
+    counts = [0] * BINS
+    for judgement in (record.judgement for record in records):
+        if judgement.status is not Status.UNGRADED and judgement.max_score > 0:
+            share = judgement.score / judgement.max_score
+            counts[min(BINS - 1, max(0, int(share * BINS)))] += 1
+    most = max(counts)
+    width = 100 // BINS
+    return tuple(
+        ScoreBin(
+            label=f"{number * width}–{(number + 1) * width}",
+            count=count,
+            height=round(_TALLEST_BIN * count / most, 1) if most else 0.0,
+        )
+        for number, count in enumerate(counts)
+    )

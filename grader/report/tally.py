@@ -1,0 +1,63 @@
+"""One problem of one submission in numbers, for tables.
+
+Takes: a plan and a judgement. Gives: one `ProblemTally` per planned problem. Does not cover: text
+for students (see `view`).
+"""
+
+from dataclasses import dataclass
+
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Verdict
+from grader.plan.plan import Plan, PlannedProblem
+
+_WORST_FIRST = (Verdict.UNGRADED, Verdict.HELD, Verdict.FAIL, Verdict.PASS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTally:
+    """Points and causes of one problem.
+
+    Attributes:
+        name: name of the problem.
+        title: one line for people.
+        points: sum of the points earned.
+        max_points: sum of the published weights.
+        verdict: the most open of its checks' verdicts: UNGRADED, HELD, FAIL, PASS.
+        causes: why checks did not pass, each once, in the checks' order.
+        settled: whether `points` is a grade; an unsettled problem has no number, least of all 0.
+    """
+
+    name: str
+    title: str
+    points: float
+    max_points: float
+    verdict: Verdict
+    causes: tuple[Cause, ...]
+    settled: bool
+
+
+def tally_problems(plan: Plan, judgement: Judgement) -> tuple[ProblemTally, ...]:
+    """Return one tally per planned problem, in the plan's order."""
+    return tuple(_tally(problem, judgement) for problem in plan.problems)
+
+
+def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
+    checks = [check for check in judgement.checks if check.problem == problem.name]
+    rejected = judgement.status is Status.REJECTED
+    points = sum(check.points for check in checks)
+    open_checks = [c for c in checks if c.verdict in (Verdict.UNGRADED, Verdict.HELD)]
+    judged = rejected or (bool(checks) and not open_checks)
+    return ProblemTally(
+        name=problem.name,
+        title=problem.title,
+        points=points,
+        max_points=sum(check.points for check in problem.checks),
+        verdict=Verdict.FAIL if rejected else _worst(checks),
+        causes=tuple(dict.fromkeys(c.cause for c in checks if c.cause is not Cause.NONE)),
+        # What was earned stays earned; a zero is a grade only when nothing is open any more.
+        settled=judged or points > 0,
+    )
+
+
+def _worst(checks: list[CheckJudgement]) -> Verdict:
+    verdicts = {check.verdict for check in checks}
+    return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)

@@ -1,0 +1,254 @@
+"""What a student may know about a grade: the only thing that student pages are made from.
+
+Takes: a `GradeRecord`. Gives: `StudentView`, legible text throughout. Does not cover: layout.
+
+A field of a record is secret unless this module copies it. Hidden cases keep their number and the
+judge's sentence about the size of the error; a check that we failed to grade keeps only its cause,
+because the judge's sentence about it speaks of our files.
+"""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+from grader.intake.submission import Origin
+from grader.judge.judgement import CaseFinding, Cause, CheckJudgement, Status, Verdict
+from grader.plan.assignment import Evidence
+from grader.plan.plan import PlannedProblem
+from grader.record.grade_record import GradeRecord, SubmissionFacts
+from grader.report.hostile_text import make_legible
+from grader.report.tally import ProblemTally, tally_problems
+from grader.report.words import CAUSE_EXPLAINED, UNGRADED_WORDS
+
+UNCONFINED = "none"
+OUTPUT_SHOWN_CHARS = 16_000
+HASH_SHOWN_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicFinding:
+    """A public case that did not pass, in full."""
+
+    index: int
+    summary: str
+    expected: str
+    got: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenFinding:
+    """A hidden case that did not pass: its number and the size of the error."""
+
+    index: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One check as its student sees it.
+
+    Attributes:
+        title: what is checked.
+        description: what the case does; empty if nothing is written about it.
+        verdict: what became of it.
+        cause: why it did not pass.
+        points: points earned; meaningless unless PASS or FAIL.
+        max_points: published weight.
+        evidence: what the verdict stands on.
+        summary: one sentence.
+        cases: instances that were planned.
+        public: public instances that did not pass.
+        hidden: hidden instances that did not pass.
+    """
+
+    title: str
+    description: str
+    verdict: Verdict
+    cause: Cause
+    points: float
+    max_points: float
+    evidence: Evidence
+    summary: str
+    cases: int
+    public: tuple[PublicFinding, ...]
+    hidden: tuple[HiddenFinding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemView:
+    """One problem as its student sees it.
+
+    Attributes:
+        tally: its points.
+        exports: names that the submission had to define.
+        checks: in the plan's order.
+        output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
+        output_dropped_chars: how much was cut.
+        cells: for a notebook, numbers of the cells that define an exported name, ascending.
+    """
+
+    tally: ProblemTally
+    exports: tuple[str, ...]
+    checks: tuple[CheckView, ...]
+    output: str
+    output_dropped_chars: int
+    cells: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentView:
+    """One grade as its student sees it.
+
+    Attributes:
+        name: identifier of the submission.
+        title: title of the assignment.
+        assignment: slug.
+        file_sha256: start of the hash of what was handed in.
+        origin: module or notebook.
+        graded_at: ISO 8601 in UTC.
+        device: `cpu`, or the name of the GPU.
+        grader_version: version of this project.
+        status: state of the whole submission.
+        message: for a rejected submission, what was wrong and what to do.
+        score: points earned.
+        max_score: points there are.
+        ungraded_points: points that we failed to judge.
+        held_points: points that wait for a person.
+        notices: what intake had to say.
+        problems: in the plan's order; none for a rejected submission.
+        sandbox: name of the outer wall.
+        isolation: `warm` or `strict`.
+        layers: what stood between the submission and the judge.
+        notebook_json: the student's own notebook, as it came; empty for a module.
+    """
+
+    name: str
+    title: str
+    assignment: str
+    file_sha256: str
+    origin: Origin
+    graded_at: str
+    device: str
+    grader_version: str
+    status: Status
+    message: str
+    score: float
+    max_score: float
+    ungraded_points: float
+    held_points: float
+    notices: tuple[str, ...]
+    problems: tuple[ProblemView, ...]
+    sandbox: str
+    isolation: str
+    layers: tuple[str, ...]
+    notebook_json: str
+
+    @property
+    def unconfined(self) -> bool:
+        """Whether the submission ran without a wall."""
+        return self.sandbox == UNCONFINED
+
+    @property
+    def lost_points(self) -> float:
+        """Points that were judged and not earned."""
+        return max(0.0, self.max_score - self.score - self.ungraded_points - self.held_points)
+
+
+def make_view(record: GradeRecord) -> StudentView:
+    """Copy from `record` what its student may know."""
+    submission, judgement, measurement = record.submission, record.judgement, record.measurement
+    return StudentView(
+        name=make_legible(submission.name),
+        title=make_legible(record.plan.title),
+        assignment=make_legible(record.plan.assignment),
+        file_sha256=make_legible(submission.sha256[:HASH_SHOWN_CHARS]),
+        origin=submission.origin,
+        graded_at=make_legible(record.created_at),
+        device=make_legible(record.environment.device),
+        grader_version=make_legible(record.environment.grader_version),
+        status=judgement.status,
+        message=make_legible(judgement.message),
+        score=judgement.score,
+        max_score=judgement.max_score,
+        ungraded_points=judgement.ungraded_points,
+        held_points=judgement.held_points,
+        notices=tuple(make_legible(notice) for notice in submission.notices),
+        problems=_view_problems(record) if judgement.checks else (),
+        sandbox=make_legible(measurement.sandbox),
+        isolation=make_legible(measurement.isolation),
+        layers=tuple(make_legible(layer) for layer in measurement.layers),
+        notebook_json=submission.notebook_json if submission.origin is Origin.NOTEBOOK else "",
+    )
+
+
+def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
+    tallies = tally_problems(record.plan, record.judgement)
+    outputs = {problem.problem: problem.output for problem in record.measurement.problems}
+    views: list[ProblemView] = []
+    for planned, tally in zip(record.plan.problems, tallies, strict=True):
+        output = make_legible(outputs.get(planned.name, ""))
+        checks = [c for c in record.judgement.checks if c.problem == planned.name]
+        views.append(
+            ProblemView(
+                tally=tally,
+                exports=planned.exports,
+                checks=tuple(_view_check(check, planned) for check in checks),
+                output=output[:OUTPUT_SHOWN_CHARS],
+                output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),
+                cells=_defining_cells(record.submission, planned.exports),
+            )
+        )
+    return tuple(views)
+
+
+def _view_check(check: CheckJudgement, planned: PlannedProblem) -> CheckView:
+    described = {item.name: item.description for item in planned.checks}
+    ours = check.verdict is Verdict.UNGRADED
+    findings = () if ours else check.findings
+    summary = f"{UNGRADED_WORDS} {CAUSE_EXPLAINED[check.cause]}" if ours else check.summary
+    return CheckView(
+        title=make_legible(check.title),
+        description=make_legible(inspect.cleandoc(described.get(check.check, ""))),
+        verdict=check.verdict,
+        cause=check.cause,
+        points=check.points,
+        max_points=check.max_points,
+        evidence=check.evidence,
+        summary=make_legible(summary).strip(),
+        cases=check.cases,
+        public=tuple(_view_public(finding) for finding in findings if finding.public),
+        hidden=tuple(
+            HiddenFinding(index=finding.index, summary=make_legible(finding.summary))
+            for finding in findings
+            if not finding.public
+        ),
+    )
+
+
+def _view_public(finding: CaseFinding) -> PublicFinding:
+    return PublicFinding(
+        index=finding.index,
+        summary=make_legible(finding.summary),
+        expected=make_legible(finding.expected),
+        got=make_legible(finding.got),
+        where=make_legible(finding.where),
+    )
+
+
+def _defining_cells(submission: SubmissionFacts, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the cells that define `names`; a later definition replaces an earlier one.
+
+    The source is searched, never parsed: a hostile module can exhaust Python's own parser.
+    """
+    if not submission.source_cells or not names:
+        return ()
+    wanted = "|".join(re.escape(name) for name in names)
+    definition = re.compile(
+        rf"(?:class|def|async def)[ \t]+({wanted})\b|({wanted})[ \t]*(?::|=(?!=))"
+    )
+    cells: dict[str, int] = {}
+    for line, cell in zip(submission.source.split("\n"), submission.source_cells, strict=False):
+        if found := definition.match(line):
+            cells[found[1] or found[2]] = cell
+    return tuple(sorted(set(cells.values())))

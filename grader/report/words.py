@@ -1,0 +1,104 @@
+"""Verdicts, causes, evidence and walls in words that a student can act on.
+
+Takes: nothing. Gives: one phrase for every member of the enums. Does not cover: the sentences that
+the judge wrote about one check.
+"""
+
+from collections.abc import Mapping
+
+from grader.intake.submission import Origin
+from grader.judge.judgement import Cause, Status, Verdict
+from grader.plan.assignment import Evidence
+
+VERDICT_WORDS: Mapping[Verdict, str] = {
+    Verdict.PASS: "Passed",
+    Verdict.FAIL: "Not passed",
+    Verdict.HELD: "Awaiting review",
+    Verdict.UNGRADED: "Not graded yet",
+}
+
+CAUSE_WORDS: Mapping[Cause, str] = {
+    Cause.NONE: "",
+    Cause.WRONG_VALUE: "wrong value",
+    Cause.WRONG_ERROR: "wrong error",
+    Cause.TOO_SLOW: "too slow",
+    Cause.TOO_MUCH_MEMORY: "too much memory",
+    Cause.TOO_MUCH_TRAFFIC: "too much traffic",
+    Cause.CRASH: "crash",
+    Cause.TIMEOUT: "timeout",
+    Cause.OUT_OF_MEMORY: "out of memory",
+    Cause.MISSING: "missing",
+    Cause.FORBIDDEN: "forbidden operation",
+    Cause.INFRASTRUCTURE: "our machine",
+    Cause.AUTHOR: "our assignment",
+    Cause.NO_DEVICE: "no device",
+}
+
+CAUSE_EXPLAINED: Mapping[Cause, str] = {
+    Cause.NONE: "",
+    Cause.WRONG_VALUE: "Your code ran, and a result differs from what was expected.",
+    Cause.WRONG_ERROR: "A call that must be refused was not, or raised another exception.",
+    Cause.TOO_SLOW: "The results count only within the time limit, and your code took longer.",
+    Cause.TOO_MUCH_MEMORY: "Your code used more memory than this check allows.",
+    Cause.TOO_MUCH_TRAFFIC: "Your code sent more bytes than this check allows.",
+    Cause.CRASH: "Your code raised an exception, or its process ended, before the result came.",
+    Cause.TIMEOUT: "No result came within the time limit.",
+    Cause.OUT_OF_MEMORY: "Your code ran into the memory limit of its process.",
+    Cause.MISSING: "A name that this problem needs is not defined, or is not implemented.",
+    Cause.FORBIDDEN: "Your code works only with an operation that this problem rules out.",
+    Cause.INFRASTRUCTURE: "The machine that grades failed. The course staff can grade it again.",
+    Cause.AUTHOR: "This check itself is broken. The course staff can repair it and grade again.",
+    Cause.NO_DEVICE: "The machine that graded you lacks the device this check needs.",
+}
+
+UNGRADED_WORDS = "We could not grade this part; it is not a zero."
+HELD_WORDS = "A person on the course staff looks at this before points are given."
+REJECTED_WORDS = "Your submission could not be read, so nothing was run."
+UNCONFINED_WORDS = (
+    "Unconfined run: the submission was graded without a sandbox around it, so these results "
+    "are only as trustworthy as the code that was run."
+)
+
+STATUS_WORDS: Mapping[Status, str] = {
+    Status.GRADED: "Graded",
+    Status.PROVISIONAL: "Provisional",
+    Status.HELD: "Awaiting review",
+    Status.UNGRADED: "Not fully graded",
+    Status.REJECTED: "Rejected",
+}
+
+STATUS_EXPLAINED: Mapping[Status, str] = {
+    Status.GRADED: "Every check was judged.",
+    Status.PROVISIONAL: "Some checks need a device that was not there; their points are open.",
+    Status.HELD: "Some points wait for a person on the course staff.",
+    Status.UNGRADED: "We could not grade some checks; they are not zeros and can be graded again.",
+    Status.REJECTED: REJECTED_WORDS,
+}
+
+EVIDENCE_WORDS: Mapping[Evidence, str] = {
+    Evidence.OUTSIDE: "measured outside",
+    Evidence.BOUNDED: "bounded claim",
+    Evidence.DENIED: "denied in the box",
+    Evidence.ADVICE: "advice",
+}
+
+EVIDENCE_EXPLAINED: Mapping[Evidence, str] = {
+    Evidence.OUTSIDE: "Compared or timed by the judge, where a submission cannot reach.",
+    Evidence.BOUNDED: "Reported from inside the box, accepted only within bounds measured outside.",
+    Evidence.DENIED: "An operation or resource was withheld while your code ran.",
+    Evidence.ADVICE: "Read from your code. It never changes points.",
+}
+
+WALL_WORDS: Mapping[str, str] = {
+    "docker": "Your code ran in a container of its own, without a network.",
+    "bwrap": "Your code ran in Linux namespaces of its own (bubblewrap), without a network.",
+    "none": "Your code ran without a sandbox.",
+}
+
+ORIGIN_WORDS: Mapping[Origin, str] = {Origin.MODULE: "Python module", Origin.NOTEBOOK: "notebook"}
+
+
+def number_words(value: float) -> str:
+    """Return a number of points with at most two decimals, none where they are zeros."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

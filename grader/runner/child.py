@@ -1,0 +1,163 @@
+"""One child: it imports one submission and answers `load`, `new`, `call` and `drop`.
+
+Takes: a channel, reply memory and, per request, a memory file with the argument tensors. Gives:
+replies. Does not cover: confinement (done before, see `runner.jail`) or judging.
+
+Nothing in this process is trusted by the judge. What is careful here only keeps an honest
+submission's result from being garbled.
+"""
+
+import importlib
+import mmap
+import os
+import socket
+import sys
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import wire
+from .objects import MissingName, ObjectTable
+from .tensors import DTYPES, NAMES, ReplyTooLarge, ReplyWriter, TensorHeader, map_memory, view
+
+MAX_TEXT = 2000
+MAX_FRAMES = 20
+
+Json = Any  # a message's fields
+Value = Any  # what a student's code takes and returns
+
+
+@dataclass(slots=True)
+class Child:
+    """The state of one child.
+
+    Attributes:
+        channel: to the judge.
+        reply_memory: where reply tensors go.
+        home: folder with the submission's files.
+        table: the student's functions and objects.
+    """
+
+    channel: socket.socket
+    reply_memory: mmap.mmap
+    home: str
+    table: ObjectTable = field(default_factory=lambda: ObjectTable({}, {}))
+
+    def serve(self) -> None:
+        """Answer requests until the judge closes the channel."""
+        while True:
+            try:
+                request, fds = wire.receive(self.channel, max_fds=1)
+            except wire.WireClosed:
+                return
+            memory = map_memory(fds[0], populate=True) if fds else None
+            for fd in fds:
+                os.close(fd)
+            reply = self._answer(request, memory)
+            memory = None  # the argument tensors alone keep it mapped now
+            wire.send(self.channel, {"seq": request["seq"], **reply})
+
+    def _answer(self, request: dict[str, Json], memory: mmap.mmap | None) -> dict[str, Json]:
+        try:
+            return self._carry_out(request, memory)
+        except MissingName as missing:
+            return {"missing": str(missing)[:MAX_TEXT]}
+        except (ReplyTooLarge, TypeError) as error:
+            if _raised_here(error):
+                return {"bad_reply": str(error)[:MAX_TEXT]}
+            return {"raised": _describe(error, self.home)}
+        except BaseException as error:  # noqa: BLE001 - a submission may raise anything, SystemExit too
+            return {"raised": _describe(error, self.home)}
+
+    def _carry_out(self, request: dict[str, Json], memory: mmap.mmap | None) -> dict[str, Json]:
+        operation = request["op"]
+        if operation == "load":
+            self._load(request)
+            return {"value": None, "tensors": []}
+        if operation == "drop":
+            for ref in request["refs"]:
+                self.table.drop(ref)
+            return {"value": None, "tensors": []}
+        args, kwargs = self._arguments(request, memory)
+        if operation == "new":
+            self.table.new(request["ref"], request["name"], args, kwargs)
+            return {"value": None, "tensors": []}
+        return self._express(self.table.call(request["target"], request["method"], args, kwargs))
+
+    def _load(self, request: dict[str, Json]) -> None:
+        """Write the files, import the harness and then the submission."""
+        for file in request["files"]:
+            with open(f"{self.home}/{file['name']}", "x", encoding="utf-8") as out:
+                out.write(file["text"])
+        sys.path.insert(0, self.home)
+        harness: dict[str, Value] = {}
+        if request["harness"]:
+            harness = vars(importlib.import_module("harness"))
+        self.table = ObjectTable({}, harness)
+        self.table = ObjectTable(vars(importlib.import_module(request["entry"])), harness)
+
+    def _arguments(
+        self, request: dict[str, Json], memory: mmap.mmap | None
+    ) -> tuple[list[Value], dict[str, Value]]:
+        tensors: list[torch.Tensor] = []
+        if memory is not None:
+            for form in request["tensors"]:
+                header = TensorHeader(
+                    dtype=form["dtype"],
+                    shape=tuple(form["shape"]),
+                    strides=tuple(form["strides"]),
+                    offset=form["offset"],
+                )
+                tensors.append(view(memory, header))
+
+        def leaf(key: str, content: Json) -> Value:
+            if key == "t":
+                return tensors[content]
+            if key == "r":
+                return self.table.object(content)
+            return DTYPES[content]
+
+        args = [wire.unflatten(tree, leaf) for tree in request["args"]]
+        return args, {key: wire.unflatten(tree, leaf) for key, tree in request["kwargs"].items()}
+
+    def _express(self, value: Value) -> dict[str, Json]:
+        """Return the reply for a value; only exact types travel."""
+        writer = ReplyWriter(self.reply_memory)
+
+        def leaf(part: Value) -> Json:
+            if type(part) is torch.Tensor or type(part) is torch.nn.Parameter:
+                return {"t": writer.put(part)}
+            if isinstance(part, torch.dtype) and part in NAMES:
+                return {"y": NAMES[part]}
+            raise TypeError(f"a reply of type {type(part).__module__}.{type(part).__qualname__}")
+
+        tree = wire.flatten(value, leaf)
+        return {"value": tree, "tensors": [header.to_json() for header in writer.headers]}
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Return whether an exception comes from this module's own expression of a reply."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(os.path.dirname(__file__))
+
+
+def _describe(error: BaseException, home: str) -> dict[str, Json]:
+    """Return class names, text and the frames inside the submission."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the student's own __str__
+        text = "(its text could not be made)"
+    frames = [
+        [os.path.basename(frame.filename), frame.lineno or 0, frame.name]
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(home)
+    ]
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(home):
+        frames.append([os.path.basename(error.filename), error.lineno or 0, ""])
+    return {
+        "names": [kind.__name__ for kind in type(error).__mro__ if kind is not object][:MAX_FRAMES],
+        "text": text[:MAX_TEXT],
+        "frames": frames[-MAX_FRAMES:],
+    }

@@ -1,0 +1,162 @@
+"""The inner jail: what a forked child gives up before it sees the first line of a submission.
+
+Takes: a `JailOrder`, in a freshly forked, single-threaded child. Gives: the names of the layers
+that now hold. Does not cover: the outer wall (see `sandbox`), limits kept by cgroups.
+
+The order matters: namespaces need capabilities, mounts need namespaces, the uid goes before the
+capabilities, Landlock needs the folders to exist, and seccomp comes last because it forbids most
+of the rest.
+"""
+
+import os
+import resource
+import sys
+
+from . import kernel
+from .order import JailKind, JailOrder
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{i}" for i in range(16)))
+
+
+def readable_paths() -> tuple[str, ...]:
+    """Return what an interpreter with torch needs to read: itself, its packages, shared libraries.
+
+    Not `/proc`: the warm process has asked torch for the CPU's capability before the fork.
+    """
+    return (
+        sys.prefix,
+        sys.base_prefix,
+        os.path.realpath(sys.base_prefix),
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/etc/ld.so.cache",
+        "/etc/localtime",
+        "/sys/devices/system/cpu",
+    )
+
+
+def enter(order: JailOrder) -> tuple[str, ...]:
+    """Confine this process for good.
+
+    Raises:
+        OSError: if a step fails; the child must end without running the submission.
+    """
+    layers: list[str] = []
+    os.setsid()
+    _volunteer_for_oom()
+    held_bytes = _private_bytes()
+    if order.kind is JailKind.NAMESPACES:
+        _enter_namespaces(order)
+        layers.append("own pid, mount, network and ipc namespaces")
+    if order.uid:
+        if order.kind is JailKind.NAMESPACES:  # its home is a mount that the warm process made
+            os.chown(order.home, order.uid, order.uid)
+        os.setgroups([])
+        os.setresgid(order.uid, order.uid, order.uid)
+        os.setresuid(order.uid, order.uid, order.uid)
+        layers.append("own uid")
+    if order.kind is JailKind.UID:
+        os.mkdir(order.home, 0o700)
+    if order.kind is not JailKind.PLAIN:
+        kernel.drop_capabilities()
+        layers.append("no capabilities")
+    _set_limits(order, held_bytes)
+    layers.append("rlimits")
+    _set_environment(order)
+    os.chdir(order.home)
+    os.umask(0o077)
+    if sys.platform == "linux":
+        kernel.die_with_parent()  # here, because a change of uid clears it
+        kernel.set_no_new_privileges()
+        layers.extend(_restrict_kernel(order))
+    return tuple(layers)
+
+
+def _volunteer_for_oom() -> None:
+    """Be the first that the kernel ends when memory runs out."""
+    if os.path.exists("/proc/self/oom_score_adj"):
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+
+
+def _private_bytes() -> int:
+    """Return the bytes of private writable memory that this process holds already.
+
+    Source: VmData in proc_pid_status(5), what RLIMIT_DATA is compared with since Linux 4.7.
+    """
+    if not os.path.exists("/proc/self/status"):
+        return 0
+    with open("/proc/self/status") as file:
+        kib = next(line.split()[1] for line in file if line.startswith("VmData:"))
+    return int(kib) * 1024
+
+
+def _enter_namespaces(order: JailOrder) -> None:
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS
+    kernel.unshare(flags)
+    kernel.make_mounts_private()
+    # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
+    kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
+    kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
+    kernel.mount_tmpfs("/proc", size_bytes=4096, mode=0o555)  # hides the warm process's
+    kernel.bring_loopback_up()
+
+
+def _set_limits(order: JailOrder, held_bytes: int) -> None:
+    """Set the limits that hold without a cgroup; each is a ceiling for the process's children too."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, 1024)
+    _limit(resource.RLIMIT_FSIZE, order.file_bytes)
+    _limit(resource.RLIMIT_MEMLOCK, 1 << 20)
+    if order.processes:
+        _limit(resource.RLIMIT_NPROC, order.processes)
+    if order.memory_bytes and held_bytes:
+        # Private writable memory, not address space: RLIMIT_AS would break CUDA.
+        _limit(resource.RLIMIT_DATA, order.memory_bytes + held_bytes)
+
+
+def _limit(which: int, ceiling: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        ceiling = min(ceiling, hard)
+    resource.setrlimit(which, (ceiling, ceiling))
+
+
+def _set_environment(order: JailOrder) -> None:
+    """Leave nothing of the wall's environment; give compilers private caches."""
+    os.environ.clear()
+    os.environ.update(
+        HOME=order.home,
+        TMPDIR=order.home,
+        PATH="/usr/bin:/bin",
+        LANG="C.UTF-8",
+        PYTHONDONTWRITEBYTECODE="1",
+        OMP_NUM_THREADS=str(order.threads),
+        TRITON_CACHE_DIR=f"{order.home}/.triton",
+        TORCHINDUCTOR_CACHE_DIR=f"{order.home}/.inductor",
+        GLOO_SOCKET_IFNAME="lo",
+    )
+    if order.device == "cpu":
+        os.environ.update(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+def _restrict_kernel(order: JailOrder) -> list[str]:
+    """Load Landlock and seccomp; a wall that stands for them refuses to do without."""
+    from . import landlock_rules, seccomp_rules  # Linux only, and imported by the warm process
+
+    layers: list[str] = []
+    abi = landlock_rules.abi_version()
+    if abi:
+        devices = DEVICES + (GPU_DEVICES if order.device == "cuda" else ())
+        landlock_rules.restrict_files(readable_paths(), (order.home,), devices)
+        layers.append(f"Landlock (ABI {abi}) on files")
+    elif order.kind is not JailKind.PLAIN:
+        raise OSError("this kernel has no Landlock")
+    if abi >= landlock_rules.SCOPE_ABI:
+        landlock_rules.restrict_scope()
+        layers.append("Landlock scope on signals and abstract sockets")
+    seccomp_rules.restrict_system_calls()
+    layers.append("seccomp")
+    return layers

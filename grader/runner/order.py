@@ -1,0 +1,59 @@
+"""What the judge asks of the warm process: one frozen record per order, as JSON on the way.
+
+Takes: nothing. Gives: `JailOrder`. Does not cover: carrying it out (see `runner.jail`).
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class JailKind(StrEnum):
+    """What the wall's rights allow the warm process to do for each child.
+
+    NAMESPACES: own pid, mount, network and ipc namespaces, and a uid where a range is mapped.
+    UID: a uid of its own, one at a time, in the wall's namespaces.
+    PLAIN: neither; Landlock and seccomp where the kernel has them (an unconfined run).
+    """
+
+    NAMESPACES = "namespaces"
+    UID = "uid"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JailOrder:
+    """How one child is to be confined.
+
+    Attributes:
+        kind: what the wall's rights allow.
+        uid: user and group to become; 0 keeps the warm process's own.
+        home: folder that the child may write to; the warm process makes it.
+        judge_pid_namespace: inode of the judge's pid namespace; the warm process refuses to freeze
+            or kill "everything it can see" if it is its own. Empty for PLAIN.
+        memory_bytes: bytes of private memory beyond what the warm process holds; 0 leaves the
+            limit to a cgroup.
+        processes: processes of one uid; 0 leaves the limit to a cgroup.
+        file_bytes: size of the memory file systems mounted for the child.
+        threads: threads for tensor operations.
+        device: `cpu` or `cuda`.
+    """
+
+    kind: JailKind
+    uid: int
+    home: str
+    judge_pid_namespace: str
+    memory_bytes: int
+    processes: int
+    file_bytes: int
+    threads: int
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form of the order."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, form: dict[str, Any]) -> "JailOrder":
+        """Return the order whose JSON form is `form`."""
+        return cls(**{**form, "kind": JailKind(form["kind"])})

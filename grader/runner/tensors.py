@@ -1,0 +1,126 @@
+"""Tensors in memory that the judge made: headers, arguments as views of it, replies copied into it.
+
+Takes: descriptors of sealed memory files, headers. Gives: tensors, headers. Does not cover: whether
+a header from the box may be believed (see `measure.buffers`).
+
+A header is `{"dtype", "shape", "strides", "offset"}`: name of a torch dtype, counts of elements,
+offset in bytes. Contents are native-endian.
+"""
+
+import mmap
+import os
+from dataclasses import asdict, dataclass
+
+import torch
+
+ALIGNMENT_BYTES = 64
+
+DTYPES: dict[str, torch.dtype] = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.complex64,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+    )
+}
+NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorHeader:
+    """Where a tensor lies in a memory file, and how.
+
+    Attributes:
+        dtype: name of the dtype, without `torch.`.
+        shape: elements per dimension.
+        strides: elements to skip per dimension.
+        offset: bytes from the start of the file to the first element.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last one that the tensor touches, both included."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes from the first to the last element that the tensor touches."""
+        return self.span * DTYPES[self.dtype].itemsize
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON form of the header."""
+        return asdict(self)
+
+
+def align(offset: int) -> int:
+    """Return the next multiple of `ALIGNMENT_BYTES`."""
+    return -(-offset // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def map_memory(fd: int, *, populate: bool) -> mmap.mmap:
+    """Map a whole memory file, shared and writable; `populate` touches its pages now."""
+    flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if populate else 0)
+    return mmap.mmap(fd, os.fstat(fd).st_size, flags=flags)
+
+
+def view(memory: mmap.mmap, header: TensorHeader) -> torch.Tensor:
+    """Return the tensor that lies in `memory` under `header`, without a copy."""
+    dtype = DTYPES[header.dtype]
+    if header.span == 0:
+        return torch.empty_strided(header.shape, header.strides, dtype=dtype)
+    flat = torch.frombuffer(memory, dtype=dtype, count=header.span, offset=header.offset)
+    return flat.as_strided(header.shape, header.strides)
+
+
+class ReplyTooLarge(Exception):
+    """A reply's tensors need more bytes than the judge made room for."""
+
+
+class ReplyWriter:
+    """Copies the tensors of one reply, contiguously, into the reply memory."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._end = 0
+        self.headers: list[TensorHeader] = []
+
+    def put(self, tensor: torch.Tensor) -> int:
+        """Copy `tensor` and return its number.
+
+        Raises:
+            ReplyTooLarge: if it does not fit.
+            TypeError: if its dtype cannot travel.
+        """
+        if tensor.dtype not in NAMES:
+            raise TypeError(f"a tensor of dtype {tensor.dtype}")
+        contiguous = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        header = TensorHeader(
+            dtype=NAMES[tensor.dtype],
+            shape=tuple(tensor.shape),
+            strides=tuple(contiguous.stride()),
+            offset=align(self._end),
+        )
+        self._end = header.offset + header.span_bytes
+        if self._end > len(self._memory):
+            raise ReplyTooLarge(f"a reply of {self._end} bytes, limit {len(self._memory)}")
+        if header.span:
+            view(self._memory, header).copy_(tensor.detach())
+        self.headers.append(header)
+        return len(self.headers) - 1

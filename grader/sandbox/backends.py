@@ -1,0 +1,80 @@
+"""The one list of backends, and which of them this machine can use.
+
+Takes: a name or `auto`. Gives: a `Backend`. Does not cover: whether its limits hold (see
+`sandbox.selftest`).
+"""
+
+import importlib
+import shutil
+
+from grader.errors import SandboxError, UsageError
+from grader.sandbox.contract import Backend
+
+BACKENDS: dict[str, tuple[str, str]] = {
+    "docker": ("grader.sandbox.docker", "DockerWall"),
+    "bwrap": ("grader.sandbox.bwrap", "BubblewrapWall"),
+    "none": ("grader.sandbox.none", "NoWall"),
+}
+"""Name → module and class; imported on use, because each needs packages that others do not."""
+
+
+def make_backend(name: str) -> Backend:
+    """Return the backend called `name`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name not in BACKENDS:
+        raise UsageError(
+            f"no sandbox called {name!r}", hint=f"choose one of auto, {', '.join(BACKENDS)}"
+        )
+    module, kind = BACKENDS[name]
+    backend: Backend = getattr(importlib.import_module(module), kind)()
+    return backend
+
+
+def choose(name: str, image: str) -> str:
+    """Return the name of a backend; `auto` takes docker, then bwrap, and never `none`.
+
+    Raises:
+        UsageError: for `auto`, if neither can be used.
+    """
+    if name != "auto":
+        make_backend(name)
+        return name
+    why_not_docker = missing_docker(image)
+    if not why_not_docker:
+        return "docker"
+    why_not_bwrap = missing_bwrap()
+    if not why_not_bwrap:
+        return "bwrap"
+    raise UsageError(
+        f"no wall to grade behind: docker: {why_not_docker}; bwrap: {why_not_bwrap}",
+        hint="install one (see `grader doctor`), or say --sandbox none for an unconfined run",
+    )
+
+
+def missing_docker(image: str) -> str:
+    """Return why the docker backend cannot be used; empty if it can."""
+    try:
+        from grader.sandbox.docker import connect_engine
+    except ModuleNotFoundError as error:
+        return f"the package {error.name} is not installed"
+    import docker.errors
+
+    try:
+        client = connect_engine()
+    except SandboxError as error:
+        return str(error)
+    try:
+        client.images.get(image)
+    except docker.errors.DockerException:
+        return f"the image {image} does not exist"
+    finally:
+        client.close()
+    return ""
+
+
+def missing_bwrap() -> str:
+    """Return why the bwrap backend cannot be used; empty if it can."""
+    return "" if shutil.which("bwrap") else "bubblewrap is not installed"

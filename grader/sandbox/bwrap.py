@@ -1,0 +1,186 @@
+"""The bubblewrap wall: user, pid, mount, network, ipc and uts namespaces without a daemon.
+
+Takes: a `WallSpec`. Gives: a `Started`. Does not cover: the jail of each child (see
+`runner.jail`), control groups (see `sandbox.cgroup`).
+
+The warm process keeps the few capabilities, inside its own user namespace only, that it needs to
+give every child pid, mount, network and ipc namespaces of its own. As root the judge maps a range
+of uids, and every child gets one that nobody else has. Otherwise warm process and children share
+one uid; then the child's namespaces, its lack of capabilities and Landlock keep them apart.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from grader.errors import SandboxError
+from grader.runner.order import JailKind
+from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.wall import UIDS_PER_WALL
+from grader.sandbox.warm_process import (
+    BOX_FOLDER,
+    ENTRY,
+    RUNNER_FOLDER,
+    environment,
+    greet,
+    interpreter,
+)
+
+FIRST_MAPPED_UID = 0x6772_0000
+"""First uid outside that the uids 1, 2, … inside stand for; far above accounts and subuid ranges."""
+MAPPED_UIDS = 65535
+
+INSIDE_UID = 1000
+HOME = f"{BOX_FOLDER}/home"
+CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
+UID_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_SETPCAP")
+
+_HOLD_NAMESPACE = (
+    "import ctypes, os; ctypes.CDLL(None).unshare(0x10000000) == 0 and os.write(1, b'1'); os.read(0, 1)"
+)
+"""A process that enters a new user namespace (CLONE_NEWUSER) and stays until its stdin closes."""
+
+NAMESPACES = (
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+)
+
+
+class BubblewrapWall:
+    """Starts the warm process under bubblewrap."""
+
+    def __init__(self, *, uid_range: bool | None = None) -> None:
+        self._uid_range = os.geteuid() == 0 if uid_range is None else uid_range
+
+    def start(self, spec: WallSpec) -> Started:
+        """Build the wall; see `Backend.start`."""
+        if shutil.which("bwrap") is None:
+            raise SandboxError(
+                "bubblewrap (bwrap) is not installed",
+                hint="apt-get install bubblewrap, or choose --sandbox docker or none",
+            )
+        folder = Path(tempfile.mkdtemp(prefix="grader-bwrap-"))
+        log = folder / "warm.log"
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as stack:
+            stack.callback(theirs.close)
+            fds = [theirs.fileno()]
+            users = self._users(stack, fds)
+            program = [interpreter(), "-I", "-B", "-c", ENTRY, BOX_FOLDER]
+            out = stack.enter_context(log.open("wb"))
+            process = subprocess.Popen(
+                [
+                    "bwrap",
+                    *users,
+                    *NAMESPACES,
+                    "--die-with-parent",
+                    "--new-session",
+                    *_file_system(),
+                    *program,
+                    f"fd:{theirs.fileno()}",
+                    spec.device,
+                ],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environment(spec.threads),
+            )
+
+        def stop() -> None:
+            ours.close()
+            process.kill()  # the pid namespace dies with it, and everything in it
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        try:
+            greet(ours, log)
+        except BaseException:
+            stop()
+            raise
+        return Started(
+            control=ours,
+            stop=stop,
+            log=lambda: log.read_text(errors="replace") if log.exists() else "",
+            layers=(
+                "bubblewrap: own user, pid, mount, network, ipc and uts namespaces",
+                "a range of uids of its own" if self._uid_range else "one uid",
+            ),
+            jail=JailKind.NAMESPACES,
+            first_uid=1 + spec.slot * UIDS_PER_WALL if self._uid_range else 0,
+            home=HOME,
+        )
+
+    def _users(self, stack: contextlib.ExitStack, fds: list[int]) -> list[str]:
+        """Return the options that choose the user namespace and its capabilities."""
+        kept = CAPABILITIES + (UID_CAPABILITIES if self._uid_range else ())
+        capabilities = [word for name in kept for word in ("--cap-add", name)]
+        if not self._uid_range:
+            identity = ["--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)]
+            return ["--unshare-user", "--disable-userns", *identity, "--cap-drop", "ALL", *capabilities]
+        fd = stack.enter_context(_user_namespace())
+        fds.append(fd)
+        return ["--userns", str(fd), "--cap-drop", "ALL", *capabilities]
+
+
+def _file_system() -> list[str]:
+    """Return the options that make the box's file system: read-only programs, nothing else."""
+    options: list[str] = []
+    for name in ("/lib", "/lib64", "/lib32", "/bin", "/sbin"):
+        path = Path(name)
+        if path.is_symlink():
+            options += ["--symlink", os.readlink(path), name]
+        elif path.is_dir():
+            options += ["--ro-bind", name, name]
+    options += ["--ro-bind", "/usr", "/usr"]
+    for name in ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"):
+        options += ["--ro-bind-try", name, name]
+    prefixes = {Path(p) for p in (sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix))}
+    outside_usr = sorted(p for p in prefixes if not p.is_relative_to("/usr"))
+    for prefix in outside_usr:
+        options += ["--ro-bind", str(prefix), str(prefix)]
+    options += ["--ro-bind", str(RUNNER_FOLDER), f"{BOX_FOLDER}/runner"]
+    options += ["--dir", HOME, "--proc", "/proc", "--dev", "/dev"]
+    # bubblewrap makes the folders above a mount point readable by its own uid alone.
+    above = {parent for prefix in outside_usr for parent in prefix.parents}
+    for parent in sorted({Path("/"), Path("/etc"), Path(BOX_FOLDER), *above}):
+        options += ["--chmod", "0755", str(parent)]
+    return [*options, "--remount-ro", "/"]
+
+
+@contextlib.contextmanager
+def _user_namespace() -> Iterator[int]:
+    """Make a user namespace with a range of uids; yields a descriptor of it.
+
+    0 inside is the judge's root, for the warm process alone, whose capabilities end at the
+    namespace; 1, 2, … inside are uids that no account has, for children.
+    """
+    holder = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _HOLD_NAMESPACE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        if holder.stdout.read(1) != b"1":
+            raise SandboxError("cannot make a user namespace", hint="run `grader doctor`")
+        mapping = f"0 0 1\n1 {FIRST_MAPPED_UID} {MAPPED_UIDS}\n"
+        try:
+            Path(f"/proc/{holder.pid}/uid_map").write_text(mapping)
+            Path(f"/proc/{holder.pid}/gid_map").write_text(mapping)
+            fd = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
+        except OSError as error:
+            raise SandboxError(f"cannot map a range of uids: {error}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)

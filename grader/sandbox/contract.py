@@ -1,0 +1,77 @@
+"""What a wall is asked for and what it gives: the seam that every backend fills.
+
+Takes: nothing. Gives: `WallSpec`, `Started`, `Backend`. Does not cover: the jail inside the wall
+(see `runner.jail`) and the life of children (see `sandbox.wall`).
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from grader.runner.order import JailKind
+
+
+class Isolation(StrEnum):
+    """Whether submissions of a batch share a warm process or get a wall each."""
+
+    WARM = "warm"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WallSpec:
+    """What a wall must hold.
+
+    Attributes:
+        slot: number of the worker slot; no two walls at a time have the same.
+        device: `cpu` or `cuda`.
+        memory_bytes: for all of the wall: the warm process and one submission.
+        processes: for all of the wall.
+        file_bytes: of each memory file system in the wall.
+        threads: for tensor operations of the submission.
+        image: container image, for the backends that need one.
+    """
+
+    slot: int
+    device: str
+    memory_bytes: int
+    processes: int
+    file_bytes: int
+    threads: int
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A wall that stands, with a warm process behind it that has said hello.
+
+    Attributes:
+        control: to the warm process.
+        stop: ends everything in the wall and removes it; may be called twice.
+        log: what the warm process printed, for messages about our own failures.
+        layers: names of what the wall keeps apart, outermost first.
+        jail: what its rights allow the warm process to do for each child.
+        first_uid: first of 64 uids for children; 0 where children keep the warm process's own.
+        home: folder that the child may write to, as a path in the box.
+    """
+
+    control: socket.socket
+    stop: Callable[[], None]
+    log: Callable[[], str]
+    layers: tuple[str, ...]
+    jail: JailKind
+    first_uid: int
+    home: str
+
+
+class Backend(Protocol):
+    """One way to build a wall."""
+
+    def start(self, spec: WallSpec) -> Started:
+        """Build a wall and start the warm process in it.
+
+        Raises:
+            SandboxError: always our or the machine's fault; the hint says what to do.
+        """

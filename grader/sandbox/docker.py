@@ -1,0 +1,184 @@
+"""The Docker wall: a hardened container with a warm process, driven through the docker SDK.
+
+Takes: a `WallSpec`. Gives: a `Started`. Does not cover: building the image (see `sandbox.image`),
+the jail of each child (see `runner.jail`).
+
+The container has no network, a read-only root, private ipc, limits, the project's seccomp profile
+and three capabilities, which the warm process needs to give every child a uid of its own and to
+stop and end it.
+"""
+
+import contextlib
+import secrets
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from grader.errors import SandboxError
+from grader.runner.order import JailKind
+from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.image import PYTHON_LABEL, seccomp_profile
+from grader.sandbox.wall import UIDS_PER_WALL
+from grader.sandbox.warm_process import BOX_FOLDER, ENTRY, RUNNER_FOLDER, environment, greet
+
+FIRST_UID = 0x6772_0000
+"""First uid of children: far above accounts, and no other container's."""
+CAPABILITIES = ["SETUID", "SETGID", "KILL"]
+CONNECT_SECONDS = 60.0
+SHM_BYTES = 64 << 20
+LABEL = "grader.wall"
+
+
+class DockerWall:
+    """Starts the warm process in a container."""
+
+    def start(self, spec: WallSpec) -> Started:
+        """Build the wall; see `Backend.start`."""
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(contextlib.closing(connect_engine()))
+            python = _interpreter_of(client, spec.image)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grader-docker-")))
+            listener = stack.enter_context(_listen(folder / "channel"))
+            container = _run(client, spec, python, folder / "channel")
+            stack.callback(_remove, container)
+            control = stack.enter_context(_accept(listener, container))
+            # Nothing of the judge's may stay reachable by name: the channel is descriptors alone.
+            (folder / "channel" / "judge.sock").unlink()
+            listener.close()
+            greet(control)
+            keep = stack.pop_all()
+        return Started(
+            control=control,
+            stop=keep.close,
+            log=lambda: _log(container),
+            layers=(
+                "container: no network, read-only root, private ipc, own pid namespace, seccomp, "
+                "no new privileges",
+                f"container limits: {spec.memory_bytes >> 20} MiB, {spec.processes} processes",
+            ),
+            jail=JailKind.UID,
+            first_uid=FIRST_UID + spec.slot * UIDS_PER_WALL,
+            home="/tmp",  # noqa: S108 - a memory file system of the container
+        )
+
+
+def connect_engine() -> docker.DockerClient:
+    """Return a client of the container engine.
+
+    Raises:
+        SandboxError: if no engine answers.
+    """
+    try:
+        client = docker.from_env()
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise SandboxError(
+            f"no container engine answers: {error}",
+            hint="start it (systemctl start docker), set DOCKER_HOST, or choose --sandbox bwrap",
+        ) from error
+    return client
+
+
+def _interpreter_of(client: docker.DockerClient, image: str) -> str:
+    try:
+        labels = client.images.get(image).labels
+    except docker.errors.ImageNotFound as error:
+        raise SandboxError(
+            f"the image {image} does not exist",
+            hint="build it: grader image build --base IMAGE --wheelhouse DIR",
+        ) from error
+    except docker.errors.APIError as error:
+        raise SandboxError(f"the image {image} cannot be read: {error}") from error
+    if PYTHON_LABEL not in labels:
+        raise SandboxError(
+            f"the image {image} has no label {PYTHON_LABEL}", hint="build it with `grader image build`"
+        )
+    return str(labels[PYTHON_LABEL])
+
+
+@contextlib.contextmanager
+def _listen(folder: Path) -> Any:  # noqa: ANN401 - a context manager
+    """Listen in a folder that is mounted into the container and hidden from other users here."""
+    folder.mkdir(mode=0o711)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(folder / "judge.sock"))
+        (folder / "judge.sock").chmod(0o666)  # the container's root has no right over foreign files
+        listener.listen(1)
+        yield listener
+    finally:
+        listener.close()
+
+
+def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path) -> Any:  # noqa: ANN401 - untyped SDK
+    command = [python, "-I", "-B", "-c", ENTRY, BOX_FOLDER]
+    try:
+        return client.containers.run(
+            spec.image,
+            [*command, f"path:{BOX_FOLDER}/channel/judge.sock", spec.device],
+            name=f"grader-{spec.slot}-{secrets.token_hex(6)}",
+            labels={LABEL: str(spec.slot)},
+            detach=True,
+            init=True,
+            user="0:0",
+            environment=environment(spec.threads),
+            network_mode="none",
+            read_only=True,
+            tmpfs={"/tmp": f"rw,nosuid,nodev,mode=1777,size={spec.file_bytes}"},  # noqa: S108 - in the box
+            shm_size=SHM_BYTES,
+            ipc_mode="private",
+            cap_drop=["ALL"],
+            cap_add=CAPABILITIES,
+            security_opt=["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            mem_limit=spec.memory_bytes,
+            memswap_limit=spec.memory_bytes,
+            pids_limit=spec.processes,
+            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            log_config=docker.types.LogConfig(type="json-file", config={"max-size": "256k"}),
+            volumes={
+                str(RUNNER_FOLDER): {"bind": f"{BOX_FOLDER}/runner", "mode": "ro"},
+                str(channel): {"bind": f"{BOX_FOLDER}/channel", "mode": "rw"},
+            },
+        )
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise SandboxError(f"the container did not start: {error}") from error
+
+
+@contextlib.contextmanager
+def _accept(listener: socket.socket, container: Any) -> Any:  # noqa: ANN401 - untyped SDK
+    """Wait for the warm process to connect."""
+    listener.settimeout(CONNECT_SECONDS)
+    try:
+        control, _ = listener.accept()
+    except OSError as error:
+        raise SandboxError(
+            f"the warm process did not connect from its container ({error})", hint=_log(container)
+        ) from error
+    with control:
+        yield control
+
+
+def _remove(container: Any) -> None:  # noqa: ANN401 - untyped SDK
+    """End everything in the container and remove it.
+
+    Raises:
+        SandboxError: if it stays.
+    """
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise SandboxError(f"container {container.name} could not be removed: {error}") from error
+
+
+def _log(container: Any) -> str:  # noqa: ANN401 - untyped SDK
+    try:
+        return str(container.logs(tail=40).decode(errors="replace"))
+    except (docker.errors.DockerException, requests.exceptions.RequestException):
+        return ""

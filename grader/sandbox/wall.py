@@ -1,0 +1,251 @@
+"""A standing wall and its children: fork, freeze, end, sweep.
+
+Takes: a `Started` wall. Gives: `Wall`, `ChildProcess`. Does not cover: what a child is asked (see
+`measure.session`).
+
+A wall holds one submission at a time. Nothing of a child is left when its `with` block ends: its
+processes are gone, its files are removed, and a wall that cannot say so is not used again.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grader.errors import ChannelClosed, ChannelError, SandboxError, WallLost
+from grader.plan.assignment import Limits
+from grader.runner import wire
+from grader.runner.order import JailKind, JailOrder
+from grader.sandbox.cgroup import Cgroup, make_cgroup
+from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.faults import Ending
+
+READY_SECONDS = 20.0
+CONTROL_SECONDS = 30.0
+UIDS_PER_WALL = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildProcess:
+    """One confined process, before it has seen the submission.
+
+    Attributes:
+        pid: as the warm process sees it.
+        exit_fd: becomes readable when it ends; −1 where this system has no such descriptor.
+        channel: the judge's end of its socket.
+        output_fd: the reading end of its stdout and stderr.
+        layers: what its jail says holds.
+        oom_kills_before: out-of-memory events of the wall's group before it started.
+    """
+
+    pid: int
+    exit_fd: int
+    channel: socket.socket
+    output_fd: int
+    layers: tuple[str, ...]
+    oom_kills_before: int
+
+
+class Wall:
+    """One wall, holding one submission at a time.
+
+    Attributes:
+        layers: what stands between a submission and the judge, known after the first child.
+    """
+
+    def __init__(self, started: Started, spec: WallSpec, limits: Limits) -> None:
+        self._started = started
+        self._spec = spec
+        self._limits = limits
+        self._forked = 0
+        self._usable = True
+        self.layers = started.layers
+        name = f"{os.getpid()}-{spec.slot}-{secrets.token_hex(4)}"
+        self._cgroup: Cgroup | None = make_cgroup(
+            name, memory_bytes=limits.memory_bytes, processes=limits.processes
+        )
+
+    @property
+    def usable(self) -> bool:
+        """Whether the wall can take another submission."""
+        return self._usable
+
+    @contextlib.contextmanager
+    def child(self, reply_fd: int) -> Iterator[ChildProcess]:
+        """Fork a child, and leave nothing of it behind.
+
+        Args:
+            reply_fd: memory file for its reply tensors.
+
+        Raises:
+            SandboxError: if it cannot be confined or limited.
+        """
+        home = self._make_home()
+        ours, theirs = socket.socketpair()
+        _name_senders(ours, True)  # before the child can send
+        output, output_theirs = os.pipe()
+        exit_fd = -1
+        try:
+            order = self._order(home)
+            answer = self._ask(
+                {"op": "fork", "jail": order.to_json()},
+                (theirs.fileno(), reply_fd, output_theirs),
+            )
+            theirs.close()
+            os.close(output_theirs)
+            host_pid, layers = _await_ready(ours, self._started.log)
+            _name_senders(ours, False)
+            exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
+            before = self._limit(host_pid)
+            self.layers = (*self._started.layers, *self._limit_layers(), *layers)
+            yield ChildProcess(
+                pid=answer["pid"],
+                exit_fd=exit_fd,
+                channel=ours,
+                output_fd=output,
+                layers=layers,
+                oom_kills_before=before,
+            )
+        finally:
+            ours.close()
+            if exit_fd >= 0:
+                os.close(exit_fd)
+            self._sweep(home)
+
+    def freeze(self) -> None:
+        """Stop every process of the submission, before anything of it is read."""
+        self._ask({"op": "freeze"})
+
+    def thaw(self) -> None:
+        """Let every process of the submission go on."""
+        self._ask({"op": "thaw"})
+
+    def ending(self, child: ChildProcess, wait_s: float) -> Ending:
+        """Say what has become of a child, waiting up to `wait_s` seconds for its end."""
+        try:
+            status = self._ask({"op": "wait", "pid": child.pid, "seconds": wait_s})["status"]
+        except SandboxError:
+            return Ending(wall_alive=False, exited=False, status=0, oom_kills=0)
+        kills = self._cgroup.oom_kills() - child.oom_kills_before if self._cgroup else 0
+        return Ending(
+            wall_alive=True, exited=status is not None, status=status or 0, oom_kills=kills
+        )
+
+    def close(self) -> None:
+        """End everything and remove the wall."""
+        self._usable = False
+        try:
+            self._started.stop()
+        finally:
+            if self._cgroup:
+                self._cgroup.remove()
+                self._cgroup = None
+
+    def _order(self, home: str) -> JailOrder:
+        uid = self._started.first_uid
+        namespace = "" if self._started.jail is JailKind.PLAIN else os.readlink("/proc/self/ns/pid")
+        limited_outside = self._cgroup is not None
+        return JailOrder(
+            kind=self._started.jail,
+            uid=uid + self._forked % UIDS_PER_WALL if uid else 0,
+            home=home,
+            judge_pid_namespace=namespace,
+            memory_bytes=0 if limited_outside else self._limits.memory_bytes,
+            processes=0 if limited_outside else self._limits.processes,
+            file_bytes=self._spec.file_bytes,
+            threads=self._spec.threads,
+            device=self._spec.device,
+        )
+
+    def _make_home(self) -> str:
+        self._forked += 1
+        if self._started.jail is JailKind.NAMESPACES:
+            return self._started.home  # a fresh mount for every child
+        if self._started.jail is JailKind.UID:
+            return f"{self._started.home}/{self._forked}"
+        home = Path(self._started.home) / str(self._forked)
+        home.mkdir(mode=0o700)
+        return str(home)
+
+    def _limit(self, host_pid: int) -> int:
+        if self._cgroup is None:
+            return 0
+        before = self._cgroup.oom_kills()
+        self._cgroup.enter(host_pid)
+        return before
+
+    def _limit_layers(self) -> tuple[str, ...]:
+        if self._cgroup is None:
+            return ("memory and processes limited per process (rlimits; no control group)",)
+        return (f"memory and processes limited by a control group (version {self._cgroup.version})",)
+
+    def _sweep(self, home: str) -> None:
+        """Kill and remove what a child left; a wall that cannot is not used again."""
+        try:
+            left = self._ask({"op": "sweep"})["left"]
+        except SandboxError:
+            self._usable = False
+            return
+        if self._started.jail is JailKind.PLAIN:
+            shutil.rmtree(home, ignore_errors=True)
+        if left:
+            self._usable = False
+
+    def _ask(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
+        """Give the warm process an order and return its answer.
+
+        Raises:
+            WallLost: if it does not answer.
+            SandboxError: if it could not obey.
+        """
+        control = self._started.control
+        control.settimeout(CONTROL_SECONDS)
+        try:
+            wire.send(control, order, fds)
+            answer, _ = wire.receive(control)
+        except (wire.WireError, OSError) as error:
+            self._usable = False
+            raise WallLost(
+                f"the warm process is gone ({error})", hint=self._started.log()[-800:]
+            ) from error
+        if "error" in answer:
+            raise SandboxError(f"the warm process could not {answer['error']}")
+        return answer
+
+
+def _name_senders(channel: socket.socket, wanted: bool) -> None:
+    """Let the kernel attach the sender's pid to every message, or stop doing so."""
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, int(wanted))
+
+
+def _await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, tuple[str, ...]]:
+    """Return the child's pid as the judge sees it, and what its jail says holds.
+
+    The kernel, not the child, names the pid (SCM_CREDENTIALS), translated into our namespace.
+
+    Raises:
+        SandboxError: if the child ends instead.
+    """
+    channel.settimeout(READY_SECONDS)
+    space = socket.CMSG_SPACE(struct.calcsize("3i"))
+    try:
+        head, ancillary, _, _ = channel.recvmsg(4, space)
+        if not head:
+            raise ChannelClosed("closed")
+        rest = wire.check_length(int.from_bytes(head, "big"))
+        body = channel.recv(rest, socket.MSG_WAITALL)
+        layers = tuple(str(layer) for layer in wire.parse(body)["ready"])
+    except (wire.WireError, OSError, KeyError, ChannelError) as error:
+        raise SandboxError(
+            f"a child could not be confined ({error})", hint=log()[-800:]
+        ) from error
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            return struct.unpack("3i", content)[0], layers
+    raise SandboxError("the kernel did not name the child's process")

@@ -1,0 +1,89 @@
+"""The files a student starts with.
+
+Takes: the folder of an assignment. Gives: starter, handout, harness and `.grader.toml` in the
+student's own folder. Does not cover: checking work (see `student.public_run`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from grader import __version__
+from grader.errors import UsageError
+from grader.student.work import MARK_FILE, NOTEBOOK_KEY
+
+COPIED = ("README.md", "harness.py")
+
+
+def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the files of a kit by name.
+
+    Args:
+        assignment: folder of the assignment; its name is the slug.
+        suffixes: which starters to give: `.py`, `.ipynb` or both.
+
+    Raises:
+        UsageError: if the assignment has no such starter.
+    """
+    slug = assignment.name
+    files: dict[str, bytes] = {}
+    for suffix in suffixes:
+        starter = assignment / f"starter{suffix}"
+        if not starter.is_file():
+            hint = f"its author makes one with `grader release {slug}`"
+            raise UsageError(f"{slug} has no {starter.name}", hint=hint)
+        name_it = _named_module if suffix == ".py" else _named_notebook
+        files[f"{slug}{suffix}"] = name_it(starter.read_text(encoding="utf-8"), slug).encode()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for name in COPIED:
+        if (assignment / name).is_file():
+            files[name] = (assignment / name).read_bytes()
+    files[MARK_FILE] = _mark(slug, hashes).encode()
+    return files
+
+
+def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple[Path, ...]:
+    """Write a kit, nothing of it if a file would be lost; return what was written.
+
+    Raises:
+        UsageError: if a file exists with other content and `force` is not set, naming each.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: not a folder", hint="name a folder that may be made")
+    clashes = [
+        name
+        for name, content in files.items()
+        if (folder / name).exists() and (folder / name).read_bytes() != content
+    ]
+    if clashes and not force:
+        raise UsageError(
+            f"{folder}: would overwrite {', '.join(clashes)}",
+            hint="name another folder, or lose those files with --force",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return tuple(folder / name for name in files)
+
+
+def _named_module(text: str, slug: str) -> str:
+    return f"# grader: {slug} {__version__}\n{text}"
+
+
+def _named_notebook(text: str, slug: str) -> str:
+    notebook = json.loads(text)
+    notebook["metadata"][NOTEBOOK_KEY] = {"assignment": slug, "version": __version__}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _mark(slug: str, hashes: Mapping[str, str]) -> str:
+    lines = [
+        "# Written by `grader init`: names the assignment, and remembers the untouched starters.",
+        f'slug = "{slug}"',
+        f'version = "{__version__}"',
+        "",
+        "[files]",
+        *(f'"{name}" = "{digest}"' for name, digest in hashes.items()),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,148 @@
+"""What the public cases say about a student's work, as records.
+
+Takes: nothing. Gives: `PublicResult` and its parts. Does not cover: how they are found out (see
+`student.public_run`), how they look (see `student.table`).
+
+This module and all that a student's command imports first stay without torch, whose import takes
+seconds.
+"""
+
+import html
+from dataclasses import asdict, dataclass
+
+from grader.judge.judgement import Cause
+
+PASSED_NOTE = "public tests passed"
+HIDDEN_NOTE = "These are the public cases only; hidden cases decide the grade."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicFinding:
+    """Why a check did not pass, as the student reads it; texts are empty where they say nothing.
+
+    Attributes:
+        label: what was compared or asked for.
+        expected: the expected value, in short.
+        got: what came, in short.
+        where: place of the worst entry, or place in the student's source.
+        hint: what to look at next.
+    """
+
+    label: str
+    expected: str
+    got: str
+    where: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicCheck:
+    """The public result of one check.
+
+    Attributes:
+        problem: name of the problem.
+        check: name of the check.
+        title: what is checked.
+        cause: why it did not pass; NONE if it did.
+        findings: empty, or the first thing that went wrong.
+        cases: public cases of this check.
+        cases_passed: how many of them passed.
+    """
+
+    problem: str
+    check: str
+    title: str
+    cause: Cause
+    findings: tuple[PublicFinding, ...]
+    cases: int
+    cases_passed: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every public case passed."""
+        return self.cause is Cause.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicResult:
+    """The public result of a whole file or of one problem.
+
+    Attributes:
+        assignment: slug.
+        source: what was checked: a file name, or the notebook.
+        checks: in the assignment's order.
+        notices: what the student should know about the way in, such as dropped cells.
+        output: the end of what the student's code printed.
+    """
+
+    assignment: str
+    source: str
+    checks: tuple[PublicCheck, ...]
+    notices: tuple[str, ...] = ()
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every public case of every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        """One line for the student."""
+        good = sum(check.passed for check in self.checks)
+        if self.passed:
+            return f"{PASSED_NOTE} ({good} checks)"
+        return f"{len(self.checks) - good} of {len(self.checks)} public tests failed"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {**asdict(self), "passed": self.passed, "verdict": self.verdict, "note": HIDDEN_NOTE}
+
+    def __repr__(self) -> str:
+        """Return a table in plain text."""
+        width = max((len(_name(check)) for check in self.checks), default=0)
+        lines = [f"{_name(check):<{width}}  {_state(check)}" for check in self.checks]
+        for check in self.checks:
+            for finding in check.findings:
+                lines += ["", f"{_name(check)}: {finding.label}"]
+                lines += [f"  {key:<8}  {text}" for key, text in finding_rows(finding)]
+        return "\n".join([*lines, "", f"{self.verdict}. {HIDDEN_NOTE}"])
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook; every text in it is escaped."""
+        rows = "".join(_html_row(check) for check in self.checks)
+        head = "<tr><th>problem</th><th>check</th><th>public cases</th><th>what to know</th></tr>"
+        closing = html.escape(f"{self.verdict}. {HIDDEN_NOTE}")
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table><p>{closing}</p>"
+
+
+def finding_rows(finding: PublicFinding) -> list[tuple[str, str]]:
+    """Return the parts of a finding that say something, in reading order."""
+    parts = ("expected", "got", "where", "hint")
+    return [(part, getattr(finding, part)) for part in parts if getattr(finding, part)]
+
+
+def cause_in_words(cause: Cause) -> str:
+    """Return a cause as a student reads it."""
+    return "passed" if cause is Cause.NONE else cause.value.replace("_", " ")
+
+
+def _name(check: PublicCheck) -> str:
+    return f"{check.problem}.{check.check}"
+
+
+def _state(check: PublicCheck) -> str:
+    if check.passed:
+        return "passed"
+    counts = f"{check.cases_passed} of {check.cases} cases passed"
+    return f"failed: {cause_in_words(check.cause)} ({counts})"
+
+
+def _html_row(check: PublicCheck) -> str:
+    details = [finding.label for finding in check.findings]
+    for finding in check.findings:
+        details += [f"{part}: {text}" for part, text in finding_rows(finding)]
+    cells = (check.problem, check.title, _state(check))
+    plain = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
+    story = "<br>".join(html.escape(line) for line in details)
+    return f"<tr>{plain}<td style='text-align:left'>{story}</td></tr>"

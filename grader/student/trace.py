@@ -1,0 +1,245 @@
+"""Public cases as recorded steps: what is asked, in order, and what is expected.
+
+Takes: `public/<Problem>.json` of an assignment, or recorded steps. Gives: the other, and the steps
+as a case that `measure.drive` can carry out. Does not cover: making them (see
+`author.record_public`).
+
+A recorded case is a plain list: unlike the generator it was recorded from it cannot choose its
+next step by a reply, but replies can be arguments of later steps.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.author.steps import (
+    Call,
+    CaseSteps,
+    Drop,
+    Expect,
+    New,
+    OverwriteArguments,
+    Raises,
+    Ref,
+    Step,
+    Value,
+)
+from grader.errors import AuthorError
+from grader.measure.compare import brief
+from grader.measure.drive import Stopped
+from grader.measure.measurement import Fault, FaultKind
+from grader.runner.wire import Json, WireError
+from grader.student.values import ReplyPart, from_json, to_json
+
+SCHEMA_VERSION = 1
+PUBLIC_FOLDER = "public"
+
+Recording = tuple[Step, ...]
+"""One case; `ReplyPart`s in it stand for replies, and no expected value is a function."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedCheck:
+    """The public cases of one check.
+
+    Attributes:
+        name: identifier within the problem.
+        title: what is checked.
+        description: the case's docstring, as students read it.
+        instances: its recorded cases.
+    """
+
+    name: str
+    title: str
+    description: str
+    instances: tuple[Recording, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedProblem:
+    """The public cases of one problem, as one file."""
+
+    problem: str
+    checks: tuple[TracedCheck, ...]
+
+
+class NoSuchPart:
+    """Stands for a part that a student's reply does not have; equal to nothing."""
+
+    def __init__(self, part: ReplyPart, reply: Value) -> None:
+        place = "".join(f"[{key!r}]" for key in part.path)
+        self._text = f"nothing at {place} of {brief(reply)}"
+
+    def __repr__(self) -> str:
+        """Return what is missing, as the student reads it."""
+        return self._text
+
+
+def play(recording: Recording) -> CaseSteps:
+    """Return recorded steps as a case."""
+    replies: list[Value] = []
+    for step in recording:
+        replies.append((yield _resolve(step, replies)))
+
+
+def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
+    """Return `step` with every argument passed through `change`; other steps as they are."""
+    match step:
+        case New():
+            return New(step.name, *map(change, step.args), **_mapped(step.kwargs, change))
+        case Call():
+            target = [step.method] if isinstance(step.target, Ref) else []
+            arguments = [*target, *map(change, step.args)]
+            return Call(step.target, *arguments, **_mapped(step.kwargs, change))
+        case Raises():
+            inner = map_values(step.step, change)
+            assert isinstance(inner, New | Call)
+            return Raises(inner, step.error, step.label)
+        case _:
+            return step
+
+
+def load_problem(assignment: Path, problem: str) -> TracedProblem:
+    """Read the public cases of `problem` from the folder of an assignment.
+
+    Raises:
+        AuthorError: if there are none, or the file is damaged.
+    """
+    path = assignment / PUBLIC_FOLDER / f"{problem}.json"
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["schema_version"] != SCHEMA_VERSION:
+            raise WireError(f"schema_version {tree['schema_version']}, expected {SCHEMA_VERSION}")
+        return TracedProblem(problem=tree["problem"], checks=tuple(map(_check, tree["checks"])))
+    except FileNotFoundError as error:
+        hint = f"make the public cases with `grader release {assignment.name}`"
+        raise AuthorError(f"{path}: not found", hint=hint) from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, WireError) as error:
+        hint = "install the assignment again, or make the file again with `grader release`"
+        raise AuthorError(f"{path}: damaged: {type(error).__name__}: {error}", hint=hint) from error
+
+
+def dump_problem(traced: TracedProblem) -> str:
+    """Return the file that `load_problem` reads: the same text for the same steps, step by line."""
+    tree = {
+        "schema_version": SCHEMA_VERSION,
+        "problem": traced.problem,
+        "checks": [
+            {
+                "name": check.name,
+                "title": check.title,
+                "description": check.description,
+                "instances": [[_step_to_json(step) for step in one] for one in check.instances],
+            }
+            for check in traced.checks
+        ],
+    }
+    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=True)
+    # Quotes inside strings are escaped, so this can only be the start of a step or a check.
+    return text.replace('{"op":', '\n{"op":').replace('{"name":', '\n{"name":') + "\n"
+
+
+def _mapped(kwargs: dict[str, Value], change: Callable[[Value], Value]) -> dict[str, Value]:
+    return {key: change(value) for key, value in kwargs.items()}
+
+
+def _resolve(step: Step, replies: Sequence[Value]) -> Step:
+    if not isinstance(step, Expect):
+        return map_values(step, lambda value: _argument(value, replies))
+    got = _part(step.got, replies)
+    return Expect(got, step.want, label=step.label, exact=step.exact, per_row=step.per_row)
+
+
+def _argument(value: Value, replies: Sequence[Value]) -> Value:
+    match value:
+        case ReplyPart():
+            part = _part(value, replies)
+            if isinstance(part, NoSuchPart):
+                raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=repr(part)))
+            return part
+        case list() | tuple():
+            return type(value)(_argument(item, replies) for item in value)
+        case dict():
+            return {key: _argument(item, replies) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _part(part: ReplyPart, replies: Sequence[Value]) -> Value:
+    value = replies[part.step]
+    for key in part.path:
+        is_item = isinstance(value, list | tuple) and isinstance(key, int) and key < len(value)
+        if not is_item and not (isinstance(value, dict) and key in value):
+            return NoSuchPart(part, replies[part.step])
+        value = value[key]
+    return value
+
+
+def _check(tree: Json) -> TracedCheck:
+    instances = tuple(tuple(_step_from_json(step) for step in one) for one in tree["instances"])
+    return TracedCheck(
+        name=tree["name"],
+        title=tree["title"],
+        description=tree["description"],
+        instances=instances,
+    )
+
+
+def _step_to_json(step: Step) -> Json:
+    match step:
+        case New() | Call():
+            return _request_to_json(step)
+        case Drop():
+            return {"op": "drop", "ref": to_json(step.ref)}
+        case OverwriteArguments():
+            return {"op": "overwrite_arguments"}
+        case Raises():
+            inner = _request_to_json(step.step)
+            return {"op": "raises", "error": step.error, "label": step.label, "step": inner}
+        case Expect():
+            return {
+                "op": "expect",
+                "label": step.label,
+                "exact": step.exact,
+                "per_row": step.per_row,
+                "got": to_json(step.got),
+                "want": to_json(step.want),
+            }
+
+
+def _request_to_json(step: New | Call) -> Json:
+    args = [to_json(value) for value in step.args]
+    kwargs = {key: to_json(value) for key, value in step.kwargs.items()}
+    if isinstance(step, New):
+        return {"op": "new", "class": step.name, "args": args, "kwargs": kwargs}
+    target, method = to_json(step.target), step.method
+    return {"op": "call", "target": target, "method": method, "args": args, "kwargs": kwargs}
+
+
+def _step_from_json(tree: Json) -> Step:
+    match tree["op"]:
+        case "drop":
+            return Drop(from_json(tree["ref"]))
+        case "overwrite_arguments":
+            return OverwriteArguments()
+        case "raises":
+            return Raises(_request_from_json(tree["step"]), tree["error"], tree["label"])
+        case "expect":
+            got, want = from_json(tree["got"]), from_json(tree["want"])
+            exact, per_row = tree["exact"], tree["per_row"]
+            return Expect(got, want, label=tree["label"], exact=exact, per_row=per_row)
+        case _:
+            return _request_from_json(tree)
+
+
+def _request_from_json(tree: Json) -> New | Call:
+    args = [from_json(value) for value in tree["args"]]
+    kwargs = {key: from_json(value) for key, value in tree["kwargs"].items()}
+    if tree["op"] == "new":
+        return New(tree["class"], *args, **kwargs)
+    if tree["op"] != "call":
+        raise WireError(f"a step of no known kind: {tree['op']!r}")
+    target = from_json(tree["target"])
+    method = [tree["method"]] if isinstance(target, Ref) else []
+    return Call(target, *method, *args, **kwargs)

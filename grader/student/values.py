@@ -1,0 +1,117 @@
+"""Arguments and expected values as typed JSON, tensors byte for byte with their strides.
+
+Takes: a value of a case, or its JSON form. Gives: the other. Does not cover: steps (see
+`student.trace`). Nothing is pickled; the form is that of `runner.wire`, with `t` holding the
+tensor itself (dtype, shape, strides, base64 of its entries in row-major order, little-endian) and
+`p` standing for a part of an earlier reply: the number of the step, then the path to the part.
+"""
+
+import base64
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from grader.author.steps import Ref, Value
+from grader.runner.tensors import DTYPES, NAMES
+from grader.runner.wire import Json, WireError, flatten, unflatten
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyPart:
+    """A reply of an earlier step of the same case, or an element of it.
+
+    Attributes:
+        step: number of the step, from 0.
+        path: indices and keys that lead to the part; empty for the whole reply.
+    """
+
+    step: int
+    path: tuple[int | str, ...] = ()
+
+
+def to_json(value: Value) -> Json:
+    """Return the JSON form of `value`.
+
+    Raises:
+        TypeError: if it holds something that a case cannot hand over.
+    """
+    return flatten(value, _encode)
+
+
+def from_json(tree: Json) -> Value:
+    """Return the value whose JSON form is `tree`.
+
+    Raises:
+        WireError: if `tree` is no such form.
+    """
+    return unflatten(tree, _decode)
+
+
+def _encode(leaf: Value) -> Json:
+    match leaf:
+        case torch.Tensor():
+            return {"t": _encode_tensor(leaf)}
+        case Ref():
+            return {"r": leaf.id}
+        case ReplyPart():
+            return {"p": [leaf.step, *leaf.path]}
+        case torch.dtype() if leaf in NAMES:
+            return {"y": NAMES[leaf]}
+        case _:
+            raise TypeError(f"a {type(leaf).__name__} cannot be recorded")
+
+
+def _decode(key: str, content: Json) -> Value:
+    if key == "t":
+        return _decode_tensor(content)
+    if key == "r" and isinstance(content, int):
+        return Ref(content)
+    if key == "p" and isinstance(content, list):
+        return ReplyPart(step=int(content[0]), path=tuple(content[1:]))
+    if key == "y" and content in DTYPES:
+        return DTYPES[content]
+    raise WireError(f"a value of no known form: {key!r}")
+
+
+def _encode_tensor(tensor: torch.Tensor) -> Json:
+    if tensor.dtype not in NAMES:
+        raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be recorded")
+    # A one-dimensional view keeps the bytes of zero-dimensional tensors reachable.
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    raw = bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    return {
+        "dtype": NAMES[tensor.dtype],
+        "shape": list(tensor.shape),
+        "strides": list(tensor.stride()),
+        "base64": base64.b64encode(_little_endian(raw, tensor.dtype.itemsize)).decode("ascii"),
+    }
+
+
+def _decode_tensor(content: Json) -> torch.Tensor:
+    dtype = DTYPES[content["dtype"]]
+    raw = bytearray(_little_endian(base64.b64decode(content["base64"]), dtype.itemsize))
+    flat = torch.frombuffer(raw, dtype=dtype).clone() if raw else torch.empty(0, dtype=dtype)
+    return with_strides(flat.reshape(content["shape"]), tuple(content["strides"]))
+
+
+def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """Return a copy of `tensor` with the given strides (elements), in memory of its own.
+
+    Entries may overlap (an expanded tensor has a stride of 0); then they must agree.
+    """
+    if tensor.numel() == 0:
+        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
+    places = torch.zeros((), dtype=torch.int64)
+    for size, stride in zip(tensor.shape, strides, strict=True):
+        places = places.unsqueeze(-1) + torch.arange(size) * stride
+    memory = torch.zeros(int(places.max()) + 1, dtype=tensor.dtype)
+    memory[places.reshape(-1)] = tensor.detach().reshape(-1)
+    return memory.as_strided(tensor.shape, strides)
+
+
+def _little_endian(raw: bytes, itemsize: int) -> bytes:
+    if sys.byteorder == "little" or itemsize == 1:
+        return raw
+    words = (raw[i : i + itemsize] for i in range(0, len(raw), itemsize))
+    return b"".join(word[::-1] for word in words)

@@ -1,0 +1,153 @@
+"""Public verdicts: what a student's machine saw, set against the published tolerances.
+
+Takes: measurements of public cases. Gives: `PublicCheck`s with expected, got, where and a hint.
+Does not cover: grades (see `judge`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from grader.judge.judgement import Cause
+from grader.measure.compare import Comparison, Mismatch
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    Observation,
+    ValueObservation,
+)
+from grader.plan.assignment import Check
+from grader.student.result import PublicCheck, PublicFinding
+
+_CAUSES: dict[FaultKind, Cause] = {
+    FaultKind.MISSING: Cause.MISSING,
+    FaultKind.EXCEPTION: Cause.CRASH,
+    FaultKind.CRASH: Cause.CRASH,
+    FaultKind.TIMEOUT: Cause.TIMEOUT,
+    FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
+    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
+    FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
+    FaultKind.AUTHOR: Cause.AUTHOR,
+}
+
+_FAULTS: dict[FaultKind, tuple[str, str]] = {
+    FaultKind.MISSING: ("the name, with its work done", "Write it, then run the check again."),
+    FaultKind.EXCEPTION: (
+        "a reply",
+        "Read the line it points to with the inputs of this case in mind.",
+    ),
+    FaultKind.OUT_OF_MEMORY: ("a reply", "Look for a tensor that grows with each call."),
+    FaultKind.BAD_REPLY: (
+        "a reply of the promised form",
+        "Compare what you return with the docstring.",
+    ),
+    FaultKind.INPUT_CHANGED: (
+        "inputs left as they were",
+        "Look for in-place operations (`+=`, `copy_`, names ending in `_`) on arguments.",
+    ),
+    FaultKind.AUTHOR: ("a working case", "This is not your fault: please tell the course staff."),
+}
+
+_MISMATCHES: dict[Mismatch, str] = {
+    Mismatch.KIND: "The kind of value differs: compare what you return with the docstring.",
+    Mismatch.DTYPE: "The dtype differs: look at where you create or convert tensors.",
+    Mismatch.SHAPE: "The shape differs: print the shape after each step of your code.",
+    Mismatch.VALUE: "The value differs: this one must match exactly.",
+    Mismatch.NOT_FINITE: "inf or nan at the wrong place: look for overflow, 0/0 and empty rows.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseVerdict:
+    """What became of one public case.
+
+    Attributes:
+        cause: NONE if it passed.
+        reason: the first thing that went wrong; None if nothing did.
+    """
+
+    cause: Cause
+    reason: PublicFinding | None
+
+
+def judge_case(seen: CaseMeasurement, tolerance: Mapping[str, float]) -> CaseVerdict:
+    """Return the verdict on one case: its first wrong observation, else its fault."""
+    for observation in seen.observations:
+        verdict = _judge_observation(observation, tolerance)
+        if verdict.reason is not None:
+            return verdict
+    for fault in seen.faults:
+        return CaseVerdict(cause=_CAUSES[fault.kind], reason=_fault(fault))
+    return CaseVerdict(cause=Cause.NONE, reason=None)
+
+
+def judge_check(problem: str, check: Check, seen: Sequence[CaseMeasurement]) -> PublicCheck:
+    """Return the verdict on one check: that of its first case that did not pass."""
+    verdicts = [judge_case(one, check.tolerance) for one in seen]
+    failed = [verdict for verdict in verdicts if verdict.reason is not None]
+    return PublicCheck(
+        problem=problem,
+        check=check.name,
+        title=check.title,
+        cause=failed[0].cause if failed else Cause.NONE,
+        findings=tuple(verdict.reason for verdict in failed[:1] if verdict.reason is not None),
+        cases=len(seen),
+        cases_passed=len(seen) - len(failed),
+    )
+
+
+def _judge_observation(observation: Observation, tolerance: Mapping[str, float]) -> CaseVerdict:
+    if isinstance(observation, ErrorObservation):
+        return _judge_error(observation)
+    return _judge_value(observation, tolerance)
+
+
+def _judge_error(seen: ErrorObservation) -> CaseVerdict:
+    if seen.matches:
+        return CaseVerdict(cause=Cause.NONE, reason=None)
+    got = f"{seen.got}: {seen.text}" if seen.got else "it returned without an error"
+    reason = PublicFinding(
+        label=seen.label,
+        expected=f"raises {seen.expected}",
+        got=got,
+        where="",
+        hint=f"Check the arguments first and raise {seen.expected} before you change anything.",
+    )
+    return CaseVerdict(cause=Cause.WRONG_ERROR, reason=reason)
+
+
+def _judge_value(seen: ValueObservation, tolerance: Mapping[str, float]) -> CaseVerdict:
+    found = seen.comparison
+    allowed = tolerance.get(found.dtype, 0.0)
+    if found.mismatch is Mismatch.NONE and found.error <= allowed:
+        return CaseVerdict(cause=Cause.NONE, reason=None)
+    reason = PublicFinding(
+        label=seen.label,
+        expected=found.expected,
+        got=found.got,
+        where=f"entry {found.where}" if found.where else "",
+        hint=_value_hint(found, allowed),
+    )
+    return CaseVerdict(cause=Cause.WRONG_VALUE, reason=reason)
+
+
+def _value_hint(found: Comparison, allowed: float) -> str:
+    if found.mismatch is not Mismatch.NONE:
+        return _MISMATCHES[found.mismatch]
+    size = f"The largest error is {found.error:.2g} of the output's scale, {allowed:.2g} is allowed"
+    if found.error < 1000 * allowed:
+        return f"{size}: the idea may be right; look at the precision of each step."
+    return f"{size}: this is more than rounding."
+
+
+def _fault(fault: Fault) -> PublicFinding:
+    expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
+    return PublicFinding(
+        label="what your code did",
+        expected=expected,
+        got=fault.message,
+        where=fault.where,
+        hint=hint,
+    )

@@ -1,0 +1,158 @@
+"""Which file is the student's work, and of which assignment.
+
+Takes: a path, or nothing for the current folder. Gives: `Work`. Does not cover: reading the source
+(see `intake`).
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.errors import UsageError
+from grader.student.folders import list_assignments
+
+MARK_FILE = ".grader.toml"
+HEADER_PATTERN = re.compile(r"^# grader: ([a-z][a-z0-9_]*)\b", re.MULTILINE)
+HEADER_CHARACTERS = 400
+NOTEBOOK_KEY = "grader"
+SUFFIXES = (".py", ".ipynb")
+MAX_NOTEBOOK_BYTES = 64 << 20
+
+_NOT_WORK = frozenset({"harness.py"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One file of a student, and the assignment it is for."""
+
+    path: Path
+    slug: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What `grader init` noted in `.grader.toml`.
+
+    Attributes:
+        slug: assignment; empty if there is no such file.
+        untouched: SHA-256 by name of each file as it was written.
+    """
+
+    slug: str
+    untouched: dict[str, str]
+
+
+def find_work(path: Path | None, slug: str | None, assignments: Path | None = None) -> Work:
+    """Return the student's file and its assignment.
+
+    Args:
+        path: a `.py` or `.ipynb` file, or a folder that holds it; None is the current folder.
+        slug: the assignment, if the student named it.
+        assignments: folder of assignments, if the student named it.
+
+    Raises:
+        UsageError: if there is no such file, more than one, or nothing names the assignment.
+    """
+    start = path or Path()
+    if start.is_dir():
+        return _in_folder(start, slug, assignments)
+    if not start.is_file():
+        raise UsageError(f"{start}: not found", hint="give your .py or .ipynb file, or its folder")
+    if start.suffix not in SUFFIXES:
+        raise UsageError(f"{start}: expected a .py or .ipynb file", hint="give the file you edit")
+    known = (
+        slug or named_in(start) or read_mark(start.parent).slug or _slug_by_name(start, assignments)
+    )
+    return Work(path=start, slug=known or _no_slug(start, assignments))
+
+
+def read_mark(folder: Path) -> Mark:
+    """Return what `.grader.toml` in `folder` says.
+
+    Raises:
+        UsageError: if the file is damaged.
+    """
+    path = folder / MARK_FILE
+    if not path.is_file():
+        return Mark(slug="", untouched={})
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Mark(slug=str(table["slug"]), untouched=dict(table.get("files", {})))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        hint = "delete it, and name the assignment with --assignment"
+        raise UsageError(f"{path}: damaged: {error}", hint=hint) from error
+
+
+def named_in(path: Path) -> str:
+    """Return the slug that the head of a module or a notebook's metadata names; empty if none."""
+    try:
+        if path.suffix == ".py":
+            with path.open(encoding="utf-8", errors="replace") as file:
+                found = HEADER_PATTERN.search(file.read(HEADER_CHARACTERS))
+            return found.group(1) if found else ""
+        if path.stat().st_size > MAX_NOTEBOOK_BYTES:
+            return ""
+        metadata = json.loads(path.read_text(encoding="utf-8-sig"))["metadata"]
+        return str(metadata[NOTEBOOK_KEY]["assignment"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""  # intake says what is wrong with the file; here it just names nothing
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work:
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    ]
+    files = [path for path in files if path.name not in _NOT_WORK]
+    if not files:
+        raise UsageError(
+            f"{folder.resolve()}: no .py or .ipynb file here",
+            hint="start with `grader init SLUG`, or give the path of your file",
+        )
+    mark = read_mark(folder)
+    names = {named_in(path) or _slug_by_name(path, assignments) for path in files} - {""}
+    known = slug or mark.slug or (names.pop() if len(names) == 1 else "")
+    if not known:
+        _no_slug(folder, assignments)
+    return Work(path=_choose(files, known, mark), slug=known)
+
+
+def _choose(files: list[Path], slug: str, mark: Mark) -> Path:
+    """Return the one file that is the work; a starter that was never edited gives way."""
+    named = [path for path in files if named_in(path) == slug or path.stem in (slug, "submission")]
+    likely = named or files
+    edited = [path for path in likely if mark.untouched.get(path.name) != file_sha256(path)]
+    if len(edited) == 1 or len(likely) == 1:
+        return (edited or likely)[0]
+    if not edited:
+        return next((path for path in likely if path.suffix == ".py"), likely[0])
+    listed = ", ".join(path.name for path in edited)
+    hint = f"say which one, for example `grader check {edited[0].name}`"
+    raise UsageError(f"several files could be your work: {listed}", hint=hint)
+
+
+def _slug_by_name(path: Path, assignments: Path | None) -> str:
+    known = {folder.name for folder in list_assignments(assignments)}
+    return path.stem if path.stem in known else ""
+
+
+def _no_slug(path: Path, assignments: Path | None) -> str:
+    """Raise for a file that nothing ties to an assignment.
+
+    Raises:
+        UsageError: always.
+    """
+    known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none installed"
+    raise UsageError(
+        f"{path}: nothing says which assignment this is for (here are: {known})",
+        hint="name it with --assignment SLUG",
+    )

@@ -1,0 +1,351 @@
+"""Sample records for the tests of the reporting stage.
+
+Takes: what a test wants to be special. Gives: whole `GradeRecord`s. Does not cover: grading.
+"""
+
+import json
+from dataclasses import replace
+
+from grader.intake.submission import Origin
+from grader.judge.judgement import (
+    CaseFinding,
+    Cause,
+    CheckJudgement,
+    Judgement,
+    Status,
+    Verdict,
+)
+from grader.measure.compare import Comparison, Mismatch
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    Measurement,
+    ProblemMeasurement,
+    ValueObservation,
+)
+from grader.plan.assignment import Evidence, Limits
+from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
+from grader.record.grade_record import (
+    RECORD_SCHEMA_VERSION,
+    Environment,
+    GradeRecord,
+    SubmissionFacts,
+)
+
+PROBLEMS: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[str, float, Evidence]]]] = {
+    "KVCache": (
+        "A cache that grows",
+        ("KVCache",),
+        {
+            "append": ("Appending in chunks equals appending at once", 6.0, Evidence.OUTSIDE),
+            "rollback": ("A failed write leaves the cache as it was", 4.0, Evidence.OUTSIDE),
+        },
+    ),
+    "decode_attention": (
+        "Grouped-query attention for one new token",
+        ("decode_attention", "ragged_mask"),
+        {
+            "gqa": ("Groups of query heads share their key head", 8.0, Evidence.OUTSIDE),
+            "softmax": ("The softmax is your own", 2.0, Evidence.DENIED),
+        },
+    ),
+    "SlotCache": (
+        "Slots that are used again",
+        ("SlotCache",),
+        {
+            "reuse": ("A released slot shows no stale keys", 5.0, Evidence.OUTSIDE),
+            "bandwidth": ("Decoding keeps up with the reference", 5.0, Evidence.BOUNDED),
+        },
+    ),
+}
+
+NOTEBOOK_SOURCE = """\
+import torch
+
+
+class KVCache:
+    def append(self, k, v):
+        # Quadratic, but right.
+        self.k = torch.cat([self.k, k], dim=2)
+
+
+def ragged_mask(lengths, size):
+    return torch.arange(size) < lengths[:, None]
+
+
+def decode_attention(q, k, v):
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+"""
+NOTEBOOK_CELLS = (2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 5, 5, 5, 5)
+
+SCORED = (
+    Status.GRADED,
+    Status.PROVISIONAL,
+    Status.HELD,
+)
+
+
+def make_plan() -> Plan:
+    """Return a plan of three problems with two checks each."""
+    problems = tuple(
+        PlannedProblem(
+            name=name,
+            title=title,
+            exports=exports,
+            checks=tuple(
+                PlannedCheck(
+                    name=check,
+                    title=check_title,
+                    description="Chunks of 3, 2 and 5, then one of 10.\n\n    Both must agree.",
+                    points=points,
+                    tolerance={"float32": 1e-5},
+                    evidence=evidence,
+                    public=1,
+                    hidden=3,
+                )
+                for check, (check_title, points, evidence) in checks.items()
+            ),
+        )
+        for name, (title, exports, checks) in PROBLEMS.items()
+    )
+    return Plan(
+        assignment="kv_cache",
+        title="KV cache",
+        device="cpu",
+        seed="seed-of-this-run",
+        limits=Limits(),
+        problems=problems,
+        assignment_sha256="a" * 64,
+        reference_sha256="b" * 64,
+    )
+
+
+def make_finding(*, public: bool, index: int = 1) -> CaseFinding:
+    """Return a finding about a wrong value."""
+    return CaseFinding(
+        public=public,
+        index=index,
+        summary="keys() is off by 3.1e-02 of the largest entry; 1e-05 is allowed",
+        expected="0.48712953",
+        got="0.45619812",
+        where="[0, 3, 17, 5]",
+    )
+
+
+def make_check(
+    problem: str, check: str, verdict: Verdict, cause: Cause = Cause.NONE
+) -> CheckJudgement:
+    """Return the judgement on one check of the sample plan."""
+    title, points, evidence = PROBLEMS[problem][2][check]
+    failed = verdict is Verdict.FAIL
+    findings = (
+        make_finding(public=True),
+        make_finding(public=False, index=1),
+        make_finding(public=False, index=3),
+    )
+    return CheckJudgement(
+        problem=problem,
+        check=check,
+        title=title,
+        verdict=verdict,
+        cause=cause,
+        points=points if verdict is Verdict.PASS else 0.0,
+        max_points=points,
+        evidence=evidence,
+        summary="3 of 4 cases differ from what was expected." if failed else "",
+        findings=findings if failed else (),
+        cases=4,
+    )
+
+
+def make_judgement(
+    *outcomes: tuple[Verdict, Cause], status: Status = Status.GRADED, message: str = ""
+) -> Judgement:
+    """Return a judgement with one outcome per check of the sample plan; none for a rejected one."""
+    names = [(problem, check) for problem, (_, _, checks) in PROBLEMS.items() for check in checks]
+    judged = tuple(
+        make_check(problem, check, verdict, cause)
+        for (problem, check), (verdict, cause) in zip(names, outcomes, strict=False)
+    )
+    return Judgement(
+        status=status,
+        score=sum(check.points for check in judged),
+        max_score=30.0,
+        ungraded_points=sum(c.max_points for c in judged if c.verdict is Verdict.UNGRADED),
+        held_points=sum(c.max_points for c in judged if c.verdict is Verdict.HELD),
+        checks=judged,
+        message=message,
+    )
+
+
+def make_measurement(*, sandbox: str = "bwrap", output: str = "") -> Measurement:
+    """Return a measurement with a case of every kind of observation."""
+    case = CaseMeasurement(
+        check="append",
+        index=1,
+        public=False,
+        observations=(
+            ValueObservation(
+                label="keys()",
+                comparison=Comparison(
+                    mismatch=Mismatch.NONE,
+                    error=0.031,
+                    dtype="float32",
+                    expected="0.5",
+                    got="0.4",
+                    where="[0]",
+                ),
+            ),
+            ErrorObservation(label="append", expected="ValueError", got="", text="", matches=False),
+        ),
+        faults=(Fault(kind=FaultKind.EXCEPTION, message="KeyError: 3", where="line 41"),),
+        calls=5,
+        wall_ns=1_200_000,
+    )
+    problems = tuple(
+        ProblemMeasurement(problem=name, cases=(case,), output=output, children=1)
+        for name in PROBLEMS
+    )
+    return Measurement(
+        sandbox=sandbox,
+        isolation="warm",
+        layers=("user, pid, mount, net and ipc namespaces", "Landlock", "seccomp", "own uid"),
+        problems=problems,
+        wall_ns=2_000_000_000,
+    )
+
+
+ALL_PASSED = ((Verdict.PASS, Cause.NONE),) * 6
+EVERY_VERDICT = (
+    (Verdict.PASS, Cause.NONE),
+    (Verdict.FAIL, Cause.WRONG_ERROR),
+    (Verdict.FAIL, Cause.WRONG_VALUE),
+    (Verdict.PASS, Cause.NONE),
+    (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
+    (Verdict.HELD, Cause.NONE),
+)
+
+
+def make_record(
+    name: str = "ada",
+    *,
+    judgement: Judgement | None = None,
+    measurement: Measurement | None = None,
+    submission: SubmissionFacts | None = None,
+) -> GradeRecord:
+    """Return a record; by default of a module that passed everything."""
+    facts = submission or SubmissionFacts(
+        name=name,
+        sha256="c" * 64,
+        origin=Origin.MODULE,
+        source="def decode_attention(q, k, v): ...\n",
+        notices=(),
+        notebook_json="",
+        source_cells=(),
+    )
+    return GradeRecord(
+        schema_version=RECORD_SCHEMA_VERSION,
+        record_id="5f0c",
+        previous_id="",
+        created_at="2026-03-02T10:20:30+00:00",
+        submission=facts,
+        plan=make_plan(),
+        measurement=measurement or make_measurement(),
+        judgement=judgement or make_judgement(*ALL_PASSED),
+        environment=Environment(
+            grader_version="0.1.0",
+            python="3.11.9",
+            torch="2.13.0",
+            platform="Linux-6.18-x86_64",
+            device="cpu",
+        ),
+    )
+
+
+def make_notebook(*extra: tuple[str, str]) -> str:
+    """Return a notebook in the JSON form; `extra` cells (type, source) come last."""
+    source = NOTEBOOK_SOURCE.splitlines(keepends=True)
+    cells = [
+        ("markdown", "# My solution\n\nThe cache holds $K$ and $V$ of shape `[B, H, T, D]`."),
+        ("code", "".join(source[:7])),
+        ("markdown", "Now the **attention**. See [the paper](https://example.org/gqa)."),
+        ("code", "".join(source[9:11])),
+        ("code", "".join(source[13:15])),
+        *extra,
+    ]
+    return json.dumps(
+        {
+            "nbformat": 4,
+            "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            "cells": [
+                {
+                    "cell_type": kind,
+                    "id": f"c{number}",
+                    "metadata": {"tags": ["export"]},
+                    "source": text,
+                }
+                | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+                for number, (kind, text) in enumerate(cells)
+            ],
+        }
+    )
+
+
+def make_notebook_record(name: str = "grace", *extra: tuple[str, str]) -> GradeRecord:
+    """Return a record of a notebook with every verdict in it."""
+    record = make_record(
+        name,
+        judgement=make_judgement(*EVERY_VERDICT, status=Status.UNGRADED),
+        measurement=make_measurement(output="appending 3 tokens\nappending 2 tokens\n"),
+    )
+    facts = replace(
+        record.submission,
+        origin=Origin.NOTEBOOK,
+        source=NOTEBOOK_SOURCE,
+        source_cells=NOTEBOOK_CELLS,
+        notices=("cell 6: dropped `plt.plot(times)`",),
+        notebook_json=make_notebook(*extra),
+    )
+    return replace(record, submission=facts)
+
+
+def make_rejected_record(name: str = "zuse") -> GradeRecord:
+    """Return a record of a file that could not be taken in."""
+    message = (
+        "expected a Python module or a notebook, found 12 KiB that are not text\n"
+        "Save the file as kv_cache.py in UTF-8 and hand it in again."
+    )
+    judgement = make_judgement(status=Status.REJECTED, message=message)
+    return make_record(
+        name, judgement=judgement, measurement=replace(make_measurement(), problems=())
+    )
+
+
+def make_class(count: int) -> list[GradeRecord]:
+    """Return a class with a spread of outcomes, the same for every call."""
+    causes = (Cause.WRONG_VALUE, Cause.TIMEOUT, Cause.MISSING, Cause.CRASH, Cause.OUT_OF_MEMORY)
+    records: list[GradeRecord] = []
+    for number in range(count):
+        name = f"student_{number:03d}"
+        if number % 50 == 49:
+            records.append(make_rejected_record(name))
+            continue
+        outcomes = [
+            (Verdict.FAIL, causes[(number + place) % len(causes)])
+            if (number * 7 + place * 5) % 11 < number % 6
+            else (Verdict.PASS, Cause.NONE)
+            for place in range(6)
+        ]
+        status = Status.GRADED
+        if number % 20 == 7:
+            outcomes[5], status = (Verdict.HELD, Cause.NONE), Status.HELD
+        if number % 20 == 13:
+            outcomes[4:] = [(Verdict.UNGRADED, Cause.NO_DEVICE)] * 2
+            status = Status.PROVISIONAL
+        if number % 60 == 31:
+            outcomes, status = [(Verdict.UNGRADED, Cause.INFRASTRUCTURE)] * 6, Status.UNGRADED
+        records.append(make_record(name, judgement=make_judgement(*outcomes, status=status)))
+    return records
