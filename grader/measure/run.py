@@ -16,10 +16,13 @@ from grader.measure.measurement import (
     CaseMeasurement,
     Fault,
     FaultKind,
+    Measurement,
     ProblemMeasurement,
 )
 from grader.measure.session import Session, open_session
+from grader.plan.course import Course
 from grader.plan.plan import Plan, PlannedProblem
+from grader.sandbox.pool import WallPool
 from grader.sandbox.wall import Wall
 
 MAX_CHILDREN = 3
@@ -94,7 +97,7 @@ class Measurer:
                 finally:
                     outputs.append(session.output())
         except SandboxError as error:
-            return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error} {error.hint}".strip())
+            return _our_fault(error)
 
     def _load_and_run(
         self,
@@ -160,18 +163,63 @@ def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
     )
 
 
-def measure(
-    submission: Submission, plan: Plan, cases: Cases, *, wall: Wall, harness: str
-) -> tuple[ProblemMeasurement, ...]:
-    """Run every problem of the plan.
+def measure(submission: Submission, course: Course, *, walls: WallPool) -> Measurement:
+    """Run every problem of a course's plan on one submission, behind one wall.
+
+    A wall that cannot be had is our failure: every case says so, and nothing is lost.
 
     Args:
         submission: what was handed in.
-        plan: what is asked.
-        cases: the generators, by problem and check.
-        wall: a wall with nothing else in it.
-        harness: text of the assignment's `harness.py`; empty if it has none.
+        course: the plan, its cases and the harness.
+        walls: where a free wall comes from.
     """
-    measurer = Measurer(wall, submission, plan, harness=harness)
-    return tuple(measurer.problem(problem, cases) for problem in plan.problems)
+    begin_ns = time.perf_counter_ns()
+    plan = course.plan
+    layers: tuple[str, ...] = ()
+    try:
+        with walls.borrow() as wall:
+            measurer = Measurer(wall, submission, plan, harness=course.harness)
+            problems = tuple(measurer.problem(problem, course.cases) for problem in plan.problems)
+            layers = (*wall.layers, *walls.caveats)
+    except SandboxError as error:
+        fault = _our_fault(error)
+        problems = tuple(_unmeasured(problem, course.cases, fault) for problem in plan.problems)
+    return Measurement(
+        sandbox=walls.sandbox,
+        isolation=walls.isolation,
+        layers=layers,
+        problems=problems,
+        wall_ns=time.perf_counter_ns() - begin_ns,
+    )
 
+
+def nothing_measured(sandbox: str, isolation: str) -> Measurement:
+    """Return the measurement of a submission that never entered a box."""
+    return Measurement(sandbox=sandbox, isolation=isolation, layers=(), problems=(), wall_ns=0)
+
+
+def measurement_of_failure(course: Course, walls: WallPool, error: Exception) -> Measurement:
+    """Return the measurement of a submission that an error of ours kept from being measured."""
+    fault = Fault(
+        kind=FaultKind.INFRASTRUCTURE, message=f"the grader failed: {type(error).__name__}: {error}"
+    )
+    return Measurement(
+        sandbox=walls.sandbox,
+        isolation=walls.isolation,
+        layers=(),
+        problems=tuple(_unmeasured(p, course.cases, fault) for p in course.plan.problems),
+        wall_ns=0,
+    )
+
+
+def _unmeasured(problem: PlannedProblem, cases: Cases, fault: Fault) -> ProblemMeasurement:
+    return ProblemMeasurement(
+        problem=problem.name,
+        cases=tuple(instance.unmeasured(fault) for instance in _instances(problem, cases)),
+        output="",
+        children=0,
+    )
+
+
+def _our_fault(error: SandboxError) -> Fault:
+    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from grader.judge.judgement import Status
+from grader.judge.judgement import Cause, Status
 from grader.record.grade_record import GradeRecord
 from grader.report.grades import problem_titles
 from grader.report.hostile_text import make_legible
@@ -19,7 +19,8 @@ from grader.report.templates import render_page
 from grader.report.view import UNCONFINED
 
 BINS = 10
-_TALLEST_BIN = 130.0  # in units of the figure, which is 190 high
+FREQUENT_CAUSES = 6
+_TALLEST_BIN = 120.0  # in units of the figure, which is 170 high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,12 @@ class ScoreBin:
     """One bar of the score distribution.
 
     Attributes:
-        label: range in percent.
+        start_percent: where it starts; it is 100 / `BINS` wide.
         count: submissions in it.
         height: height of the bar in units of the figure.
     """
 
-    label: str
+    start_percent: int
     count: int
     height: float
 
@@ -53,13 +54,28 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassIndex:
-    """What the page shows; `median` and `mean` are over the `scored_count` submissions."""
+    """What the page shows.
+
+    Attributes:
+        title: title of the assignment.
+        max_score: points there are.
+        problem_titles: one per problem column.
+        rows: in the order of their names.
+        counts: submissions by status.
+        causes: the most frequent causes with the number of submissions that have them.
+        bins: distribution of the scores.
+        scored_count: submissions that `bins`, `median` and `mean` are over.
+        median: median score in points.
+        mean: mean score in points.
+        unconfined_count: submissions that ran without a wall.
+    """
 
     title: str
     max_score: float
     problem_titles: tuple[str, ...]
     rows: tuple[IndexRow, ...]
     counts: tuple[tuple[Status, int], ...]
+    causes: tuple[tuple[Cause, int], ...]
     bins: tuple[ScoreBin, ...]
     scored_count: int
     median: float
@@ -86,6 +102,7 @@ def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
             for record in sorted(records, key=lambda r: r.submission.name)
         ),
         counts=tuple((status, counts[status]) for status in Status),
+        causes=_count_causes(records),
         bins=_make_bins(records),
         scored_count=len(scores),
         median=statistics.median(scores) if scores else 0.0,
@@ -110,6 +127,17 @@ def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
     )
 
 
+def _count_causes(records: Sequence[GradeRecord]) -> tuple[tuple[Cause, int], ...]:
+    """Count each cause once per submission, the most frequent first."""
+    counts = Counter(
+        cause
+        for record in records
+        for cause in {check.cause for check in record.judgement.checks} - {Cause.NONE}
+    )
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].value))
+    return tuple(ranked[:FREQUENT_CAUSES])
+
+
 def _make_bins(records: Sequence[GradeRecord]) -> tuple[ScoreBin, ...]:
     counts = [0] * BINS
     for judgement in (record.judgement for record in records):
@@ -117,10 +145,9 @@ def _make_bins(records: Sequence[GradeRecord]) -> tuple[ScoreBin, ...]:
             share = judgement.score / judgement.max_score
             counts[min(BINS - 1, max(0, int(share * BINS)))] += 1
     most = max(counts)
-    width = 100 // BINS
     return tuple(
         ScoreBin(
-            label=f"{number * width}–{(number + 1) * width}",
+            start_percent=number * 100 // BINS,
             count=count,
             height=round(_TALLEST_BIN * count / most, 1) if most else 0.0,
         )

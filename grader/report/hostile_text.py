@@ -18,8 +18,9 @@ _LINE_ENDS = re.compile(r"\r\n|\r|\x0b|\x0c|\x85|\u2028|\u2029")
 _ILLEGIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-_MARKDOWN_SPECIAL = re.compile(r"[\\`*_{}\[\]#|~$=!]")
-_MARKDOWN_LIST = re.compile(r"^([-+]|\d{1,9}(?=[.)]))")
+_MARKDOWN_SPECIAL = re.compile(r"[\\`*_{}\[\]#|~$]")
+# A list item, a rule or the underline of a heading, each only at the start of a line.
+_MARKDOWN_START = re.compile(r"^(\d{0,9})(?=[-+=]+(?:\s|$)|(?<=\d)[.)](?:\s|$))")
 _FORMULA_START = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _HTML_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _BREAK = "\u200b"
@@ -41,7 +42,7 @@ def escape_markdown(text: str) -> str:
     """
     line = " ".join(make_legible(text).split())
     line = _MARKDOWN_SPECIAL.sub(lambda match: "\\" + match[0], line)
-    line = _MARKDOWN_LIST.sub(lambda match: _BREAK + match[0], line)
+    line = _MARKDOWN_START.sub(lambda match: match[1] + "\\", line)
     line = line.replace("://", f":{_BREAK}//").replace("@", f"@{_BREAK}")
     line = re.sub(r"(?i)\bwww\.", lambda match: match[0][:-1] + _BREAK + ".", line)
     return line.translate(_HTML_ENTITIES)

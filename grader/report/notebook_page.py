@@ -29,6 +29,7 @@ from grader.report.view import StudentView
 # Beyond these sizes a cell is shown as plain text: parsers can need quadratic time.
 MAX_MARKDOWN_CHARS = 20_000
 MAX_HIGHLIGHTED_CHARS = 100_000
+MAX_PARSED_CHARS = 400_000  # of all cells together
 
 _TAGS = frozenset(
     "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td "
@@ -51,7 +52,7 @@ def render_feedback_html(view: StudentView) -> str:
         template_name="basic",
         filters={
             "markdown2html": renderer.render_text,
-            "highlight_code": _highlight_code,
+            "highlight_code": renderer.render_code,
             # Both filters return clean HTML; the second pass would strip feedback of its layout.
             "clean_html": _keep,
         },
@@ -62,10 +63,11 @@ def render_feedback_html(view: StudentView) -> str:
 
 
 class _CellRenderer:
-    """Renders the cells that are not code; the exporter knows them only by their place."""
+    """Renders cells; the exporter knows those that are not code only by their place."""
 
     def __init__(self, cells: tuple[Cell, ...]) -> None:
         self._cells = cells
+        self._parsed_chars_left = MAX_PARSED_CHARS
 
     @pass_context
     def render_text(self, context: Context, source: str) -> str:
@@ -75,10 +77,20 @@ class _CellRenderer:
                 name = "feedback_problem" if cell.whole else "feedback_pointer"
                 anchor = f"problem-{cell.number}"
                 return render_fragment(f"{name}.html.j2", problem=cell.problem, anchor=anchor)
-            case StudentCell(kind=CellKind.MARKDOWN) if len(source) <= MAX_MARKDOWN_CHARS:
+            case StudentCell(kind=CellKind.MARKDOWN) if self._may_parse(source, MAX_MARKDOWN_CHARS):
                 return render_student_markdown(source)
             case _:
                 return f"<pre>{escape(source)}</pre>"
+
+    def render_code(self, source: str, **_: object) -> str:
+        """Return the HTML of a code cell; what else the exporter knows of it is not used."""
+        if self._may_parse(source, MAX_HIGHLIGHTED_CHARS):
+            return str(highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight")))
+        return f'<div class="highlight"><pre>{escape(source)}</pre></div>'
+
+    def _may_parse(self, source: str, limit: int) -> bool:
+        self._parsed_chars_left -= len(source)
+        return len(source) <= limit and self._parsed_chars_left >= 0
 
 
 def render_student_markdown(source: str) -> str:
@@ -113,12 +125,6 @@ def _placed(place: int, cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own nod
         case _:
             source = cell.source if isinstance(cell, StudentCell) else ""
             return new_markdown_cell(source, metadata={"place": place}, id=f"cell-{place}")
-
-
-def _highlight_code(source: str, **_: object) -> str:
-    if len(source) > MAX_HIGHLIGHTED_CHARS:
-        return f'<div class="highlight"><pre>{escape(source)}</pre></div>'
-    return str(highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight")))
 
 
 def _keep(html: str) -> str:

@@ -34,6 +34,11 @@ class ProblemTally:
     causes: tuple[Cause, ...]
     settled: bool
 
+    @property
+    def partly_passed(self) -> bool:
+        """Whether everything was judged, and some but not all points were earned."""
+        return self.verdict is Verdict.FAIL and self.points > 0
+
 
 def tally_problems(plan: Plan, judgement: Judgement) -> tuple[ProblemTally, ...]:
     """Return one tally per planned problem, in the plan's order."""

@@ -7,7 +7,6 @@ judge's sentence about the size of the error; a check that we failed to grade ke
 because the judge's sentence about it speaks of our files.
 """
 
-import inspect
 import re
 from dataclasses import dataclass
 
@@ -50,7 +49,7 @@ class CheckView:
 
     Attributes:
         title: what is checked.
-        description: what the case does; empty if nothing is written about it.
+        description: what the case does, a line per paragraph; may be empty.
         verdict: what became of it.
         cause: why it did not pass.
         points: points earned; meaningless unless PASS or FAIL.
@@ -106,7 +105,7 @@ class StudentView:
         assignment: slug.
         file_sha256: start of the hash of what was handed in.
         origin: module or notebook.
-        graded_at: ISO 8601 in UTC.
+        graded_at: day and minute in UTC.
         device: `cpu`, or the name of the GPU.
         grader_version: version of this project.
         status: state of the whole submission.
@@ -164,7 +163,7 @@ def make_view(record: GradeRecord) -> StudentView:
         assignment=make_legible(record.plan.assignment),
         file_sha256=make_legible(submission.sha256[:HASH_SHOWN_CHARS]),
         origin=submission.origin,
-        graded_at=make_legible(record.created_at),
+        graded_at=_minute(make_legible(record.created_at)),
         device=make_legible(record.environment.device),
         grader_version=make_legible(record.environment.grader_version),
         status=judgement.status,
@@ -209,7 +208,7 @@ def _view_check(check: CheckJudgement, planned: PlannedProblem) -> CheckView:
     summary = f"{UNGRADED_WORDS} {CAUSE_EXPLAINED[check.cause]}" if ours else check.summary
     return CheckView(
         title=make_legible(check.title),
-        description=make_legible(inspect.cleandoc(described.get(check.check, ""))),
+        description=_unwrap(make_legible(described.get(check.check, ""))),
         verdict=check.verdict,
         cause=check.cause,
         points=check.points,
@@ -224,6 +223,18 @@ def _view_check(check: CheckJudgement, planned: PlannedProblem) -> CheckView:
             if not finding.public
         ),
     )
+
+
+def _unwrap(docstring: str) -> str:
+    """Return one line per paragraph; line breaks in a docstring are the editor's."""
+    paragraphs = re.split(r"\n[ \t]*\n", docstring.strip())
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _minute(created_at: str) -> str:
+    """Return an ISO 8601 time in UTC as people write it; anything else as it is."""
+    parts = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", created_at)
+    return f"{parts[1]} {parts[2]} UTC" if parts else created_at
 
 
 def _view_public(finding: CaseFinding) -> PublicFinding:

@@ -7,6 +7,7 @@ Source: numbers and structures from linux/sched.h, linux/prctl.h, linux/capabili
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -84,7 +85,9 @@ def drop_capabilities() -> None:
     """Give up every capability, also those that a later exec could regain."""
     for capability in range(64):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # past the last capability, or not privileged: then there is nothing to drop
+            if ctypes.get_errno() == errno.EPERM and os.geteuid() == 0:
+                raise OSError(errno.EPERM, "cannot empty the capability bounding set")
+            break  # past the last capability; or an ordinary uid, which regains none by exec
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, bytes(24)), "capset")

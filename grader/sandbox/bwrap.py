@@ -36,10 +36,9 @@ FIRST_MAPPED_UID = 0x6772_0000
 """First uid outside that the uids 1, 2, … inside stand for; far above accounts and subuid ranges."""
 MAPPED_UIDS = 65535
 
-INSIDE_UID = 1000
 HOME = f"{BOX_FOLDER}/home"
-CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN")
-UID_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_SETPCAP")
+CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETPCAP")
+UID_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN")
 
 _HOLD_NAMESPACE = (
     "import ctypes, os; ctypes.CDLL(None).unshare(0x10000000) == 0 and os.write(1, b'1'); os.read(0, 1)"
@@ -125,8 +124,10 @@ class BubblewrapWall:
         kept = CAPABILITIES + (UID_CAPABILITIES if self._uid_range else ())
         capabilities = [word for name in kept for word in ("--cap-add", name)]
         if not self._uid_range:
-            identity = ["--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)]
-            return ["--unshare-user", "--disable-userns", *identity, "--cap-drop", "ALL", *capabilities]
+            # Any other uid inside, or --disable-userns, makes bubblewrap enter a second user
+            # namespace, which does not own the pid namespace: the warm process could not make
+            # one per child. Seccomp denies nested user namespaces to the child instead.
+            return ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-drop", "ALL", *capabilities]
         fd = stack.enter_context(_user_namespace())
         fds.append(fd)
         return ["--userns", str(fd), "--cap-drop", "ALL", *capabilities]

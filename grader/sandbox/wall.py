@@ -72,6 +72,11 @@ class Wall:
         )
 
     @property
+    def slot(self) -> int:
+        """Number of the worker slot."""
+        return self._spec.slot
+
+    @property
     def usable(self) -> bool:
         """Whether the wall can take another submission."""
         return self._usable
@@ -137,15 +142,28 @@ class Wall:
             wall_alive=True, exited=status is not None, status=status or 0, oom_kills=kills
         )
 
+    @contextlib.contextmanager
+    def under(self, limits: Limits) -> Iterator["Wall"]:
+        """Lend the same wall under other limits, for a self-test."""
+        other = Wall(self._started, self._spec, limits)
+        try:
+            yield other
+        finally:
+            self._usable = self._usable and other.usable
+            other._remove_cgroup()
+
     def close(self) -> None:
         """End everything and remove the wall."""
         self._usable = False
         try:
             self._started.stop()
         finally:
-            if self._cgroup:
-                self._cgroup.remove()
-                self._cgroup = None
+            self._remove_cgroup()
+
+    def _remove_cgroup(self) -> None:
+        if self._cgroup:
+            self._cgroup.remove()
+            self._cgroup = None
 
     def _order(self, home: str) -> JailOrder:
         uid = self._started.first_uid

@@ -15,6 +15,7 @@ from grader.author.steps import Call, New, Ref, Value
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import Fault, FaultKind
 from grader.runner.objects import MissingName, ObjectTable
+from grader.student.values import with_strides
 
 
 class LocalBox:
@@ -65,7 +66,11 @@ class LocalBox:
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors passed to the last call."""
         for tensor in self._last_arguments:
-            tensor.fill_(77)
+            # Filling every entry once keeps expanded tensors, whose entries overlap, writable.
+            entries = tuple(
+                slice(0, 1) if stride == 0 else slice(None) for stride in tensor.stride()
+            )
+            tensor[entries].fill_(1 if tensor.dtype is torch.bool else 77)
 
     def _prepare(
         self, args: tuple[Value, ...], kwargs: dict[str, Value]
@@ -78,9 +83,7 @@ class LocalBox:
             case Ref():
                 return self._table.object(value.id)
             case torch.Tensor():
-                # empty_strided + copy_ keeps the strides that the case chose, unlike clone.
-                copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
-                copy.copy_(value)
+                copy = with_strides(value, value.stride())  # clone would not keep them all
                 self._last_arguments.append(copy)
                 return copy
             case list() | tuple():

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Defined = Any  # a function or class of the student's
 
+_CELLS = ("<ipython", "<stdin", "<string")
+
 
 def check(
     problem: str, defined: Defined = None, /, *, assignment: str = "", **exports: Defined
@@ -80,7 +82,7 @@ def _run(
     from grader.student.trace import load_problem
 
     traced = load_problem(folder, problem.name)
-    harness = load_harness(folder)
+    harness = load_harness(folder, "grader_harness")
     results = tuple(
         run_check(problem, one, traced, LocalBox(namespace, harness, place=_place), _unobserved)
         for one in problem.checks
@@ -95,5 +97,5 @@ def _unobserved(check: "Check", doing: str) -> None:
 def _place(error: BaseException) -> str:
     """Return the innermost line that lies in a notebook cell, by the function it belongs to."""
     frames = traceback.extract_tb(error.__traceback__)
-    cells = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith("<")]
+    cells = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith(_CELLS)]
     return f"line {cells[-1].lineno} of the cell, in {cells[-1].name}" if cells else ""

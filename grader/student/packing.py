@@ -92,5 +92,12 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
 def _defines(text: str, name: str) -> bool:
     """Return whether `name` is defined, assigned or imported at the start of a line."""
     word = re.escape(name)
-    forms = rf"(?:async\s+)?def\s+{word}\b|class\s+{word}\b|{word}\s*(?::[^=\n]*)?=|from\s.+import\s.*\b{word}\b"
+    forms = "|".join(
+        (
+            rf"(?:async\s+)?def\s+{word}\b",
+            rf"class\s+{word}\b",
+            rf"{word}\s*(?::[^=\n]*)?=",
+            rf"from\s.+import\s.*\b{word}\b",
+        )
+    )
     return re.search(rf"^(?:{forms})", text, re.MULTILINE) is not None

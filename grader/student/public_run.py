@@ -26,7 +26,12 @@ from grader.student.result import PublicCheck, PublicFinding, PublicResult
 
 # Appending keeps the package importable from a checkout without letting its neighbours shadow
 # the standard library, as a PYTHONPATH would.
-_BOOT = "import sys; sys.path.append(sys.argv[1]); from grader.student.replay import main; main(sys.argv[2])"
+_BOOT = """
+import sys
+sys.path.append(sys.argv[1])
+from grader.student.replay import main
+main(sys.argv[2])
+"""
 
 START_WALL_S = 180.0
 """Seconds to start an interpreter and import torch on a slow, busy machine."""

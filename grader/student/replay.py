@@ -47,7 +47,7 @@ def replay(job: ReplayJob, events: TextIO) -> None:
     folder = Path(job.assignment)
     wanted = [p for p in load_assignment(folder).problems if p.name in job.problems]
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
-    harness = load_harness(folder)
+    harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
     try:
         submission = _load(job)
@@ -75,18 +75,25 @@ def run_check(
     problem: Problem, check: Check, traced: TracedProblem, box: LocalBox, observe: Observer
 ) -> PublicCheck:
     """Run all public cases of one check; `observe` is told of every step before it begins."""
-    recordings = [one for t in traced.checks if t.name == check.name for one in t.instances]
+    mine = [one for one in traced.checks if one.name == check.name]
+    recordings = [recording for one in mine for recording in one.instances]
     seen = [
         drive(_observed(recording, check, observe), box, check=check.name, index=index, public=True)
         for index, recording in enumerate(recordings)
     ]
-    return judge_check(problem.name, check, seen)
+    description = mine[0].description if mine else ""
+    return judge_check(problem.name, check, seen, description=description)
 
 
-def load_harness(folder: Path) -> Namespace:
-    """Return the names of the assignment's `harness.py`, none if it has no such file."""
+def load_harness(folder: Path, name: str) -> Namespace:
+    """Return the names of the assignment's `harness.py`, none if it has no such file.
+
+    Args:
+        folder: folder of the assignment.
+        name: name of the module that it becomes.
+    """
     path = folder / "harness.py"
-    return _execute(path, "grader_harness") if path.is_file() else {}
+    return _execute(path, name) if path.is_file() else {}
 
 
 def _observed(recording: Recording, check: Check, observe: Observer) -> CaseSteps:

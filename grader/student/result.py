@@ -47,6 +47,7 @@ class PublicCheck:
         findings: empty, or the first thing that went wrong.
         cases: public cases of this check.
         cases_passed: how many of them passed.
+        description: what its cases do; empty if they were not reached.
     """
 
     problem: str
@@ -56,6 +57,7 @@ class PublicCheck:
     findings: tuple[PublicFinding, ...]
     cases: int
     cases_passed: int
+    description: str = ""
 
     @property
     def passed(self) -> bool:
@@ -104,7 +106,7 @@ class PublicResult:
         lines = [f"{_name(check):<{width}}  {_state(check)}" for check in self.checks]
         for check in self.checks:
             for finding in check.findings:
-                lines += ["", f"{_name(check)}: {finding.label}"]
+                lines += ["", f"{_name(check)}: {check.description}", f"  {finding.label}"]
                 lines += [f"  {key:<8}  {text}" for key, text in finding_rows(finding)]
         return "\n".join([*lines, "", f"{self.verdict}. {HIDDEN_NOTE}"])
 
@@ -139,10 +141,11 @@ def _state(check: PublicCheck) -> str:
 
 
 def _html_row(check: PublicCheck) -> str:
-    details = [finding.label for finding in check.findings]
+    details: list[str] = []
     for finding in check.findings:
+        details += [check.description, finding.label]
         details += [f"{part}: {text}" for part, text in finding_rows(finding)]
     cells = (check.problem, check.title, _state(check))
     plain = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
-    story = "<br>".join(html.escape(line) for line in details)
+    story = "<br>".join(html.escape(line) for line in details if line)
     return f"<tr>{plain}<td style='text-align:left'>{story}</td></tr>"

@@ -13,6 +13,7 @@ from rich.text import Text
 from grader.student.result import (
     HIDDEN_NOTE,
     PublicCheck,
+    PublicFinding,
     PublicResult,
     cause_in_words,
     finding_rows,
@@ -24,9 +25,12 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 def print_result(result: PublicResult, console: Console) -> None:
     """Print the table, then every failure in full, then what the result means."""
     console.print(_table(result))
+    shown: tuple[str, tuple[PublicFinding, ...]] = ("", ())
     for check in result.checks:
         if check.findings:
-            console.print(_details(check))
+            repeated = (check.problem, check.findings) == shown
+            console.print(_heading(check) if repeated else _details(check))
+            shown = (check.problem, check.findings)
     for notice in result.notices:
         console.print(plain(f"note: {notice}"))
     if result.output and not result.passed:
@@ -59,8 +63,17 @@ def _table(result: PublicResult) -> Table:
     return table
 
 
+def _heading(check: PublicCheck) -> RenderableType:
+    """Return the lines for a failure that is word for word the one above it."""
+    return Group(
+        Text(f"{check.problem}: {check.title}", style="bold"), Text("  the same as above"), Text("")
+    )
+
+
 def _details(check: PublicCheck) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{check.problem}: {check.title}", style="bold")]
+    if check.description:
+        parts.append(Text(f"  {check.description}", style="dim"))
     for finding in check.findings:
         parts.append(plain(f"  {finding.label}"))
         grid = Table.grid(padding=(0, 2))

@@ -98,16 +98,21 @@ def _decode_tensor(content: Json) -> torch.Tensor:
 def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     """Return a copy of `tensor` with the given strides (elements), in memory of its own.
 
-    Entries may overlap (an expanded tensor has a stride of 0); then they must agree.
+    Entries between those of the tensor are NaN where the dtype has one, as in grading: code that
+    ignores strides reads them. A dimension of stride 0 (an expanded tensor) is one entry.
     """
     if tensor.numel() == 0:
         return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
-    places = torch.zeros((), dtype=torch.int64)
-    for size, stride in zip(tensor.shape, strides, strict=True):
-        places = places.unsqueeze(-1) + torch.arange(size) * stride
-    memory = torch.zeros(int(places.max()) + 1, dtype=tensor.dtype)
-    memory[places.reshape(-1)] = tensor.detach().reshape(-1)
-    return memory.as_strided(tensor.shape, strides)
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
+    fill = float("nan") if tensor.dtype.is_floating_point else 0
+    memory = torch.full((1 + reach,), fill, dtype=tensor.dtype)
+    copy = memory.as_strided(tensor.shape, strides)
+    target, source = copy, tensor.detach()
+    for dimension, stride in enumerate(strides):
+        if stride == 0:
+            target, source = target.narrow(dimension, 0, 1), source.narrow(dimension, 0, 1)
+    target.copy_(source)
+    return copy
 
 
 def _little_endian(raw: bytes, itemsize: int) -> bytes:

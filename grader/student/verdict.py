@@ -33,7 +33,7 @@ _CAUSES: dict[FaultKind, Cause] = {
 }
 
 _FAULTS: dict[FaultKind, tuple[str, str]] = {
-    FaultKind.MISSING: ("the name, with its work done", "Write it, then run the check again."),
+    FaultKind.MISSING: ("an implementation", "Write it, then run the check again."),
     FaultKind.EXCEPTION: (
         "a reply",
         "Read the line it points to with the inputs of this case in mind.",
@@ -83,7 +83,9 @@ def judge_case(seen: CaseMeasurement, tolerance: Mapping[str, float]) -> CaseVer
     return CaseVerdict(cause=Cause.NONE, reason=None)
 
 
-def judge_check(problem: str, check: Check, seen: Sequence[CaseMeasurement]) -> PublicCheck:
+def judge_check(
+    problem: str, check: Check, seen: Sequence[CaseMeasurement], *, description: str
+) -> PublicCheck:
     """Return the verdict on one check: that of its first case that did not pass."""
     verdicts = [judge_case(one, check.tolerance) for one in seen]
     failed = [verdict for verdict in verdicts if verdict.reason is not None]
@@ -95,6 +97,7 @@ def judge_check(problem: str, check: Check, seen: Sequence[CaseMeasurement]) -> 
         findings=tuple(verdict.reason for verdict in failed[:1] if verdict.reason is not None),
         cases=len(seen),
         cases_passed=len(seen) - len(failed),
+        description=description,
     )
 
 

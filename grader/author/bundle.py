@@ -1,0 +1,198 @@
+"""What an author gives to students: one zip per assignment, without a byte of its reference.
+
+Takes: the folders of an assignment and its reference, in a checkout of this project. Gives:
+`<slug>-<version>.zip` with a wheel that holds this assignment alone. Does not cover: recording
+public cases (see `author.record_public`).
+"""
+
+import ast
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader import __version__
+from grader.author.leaks import find_leaks
+from grader.author.record_public import record_public, write_public
+from grader.author.scaffold.starter_notebook import refresh_notebook
+from grader.errors import AuthorError, UsageError
+from grader.student.folders import PACKAGE
+from grader.student.trace import PUBLIC_FOLDER
+
+BUILD_LIMIT_S = 300
+HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", "harness.py", "assignment.toml")
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
+_NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
+_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_PROJECT_FOLDERS = ("templates", "docker")
+
+_INSTALL = """\
+# {slug}
+
+Python 3.11 or newer:
+
+    python -m pip install {wheel}
+    grader init {slug}
+    grader check {slug}
+
+`README.md` is the handout. `grader check` runs the public cases; hidden cases decide the grade.
+`grader pack {slug}` writes the zip to hand in.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A student bundle that was written.
+
+    Attributes:
+        path: where it lies.
+        sha256: its hash.
+        members: names of the files in it.
+        changed: files of the assignment that had to be made again.
+    """
+
+    path: Path
+    sha256: str
+    members: tuple[str, ...]
+    changed: tuple[Path, ...]
+
+
+def release(assignment: Path, reference: Path, out: Path) -> Bundle:
+    """Make public cases and starter notebook anew, and write the student bundle.
+
+    Args:
+        assignment: folder of the assignment.
+        reference: folder with its answers; nothing of it may reach the bundle.
+        out: folder to write into.
+
+    Raises:
+        AuthorError: if the assignment is wrong, or something of the reference would leak.
+        UsageError: if this is no checkout, or `out` cannot be written.
+    """
+    checkout = _checkout()
+    changed = list(write_public(assignment, record_public(assignment, reference)))
+    if refresh_notebook(assignment):
+        changed.append(assignment / "starter.ipynb")
+    members = _members(assignment, checkout)
+    leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
+    if leaks:
+        listed = "\n  ".join(leaks[:10])
+        hint = "nothing was written; take it out of what students get"
+        raise AuthorError(f"{len(leaks)} pieces of {reference} would leak:\n  {listed}", hint=hint)
+    path = out / f"{assignment.name}-{__version__}.zip"
+    content = _zip(members)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="name a folder with --out") from error
+    return Bundle(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        members=tuple(members),
+        changed=tuple(changed),
+    )
+
+
+def _checkout() -> Path:
+    root = PACKAGE.parent
+    if not (root / "pyproject.toml").is_file():
+        raise UsageError(
+            f"{root}: not a checkout of this project, which a bundle is built from",
+            hint="run this from an editable installation: pip install -e CHECKOUT",
+        )
+    return root
+
+
+def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
+    """Return the bundle's files by name."""
+    slug = assignment.name
+    wheel_name, wheel = _build_wheel(assignment, checkout)
+    members = {f"{slug}/{wheel_name}": wheel}
+    members[f"{slug}/INSTALL.md"] = _INSTALL.format(slug=slug, wheel=wheel_name).encode()
+    for name in HANDED_OUT:
+        if (assignment / name).is_file():
+            members[f"{slug}/{name}"] = (assignment / name).read_bytes()
+    for recorded in sorted((assignment / PUBLIC_FOLDER).glob("*.json")):
+        members[f"{slug}/{PUBLIC_FOLDER}/{recorded.name}"] = recorded.read_bytes()
+    return members
+
+
+def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
+    """Build the wheel from a copy that holds one assignment; return its name and bytes.
+
+    Raises:
+        AuthorError: if the build fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="grader-release-") as scratch:
+        stage, dist = Path(scratch) / "stage", Path(scratch) / "dist"
+        _stage(assignment, checkout, stage)
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
+        try:
+            built = subprocess.run(
+                command,
+                cwd=stage,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                timeout=BUILD_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AuthorError(f"the wheel was not built within {BUILD_LIMIT_S} s") from error
+        wheels = sorted(dist.glob("*.whl")) if dist.is_dir() else []
+        if built.returncode != 0 or len(wheels) != 1:
+            raise AuthorError(f"the wheel could not be built:\n{built.stderr.strip()}")
+        return wheels[0].name, wheels[0].read_bytes()
+
+
+def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
+    """Copy what the wheel is made of, and nothing else."""
+    ignored = shutil.ignore_patterns(*_NOT_FOR_STUDENTS)
+    shutil.copytree(checkout / "grader", stage / "grader", ignore=ignored)
+    target = stage / "assignments" / assignment.name
+    (target / PUBLIC_FOLDER).mkdir(parents=True)
+    for name in HANDED_OUT:
+        if (assignment / name).is_file():
+            shutil.copyfile(assignment / name, target / name)
+    for recorded in (assignment / PUBLIC_FOLDER).glob("*.json"):
+        shutil.copyfile(recorded, target / PUBLIC_FOLDER / recorded.name)
+    for name in _PROJECT_FOLDERS:
+        if (checkout / name).is_dir():
+            shutil.copytree(checkout / name, stage / name, ignore=ignored)
+        else:
+            (stage / name).mkdir()
+    for name in _PROJECT_FILES:
+        if (checkout / name).is_file():
+            shutil.copyfile(checkout / name, stage / name)
+
+
+def _shared_texts(assignment: Path, reference: Path) -> list[str]:
+    """Return what students may see by design, though lines of it stand in the reference, too."""
+    names = (name for name in HANDED_OUT if name.endswith((".py", ".md", ".toml")))
+    texts = [
+        (assignment / name).read_text(encoding="utf-8")
+        for name in names
+        if (assignment / name).is_file()
+    ]
+    cases = ast.parse((reference / "cases.py").read_text(encoding="utf-8"))
+    functions = (node for node in ast.walk(cases) if isinstance(node, ast.FunctionDef))
+    return texts + [ast.get_docstring(function) or "" for function in functions]
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()

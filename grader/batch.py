@@ -1,0 +1,220 @@
+"""A class: every submission once, several at a time, resumed where a run was broken off.
+
+Takes: what was handed in, a course, an output folder. Gives: records and reports. Does not cover:
+one submission (see `pipeline`).
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.errors import GraderError, SandboxError, StoreError, UsageError
+from grader.intake import Handed, hash_of
+from grader.judge.judgement import Status
+from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
+from grader.pipeline import grade, record_failure
+from grader.plan.course import Course
+from grader.record.codec import from_json, to_json
+from grader.record.grade_record import GradeRecord
+from grader.record.store import RecordStore
+from grader.report import write_reports, write_student
+from grader.sandbox.contract import Isolation
+from grader.sandbox.pool import WallPool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run is, kept beside its records so that a later call can go on with it.
+
+    Attributes:
+        assignment: slug.
+        seed: the run's secret seed.
+        plan_sha256: hash of the plan.
+    """
+
+    assignment: str
+    seed: str
+    plan_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How a class is graded.
+
+    Attributes:
+        sandbox: name of the backend.
+        isolation: one warm process for many submissions, or a wall each.
+        jobs: submissions at a time.
+        image: container image, for the backend that needs one.
+        force: grade again what has been graded under the same plan.
+    """
+
+    sandbox: str
+    isolation: Isolation
+    jobs: int
+    image: str
+    force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One submission of a batch.
+
+    Attributes:
+        record: its newest record.
+        resumed: whether it was graded before this run.
+    """
+
+    record: GradeRecord
+    resumed: bool
+
+
+def read_run(out: Path) -> RunFacts | None:
+    """Return what was kept of an earlier run in an output folder, if there was one."""
+    path = out / "staff" / "run.json"
+    return from_json(RunFacts, path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def begin_run(out: Path, course: Course, *, force: bool) -> None:
+    """Remember the run in its output folder.
+
+    Raises:
+        UsageError: if the folder holds a run of another plan, unless `force`.
+    """
+    facts = RunFacts(
+        assignment=course.assignment.slug, seed=course.plan.seed, plan_sha256=course.plan.sha256
+    )
+    before = read_run(out)
+    if before is not None and before.assignment != facts.assignment:
+        raise UsageError(
+            f"{out} holds grades of {before.assignment}, not of {facts.assignment}",
+            hint="choose another --out",
+        )
+    if before is not None and before.plan_sha256 != facts.plan_sha256 and not force:
+        raise UsageError(
+            f"the plan has changed since {out} was begun: the assignment, its reference, the "
+            "device or the seed differ",
+            hint="--force grades everything again under the new plan; another --out keeps both",
+        )
+    path = out / "staff" / "run.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(to_json(facts, indent=2), encoding="utf-8")
+    os.replace(scratch, path)
+
+
+@contextmanager
+def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
+    """Start the walls of a batch and try their limits.
+
+    Raises:
+        SandboxError: if one does not hold behind a real wall.
+    """
+    pool = WallPool(
+        options.sandbox,
+        course.plan.limits,
+        isolation=options.isolation,
+        jobs=options.jobs,
+        device=course.plan.device,
+        image=options.image,
+    )
+    with closing(pool) as walls, tempfile.TemporaryDirectory(prefix="grader-secret-") as folder:
+        secret = Path(folder) / "secret"
+        secret.write_text("not for the box", encoding="utf-8")
+        try:
+            with walls.borrow() as wall, wall.under(PROBE_LIMITS) as probe:
+                walls.caveats = refuse_unless(try_limits(probe, secret), options.sandbox)
+        except GraderError as error:
+            if not isinstance(error, SandboxError):
+                raise SandboxError(f"the self-test failed: {error}") from error
+            raise
+        yield walls
+
+
+def grade_class(
+    handed: Sequence[Handed],
+    course: Course,
+    options: BatchOptions,
+    *,
+    out: Path,
+    on_outcome: Callable[[Outcome], None],
+) -> list[GradeRecord]:
+    """Grade a class and write its reports; what is graded already is kept.
+
+    Args:
+        handed: one per student.
+        course: the assignment with its plan.
+        options: how to grade.
+        out: folder for records and reports.
+        on_outcome: called after each submission, in the order in which they are done.
+
+    Raises:
+        StoreError: if a record cannot be committed; what was committed before is kept.
+        SandboxError: if no wall holds.
+    """
+    begin_run(out, course, force=options.force)
+    with closing(RecordStore.in_folder(out / "staff")) as store:
+        todo = _resume(handed, course, options, store, on_outcome)
+        if todo:
+            with open_walls(course, options) as walls:
+                _grade_all(todo, course, walls, store, options.jobs, out, on_outcome)
+        names = {item.name for item in handed}
+        records = store.latest()
+        write_reports(records, out)
+    return [record for record in records if record.submission.name in names]
+
+
+def _resume(
+    handed: Sequence[Handed],
+    course: Course,
+    options: BatchOptions,
+    store: RecordStore,
+    on_outcome: Callable[[Outcome], None],
+) -> list[Handed]:
+    """Return what is still to be graded; our own failures are tried again."""
+    todo: list[Handed] = []
+    for item in handed:
+        done = store.find(item.name, hash_of(item), course.plan.sha256)
+        if done is None or options.force or done.judgement.status is Status.UNGRADED:
+            todo.append(item)
+        else:
+            on_outcome(Outcome(record=done, resumed=True))
+    return todo
+
+
+def _grade_all(
+    todo: Sequence[Handed],
+    course: Course,
+    walls: WallPool,
+    store: RecordStore,
+    jobs: int,
+    out: Path,
+    on_outcome: Callable[[Outcome], None],
+) -> None:
+    stop = threading.Event()
+
+    def one(item: Handed) -> GradeRecord | None:
+        if stop.is_set():
+            return None
+        try:
+            return grade(item, course, walls, store)
+        except StoreError:
+            raise  # nothing can be kept any more: stop, resume later
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs one submission, not the class
+            return record_failure(item, course, walls, store, error=error)
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="grade") as workers:
+        futures = [workers.submit(one, item) for item in todo]
+        try:
+            for future in as_completed(futures):
+                record = future.result()
+                if record is not None:
+                    write_student(record, out)
+                    on_outcome(Outcome(record=record, resumed=False))
+        finally:
+            stop.set()  # after a full disk or an interrupt: let what runs end, begin nothing new

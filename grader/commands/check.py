@@ -1,0 +1,68 @@
+"""`grader check`: the public cases on a student's own machine.
+
+Takes: the student's file or folder. Gives: a table, or JSON; exit code 1 if a public case fails.
+Does not cover: hidden cases, and with them the grade.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from grader.commands.listing import AssignmentsOption
+from grader.errors import UsageError
+from grader.plan.assignment import Assignment, Problem, load_assignment
+from grader.student.folders import find_assignment
+from grader.student.packing import take_in_work
+from grader.student.public_run import run_public
+from grader.student.table import print_result
+from grader.student.work import find_work
+
+PathArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[PATH]", help="Your .py or .ipynb file, or its folder; default: here."),
+]
+SlugOption = Annotated[
+    str | None,
+    typer.Option("--assignment", metavar="SLUG", help="Assignment, if the file does not name it."),
+]
+
+
+def command(
+    path: PathArgument = None,
+    assignment: SlugOption = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option("--problem", metavar="NAME", help="Only this problem; may be repeated."),
+    ] = None,
+    assignments: AssignmentsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the public cases on your work, here, in seconds."""
+    work = find_work(path, assignment, assignments)
+    folder = find_assignment(work.slug, assignments)
+    table = load_assignment(folder)
+    wanted = select_problems(table, problem or [])
+    result = run_public(take_in_work(work), folder, table, wanted, source=work.path.name)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        print_result(result, Console())
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def select_problems(table: Assignment, names: list[str]) -> tuple[Problem, ...]:
+    """Return the problems called `names`, all of them if none is named.
+
+    Raises:
+        UsageError: if a name is unknown.
+    """
+    known = {problem.name for problem in table.problems}
+    for name in names:
+        if name not in known:
+            listed = ", ".join(one.name for one in table.problems)
+            raise UsageError(f"{table.slug} has no problem {name!r}", hint=f"it has: {listed}")
+    return tuple(one for one in table.problems if not names or one.name in names)

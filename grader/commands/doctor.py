@@ -1,0 +1,126 @@
+"""`grader doctor`: which walls and limits this machine gives."""
+
+import importlib.util
+import json
+import platform
+import shutil
+import sys
+import tempfile
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from grader.errors import GraderError
+from grader.measure.selftest import PROBE_LIMITS, Finding, try_limits
+from grader.plan.assignment import Limits
+from grader.sandbox.backends import BACKENDS, missing_bwrap, missing_docker
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+from grader.sandbox.pool import WallPool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WallReport:
+    """What one backend gives on this machine.
+
+    Attributes:
+        name: of the backend.
+        usable: whether submissions can be graded behind it.
+        why_not: if not, why.
+        layers: what stands between a submission and the judge.
+        findings: its limits, tried.
+    """
+
+    name: str
+    usable: bool
+    why_not: str
+    layers: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def command(
+    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Say which walls and limits this machine gives, by trying them; 1 if no real wall holds."""
+    reports = [examine(name, image) for name in BACKENDS]
+    facts = machine_facts()
+    if as_json:
+        typer.echo(json.dumps({"machine": facts, "walls": [asdict(r) for r in reports]}))
+    else:
+        _print(facts, reports)
+    if not any(report.usable and report.name != "none" for report in reports):
+        raise typer.Exit(1)
+
+
+def machine_facts() -> dict[str, str]:
+    """Return what this machine has, and what the project does without here."""
+    found: dict[str, str] = {
+        "system": platform.platform(),
+        "python": sys.version.split()[0],
+        "gpu": "found" if Path("/dev/nvidiactl").exists() else "none: CUDA targets stay ungraded",
+        "bubblewrap": shutil.which("bwrap") or "not installed",
+        "chromium": shutil.which("chromium") or "not installed: page tests are skipped",
+        "cgroups": _cgroup_version(),
+    }
+    for package in ("torch", "triton", "landlock", "pyseccomp", "docker"):
+        installed = importlib.util.find_spec(package) is not None
+        found[package] = "installed" if installed else "not installed"
+    return found
+
+
+def examine(name: str, image: str) -> WallReport:
+    """Start one wall and try its limits."""
+    why_not = {"docker": lambda: missing_docker(image), "bwrap": missing_bwrap}
+    missing = why_not[name]() if name in why_not else ""
+    if missing:
+        return WallReport(name=name, usable=False, why_not=missing)
+    try:
+        pool = WallPool(
+            name, Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image=image
+        )
+        with (
+            closing(pool) as walls,
+            tempfile.NamedTemporaryFile() as secret,
+            walls.borrow() as wall,
+            wall.under(PROBE_LIMITS) as probe,
+        ):
+            findings = try_limits(probe, Path(secret.name))
+            layers = probe.layers
+    except GraderError as error:
+        return WallReport(name=name, usable=False, why_not=f"{error} {error.hint}".strip())
+    broken = [finding.name for finding in findings if not finding.holds]
+    return WallReport(
+        name=name,
+        usable=not broken or name == "none",
+        why_not=f"does not hold: {', '.join(broken)}" if broken else "",
+        layers=layers,
+        findings=findings,
+    )
+
+
+def _cgroup_version() -> str:
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return "version 2"
+    return "version 1" if Path("/sys/fs/cgroup/memory").is_dir() else "none"
+
+
+def _print(facts: dict[str, str], reports: list[WallReport]) -> None:
+    console = Console()
+    table = Table("what", "found", title="machine")
+    for what, found in facts.items():
+        table.add_row(what, found)
+    console.print(table)
+    for report in reports:
+        state = "usable" if report.usable else "not usable"
+        console.print(f"\n[bold]{report.name}[/]: {state}. {report.why_not}")
+        for layer in report.layers:
+            console.print(f"  layer: {layer}", markup=False)
+        for finding in report.findings:
+            mark = "holds" if finding.holds else "DOES NOT HOLD"
+            console.print(f"  {finding.name}: {mark} ({finding.detail})", markup=False)

@@ -1,0 +1,159 @@
+"""`grader grade`: one submission or a whole class."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from grader.author.folders import find_assignment, find_reference
+from grader.batch import BatchOptions, Outcome, grade_class, read_run
+from grader.errors import UsageError
+from grader.intake import collect
+from grader.judge.judgement import Cause, Status
+from grader.plan.course import Course, new_seed, open_course
+from grader.plan.plan import Plan
+from grader.record.codec import to_json
+from grader.record.grade_record import GradeRecord
+from grader.sandbox.backends import choose
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+
+UNCONFINED_NOTICE = (
+    "UNCONFINED: --sandbox none gives no wall. Submissions run with your rights, and every page of "
+    "this run says so."
+)
+
+
+def command(
+    slug: Annotated[str, typer.Argument(help="Assignment, see `grader list`.")],
+    paths: Annotated[list[Path], typer.Argument(help="File, folder, zip, or a whole class.")],
+    out: Annotated[Path, typer.Option(help="Folder for records and reports.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 1,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
+    isolation: Annotated[
+        Isolation, typer.Option(help="warm: one warm process; strict: a wall each.")
+    ] = Isolation.WARM,
+    assignments: Annotated[
+        Path | None, typer.Option(envvar="GRADER_ASSIGNMENTS", help="Folder of assignments.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(envvar="GRADER_REFERENCE", help="Folder of references.")
+    ] = None,
+    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
+    seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Grade again what is graded.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, grade nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+) -> None:
+    """Grade one submission or a class; goes on where an earlier run of the same folder ended."""
+    earlier = read_run(out)
+    course = open_course(
+        find_assignment(slug, assignments),
+        find_reference(slug, reference),
+        device=choose_device(device),
+        seed=seed or (earlier.seed if earlier else new_seed()),
+    )
+    if dry_run:
+        print_plan(course.plan, as_json=as_json)
+        return
+    options = BatchOptions(
+        sandbox=choose(sandbox, image), isolation=isolation, jobs=jobs, image=image, force=force
+    )
+    console = Console(stderr=as_json)
+    if options.sandbox == "none":
+        console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
+    records = run(course, paths, options, out=out, console=console)
+    if as_json:
+        typer.echo(json.dumps([json.loads(to_json(record)) for record in records]))
+    else:
+        print_results(records, out, console)
+    if any(record.judgement.status is Status.UNGRADED for record in records):
+        raise typer.Exit(1)
+
+
+def choose_device(name: str) -> str:
+    """Return the device to grade on.
+
+    Raises:
+        UsageError: for a device that cannot be graded on.
+    """
+    if name not in ("auto", "cpu"):
+        raise UsageError(f"no device called {name!r}", hint="choose auto or cpu")
+    return "cpu"
+
+
+def run(
+    course: Course, paths: list[Path], options: BatchOptions, *, out: Path, console: Console
+) -> list[GradeRecord]:
+    """Grade with a progress bar."""
+    handed = collect(paths, course.assignment.slug)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"grading {course.assignment.slug}", total=len(handed))
+
+        def show(outcome: Outcome) -> None:
+            judgement = outcome.record.judgement
+            name = outcome.record.submission.name
+            again = " (graded before)" if outcome.resumed else ""
+            progress.console.print(
+                f"{name}: {judgement.status.value}, {judgement.score:g} of "
+                f"{judgement.max_score:g}{again}",
+                markup=False,
+                highlight=False,
+            )
+            progress.advance(task)
+
+        return grade_class(handed, course, options, out=out, on_outcome=show)
+
+
+def print_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print every check with its weight, tolerances and number of cases; the seed stays secret."""
+    if as_json:
+        form = json.loads(to_json(plan))
+        del form["seed"]
+        typer.echo(json.dumps(form))
+        return
+    table = Table(title=f"{plan.title}: {plan.points:g} points on {plan.device}")
+    for heading in ("problem", "check", "points", "public", "hidden", "tolerance", "evidence"):
+        table.add_column(heading)
+    for problem in plan.problems:
+        for check in problem.checks:
+            tolerance = ", ".join(f"{d} {t:.2g}" for d, t in check.tolerance.items()) or "exact"
+            row = (check.name, f"{check.points:g}", str(check.public), str(check.hidden))
+            table.add_row(problem.name, *row, tolerance, check.evidence.value)
+    limits = plan.limits
+    Console(width=max(os.get_terminal_size().columns, 100) if os.isatty(1) else 140).print(table)
+    typer.echo(
+        f"limits: import {limits.load_wall_s:g} s, call {limits.call_wall_s:g} s, problem "
+        f"{limits.problem_wall_s:g} s, memory {limits.memory_bytes >> 20} MiB, "
+        f"{limits.processes} processes"
+    )
+
+
+def print_results(records: list[GradeRecord], out: Path, console: Console) -> None:
+    """Print one row per submission, and where the reports lie."""
+    table = Table()
+    for heading in ("submission", "status", "score", "of", "causes"):
+        table.add_column(heading)
+    for record in records:
+        judgement = record.judgement
+        causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)
+        said = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
+        score = f"{judgement.score:g}"
+        table.add_row(
+            record.submission.name, judgement.status.value, score, f"{judgement.max_score:g}", said
+        )
+    console.print(table)
+    console.print(f"grades:  {out / 'grades.csv'}\nreports: {out / 'index.html'}", markup=False)

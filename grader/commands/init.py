@@ -1,0 +1,43 @@
+"""`grader init`: the files a student starts with.
+
+Takes: a slug and a folder. Gives: starter, handout, harness, `.grader.toml`. Does not cover:
+checking work.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grader.commands.listing import AssignmentsOption
+from grader.errors import UsageError
+from grader.student.folders import find_assignment
+from grader.student.kit import kit_files, write_kit
+
+
+def command(
+    slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Where to write; ./SLUG if not given.")
+    ] = None,
+    notebook: Annotated[bool, typer.Option("--notebook", help="Only the notebook.")] = False,
+    module: Annotated[bool, typer.Option("--module", help="Only the Python module.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    assignments: AssignmentsOption = None,
+) -> None:
+    """Write the starter files of an assignment."""
+    if notebook and module:
+        raise UsageError(
+            "--notebook and --module exclude each other", hint="leave both out for both"
+        )
+    suffixes = (".ipynb",) if notebook else (".py",) if module else (".py", ".ipynb")
+    files = kit_files(find_assignment(slug, assignments), suffixes=suffixes)
+    target = folder or Path(slug)
+    console = Console()
+    for path in write_kit(files, target, force=force):
+        console.print(Text(f"wrote {path}"))
+    works = [name for name in files if name.endswith(suffixes) and name != "harness.py"]
+    console.print(Text(f"Read {target / 'README.md'}, edit {' or '.join(works)}, then run:"))
+    console.print(Text(f"  grader check {target}"), style="bold")

@@ -1,0 +1,77 @@
+"""`grader list`: the assignments on this machine.
+
+Takes: a folder of assignments, optionally. Gives: a table, or JSON. Does not cover: reading cases.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grader.plan.assignment import Assignment, load_assignment
+from grader.student.folders import list_assignments
+
+AssignmentsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--assignments",
+        envvar="GRADER_ASSIGNMENTS",
+        help="Folder that holds assignments, one folder each.",
+    ),
+]
+
+
+def command(
+    assignments: AssignmentsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the assignments with their problems and points."""
+    tables = [load_assignment(folder) for folder in list_assignments(assignments)]
+    if as_json:
+        typer.echo(json.dumps([_to_json(table) for table in tables], indent=2))
+        return
+    console = Console()
+    if not tables:
+        console.print("No assignments here. Name a folder of them with --assignments DIR.")
+        return
+    for table in tables:
+        console.print(_shown(table))
+    console.print(f"Start with `grader init {tables[0].slug}`.", style="dim")
+
+
+def _shown(assignment: Assignment) -> Table:
+    shown = Table(title=Text(f"{assignment.slug}: {assignment.title}"), show_footer=True)
+    shown.add_column("problem", footer="total")
+    shown.add_column("what to build")
+    shown.add_column("checks", justify="right", footer=str(_checks(assignment)))
+    shown.add_column("points", justify="right", footer=f"{assignment.points:g}")
+    for problem in assignment.problems:
+        count = str(len(problem.checks))
+        shown.add_row(Text(problem.name), Text(problem.title), count, f"{problem.points:g}")
+    return shown
+
+
+def _checks(assignment: Assignment) -> int:
+    return sum(len(problem.checks) for problem in assignment.problems)
+
+
+def _to_json(assignment: Assignment) -> dict[str, object]:
+    return {
+        "slug": assignment.slug,
+        "title": assignment.title,
+        "points": assignment.points,
+        "problems": [
+            {
+                "name": problem.name,
+                "title": problem.title,
+                "exports": list(problem.exports),
+                "checks": len(problem.checks),
+                "points": problem.points,
+            }
+            for problem in assignment.problems
+        ],
+    }

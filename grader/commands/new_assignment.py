@@ -1,0 +1,49 @@
+"""`grader new-assignment`: a complete small assignment to start from.
+
+Takes: a name. Gives: two folders that pass `grader validate`. Does not cover: what it is about.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grader.errors import UsageError
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Slug of the new assignment, such as `my_cache`.")],
+    assignments: Annotated[
+        Path,
+        typer.Option("--assignments", envvar="GRADER_ASSIGNMENTS", help="Folder of assignments."),
+    ] = Path("assignments"),
+    reference: Annotated[
+        Path, typer.Option("--reference", envvar="GRADER_REFERENCE", help="Folder of references.")
+    ] = Path("reference"),
+) -> None:
+    """Write a new assignment and its reference, complete and passing."""
+    require_packages("new-assignment", ("jupytext",))
+    from grader.author.scaffold import write_scaffold  # imports torch, which takes seconds
+
+    folders = write_scaffold(name, assignments, reference)
+    console = Console()
+    for folder in folders:
+        console.print(Text(f"wrote {folder}"))
+    console.print(Text(f"Next: grader validate {name}"), style="bold")
+
+
+def require_packages(command_name: str, packages: tuple[str, ...]) -> None:
+    """Raise if a package that authors alone need is not installed.
+
+    Raises:
+        UsageError: naming the first such package and how to install it.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"`grader {command_name}` needs the package {package!r}",
+                hint='pip install "llm-systems-grader[author]"',
+            )

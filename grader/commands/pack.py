@@ -1,0 +1,51 @@
+"""`grader pack`: the zip a student hands in.
+
+Takes: the student's file or folder. Gives: `<slug>-submission.zip`. Does not cover: handing in.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grader.commands.check import PathArgument, SlugOption
+from grader.commands.listing import AssignmentsOption
+from grader.plan.assignment import load_assignment
+from grader.student.folders import find_assignment
+from grader.student.packing import Package, pack, take_in_work
+from grader.student.public_run import run_public
+from grader.student.table import print_result
+from grader.student.work import find_work
+
+
+def command(
+    path: PathArgument = None,
+    assignment: SlugOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Run the public cases, too.")] = False,
+    assignments: AssignmentsOption = None,
+) -> None:
+    """Check that your work can be taken in, and write the zip to hand in."""
+    work = find_work(path, assignment, assignments)
+    folder = find_assignment(work.slug, assignments)
+    table = load_assignment(folder)
+    submission = take_in_work(work)
+    console = Console()
+    if check:
+        result = run_public(submission, folder, table, table.problems, source=work.path.name)
+        print_result(result, console)
+    _print_package(pack(work, submission, table, out), console)
+
+
+def _print_package(package: Package, console: Console) -> None:
+    for notice in package.notices:
+        console.print(Text(f"note: {notice}"))
+    for name in package.missing:
+        text = f"warning: {name} is not defined in your file; its problem will get no points"
+        console.print(Text(text, style="yellow"))
+    for name, size in package.members:
+        console.print(Text(f"in the zip: {name} ({size} bytes)"))
+    console.print(Text(f"wrote {package.path}", style="bold"))
+    console.print(Text(f"sha256 {package.sha256}"), soft_wrap=True)

@@ -1,0 +1,48 @@
+"""`grader release`: the bundle that students get.
+
+Takes: a slug. Gives: public cases and starter notebook made anew, and a zip. Does not cover:
+handing it out.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from grader.commands.listing import AssignmentsOption
+from grader.commands.new_assignment import require_packages
+from grader.student.folders import find_assignment
+
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference", envvar="GRADER_REFERENCE", help="Folder that holds references, one each."
+    ),
+]
+
+
+def command(
+    slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(
+        "dist"
+    ),
+    assignments: AssignmentsOption = None,
+    reference: ReferenceOption = None,
+) -> None:
+    """Record the public cases anew and write the bundle for students."""
+    require_packages("release", ("jupytext", "hatchling"))
+    # These import torch, which other commands start without.
+    from grader.author.bundle import release
+    from grader.author.folders import find_reference
+
+    folder = find_assignment(slug, assignments)
+    bundle = release(folder, find_reference(slug, reference), out)
+    console = Console()
+    for path in bundle.changed:
+        console.print(Text(f"made again: {path}"))
+    for name in bundle.members:
+        console.print(Text(f"in the bundle: {name}"))
+    console.print(Text(f"wrote {bundle.path}"), style="bold")
+    console.print(Text(f"sha256 {bundle.sha256}"), soft_wrap=True)

@@ -1,0 +1,25 @@
+"""`grader report`: make the pages of a graded folder again from its records."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grader.errors import UsageError
+from grader.record.store import RecordStore
+from grader.report import write_reports
+
+
+def command(
+    out: Annotated[Path, typer.Argument(help="The --out folder of an earlier `grader grade`.")],
+) -> None:
+    """Write grades.csv, index.html and every student's pages again from the stored records."""
+    if not (out / "staff" / "grades.sqlite").is_file():
+        raise UsageError(
+            f"{out}: no records here", hint="name the --out folder of an earlier `grader grade`"
+        )
+    with closing(RecordStore.in_folder(out / "staff")) as store:
+        records = store.latest()
+    write_reports(records, out)
+    typer.echo(f"{len(records)} submissions: {out / 'index.html'}")

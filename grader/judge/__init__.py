@@ -1,0 +1,1 @@
+"""Verdicts, causes and points from measurements; pure, and repeatable offline."""

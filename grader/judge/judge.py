@@ -1,0 +1,241 @@
+"""From numbers to verdicts: one check passes only if every instance of its case passes.
+
+Takes: a plan and a measurement. Gives: a `Judgement`. Does not cover: making the numbers. Pure, so
+that a stored measurement can be judged again under other tolerances or points.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from grader.judge.judgement import (
+    OUR_CAUSES,
+    CaseFinding,
+    Cause,
+    CheckJudgement,
+    Judgement,
+    Status,
+    Verdict,
+)
+from grader.measure.compare import Mismatch
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    Measurement,
+    ValueObservation,
+)
+from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
+
+CAUSE_OF_FAULT: dict[FaultKind, Cause] = {
+    FaultKind.MISSING: Cause.MISSING,
+    FaultKind.EXCEPTION: Cause.CRASH,
+    FaultKind.CRASH: Cause.CRASH,
+    FaultKind.TIMEOUT: Cause.TIMEOUT,
+    FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
+    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
+    FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
+    FaultKind.AUTHOR: Cause.AUTHOR,
+}
+
+MISMATCH_TEXT: dict[Mismatch, str] = {
+    Mismatch.KIND: "has the wrong type",
+    Mismatch.DTYPE: "has the wrong dtype",
+    Mismatch.SHAPE: "has the wrong shape",
+    Mismatch.VALUE: "is not equal to the expected value",
+    Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """Why one instance did not pass."""
+
+    cause: Cause
+    finding: CaseFinding
+
+
+def judge(plan: Plan, measurement: Measurement) -> Judgement:
+    """Decide every check of the plan.
+
+    Args:
+        plan: what was asked, with tolerances and points.
+        measurement: what was seen; a problem or case that is missing counts as our failure.
+    """
+    measured = {problem.problem: problem.cases for problem in measurement.problems}
+    checks = tuple(
+        _judge_check(problem, check, [c for c in measured.get(problem.name, ()) if c.check == check.name])
+        for problem in plan.problems
+        for check in problem.checks
+    )
+    return _sum_up(checks, plan.points)
+
+
+def reject(plan: Plan, message: str) -> Judgement:
+    """Return the judgement on a submission that could not be taken in."""
+    checks = tuple(
+        CheckJudgement(
+            problem=problem.name,
+            check=check.name,
+            title=check.title,
+            verdict=Verdict.FAIL,
+            cause=Cause.MISSING,
+            points=0.0,
+            max_points=check.points,
+            evidence=check.evidence,
+            summary="The submission could not be taken in.",
+            findings=(),
+            cases=check.public + check.hidden,
+        )
+        for problem in plan.problems
+        for check in problem.checks
+    )
+    return Judgement(
+        status=Status.REJECTED,
+        score=0.0,
+        max_score=plan.points,
+        ungraded_points=0.0,
+        held_points=0.0,
+        checks=checks,
+        message=message,
+    )
+
+
+def _judge_check(
+    problem: PlannedProblem, check: PlannedCheck, cases: list[CaseMeasurement]
+) -> CheckJudgement:
+    troubles = [trouble for case in cases if (trouble := _trouble(check, case)) is not None]
+    planned = check.public + check.hidden
+    if len(cases) != planned:
+        lost = Fault(
+            kind=FaultKind.INFRASTRUCTURE, message=f"{len(cases)} of {planned} cases were measured"
+        )
+        troubles = [_Trouble(cause=Cause.INFRASTRUCTURE, finding=_finding_of_fault(lost))]
+    cause = _gravest(trouble.cause for trouble in troubles)
+    if cause is Cause.NONE:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.UNGRADED if cause in OUR_CAUSES else Verdict.FAIL
+    return CheckJudgement(
+        problem=problem.name,
+        check=check.name,
+        title=check.title,
+        verdict=verdict,
+        cause=cause,
+        points=check.points if verdict is Verdict.PASS else 0.0,
+        max_points=check.points,
+        evidence=check.evidence,
+        summary=_summary(cause, troubles, planned),
+        findings=tuple(trouble.finding for trouble in troubles),
+        cases=planned,
+    )
+
+
+def _gravest(causes: Iterable[Cause]) -> Cause:
+    """Return the cause of a check: a failure of ours first, for it must never cost points."""
+    seen = list(causes)
+    ours = next((cause for cause in seen if cause in OUR_CAUSES), None)
+    return ours or (seen[0] if seen else Cause.NONE)
+
+
+def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
+    if cause is Cause.NONE:
+        return f"All {planned} cases passed." if planned > 1 else "Passed."
+    first = next(trouble for trouble in troubles if trouble.cause is cause)
+    return f"{len(troubles)} of {planned} cases failed. First: {first.finding.summary}"
+
+
+def _trouble(check: PlannedCheck, case: CaseMeasurement) -> _Trouble | None:
+    """Return the first thing that went wrong in a case, in the order in which it happened."""
+    for observation in case.observations:
+        trouble = (
+            _wrong_error(case, observation)
+            if isinstance(observation, ErrorObservation)
+            else _wrong_value(check, case, observation)
+        )
+        if trouble is not None:
+            return trouble
+    if case.faults:
+        fault = case.faults[0]
+        finding = _finding_of_fault(fault, public=case.public, index=case.index)
+        return _Trouble(cause=CAUSE_OF_FAULT[fault.kind], finding=finding)
+    if not case.observations:
+        empty = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
+        return _Trouble(cause=Cause.AUTHOR, finding=_finding_of_fault(empty))
+    return None
+
+
+def _wrong_value(
+    check: PlannedCheck, case: CaseMeasurement, observation: ValueObservation
+) -> _Trouble | None:
+    seen = observation.comparison
+    tolerance = check.tolerance.get(seen.dtype, 0.0)
+    if seen.mismatch is not Mismatch.NONE:
+        summary = f"{observation.label} {MISMATCH_TEXT[seen.mismatch]}."
+    elif not seen.error <= tolerance:  # a NaN is no pass
+        summary = (
+            f"{observation.label}: error {seen.error:.3g} of the output's scale, "
+            f"allowed {tolerance:.3g} for {seen.dtype}."
+        )
+    else:
+        return None
+    finding = CaseFinding(
+        public=case.public,
+        index=case.index,
+        summary=summary,
+        expected=seen.expected,
+        got=seen.got,
+        where=seen.where,
+    )
+    return _Trouble(cause=Cause.WRONG_VALUE, finding=finding)
+
+
+def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> _Trouble | None:
+    if observation.matches:
+        return None
+    got = f"{observation.got}: {observation.text}" if observation.got else "no exception"
+    came = f"{observation.got} was raised" if observation.got else "nothing was raised"
+    finding = CaseFinding(
+        public=case.public,
+        index=case.index,
+        summary=f"{observation.label}: {observation.expected} was expected, {came}.",
+        expected=observation.expected,
+        got=got,
+        where="",
+    )
+    return _Trouble(cause=Cause.WRONG_ERROR, finding=finding)
+
+
+def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> CaseFinding:
+    where = f" ({fault.where})" if fault.where else ""
+    return CaseFinding(
+        public=public,
+        index=index,
+        summary=f"{fault.message}{where}",
+        expected="",
+        got="",
+        where=fault.where,
+    )
+
+
+def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
+    score = sum(check.points for check in checks)
+    held = sum(check.max_points for check in checks if check.verdict is Verdict.HELD)
+    ungraded = [check for check in checks if check.verdict is Verdict.UNGRADED]
+    if any(check.cause is not Cause.NO_DEVICE for check in ungraded):
+        status = Status.UNGRADED
+    elif held:
+        status = Status.HELD
+    elif ungraded:
+        status = Status.PROVISIONAL
+    else:
+        status = Status.GRADED
+    return Judgement(
+        status=status,
+        score=score,
+        max_score=max_score,
+        ungraded_points=sum(check.max_points for check in ungraded),
+        held_points=held,
+        checks=checks,
+    )

@@ -1,0 +1,65 @@
+"""One assignment with its answers, read once per run: what every later stage needs of it.
+
+Takes: two folders, a device, a seed. Gives: `Course`. Does not cover: submissions.
+"""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.author.declare import CaseMaker, load_cases
+from grader.plan.assignment import Assignment, load_assignment
+from grader.plan.plan import Plan, hash_folder, make_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """An assignment, its cases and the plan made from both.
+
+    Attributes:
+        assignment: what students may know.
+        plan: what will be asked of every submission.
+        cases: the generators, by problem and check.
+        harness: text of `harness.py`; empty if the assignment has none.
+        folder: the assignment's folder.
+        reference: the reference's folder.
+    """
+
+    assignment: Assignment
+    plan: Plan
+    cases: dict[tuple[str, str], CaseMaker]
+    harness: str
+    folder: Path
+    reference: Path
+
+
+def new_seed() -> str:
+    """Return a fresh secret seed of 128 bits."""
+    return secrets.token_hex(16)
+
+
+def open_course(folder: Path, reference: Path, *, device: str, seed: str) -> Course:
+    """Read an assignment and its reference, and make the plan.
+
+    Raises:
+        AuthorError: naming file, key and line.
+    """
+    assignment = load_assignment(folder)
+    cases = load_cases(reference)
+    plan = make_plan(
+        assignment,
+        cases,
+        device=device,
+        seed=seed,
+        assignment_sha256=hash_folder(folder),
+        reference_sha256=hash_folder(reference),
+    )
+    harness = folder / "harness.py"
+    return Course(
+        assignment=assignment,
+        plan=plan,
+        cases=cases,
+        harness=harness.read_text(encoding="utf-8") if harness.is_file() else "",
+        folder=folder,
+        reference=reference,
+    )

@@ -1,0 +1,139 @@
+"""Where records are kept: a database beside the reports; a submission is graded when its record
+is committed, and not before.
+
+Takes: a database URL. Gives: `RecordStore`. Does not cover: reports (they are made from records).
+
+Records are append-only; a new grade of the same submission adds one and names the one before.
+SQLite uses a write-ahead log, except where the file system is a network one, on which it breaks.
+"""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Engine, String, Text, create_engine, event, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from grader.errors import StoreError
+from grader.record.codec import from_json, to_json
+from grader.record.grade_record import GradeRecord
+
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "9p"})
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _Row(_Base):
+    __tablename__ = "records"
+
+    record_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    submission: Mapped[str] = mapped_column(String(120), index=True)
+    submission_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    plan_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    previous_id: Mapped[str] = mapped_column(String(32), default="")
+    status: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[str] = mapped_column(String(40))
+    body: Mapped[str] = mapped_column(Text)
+
+
+class RecordStore:
+    """Append-only store of grade records."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            journal = "DELETE" if _on_network(Path(self._engine.url.database or ".")) else "WAL"
+
+            @event.listens_for(self._engine, "connect")
+            def _configure(connection, _record) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+                connection.execute(f"PRAGMA journal_mode={journal}")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA busy_timeout=30000")
+
+        self._guarded(lambda: _Base.metadata.create_all(self._engine))
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "RecordStore":
+        """Open the SQLite store of an output folder."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(f"sqlite:///{folder / 'grades.sqlite'}")
+
+    def commit(self, record: GradeRecord) -> None:
+        """Add a record; from here on the submission is graded.
+
+        Raises:
+            StoreError: if it cannot be written; nothing is half-written.
+        """
+        row = _Row(
+            record_id=record.record_id,
+            submission=record.submission.name,
+            submission_sha256=record.submission.sha256,
+            plan_sha256=record.plan.sha256,
+            previous_id=record.previous_id,
+            status=record.judgement.status.value,
+            created_at=record.created_at,
+            body=to_json(record),
+        )
+
+        def write() -> None:
+            with Session(self._engine) as session, session.begin():
+                session.add(row)
+
+        self._guarded(write)
+
+    def latest(self) -> list[GradeRecord]:
+        """Return the newest record of every submission, in the order of their names."""
+        return [record for _, record in sorted(self._newest().items())]
+
+    def find(self, name: str, submission_sha256: str, plan_sha256: str) -> GradeRecord | None:
+        """Return the newest record of this very submission under this very plan, if there is one."""
+        record = self._newest(name).get(name)
+        if record is None or record.submission.sha256 != submission_sha256:
+            return None
+        return record if record.plan.sha256 == plan_sha256 else None
+
+    def newest_id(self, name: str) -> str:
+        """Return the identifier of the newest record of a submission; empty if there is none."""
+        record = self._newest(name).get(name)
+        return record.record_id if record else ""
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _newest(self, name: str = "") -> dict[str, GradeRecord]:
+        query = select(_Row.submission, _Row.body).order_by(_Row.created_at, _Row.record_id)
+        if name:
+            query = query.where(_Row.submission == name)
+        try:
+            with Session(self._engine) as session:
+                bodies = {submission: body for submission, body in session.execute(query)}
+        except SQLAlchemyError as error:
+            raise StoreError(f"the record store cannot be read: {error}") from error
+        return {submission: from_json(GradeRecord, body) for submission, body in bodies.items()}
+
+    def _guarded(self, write) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        try:
+            write()
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreError(
+                f"the record store cannot be written: {error}",
+                hint="is the disk full or read-only? What was graded before is kept.",
+            ) from error
+
+
+def _on_network(path: Path) -> bool:
+    """Return whether `path` lies on a network file system, as far as this system tells."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return False
+    place = os.path.realpath(path if path.exists() else path.parent)
+    best = ("", "")
+    for line in mounts.read_text().splitlines():
+        _, mount_point, kind, *_ = line.split(" ")
+        inside = place == mount_point or place.startswith(mount_point.rstrip("/") + "/")
+        if inside and len(mount_point) >= len(best[0]):
+            best = (mount_point, kind)
+    return best[1] in NETWORK_FILE_SYSTEMS

@@ -1,0 +1,128 @@
+"""Walls for a batch: one per worker slot, used again when warm, thrown away when strict.
+
+Takes: the name of a backend, limits and a number of slots. Gives: `WallPool`, which lends one wall at a time
+to each worker. Does not cover: what happens behind a wall.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from grader.errors import SandboxError
+from grader.plan.assignment import Limits
+from grader.sandbox.backends import make_backend
+from grader.sandbox.contract import Backend, Isolation, WallSpec
+from grader.sandbox.wall import Wall
+
+WARM_MEMORY_BYTES = 2 << 30
+"""Room for the warm process itself: torch and Triton imported, page cache of their files."""
+WARM_PROCESSES = 64
+FILE_BYTES = 256 << 20
+
+
+def wall_spec(limits: Limits, *, slot: int, device: str, image: str) -> WallSpec:
+    """Return what a wall for submissions under `limits` must hold."""
+    return WallSpec(
+        slot=slot,
+        device=device,
+        memory_bytes=limits.memory_bytes + WARM_MEMORY_BYTES,
+        processes=limits.processes + WARM_PROCESSES,
+        file_bytes=FILE_BYTES,
+        threads=1,
+        image=image,
+    )
+
+
+class WallPool:
+    """Lends walls; the next strict wall is started ahead of time, beside the one in use.
+
+    Attributes:
+        sandbox: name of the backend.
+        isolation: whether walls are used again.
+        caveats: what a self-test found not to hold in an unconfined run; shown in every record.
+    """
+
+    def __init__(
+        self,
+        sandbox: str,
+        limits: Limits,
+        *,
+        isolation: Isolation,
+        jobs: int,
+        device: str,
+        image: str,
+    ) -> None:
+        self.sandbox = sandbox
+        self.isolation = isolation
+        self.caveats: tuple[str, ...] = ()
+        self._backend: Backend = make_backend(sandbox)
+        self._limits = limits
+        self._device = device
+        self._image = image
+        self._closed = False
+        self._standing: set[Wall] = set()
+        self._lock = threading.Lock()
+        self._builders = ThreadPoolExecutor(jobs, thread_name_prefix="wall")
+        ahead = 1 if isolation is Isolation.STRICT else 0
+        self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[Future[Wall]] = queue.SimpleQueue()
+        for slot in range(jobs + ahead):
+            self._free_slots.put(slot)
+            self._order_wall()
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Wall]:
+        """Lend a wall with nothing in it.
+
+        Raises:
+            SandboxError: if none could be built.
+        """
+        future = self._ready.get()
+        try:
+            wall = future.result()
+        except SandboxError:
+            self._order_wall()
+            raise
+        try:
+            yield wall
+        finally:
+            if wall.usable and self.isolation is Isolation.WARM:
+                self._ready.put(future)
+            else:
+                self._take_down(wall)
+                self._order_wall()
+
+    def close(self) -> None:
+        """Take every wall down."""
+        self._closed = True
+        self._builders.shutdown(wait=True, cancel_futures=True)
+        for wall in list(self._standing):
+            self._take_down(wall)
+
+    def _order_wall(self) -> None:
+        """Have a wall built in the background for the next free slot."""
+        if self._closed:
+            return
+        self._ready.put(self._builders.submit(self._build))
+
+    def _build(self) -> Wall:
+        slot = self._free_slots.get()
+        try:
+            spec = wall_spec(self._limits, slot=slot, device=self._device, image=self._image)
+            wall = Wall(self._backend.start(spec), spec, self._limits)
+        except BaseException:
+            self._free_slots.put(slot)
+            raise
+        with self._lock:
+            self._standing.add(wall)
+        return wall
+
+    def _take_down(self, wall: Wall) -> None:
+        with self._lock:
+            self._standing.discard(wall)
+        try:
+            wall.close()
+        finally:
+            self._free_slots.put(wall.slot)
