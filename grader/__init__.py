@@ -1,3 +1,3 @@
-"""An autograder for LLM-systems courses whose every graded number is made outside the student's process."""
+"""An autograder for LLM-systems courses: every graded number is made outside the student's code."""
 
 __version__ = "0.1.0"

@@ -4,7 +4,6 @@ Takes: what was handed in, a course, an output folder. Gives: records and report
 one submission (see `pipeline`).
 """
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +104,7 @@ def begin_run(out: Path, course: Course, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(to_json(facts, indent=2), encoding="utf-8")
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 @contextmanager

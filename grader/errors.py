@@ -1,15 +1,15 @@
 """Every exception that crosses a module boundary, drawn as one tree.
 
     GraderError
-    ├── UsageError       the person at the keyboard: a path, an option, a clash        exit code 2
-    ├── IntakeError      the student: a file that cannot be taken in                   a graded result
-    ├── AuthorError      the course author: assignment.toml, cases.py, oracle.py       UNGRADED author
-    ├── SandboxError     us or the machine: a wall, a limit, an engine                 UNGRADED infrastructure
+    ├── UsageError       the person at the keyboard: a path, an option      exit code 2
+    ├── IntakeError      the student: a file that cannot be taken in        a graded result
+    ├── AuthorError      the author: assignment.toml, cases.py, oracle.py   UNGRADED, author
+    ├── SandboxError     us or the machine: a wall, a limit, an engine      UNGRADED, ours
     │   └── WallLost         the wall died under a running submission
-    ├── ChannelError     what came over the channel broke the protocol                 classified per submission
+    ├── ChannelError     what came over the channel broke the protocol      see sandbox.faults
     │   ├── ChannelClosed    the runner's end is gone
     │   └── CallTimeout      no reply within the limit
-    └── StoreError       the record store: disk, database                              UNGRADED infrastructure
+    └── StoreError       the record store: disk, database                   the run stops
 
 Every message names what was expected, what was found and what to do next.
 """

@@ -8,6 +8,7 @@ Environment: GRADER_REQUIRE; GRADER_ARTEFACTS, the folder for screenshots (defau
 one); DOCKER_HOST, as the docker SDK reads it.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -25,10 +26,20 @@ def missing_docker() -> str:
     """Return why no container can be started from the grading image; empty if one can."""
     if importlib.util.find_spec("docker") is None:
         return "the package docker is not installed"
-    from grader.sandbox import backends
+    from docker.errors import DockerException
+
+    from grader.errors import SandboxError
+    from grader.sandbox.container_engine import connect_engine
     from grader.sandbox.image import DEFAULT_IMAGE
 
-    return backends.missing_docker(DEFAULT_IMAGE)
+    try:
+        with contextlib.closing(connect_engine()) as client:
+            client.images.get(DEFAULT_IMAGE)
+    except SandboxError as error:
+        return str(error)
+    except DockerException as error:
+        return f"the image {DEFAULT_IMAGE} cannot be had: {error}"
+    return ""
 
 
 def missing_bwrap() -> str:

@@ -9,6 +9,7 @@ implemented by numpy.
 """
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -79,4 +80,4 @@ class Draw:
             raise ValueError(f"cannot split {total} into {parts} positive parts")
         cuts = np.sort(self._rng.choice(total - 1, size=parts - 1, replace=False) + 1)
         edges = [0, *(int(cut) for cut in cuts), total]
-        return [right - left for left, right in zip(edges, edges[1:], strict=False)]
+        return [right - left for left, right in itertools.pairwise(edges)]

@@ -7,6 +7,7 @@ reference. Does not cover: the environment (read in the command line alone).
 from pathlib import Path
 
 from grader.errors import UsageError
+from grader.plan.assignment import SLUG_PATTERN
 from grader.student.folders import find_assignment, list_assignments, search_roots
 
 __all__ = ["find_assignment", "find_reference", "list_assignments"]
@@ -25,7 +26,7 @@ def find_reference(slug: str, reference: Path | None = None) -> Path:
     """
     known: set[str] = set()
     for root in search_roots(reference, "reference", packaged=False):
-        if slug and (root / slug / "cases.py").is_file():
+        if SLUG_PATTERN.fullmatch(slug) and (root / slug / "cases.py").is_file():
             return root / slug
         known.update(cases.parent.name for cases in root.glob("*/cases.py"))
     raise UsageError(

@@ -46,7 +46,7 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help="Grade LLM-systems assignments: correctness and speed, judged from outside the submission.",
+        help="Grade LLM-systems assignments, judged from outside the submission.",
     )
 
     @app.callback()

@@ -81,9 +81,7 @@ def examine(name: str, image: str) -> WallReport:
     if missing:
         return WallReport(name=name, usable=False, why_not=missing)
     try:
-        pool = WallPool(
-            name, Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image=image
-        )
+        pool = WallPool(name, Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image=image)
         with (
             closing(pool) as walls,
             tempfile.NamedTemporaryFile() as secret,

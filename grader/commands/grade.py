@@ -49,7 +49,9 @@ def command(
     image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Grade again what is graded.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, grade nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, grade nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Grade one submission or a class; goes on where an earlier run of the same folder ended."""

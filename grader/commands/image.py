@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from grader.sandbox.image import DEFAULT_IMAGE, ImageFacts, build_image, check_image
 
@@ -57,7 +57,8 @@ def check(
 
 
 def _table(facts: ImageFacts) -> Table:
-    table = Table("what", "found", title=f"{facts.tag}: works unprivileged and read-only")
+    found = Column("found", overflow="fold")
+    table = Table("what", found, title=f"{facts.tag}: works unprivileged and read-only")
     table.add_row("image", facts.image_id)
     table.add_row("base", facts.base)
     table.add_row("size", f"{facts.size_bytes / 2**20:,.0f} MiB")

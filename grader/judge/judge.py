@@ -65,7 +65,9 @@ def judge(plan: Plan, measurement: Measurement) -> Judgement:
     """
     measured = {problem.problem: problem.cases for problem in measurement.problems}
     checks = tuple(
-        _judge_check(problem, check, [c for c in measured.get(problem.name, ()) if c.check == check.name])
+        _judge_check(
+            problem, check, [c for c in measured.get(problem.name, ()) if c.check == check.name]
+        )
         for problem in plan.problems
         for check in problem.checks
     )

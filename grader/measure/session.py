@@ -242,9 +242,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - what the box claims to be a text
 
 
 @contextlib.contextmanager
-def open_session(
-    wall: Wall, submission: Submission, *, limits: Limits
-) -> Iterator[Session]:
+def open_session(wall: Wall, submission: Submission, *, limits: Limits) -> Iterator[Session]:
     """Fork a child for a submission; end and sweep it when the block ends.
 
     Raises:

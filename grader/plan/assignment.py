@@ -281,7 +281,8 @@ class _Locator:
             return f"{self._path}:{line}: unknown key {extra!r}; allowed here: {allowed}"
         if isinstance(leaf, KeyError):
             line = self._line_of(keys, None)
-            return f"{self._path}:{line}: missing key {leaf.args[0]!r} in {'.'.join(keys) or 'the file'}"
+            place = ".".join(keys) or "the file"
+            return f"{self._path}:{line}: missing key {leaf.args[0]!r} in {place}"
         line = self._line_of(keys, None)
         return f"{self._path}:{line}: {'.'.join(keys)}: {leaf}"
 

@@ -1,5 +1,4 @@
-"""Where records are kept: a database beside the reports; a submission is graded when its record
-is committed, and not before.
+"""Where records are kept: a submission is graded when its record is committed, and not before.
 
 Takes: a database URL. Gives: `RecordStore`. Does not cover: reports (they are made from records).
 
@@ -88,7 +87,7 @@ class RecordStore:
         return [record for _, record in sorted(self._newest().items())]
 
     def find(self, name: str, submission_sha256: str, plan_sha256: str) -> GradeRecord | None:
-        """Return the newest record of this very submission under this very plan, if there is one."""
+        """Return the newest record of this submission under this plan, if there is one."""
         record = self._newest(name).get(name)
         if record is None or record.submission.sha256 != submission_sha256:
             return None

@@ -132,6 +132,7 @@ def _count_causes(records: Sequence[GradeRecord]) -> tuple[tuple[Cause, int], ..
     counts = Counter(
         cause
         for record in records
+        if record.judgement.status is not Status.REJECTED
         for cause in {check.cause for check in record.judgement.checks} - {Cause.NONE}
     )
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].value))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Verdict
 from grader.plan.plan import Plan, PlannedProblem
+from grader.report.hostile_text import make_legible
 
 _WORST_FIRST = (Verdict.UNGRADED, Verdict.HELD, Verdict.FAIL, Verdict.PASS)
 
@@ -22,7 +23,7 @@ class ProblemTally:
         points: sum of the points earned.
         max_points: sum of the published weights.
         verdict: the most open of its checks' verdicts: UNGRADED, HELD, FAIL, PASS.
-        causes: why checks did not pass, each once, in the checks' order.
+        causes: why checks did not pass, each once, in the checks' order; none if rejected.
         settled: whether `points` is a grade; an unsettled problem has no number, least of all 0.
     """
 
@@ -53,14 +54,18 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
     judged = rejected or (bool(checks) and not open_checks)
     return ProblemTally(
         name=problem.name,
-        title=problem.title,
+        title=make_legible(problem.title),
         points=points,
         max_points=sum(check.points for check in problem.checks),
         verdict=Verdict.FAIL if rejected else _worst(checks),
-        causes=tuple(dict.fromkeys(c.cause for c in checks if c.cause is not Cause.NONE)),
+        causes=() if rejected else _causes(checks),
         # What was earned stays earned; a zero is a grade only when nothing is open any more.
         settled=judged or points > 0,
     )
+
+
+def _causes(checks: list[CheckJudgement]) -> tuple[Cause, ...]:
+    return tuple(dict.fromkeys(c.cause for c in checks if c.cause is not Cause.NONE))
 
 
 def _worst(checks: list[CheckJudgement]) -> Verdict:

@@ -173,7 +173,8 @@ def make_view(record: GradeRecord) -> StudentView:
         ungraded_points=judgement.ungraded_points,
         held_points=judgement.held_points,
         notices=tuple(make_legible(notice) for notice in submission.notices),
-        problems=_view_problems(record) if judgement.checks else (),
+        # Nothing of a rejected submission ran: a list of missing problems would only hide why.
+        problems=() if judgement.status is Status.REJECTED else _view_problems(record),
         sandbox=make_legible(measurement.sandbox),
         isolation=make_legible(measurement.isolation),
         layers=tuple(make_legible(layer) for layer in measurement.layers),
@@ -191,7 +192,7 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
         views.append(
             ProblemView(
                 tally=tally,
-                exports=planned.exports,
+                exports=tuple(make_legible(name) for name in planned.exports),
                 checks=tuple(_view_check(check, planned) for check in checks),
                 output=output[:OUTPUT_SHOWN_CHARS],
                 output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),

@@ -105,7 +105,7 @@ def _enter_namespaces(order: JailOrder) -> None:
 
 
 def _set_limits(order: JailOrder, held_bytes: int) -> None:
-    """Set the limits that hold without a cgroup; each is a ceiling for the process's children too."""
+    """Set the limits that hold without a cgroup; the process's children inherit them."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, 1024)
     _limit(resource.RLIMIT_FSIZE, order.file_bytes)

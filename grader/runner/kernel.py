@@ -1,7 +1,7 @@
 """The few system calls that Python has no name for, by ctypes.
 
-Takes: plain numbers and paths. Gives: `unshare`, `setns`, `mount_tmpfs`, `drop_capabilities`, … Does
-not cover: in which order they make a jail (see `runner.jail`).
+Takes: plain numbers and paths. Gives: `unshare`, `setns`, `mount_tmpfs`, `drop_capabilities`, …
+Does not cover: in which order they make a jail (see `runner.jail`).
 
 Source: numbers and structures from linux/sched.h, linux/prctl.h, linux/capability.h, linux/if.h.
 """

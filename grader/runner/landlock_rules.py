@@ -56,6 +56,7 @@ def restrict_files(
             rules.allow(path, rules=_FILE_READ_WRITE)
     ctypes.set_errno(0)
     rules.apply()
+    os.close(rules._fd)  # the binding leaves it open
 
 
 def restrict_scope() -> None:

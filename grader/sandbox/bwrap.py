@@ -33,16 +33,19 @@ from grader.sandbox.warm_process import (
 )
 
 FIRST_MAPPED_UID = 0x6772_0000
-"""First uid outside that the uids 1, 2, … inside stand for; far above accounts and subuid ranges."""
+"""The uid outside that 1 inside stands for; far above accounts and subuid ranges."""
 MAPPED_UIDS = 65535
 
 HOME = f"{BOX_FOLDER}/home"
 CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETPCAP")
 UID_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN")
 
-_HOLD_NAMESPACE = (
-    "import ctypes, os; ctypes.CDLL(None).unshare(0x10000000) == 0 and os.write(1, b'1'); os.read(0, 1)"
-)
+_HOLD_NAMESPACE = """
+import ctypes, os
+if ctypes.CDLL(None).unshare(0x10000000) == 0:
+    os.write(1, b"1")
+os.read(0, 1)
+"""
 """A process that enters a new user namespace (CLONE_NEWUSER) and stays until its stdin closes."""
 
 NAMESPACES = (
@@ -127,7 +130,16 @@ class BubblewrapWall:
             # Any other uid inside, or --disable-userns, makes bubblewrap enter a second user
             # namespace, which does not own the pid namespace: the warm process could not make
             # one per child. Seccomp denies nested user namespaces to the child instead.
-            return ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-drop", "ALL", *capabilities]
+            return [
+                "--unshare-user",
+                "--uid",
+                "0",
+                "--gid",
+                "0",
+                "--cap-drop",
+                "ALL",
+                *capabilities,
+            ]
         fd = stack.enter_context(_user_namespace())
         fds.append(fd)
         return ["--userns", str(fd), "--cap-drop", "ALL", *capabilities]
@@ -139,7 +151,7 @@ def _file_system() -> list[str]:
     for name in ("/lib", "/lib64", "/lib32", "/bin", "/sbin"):
         path = Path(name)
         if path.is_symlink():
-            options += ["--symlink", os.readlink(path), name]
+            options += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             options += ["--ro-bind", name, name]
     options += ["--ro-bind", "/usr", "/usr"]
@@ -171,7 +183,7 @@ def _user_namespace() -> Iterator[int]:
         stdout=subprocess.PIPE,
     )
     with holder:
-        assert holder.stdin is not None and holder.stdout is not None
+        assert holder.stdout is not None
         if holder.stdout.read(1) != b"1":
             raise SandboxError("cannot make a user namespace", hint="run `grader doctor`")
         mapping = f"0 0 1\n1 {FIRST_MAPPED_UID} {MAPPED_UIDS}\n"

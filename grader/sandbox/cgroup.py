@@ -71,11 +71,15 @@ class Cgroup:
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
                         raise SandboxError(f"cannot remove {folder}: {error}") from error
                     time.sleep(0.005)
-            with contextlib.suppress(OSError):  # shared with other runs: the last one out removes it
+            with contextlib.suppress(
+                OSError
+            ):  # shared with other runs: the last one out removes it
                 folder.parent.rmdir()
 
 
-def make_cgroup(name: str, *, memory_bytes: int, processes: int, root: Path = ROOT) -> Cgroup | None:
+def make_cgroup(
+    name: str, *, memory_bytes: int, processes: int, root: Path = ROOT
+) -> Cgroup | None:
     """Make a group with limits, or return None where this user may not.
 
     Args:

@@ -96,7 +96,8 @@ def _interpreter_of(client: docker.DockerClient, image: str) -> str:
         raise SandboxError(f"the image {image} cannot be read: {error}") from error
     if PYTHON_LABEL not in labels:
         raise SandboxError(
-            f"the image {image} has no label {PYTHON_LABEL}", hint="build it with `grader image build`"
+            f"the image {image} has no label {PYTHON_LABEL}",
+            hint="build it with `grader image build`",
         )
     return str(labels[PYTHON_LABEL])
 

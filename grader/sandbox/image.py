@@ -24,6 +24,7 @@ import requests.exceptions
 
 from grader import __version__
 from grader.errors import SandboxError, UsageError
+from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
 
 DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
 PYTHON_LABEL = "grader.python"
@@ -38,8 +39,6 @@ _STAGE_LABEL = "grader.stage=packages"
 _NOBODY = "65534:65534"
 _CHECK_SECONDS = 180.0
 _CHECK_MEMORY_BYTES = 2 << 30
-_ENGINE_FAULTS = (docker.errors.DockerException, requests.exceptions.RequestException)
-_START_ENGINE = "start it (`systemctl start docker`), or set DOCKER_HOST to where one listens"
 _BUILD = "build it: grader image build --base IMAGE --wheelhouse DIR"
 
 
@@ -172,14 +171,10 @@ def check_image(tag: str = DEFAULT_IMAGE) -> ImageFacts:
 @contextlib.contextmanager
 def _engine() -> Iterator[docker.DockerClient]:
     """Connect to the container engine; its failures inside the block become `SandboxError`."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except _ENGINE_FAULTS as error:
-        raise SandboxError(f"no container engine answers: {error}", hint=_START_ENGINE) from error
+    client = connect_engine()
     try:
         yield client
-    except _ENGINE_FAULTS as error:
+    except ENGINE_FAULTS as error:
         raise SandboxError(f"the container engine failed: {error}") from error
     finally:
         client.close()

@@ -1,7 +1,7 @@
 """Walls for a batch: one per worker slot, used again when warm, thrown away when strict.
 
-Takes: the name of a backend, limits and a number of slots. Gives: `WallPool`, which lends one wall at a time
-to each worker. Does not cover: what happens behind a wall.
+Takes: the name of a backend, limits, a number of slots. Gives: `WallPool`, which lends one wall
+at a time to each worker. Does not cover: what happens behind a wall.
 """
 
 import contextlib

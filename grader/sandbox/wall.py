@@ -167,7 +167,11 @@ class Wall:
 
     def _order(self, home: str) -> JailOrder:
         uid = self._started.first_uid
-        namespace = "" if self._started.jail is JailKind.PLAIN else os.readlink("/proc/self/ns/pid")
+        namespace = (
+            ""
+            if self._started.jail is JailKind.PLAIN
+            else str(Path("/proc/self/ns/pid").readlink())
+        )
         limited_outside = self._cgroup is not None
         return JailOrder(
             kind=self._started.jail,
@@ -201,7 +205,9 @@ class Wall:
     def _limit_layers(self) -> tuple[str, ...]:
         if self._cgroup is None:
             return ("memory and processes limited per process (rlimits; no control group)",)
-        return (f"memory and processes limited by a control group (version {self._cgroup.version})",)
+        return (
+            f"memory and processes limited by a control group (version {self._cgroup.version})",
+        )
 
     def _sweep(self, home: str) -> None:
         """Kill and remove what a child left; a wall that cannot is not used again."""
@@ -260,9 +266,7 @@ def _await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, t
         body = channel.recv(rest, socket.MSG_WAITALL)
         layers = tuple(str(layer) for layer in wire.parse(body)["ready"])
     except (wire.WireError, OSError, KeyError, ChannelError) as error:
-        raise SandboxError(
-            f"a child could not be confined ({error})", hint=log()[-800:]
-        ) from error
+        raise SandboxError(f"a child could not be confined ({error})", hint=log()[-800:]) from error
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             return struct.unpack("3i", content)[0], layers

@@ -16,8 +16,11 @@ RUNNER_FOLDER = Path(__file__).resolve().parent.parent / "runner"
 BOX_FOLDER = "/box"
 HELLO_SECONDS = 120.0
 
-ENTRY = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runner import warm; warm.main(sys.argv[1:])"
-"""Run with `python -I -c`: isolated from the user's environment, with only the runner's folder added."""
+ENTRY = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from runner import warm; warm.main(sys.argv[1:])"
+)
+"""Run with `python -I -c`: nothing of the user's environment, only the runner's folder added."""
 
 
 def environment(threads: int) -> dict[str, str]:

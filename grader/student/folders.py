@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grader.errors import UsageError
+from grader.plan.assignment import SLUG_PATTERN
 
 PACKAGE = Path(__file__).resolve().parent.parent
 """The installed package; a checkout has its top-level folders beside it."""
@@ -28,7 +29,7 @@ def find_assignment(slug: str, assignments: Path | None = None) -> Path:
     """
     for root in _roots(assignments):
         folder = root / slug
-        if slug and (folder / MARKER).is_file():
+        if SLUG_PATTERN.fullmatch(slug) and (folder / MARKER).is_file():
             return folder
     known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none"
     raise UsageError(

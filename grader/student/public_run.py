@@ -24,11 +24,15 @@ from grader.student.folders import PACKAGE
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding, PublicResult
 
-# Appending keeps the package importable from a checkout without letting its neighbours shadow
-# the standard library, as a PYTHONPATH would.
+# The package comes from where this one lies, whatever else is installed; after that its folder goes
+# to the end of the path, where its neighbours cannot shadow the standard library.
 _BOOT = """
 import sys
-sys.path.append(sys.argv[1])
+root = sys.argv[1]
+sys.path.insert(0, root)
+import grader
+sys.path.remove(root)
+sys.path.append(root)
 from grader.student.replay import main
 main(sys.argv[2])
 """

@@ -30,7 +30,9 @@ def plant(record: T, make_text: Callable[[str, str], str], path: str = "") -> T:
         return tuple(plant(item, make_text, f"{path}[]") for item in record)  # type: ignore[return-value]
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         changes = {
-            field.name: plant(getattr(record, field.name), make_text, f"{path}.{field.name}".strip("."))
+            field.name: plant(
+                getattr(record, field.name), make_text, f"{path}.{field.name}".strip(".")
+            )
             for field in dataclasses.fields(record)
         }
         return dataclasses.replace(record, **changes)

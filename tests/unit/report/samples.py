@@ -25,41 +25,13 @@ from grader.measure.measurement import (
     ProblemMeasurement,
     ValueObservation,
 )
-from grader.plan.assignment import Evidence, Limits
-from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
 from grader.record.grade_record import (
     RECORD_SCHEMA_VERSION,
     Environment,
     GradeRecord,
     SubmissionFacts,
 )
-
-PROBLEMS: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[str, float, Evidence]]]] = {
-    "KVCache": (
-        "A cache that grows",
-        ("KVCache",),
-        {
-            "append": ("Appending in chunks equals appending at once", 6.0, Evidence.OUTSIDE),
-            "rollback": ("A failed write leaves the cache as it was", 4.0, Evidence.OUTSIDE),
-        },
-    ),
-    "decode_attention": (
-        "Grouped-query attention for one new token",
-        ("decode_attention", "ragged_mask"),
-        {
-            "gqa": ("Groups of query heads share their key head", 8.0, Evidence.OUTSIDE),
-            "softmax": ("The softmax is your own", 2.0, Evidence.DENIED),
-        },
-    ),
-    "SlotCache": (
-        "Slots that are used again",
-        ("SlotCache",),
-        {
-            "reuse": ("A released slot shows no stale keys", 5.0, Evidence.OUTSIDE),
-            "bandwidth": ("Decoding keeps up with the reference", 5.0, Evidence.BOUNDED),
-        },
-    ),
-}
+from tests.unit.report.sample_plan import PROBLEMS, make_plan
 
 NOTEBOOK_SOURCE = """\
 import torch
@@ -79,47 +51,6 @@ def decode_attention(q, k, v):
     return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 """
 NOTEBOOK_CELLS = (2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 5, 5, 5, 5)
-
-SCORED = (
-    Status.GRADED,
-    Status.PROVISIONAL,
-    Status.HELD,
-)
-
-
-def make_plan() -> Plan:
-    """Return a plan of three problems with two checks each."""
-    problems = tuple(
-        PlannedProblem(
-            name=name,
-            title=title,
-            exports=exports,
-            checks=tuple(
-                PlannedCheck(
-                    name=check,
-                    title=check_title,
-                    description="Chunks of 3, 2 and 5, then one of 10.\n\n    Both must agree.",
-                    points=points,
-                    tolerance={"float32": 1e-5},
-                    evidence=evidence,
-                    public=1,
-                    hidden=3,
-                )
-                for check, (check_title, points, evidence) in checks.items()
-            ),
-        )
-        for name, (title, exports, checks) in PROBLEMS.items()
-    )
-    return Plan(
-        assignment="kv_cache",
-        title="KV cache",
-        device="cpu",
-        seed="seed-of-this-run",
-        limits=Limits(),
-        problems=problems,
-        assignment_sha256="a" * 64,
-        reference_sha256="b" * 64,
-    )
 
 
 def make_finding(*, public: bool, index: int = 1) -> CaseFinding:
@@ -318,7 +249,8 @@ def make_rejected_record(name: str = "zuse") -> GradeRecord:
         "expected a Python module or a notebook, found 12 KiB that are not text\n"
         "Save the file as kv_cache.py in UTF-8 and hand it in again."
     )
-    judgement = make_judgement(status=Status.REJECTED, message=message)
+    outcomes = ((Verdict.FAIL, Cause.MISSING),) * 6
+    judgement = make_judgement(*outcomes, status=Status.REJECTED, message=message)
     return make_record(
         name, judgement=judgement, measurement=replace(make_measurement(), problems=())
     )

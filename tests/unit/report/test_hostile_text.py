@@ -99,7 +99,9 @@ def test_a_fence_cannot_be_closed_from_within(text: str) -> None:
     assert "<script" not in html
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "\x1b[1m=", "＝", "\x00="])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "\x1b[1m=", "＝", "\x00="]
+)
 def test_formulas_are_neutralised(start: str) -> None:
     assert neutralise_formula(f"{start}HYPERLINK(1)").startswith("'")
 

@@ -12,7 +12,7 @@ from grader.report.view import OUTPUT_SHOWN_CHARS, make_view
 from tests.unit.report import samples
 from tests.unit.report.planting import plant
 
-# Every field that a student may see. A field that is added to a record is secret until it stands here.
+# Every field that a student may see; one that is added to a record is secret until it is here.
 MAY_BE_SEEN = {
     "created_at",
     "environment.device",
@@ -35,7 +35,6 @@ MAY_BE_SEEN = {
     "submission.notices[]",
     "submission.sha256",
 }
-PUBLIC_FINDING = "judgement.checks[].findings[]"
 
 
 def _full_record() -> GradeRecord:
@@ -66,7 +65,12 @@ def _plant_markers(record: GradeRecord) -> tuple[GradeRecord, dict[str, tuple[st
 def _seen_markers(record: GradeRecord, out: Path) -> set[str]:
     write_student(record, out)
     files = sorted(path for path in (out / "students").rglob("*") if path.is_file())
-    assert [f.name for f in files] == ["feedback.html", "feedback.ipynb", "report.html", "report.md"]
+    assert [f.name for f in files] == [
+        "feedback.html",
+        "feedback.ipynb",
+        "report.html",
+        "report.md",
+    ]
     return {m for f in files for m in re.findall(r"mk\d{5}", f.read_text(encoding="utf-8"))}
 
 
@@ -99,7 +103,11 @@ def test_an_ungraded_check_keeps_only_its_cause(tmp_path: Path) -> None:
     ours = {
         text
         for check in ungraded
-        for text in (check.summary, *(f.summary for f in check.findings), check.findings[0].expected)
+        for text in (
+            check.summary,
+            *(f.summary for f in check.findings),
+            check.findings[0].expected,
+        )
     }
     assert not ours & _seen_markers(record, tmp_path)
 

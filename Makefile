@@ -1,0 +1,60 @@
+# Everything here needs python3 (3.11 or newer), make and a package registry, nothing else.
+#
+#   TORCH_INDEX_URL   where to get torch from. On Linux the registry's own torch is the CUDA build
+#                     (several GB); the address of a CPU index, as PyTorch's installation page
+#                     names it, or a pip configuration that knows a CPU wheel, avoids that. A CUDA
+#                     index here is what a GPU machine wants.
+#   PYTHON            the interpreter that makes the environment (default: python3)
+#   BIN               the bin folder of an environment that has everything already; then nothing
+#                     is installed
+#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"
+
+PYTHON ?= python3
+ARGS ?=
+
+ifdef BIN
+INSTALLED :=
+else
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check gpu
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Make .venv with everything in it; done by the others when needed
+
+demo: $(INSTALLED) ## Grade a sample class and show where the report lies
+	$(BIN)/python -m grader.demo
+
+test: $(INSTALLED) ## Run all tests that this machine can run
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
+
+gpu: $(INSTALLED) ## Run the GPU tests and validate on CUDA; refuses without a device
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: \
+	torch " + torch.__version__ + " sees no CUDA device; it needs one, and a CUDA build of torch \
+	(remove .venv and name an index that has it in TORCH_INDEX_URL)")'
+	GRADER_REQUIRE=gpu $(BIN)/python -m pytest -m gpu $(ARGS)
+	$(BIN)/python -m grader validate --device cuda
+
+# torch first and by itself, so that its index serves nothing else. A change of dependencies
+# installs again into the same environment.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	"make setup: Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; set PYTHON")'
+	@echo "setting up .venv (a few minutes the first time)"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") torch
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[dev]'
+	@touch $@

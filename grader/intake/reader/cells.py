@@ -1,0 +1,209 @@
+"""The cells of a notebook, from JSON of which nothing is believed.
+
+Takes: bytes. Gives: `Cell`s. Does not cover: their code (see `magics`, `statements`).
+
+Formats 3 and 4 with any minor number are read; what is not needed (outputs, attachments, widget
+state) falls away here. Source: the format documentation of nbformat.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .refusal import Refusal, clip
+
+MAX_CELLS = 2000
+MAX_TAGS = 50
+MAX_TAG_CHARS = 100
+
+SAVE_AGAIN = "open the notebook in Jupyter or Colab, save it, and hand in the saved file"
+NOTEBOOK_KINDS = ("code", "markdown", "raw", "heading", "html")
+PYTHON_LANGUAGES = frozenset({"python", "python3", "ipython", "ipython3"})
+OTHER_KERNELS = ("ir", "julia", "octave", "bash", "javascript", "scala", "sagemath", "xcpp")
+
+Json = Any  # a part of the document, of any type until it has been looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        number: among all cells of the notebook, from 1.
+        kind: `code`, `markdown` or `raw`.
+        source: its text, line ends as `\\n`.
+        tags: in lower case.
+        is_course_test: whether it holds a test of the course's own (nbgrader).
+    """
+
+    number: int
+    kind: str
+    source: str
+    tags: tuple[str, ...]
+    is_course_test: bool
+
+
+def read_cells(raw: bytes) -> tuple[Cell, ...]:
+    """Return the cells of a Python notebook.
+
+    Raises:
+        Refusal: for anything that is not one.
+    """
+    top = _expect(_parse(_decode(raw)), dict, "the notebook")
+    version = top.get("nbformat")
+    if type(version) is not int or version not in (3, 4):
+        raise Refusal(
+            f"expected a notebook of format 3 or 4, found `nbformat` {_name(version)}", SAVE_AGAIN
+        )
+    _require_python(_expect(top.get("metadata", {}), dict, "`metadata`"))
+    cells = _flatten_worksheets(top) if version == 3 else _get(top, "cells", list, "the notebook")
+    if len(cells) > MAX_CELLS:
+        raise Refusal(
+            f"expected at most {MAX_CELLS} cells, found {len(cells)}",
+            "remove the cells that are not part of your work",
+        )
+    return tuple(_read_cell(cell, number, version) for number, cell in enumerate(cells, 1))
+
+
+def _decode(raw: bytes) -> str:
+    hint = "save the notebook again as UTF-8, as Jupyter does"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise Refusal("expected UTF-8 text, found UTF-16", hint)
+    if not raw.strip():
+        raise Refusal("expected a notebook, found an empty file", SAVE_AGAIN)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{raw[error.start]:02x} at position {error.start}"
+        raise Refusal(f"expected UTF-8 text, found {found}", hint) from error
+
+
+def _parse(text: str) -> Json:
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise Refusal("expected a notebook, found JSON nested too deeply", SAVE_AGAIN) from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise Refusal(f"expected a notebook, found no JSON at {place}", SAVE_AGAIN) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise Refusal("expected a notebook, found a number that is too long", SAVE_AGAIN) from error
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Refuse an object with a key twice: readers differ in which of the two they see."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Refusal(f"expected every key once, found `{clip(key)}` twice", SAVE_AGAIN)
+            seen.add(key)
+    return made
+
+
+def _no_constant(name: str) -> Json:
+    raise Refusal(f"expected JSON numbers, found {name}, which is none", SAVE_AGAIN)
+
+
+def _require_python(metadata: dict[str, Json]) -> None:
+    kernel = _expect(metadata.get("kernelspec", {}), dict, "`kernelspec`")
+    info = _expect(metadata.get("language_info", {}), dict, "`language_info`")
+    for value, where in (
+        (info.get("name"), "`language_info.name`"),
+        (kernel.get("language"), "`kernelspec.language`"),
+    ):
+        language = "" if value is None else _expect(value, str, where)
+        if language and language.strip().lower() not in PYTHON_LANGUAGES:
+            _refuse_kernel(language)
+    name = kernel.get("name")
+    name = "" if name is None else _expect(name, str, "`kernelspec.name`")
+    family = name.strip().lower().split("-")[0]
+    if family in OTHER_KERNELS:
+        _refuse_kernel(name)
+
+
+def _refuse_kernel(found: str) -> None:
+    raise Refusal(
+        f"expected a notebook with a Python kernel, found `{clip(found)}`",
+        "in Jupyter choose Kernel, Change kernel, Python 3, and save the notebook",
+    )
+
+
+def _flatten_worksheets(top: dict[str, Json]) -> list[Json]:
+    cells: list[Json] = []
+    for sheet in _get(top, "worksheets", list, "the notebook"):
+        cells += _get(_expect(sheet, dict, "a worksheet"), "cells", list, "a worksheet")
+    return cells
+
+
+def _read_cell(form: Json, number: int, version: int) -> Cell:
+    where = f"cell {number}"
+    cell = _expect(form, dict, where)
+    kind = _get(cell, "cell_type", str, where)
+    if kind not in NOTEBOOK_KINDS:
+        raise Refusal(f"expected a cell type in {where}, found `{clip(kind)}`", SAVE_AGAIN)
+    key = "input" if version == 3 and kind == "code" else "source"
+    source = _read_source(cell.get(key), f"`{key}` of {where}")
+    if kind == "code":
+        _require_text(source, where)
+    metadata = _expect(cell.get("metadata", {}), dict, f"`metadata` of {where}")
+    nbgrader = _expect(metadata.get("nbgrader", {}), dict, f"`nbgrader` of {where}")
+    return Cell(
+        number=number,
+        kind={"heading": "markdown", "html": "markdown"}.get(kind, kind),
+        source=source,
+        tags=_read_tags(metadata.get("tags", []), f"`tags` of {where}"),
+        is_course_test=nbgrader.get("grade") is True and nbgrader.get("solution") is not True,
+    )
+
+
+def _read_source(value: Json, where: str) -> str:
+    if isinstance(value, list):
+        value = "".join(_expect(line, str, f"a line in {where}") for line in value)
+    text: str = _expect(value, str, where)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _require_text(source: str, where: str) -> None:
+    """Refuse what no Python file can hold."""
+    broken = "\0" in source or any("\ud800" <= c <= "\udfff" for c in source)
+    if broken:
+        raise Refusal(
+            f"expected Python source in {where}, found binary data",
+            "remove the characters that are no text from that cell",
+        )
+
+
+def _read_tags(value: Json, where: str) -> tuple[str, ...]:
+    tags = [_expect(tag, str, f"an entry of {where}") for tag in _expect(value, list, where)]
+    if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_CHARS for tag in tags):
+        raise Refusal(f"expected a few short tags in {where}, found more", SAVE_AGAIN)
+    return tuple(tag.strip().lower() for tag in tags)
+
+
+def _get(form: dict[str, Json], key: str, kind: type, where: str) -> Json:
+    if key not in form:
+        raise Refusal(f"expected `{key}` in {where}, found none", SAVE_AGAIN)
+    return _expect(form[key], kind, f"`{key}` of {where}")
+
+
+def _expect(value: Json, kind: type, where: str) -> Json:
+    if type(value) is not kind:
+        raise Refusal(
+            f"expected {_KINDS[kind]} as {where}, found {_name(value)}",
+            SAVE_AGAIN,
+        )
+    return value
+
+
+_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
+
+
+def _name(value: Json) -> str:
+    """Return a JSON value in words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool | int | float):
+        return clip(json.dumps(value), 20)
+    return _KINDS[type(value)]

@@ -1,0 +1,225 @@
+"""What is right, slowly and obviously, in float64 wherever numbers are rounded.
+
+Takes: inputs of a case. Gives: expected values. Does not cover: errors, speed, memory.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The weights of a small model and the numbers that go with them (see the harness)."""
+
+    weights: dict[str, Tensor]
+    n_heads: int
+    n_kv_heads: int
+    rope_base: float
+    max_tokens: int
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return self.weights["embed"].shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """An expected continuation, and how clear it is.
+
+    Attributes:
+        tokens: int64 [B, N].
+        logprobs: float32 [B, N].
+        margin: smallest distance from a choice that would have gone the other way: between the two
+            largest logits (greedy), or between a uniform and a step of the cumulative
+            probabilities (sampling).
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+    margin: float
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float | None = None
+) -> Tensor:
+    """Return attention of the newest queries, one query at a time, in float64; dtype of `q`."""
+    rows, heads, count, dim = q.shape
+    scale = 1 / math.sqrt(dim) if scale is None else scale
+    group = heads // k.shape[1]
+    out = torch.zeros(rows, heads, count, dim, dtype=torch.float64)
+    for b in range(rows):
+        for h in range(heads):
+            for t in range(count):
+                visible = int(lengths[b]) - count + t + 1
+                if visible <= 0:
+                    continue
+                keys = k[b, h // group, :visible].double()
+                scores = keys @ q[b, h, t].double() * scale
+                weights = torch.softmax(scores, dim=0)
+                out[b, h, t] = weights @ v[b, h // group, :visible].double()
+    return out.to(q.dtype)
+
+
+def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
+    """Rotate [B, heads, T, D] at `positions` [T], pairing dimension i with i + D/2."""
+    half = x.shape[-1] // 2
+    frequencies = base ** (-2 * torch.arange(half, dtype=torch.float64) / x.shape[-1])
+    angles = positions.double()[:, None] * frequencies
+    low, high = x[..., :half], x[..., half:]
+    turned_low = low * angles.cos() - high * angles.sin()
+    turned_high = high * angles.cos() + low * angles.sin()
+    return torch.cat((turned_low, turned_high), dim=-1)
+
+
+def last_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
+    """Return the float64 logits [B, V] of the last of `tokens` [B, T]: no cache, no chunks."""
+    w = {name: weight.double() for name, weight in spec.weights.items()}
+    x = w["embed"][tokens]
+    count = tokens.shape[1]
+    positions = torch.arange(count)
+    for layer in range(w["wq"].shape[0]):
+        normed = _norm(x, w["norm_attention"][layer])
+        q = _heads(normed @ w["wq"][layer], spec.n_heads)
+        k = _heads(normed @ w["wk"][layer], spec.n_kv_heads)
+        v = _heads(normed @ w["wv"][layer], spec.n_kv_heads)
+        q, k = rotate(q, positions, spec.rope_base), rotate(k, positions, spec.rope_base)
+        attended = _whole_attention(q, k, v)
+        x = x + attended.transpose(1, 2).flatten(2) @ w["wo"][layer]
+        normed = _norm(x, w["norm_mlp"][layer])
+        gate = normed @ w["w_gate"][layer]
+        x = x + (gate * torch.sigmoid(gate) * (normed @ w["w_up"][layer])) @ w["w_down"][layer]
+    return (_norm(x, w["norm_out"]) @ w["unembed"])[:, -1]
+
+
+def continuation(
+    spec: ModelSpec,
+    prompt: Tensor,
+    count: int,
+    *,
+    temperature: float = 0.0,
+    uniforms: Tensor | None = None,
+) -> Continuation:
+    """Return `count` new tokens per row, each from the whole sequence so far; no row ends."""
+    sequence = prompt
+    logprobs: list[Tensor] = []
+    margin = math.inf
+    for n in range(count):
+        z = last_logits(spec, sequence)
+        if temperature > 0 and uniforms is not None:
+            p = torch.softmax(z / temperature, dim=-1)
+            chosen, distance = _inverse_cdf(p, uniforms[:, n].double())
+        else:
+            p = torch.softmax(z, dim=-1)
+            best = z.topk(2, dim=-1).values
+            chosen, distance = z.argmax(dim=-1), float((best[:, 0] - best[:, 1]).min())
+        margin = min(margin, distance)
+        logprobs.append(p.gather(1, chosen[:, None])[:, 0].log())
+        sequence = torch.cat((sequence, chosen[:, None]), dim=1)
+    stacked = torch.stack(logprobs, dim=1) if logprobs else torch.zeros(len(prompt), 0)
+    return Continuation(
+        tokens=sequence[:, prompt.shape[1] :], logprobs=stacked.float(), margin=margin
+    )
+
+
+def end_rows(free: Continuation, eos_id: int) -> tuple[Tensor, Tensor]:
+    """Return tokens and logprobs of `free` when `eos_id` ends a row."""
+    tokens, logprobs = free.tokens.clone(), free.logprobs.clone()
+    for row in range(tokens.shape[0]):
+        hits = (tokens[row] == eos_id).nonzero()
+        if len(hits):
+            tokens[row, int(hits[0]) + 1 :] = eos_id
+            logprobs[row, int(hits[0]) + 1 :] = 0
+    return tokens, logprobs
+
+
+def ring_contents(length: int, window: int, n_sinks: int) -> list[int]:
+    """Return the position in each slot after `length` tokens, written one after the other."""
+    slots: dict[int, int] = {}
+    for position in range(length):
+        slot = position if position < n_sinks else n_sinks + (position - n_sinks) % window
+        slots[slot] = position
+    return [slots[slot] for slot in sorted(slots)]
+
+
+def ring_mask(length: int, window: int, n_sinks: int, n_queries: int) -> Tensor:
+    """Return the mask of the newest `n_queries` tokens over the slots, entry by entry."""
+    contents = ring_contents(length, window, n_sinks)
+    rows = [
+        [j <= p and (j < n_sinks or j > p - window) for j in contents]
+        for p in range(length - n_queries, length)
+    ]
+    return torch.tensor(rows, dtype=torch.bool)
+
+
+def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return int8 numbers and float32 scales of [B, H, T, D], one vector at a time."""
+    numbers = torch.zeros(x.shape, dtype=torch.int8)
+    scales = torch.ones(x.shape[:3], dtype=torch.float32)
+    for b in range(x.shape[0]):
+        for h in range(x.shape[1]):
+            for t in range(x.shape[2]):
+                vector = x[b, h, t].double()
+                largest = float(vector.abs().max())
+                if largest > 0:
+                    scales[b, h, t] = largest / 127
+                    numbers[b, h, t] = torch.round(vector / (largest / 127)).to(torch.int8)
+    return numbers, scales
+
+
+def dequantised(x: Tensor) -> Tensor:
+    """Return what is left of `x` after quantisation, in float64."""
+    numbers, scales = quantised(x)
+    return numbers.double() * scales.double()[..., None]
+
+
+def cache_bytes(config: dict[str, int], itemsize: int, batch_size: int, length: int) -> int:
+    """Return the bytes of a cache, layer by layer; int8 (itemsize 1) carries float32 scales."""
+    total = 0
+    for layer in range(config["n_layers"]):
+        tokens = length
+        if layer < config.get("n_window_layers", 0):
+            tokens = min(length, config.get("n_sinks", 0) + config.get("window", 0))
+        vector = config["head_dim"] * itemsize + (4 if itemsize == 1 else 0)
+        for _ in ("keys", "values"):
+            total += batch_size * config["n_kv_heads"] * tokens * vector
+    return total
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-6) * weight
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+
+
+def _whole_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return `attention` for equal lengths, one head at a time, for speed in long loops."""
+    count = q.shape[2]
+    seen = torch.ones(count, count, dtype=torch.bool).tril()
+    group = q.shape[1] // k.shape[1]
+    heads = []
+    for h in range(q.shape[1]):
+        scores = q[:, h] @ k[:, h // group].transpose(1, 2) / math.sqrt(q.shape[3])
+        weights = torch.softmax(scores.masked_fill(~seen, -math.inf), dim=-1)
+        heads.append(weights @ v[:, h // group])
+    return torch.stack(heads, dim=1)
+
+
+def _inverse_cdf(p: Tensor, uniforms: Tensor) -> tuple[Tensor, float]:
+    """Return the chosen ids and the smallest distance of a uniform from an inner step."""
+    chosen: list[int] = []
+    distance = math.inf
+    for row, u in zip(p.tolist(), uniforms.tolist(), strict=True):
+        cumulative, steps = 0.0, []
+        for weight in row:
+            cumulative += weight
+            steps.append(cumulative)
+        chosen.append(next((i for i, step in enumerate(steps) if step > u), len(row) - 1))
+        distance = min(distance, min(abs(step - u) for step in steps[:-1]))
+    return torch.tensor(chosen), distance

@@ -1,0 +1,177 @@
+"""Opens the pages in a browser, as staff and students do, on a desktop and on a phone."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grader.judge.judgement import Status
+from grader.report import write_reports
+from tests.unit.report import samples
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+LONG_NAME = "anna-katharina_van-der-wolkenstein_" + "x" * 90
+PAGES = {
+    "class_index": "index.html",
+    "report": "students/student_005/report.html",
+    "report_long_name": f"students/{LONG_NAME}/report.html",
+    "report_rejected": "students/zuse/report.html",
+    "notebook": "students/grace/feedback.html",
+}
+
+
+def _missing(what: str) -> None:
+    if "browser" in os.environ.get("GRADER_REQUIRE", ""):
+        pytest.fail(f"GRADER_REQUIRE asks for a browser: {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Yield a headless Chromium; without one, skip, or fail where it is required."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        _missing("playwright is not installed")
+    if program is None:
+        _missing("Chromium is not installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program, headless=True, args=CHROMIUM_ARGUMENTS
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a class of 300 with every kind of page in it."""
+    folder = tmp_path_factory.mktemp("out")
+    everything = samples.make_judgement(*samples.EVERY_VERDICT, status=Status.UNGRADED)
+    unconfined = samples.make_measurement(
+        sandbox="none", output="x" * 3000 + "\n<script>alert(1)</script>"
+    )
+    records = [
+        *samples.make_class(297),
+        samples.make_notebook_record(
+            "grace", ("markdown", "<script>alert(1)</script> ![x](https://example.org/x.png)")
+        ),
+        samples.make_rejected_record("zuse"),
+        samples.make_record(LONG_NAME, judgement=everything, measurement=unconfined),
+    ]
+    write_reports(records, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where screenshots are kept."""
+    kept = os.environ.get("GRADER_ARTEFACTS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class _Visit:
+    """A page that is open, and what it complained about or asked the network for."""
+
+    def __init__(self, browser: Any, viewport: dict[str, int], address: str) -> None:
+        self.complaints: list[str] = []
+        self.page = browser.new_page(viewport=viewport)
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.goto(address)
+
+    def _note(self, url: str) -> None:
+        if not url.startswith("file:"):
+            self.complaints.append(f"request {url}")
+
+    def overflow_px(self) -> int:
+        """Return by how much the page is wider than the screen."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+@pytest.mark.parametrize("name", list(PAGES))
+def test_page_opens_cleanly(
+    name: str, device: str, browser: Any, out: Path, screenshots: Path
+) -> None:
+    visit = _Visit(browser, DESKTOP if device == "desktop" else PHONE, (out / PAGES[name]).as_uri())
+    visit.page.screenshot(path=screenshots / f"{name}_{device}.png", full_page=True)
+    overflow_px = visit.overflow_px()
+    visit.page.close()
+    assert visit.complaints == []
+    assert overflow_px <= 0
+
+
+def test_narrow_phone_and_dark_mode(browser: Any, out: Path, screenshots: Path) -> None:
+    visit = _Visit(
+        browser, {"width": 360, "height": 740}, (out / PAGES["report_long_name"]).as_uri()
+    )
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.screenshot(path=screenshots / "report_dark_360.png", full_page=True)
+    overflow_px = visit.overflow_px()
+    ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    visit.page.close()
+    assert visit.complaints == []
+    assert overflow_px <= 0
+    assert ground == "rgb(18, 21, 27)"
+
+
+def test_index_filters_sorts_and_leads_to_reports(browser: Any, out: Path) -> None:
+    visit = _Visit(browser, DESKTOP, (out / "index.html").as_uri())
+    page = visit.page
+    assert page.locator("#class tbody tr:visible").count() == 300
+
+    page.get_by_label("Find a name or cause").fill("student_00")
+    assert page.locator("#class tbody tr:visible").count() == 10
+    page.get_by_label("Find a name or cause").fill("")
+    page.get_by_role("combobox", name="Status").select_option("Rejected")
+    assert page.locator("#class tbody tr:visible").count() == 6
+    page.get_by_role("combobox", name="Status").select_option("")
+
+    page.get_by_role("button", name="Score").click()
+    scores = page.eval_on_selector_all(
+        "#class tbody tr td:nth-child(3)", "cells => cells.map(cell => Number(cell.dataset.value))"
+    )
+    assert scores == sorted(scores)
+    assert page.locator("th[aria-sort=ascending]").inner_text().startswith("Score")
+
+    page.get_by_role("link", name="student_005", exact=True).click()
+    assert page.title().startswith("student_005")
+    page.close()
+    assert visit.complaints == []
+
+
+def test_index_head_and_names_stay_in_sight(browser: Any, out: Path) -> None:
+    visit = _Visit(browser, PHONE, (out / "index.html").as_uri())
+    page = visit.page
+    scroller = page.locator(".scroll")
+    scroller.evaluate("element => element.scrollTo(200, 2000)")
+    head = page.locator("#class thead th").nth(3).bounding_box()
+    box = scroller.bounding_box()
+    name = page.locator("#class tbody th:visible").nth(60).bounding_box()
+    page.close()
+    assert abs(head["y"] - box["y"]) <= 2
+    assert abs(name["x"] - box["x"]) <= 2
+
+
+def test_report_prints_what_was_printed(browser: Any, out: Path, screenshots: Path) -> None:
+    visit = _Visit(browser, DESKTOP, (out / PAGES["report"]).as_uri())
+    visit.page.pdf(path=screenshots / "report.pdf")
+    visit.page.close()
+    assert visit.complaints == []
+    assert (screenshots / "report.pdf").stat().st_size > 10_000

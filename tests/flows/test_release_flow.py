@@ -1,0 +1,178 @@
+"""A bundle for students: nothing of the reference in it, and all that a student needs."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SLUG = "demo_assignment"
+LONG_LINE = 41
+
+
+def run(*command, cwd, code=0):
+    environment = {
+        k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("GRADER_")
+    }
+    ran = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**environment, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    root = tmp_path_factory.mktemp("course")
+    run(sys.executable, "-m", "grader", "new-assignment", SLUG, cwd=root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(course):
+    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "out", cwd=course)
+    (path,) = (course / "out").glob(f"{SLUG}-*.zip")
+    return path
+
+
+@pytest.fixture(scope="module")
+def student(bundle, tmp_path_factory):
+    """The Python of an environment that has the bundle's wheel and its dependencies, no checkout."""
+    home = tmp_path_factory.mktemp("student")
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(home)
+    venv.create(home / "env", symlinks=os.name != "nt", with_pip=False)
+    python = home / "env" / "bin" / "python"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, "-c", ask, cwd=home).strip())
+    # Folders named in a .pth are searched, but .pth files inside them are not followed, so an
+    # editable installation of this project stays out of sight.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (wheel,) = (home / SLUG).glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, "--disable-pip-version-check", "--target", site, wheel, cwd=home)
+    return python
+
+
+def files_in(content, name=""):
+    yield name, content
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for info in archive.infolist():
+                yield from files_in(archive.read(info), info.filename)
+
+
+def assert_nothing_of(reference, content, shared):
+    members = list(files_in(content))
+    hashes = {hashlib.sha256(body).hexdigest() for _, body in members}
+    everything = b"\n".join(body for _, body in members)
+    known = {line.strip() for text in shared for line in text.splitlines()}
+    for path in reference.rglob("*.py"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() not in hashes, path
+        assert not any(name.endswith(f"/{path.relative_to(reference)}") for name, _ in members), (
+            path
+        )
+        for line in path.read_text().splitlines():
+            stripped = line.strip()
+            is_code = len(stripped) >= LONG_LINE and not stripped.startswith(("from ", '"'))
+            if is_code and stripped not in known:
+                assert stripped.encode() not in everything, f"{path}: {stripped}"
+                assert json.dumps(stripped)[1:-1].encode() not in everything, f"{path}: {stripped}"
+
+
+def test_the_bundle_has_what_a_student_needs(bundle):
+    with zipfile.ZipFile(bundle) as archive:
+        names = {name.removeprefix(f"{SLUG}/") for name in archive.namelist()}
+    assert {"README.md", "INSTALL.md", "starter.py", "starter.ipynb"} <= names
+    assert {"public/log_sum_exp.json", "public/RunningLogSumExp.json"} <= names
+    assert sum(name.endswith(".whl") for name in names) == 1
+
+
+def test_the_wheel_holds_this_assignment_alone(bundle):
+    names = [name for name, _ in files_in(bundle.read_bytes())]
+    shipped = {name.split("/")[2] for name in names if name.startswith("grader/_assignments/")}
+    assert shipped == {SLUG}
+    assert not [name for name in names if name.endswith(".tmpl") or "reference" in name]
+
+
+def test_nothing_of_the_reference_is_in_the_bundle(course, bundle):
+    given = course / "assignments" / SLUG
+    shared = [(given / name).read_text() for name in ("starter.py", "README.md")]
+    assert_nothing_of(course / "reference" / SLUG, bundle.read_bytes(), shared)
+
+
+def test_the_same_assignment_gives_the_same_bundle(course, bundle):
+    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "again", cwd=course)
+    (again,) = (course / "again").glob("*.zip")
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_a_planted_answer_stops_the_release(course):
+    planted = course / "assignments" / SLUG / "public" / "leak.json"
+    harness = course / "assignments" / SLUG / "harness.py"
+    harness.write_bytes((course / "reference" / SLUG / "oracle.py").read_bytes())
+    try:
+        said = run(
+            sys.executable, "-m", "grader", "release", SLUG, "--out", "leaky", cwd=course, code=1
+        )
+    finally:
+        harness.unlink()
+        planted.unlink(missing_ok=True)
+    assert "oracle.py" in said
+    assert "would leak" in said
+    assert not (course / "leaky").exists()
+
+
+def test_a_student_works_from_the_bundle_alone(course, student, tmp_path):
+    where = run(student, "-c", "import grader; print(grader.__file__)", cwd=tmp_path).strip()
+    assert Path(where).is_relative_to(student.parent.parent)
+    listed = json.loads(run(student, "-m", "grader", "list", "--json", cwd=tmp_path))
+    assert [table["slug"] for table in listed] == [SLUG]
+
+    run(student, "-m", "grader", "init", SLUG, cwd=tmp_path)
+    folder = tmp_path / SLUG
+    assert "not implemented" in run(student, "-m", "grader", "check", cwd=folder, code=1)
+    solution = course / "reference" / SLUG / "solution.py"
+    (folder / f"{SLUG}.py").write_bytes(solution.read_bytes())
+    assert "public tests passed" in run(student, "-m", "grader", "check", cwd=folder)
+    assert "sha256" in run(student, "-m", "grader", "pack", cwd=folder)
+
+    program = f"from {SLUG} import log_sum_exp\nfrom grader.student import check\n"
+    program += 'print(check("log_sum_exp", log_sum_exp).passed)'
+    assert run(student, "-c", program, cwd=folder).strip() == "True"
+
+
+def test_what_a_student_lacks_is_said_in_words(student, tmp_path):
+    said = run(student, "-m", "grader", "new-assignment", "mine", cwd=tmp_path, code=2)
+    assert "templates of new assignments are not installed" in said
+    (tmp_path / "reference" / SLUG).mkdir(parents=True)
+    (tmp_path / "reference" / SLUG / "cases.py").write_text("")
+    said = run(student, "-m", "grader", "release", SLUG, cwd=tmp_path, code=2)
+    assert "not a checkout" in said
+
+
+@pytest.mark.slow
+def test_kv_cache_can_be_released(tmp_path):
+    checkout = Path(__file__).resolve().parent.parent.parent
+    given, reference = checkout / "assignments" / "kv_cache", checkout / "reference" / "kv_cache"
+    before = {path: path.read_bytes() for path in given.rglob("*") if path.is_file()}
+    run(sys.executable, "-m", "grader", "release", "kv_cache", "--out", tmp_path, cwd=checkout)
+    after = {path: path.read_bytes() for path in given.rglob("*") if path.is_file()}
+    assert before.keys() == after.keys()
+    (path,) = tmp_path.glob("kv_cache-*.zip")
+    names = ("starter.py", "README.md", "harness.py", "assignment.toml")
+    shared = [(given / name).read_text() for name in names if (given / name).is_file()]
+    assert_nothing_of(reference, path.read_bytes(), shared)

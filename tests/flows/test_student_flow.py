@@ -1,0 +1,146 @@
+"""A student's way, as typed: list, init, check, pack."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+SLUG = "demo_assignment"
+KV_CACHE_LIMIT_S = 15.0
+
+
+def grader(*arguments, cwd, code=0):
+    """Run the command as a user would; return what it printed."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADER_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "grader", *arguments],
+        cwd=cwd,
+        env={**environment, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    root = tmp_path_factory.mktemp("course")
+    grader("new-assignment", SLUG, cwd=root)
+    return root
+
+
+@pytest.fixture
+def solution(course):
+    return (course / "reference" / SLUG / "solution.py").read_text()
+
+
+def start(course, name, *options):
+    grader("init", SLUG, name, *options, cwd=course)
+    return course / name
+
+
+def test_list_shows_problems_and_points(course):
+    (table,) = [t for t in json.loads(grader("list", "--json", cwd=course)) if t["slug"] == SLUG]
+    assert table["points"] == 100
+    assert [problem["name"] for problem in table["problems"]] == ["log_sum_exp", "RunningLogSumExp"]
+    assert "log_sum_exp" in grader("list", cwd=course)
+
+
+def test_from_the_starter_to_the_zip(course, solution):
+    folder = start(course, "whole")
+    untouched = grader("check", "whole", cwd=course, code=1)
+    assert "not implemented yet" in untouched
+    assert "5 of 5 public tests failed" in untouched
+
+    (folder / f"{SLUG}.py").write_text(solution)
+    done = grader("check", cwd=folder, code=2)  # from inside, `./assignments` is out of sight
+    assert "--assignments" in done
+    done = grader("check", "whole", cwd=course)
+    assert "public tests passed" in done
+    assert "hidden cases decide the grade" in done
+    assert "all passed" not in done.lower()
+
+    packed = grader("pack", "whole", "--out", "whole", cwd=course)
+    assert "sha256" in packed
+    with zipfile.ZipFile(folder / f"{SLUG}-submission.zip") as archive:
+        assert archive.namelist() == [f"{SLUG}.py"]
+        assert archive.read(f"{SLUG}.py").decode() == solution
+
+
+def test_a_notebook_with_scratch_cells_passes(course, solution):
+    folder = start(course, "notebook", "--notebook")
+    assert not (folder / f"{SLUG}.py").exists()
+    path = folder / f"{SLUG}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    answers = [cell for cell in notebook.cells if "export" in cell.metadata.get("tags", [])]
+    for cell in answers:
+        cell.source = ""
+    answers[0].source = f"%matplotlib inline\n{solution}"
+    notebook.cells.append(nbformat.v4.new_code_cell("1 / 0", metadata={"tags": ["scratch"]}))
+    nbformat.write(notebook, path)
+    assert "public tests passed" in grader("check", str(path), cwd=course)
+
+
+def test_one_problem_as_json(course, solution):
+    folder = start(course, "json", "--module")
+    broken = solution.replace(".sum(dim=1)", ".mean(dim=1)")
+    (folder / f"{SLUG}.py").write_text(broken)
+    text = grader("check", "json", "--problem", "RunningLogSumExp", "--json", cwd=course, code=1)
+    result = json.loads(text)
+    assert {check["problem"] for check in result["checks"]} == {"RunningLogSumExp"}
+    assert result["passed"] is False
+    finding = result["checks"][0]["findings"][0]
+    assert finding["expected"] and finding["got"] and finding["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("init", "nothing_like_it"), "grader list"),
+        (("init", SLUG, "--module", "--notebook"), "exclude each other"),
+        (("check", "nowhere.py"), "not found"),
+        (("new-assignment", SLUG), "exists"),
+        (("release", SLUG, "--reference", "nowhere"), "not a folder"),
+    ],
+)
+def test_a_usage_error_says_what_to_do_and_ends_with_2(course, arguments, says):
+    said = grader(*arguments, cwd=course, code=2)
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_an_unreadable_file_ends_with_1_and_a_hint(course):
+    folder = start(course, "rubbish", "--module")
+    (folder / f"{SLUG}.py").write_bytes(b"\x00\xff\x00")
+    said = grader("check", "rubbish", cwd=course, code=1)
+    assert "Traceback" not in said
+    assert f"{SLUG}.py" in said
+
+
+def test_init_names_what_it_would_overwrite(course):
+    folder = start(course, "twice", "--module")
+    (folder / f"{SLUG}.py").write_text("mine")
+    assert f"{SLUG}.py" in grader("init", SLUG, "twice", cwd=course, code=2)
+    assert (folder / f"{SLUG}.py").read_text() == "mine"
+    grader("init", SLUG, "twice", "--force", cwd=course)
+    assert (folder / f"{SLUG}.py").read_text() != "mine"
+
+
+@pytest.mark.slow
+def test_a_finished_kv_cache_is_checked_within_its_time(tmp_path):
+    checkout = Path(__file__).resolve().parent.parent.parent
+    solution = checkout / "reference" / "kv_cache" / "solution.py"
+    (tmp_path / "kv_cache.py").write_bytes(solution.read_bytes())
+    began = time.monotonic()
+    said = grader("check", "--assignments", str(checkout / "assignments"), cwd=tmp_path)
+    assert "public tests passed" in said
+    assert time.monotonic() - began < KV_CACHE_LIMIT_S

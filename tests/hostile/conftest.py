@@ -1,0 +1,107 @@
+"""Runs a hostile submission on the target, behind every real wall that this machine has."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.judge import judge
+from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.measure.measurement import Measurement
+from grader.measure.run import measure
+from grader.plan.course import Course, open_course
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+from grader.sandbox.pool import WallPool
+from tests.hostile.honest import HONEST
+
+TARGET = Path(__file__).parent / "target"
+SEED = "a-seed-that-no-box-may-hold-91c2"
+
+WALLS = [
+    pytest.param("bwrap", marks=pytest.mark.bwrap),
+    pytest.param("docker", marks=pytest.mark.docker),
+]
+
+
+@pytest.fixture(scope="session")
+def target() -> Course:
+    return open_course(
+        TARGET / "assignments" / "target",
+        TARGET / "reference" / "target",
+        device="cpu",
+        seed=SEED,
+    )
+
+
+@pytest.fixture(scope="session", params=WALLS)
+def walls(request: pytest.FixtureRequest, target: Course) -> Iterator[WallPool]:
+    pool = WallPool(
+        request.param,
+        target.plan.limits,
+        isolation=Isolation.WARM,
+        jobs=1,
+        device="cpu",
+        image=DEFAULT_IMAGE,
+    )
+    with closing(pool):
+        yield pool
+
+
+class Result:
+    """What became of an attack."""
+
+    def __init__(self, measurement: Measurement, judgement: Judgement) -> None:
+        self.measurement = measurement
+        self.judgement = judgement
+
+    @property
+    def output(self) -> str:
+        """What the attack printed."""
+        return "".join(problem.output for problem in self.measurement.problems)
+
+    def cause(self, problem: str) -> Cause:
+        """The cause of the problem's only check; NONE if it passed."""
+        (check,) = [c for c in self.judgement.checks if c.problem == problem]
+        assert (check.verdict is Verdict.PASS) == (check.cause is Cause.NONE)
+        return check.cause
+
+    def finding(self, problem: str) -> str:
+        """What the student is told."""
+        (check,) = [c for c in self.judgement.checks if c.problem == problem]
+        return check.summary
+
+
+Attack = Callable[[str], Result]
+
+
+@pytest.fixture
+def attack(target: Course, walls: WallPool) -> Attack:
+    def run(source: str) -> Result:
+        submission = Submission(
+            name="attack",
+            sha256="0" * 64,
+            origin=Origin.MODULE,
+            entry="submission",
+            files=(SourceFile(name="submission.py", text=source),),
+        )
+        measurement = measure(submission, target, walls=walls)
+        return Result(measurement, judge(target.plan, measurement))
+
+    return run
+
+
+@pytest.fixture
+def spy(attack: Attack) -> Callable[[str], list[str]]:
+    """Run a probe inside the box, at import, and return the lines it printed."""
+
+    def run(probe: str) -> list[str]:
+        result = attack(HONEST + probe)
+        assert result.cause("scale") is Cause.NONE, result.finding("scale")
+        lines = result.measurement.problems[0].output.splitlines()
+        assert lines, "the probe printed nothing"
+        return lines
+
+    return run

@@ -1,0 +1,25 @@
+"""Attack 24: a number that equals everything.
+
+Values leave the box as JSON primitives of exact type."""
+
+from grader.judge.judgement import Cause
+from tests.hostile.conftest import Attack
+from tests.hostile.honest import HONEST
+
+EQUALS_ALL = """
+class Anything(int):
+    def __eq__(self, other):
+        return True
+    def __hash__(self):
+        return 0
+
+class Counter:
+    def add(self, number):
+        return Anything(0)
+"""
+
+
+def test_a_number_that_equals_everything_cannot_leave(attack: Attack) -> None:
+    result = attack(HONEST + EQUALS_ALL)
+    assert result.cause("Counter") is Cause.WRONG_VALUE
+    assert "Anything" in result.finding("Counter")

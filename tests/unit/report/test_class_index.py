@@ -1,0 +1,81 @@
+import base64
+import hashlib
+from dataclasses import replace
+
+from grader.judge.judgement import Cause, Status
+from grader.report import words
+from grader.report.class_index import make_index, render_class_index
+from tests.unit.report import samples
+from tests.unit.report.planting import Page, plant
+
+
+def test_rows_counts_and_distribution() -> None:
+    index = make_index(samples.make_class(120))
+    assert len(index.rows) == 120
+    assert dict(index.counts)[Status.REJECTED] == 2
+    assert sum(count for _, count in index.counts) == 120
+    assert sum(score_bin.count for score_bin in index.bins) == index.scored_count
+    assert index.scored_count == 120 - dict(index.counts)[Status.UNGRADED]
+    assert max(score_bin.height for score_bin in index.bins) == 120.0
+    assert [row.name for row in index.rows] == sorted(row.name for row in index.rows)
+
+
+def test_a_full_score_is_in_the_last_bin() -> None:
+    counts = [b.count for b in make_index([samples.make_record()]).bins]
+    assert counts == [0] * 9 + [1]
+
+
+def test_causes_count_submissions_not_checks() -> None:
+    record = samples.make_record(judgement=samples.make_judgement(*samples.EVERY_VERDICT))
+    causes = dict(make_index([record, replace(record)]).causes)
+    assert causes == {Cause.WRONG_ERROR: 2, Cause.WRONG_VALUE: 2, Cause.INFRASTRUCTURE: 2}
+
+
+def test_a_rejected_file_has_no_causes() -> None:
+    index = make_index([samples.make_rejected_record()])
+    assert index.causes == ()
+    assert all(cell is not None and cell.causes == () for cell in index.rows[0].cells)
+
+
+def test_page_shows_every_submission_with_links() -> None:
+    page = Page(render_class_index([samples.make_record("ada"), samples.make_rejected_record()]))
+    links = page.values("href")
+    assert "students/ada/report.html" in links
+    assert "staff/zuse/record.json" in links
+    assert "Rejected" in page.text
+    assert words.UNCONFINED_WORDS not in page.text
+
+
+def test_names_are_quoted_in_links() -> None:
+    page = Page(render_class_index([samples.make_record("O'Neil #1 %<b>")]))
+    assert "students/O%27Neil%20%231%20%25%3Cb%3E/report.html" in page.values("href")
+    assert "b" not in page.tags
+
+
+def test_unconfined_submissions_are_counted_in_the_banner() -> None:
+    unconfined = samples.make_record("b", measurement=samples.make_measurement(sandbox="none"))
+    text = render_class_index([samples.make_record("a"), unconfined])
+    assert f"1 of 2: {words.UNCONFINED_WORDS}" in text
+
+
+def test_policy_allows_our_script_and_no_other() -> None:
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(1)></td></script>"
+    record = plant(samples.make_record(), lambda path, text: hostile)
+    page = Page(render_class_index([record]))
+    (script,) = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page.policy
+    assert "unsafe" not in page.policy
+    assert "img" not in page.tags
+    assert page.values("style") == page.values("onerror") == []
+
+
+def test_a_problem_without_a_grade_shows_a_dash() -> None:
+    judgement = samples.make_judgement(*samples.EVERY_VERDICT, status=Status.UNGRADED)
+    page = Page(render_class_index([samples.make_record(judgement=judgement)]))
+    assert "– / 10" in page.text
+    assert "0 / 10" not in page.text.replace("10 / 10", "")
+
+
+def test_an_empty_class() -> None:
+    assert "No submission has a score yet." in render_class_index([])

@@ -1,0 +1,80 @@
+import time
+
+import pytest
+
+from grader.report.notebook_page import (
+    MAX_MARKDOWN_CHARS,
+    render_feedback_html,
+    render_student_markdown,
+)
+from grader.report.view import make_view
+from tests.unit.report import samples
+from tests.unit.report.planting import Page
+
+HOSTILE_CELLS = (
+    ("markdown", "<script>alert(1)</script>\n\n<iframe src='https://example.org'></iframe>"),
+    ("markdown", "![pixel](https://example.org/p.png) ![a](attachment:nothing.png)"),
+    ("markdown", "[x](javascript:alert(1)) [y](data:text/html,x) [z](file:///etc/passwd)"),
+    ("markdown", "```mermaid\n<img src=x onerror=alert(1)>\n```"),
+    ("markdown", "<div class='card feedback' id='problem-1' style='color:red'>forged</div>"),
+    ("markdown", "$</p><script>alert(2)</script>$ \\begin{x}<script>\\end{x}"),
+    ("raw", "<script>alert(3)</script>"),
+    ("code", "%%javascript\nalert('</pre><script>alert(4)</script>')"),
+    ("code", "%%html\n<img src=x onerror=alert(5)>"),
+)
+
+
+def _page(*extra: tuple[str, str]) -> Page:
+    return Page(render_feedback_html(make_view(samples.make_notebook_record("grace", *extra))))
+
+
+def test_page_shows_cells_and_feedback() -> None:
+    page = _page()
+    assert "self.k = torch.cat([self.k, k], dim=2)" in page.text
+    assert "The cache holds $K$ and $V$" in page.text
+    assert page.text.count("Hidden case 3") == 2
+    assert page.text.count("What your code printed") == 3
+    assert "https://example.org/gqa" in page.values("href")
+
+
+def test_page_is_self_contained_under_a_strict_policy() -> None:
+    page = _page()
+    assert page.scripts == []
+    assert not {"script", "link", "img", "iframe"} & page.tags
+    assert page.values("style") == page.values("src") == []
+    assert "script-src" not in page.policy
+    assert len(page.styles) == 1
+
+
+def test_hostile_cells_stay_text() -> None:
+    page = _page(*HOSTILE_CELLS)
+    assert not {"script", "img", "iframe", "object", "embed", "form", "base"} & page.tags
+    assert page.values("style") == page.values("src") == page.values("onerror") == []
+    assert all(link.startswith(("#", "https://")) for link in page.values("href") if link)
+    assert page.values("id").count("problem-1") == 1
+    assert page.values("class").count("card feedback") == 3
+    for number in (1, 3, 4):
+        assert f"alert({number})" in page.text
+
+
+def test_images_become_their_description() -> None:
+    html = render_student_markdown("![a <b>plot</b>](https://example.org/p.png)")
+    assert "example.org" not in html
+    assert "[image: a" in html
+
+
+@pytest.mark.parametrize(
+    "unit", ["[", "![", "`a", "*a ", "<a ", "$", "> ", "|a", "[a](", "\\begin{a}"]
+)
+def test_markdown_of_the_largest_size_is_rendered_in_time(unit: str) -> None:
+    start_s = time.process_time()
+    render_student_markdown((unit * MAX_MARKDOWN_CHARS)[:MAX_MARKDOWN_CHARS])
+    assert time.process_time() - start_s < 10.0
+
+
+def test_many_large_cells_are_shown_without_parsing() -> None:
+    cells = [("markdown", "*" * MAX_MARKDOWN_CHARS)] * 30 + [("code", "x = (" * 30_000)] * 3
+    start_s = time.process_time()
+    page = _page(*cells)
+    assert time.process_time() - start_s < 20.0
+    assert page.text.count("x = (") >= 90_000

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+from grader.judge.judgement import Cause, Judgement, Status, Verdict
+from grader.report.tally import ProblemTally, tally_problems
+from tests.unit.report import samples
+from tests.unit.report.sample_plan import make_plan
+
+
+def _first(judgement: Judgement) -> ProblemTally:
+    return tally_problems(make_plan(), judgement)[0]
+
+
+def test_the_most_open_verdict_stands_for_the_problem() -> None:
+    for verdict in (Verdict.UNGRADED, Verdict.HELD, Verdict.FAIL, Verdict.PASS):
+        tally = _first(samples.make_judgement((Verdict.PASS, Cause.NONE), (verdict, Cause.NONE)))
+        assert tally.verdict is verdict
+
+
+def test_held_points_are_not_settled() -> None:
+    outcomes = ((Verdict.HELD, Cause.NONE), (Verdict.FAIL, Cause.WRONG_VALUE))
+    assert not _first(samples.make_judgement(*outcomes)).settled
+
+
+def test_a_problem_nobody_judged_is_not_settled() -> None:
+    assert not _first(samples.make_judgement()).settled
+
+
+def test_causes_stand_once() -> None:
+    outcomes = ((Verdict.FAIL, Cause.CRASH), (Verdict.FAIL, Cause.CRASH))
+    assert _first(samples.make_judgement(*outcomes)).causes == (Cause.CRASH,)
+
+
+def test_partly_passed_needs_points_and_a_failure() -> None:
+    outcomes = ((Verdict.PASS, Cause.NONE), (Verdict.FAIL, Cause.CRASH))
+    tally = _first(samples.make_judgement(*outcomes))
+    assert tally.partly_passed
+    assert not replace(tally, points=0.0).partly_passed
+    assert not replace(tally, verdict=Verdict.HELD).partly_passed
+
+
+def test_rejected_is_a_zero_without_causes() -> None:
+    tally = _first(samples.make_rejected_record().judgement)
+    assert (tally.points, tally.settled, tally.causes) == (0.0, True, ())
+    assert samples.make_rejected_record().judgement.status is Status.REJECTED

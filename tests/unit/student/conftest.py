@@ -1,0 +1,27 @@
+"""A small assignment, scaffolded once, for the tests of a student's commands."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.author.scaffold import write_scaffold
+
+SLUG = "demo_assignment"
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `assignments/` and `reference/`."""
+    root = tmp_path_factory.mktemp("course")
+    write_scaffold(SLUG, root / "assignments", root / "reference")
+    return root
+
+
+@pytest.fixture
+def assignment(course: Path) -> Path:
+    return course / "assignments" / SLUG
+
+
+@pytest.fixture
+def solution(course: Path) -> str:
+    return (course / "reference" / SLUG / "solution.py").read_text()

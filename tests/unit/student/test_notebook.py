@@ -1,0 +1,67 @@
+"""`check` in a notebook: functions, classes, keywords, and the errors of a wrong call."""
+
+import pytest
+import torch
+
+from grader.errors import UsageError
+from grader.judge.judgement import Cause
+from grader.student import check
+
+
+@pytest.fixture(autouse=True)
+def here(course, monkeypatch):
+    monkeypatch.chdir(course)
+
+
+def my_log_sum_exp(x):
+    if x.dim() == 0 or x.shape[-1] == 0:
+        raise ValueError("empty")
+    return torch.logsumexp(x, dim=-1)
+
+
+class RunningLogSumExp:
+    def __init__(self, rows):
+        self.value_so_far = torch.full((rows,), -torch.inf)
+
+    def add(self, chunk):
+        self.value_so_far = torch.logaddexp(
+            self.value_so_far.to(chunk.dtype), torch.logsumexp(chunk, 1)
+        )
+
+    def value(self):
+        return self.value_so_far
+
+
+def test_a_function_under_any_name_is_checked():
+    result = check("log_sum_exp", my_log_sum_exp)
+    assert result.passed
+    assert "public tests passed" in result._repr_html_()
+
+
+def test_exports_can_be_keywords():
+    assert check("log_sum_exp", log_sum_exp=my_log_sum_exp, assignment="demo_assignment").passed
+
+
+def test_a_class_is_checked():
+    assert check("RunningLogSumExp", RunningLogSumExp).passed
+
+
+def test_a_wrong_function_says_why():
+    result = check("log_sum_exp", lambda x: x.exp().sum(-1).log())
+    causes = {one.check: one.cause for one in result.checks}
+    assert causes == {
+        "values": Cause.NONE,
+        "large_values": Cause.WRONG_VALUE,
+        "refuses_empty_rows": Cause.WRONG_ERROR,
+    }
+
+
+def test_an_unknown_problem_lists_those_that_exist():
+    with pytest.raises(UsageError, match=r"no problem 'softmax'.*log_sum_exp"):
+        check("softmax", my_log_sum_exp)
+
+
+@pytest.mark.parametrize("given", [{}, {"other": my_log_sum_exp}])
+def test_a_call_without_the_export_shows_an_example(given):
+    with pytest.raises(UsageError, match=r'check\("log_sum_exp", log_sum_exp\)'):
+        check("log_sum_exp", **given)

@@ -1,0 +1,103 @@
+"""The watched interpreter: endless loops, crashes and broken modules cost their problem alone."""
+
+import dataclasses
+
+import pytest
+
+from grader.errors import SandboxError
+from grader.intake.submission import CellLine, Origin, SourceFile, Submission
+from grader.judge.judgement import Cause
+from grader.plan.assignment import load_assignment
+from grader.student.public_run import run_public
+
+ENDLESS = """
+def log_sum_exp(x):
+    while x.dim():
+        pass
+"""
+EXITING = """
+import os
+def log_sum_exp(x):
+    print("leaving now", flush=True)
+    os._exit(3)
+"""
+
+
+def run(assignment, text, *, cells=(), **limits):
+    table = load_assignment(assignment)
+    table = dataclasses.replace(table, limits=dataclasses.replace(table.limits, **limits))
+    file = SourceFile(name="work.py", text=text, cell_lines=cells)
+    submission = Submission(name="me", sha256="", origin=Origin.MODULE, entry="work", files=(file,))
+    return run_public(submission, assignment, table, table.problems, source="mine.py")
+
+
+def causes(result, problem):
+    return [check.cause for check in result.checks if check.problem == problem]
+
+
+def test_the_solution_passes(assignment, solution):
+    result = run(assignment, "print('loaded')\n" + solution)
+    assert result.passed
+    assert len(result.checks) == 5
+    assert result.output.strip() == "loaded"
+
+
+def test_an_endless_loop_costs_its_problem_alone(assignment, solution):
+    result = run(assignment, solution + ENDLESS, call_wall_s=0.5)
+    assert causes(result, "log_sum_exp") == [Cause.TIMEOUT] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    first, second = result.checks[0].findings[0], result.checks[1].findings[0]
+    assert first.got == "no reply within 0.5 s"
+    assert "log_sum_exp" in first.where
+    assert second.hint == "Mend values first."
+
+
+@pytest.mark.slow
+def test_an_exit_costs_its_problem_alone(assignment, solution):
+    result = run(assignment, solution + EXITING)
+    assert causes(result, "log_sum_exp") == [Cause.CRASH] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    assert "exit code 3" in result.checks[0].findings[0].got
+    assert "leaving now" in result.checks[0].findings[0].hint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "got", "where"),
+    [
+        ("x = 1\ndef f(:\n", "SyntaxError", "mine.py, line 2"),
+        ("x = 1\nimport torch\n1 / 0\n", "ZeroDivisionError", "mine.py, line 3"),
+        ("raise SystemExit('bye')\n", "SystemExit: bye", "mine.py, line 1"),
+    ],
+)
+def test_a_module_that_does_not_load_fails_everywhere_with_its_line(assignment, text, got, where):
+    result = run(assignment, text)
+    assert {check.cause for check in result.checks} == {Cause.CRASH}
+    finding = result.checks[0].findings[0]
+    assert got in finding.got
+    assert finding.where == where
+
+
+@pytest.mark.slow
+def test_lines_of_a_notebook_are_named_by_cell(assignment):
+    text = "import torch\ndef log_sum_exp(x):\n    return x.nothing\n"
+    cells = (CellLine(cell=2, line=1), CellLine(cell=5, line=1), CellLine(cell=5, line=2))
+    result = run(assignment, text, cells=cells)
+    assert result.checks[0].findings[0].where == "cell 5, line 2"
+    assert causes(result, "RunningLogSumExp") == [Cause.MISSING] * 2
+
+
+@pytest.mark.slow
+def test_loading_has_a_limit(assignment):
+    result = run(assignment, "while True:\n    pass\n", load_wall_s=0.5)
+    assert {check.cause for check in result.checks} == {Cause.TIMEOUT}
+    assert result.checks[0].findings[0].where == "while your file was loaded"
+
+
+@pytest.mark.slow
+def test_damaged_public_cases_are_not_the_students_fault(assignment, solution, tmp_path):
+    copy = tmp_path / assignment.name
+    copy.mkdir()
+    (copy / "assignment.toml").write_bytes((assignment / "assignment.toml").read_bytes())
+    with pytest.raises(SandboxError, match="not found"):
+        run(copy, solution)
