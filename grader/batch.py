@@ -8,20 +8,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import GraderError, SandboxError, StoreError, UsageError
-from grader.intake import Handed, hash_of
+from grader.intake import Handed, Rejected, Submission
 from grader.judge.judgement import Status
 from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
-from grader.pipeline import grade, record_failure
+from grader.pipeline import grade, record_failure, take
 from grader.plan.course import Course
 from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from grader.record.store import RecordStore
-from grader.report import write_reports, write_student
+from grader.report import ReportError, write_reports, write_student
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
 
@@ -58,6 +58,17 @@ class BatchOptions:
     jobs: int
     image: str
     force: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failed:
+    """A submission that an error of ours kept from being taken in."""
+
+    name: str
+    error: Exception
+
+
+Taken = Submission | Rejected | _Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,62 +169,78 @@ def grade_class(
     """
     begin_run(out, course, force=options.force)
     with closing(RecordStore.in_folder(out / "staff")) as store:
-        todo = _resume(handed, course, options, store, on_outcome)
+        batch = _Batch(course=course, options=options, store=store, out=out, on_outcome=on_outcome)
+        todo = batch.resume(handed)
         if todo:
             with open_walls(course, options) as walls:
-                _grade_all(todo, course, walls, store, options.jobs, out, on_outcome)
-        names = {item.name for item in handed}
+                batch.grade_all(todo, walls)
         records = store.latest()
         write_reports(records, out)
+    names = {item.name for item in handed}
     return [record for record in records if record.submission.name in names]
 
 
-def _resume(
-    handed: Sequence[Handed],
-    course: Course,
-    options: BatchOptions,
-    store: RecordStore,
-    on_outcome: Callable[[Outcome], None],
-) -> list[Handed]:
-    """Return what is still to be graded; our own failures are tried again."""
-    todo: list[Handed] = []
-    for item in handed:
-        done = store.find(item.name, hash_of(item), course.plan.sha256)
-        if done is None or options.force or done.judgement.status is Status.UNGRADED:
-            todo.append(item)
-        else:
-            on_outcome(Outcome(record=done, resumed=True))
-    return todo
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What every submission of a batch shares."""
 
+    course: Course
+    options: BatchOptions
+    store: RecordStore
+    out: Path
+    on_outcome: Callable[[Outcome], None]
 
-def _grade_all(
-    todo: Sequence[Handed],
-    course: Course,
-    walls: WallPool,
-    store: RecordStore,
-    jobs: int,
-    out: Path,
-    on_outcome: Callable[[Outcome], None],
-) -> None:
-    stop = threading.Event()
+    def resume(self, handed: Sequence[Handed]) -> list[Taken]:
+        """Take everything in, and return what is still to be graded."""
+        with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="intake") as workers:
+            everything = list(workers.map(self._take, handed))
+        todo: list[Taken] = []
+        for taken in everything:
+            done = self._graded_before(taken)
+            if done is None:
+                todo.append(taken)
+            else:
+                self.on_outcome(Outcome(record=done, resumed=True))
+        return todo
 
-    def one(item: Handed) -> GradeRecord | None:
-        if stop.is_set():
+    def grade_all(self, todo: Sequence[Taken], walls: WallPool) -> None:
+        """Grade several at a time; a fault of ours costs one submission, not the class."""
+        stop = threading.Event()
+
+        def one(taken: Taken) -> GradeRecord | None:
+            return None if stop.is_set() else self._grade(taken, walls)
+
+        with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="grade") as workers:
+            futures = [workers.submit(one, taken) for taken in todo]
+            try:
+                for future in as_completed(futures):
+                    record = future.result()
+                    if record is not None:
+                        with suppress(ReportError):  # told at the end, when all pages are written
+                            write_student(record, self.out)
+                        self.on_outcome(Outcome(record=record, resumed=False))
+            finally:
+                stop.set()  # full disk or interrupt: let what runs end, begin nothing new
+
+    def _take(self, item: Handed) -> Taken:
+        try:
+            return take(item, self.course)
+        except Exception as error:  # noqa: BLE001 - a fault of ours in intake is recorded as ours
+            return _Failed(name=item.name, error=error)
+
+    def _graded_before(self, taken: Taken) -> GradeRecord | None:
+        """Return the record to keep; our own failures are tried again."""
+        if self.options.force or isinstance(taken, _Failed):
             return None
-        try:
-            return grade(item, course, walls, store)
-        except StoreError:
-            raise  # nothing can be kept any more: stop, resume later
-        except Exception as error:  # noqa: BLE001 - a fault of ours costs one submission, not the class
-            return record_failure(item, course, walls, store, error=error)
+        done = self.store.find(taken.name, taken.sha256, self.course.plan.sha256)
+        return None if done is None or done.judgement.status is Status.UNGRADED else done
 
-    with ThreadPoolExecutor(jobs, thread_name_prefix="grade") as workers:
-        futures = [workers.submit(one, item) for item in todo]
+    def _grade(self, taken: Taken, walls: WallPool) -> GradeRecord:
         try:
-            for future in as_completed(futures):
-                record = future.result()
-                if record is not None:
-                    write_student(record, out)
-                    on_outcome(Outcome(record=record, resumed=False))
-        finally:
-            stop.set()  # after a full disk or an interrupt: let what runs end, begin nothing new
+            if isinstance(taken, _Failed):
+                raise taken.error
+            return grade(taken, self.course, walls=walls, store=self.store)
+        except StoreError:
+            raise  # nothing can be kept any more: stop, and resume later
+        except Exception as error:  # noqa: BLE001 - as above: recorded as ours, never a zero
+            return record_failure(taken.name, error, self.course, walls=walls, store=self.store)

@@ -4,10 +4,8 @@ Takes: what was handed in, a course, walls and a store. Gives: a committed `Grad
 cover: a class of them (see `batch`).
 """
 
-from grader.intake import Handed, Rejected, hash_of, take_in
+from grader.intake import Handed, Rejected, Submission, take_in
 from grader.judge.judge import judge, reject
-from grader.judge.judgement import Judgement
-from grader.measure.measurement import Measurement
 from grader.measure.run import measure, measurement_of_failure, nothing_measured
 from grader.plan.course import Course
 from grader.record.grade_record import GradeRecord
@@ -16,37 +14,37 @@ from grader.record.store import RecordStore
 from grader.sandbox.pool import WallPool
 
 
-def grade(handed: Handed, course: Course, walls: WallPool, store: RecordStore) -> GradeRecord:
-    """Grade one submission and commit its record.
+def take(handed: Handed, course: Course) -> Submission | Rejected:
+    """Read what was handed in; nothing of it is executed."""
+    return take_in(handed, slug=course.assignment.slug)
+
+
+def grade(
+    taken: Submission | Rejected, course: Course, *, walls: WallPool, store: RecordStore
+) -> GradeRecord:
+    """Measure, judge and commit one submission.
 
     Raises:
         StoreError: if the record could not be committed.
     """
-    taken = take_in(handed, slug=course.assignment.slug)
-    measurement: Measurement
-    judgement: Judgement
     if isinstance(taken, Rejected):
-        measurement = nothing_measured(walls.sandbox, walls.isolation)
+        measurement = nothing_measured(walls)
         judgement = reject(course.plan, f"{taken.message} {taken.hint}".strip())
     else:
         measurement = measure(taken, course, walls=walls)
         judgement = judge(course.plan, measurement)
-    record = make_record(taken, course.plan, measurement, judgement, store=store)
-    store.commit(record)
-    return record
+    return store.commit(make_record(taken, course.plan, measurement, judgement))
 
 
 def record_failure(
-    handed: Handed, course: Course, walls: WallPool, store: RecordStore, *, error: Exception
+    name: str, error: Exception, course: Course, *, walls: WallPool, store: RecordStore
 ) -> GradeRecord:
     """Commit a failure of ours: UNGRADED with its reason, never a zero.
 
     Raises:
         StoreError: if the record could not be committed.
     """
-    taken = Rejected(name=handed.name, sha256=hash_of(handed), message="")
     measurement = measurement_of_failure(course, walls, error)
     judgement = judge(course.plan, measurement)
-    record = make_record(taken, course.plan, measurement, judgement, store=store)
-    store.commit(record)
-    return record
+    unknown = Rejected(name=name, sha256="", message="")
+    return store.commit(make_record(unknown, course.plan, measurement, judgement))

@@ -5,7 +5,6 @@ Takes: the folders of an assignment and its reference, in a checkout of this pro
 public cases (see `author.record_public`).
 """
 
-import ast
 import hashlib
 import io
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader import __version__
+from grader.author.declare import load_cases
 from grader.author.leaks import find_leaks
 from grader.author.record_public import record_public, write_public
 from grader.author.scaffold.starter_notebook import refresh_notebook
@@ -182,9 +182,8 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         for name in names
         if (assignment / name).is_file()
     ]
-    cases = ast.parse((reference / "cases.py").read_text(encoding="utf-8"))
-    functions = (node for node in ast.walk(cases) if isinstance(node, ast.FunctionDef))
-    return texts + [ast.get_docstring(function) or "" for function in functions]
+    # Public cases show the docstring of their case, wherever in the reference it is written.
+    return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
 
 
 def _zip(members: dict[str, bytes]) -> bytes:

@@ -32,6 +32,7 @@ SlugOption = Annotated[
 
 def command(
     path: PathArgument = None,
+    *,
     assignment: SlugOption = None,
     problem: Annotated[
         list[str] | None,

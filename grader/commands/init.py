@@ -22,6 +22,7 @@ def command(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Where to write; ./SLUG if not given.")
     ] = None,
+    *,
     notebook: Annotated[bool, typer.Option("--notebook", help="Only the notebook.")] = False,
     module: Annotated[bool, typer.Option("--module", help="Only the Python module.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,

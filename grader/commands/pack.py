@@ -22,6 +22,7 @@ from grader.student.work import find_work
 
 def command(
     path: PathArgument = None,
+    *,
     assignment: SlugOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(),
     check: Annotated[bool, typer.Option("--check", help="Run the public cases, too.")] = False,

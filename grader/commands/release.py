@@ -25,6 +25,7 @@ ReferenceOption = Annotated[
 
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
+    *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(
         "dist"
     ),

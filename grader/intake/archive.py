@@ -44,7 +44,7 @@ class Member:
     """One entry of an archive.
 
     Attributes:
-        name: as stored, `\\` read as `/`; ends in `/` for a folder.
+        name: as stored, backslashes read as `/`; ends in `/` for a folder.
         size_bytes: uncompressed, as the archive claims.
         info: the entry itself.
     """

@@ -113,9 +113,7 @@ def _read_folder(folder: Path) -> Contents:
 def _read_archived_folder(part: Part) -> Contents:
     with (
         open_regular(part.path) as stream,
-        open_archive(
-            stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES
-        ) as archive,
+        open_archive(stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
     ):
         members = tuple(m for m in archive.members if m.name.startswith(part.member))
         return _gather(_unpack(archive, members, prefix=part.member))
@@ -126,9 +124,7 @@ def _read_bytes(part: Part, *, limit_bytes: int) -> bytes:
         return read_regular(part.path, limit_bytes=limit_bytes)
     with (
         open_regular(part.path) as stream,
-        open_archive(
-            stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES
-        ) as archive,
+        open_archive(stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
     ):
         for member in archive.members:
             if member.name == part.member:

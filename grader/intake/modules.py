@@ -29,7 +29,9 @@ _WORD_BREAKS = re.compile(r"[\s-]+")
 _ENCODING_LINE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK_OR_COMMENT = re.compile(r"[ \t\f]*(#|$)")
 _UTF8_NAMES = frozenset({"utf-8", "utf8", "utf-8-sig"})
-_LIKE_ASCII = frozenset({"ascii", "us-ascii", "latin-1", "latin1", "iso-8859-1", "iso-8859-15", "cp1252"})
+_LIKE_ASCII = frozenset(
+    {"ascii", "us-ascii", "latin-1", "latin1", "iso-8859-1", "iso-8859-15", "cp1252"}
+)
 
 
 def shadows(module: str) -> bool:
@@ -84,7 +86,7 @@ def name_module(stem: str) -> str:
 
 
 def decode_source(content: bytes, *, name: str) -> str:
-    """Return the text of a module, line ends as `\\n`.
+    """Return the text of a module, all line ends as newlines.
 
     Raises:
         IntakeError: if it is not UTF-8 text; the hint says how to save it so.

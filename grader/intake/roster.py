@@ -26,6 +26,9 @@ SUFFIXES = (".py", ".ipynb", ".zip")
 MAX_SUBMISSIONS = 5000
 
 
+_Named = tuple[str, tuple[Part, ...]]  # one student's work, and what to call it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     """One file or folder at the top of a place."""
@@ -52,9 +55,7 @@ class _Place:
     def inside(self, name: str) -> "_Place":
         """Return the subfolder `name` as a place."""
         prefix = f"{self.prefix}{name}/"
-        return _Place(
-            path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names
-        )
+        return _Place(path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names)
 
     def part(self, entry: _Entry, label: str) -> Part:
         """Return an entry as part of a student's work."""
@@ -104,7 +105,7 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[Handed, ...]:
     Raises:
         UsageError: if a path does not exist or is of no use, or a class is empty.
     """
-    named: list[tuple[str, tuple[Part, ...]]] = []
+    named: list[_Named] = []
     for path in dict.fromkeys(path.absolute() for path in paths):
         found = _collect_one(path, slug)
         if not found and len(paths) == 1:
@@ -127,10 +128,10 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[Handed, ...]:
     )
 
 
-def _collect_one(path: Path, slug: str) -> list[tuple[str, tuple[Part, ...]]]:
+def _collect_one(path: Path, slug: str) -> list[_Named]:
     if not path.exists() and not path.is_symlink():
         raise UsageError(f"{path}: not found", hint="check the path; it must exist")
-    alone = [(path.stem, (Part(path=path),))]
+    alone: list[_Named] = [(path.stem, (Part(path=path),))]
     if path.is_dir():
         # A linked folder may lead anywhere; it is refused when it is opened.
         place = _Place(path=path, prefix="", is_archive=False)
@@ -153,7 +154,7 @@ def _collect_one(path: Path, slug: str) -> list[tuple[str, tuple[Part, ...]]]:
     return _split(_Place(path=path, prefix="", is_archive=True, names=names), slug)
 
 
-def _split(place: _Place, slug: str) -> list[tuple[str, tuple[Part, ...]]]:
+def _split(place: _Place, slug: str) -> list[_Named]:
     """Return the submissions of a folder or archive: itself, or all in it."""
     entries = place.entries()
     if any(not e.is_folder and is_entry(e.name, slug) for e in entries):
@@ -169,9 +170,9 @@ def _split(place: _Place, slug: str) -> list[tuple[str, tuple[Part, ...]]]:
     return _students(place, entries)
 
 
-def _students(place: _Place, entries: tuple[_Entry, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+def _students(place: _Place, entries: tuple[_Entry, ...]) -> list[_Named]:
     """Return every candidate of a class; attachments of one Canvas user are one submission."""
-    students: list[tuple[str, tuple[Part, ...]]] = []
+    students: list[_Named] = []
     attachments: dict[str, int] = {}
     for entry in entries:
         if entry.is_folder:
@@ -200,7 +201,7 @@ def _can_join(parts: tuple[Part, ...], part: Part) -> bool:
     )
 
 
-def _distinguish(named: list[tuple[str, tuple[Part, ...]]]) -> list[str]:
+def _distinguish(named: list[_Named]) -> list[str]:
     """Name files that share a name (`*/kv_cache.py`) after the folders they lie in."""
     counts = Counter(name for name, _ in named)
     return [
@@ -209,4 +210,3 @@ def _distinguish(named: list[tuple[str, tuple[Part, ...]]]) -> list[str]:
         else name
         for name, parts in named
     ]
-

@@ -193,9 +193,11 @@ def measure(submission: Submission, course: Course, *, walls: WallPool) -> Measu
     )
 
 
-def nothing_measured(sandbox: str, isolation: str) -> Measurement:
+def nothing_measured(walls: WallPool) -> Measurement:
     """Return the measurement of a submission that never entered a box."""
-    return Measurement(sandbox=sandbox, isolation=isolation, layers=(), problems=(), wall_ns=0)
+    return Measurement(
+        sandbox=walls.sandbox, isolation=walls.isolation, layers=(), problems=(), wall_ns=0
+    )
 
 
 def measurement_of_failure(course: Course, walls: WallPool, error: Exception) -> Measurement:

@@ -21,7 +21,6 @@ from grader.record.grade_record import (
     GradeRecord,
     SubmissionFacts,
 )
-from grader.record.store import RecordStore
 
 
 def make_record(
@@ -29,14 +28,12 @@ def make_record(
     plan: Plan,
     measurement: Measurement,
     judgement: Judgement,
-    *,
-    store: RecordStore,
 ) -> GradeRecord:
-    """Return a new record, linked to the one before it of the same submission."""
+    """Return a new record; the store links it to the one before it of the same submission."""
     return GradeRecord(
         schema_version=RECORD_SCHEMA_VERSION,
         record_id=uuid.uuid4().hex,
-        previous_id=store.newest_id(submission.name),
+        previous_id="",
         created_at=datetime.now(UTC).isoformat(),
         submission=_facts(submission),
         plan=plan,

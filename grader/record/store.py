@@ -7,6 +7,7 @@ SQLite uses a write-ahead log, except where the file system is a network one, on
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine, String, Text, create_engine, event, select
@@ -59,12 +60,13 @@ class RecordStore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return cls(f"sqlite:///{folder / 'grades.sqlite'}")
 
-    def commit(self, record: GradeRecord) -> None:
-        """Add a record; from here on the submission is graded.
+    def commit(self, record: GradeRecord) -> GradeRecord:
+        """Add a record, linked to the one before it; from here on the submission is graded.
 
         Raises:
             StoreError: if it cannot be written; nothing is half-written.
         """
+        record = replace(record, previous_id=self._newest_id(record.submission.name))
         row = _Row(
             record_id=record.record_id,
             submission=record.submission.name,
@@ -81,6 +83,7 @@ class RecordStore:
                 session.add(row)
 
         self._guarded(write)
+        return record
 
     def latest(self) -> list[GradeRecord]:
         """Return the newest record of every submission, in the order of their names."""
@@ -93,8 +96,7 @@ class RecordStore:
             return None
         return record if record.plan.sha256 == plan_sha256 else None
 
-    def newest_id(self, name: str) -> str:
-        """Return the identifier of the newest record of a submission; empty if there is none."""
+    def _newest_id(self, name: str) -> str:
         record = self._newest(name).get(name)
         return record.record_id if record else ""
 

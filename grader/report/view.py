@@ -187,7 +187,7 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
     outputs = {problem.problem: problem.output for problem in record.measurement.problems}
     views: list[ProblemView] = []
     for planned, tally in zip(record.plan.problems, tallies, strict=True):
-        output = make_legible(outputs.get(planned.name, ""))
+        output = make_legible(outputs.get(planned.name, "")).rstrip("\n")
         checks = [c for c in record.judgement.checks if c.problem == planned.name]
         views.append(
             ProblemView(

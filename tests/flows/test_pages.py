@@ -175,3 +175,14 @@ def test_report_prints_what_was_printed(browser: Any, out: Path, screenshots: Pa
     visit.page.close()
     assert visit.complaints == []
     assert (screenshots / "report.pdf").stat().st_size > 10_000
+
+
+def test_print_is_dark_ink_on_white_in_dark_mode_too(browser: Any, out: Path) -> None:
+    visit = _Visit(browser, DESKTOP, (out / PAGES["report"]).as_uri())
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    colours = visit.page.evaluate(
+        "[document.body, document.querySelector('.status')]"
+        ".map(element => getComputedStyle(element).backgroundColor)"
+    )
+    visit.page.close()
+    assert colours == ["rgb(255, 255, 255)", "rgb(230, 245, 236)"]

@@ -99,7 +99,7 @@ def test_one_problem_as_json(course, solution):
     assert {check["problem"] for check in result["checks"]} == {"RunningLogSumExp"}
     assert result["passed"] is False
     finding = result["checks"][0]["findings"][0]
-    assert finding["expected"] and finding["got"] and finding["hint"]
+    assert all(finding[part] for part in ("expected", "got", "hint"))
 
 
 @pytest.mark.parametrize(

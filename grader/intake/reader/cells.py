@@ -31,7 +31,7 @@ class Cell:
     Attributes:
         number: among all cells of the notebook, from 1.
         kind: `code`, `markdown` or `raw`.
-        source: its text, line ends as `\\n`.
+        source: its text, all line ends as newlines.
         tags: in lower case.
         is_course_test: whether it holds a test of the course's own (nbgrader).
     """
@@ -140,7 +140,7 @@ def _flatten_worksheets(top: dict[str, Json]) -> list[Json]:
 def _read_cell(form: Json, number: int, version: int) -> Cell:
     where = f"cell {number}"
     cell = _expect(form, dict, where)
-    kind = _get(cell, "cell_type", str, where)
+    kind: str = _get(cell, "cell_type", str, where)
     if kind not in NOTEBOOK_KINDS:
         raise Refusal(f"expected a cell type in {where}, found `{clip(kind)}`", SAVE_AGAIN)
     key = "input" if version == 3 and kind == "code" else "source"
@@ -151,7 +151,7 @@ def _read_cell(form: Json, number: int, version: int) -> Cell:
     nbgrader = _expect(metadata.get("nbgrader", {}), dict, f"`nbgrader` of {where}")
     return Cell(
         number=number,
-        kind={"heading": "markdown", "html": "markdown"}.get(kind, kind),
+        kind=kind if kind in ("code", "raw") else "markdown",
         source=source,
         tags=_read_tags(metadata.get("tags", []), f"`tags` of {where}"),
         is_course_test=nbgrader.get("grade") is True and nbgrader.get("solution") is not True,

@@ -51,7 +51,7 @@ def clean(source: str) -> CleanCell:
     whole = _parse(lines, ())
     if whole.tree is not None:
         return whole
-    magic = next((m for line in lines if line.strip() for m in [_CELL_MAGIC.match(line)]), None)
+    magic = _CELL_MAGIC.match(next((line for line in lines if line.strip()), ""))
     if magic is not None and magic[1] not in PYTHON_MAGICS:
         return _parse([""] * len(lines), tuple(line for line in lines if line.strip()))
     return _parse(*_take_out(_dedent(lines)))
@@ -61,6 +61,8 @@ def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
     text = tuple(lines)
     try:
         tree = ast.parse("\n".join(lines))
+        # Parsing alone accepts `break` outside a loop, which would keep the module from loading.
+        compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         return CleanCell(
             lines=text,
@@ -89,7 +91,8 @@ def _take_out(lines: list[str]) -> tuple[list[str], tuple[str, ...]]:
     inside = _Inside()
     continues_magic = False
     for line in lines:
-        match = _LINE_MAGIC.match(line) if inside.is_statement_start else None
+        may_start = inside.is_statement_start and not continues_magic
+        match = _LINE_MAGIC.match(line) if may_start else None
         if continues_magic or match:
             kept.append("" if match is None else f"{match['indent']}pass")
             removed.append(line)
@@ -126,7 +129,7 @@ class _Inside:
                 self._depth += 1
             elif text in (")", "]", "}"):
                 self._depth = max(self._depth - 1, 0)
-            elif text.endswith("\\"):
+            elif not text.startswith("#") and text.endswith("\\"):
                 self._continued = True
 
     def _leave_quote(self, line: str, place: int) -> int:

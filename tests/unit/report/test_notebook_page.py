@@ -33,7 +33,7 @@ def test_page_shows_cells_and_feedback() -> None:
     assert "self.k = torch.cat([self.k, k], dim=2)" in page.text
     assert "The cache holds $K$ and $V$" in page.text
     assert page.text.count("Hidden case 3") == 2
-    assert page.text.count("What your code printed") == 3
+    assert page.text.count("What your code printed (2 lines)") == 3
     assert "https://example.org/gqa" in page.values("href")
 
 

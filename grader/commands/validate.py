@@ -1,0 +1,123 @@
+"""`grader validate`: prove that assignments grade what they say."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from grader.author.folders import find_assignment, find_reference, list_assignments
+from grader.batch import BatchOptions, open_walls
+from grader.commands.grade import choose_device
+from grader.plan.course import new_seed, open_course
+from grader.record.codec import to_json
+from grader.sandbox.backends import choose
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+from grader.validate.matrix import Validation
+from grader.validate.prove import Proof, prove
+from grader.validate.specimen import Kind
+from grader.validate.triviality import Trivial, TrivialResult
+
+
+def command(
+    slugs: Annotated[list[str] | None, typer.Argument(help="Assignments; default: all.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
+    assignments: Annotated[
+        Path | None, typer.Option(envvar="GRADER_ASSIGNMENTS", help="Folder of assignments.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(envvar="GRADER_REFERENCE", help="Folder of references.")
+    ] = None,
+    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
+    seed: Annotated[str, typer.Option(help="Seed of hidden cases; default: a new one.")] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the result here as JSON.")
+    ] = None,
+) -> None:
+    """Grade starter, solution, right and wrong submissions, and print the kill matrix."""
+    names = slugs or [found.name for found in list_assignments(assignments)]
+    console = Console()
+    proofs = []
+    for slug in names:
+        course = open_course(
+            find_assignment(slug, assignments),
+            find_reference(slug, reference),
+            device=choose_device(device),
+            seed=seed or new_seed(),
+        )
+        options = BatchOptions(
+            sandbox=choose(sandbox, image),
+            isolation=Isolation.WARM,
+            jobs=jobs,
+            image=image,
+            force=False,
+        )
+        with (
+            Progress(console=console, transient=True) as progress,
+            open_walls(course, options) as walls,
+        ):
+            task = progress.add_task(f"validating {slug}", total=None)
+            proof = prove(course, walls, jobs=jobs, on_specimen=lambda _: progress.advance(task))
+        print_proof(proof, console)
+        proofs.append(proof)
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps([json.loads(to_json(proof)) for proof in proofs], indent=2), encoding="utf-8"
+        )
+    if any(proof.validation.complaints for proof in proofs):
+        raise typer.Exit(1)
+
+
+def print_proof(proof: Proof, console: Console) -> None:
+    """Print scores, the kill matrix, the trivial submissions and the complaints."""
+    validation = proof.validation
+    console.print(_scores(validation))
+    console.print(_matrix(validation))
+    console.print(_trivial(proof.trivial))
+    for complaint in validation.complaints:
+        console.print(f"COMPLAINT {complaint}", style="red", markup=False)
+    count = len(validation.complaints)
+    verdict = f"{count} complaints" if count else "sound"
+    console.print(f"{validation.assignment}: {verdict}", style="bold")
+
+
+def _scores(validation: Validation) -> Table:
+    table = Table("submission", "score", "fails", title=f"{validation.assignment}: specimens")
+    for result in validation.specimens:
+        fails = ", ".join(f"{name} ({cause.value})" for name, cause in result.failed)
+        if result.kind is Kind.STARTER:
+            causes = sorted({cause.value for _, cause in result.failed})
+            fails = f"{len(result.failed)} checks ({', '.join(causes)})"
+        table.add_row(f"{result.kind.value}/{result.name}", f"{result.percent:.0f} %", fails)
+    return table
+
+
+def _matrix(validation: Validation) -> Table:
+    table = Table(
+        "check", "caught by it alone", "also caught", title=f"{validation.assignment}: kill matrix"
+    )
+    for result in validation.checks:
+        others = [name for name in result.catches if name not in result.alone]
+        alone = ", ".join(result.alone) or "NOTHING"
+        table.add_row(result.check, alone, ", ".join(others))
+    return table
+
+
+def _trivial(results: tuple[TrivialResult, ...]) -> Table:
+    table = Table("problem", *(kind.value for kind in Trivial), title="trivial submissions")
+    notes: dict[str, None] = {}
+    for problem in dict.fromkeys(result.problem for result in results):
+        cells = []
+        for result in (r for r in results if r.problem == problem):
+            if not result.applied:
+                notes[f"n/a, {result.trivial.value}: {result.note}"] = None
+            cells.append("n/a" if not result.applied else "fails" if result.caught else "PASSES")
+        table.add_row(problem, *cells)
+    table.caption = "\n".join(notes)
+    return table

@@ -1,0 +1,155 @@
+"""A notebook as a module: handed to a reader in an interpreter of its own, which may fail alone.
+
+Takes: a notebook's bytes. Gives: `ReadNotebook`. Does not cover: what the reader keeps (see
+`reader.assembly`); nothing of the notebook is executed, here or there.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grader.errors import IntakeError, SandboxError
+from grader.intake.disk import MIB
+from grader.intake.submission import CellLine
+
+READER_FOLDER = Path(__file__).resolve().parent
+READER_ENTRY = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from reader import serve; serve.main()"
+)
+"""Run with `-I -S`: only the standard library and the reader itself can be imported."""
+
+WALL_SECONDS = 120.0
+"""Far more than the reader's own limit of CPU time: only a starved machine gets here."""
+
+REPLY_BYTES = 64 * MIB
+OUTPUT_NOTICE_BYTES = 1 * MIB
+SAVE_AGAIN = "open the notebook in Jupyter or Colab, save it, and hand in the saved file"
+
+Json = Any  # the reader's reply, until it has been looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadNotebook:
+    """A notebook as a module.
+
+    Attributes:
+        text: the module's source.
+        cell_lines: the origin of each line of `text`.
+        notices: what was left out, for the student.
+        notebook_json: all cells in format 4.5, without outputs and attachments.
+    """
+
+    text: str
+    cell_lines: tuple[CellLine, ...]
+    notices: tuple[str, ...]
+    notebook_json: str
+
+
+def read_notebook(raw: bytes) -> ReadNotebook:
+    """Read a notebook without executing any of it.
+
+    Raises:
+        IntakeError: if it cannot be taken in: the student's fault.
+        SandboxError: if the reader could not be run: ours.
+    """
+    reply = _run_reader(raw)
+    try:
+        form = json.loads(reply)
+        if "message" in form:
+            raise IntakeError(str(form["message"]), hint=str(form["hint"]))
+        lines = [(str(text), int(cell), int(line)) for text, cell, line in form["lines"]]
+        notices = [str(notice) for notice in form["notices"]]
+        notebook = _rebuild(form["cells"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _refuse_unread("its reader's answer was garbled") from error
+    left_out_bytes = len(raw) - len(notebook.encode())
+    if left_out_bytes > OUTPUT_NOTICE_BYTES:
+        notices.append(
+            f"outputs and attachments ({left_out_bytes / MIB:.1f} MiB) were left out; "
+            "clear them before saving to hand in a smaller file"
+        )
+    return ReadNotebook(
+        text="".join(f"{text}\n" for text, _, _ in lines),
+        cell_lines=tuple(CellLine(cell=cell, line=line) for _, cell, line in lines),
+        notices=tuple(notices),
+        notebook_json=notebook,
+    )
+
+
+def _run_reader(raw: bytes) -> bytes:
+    """Return what the reader wrote; files instead of pipes, so that no side waits for the other."""
+    command = [sys.executable, "-I", "-S", "-c", READER_ENTRY, str(READER_FOLDER)]
+    try:
+        with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as answer:
+            source.write(raw)
+            source.seek(0)
+            ended = subprocess.run(
+                command,
+                stdin=source,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,
+                timeout=WALL_SECONDS,
+                check=False,
+            )
+            answer.seek(0)
+            reply = answer.read(REPLY_BYTES + 1)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxError(
+            f"cannot read a notebook: {error}",
+            hint="check free memory and free space for temporary files, then grade again",
+        ) from error
+    _require_finished(ended.returncode)
+    if len(reply) > REPLY_BYTES:
+        raise _refuse_unread("it holds too much text")
+    return reply
+
+
+def _require_finished(status: int) -> None:
+    if status == 0:
+        return
+    if status == -getattr(signal, "SIGKILL", 9):
+        raise SandboxError(
+            "the machine ended the reader of a notebook",
+            hint="check free memory, then grade again",
+        )
+    if status == -getattr(signal, "SIGXCPU", 24):
+        raise _refuse_unread("reading it took too long")
+    raise _refuse_unread("Python's own parser gave up on it")
+
+
+def _refuse_unread(found: str) -> IntakeError:
+    return IntakeError(
+        f"expected a notebook that can be read in a few seconds, found one that cannot: {found}",
+        hint=f"remove unusually long or deeply nested code; {SAVE_AGAIN}",
+    )
+
+
+def _rebuild(cells: Json) -> str:
+    """Return a notebook of format 4.5 with the same cells and nothing else that was handed in."""
+    rebuilt = []
+    for number, (kind, source, tags) in enumerate(cells, 1):
+        cell: dict[str, object] = {
+            "cell_type": str(kind),
+            "id": f"cell-{number}",
+            "metadata": {"tags": [str(tag) for tag in tags]} if tags else {},
+            "source": str(source),
+        }
+        if kind == "code":
+            cell |= {"execution_count": None, "outputs": []}
+        rebuilt.append(cell)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return json.dumps(
+        {
+            "cells": rebuilt,
+            "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        },
+        ensure_ascii=False,
+        indent=1,
+    )

@@ -1,0 +1,241 @@
+"""One module from the cells of a notebook, with the cell and line that each of its lines came from.
+
+Takes: `Cell`s. Gives: `Module`. Does not cover: writing it anywhere (see `intake.notebook`).
+"""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .cells import Cell
+from .magics import CleanCell, clean
+from .refusal import Refusal, clip
+from .scope import Scope
+from .statements import choose, is_future_import
+
+MAX_CODE_CHARS = 4 << 20
+MAX_NOTICES = 50
+
+EXPORT = "export"
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the module; `cell` and `line` start at 1."""
+
+    text: str
+    cell: int
+    line: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Module:
+    """The module so far.
+
+    Attributes:
+        future: `from __future__` imports, which Python wants before everything else.
+        body: all other lines.
+        notices: what was left out, for the student.
+        problems: cells that are no Python, for the message if nothing else is left.
+    """
+
+    future: list[Line] = field(default_factory=list)
+    body: list[Line] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[Line]:
+        """All lines, in the module's order."""
+        return [*self.future, *self.body]
+
+
+@dataclass(slots=True)
+class _Edit:
+    """A stretch of a cell and what stands in its place; lines from 1, columns in bytes."""
+
+    node: ast.stmt
+    text: str
+
+
+def assemble(cells: Sequence[Cell]) -> Module:
+    """Return the module of a notebook.
+
+    Raises:
+        Refusal: if no cell holds anything to grade.
+    """
+    code = [cell for cell in cells if cell.kind == "code"]
+    if not code:
+        raise Refusal(
+            f"expected code cells, found none among {len(cells)} cells",
+            "write your work into code cells, save the notebook, and hand it in",
+        )
+    if sum(len(cell.source) for cell in code) > MAX_CODE_CHARS:
+        raise Refusal(
+            f"expected at most {MAX_CODE_CHARS >> 20} MiB of code, found more",
+            "remove data from code cells",
+        )
+    exported = [cell for cell in code if EXPORT in cell.tags]
+    module = Module()
+    if exported:
+        _assemble_exported(exported, code, module)
+    else:
+        _assemble_untagged(code, module)
+    if not any(line.text.strip() for line in module.lines):
+        _refuse_empty(code, exported, module)
+    if len(module.notices) > MAX_NOTICES:
+        more = len(module.notices) - MAX_NOTICES
+        module.notices[MAX_NOTICES:] = [f"{more} more notices of this kind were left out"]
+    return module
+
+
+def _refuse_empty(code: list[Cell], exported: list[Cell], module: Module) -> None:
+    problem = f"; {module.problems[0]}" if module.problems else ""
+    if exported:
+        message = f"expected code in the cells tagged `{EXPORT}`, found nothing to grade{problem}"
+    else:
+        message = (
+            f"expected imports, functions, classes or constants, found none in {len(code)} "
+            f"code {'cell' if len(code) == 1 else 'cells'}{problem}"
+        )
+    raise Refusal(message, "check that you saved the notebook that holds your work")
+
+
+def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -> None:
+    others = len(code) - len(exported)
+    if others:
+        numbers = ", ".join(str(cell.number) for cell in exported[:20])
+        numbers += ", …" if len(exported) > 20 else ""
+        module.notices.append(
+            f"only cells tagged `{EXPORT}` are graded: {numbers}; other code cells: {others}"
+        )
+    for cell in exported:
+        cleaned = clean(cell.source)
+        _note_removed(cell, cleaned, module)
+        moved: list[_Edit] = []
+        if cleaned.tree is None:
+            module.problems.append(_describe_problem(cell, cleaned))
+        else:
+            moved = [_Edit(s, "pass") for s in cleaned.tree.body if is_future_import(s)]
+        for edit in moved:
+            _hoist(edit.node, cell, module)
+        _append(cell, _apply(cleaned.lines, moved), module)
+
+
+def _assemble_untagged(code: list[Cell], module: Module) -> None:
+    cells = [c for c in code if SCRATCH not in c.tags and not c.is_course_test]
+    tests = [str(c.number) for c in code if c.is_course_test]
+    if tests:
+        module.notices.append(
+            f"cells with the course's own tests were not used: {', '.join(tests)}"
+        )
+    cleaned = [clean(cell.source) for cell in cells]
+    parsed = [statement for c in cleaned if c.tree for statement in c.tree.body]
+    lazy = any(
+        isinstance(s, ast.ImportFrom) and any(alias.name == "annotations" for alias in s.names)
+        for s in parsed
+        if is_future_import(s)
+    )
+    scope = Scope(lazy_annotations=lazy)
+    for cell, clean_cell in zip(cells, cleaned, strict=True):
+        _note_removed(cell, clean_cell, module)
+        if clean_cell.tree is None:
+            problem = _describe_problem(cell, clean_cell)
+            module.problems.append(problem)
+            module.notices.append(f"{problem}; it was left out")
+        else:
+            _take_statements(cell, clean_cell, scope, module)
+
+
+def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module) -> None:
+    """Add the statements of a cell that are kept, and one notice per reason for all others."""
+    assert cleaned.tree is not None
+    edits: list[_Edit] = []
+    dropped: dict[str, list[str]] = {}
+    keeps_any = False
+    for statement in cleaned.tree.body:
+        first = _first_line(cleaned.lines, statement)
+        if is_future_import(statement):
+            _hoist(statement, cell, module)
+            edits.append(_Edit(statement, ""))
+            continue
+        choice = choose(statement, scope)
+        keeps_any = keeps_any or choice.kept
+        if not choice.kept or choice.replacement:
+            edits.append(_Edit(statement, choice.replacement))
+            if not choice.is_silent:
+                dropped.setdefault(choice.reason, []).append(first)
+    for reason, statements in dropped.items():
+        count = f" ({len(statements)} statements)" if len(statements) > 1 else ""
+        because = f": {reason}" if reason else ""
+        module.notices.append(f"cell {cell.number}: dropped `{statements[0]}`{count}{because}")
+    if not keeps_any:
+        return
+    lines = _apply(cleaned.lines, edits)
+    if clean("\n".join(text for _, text in lines)).tree is None:  # a stray backslash, at worst
+        module.notices.append(
+            f"cell {cell.number} could not be taken apart and was left out; tag it `{EXPORT}` "
+            "to have it taken as it is"
+        )
+        return
+    _append(cell, lines, module)
+
+
+def _note_removed(cell: Cell, cleaned: CleanCell, module: Module) -> None:
+    if cleaned.removed:
+        count = len(cleaned.removed)
+        lines = f" ({count} lines)" if count > 1 else ""
+        module.notices.append(f"cell {cell.number}: dropped `{clip(cleaned.removed[0])}`{lines}")
+
+
+def _describe_problem(cell: Cell, cleaned: CleanCell) -> str:
+    where = f" on line {cleaned.problem_line}" if cleaned.problem_line else ""
+    return f"cell {cell.number} has a syntax error{where}: {clip(cleaned.problem, 100)}"
+
+
+def _first_line(lines: Sequence[str], statement: ast.stmt) -> str:
+    raw = lines[statement.lineno - 1].encode()[statement.col_offset :]
+    return clip(raw.decode(errors="replace"))
+
+
+def _hoist(statement: ast.stmt, cell: Cell, module: Module) -> None:
+    module.future.append(Line(text=ast.unparse(statement), cell=cell.number, line=statement.lineno))
+
+
+def _append(cell: Cell, lines: Sequence[tuple[int, str]], module: Module) -> None:
+    module.body += [Line(text=text, cell=cell.number, line=number) for number, text in lines]
+
+
+def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> list[tuple[int, str]]:
+    """Return numbered lines with the edits made; lines of which nothing is left fall away.
+
+    What shares a line with an edited statement (`import a; plot()`) stays as it is, so an edit
+    that leaves something before or after it puts `pass` where the statement stood.
+    """
+    raw = [line.encode() for line in lines]
+    gone: set[int] = set()  # line indices
+    touched: set[int] = set()
+    for edit in reversed(edits):  # from the end, so that columns before it still hold
+        node = edit.node
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        before = raw[first][: node.col_offset]
+        after = raw[last][node.end_col_offset or 0 :]
+        alone = not before.strip() and (not after.strip() or after.lstrip().startswith(b"#"))
+        raw[first : last + 1] = [b""] * (last - first + 1)
+        gone |= set(range(first, last + 1))
+        if alone and not edit.text:
+            continue
+        text = edit.text.encode() or b"pass"
+        gone.discard(first)
+        gone.discard(last)
+        touched |= {first, last}
+        if first == last:
+            raw[first] = before + text + after
+        else:
+            raw[first] = before
+            raw[last] = text + after
+    gone |= {
+        n for n in touched if all(part.strip() in (b"", b"pass") for part in raw[n].split(b";"))
+    }
+    return [(n + 1, line.decode()) for n, line in enumerate(raw) if n not in gone]

@@ -1,0 +1,75 @@
+"""The reader's whole life: limit itself, read one notebook, write what it found, end.
+
+Takes: a notebook on stdin. Gives: one JSON object on stdout: either `message` and `hint`, or
+`cells`, `lines` and `notices`. Does not cover: anything that needs more than one notebook.
+"""
+
+import contextlib
+import json
+import sys
+
+from .assembly import assemble
+from .cells import SAVE_AGAIN, Cell, read_cells
+from .refusal import Refusal
+
+MEMORY_BYTES = 1 << 30
+CPU_SECONDS = 20
+REPLY_BYTES = 64 << 20
+MAX_PROSE_CHARS = 4 << 20
+
+
+def main() -> None:
+    """Read one notebook."""
+    _limit()
+    try:
+        reply = _read(sys.stdin.buffer.read())
+    except Refusal as refusal:
+        reply = {"message": refusal.message, "hint": refusal.hint}
+    except MemoryError:
+        message = "expected a notebook of ordinary size, found one that fills the reader's memory"
+        reply = {"message": message, "hint": SAVE_AGAIN}
+    except RecursionError:
+        reply = {"message": "expected a notebook, found one nested too deeply", "hint": SAVE_AGAIN}
+    text = json.dumps(reply, ensure_ascii=False)
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+
+
+def _limit() -> None:
+    """Keep hostile input from taking the machine; where a limit cannot be set, the rest hold."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
+    limits = (
+        (resource.RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 5),
+        (resource.RLIMIT_FSIZE, REPLY_BYTES, REPLY_BYTES),
+        (resource.RLIMIT_CORE, 0, 0),
+    )
+    for kind, soft, hard in limits:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses some of them
+            resource.setrlimit(kind, (soft, hard))
+
+
+def _read(raw: bytes) -> dict[str, object]:
+    cells = read_cells(raw)
+    module = assemble(cells)
+    return {
+        "lines": [[line.text, line.cell, line.line] for line in module.lines],
+        "notices": module.notices,
+        "cells": [[cell.kind, text, list(cell.tags)] for cell, text in _shorten(cells)],
+    }
+
+
+def _shorten(cells: tuple[Cell, ...]) -> list[tuple[Cell, str]]:
+    """Return each cell with its text; prose beyond a limit (pictures in Markdown) is left out."""
+    shown: list[tuple[Cell, str]] = []
+    left = MAX_PROSE_CHARS
+    for cell in cells:
+        text = cell.source
+        if cell.kind != "code":
+            if len(text) > left:
+                text = f"*({len(text)} characters were left out here)*"
+            left -= len(text)
+        shown.append((cell, text))
+    return shown

@@ -1,0 +1,209 @@
+"""Which top-level statements of an untagged notebook become the module, and why others do not.
+
+Takes: one statement after another. Gives: a `Choice` for each. Does not cover: putting the text
+together (see `assembly`).
+
+Kept: imports of what the box may have, functions and classes, assignments of constants and of
+plain expressions of known names, and `if` and `try` blocks made of nothing else. A definition that
+needs a name which was not kept is left out, because it would keep all others from being imported.
+"""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .scope import Scope
+
+# Modules that notebooks import for looking at things, for their platform or their tests. The box
+# does not have them, and a failing import would cost the student everything below it.
+NOT_IN_THE_BOX = frozenset(
+    """
+    IPython ipywidgets ipytest jupyter notebook nbformat nbconvert nbgrader otter grader
+    google.colab kaggle gdown kagglehub matplotlib mpl_toolkits seaborn plotly bokeh altair
+    torchviz torchinfo torchsummary torchvision torchaudio PIL cv2 imageio pandas polars sklearn
+    tqdm rich tabulate termcolor requests wandb tensorboard mlflow gradio streamlit
+    pytest hypothesis memory_profiler line_profiler
+    datasets huggingface_hub transformers tokenizers tiktoken sentencepiece accelerate evaluate nltk
+    """.split()
+)
+
+_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What becomes of a statement.
+
+    Attributes:
+        kept: whether it, or a part of it, goes into the module.
+        replacement: text to stand in its place; empty keeps its own.
+        reason: why it, or a part of it, is left out; empty if that needs no words.
+        is_silent: whether leaving it out loses nothing worth a notice.
+    """
+
+    kept: bool
+    replacement: str = ""
+    reason: str = ""
+    is_silent: bool = False
+
+
+KEEP = Choice(kept=True)
+DROP = Choice(kept=False)
+
+
+def choose(statement: ast.stmt, scope: Scope) -> Choice:
+    """Decide on one statement; names of a kept one are known from then on."""
+    choice = _decide(statement, scope)
+    if choice.kept:
+        _bind(statement, scope)
+    return choice
+
+
+def is_future_import(statement: ast.stmt) -> bool:
+    """Return whether a statement is `from __future__ import ...`."""
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def _decide(statement: ast.stmt, scope: Scope) -> Choice:
+    match statement:
+        case ast.Import() | ast.ImportFrom():
+            return _decide_import(statement)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            missing = scope.missing_names(statement)
+            names = ", ".join(f"`{name}`" for name in missing[:3])
+            return Choice(kept=False, reason=f"it needs {names}, not kept") if missing else KEEP
+        case ast.Assign():
+            good = all(_is_target(t, scope) for t in statement.targets)
+            return KEEP if good and scope.is_plain(statement.value) else DROP
+        case ast.AnnAssign():
+            return KEEP if _is_plain_annotated(statement, scope) else DROP
+        case ast.If() | ast.Try():
+            return _decide_block(statement, scope)
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return Choice(kept=False, is_silent=True)
+        case _:  # `type X = ...` is a node of its own from Python 3.12 on
+            return KEEP if type(statement).__name__ == "TypeAlias" else DROP
+
+
+def _decide_import(statement: ast.Import | ast.ImportFrom) -> Choice:
+    absent = [alias for alias in statement.names if _absent_module(statement, alias)]
+    if not absent:
+        return KEEP
+    modules = dict.fromkeys(_absent_module(statement, alias) for alias in absent)
+    reason = f"the grading box has no {', '.join(modules)}"
+    left = [alias for alias in statement.names if alias not in absent]
+    if not left:
+        return Choice(kept=False, reason=reason)
+    statement.names = left
+    return Choice(kept=True, replacement=ast.unparse(statement), reason=reason)
+
+
+def _absent_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """Return the module that an import would miss in the box; empty if it may be there."""
+    path = alias.name
+    if isinstance(statement, ast.ImportFrom):
+        if statement.level or statement.module is None:
+            return ""
+        path = f"{statement.module}.{alias.name}"
+    parts = path.split(".")
+    prefixes = (parts[0], ".".join(parts[:2]))
+    return next((prefix for prefix in prefixes if prefix in NOT_IN_THE_BOX), "")
+
+
+def _is_target(target: ast.expr, scope: Scope) -> bool:
+    match target:
+        case ast.Name():
+            return True
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            return all(isinstance(element, ast.Name) for element in elements)
+        case ast.Attribute(value=ast.Name(id=owner)):  # a method put onto a class in a later cell
+            return owner in scope.defined
+        case _:
+            return False
+
+
+def _is_plain_annotated(statement: ast.AnnAssign, scope: Scope) -> bool:
+    if not isinstance(statement.target, ast.Name):
+        return False
+    if not scope.lazy_annotations and not scope.is_plain(statement.annotation):
+        return False
+    return statement.value is None or scope.is_plain(statement.value)
+
+
+def _decide_block(statement: ast.If | ast.Try, scope: Scope) -> Choice:
+    if isinstance(statement, ast.If):
+        if _is_type_checking(statement.test):
+            only_imports = all(_is_import(s) for s in (*statement.body, *statement.orelse))
+            return KEEP if only_imports else DROP
+        if not scope.is_plain(statement.test) or _is_main_guard(statement.test):
+            return DROP
+        return KEEP if _all_kept((statement.body, statement.orelse), scope) else DROP
+    return _decide_try(statement, scope)
+
+
+def _decide_try(statement: ast.Try, scope: Scope) -> Choice:
+    """Keep `try: import ... except ImportError`, whatever its handler does if it need not run."""
+    if statement.finalbody or not any(_catches_import(h) for h in statement.handlers):
+        return DROP
+    imports = [s for s in statement.body if isinstance(s, ast.Import | ast.ImportFrom)]
+    others = [s for s in statement.body if s not in imports]
+    trial = scope.fork()
+    for part in imports:
+        trial.bind_assigned(part)
+    blocks = [others, statement.orelse]
+    if not imports or any(_decide_import(s).reason for s in imports):
+        blocks += [[s for s in h.body if not _is_print(s)] for h in statement.handlers]
+    return KEEP if _all_kept(blocks, trial) else DROP
+
+
+def _all_kept(blocks: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
+    trial = scope.fork()
+    for block in blocks:
+        for statement in block:
+            choice = choose(statement, trial)
+            if choice.replacement or not (choice.kept or choice.is_silent):
+                return False
+    return True
+
+
+def _is_import(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
+
+
+def _is_print(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Call)
+        and isinstance(statement.value.func, ast.Name)
+        and statement.value.func.id == "print"
+    )
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(
+        kind is None or (isinstance(kind, ast.Name) and kind.id in _IMPORT_ERRORS) for kind in kinds
+    )
+
+
+def _bind(statement: ast.stmt, scope: Scope) -> None:
+    if isinstance(statement, ast.If) and _is_type_checking(statement.test):
+        return  # never runs
+    if isinstance(statement, ast.ImportFrom) and any(a.name == "*" for a in statement.names):
+        scope.has_star = True
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        scope.defined.add(statement.name)
+    if isinstance(statement, ast.AnnAssign) and statement.value is None:
+        return
+    scope.bind_assigned(statement)

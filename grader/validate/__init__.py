@@ -1,0 +1,1 @@
+"""Proof that an assignment grades what it says: every check against known submissions."""

@@ -1,0 +1,151 @@
+"""The kill matrix: which check catches which wrong submission, and what is wrong with that.
+
+Takes: specimens and their judgements. Gives: `Validation`. Does not cover: grading them. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
+from grader.validate.specimen import Kind, Specimen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecimenResult:
+    """What became of one specimen.
+
+    Attributes:
+        name: file name without its ending.
+        kind: what is known of it.
+        score: points earned.
+        max_score: points that this machine can judge.
+        failed: checks that failed, with their causes.
+        complaints: how this differs from what is known; empty if it does not.
+    """
+
+    name: str
+    kind: Kind
+    score: float
+    max_score: float
+    failed: tuple[tuple[str, Cause], ...]
+    complaints: tuple[str, ...]
+
+    @property
+    def percent(self) -> float:
+        """Score as a percentage of what this machine can judge."""
+        return 100.0 * self.score / self.max_score if self.max_score else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What one check catches.
+
+    Attributes:
+        check: `problem.check`.
+        catches: wrong submissions that fail it.
+        alone: those that fail nothing else.
+    """
+
+    check: str
+    catches: tuple[str, ...]
+    alone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The proof for one assignment.
+
+    Attributes:
+        assignment: slug.
+        specimens: starter, solution, right and wrong submissions.
+        checks: the kill matrix, by check.
+        complaints: everything that must be mended; empty if the assignment is sound.
+    """
+
+    assignment: str
+    specimens: tuple[SpecimenResult, ...]
+    checks: tuple[CheckResult, ...]
+    complaints: tuple[str, ...]
+
+
+def build_matrix(
+    assignment: str,
+    judged: Sequence[tuple[Specimen, Judgement]],
+    other_complaints: Sequence[str] = (),
+) -> Validation:
+    """Compare every specimen with what is known of it, and every check with what it catches."""
+    specimens = tuple(_compare(specimen, judgement) for specimen, judgement in judged)
+    names = [f"{c.problem}.{c.check}" for c in judged[0][1].checks] if judged else []
+    checks = tuple(_catches(name, specimens) for name in names)
+    complaints = [complaint for result in specimens for complaint in result.complaints]
+    complaints += [
+        f"{result.check}: no wrong submission fails this check and no other; "
+        "add one to wrong/, or remove the check"
+        for result in checks
+        if not result.alone
+    ]
+    return Validation(
+        assignment=assignment,
+        specimens=specimens,
+        checks=checks,
+        complaints=(*complaints, *other_complaints),
+    )
+
+
+def _catches(check: str, specimens: Sequence[SpecimenResult]) -> CheckResult:
+    wrong = [result for result in specimens if result.kind is Kind.WRONG]
+    catches = [r for r in wrong if check in (name for name, _ in r.failed)]
+    return CheckResult(
+        check=check,
+        catches=tuple(r.name for r in catches),
+        alone=tuple(r.name for r in catches if len(r.failed) == 1),
+    )
+
+
+def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
+    failed = {_name(c): c for c in judgement.checks if c.verdict is Verdict.FAIL}
+    ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
+    complaints = [
+        f"{specimen.path}: {_name(c)} could not be judged: {c.summary}"
+        for c in ours
+        if c.cause is not Cause.NO_DEVICE
+    ]
+    complaints += [
+        f"{specimen.path}: should fail {name}, but passes it"
+        for name in sorted(specimen.fails - failed.keys() - {_name(c) for c in ours})
+    ]
+    complaints += [
+        f"{specimen.path}: should pass {name}, but fails it "
+        f"({failed[name].cause.value}: {failed[name].summary})"
+        for name in sorted(failed.keys() - specimen.fails)
+    ]
+    complaints += _wrong_causes(specimen, failed)
+    return SpecimenResult(
+        name=specimen.name,
+        kind=specimen.kind,
+        score=judgement.score,
+        max_score=judgement.max_score - judgement.ungraded_points,
+        failed=tuple((name, check.cause) for name, check in failed.items()),
+        complaints=tuple(complaints),
+    )
+
+
+def _wrong_causes(specimen: Specimen, failed: dict[str, CheckJudgement]) -> list[str]:
+    """Return a complaint for every check that fails for another cause than the known one."""
+    if specimen.kind is Kind.STARTER:
+        return [
+            f"{specimen.path}: {name} should be missing, is {check.cause.value}: {check.summary}"
+            for name, check in failed.items()
+            if check.cause is not Cause.MISSING
+        ]
+    caught = failed.get(specimen.caught_by)
+    if caught is not None and caught.cause is not specimen.cause:
+        return [
+            f"{specimen.path}: {specimen.caught_by} should fail with {specimen.cause.value}, "
+            f"fails with {caught.cause.value}: {caught.summary}"
+        ]
+    return []
+
+
+def _name(check: CheckJudgement) -> str:
+    return f"{check.problem}.{check.check}"

@@ -1,0 +1,151 @@
+"""Submissions whose grade is known: starter, solution, `right/`, `wrong/`.
+
+Takes: the two folders of an assignment. Gives: `Specimen`s. Does not cover: running them.
+
+A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
+the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone), `caught_by`
+(the check that must fail), `cause` (why), `also_fails` (every other check that fails).
+"""
+
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from grader.errors import AuthorError
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.judgement import Cause
+from grader.plan.course import Course
+
+HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
+
+
+class Kind(StrEnum):
+    """What is known of a specimen."""
+
+    STARTER = "starter"
+    SOLUTION = "solution"
+    RIGHT = "right"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specimen:
+    """One submission with its expected outcome.
+
+    Attributes:
+        name: file name without its ending.
+        kind: what is known of it.
+        path: where it lies, for messages.
+        text: the module as it enters the box.
+        fails: checks that must fail, as `problem.check`; all others must pass.
+        caught_by: the check whose cause is known; empty unless WRONG.
+        cause: cause of `caught_by`; NONE unless WRONG.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    text: str
+    fails: frozenset[str] = frozenset()
+    caught_by: str = ""
+    cause: Cause = Cause.NONE
+
+    def submission(self) -> Submission:
+        """Return the specimen as a submission."""
+        return Submission(
+            name=f"{self.kind.value}-{self.name}",
+            sha256="",
+            origin=Origin.MODULE,
+            entry="submission",
+            files=(SourceFile(name="submission.py", text=self.text),),
+        )
+
+
+def load_specimens(course: Course) -> tuple[Specimen, ...]:
+    """Return every specimen of an assignment.
+
+    Raises:
+        AuthorError: naming the file and what is wrong with it.
+    """
+    checks = frozenset(f"{p.name}.{c.name}" for p in course.plan.problems for c in p.checks)
+    solution = _read(course.reference / "solution.py")
+    found = [
+        Specimen(
+            name="starter",
+            kind=Kind.STARTER,
+            path=course.folder / "starter.py",
+            text=_read(course.folder / "starter.py"),
+            fails=checks,
+        ),
+        Specimen(
+            name="solution",
+            kind=Kind.SOLUTION,
+            path=course.reference / "solution.py",
+            text=solution,
+        ),
+    ]
+    for path in sorted((course.reference / "right").glob("*.py")):
+        found.append(Specimen(name=path.stem, kind=Kind.RIGHT, path=path, text=_read(path)))
+    for path in sorted((course.reference / "wrong").glob("*.py")):
+        found.append(_read_wrong(path, solution, checks))
+    return tuple(found)
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise AuthorError(f"{path}: not found", hint="`grader new-assignment` shows the layout")
+    return path.read_text(encoding="utf-8")
+
+
+def _read_wrong(path: Path, solution: str, checks: frozenset[str]) -> Specimen:
+    text = _read(path)
+    header = _header(path, text)
+    base = header.get("base", "solution")
+    if base not in ("solution", "none"):
+        raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
+    fails = frozenset([header["caught_by"], *header.get("also_fails", [])])
+    unknown = sorted(fails - checks)
+    if unknown:
+        raise AuthorError(
+            f"{path}: no check called {unknown[0]!r}",
+            hint=f"the checks are {', '.join(sorted(checks))}",
+        )
+    causes = [cause.value for cause in Cause if cause is not Cause.NONE]
+    if header["cause"] not in causes:
+        raise AuthorError(
+            f"{path}: cause: expected one of {', '.join(causes)}, found {header['cause']!r}"
+        )
+    return Specimen(
+        name=path.stem,
+        kind=Kind.WRONG,
+        path=path,
+        text=f"{solution}\n\n{text}" if base == "solution" else text,
+        fails=fails,
+        caught_by=header["caught_by"],
+        cause=Cause(header["cause"]),
+    )
+
+
+def _header(path: Path, text: str) -> dict:  # type: ignore[type-arg]
+    """Return the TOML of the comment lines at the top of a file, checked key by key."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    try:
+        header = tomllib.loads("\n".join(line for line in lines if "=" in line))
+    except tomllib.TOMLDecodeError as error:
+        raise AuthorError(f"{path}: the header is not TOML: {error}") from error
+    for key, value in header.items():
+        if key not in HEADER_KEYS:
+            raise AuthorError(
+                f"{path}: unknown header key {key!r}; allowed: {', '.join(HEADER_KEYS)}"
+            )
+        if not isinstance(value, HEADER_KEYS[key]):
+            raise AuthorError(f"{path}: {key}: expected a {HEADER_KEYS[key].__name__}")
+    for key in ("caught_by", "cause"):
+        if key not in header:
+            raise AuthorError(f"{path}: the header has no {key!r}")
+    return header

@@ -1,0 +1,197 @@
+"""The trivial-submission lint: zeros, means, copies and shortcuts must fail every problem.
+
+Takes: a course. Gives: `TrivialResult`s. Does not cover: wrong ideas (see `wrong/`).
+
+Each trivial submission is the solution with its tensor replies spoiled on the way out, in the
+author's own process: no wall is needed for trusted code. A kind that never applies to a problem is
+n/a, with the reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+from grader.author.draw import Draw
+from grader.author.steps import Call, Value
+from grader.judge.judge import judge
+from grader.judge.judgement import Verdict
+from grader.measure.drive import drive
+from grader.measure.measurement import Measurement, ProblemMeasurement
+from grader.plan.course import Course
+from grader.plan.plan import PlannedProblem
+from grader.student.local_box import LocalBox
+
+
+class Trivial(StrEnum):
+    """A way to answer without having solved the problem."""
+
+    ZEROS = "zeros"
+    MEAN = "mean"
+    COPIED_INPUT = "copied input"
+    STALE = "stale output"
+    HALF = "half precision"
+    OFF_BY_ONE = "off by one"
+
+
+NOT_APPLICABLE: dict[Trivial, str] = {
+    Trivial.ZEROS: "no reply is a tensor",
+    Trivial.MEAN: "no reply is a floating-point tensor with different entries",
+    Trivial.COPIED_INPUT: "no reply has the shape and dtype of one of its arguments",
+    Trivial.STALE: "no two replies of a case have the same shape and dtype",
+    Trivial.HALF: "no reply is a float32 or float64 tensor that half precision changes",
+    Trivial.OFF_BY_ONE: "no reply is a number or a tensor with two entries in a row",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrivialResult:
+    """What became of one trivial submission to one problem.
+
+    Attributes:
+        problem: name of the problem.
+        trivial: how replies were spoiled.
+        caught: whether some check failed.
+        applied: whether some reply was spoiled at all.
+        note: why it does not apply, or which checks caught it.
+    """
+
+    problem: str
+    trivial: Trivial
+    caught: bool
+    applied: bool
+    note: str
+
+
+@dataclass(slots=True)
+class _Spoiler:
+    """Spoils the replies of one problem and counts how often it could."""
+
+    trivial: Trivial
+    applied: int = 0
+    last: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
+
+    def spoil(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
+        if isinstance(reply, list | tuple):
+            return type(reply)(self.spoil(part, arguments) for part in reply)
+        if isinstance(reply, dict):
+            return {key: self.spoil(part, arguments) for key, part in reply.items()}
+        spoiled = self._spoil_leaf(reply, arguments)
+        if spoiled is None:
+            return reply
+        if not isinstance(reply, torch.Tensor) or not torch.equal(spoiled, reply):
+            self.applied += 1
+        return spoiled
+
+    def _spoil_leaf(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
+        """Return the spoiled reply, or None where this kind does not apply."""
+        if not isinstance(reply, torch.Tensor):
+            whole = type(reply) is int and self.trivial is Trivial.OFF_BY_ONE
+            return reply + 1 if whole else None
+        return _SPOIL[self.trivial](self, reply, arguments)
+
+    def zeros(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor:
+        return torch.zeros_like(reply)
+
+    def mean(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
+        if not reply.is_floating_point() or reply.numel() < 2:
+            return None
+        return torch.full_like(reply, float(reply.double().mean()))
+
+    def copied(self, reply: torch.Tensor, arguments: list[torch.Tensor]) -> torch.Tensor | None:
+        same = (a for a in arguments if a.shape == reply.shape and a.dtype == reply.dtype)
+        return next(same, None)
+
+    def stale(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
+        key = (tuple(reply.shape), reply.dtype)
+        before = self.last.get(key)
+        self.last[key] = reply
+        return before
+
+    def half(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
+        if reply.dtype not in (torch.float32, torch.float64):
+            return None
+        return reply.to(torch.float16).to(reply.dtype)
+
+    def off_by_one(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
+        if reply.dim() == 0 or reply.shape[-1] < 2:
+            return None
+        return torch.roll(reply, 1, dims=-1)
+
+
+_SPOIL: dict[Trivial, Callable[..., torch.Tensor | None]] = {
+    Trivial.ZEROS: _Spoiler.zeros,
+    Trivial.MEAN: _Spoiler.mean,
+    Trivial.COPIED_INPUT: _Spoiler.copied,
+    Trivial.STALE: _Spoiler.stale,
+    Trivial.HALF: _Spoiler.half,
+    Trivial.OFF_BY_ONE: _Spoiler.off_by_one,
+}
+
+
+class _TrivialBox(LocalBox):
+    """A local box whose replies are spoiled on the way out."""
+
+    def __init__(
+        self, submission: dict[str, Value], harness: dict[str, Value], spoiler: _Spoiler
+    ) -> None:
+        super().__init__(submission, harness)
+        self._spoiler = spoiler
+
+    def call(self, step: Call) -> Value:
+        arguments = [a for a in (*step.args, *step.kwargs.values()) if isinstance(a, torch.Tensor)]
+        return self._spoiler.spoil(super().call(step), arguments)
+
+
+def lint(
+    course: Course, solution: dict[str, Value], harness: dict[str, Value]
+) -> list[TrivialResult]:
+    """Answer every problem trivially in every way.
+
+    Args:
+        course: the assignment with its cases.
+        solution: namespace of the reference solution.
+        harness: namespace of the harness; empty if there is none.
+    """
+    return [
+        _try(course, problem, trivial, solution=solution, harness=harness)
+        for problem in course.plan.problems
+        for trivial in Trivial
+    ]
+
+
+def _try(
+    course: Course,
+    problem: PlannedProblem,
+    trivial: Trivial,
+    *,
+    solution: dict[str, Value],
+    harness: dict[str, Value],
+) -> TrivialResult:
+    spoiler = _Spoiler(trivial)
+    cases = []
+    for check in problem.checks:
+        maker = course.cases[problem.name, check.name]
+        path = (course.assignment.slug, problem.name, check.name)
+        for index in range(check.public + check.hidden):
+            spoiler.last.clear()
+            box = _TrivialBox(solution, harness, spoiler)
+            steps = maker(Draw(course.plan.seed, path, index))
+            public = index < check.public
+            cases.append(drive(steps, box, check=check.name, index=index, public=public))
+    measured = ProblemMeasurement(problem=problem.name, cases=tuple(cases), output="", children=0)
+    measurement = Measurement(
+        sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
+    )
+    checks = [c for c in judge(course.plan, measurement).checks if c.problem == problem.name]
+    caught = [c.check for c in checks if c.verdict is not Verdict.PASS]
+    applied = spoiler.applied > 0
+    return TrivialResult(
+        problem=problem.name,
+        trivial=trivial,
+        caught=bool(caught),
+        applied=applied,
+        note=", ".join(caught) if applied else NOT_APPLICABLE[trivial],
+    )

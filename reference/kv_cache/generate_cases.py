@@ -1,0 +1,146 @@
+"""Cases of `generate`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: how time grows with the length.
+
+A model whose choices are not clear in float32 is drawn again, so that rounding decides no token.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.errors import AuthorError
+
+from .inputs import draw_model, new_model
+from .oracle import Continuation, ModelSpec, continuation, end_rows
+
+LOGIT_MARGIN = 0.01
+UNIFORM_MARGIN = 1e-4
+MAX_DRAWS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    spec: ModelSpec
+    prompt: torch.Tensor
+    count: int
+    free: Continuation
+
+
+def _clear_task(draw: Draw, *, rows: int, length: int, count: int, max_tokens: int = 64) -> _Task:
+    """Draw model and prompt until each greedy choice is clear."""
+    for _ in range(MAX_DRAWS):
+        spec = draw_model(draw, max_tokens=max_tokens)
+        prompt = draw.integer_tensor(rows, length, low=0, high=spec.vocab_size - 1)
+        free = continuation(spec, prompt, count)
+        if free.margin > LOGIT_MARGIN:
+            return _Task(spec=spec, prompt=prompt, count=count, free=free)
+    raise AuthorError(f"no clear continuation in {MAX_DRAWS} draws")
+
+
+@case("generate", "greedy", public=1, hidden=3)
+def greedy(draw: Draw) -> CaseSteps:
+    """Temperature 0 takes the likeliest token, whether or not uniforms are given."""
+    count = draw.integer(6, 9)
+    task = _clear_task(draw, rows=draw.integer(1, 3), length=draw.integer(3, 8), count=count)
+    model = yield new_model(task.spec)
+    uniforms = draw.uniform_tensor(len(task.prompt), task.count)
+    for keywords in ({}, {"uniforms_BN": uniforms}):
+        got = yield Call("generate", model, task.prompt, task.count, **keywords)
+        want = (task.free.tokens, task.free.logprobs)
+        given = " with uniforms" if keywords else ""
+        yield Expect(got, want, label=f"tokens and log-probabilities{given}")
+    got = yield Call("generate", model, task.prompt, 0)
+    nothing = (task.free.tokens[:, :0], task.free.logprobs[:, :0])
+    yield Expect(got, nothing, label="no new tokens")
+
+
+@case("generate", "prompt_of_one", hidden=2)
+def prompt_of_one(draw: Draw) -> CaseSteps:
+    """A prompt of a single token."""
+    task = _clear_task(draw, rows=draw.integer(1, 3), length=1, count=draw.integer(5, 8))
+    model = yield new_model(task.spec)
+    got = yield Call("generate", model, task.prompt, task.count)
+    want = (task.free.tokens, task.free.logprobs)
+    yield Expect(got, want, label="tokens and log-probabilities")
+
+
+@case("generate", "long_prompt", public=1, hidden=3)
+def long_prompt(draw: Draw) -> CaseSteps:
+    """A prompt longer than the model takes at once: chunks continue positions and mask."""
+    max_tokens = draw.integer(2, 5)
+    length = max_tokens * 3 - (0 if draw.index == 1 else draw.integer(1, max_tokens - 1))
+    task = _clear_task(draw, rows=2, length=length, count=4, max_tokens=max_tokens)
+    model = yield new_model(task.spec)
+    got = yield Call("generate", model, task.prompt, task.count)
+    want = (task.free.tokens, task.free.logprobs)
+    yield Expect(got, want, label="tokens and log-probabilities")
+
+
+@case("generate", "sampling", public=1, hidden=4)
+def sampling(draw: Draw) -> CaseSteps:
+    """Temperature above 0 inverts the cumulative distribution at the uniforms given."""
+    rows, length, count = draw.integer(2, 3), draw.integer(2, 6), draw.integer(6, 8)
+    for _ in range(MAX_DRAWS):
+        spec = draw_model(draw)
+        temperature = draw.choice((0.6, 1.5, 2.5))
+        prompt = draw.integer_tensor(rows, length, low=0, high=spec.vocab_size - 1)
+        uniforms = draw.uniform_tensor(rows, count)
+        uniforms[0, 0] = 0.0
+        keywords = {"temperature": temperature, "uniforms": uniforms}
+        free = continuation(spec, prompt, count, **keywords)
+        if free.margin > UNIFORM_MARGIN:
+            break
+    else:
+        raise AuthorError(f"no clear sample in {MAX_DRAWS} draws")
+    model = yield new_model(spec)
+    got = yield Call(
+        "generate", model, prompt, count, temperature=temperature, uniforms_BN=uniforms
+    )
+    yield Expect(got, (free.tokens, free.logprobs), label="tokens and log-probabilities")
+
+
+@case("generate", "end_of_sequence", public=1, hidden=4)
+def end_of_sequence(draw: Draw) -> CaseSteps:
+    """Rows end at different steps, one perhaps at once, and the others go on."""
+    count = 7
+    for _ in range(MAX_DRAWS):
+        task = _clear_task(draw, rows=3, length=draw.integer(2, 5), count=count)
+        step = 0 if draw.index % 2 else draw.integer(1, 3)
+        eos_id = int(task.free.tokens[0, step])
+        ends = [row.index(eos_id) if eos_id in row else count for row in task.free.tokens.tolist()]
+        if ends[0] == step and max(ends) >= step + 3:
+            break
+    else:
+        raise AuthorError(f"no rows of different lengths in {MAX_DRAWS} draws")
+    model = yield new_model(task.spec)
+    got = yield Call("generate", model, task.prompt, task.count, eos_id=eos_id)
+    yield Expect(got, end_rows(task.free, eos_id), label="tokens and log-probabilities")
+
+
+@case("generate", "bad_input", hidden=1)
+def bad_input(draw: Draw) -> CaseSteps:
+    """Prompts, counts, temperatures or uniforms that make no sense raise ValueError."""
+    spec = draw_model(draw)
+    model = yield new_model(spec)
+    prompt = draw.integer_tensor(2, 3, low=0, high=spec.vocab_size - 1)
+    high, low = prompt.clone(), prompt.clone()
+    high[1, 2], low[0, 0] = spec.vocab_size, -1
+    uniforms = draw.uniform_tensor(2, 4)
+    sampled = {"temperature": 1.0}
+    bad = [
+        ("an empty prompt", (prompt[:, :0], 4), {}),
+        ("no rows", (prompt[:0], 4), {}),
+        ("a prompt without a batch dimension", (prompt[0], 4), {}),
+        ("a float prompt", (prompt.float(), 4), {}),
+        ("an id beyond the vocabulary", (high, 4), {}),
+        ("a negative id", (low, 4), {}),
+        ("a negative count", (prompt, -1), {}),
+        ("a negative temperature", (prompt, 4), {"temperature": -0.5, "uniforms_BN": uniforms}),
+        ("sampling without uniforms", (prompt, 4), sampled),
+        ("uniforms for fewer steps", (prompt, 4), {**sampled, "uniforms_BN": uniforms[:, :3]}),
+        ("uniforms for one row", (prompt, 4), {**sampled, "uniforms_BN": uniforms[:1]}),
+    ]
+    for what, arguments, keywords in draw.shuffled(bad):
+        yield Raises(Call("generate", model, *arguments, **keywords), "ValueError", what)

@@ -1,0 +1,91 @@
+"""Inputs that several cases share: chunks of keys and values, small models.
+
+Takes: a case's `Draw`. Gives: tensors in awkward strides, `ModelSpec`s. Does not cover: expected
+values (see `oracle`).
+"""
+
+import torch
+
+from grader.author import Draw, New
+
+from .oracle import ModelSpec
+
+Tensor = torch.Tensor
+Pair = tuple[Tensor, Tensor]
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def plain_pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
+    """Return contiguous k and v of small whole numbers, which every dtype holds exactly."""
+    k = draw.integer_tensor(*shape, low=-99, high=99).to(dtype)
+    v = draw.integer_tensor(*shape, low=-99, high=99).to(dtype)
+    return k, v
+
+
+def strided_pair(
+    draw: Draw, *shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0
+) -> Pair:
+    """Return normal k and v [B, H, T, D] that are views: heads after tokens, every other column."""
+    rows, heads, count, dim = shape
+    k = draw.normal_tensor(rows, count, heads, dim, dtype=dtype, scale=scale).transpose(1, 2)
+    v = draw.normal_tensor(rows, heads, count, 2 * dim, dtype=dtype, scale=scale)[..., ::2]
+    return k, v
+
+
+def joined(pairs: list[Pair]) -> Pair:
+    """Return all chunks one after the other."""
+    return torch.cat([k for k, _ in pairs], dim=2), torch.cat([v for _, v in pairs], dim=2)
+
+
+def sizes(draw: Draw) -> tuple[int, int, int]:
+    """Return B, H, D: odd numbers and ones among them."""
+    return draw.integer(1, 3), draw.integer(1, 3), draw.choice((1, 3, 5, 8, 12))
+
+
+def draw_model(draw: Draw, *, max_tokens: int = 64) -> ModelSpec:
+    """Return a small random model in which the context decides the next token."""
+    kv_heads = draw.integer(1, 2)
+    heads = kv_heads * draw.choice((1, 2, 3))
+    layers, width, dim = 2, 16, draw.choice((4, 6, 8))
+    hidden, vocabulary = draw.choice((20, 27)), draw.choice((29, 37))
+
+    def matrix(*shape: int, gain: float = 1.0) -> Tensor:
+        return draw.normal_tensor(*shape, scale=gain / shape[-2] ** 0.5)
+
+    def near_one(*shape: int) -> Tensor:
+        return draw.uniform_tensor(*shape, low=0.7, high=1.3)
+
+    weights = {
+        "embed": draw.normal_tensor(vocabulary, width),
+        "norm_attention": near_one(layers, width),
+        "wq": matrix(layers, width, heads * dim, gain=1.5),
+        "wk": matrix(layers, width, kv_heads * dim, gain=1.5),
+        "wv": matrix(layers, width, kv_heads * dim),
+        "wo": matrix(layers, heads * dim, width, gain=2.0),
+        "norm_mlp": near_one(layers, width),
+        "w_up": matrix(layers, width, hidden),
+        "w_gate": matrix(layers, width, hidden),
+        "w_down": matrix(layers, hidden, width),
+        "norm_out": near_one(width),
+        "unembed": matrix(width, vocabulary, gain=3.0),
+    }
+    return ModelSpec(
+        weights=weights,
+        n_heads=heads,
+        n_kv_heads=kv_heads,
+        rope_base=draw.choice((10.0, 100.0, 10000.0)),
+        max_tokens=max_tokens,
+    )
+
+
+def new_model(spec: ModelSpec) -> New:
+    """Return the step that makes the model in the box."""
+    return New(
+        "harness:TinyModel",
+        spec.weights,
+        n_heads=spec.n_heads,
+        n_kv_heads=spec.n_kv_heads,
+        rope_base=spec.rope_base,
+        max_tokens=spec.max_tokens,
+    )
