@@ -29,7 +29,7 @@ def grade(
     """
     if isinstance(taken, Rejected):
         measurement = nothing_measured(walls)
-        judgement = reject(course.plan, f"{taken.message} {taken.hint}".strip())
+        judgement = reject(course.plan, f"{taken.message}\n{taken.hint}".strip())
     else:
         measurement = measure(taken, course, walls=walls)
         judgement = judge(course.plan, measurement)

@@ -259,8 +259,8 @@ class SlidingWindowCache:
     def mask(self, n_queries: int) -> Tensor:
         """Return which slots the newest `n_queries` tokens may attend to, bool [n_queries, n].
 
-        Row t belongs to the query at position `p = length - n_queries + t`. It sees a key at
-        position j if `j <= p`, and `j < n_sinks` or `j > p - window`.
+        Row t belongs to the query at position `length - n_queries + t`. It sees the slots whose
+        token stands at its own position or before; what has left the window is not there.
 
         Raises:
             ValueError: unless `1 <= n_queries <= length`.

@@ -14,21 +14,24 @@ import typer
 from grader import __version__
 from grader.errors import GraderError, UsageError
 
-# Command name → module in `grader.commands` and the function to register. Modules are imported
-# one by one so that a student's installation, without the grading extras, has what it can run.
-COMMANDS: dict[str, str] = {
-    "list": "listing",
-    "init": "init",
-    "check": "check",
-    "pack": "pack",
-    "grade": "grade",
-    "report": "report",
-    "validate": "validate",
-    "release": "release",
-    "new-assignment": "new_assignment",
-    "doctor": "doctor",
-    "image": "image",
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("listing", "Show the assignments."),
+    "init": ("init", "Begin an assignment: write the starter here."),
+    "check": ("check", "Run the public cases on your work, here."),
+    "pack": ("pack", "Make the zip to hand in."),
+    "grade": ("grade", "Grade one submission or a class."),
+    "report": ("report", "Write the pages of a graded folder again."),
+    "validate": ("validate", "Prove that assignments grade what they say."),
+    "release": ("release", "Make the bundle that students install."),
+    "new-assignment": ("new_assignment", "Begin a new assignment and its reference."),
+    "doctor": ("doctor", "Try which walls and limits this machine gives."),
+    "image": ("image", "Build or check the container image."),
 }
+"""Name → module in `grader.commands` and one line of help.
+
+Only the command that is called is imported: a student's installation has what it can run, and
+`grader --help` does not wait for torch.
+"""
 
 GRADING_EXTRAS = frozenset({"docker", "landlock", "pyseccomp", "sqlalchemy", "nbconvert"})
 AUTHOR_EXTRAS = frozenset({"hatchling", "jupytext"})
@@ -40,8 +43,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def build_app() -> typer.Typer:
-    """Return the command-line application with every subcommand that is installed."""
+def build_app(called: str) -> typer.Typer:
+    """Return the command-line application.
+
+    Args:
+        called: name of the subcommand that will run; the others are listed and not imported.
+    """
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -57,9 +64,16 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Hold the options that every command shares."""
 
-    for name, module in COMMANDS.items():
-        _add(app, name, module)
+    for name, (module, line) in COMMANDS.items():
+        if name == called:
+            _add(app, name, module)
+        else:
+            app.command(name, help=line)(_not_called)
     return app
+
+
+def _not_called() -> None:
+    """Stand for a command that another call of the program would import."""
 
 
 def _add(app: typer.Typer, name: str, module: str) -> None:
@@ -91,7 +105,8 @@ def _not_installed(name: str, missing: str, extra: str) -> Callable[[], None]:
 def main() -> None:
     """Run the command line; a known error ends it with its message, its hint and its exit code."""
     try:
-        build_app()()
+        called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        build_app(called)()
     except GraderError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         if error.hint:

@@ -196,7 +196,7 @@ def _wrong_value(
 def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> _Trouble | None:
     if observation.matches:
         return None
-    got = f"{observation.got}: {observation.text}" if observation.got else "no exception"
+    got = observation.text if observation.got else "no exception"
     came = f"{observation.got} was raised" if observation.got else "nothing was raised"
     finding = CaseFinding(
         public=case.public,
@@ -216,7 +216,7 @@ def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> 
         index=index,
         summary=f"{fault.message}{where}",
         expected="",
-        got="",
+        got=fault.detail,
         where=fault.where,
     )
 

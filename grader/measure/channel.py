@@ -111,11 +111,16 @@ class Channel:
                     self._read_some()
                     ended = True
 
-    def output(self) -> str:
-        """Return what the submission printed so far, capped."""
+    def take_output(self) -> str:
+        """Return what the submission printed since the last time, capped."""
         self._drain()
         text = self._output.decode("utf-8", errors="replace")
-        return text + (f"\n[{self._dropped_bytes} bytes dropped]" if self._dropped_bytes else "")
+        if self._dropped_bytes:
+            text += f"\n[{self._dropped_bytes} bytes dropped]\n"
+        self._output_limit -= len(self._output)
+        self._output.clear()
+        self._dropped_bytes = 0
+        return text
 
     def close(self) -> None:
         """Close the judge's ends."""
@@ -153,9 +158,10 @@ class Channel:
 
     def _drain(self) -> None:
         """Take printed bytes out of the pipe, keeping the first `output_bytes` of them."""
-        with contextlib.suppress(BlockingIOError, OSError):
+        with contextlib.suppress(BlockingIOError):
             while part := os.read(self._output_fd, _CHUNK_BYTES):
-                room = self._output_limit - len(self._output)
+                room = max(self._output_limit - len(self._output), 0)
                 self._output += part[:room]
                 self._dropped_bytes += max(len(part) - room, 0)
-            self._selector.unregister(self._output_fd)  # every writer has closed it
+            if self._output_fd in self._selector.get_map():  # every writer has closed it
+                self._selector.unregister(self._output_fd)

@@ -6,6 +6,7 @@ the submission (see `measure.session` for the sandbox, `runner.objects` for a st
 The oracle of an `Expect` is computed here, after the reply, and never leaves this side.
 """
 
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,7 +23,7 @@ from grader.author.steps import (
     Step,
     Value,
 )
-from grader.measure.compare import compare
+from grader.measure.compare import Mismatch, compare
 from grader.measure.measurement import (
     CaseMeasurement,
     ErrorObservation,
@@ -30,6 +31,13 @@ from grader.measure.measurement import (
     FaultKind,
     Observation,
     ValueObservation,
+)
+
+
+_BUILTIN_EXCEPTIONS = frozenset(
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
 )
 
 
@@ -55,6 +63,14 @@ class Stopped(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
+
+
+UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
+"""Mismatches after which a case cannot go on: an author may index what was compared before."""
+
+
+class _Unusable(Exception):  # ends a case whose last reply has another form than expected
+    pass
 
 
 class Box(Protocol):
@@ -102,6 +118,8 @@ def drive(steps: CaseSteps, box: Box, *, check: str, index: int, public: bool) -
     faults: tuple[Fault, ...] = ()
     try:
         _exhaust(steps, box, progress)
+    except _Unusable:
+        pass  # the observation says it all; later steps may rely on the reply's form
     except Raised as raised:
         faults = (fault_of(raised),)
     except Stopped as stopped:
@@ -138,6 +156,8 @@ def _carry_out(step: Step, box: Box, progress: _Progress) -> Value:
             want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
             result = compare(step.got, want, exact=step.exact, per_row=step.per_row)
             progress.observations.append(ValueObservation(label=step.label, comparison=result))
+            if result.mismatch in UNUSABLE:
+                raise _Unusable
             return None
         case Raises():
             return _expect_error(step, box, progress)
@@ -165,7 +185,7 @@ def _expect_error(step: Raises, box: Box, progress: _Progress) -> str:
     try:
         _request(step.step, box, progress)
     except Raised as raised:
-        got, text, matches = raised.names[0], raised.text, step.error in raised.names
+        got, text, matches = public_name(raised.names), str(raised), step.error in raised.names
         if "NotImplementedError" in raised.names and step.error != "NotImplementedError":
             raise  # an untouched stub is missing work, not a wrong error
     progress.observations.append(
@@ -177,8 +197,14 @@ def _expect_error(step: Raises, box: Box, progress: _Progress) -> str:
 def fault_of(raised: Raised) -> Fault:
     """Name the fault of an exception that no step asked for."""
     if "NotImplementedError" in raised.names:
-        message = f"not implemented yet{': ' + raised.text if raised.text else ''}"
-        return Fault(kind=FaultKind.MISSING, message=message, where=raised.where)
-    if "MemoryError" in raised.names:
-        return Fault(kind=FaultKind.OUT_OF_MEMORY, message=str(raised), where=raised.where)
-    return Fault(kind=FaultKind.EXCEPTION, message=str(raised), where=raised.where)
+        kind, message = FaultKind.MISSING, "not implemented yet"
+    elif "MemoryError" in raised.names:
+        kind, message = FaultKind.OUT_OF_MEMORY, "memory ran out"
+    else:
+        kind, message = FaultKind.EXCEPTION, f"{public_name(raised.names)} was raised"
+    return Fault(kind=kind, message=message, detail=str(raised), where=raised.where)
+
+
+def public_name(names: tuple[str, ...]) -> str:
+    """Return the first class name that is Python's own: a name the submission made may say more."""
+    return next((name for name in names if name in _BUILTIN_EXCEPTIONS), "an exception")

@@ -26,12 +26,15 @@ class Fault:
 
     Attributes:
         kind: what happened.
-        message: for the student: what was asked for and what came.
+        message: in the grader's own words; safe to show for a hidden case.
+        detail: in the submission's words, such as the text of an exception. It may repeat hidden
+            inputs, so a student reads it for public cases only.
         where: place in the student's source, "cell 3, line 2" or "kv_cache.py, line 41".
     """
 
     kind: FaultKind
     message: str
+    detail: str = ""
     where: str = ""
 
 
@@ -50,8 +53,8 @@ class ErrorObservation:
     Attributes:
         label: what was asked for.
         expected: class name of the exception that the docstring promises.
-        got: class name of the exception that came; empty if the step returned.
-        text: text of that exception.
+        got: Python's own class name of the exception that came; empty if the step returned.
+        text: class and text as the submission gave them.
         matches: whether `expected` is among the classes of the exception that came.
     """
 
@@ -95,13 +98,15 @@ class ProblemMeasurement:
     Attributes:
         problem: name of the problem.
         cases: one per planned instance.
-        output: captured stdout and stderr of the submission, capped.
+        output: stdout and stderr before the first hidden case, capped.
+        hidden_output: the same from then on; it may repeat hidden inputs and stays with the staff.
         children: child processes that were forked for it.
     """
 
     problem: str
     cases: tuple[CaseMeasurement, ...]
     output: str
+    hidden_output: str
     children: int
 
 

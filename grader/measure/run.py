@@ -5,7 +5,7 @@ Takes: a submission, a plan, its cases and a wall. Gives: a `Measurement`. Does 
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grader.author.declare import CaseMaker
 from grader.author.draw import PUBLIC_SEED, Draw
@@ -51,6 +51,25 @@ class _Instance:
         )
 
 
+@dataclass(slots=True)
+class _Run:
+    """One problem on its way: what waits, what is done, what was printed."""
+
+    waiting: list[_Instance]
+    deadline: float
+    done: list[CaseMeasurement] = field(default_factory=list)
+    output: str = ""
+    hidden_output: str = ""
+    children: int = 0
+
+    def hear(self, text: str) -> None:
+        """Keep printed text; after the first hidden case it may repeat hidden inputs."""
+        if all(case.public for case in self.done):
+            self.output += text
+        else:
+            self.hidden_output += text
+
+
 class Measurer:
     """Runs the problems of one submission in one wall."""
 
@@ -62,82 +81,75 @@ class Measurer:
         self._load_faults: tuple[Fault, ...] = ()
 
     def problem(self, problem: PlannedProblem, cases: Cases) -> ProblemMeasurement:
-        """Run every case of a problem."""
-        waiting = list(_instances(problem, cases))
-        done: list[CaseMeasurement] = []
-        outputs: list[str] = []
-        children = 0
-        fault = self._load_faults[0] if self._load_faults else None
+        """Run every case of a problem, public ones first."""
         deadline = time.monotonic() + self._plan.limits.problem_wall_s
-        while waiting and fault is None and children < MAX_CHILDREN:
-            children += 1
-            before = len(done)
-            fault = self._one_child(waiting, done, outputs, deadline)
-            if fault is None and len(done) == before:
-                break
-        if waiting:
-            reason = fault or _not_run(problem, done)
-            done.extend(instance.unmeasured(reason) for instance in waiting)
+        run = _Run(waiting=list(_instances(problem, cases)), deadline=deadline)
+        fault = self._load_faults[0] if self._load_faults else None
+        while run.waiting and fault is None and run.children < MAX_CHILDREN:
+            run.children += 1
+            fault = self._one_child(run)
+        if run.waiting:
+            reason = fault or _not_run(problem, run.done)
+            run.done.extend(instance.unmeasured(reason) for instance in run.waiting)
         return ProblemMeasurement(
-            problem=problem.name, cases=tuple(done), output="".join(outputs), children=children
+            problem=problem.name,
+            cases=tuple(run.done),
+            output=run.output,
+            hidden_output=run.hidden_output,
+            children=run.children,
         )
 
-    def _one_child(
-        self,
-        waiting: list[_Instance],
-        done: list[CaseMeasurement],
-        outputs: list[str],
-        deadline: float,
-    ) -> Fault | None:
+    def _one_child(self, run: _Run) -> Fault | None:
         """Run cases in one child until it ends; return a fault that concerns all that wait."""
         try:
             with open_session(self._wall, self._submission, limits=self._plan.limits) as session:
                 try:
-                    return self._load_and_run(session, waiting, done, deadline)
+                    return self._load_and_run(session, run)
                 finally:
-                    outputs.append(session.output())
+                    run.hear(session.take_output())
         except SandboxError as error:
             return _our_fault(error)
 
-    def _load_and_run(
-        self,
-        session: Session,
-        waiting: list[_Instance],
-        done: list[CaseMeasurement],
-        deadline: float,
-    ) -> Fault | None:
+    def _load_and_run(self, session: Session, run: _Run) -> Fault | None:
         try:
             session.load(self._harness)
         except Raised as raised:
             return self._cannot_load(fault_of(raised))
         except Stopped as stopped:
             return self._cannot_load(stopped.fault)
-        while waiting and session.alive:
-            if time.monotonic() > deadline:
+        while run.waiting and session.alive:
+            if time.monotonic() > run.deadline:
                 message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
-            instance = waiting.pop(0)
-            seed = PUBLIC_SEED if instance.public else self._plan.seed
-            maker = instance.maker
-            path = (self._plan.assignment, maker.problem, maker.check)
-            steps = maker(Draw(seed, path, instance.index))
-            done.append(
-                drive(
-                    steps,
-                    session,
-                    check=maker.check,
-                    index=instance.index,
-                    public=instance.public,
-                )
-            )
+            instance = run.waiting.pop(0)
+            if not instance.public:
+                run.hear(session.take_output())
+            run.done.append(self._one_case(session, instance))
             session.end_case()
+            run.hear(session.take_output())
         return None
 
+    def _one_case(self, session: Session, instance: _Instance) -> CaseMeasurement:
+        maker = instance.maker
+        seed = PUBLIC_SEED if instance.public else self._plan.seed
+        path = (self._plan.assignment, maker.problem, maker.check)
+        return drive(
+            maker(Draw(seed, path, instance.index)),
+            session,
+            check=maker.check,
+            index=instance.index,
+            public=instance.public,
+        )
+
     def _cannot_load(self, fault: Fault) -> Fault:
-        """Remember a fault of the import: it concerns every problem, and is not tried again."""
+        """Remember a fault of the import: it concerns every problem, and is not tried again.
+
+        No hidden input has entered this child, so all that it said may be shown.
+        """
+        said = f"{fault.message}: {fault.detail}" if fault.detail else fault.message
         named = Fault(
             kind=fault.kind,
-            message=f"the submission could not be imported: {fault.message}",
+            message=f"the submission could not be imported: {said}",
             where=fault.where,
         )
         if fault.kind is not FaultKind.INFRASTRUCTURE:
@@ -146,10 +158,11 @@ class Measurer:
 
 
 def _instances(problem: PlannedProblem, cases: Cases) -> Iterator[_Instance]:
-    for check in problem.checks:
-        maker = cases[problem.name, check.name]
-        for public, count in ((True, check.public), (False, check.hidden)):
-            for index in range(count):
+    """Yield public instances of all checks before any hidden one."""
+    for public in (True, False):
+        for check in problem.checks:
+            maker = cases[problem.name, check.name]
+            for index in range(check.public if public else check.hidden):
                 yield _Instance(maker=maker, index=index, public=public)
 
 
@@ -219,6 +232,7 @@ def _unmeasured(problem: PlannedProblem, cases: Cases, fault: Fault) -> ProblemM
         problem=problem.name,
         cases=tuple(instance.unmeasured(fault) for instance in _instances(problem, cases)),
         output="",
+        hidden_output="",
         children=0,
     )
 

@@ -118,9 +118,9 @@ class Session:
             with contextlib.suppress(Raised, Stopped):  # a failing __del__ is no part of the case
                 self._ask({"op": "drop", "refs": refs}, limit_s=self._limits.call_wall_s)
 
-    def output(self) -> str:
-        """Return what the submission printed so far, capped."""
-        return self._channel.output()
+    def take_output(self) -> str:
+        """Return what the submission printed since the last time, capped."""
+        return self._channel.take_output()
 
     def close(self) -> None:
         """Let go of the judge's ends; the wall ends the child."""
@@ -193,11 +193,13 @@ class Session:
             ChannelError: the reply is broken.
         """
         if "missing" in reply:
-            message = f"{_text(reply['missing'])} is not defined"
-            raise Stopped(Fault(kind=FaultKind.MISSING, message=message))
+            message = "a name that the problem needs is not defined"
+            detail = _text(reply["missing"])
+            raise Stopped(Fault(kind=FaultKind.MISSING, message=message, detail=detail))
         if "bad_reply" in reply:
-            message = f"it returned {_text(reply['bad_reply'])}, which cannot leave the box"
-            raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message))
+            message = "it returned something that cannot leave the box"
+            detail = _text(reply["bad_reply"])
+            raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message, detail=detail))
         if "raised" in reply:
             raise self._read_exception(reply["raised"])
         headers = reply.get("tensors")

@@ -57,7 +57,7 @@ def choose(name: str, image: str) -> str:
 def missing_docker(image: str) -> str:
     """Return why the docker backend cannot be used; empty if it can."""
     try:
-        from grader.sandbox.docker import connect_engine
+        from grader.sandbox.container_engine import connect_engine
     except ModuleNotFoundError as error:
         return f"the package {error.name} is not installed"
     import docker.errors

@@ -17,10 +17,10 @@ from typing import Any
 
 import docker
 import docker.errors
-import requests.exceptions
 
 from grader.errors import SandboxError
 from grader.runner.order import JailKind
+from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.image import PYTHON_LABEL, seccomp_profile
 from grader.sandbox.wall import UIDS_PER_WALL
@@ -65,23 +65,6 @@ class DockerWall:
             first_uid=FIRST_UID + spec.slot * UIDS_PER_WALL,
             home="/tmp",  # noqa: S108 - a memory file system of the container
         )
-
-
-def connect_engine() -> docker.DockerClient:
-    """Return a client of the container engine.
-
-    Raises:
-        SandboxError: if no engine answers.
-    """
-    try:
-        client = docker.from_env()
-        client.ping()
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise SandboxError(
-            f"no container engine answers: {error}",
-            hint="start it (systemctl start docker), set DOCKER_HOST, or choose --sandbox bwrap",
-        ) from error
-    return client
 
 
 def _interpreter_of(client: docker.DockerClient, image: str) -> str:
@@ -146,7 +129,7 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
                 str(channel): {"bind": f"{BOX_FOLDER}/channel", "mode": "rw"},
             },
         )
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+    except ENGINE_FAULTS as error:
         raise SandboxError(f"the container did not start: {error}") from error
 
 
@@ -174,12 +157,12 @@ def _remove(container: Any) -> None:  # noqa: ANN401 - untyped SDK
         container.remove(force=True, v=True)
     except docker.errors.NotFound:
         return
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+    except ENGINE_FAULTS as error:
         raise SandboxError(f"container {container.name} could not be removed: {error}") from error
 
 
 def _log(container: Any) -> str:  # noqa: ANN401 - untyped SDK
     try:
         return str(container.logs(tail=40).decode(errors="replace"))
-    except (docker.errors.DockerException, requests.exceptions.RequestException):
+    except ENGINE_FAULTS:
         return ""

@@ -98,8 +98,9 @@ class LocalBox:
         try:
             return request()
         except MissingName as missing:
-            message = f"{missing} is not defined"
-            raise Stopped(Fault(kind=FaultKind.MISSING, message=message)) from None
+            message = "a name that the problem needs is not defined"
+            fault = Fault(kind=FaultKind.MISSING, message=message, detail=str(missing))
+            raise Stopped(fault) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
             raise Raised(names, str(error), self._place(error)) from error

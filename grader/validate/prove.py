@@ -56,6 +56,12 @@ def prove(
         for result in trivial
         if result.applied and not result.caught
     ]
+    complaints += [
+        f"{result.problem}.{check}: its case fails on a reply of another form "
+        f"({result.trivial.value}); compare a reply with Expect before taking it apart"
+        for result in trivial
+        for check in result.confused
+    ]
     exports = tuple(name for problem in course.plan.problems for name in problem.exports)
     complaints += compare_signatures(
         course.folder / "starter.py", course.reference / "solution.py", exports

@@ -28,6 +28,7 @@ from grader.student.local_box import LocalBox
 class Trivial(StrEnum):
     """A way to answer without having solved the problem."""
 
+    NOTHING = "nothing"
     ZEROS = "zeros"
     MEAN = "mean"
     COPIED_INPUT = "copied input"
@@ -37,6 +38,7 @@ class Trivial(StrEnum):
 
 
 NOT_APPLICABLE: dict[Trivial, str] = {
+    Trivial.NOTHING: "every reply is None",
     Trivial.ZEROS: "no reply is a tensor",
     Trivial.MEAN: "no reply is a floating-point tensor with different entries",
     Trivial.COPIED_INPUT: "no reply has the shape and dtype of one of its arguments",
@@ -54,6 +56,7 @@ class TrivialResult:
         problem: name of the problem.
         trivial: how replies were spoiled.
         caught: whether some check failed.
+        confused: checks whose case itself failed on the spoiled reply.
         applied: whether some reply was spoiled at all.
         note: why it does not apply, or which checks caught it.
     """
@@ -61,6 +64,7 @@ class TrivialResult:
     problem: str
     trivial: Trivial
     caught: bool
+    confused: tuple[str, ...]
     applied: bool
     note: str
 
@@ -74,10 +78,13 @@ class _Spoiler:
     last: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
     def spoil(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
-        if isinstance(reply, list | tuple):
+        if isinstance(reply, list | tuple) and self.trivial is not Trivial.NOTHING:
             return type(reply)(self.spoil(part, arguments) for part in reply)
-        if isinstance(reply, dict):
+        if isinstance(reply, dict) and self.trivial is not Trivial.NOTHING:
             return {key: self.spoil(part, arguments) for key, part in reply.items()}
+        if self.trivial is Trivial.NOTHING:
+            self.applied += reply is not None
+            return None
         spoiled = self._spoil_leaf(reply, arguments)
         if spoiled is None:
             return reply
@@ -181,17 +188,21 @@ def _try(
             steps = maker(Draw(course.plan.seed, path, index))
             public = index < check.public
             cases.append(drive(steps, box, check=check.name, index=index, public=public))
-    measured = ProblemMeasurement(problem=problem.name, cases=tuple(cases), output="", children=0)
+    measured = ProblemMeasurement(
+        problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
+    )
     measurement = Measurement(
         sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
     )
     checks = [c for c in judge(course.plan, measurement).checks if c.problem == problem.name]
-    caught = [c.check for c in checks if c.verdict is not Verdict.PASS]
+    caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
+    confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0
     return TrivialResult(
         problem=problem.name,
         trivial=trivial,
         caught=bool(caught),
+        confused=tuple(confused),
         applied=applied,
         note=", ".join(caught) if applied else NOT_APPLICABLE[trivial],
     )

@@ -12,33 +12,44 @@ from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
 from .inputs import DTYPES, strided_pair
 from .oracle import attention
 
-SHARED_SCORE = 100.0
+LARGE_SCORE = 100.0
 """Added to every score of a row: exp(100) overflows float32, softmax does not feel it."""
+
+COARSE_SCORE = 40.0
+"""The same for half dtypes: near 40 their scores are 0.25 and 0.03 apart, float32's 4e-6."""
+
+
+def _shifted(k: torch.Tensor, q: torch.Tensor, by: float) -> torch.Tensor:
+    """Return keys whose dot product with the row's one query is larger by `by`."""
+    direction = q.float() / q.float().square().sum(dim=-1, keepdim=True)
+    return (k.float() + by * direction).to(k.dtype)
 
 
 @case("decode_attention", "single_query", public=3, hidden=8)
 def single_query(draw: Draw) -> CaseSteps:
     """One query per row, one key/value head per query head, all tokens valid.
 
-    Peaked softmax in all dtypes; then scores around 100; then one token; then a given scale.
+    Peaked softmax in float32, scores around 40 in half dtypes; then scores around 100; then one
+    token; with the usual scale and with a given one.
     """
     rows, heads = draw.integer(1, 3), draw.integer(1, 3)
     dim, stored = draw.choice((16, 20, 33)), draw.integer(17, 45)
     dtype = DTYPES[draw.index % 3]
+    keywords = {"scale": 0.3} if draw.index in (1, 6) else {}
+    scale = keywords.get("scale", 1 / math.sqrt(dim))
     k, v = strided_pair(draw, rows, heads, stored, dim, dtype=dtype)
-    q = draw.normal_tensor(rows, 1, heads, dim, scale=4.0).to(dtype).transpose(1, 2)
-    scale = None
+    q = draw.normal_tensor(rows, 1, heads, dim).to(dtype).transpose(1, 2)
     if draw.index == 3:
-        q = draw.normal_tensor(rows, heads, 1, dim)
-        k = k + q * (SHARED_SCORE * math.sqrt(dim) / q.square().sum(dim=-1, keepdim=True))
+        k = _shifted(k, q, LARGE_SCORE / scale)
     elif draw.index == 4:
         k, v = k[:, :, :1], v[:, :, :1]
-    elif draw.index == 6:
-        scale = 0.3
+    elif dtype == torch.float32:
+        q = q * 4
+    else:
+        k = _shifted(k, q, COARSE_SCORE / scale)
     lengths = torch.full((rows,), k.shape[2])
-    keywords = {} if scale is None else {"scale": scale}
     got = yield Call("decode_attention", q, k, v, lengths, **keywords)
-    yield Expect(got, lambda: attention(q, k, v, lengths, scale), label="attention", per_row=False)
+    yield Expect(got, lambda: attention(q, k, v, lengths, scale), label="attention")
 
 
 @case("decode_attention", "grouped_heads", public=1, hidden=4)
@@ -63,6 +74,8 @@ def ragged_lengths(draw: Draw) -> CaseSteps:
     q = draw.normal_tensor(rows, heads, 1, dim)
     others = [draw.integer(2, stored - 1) for _ in range(rows - 3)]
     lengths = torch.tensor(draw.shuffled([0, 1, stored, *others]))
+    if draw.index == 1:  # nothing stored yet
+        k, v, lengths = k[:, :, :0], v[:, :, :0], torch.zeros(rows, dtype=torch.int64)
     got = yield Call("decode_attention", q, k, v, lengths)
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 

@@ -33,7 +33,7 @@ def _clear_task(draw: Draw, *, rows: int, length: int, count: int, max_tokens: i
     for _ in range(MAX_DRAWS):
         spec = draw_model(draw, max_tokens=max_tokens)
         prompt = draw.integer_tensor(rows, length, low=0, high=spec.vocab_size - 1)
-        free = continuation(spec, prompt, count)
+        free = continuation(spec, prompt, count, least_margin=LOGIT_MARGIN)
         if free.margin > LOGIT_MARGIN:
             return _Task(spec=spec, prompt=prompt, count=count, free=free)
     raise AuthorError(f"no clear continuation in {MAX_DRAWS} draws")
@@ -88,8 +88,14 @@ def sampling(draw: Draw) -> CaseSteps:
         prompt = draw.integer_tensor(rows, length, low=0, high=spec.vocab_size - 1)
         uniforms = draw.uniform_tensor(rows, count)
         uniforms[0, 0] = 0.0
-        keywords = {"temperature": temperature, "uniforms": uniforms}
-        free = continuation(spec, prompt, count, **keywords)
+        free = continuation(
+            spec,
+            prompt,
+            count,
+            temperature=temperature,
+            uniforms=uniforms,
+            least_margin=UNIFORM_MARGIN,
+        )
         if free.margin > UNIFORM_MARGIN:
             break
     else:

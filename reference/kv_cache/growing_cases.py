@@ -120,7 +120,7 @@ def growth(draw: Draw) -> CaseSteps:
             capacity = max(2 * capacity, length)
         got = yield Call(cache, "capacity")
         yield Expect(got, capacity, label=f"capacity with {length} tokens")
-    yield Call(cache, "truncate", draw.integer(0, 2))
+    yield Call(cache, "truncate", draw.integer(1, 2))
     got = yield Call(cache, "capacity")
     yield Expect(got, capacity, label="capacity after a rewind")
 

@@ -4,7 +4,7 @@ Takes: inputs of a case. Gives: expected values. Does not cover: errors, speed, 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -77,8 +77,8 @@ def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
 
 
 def last_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
-    """Return the float64 logits [B, V] of the last of `tokens` [B, T]: no cache, no chunks."""
-    w = {name: weight.double() for name, weight in spec.weights.items()}
+    """Return the logits [B, V] of the last of `tokens` [B, T]: no cache, no chunks."""
+    w = spec.weights
     x = w["embed"][tokens]
     count = tokens.shape[1]
     positions = torch.arange(count)
@@ -103,12 +103,19 @@ def continuation(
     *,
     temperature: float = 0.0,
     uniforms: Tensor | None = None,
+    least_margin: float = 0.0,
 ) -> Continuation:
-    """Return `count` new tokens per row, each from the whole sequence so far; no row ends."""
+    """Return `count` new tokens per row, each from the whole sequence so far; no row ends.
+
+    The work stops early once a choice is less clear than `least_margin`.
+    """
+    spec = replace(spec, weights={name: weight.double() for name, weight in spec.weights.items()})
     sequence = prompt
     logprobs: list[Tensor] = []
     margin = math.inf
     for n in range(count):
+        if margin < least_margin:
+            break
         z = last_logits(spec, sequence)
         if temperature > 0 and uniforms is not None:
             p = torch.softmax(z / temperature, dim=-1)
@@ -149,10 +156,7 @@ def ring_contents(length: int, window: int, n_sinks: int) -> list[int]:
 def ring_mask(length: int, window: int, n_sinks: int, n_queries: int) -> Tensor:
     """Return the mask of the newest `n_queries` tokens over the slots, entry by entry."""
     contents = ring_contents(length, window, n_sinks)
-    rows = [
-        [j <= p and (j < n_sinks or j > p - window) for j in contents]
-        for p in range(length - n_queries, length)
-    ]
+    rows = [[j <= p for j in contents] for p in range(length - n_queries, length)]
     return torch.tensor(rows, dtype=torch.bool)
 
 

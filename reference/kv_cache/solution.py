@@ -310,9 +310,7 @@ class SlidingWindowCache:
     def mask(self, n_queries: int) -> Tensor:
         _require(1 <= n_queries <= self._length, f"{n_queries} queries of {self._length} tokens")
         own = torch.arange(self._length - n_queries, self._length, device=self._kv.device)[:, None]
-        positions = self.positions()
-        near = (positions < self._sinks) | (positions > own - self._window)
-        return (positions <= own) & near
+        return self.positions() <= own
 
     def truncate(self, length: int) -> None:
         _require(0 <= length <= self._length, f"cannot keep {length} of {self._length} tokens")

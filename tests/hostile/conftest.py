@@ -69,9 +69,9 @@ class Result:
         return check.cause
 
     def finding(self, problem: str) -> str:
-        """What the student is told."""
+        """What is known of why the problem's only check failed, the submission's words included."""
         (check,) = [c for c in self.judgement.checks if c.problem == problem]
-        return check.summary
+        return " ".join([check.summary, *(finding.got for finding in check.findings)])
 
 
 Attack = Callable[[str], Result]

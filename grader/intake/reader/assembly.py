@@ -13,7 +13,7 @@ from .refusal import Refusal, clip
 from .scope import Scope
 from .statements import choose, is_future_import
 
-MAX_CODE_CHARS = 4 << 20
+MAX_CODE_CHARS = 1 << 20
 MAX_NOTICES = 50
 
 EXPORT = "export"
@@ -113,14 +113,15 @@ def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -
     for cell in exported:
         cleaned = clean(cell.source)
         _note_removed(cell, cleaned, module)
-        moved: list[_Edit] = []
+        future: list[ast.stmt] = []
         if cleaned.tree is None:
             module.problems.append(_describe_problem(cell, cleaned))
         else:
-            moved = [_Edit(s, "pass") for s in cleaned.tree.body if is_future_import(s)]
-        for edit in moved:
-            _hoist(edit.node, cell, module)
-        _append(cell, _apply(cleaned.lines, moved), module)
+            future = [s for s in cleaned.tree.body if is_future_import(s)]
+        for statement in future:
+            _hoist(statement, cell, module)
+        lines, _ = _apply(cleaned.lines, [_Edit(statement, "") for statement in future])
+        _append(cell, list(enumerate(lines, 1)), module)
 
 
 def _assemble_untagged(code: list[Cell], module: Module) -> None:
@@ -172,7 +173,8 @@ def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Modul
         module.notices.append(f"cell {cell.number}: dropped `{statements[0]}`{count}{because}")
     if not keeps_any:
         return
-    lines = _apply(cleaned.lines, edits)
+    edited, gone = _apply(cleaned.lines, edits)
+    lines = [(n + 1, line) for n, line in enumerate(edited) if n not in gone]
     if clean("\n".join(text for _, text in lines)).tree is None:  # a stray backslash, at worst
         module.notices.append(
             f"cell {cell.number} could not be taken apart and was left out; tag it `{EXPORT}` "
@@ -195,7 +197,9 @@ def _describe_problem(cell: Cell, cleaned: CleanCell) -> str:
 
 
 def _first_line(lines: Sequence[str], statement: ast.stmt) -> str:
-    raw = lines[statement.lineno - 1].encode()[statement.col_offset :]
+    on_one_line = statement.end_lineno == statement.lineno
+    end = statement.end_col_offset if on_one_line else None
+    raw = lines[statement.lineno - 1].encode()[statement.col_offset : end]
     return clip(raw.decode(errors="replace"))
 
 
@@ -207,35 +211,30 @@ def _append(cell: Cell, lines: Sequence[tuple[int, str]], module: Module) -> Non
     module.body += [Line(text=text, cell=cell.number, line=number) for number, text in lines]
 
 
-def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> list[tuple[int, str]]:
-    """Return numbered lines with the edits made; lines of which nothing is left fall away.
+def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set[int]]:
+    """Return the lines with the edits made, and the indices of those of which nothing is left.
 
     What shares a line with an edited statement (`import a; plot()`) stays as it is, so an edit
     that leaves something before or after it puts `pass` where the statement stood.
     """
     raw = [line.encode() for line in lines]
-    gone: set[int] = set()  # line indices
-    touched: set[int] = set()
+    gone: set[int] = set()
     for edit in reversed(edits):  # from the end, so that columns before it still hold
         node = edit.node
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = raw[first][: node.col_offset]
         after = raw[last][node.end_col_offset or 0 :]
-        alone = not before.strip() and (not after.strip() or after.lstrip().startswith(b"#"))
         raw[first : last + 1] = [b""] * (last - first + 1)
         gone |= set(range(first, last + 1))
-        if alone and not edit.text:
-            continue
         text = edit.text.encode() or b"pass"
-        gone.discard(first)
-        gone.discard(last)
-        touched |= {first, last}
-        if first == last:
-            raw[first] = before + text + after
-        else:
-            raw[first] = before
-            raw[last] = text + after
-    gone |= {
-        n for n in touched if all(part.strip() in (b"", b"pass") for part in raw[n].split(b";"))
-    }
-    return [(n + 1, line.decode()) for n, line in enumerate(raw) if n not in gone]
+        if not edit.text and _holds_nothing(before) and _holds_nothing(after):
+            continue
+        gone -= {first, last}
+        raw[first] = before
+        raw[last] = (before if first == last else b"") + text + after
+    return [line.decode() for line in raw], gone
+
+
+def _holds_nothing(rest: bytes) -> bool:
+    """Return whether the rest of an edited line holds no code: comments and `pass` do not count."""
+    return all(part.strip() in (b"", b"pass") for part in rest.split(b"#")[0].split(b";"))

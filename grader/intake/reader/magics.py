@@ -6,6 +6,7 @@ Does not cover: which statements are kept (see `statements`).
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 
 # Cell magics after which the rest of the cell is ordinary Python.
@@ -60,9 +61,11 @@ def clean(source: str) -> CleanCell:
 def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
     text = tuple(lines)
     try:
-        tree = ast.parse("\n".join(lines))
-        # Parsing alone accepts `break` outside a loop, which would keep the module from loading.
-        compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `"\\d"` and the like: the box says what matters
+            tree = ast.parse("\n".join(lines))
+            # Parsing alone accepts `break` outside a loop, which would keep all else from loading.
+            compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         return CleanCell(
             lines=text,
@@ -85,7 +88,7 @@ def _dedent(lines: list[str]) -> list[str]:
 
 
 def _take_out(lines: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Put `pass` where a magic stood, so that a block that held only one still holds something."""
+    """Put nothing where a magic stood, or `pass` within a block, which may hold only that."""
     kept: list[str] = []
     removed: list[str] = []
     inside = _Inside()
@@ -94,7 +97,7 @@ def _take_out(lines: list[str]) -> tuple[list[str], tuple[str, ...]]:
         may_start = inside.is_statement_start and not continues_magic
         match = _LINE_MAGIC.match(line) if may_start else None
         if continues_magic or match:
-            kept.append("" if match is None else f"{match['indent']}pass")
+            kept.append(f"{match['indent']}pass" if match and match["indent"] else "")
             removed.append(line)
             continues_magic = line.endswith("\\")
             continue

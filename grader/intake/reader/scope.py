@@ -157,7 +157,7 @@ def _needed_in_body(
 
 
 def _loaded(expressions: Iterable[ast.expr], local: frozenset[str]) -> Iterator[str]:
-    """Yield names that are read when the expressions are evaluated, which a lambda's body is not."""
+    """Yield names that are read when the expressions are evaluated; lambda bodies are not."""
     for expression in expressions:
         bound = set(_stored(expression)) | local
         waiting: list[ast.AST] = [expression]

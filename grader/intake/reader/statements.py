@@ -54,7 +54,10 @@ DROP = Choice(kept=False)
 
 def choose(statement: ast.stmt, scope: Scope) -> Choice:
     """Decide on one statement; names of a kept one are known from then on."""
-    choice = _decide(statement, scope)
+    try:
+        choice = _decide(statement, scope)
+    except RecursionError:  # hundreds of `elif` are still no reason to lose the notebook
+        return DROP
     if choice.kept:
         _bind(statement, scope)
     return choice
@@ -72,7 +75,11 @@ def _decide(statement: ast.stmt, scope: Scope) -> Choice:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             missing = scope.missing_names(statement)
             names = ", ".join(f"`{name}`" for name in missing[:3])
-            return Choice(kept=False, reason=f"it needs {names}, not kept") if missing else KEEP
+            return (
+                Choice(kept=False, reason=f"it needs {names}, which was not kept")
+                if missing
+                else KEEP
+            )
         case ast.Assign():
             good = all(_is_target(t, scope) for t in statement.targets)
             return KEEP if good and scope.is_plain(statement.value) else DROP

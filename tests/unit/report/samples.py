@@ -136,7 +136,7 @@ def make_measurement(*, sandbox: str = "bwrap", output: str = "") -> Measurement
         wall_ns=1_200_000,
     )
     problems = tuple(
-        ProblemMeasurement(problem=name, cases=(case,), output=output, children=1)
+        ProblemMeasurement(problem=name, cases=(case,), output=output, hidden_output="", children=1)
         for name in PROBLEMS
     )
     return Measurement(

@@ -1,0 +1,107 @@
+"""Cases of `kv_bytes`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: memory in truth, which a later check measures.
+"""
+
+from typing import Any
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+
+from .oracle import cache_bytes
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def _config(draw: Draw, *, group: int) -> dict[str, int]:
+    kv_heads = draw.choice((1, 2, 8, 5))
+    return {
+        "n_layers": draw.integer(1, 80),
+        "n_query_heads": kv_heads * group,
+        "n_kv_heads": kv_heads,
+        "head_dim": draw.choice((64, 80, 128)),
+    }
+
+
+def _expect_bytes(
+    config: dict[str, Any], dtype: torch.dtype, batch_size: int, length: int
+) -> CaseSteps:
+    ref = yield New("harness:CacheConfig", **config, dtype=dtype)
+    got = yield Call("kv_bytes", ref, batch_size=batch_size, length=length)
+    want = cache_bytes(config, dtype.itemsize, batch_size, length)
+    label = f"bytes of {batch_size} sequences of {length} tokens, {dtype}"
+    yield Expect(got, want, label=label)
+
+
+@case("kv_bytes", "full_layers", public=1, hidden=3)
+def full_layers(draw: Draw) -> CaseSteps:
+    """As many key/value heads as query heads, fewer, and one; 2 and 4 bytes; huge numbers."""
+    for group in (1, 4, 8):
+        config = _config(draw, group=group)
+        dtype = draw.choice(HALF)
+        yield from _expect_bytes(config, dtype, draw.integer(1, 9), draw.integer(1, 9999))
+    config = _config(draw, group=2)
+    yield from _expect_bytes(config, torch.float32, draw.integer(1, 9), draw.integer(1, 9999))
+    yield from _expect_bytes(config, torch.float16, 10**9 + 7, 10**9 + draw.integer(1, 999) * 2 + 1)
+    yield from _expect_bytes(config, torch.float16, 3, 0)
+
+
+@case("kv_bytes", "window_layers", public=1, hidden=3)
+def window_layers(draw: Draw) -> CaseSteps:
+    """Some layers keep sinks and a window: lengths below, at and above what they keep."""
+    config = _config(draw, group=draw.choice((1, 4)))
+    config["n_layers"] = draw.integer(4, 40)
+    config["n_window_layers"] = draw.integer(1, config["n_layers"] - 1)
+    config["window"], config["n_sinks"] = draw.integer(64, 512), draw.integer(1, 8)
+    kept = config["window"] + config["n_sinks"]
+    for length in (draw.integer(1, 60), kept - 1, kept, kept + 1, 10 * kept):
+        yield from _expect_bytes(config, draw.choice(HALF), draw.integer(1, 9), length)
+
+
+@case("kv_bytes", "int8", hidden=3)
+def int8(draw: Draw) -> CaseSteps:
+    """One byte per number, and a float32 scale per vector."""
+    for group in (1, 8):
+        config = _config(draw, group=group)
+        yield from _expect_bytes(config, torch.int8, draw.integer(1, 9), draw.integer(1, 9999))
+
+
+@case("kv_bytes", "largest_batch", public=1, hidden=3)
+def largest_batch(draw: Draw) -> CaseSteps:
+    """How many sequences fit: none, exactly so many, one byte too few, and very many."""
+    config = _config(draw, group=draw.choice((1, 4)))
+    length, fit = draw.integer(1, 4096), draw.integer(2, 50)
+    ref = yield New("harness:CacheConfig", **config)
+    one = cache_bytes(config, 2, 1, length)
+    budgets = [0, one - 1, one, fit * one - 1, fit * one, fit * one + 1, (10**17 + 5) * one + 1]
+    for budget in budgets:
+        got = yield Call("largest_batch", ref, length=length, budget_bytes=budget)
+        yield Expect(got, budget // one, label=f"sequences in {budget} bytes, {one} bytes each")
+
+
+@case("kv_bytes", "bad_input", hidden=1)
+def bad_input(draw: Draw) -> CaseSteps:
+    """Configurations and counts that make no sense raise ValueError."""
+    good = {**_config(draw, group=2), "n_window_layers": 1, "window": 16, "n_sinks": 2}
+    bad = [
+        ("no layers", {"n_layers": 0, "n_window_layers": 0}),
+        ("no key/value heads", {"n_kv_heads": 0}),
+        ("no head dimension", {"head_dim": 0}),
+        ("query heads that do not divide", {"n_query_heads": 9, "n_kv_heads": 2}),
+        ("more window layers than layers", {"n_window_layers": good["n_layers"] + 1}),
+        ("window layers without a window", {"window": 0}),
+        ("a negative number of sinks", {"n_sinks": -1}),
+    ]
+    for what, change in draw.shuffled(bad):
+        ref = yield New("harness:CacheConfig", **{**good, **change})
+        yield Raises(Call("kv_bytes", ref, batch_size=1, length=9), "ValueError", what)
+    ref = yield New("harness:CacheConfig", **good)
+    calls = [
+        ("a negative length", Call("kv_bytes", ref, batch_size=1, length=-1)),
+        ("a negative batch", Call("kv_bytes", ref, batch_size=-1, length=1)),
+        ("a negative budget", Call("largest_batch", ref, length=1, budget_bytes=-1)),
+        ("sequences of length 0", Call("largest_batch", ref, length=0, budget_bytes=1)),
+    ]
+    for what, step in draw.shuffled(calls):
+        yield Raises(step, "ValueError", what)

@@ -1,0 +1,135 @@
+"""Cases of `QuantizedKVCache`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: memory while attending.
+
+Numbers that would round either way are set to zero, so that int8 contents can be compared exactly.
+"""
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, case
+
+from .inputs import DTYPES, Pair, joined
+from .oracle import attention, dequantised, quantised
+
+Tensor = torch.Tensor
+
+TIE_DISTANCE = 0.01
+"""Nearest allowed distance of x / scale from a number halfway between two integers."""
+
+
+def _clear_of_ties(x: Tensor) -> Tensor:
+    largest = x.double().abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
+    steps = x.double().abs() / (largest / 127)
+    near = ((steps - steps.floor()) - 0.5).abs() < TIE_DISTANCE
+    return x.masked_fill(near, 0.0)
+
+
+def _pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
+    """Return k and v whose heads, tokens and channels differ by orders of magnitude."""
+    rows, heads, count, dim = shape
+    parts = []
+    for _ in range(2):
+        x = draw.normal_tensor(rows, count, heads, dim).transpose(1, 2)
+        x = x * 10.0 ** draw.uniform_tensor(rows, heads, count, 1, low=-1, high=1)
+        x[..., draw.integer(0, dim - 1)] *= 8.0  # an outlier channel
+        parts.append(_clear_of_ties(x.to(dtype)))
+    return parts[0], parts[1]
+
+
+@case("QuantizedKVCache", "error_bound", public=1, hidden=6)
+def error_bound(draw: Draw) -> CaseSteps:
+    """Keys and values come back within max|x| / 254 of each vector, in any chunks and dtype."""
+    rows, heads, dim = draw.integer(1, 2), draw.integer(1, 3), draw.choice((5, 16, 32))
+    dtype = DTYPES[draw.index % 3]
+    cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=dtype)
+    pairs = []
+    for count in (draw.integer(2, 6), 0, 1, draw.integer(1, 4)):
+        pairs.append(_pair(draw, rows, heads, count, dim, dtype=dtype))
+        yield Call(cache, "append", *pairs[-1])
+        yield OverwriteArguments()
+    keys, values = joined(pairs)
+    got = yield Call(cache, "keys")
+    yield Expect(got, keys, label="keys", per_row=True)
+    got = yield Call(cache, "values")
+    yield Expect(got, values, label="values", per_row=True)
+    got = yield Call(cache, "length")
+    yield Expect(got, keys.shape[2], label="length")
+
+
+@case("QuantizedKVCache", "storage", public=1, hidden=3)
+def storage(draw: Draw) -> CaseSteps:
+    """What is stored: int8 numbers, and one float32 scale per row, head and token."""
+    rows, heads, dim = draw.integer(1, 2), draw.integer(2, 3), draw.choice((6, 16))
+    dtype = torch.float32 if draw.index == 0 else draw.choice(DTYPES)
+    cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=dtype)
+    keys, values = _pair(draw, rows, heads, draw.integer(2, 5), dim, dtype=dtype)
+    yield Call(cache, "append", keys, values)
+    got = yield Call(cache, "packed_keys")
+    yield Expect(got, lambda: quantised(keys), label="packed_keys", per_row=True)
+    got = yield Call(cache, "packed_values")
+    yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
+
+
+@case("QuantizedKVCache", "zero_vectors", hidden=3)
+def zero_vectors(draw: Draw) -> CaseSteps:
+    """Vectors of zeros come back as zeros with scale 1; constant ones lose nothing."""
+    dim, count = draw.choice((4, 7)), draw.integer(3, 5)
+    cache = yield New("QuantizedKVCache", 1, 2, dim)
+    # 127 times a power of two: the scale is that power, and nothing is rounded.
+    powers = 2.0 ** draw.integer_tensor(1, 2, count, 1, low=-6, high=12)
+    keys = (127 * powers).expand(1, 2, count, dim).clone()
+    keys[0, draw.integer(0, 1), draw.integer(0, count - 1)] = 0.0
+    values = -keys
+    values[0, 0, 0], values[0, 1, 1, 1:] = 0.0, 0.0
+    yield Call(cache, "append", keys, values)
+    got = yield Call(cache, "keys")
+    yield Expect(got, keys, label="keys", per_row=True)
+    got = yield Call(cache, "values")
+    yield Expect(got, values, label="values", per_row=True)
+    got = yield Call(cache, "packed_values")
+    yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
+
+
+@case("QuantizedKVCache", "attend", public=1, hidden=4)
+def attend(draw: Draw) -> CaseSteps:
+    """Attention over what is stored: grouped heads, and one or several new queries."""
+    rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), draw.choice((2, 4))
+    dim, stored = draw.choice((8, 16)), draw.integer(6, 20)
+    cache = yield New("QuantizedKVCache", rows, heads, dim)
+    keys, values = _pair(draw, rows, heads, stored, dim)
+    yield Call(cache, "append", keys, values)
+    for count in (1, draw.integer(2, 5), stored):
+        q = draw.normal_tensor(rows, count, heads * group, dim, scale=0.3).transpose(1, 2)
+        got = yield Call(cache, "attend", q)
+        lengths = torch.full((rows,), stored)
+        want = attention(q.double(), dequantised(keys), dequantised(values), lengths).float()
+        yield Expect(got, want, label=f"attention of {count} queries over {stored} tokens")
+
+
+@case("QuantizedKVCache", "bad_input", hidden=2)
+def bad_input(draw: Draw) -> CaseSteps:
+    """Chunks and queries that do not fit raise ValueError, and nothing changes."""
+    rows, heads, dim = 2, 2, 4
+    cache = yield New("QuantizedKVCache", rows, heads, dim)
+    stored = draw.integer(2, 4)
+    first = _pair(draw, rows, heads, stored, dim)
+    yield Call(cache, "append", *first)
+    k, v = _pair(draw, rows, heads, 2, dim)
+    q = draw.normal_tensor(rows, 2 * heads, 1, dim)
+    bad = [
+        ("values of one row only", Call(cache, "append", k, v[:1])),
+        ("values with fewer tokens", Call(cache, "append", k, v[:, :, 1:])),
+        ("values of another dtype", Call(cache, "append", k, v.half())),
+        ("keys of another head dimension", Call(cache, "append", k[..., :2], v)),
+        ("3 query heads for 2", Call(cache, "attend", q[:, :3])),
+        ("a query of another dtype", Call(cache, "attend", q.half())),
+        ("a query of another head dimension", Call(cache, "attend", q[..., :2])),
+        ("more queries than tokens", Call(cache, "attend", q.repeat(1, 1, stored + 1, 1))),
+    ]
+    for what, step in draw.shuffled(bad):
+        yield Raises(step, "ValueError", what)
+    got = yield Call(cache, "length")
+    yield Expect(got, stored, label="length after the refusals")
+    got = yield Call(cache, "values")
+    yield Expect(got, first[1], label="values after the refusals", per_row=True)

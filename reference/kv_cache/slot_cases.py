@@ -1,0 +1,153 @@
+"""Cases of `SlotCache`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: scheduling of requests.
+"""
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, Ref, case
+
+from .inputs import Pair, joined, plain_pair, strided_pair
+
+DIM = 3
+HEADS = 2
+
+
+def _expect_slots(
+    cache: Ref, stored: dict[int, list[Pair]], slots: list[int], label: str
+) -> CaseSteps:
+    """Compare what `gather(slots)` returns with the chunks stored."""
+    rows = [joined([*stored[slot], _nothing()]) for slot in slots]
+    lengths = [k.shape[2] for k, _ in rows]
+    want = []
+    for part in (0, 1):
+        padded = torch.zeros(len(slots), HEADS, max(lengths), DIM)
+        for r, pair in enumerate(rows):
+            padded[r, :, : lengths[r]] = pair[part][0]
+        want.append(padded)
+    got = yield Call(cache, "gather", slots)
+    yield Expect(got, (*want, torch.tensor(lengths)), label=label, exact=True)
+
+
+def _nothing() -> Pair:
+    return torch.zeros(1, HEADS, 0, DIM), torch.zeros(1, HEADS, 0, DIM)
+
+
+def _store(stored: dict[int, list[Pair]], slots: list[int], pair: Pair) -> None:
+    for row, slot in enumerate(slots):
+        stored[slot].append((pair[0][row : row + 1], pair[1][row : row + 1]))
+
+
+@case("SlotCache", "interleaved", public=1, hidden=4)
+def interleaved(draw: Draw) -> CaseSteps:
+    """Prompts of different lengths, then steps over several slots, named in any order."""
+    n_slots = draw.integer(3, 5)
+    cache = yield New("SlotCache", n_slots, 16, HEADS, DIM)
+    stored: dict[int, list[Pair]] = {}
+    for slot in range(n_slots):
+        got = yield Call(cache, "acquire")
+        yield Expect(got, slot, label=f"acquire with {slot} slots in use")
+        stored[slot] = []
+        prompt = strided_pair(draw, 1, HEADS, draw.integer(1, 6), DIM)
+        yield Call(cache, "append", [slot], *prompt)
+        _store(stored, [slot], prompt)
+    for _ in range(3):
+        slots = draw.shuffled(range(n_slots))[: draw.integer(2, n_slots)]
+        pair = strided_pair(draw, len(slots), HEADS, draw.integer(0, 2), DIM)
+        yield Call(cache, "append", slots, *pair)
+        yield OverwriteArguments()
+        _store(stored, slots, pair)
+        asked = sorted(slots, reverse=True)
+        yield from _expect_slots(cache, stored, asked, f"keys, values, lengths of slots {asked}")
+
+
+@case("SlotCache", "reuse", public=1, hidden=3)
+def reuse(draw: Draw) -> CaseSteps:
+    """A released slot comes back empty: nothing of the request before it is left."""
+    cache = yield New("SlotCache", 3, 12, HEADS, DIM)
+    stored: dict[int, list[Pair]] = {}
+    for slot in range(3):
+        yield Call(cache, "acquire")
+        stored[slot] = [plain_pair(draw, 1, HEADS, draw.integer(6, 9), DIM)]
+        yield Call(cache, "append", [slot], *stored[slot][0])
+    freed = draw.shuffled([0, 1, 2])[:2]
+    for slot in freed:
+        yield Call(cache, "release", slot)
+    got = yield Call(cache, "active")
+    yield Expect(got, sorted({0, 1, 2} - set(freed)), label="active after two releases")
+    slot = min(freed)
+    got = yield Call(cache, "acquire")
+    yield Expect(got, slot, label="acquire takes the lowest free slot")
+    stored[slot] = []
+    yield from _expect_slots(cache, stored, [slot], "a slot that is used again, still empty")
+    pair = plain_pair(draw, 1, HEADS, draw.integer(1, 3), DIM)
+    yield Call(cache, "append", [slot], *pair)
+    stored[slot] = [pair]
+    both = sorted({0, 1, 2} - set(freed) | {slot})
+    yield from _expect_slots(cache, stored, both, "a slot that is used again, beside a longer one")
+
+
+@case("SlotCache", "exhaustion", hidden=2)
+def exhaustion(draw: Draw) -> CaseSteps:
+    """With all slots in use `acquire` raises RuntimeError, until one is released."""
+    n_slots = draw.integer(1, 4)
+    cache = yield New("SlotCache", n_slots, 4, HEADS, DIM)
+    for _ in range(n_slots):
+        yield Call(cache, "acquire")
+    yield Raises(Call(cache, "acquire"), "RuntimeError", "acquire with all slots in use")
+    got = yield Call(cache, "active")
+    yield Expect(got, list(range(n_slots)), label="active after a refusal")
+    slot = draw.integer(0, n_slots - 1)
+    yield Call(cache, "release", slot)
+    got = yield Call(cache, "acquire")
+    yield Expect(got, slot, label="acquire after a release")
+
+
+@case("SlotCache", "overflow", public=1, hidden=3)
+def overflow(draw: Draw) -> CaseSteps:
+    """If one slot would exceed `max_length`, ValueError, and no slot has changed."""
+    max_length = draw.integer(4, 6)
+    cache = yield New("SlotCache", 3, max_length, HEADS, DIM)
+    stored: dict[int, list[Pair]] = {}
+    full = draw.integer(1, 2)
+    for slot in range(3):
+        yield Call(cache, "acquire")
+        count = max_length - 1 if slot == full else draw.integer(1, 2)
+        stored[slot] = [plain_pair(draw, 1, HEADS, count, DIM)]
+        yield Call(cache, "append", [slot], *stored[slot][0])
+    pair = plain_pair(draw, 3, HEADS, 2, DIM)
+    step = Call(cache, "append", [0, 1, 2], *pair)
+    yield Raises(step, "ValueError", "append beyond max_length")
+    yield from _expect_slots(cache, stored, [0, 1, 2], "all slots after the refusal")
+    last = plain_pair(draw, 1, HEADS, 1, DIM)
+    yield Call(cache, "append", [full], *last)
+    stored[full].append(last)
+    yield from _expect_slots(cache, stored, [full], "a slot filled to max_length")
+
+
+@case("SlotCache", "bad_input", hidden=3)
+def bad_input(draw: Draw) -> CaseSteps:
+    """Slots that are not in use or named twice, and chunks that do not fit, raise ValueError."""
+    cache = yield New("SlotCache", 4, 8, HEADS, DIM)
+    for _ in range(3):
+        yield Call(cache, "acquire")
+    yield Call(cache, "release", 1)
+    k, v = plain_pair(draw, 2, HEADS, 2, DIM)
+    bad = [
+        ("release of a slot that was released", Call(cache, "release", 1)),
+        ("release of a slot never used", Call(cache, "release", 3)),
+        ("release of slot -1", Call(cache, "release", -1)),
+        ("release of a slot beyond the last", Call(cache, "release", 4)),
+        ("append to a slot that was released", Call(cache, "append", [0, 1], k, v)),
+        ("append to slot -1", Call(cache, "append", [0, -1], k, v)),
+        ("append to a slot twice", Call(cache, "append", [2, 2], k, v)),
+        ("append of one row to two slots", Call(cache, "append", [0, 2], k[:1], v[:1])),
+        ("append of another dtype", Call(cache, "append", [0, 2], k.half(), v.half())),
+        ("append of values with fewer tokens", Call(cache, "append", [0, 2], k, v[:, :, 1:])),
+        ("gather of a slot that was released", Call(cache, "gather", [0, 1])),
+        ("gather of nothing", Call(cache, "gather", [])),
+    ]
+    for what, step in draw.shuffled(bad):
+        yield Raises(step, "ValueError", what)
+    got = yield Call(cache, "active")
+    yield Expect(got, [0, 2], label="active after the refusals")

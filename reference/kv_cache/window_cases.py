@@ -1,0 +1,153 @@
+"""Cases of `SlidingWindowCache`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: the cost of an append.
+"""
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, Ref, case
+
+from .inputs import Pair, joined, plain_pair, strided_pair
+from .oracle import ring_contents, ring_mask
+
+
+def _expect_ring(cache: Ref, pair: Pair, window: int, n_sinks: int, length: int) -> CaseSteps:
+    """Compare keys, values and positions after `length` tokens of `pair`."""
+    slots = ring_contents(length, window, n_sinks)
+    after = f"after {length} tokens, window {window}, {n_sinks} sinks"
+    got = yield Call(cache, "positions")
+    yield Expect(got, torch.tensor(slots, dtype=torch.int64), label=f"positions {after}")
+    got = yield Call(cache, "keys")
+    yield Expect(got, pair[0][:, :, slots], label=f"keys {after}", exact=True)
+    got = yield Call(cache, "values")
+    yield Expect(got, pair[1][:, :, slots], label=f"values {after}", exact=True)
+
+
+def _append_singly(cache: Ref, pair: Pair, first: int, last: int) -> CaseSteps:
+    for t in range(first, last):
+        yield Call(cache, "append", pair[0][:, :, t : t + 1], pair[1][:, :, t : t + 1])
+
+
+@case("SlidingWindowCache", "ring", public=1, hidden=4)
+def ring(draw: Draw) -> CaseSteps:
+    """Chunks no longer than the window, also across its end: W - 1, W, W + 1, 2W tokens, more."""
+    rows, heads, dim = draw.integer(1, 2), draw.integer(1, 2), draw.choice((2, 3, 5))
+    window = 1 if draw.index == 2 else draw.integer(3, 6)
+    cache = yield New("SlidingWindowCache", rows, heads, dim, window=window)
+    pairs, length = [], 0
+    steps = [window - 1, 1, 1, window - 1]
+    steps += [draw.integer(0, window) for _ in range(3)]
+    for count in [*steps, window]:
+        k, v = strided_pair(draw, rows, heads, count, dim)
+        pairs.append((k, v))
+        yield Call(cache, "append", k, v)
+        yield OverwriteArguments()
+        length += count
+        yield from _expect_ring(cache, joined(pairs), window, 0, length)
+    got = yield Call(cache, "length")
+    yield Expect(got, length, label="length")
+
+
+@case("SlidingWindowCache", "sinks", public=1, hidden=3)
+def sinks(draw: Draw) -> CaseSteps:
+    """The first tokens stay for ever, also if they come one at a time."""
+    window, n_sinks = draw.integer(2, 5), draw.integer(2, 4)
+    total = n_sinks + 2 * window + draw.integer(1, 3)
+    cache = yield New("SlidingWindowCache", 1, 2, 3, window=window, n_sinks=n_sinks)
+    pair = plain_pair(draw, 1, 2, total, 3)
+    for length in range(1, total + 1):
+        yield from _append_singly(cache, pair, length - 1, length)
+        if length in (1, n_sinks, n_sinks + window, n_sinks + window + 1, total):
+            yield from _expect_ring(cache, pair, window, n_sinks, length)
+
+
+@case("SlidingWindowCache", "long_chunk", public=1, hidden=4)
+def long_chunk(draw: Draw) -> CaseSteps:
+    """A chunk longer than the window leaves its newest tokens, each in its own slot."""
+    window = draw.integer(2, 5)
+    n_sinks = 0 if draw.index % 2 == 0 else draw.integer(1, 3)
+    before = 0 if draw.index < 2 else n_sinks + draw.integer(1, window + 2)
+    count = n_sinks + window * draw.integer(1, 3) + draw.integer(1, window - 1)
+    cache = yield New("SlidingWindowCache", 2, 1, 2, window=window, n_sinks=n_sinks)
+    pair = plain_pair(draw, 2, 1, before + count + 1, 2)
+    if before >= n_sinks and before > 0:  # sinks in one piece, the others one by one
+        start = max(n_sinks, 1)
+        yield Call(cache, "append", pair[0][:, :, :start], pair[1][:, :, :start])
+        yield from _append_singly(cache, pair, start, before)
+    end = before + count
+    yield Call(cache, "append", pair[0][:, :, before:end], pair[1][:, :, before:end])
+    yield from _expect_ring(cache, pair, window, n_sinks, end)
+    yield from _append_singly(cache, pair, end, end + 1)
+    yield from _expect_ring(cache, pair, window, n_sinks, end + 1)
+
+
+@case("SlidingWindowCache", "mask", public=2, hidden=4)
+def mask(draw: Draw) -> CaseSteps:
+    """The mask follows positions, not slots: before the ring is full, and after it has wrapped."""
+    window = draw.integer(3, 6)
+    n_sinks = 0 if draw.index == 0 else draw.integer(0, 3)
+    cache = yield New("SlidingWindowCache", 1, 1, 2, window=window, n_sinks=n_sinks)
+    total = n_sinks + 2 * window + draw.integer(1, window - 1)
+    pair = plain_pair(draw, 1, 1, total, 2)
+    start = max(n_sinks, 1)
+    yield Call(cache, "append", pair[0][:, :, :start], pair[1][:, :, :start])
+    length = start
+    for stop in (n_sinks + window - 1, n_sinks + window + 1, total):
+        yield from _append_singly(cache, pair, length, stop)
+        length = stop
+        for n_queries in sorted({1, min(2, length), window - 1, min(window + 1, length)}):
+            got = yield Call(cache, "mask", n_queries)
+            want = ring_mask(length, window, n_sinks, n_queries)
+            label = f"mask of {n_queries} queries after {length} tokens"
+            yield Expect(got, want, label=label)
+
+
+@case("SlidingWindowCache", "truncate", public=1, hidden=4)
+def truncate(draw: Draw) -> CaseSteps:
+    """Rewind while nothing has been overwritten, or down to the sinks, and go on from there."""
+    window, n_sinks = draw.integer(3, 5), draw.integer(1, 3)
+    cache = yield New("SlidingWindowCache", 1, 1, 2, window=window, n_sinks=n_sinks)
+    wrapped = draw.index % 2 == 1
+    length = n_sinks + window + (draw.integer(1, window) if wrapped else 0)
+    keep = draw.integer(0, n_sinks) if wrapped else draw.integer(1, length - 1)
+    pair = plain_pair(draw, 1, 1, length, 2)
+    start = n_sinks
+    yield Call(cache, "append", pair[0][:, :, :start], pair[1][:, :, :start])
+    yield from _append_singly(cache, pair, start, length)
+    yield Call(cache, "truncate", length)
+    yield Call(cache, "truncate", keep)
+    kept = (pair[0][:, :, :keep], pair[1][:, :, :keep])
+    yield from _expect_ring(cache, kept, window, n_sinks, keep)
+    more = joined([kept, plain_pair(draw, 1, 1, n_sinks + 2, 2)])
+    # The rest of the sinks in one piece, then one by one.
+    piece = max(n_sinks, keep + 1)
+    yield Call(cache, "append", more[0][:, :, keep:piece], more[1][:, :, keep:piece])
+    yield from _append_singly(cache, more, piece, keep + n_sinks + 2)
+    yield from _expect_ring(cache, more, window, n_sinks, keep + n_sinks + 2)
+
+
+@case("SlidingWindowCache", "rejects", public=1, hidden=3)
+def rejects(draw: Draw) -> CaseSteps:
+    """Rewinding into overwritten tokens and chunks that do not fit raise; nothing changes."""
+    window, n_sinks = draw.integer(3, 5), draw.integer(1, 2)
+    cache = yield New("SlidingWindowCache", 2, 2, 4, window=window, n_sinks=n_sinks)
+    length = n_sinks + window + draw.integer(1, window)
+    pair = plain_pair(draw, 2, 2, length, 4)
+    yield Call(cache, "append", pair[0][:, :, :n_sinks], pair[1][:, :, :n_sinks])
+    yield from _append_singly(cache, pair, n_sinks, length)
+    for bad in (length - 1, n_sinks + 1, length + 1, -1):
+        step = Call(cache, "truncate", bad)
+        yield Raises(step, "ValueError", f"truncate({bad}) after {length} tokens")
+    k, v = plain_pair(draw, 2, 2, 2, 4)
+    bad_chunks = [
+        ("values of one row only", k, v[:1]),
+        ("values with fewer tokens", k, v[:, :, 1:]),
+        ("values of another dtype", k, v.half()),
+        ("keys of another head dimension", k[..., :2], v),
+    ]
+    for what, bad_k, bad_v in draw.shuffled(bad_chunks):
+        yield Raises(Call(cache, "append", bad_k, bad_v), "ValueError", f"append: {what}")
+    for n_queries in (0, length + 1):
+        yield Raises(Call(cache, "mask", n_queries), "ValueError", f"mask({n_queries})")
+    yield from _expect_ring(cache, pair, window, n_sinks, length)
+    yield Raises(New("SlidingWindowCache", 1, 1, 2, window=0), "ValueError", "a window of 0")

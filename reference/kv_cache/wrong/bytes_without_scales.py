@@ -1,0 +1,17 @@
+# base = "solution"
+# caught_by = "kv_bytes.int8"
+# cause = "wrong_value"
+# also_fails = []
+
+"""Forgets the scales of quantised vectors."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+_bytes_with_scales = kv_bytes
+
+
+def kv_bytes(config, *, batch_size, length):
+    total = _bytes_with_scales(config, batch_size=batch_size, length=length)
+    if config.dtype == torch.int8:
+        total = total // (config.head_dim + 4) * config.head_dim
+    return total

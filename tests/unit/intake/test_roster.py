@@ -1,0 +1,175 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from grader.errors import UsageError
+from grader.intake import Rejected, Submission, collect, take_in
+from tests.unit.intake.work import GOOD, SLUG, notebook, write, zipped
+
+Taken = Submission | Rejected
+
+
+def grade_names(*paths: Path) -> list[str]:
+    return [handed.name for handed in collect(paths, SLUG)]
+
+
+def take_all(*paths: Path) -> dict[str, Taken]:
+    return {handed.name: take_in(handed, slug=SLUG) for handed in collect(paths, SLUG)}
+
+
+@pytest.mark.parametrize("name", ["alice.py", "alice.ipynb", "alice.PY"])
+def test_file_is_one_submission(tmp_path: Path, name: str) -> None:
+    assert grade_names(write(tmp_path / name, GOOD)) == ["alice"]
+
+
+@pytest.mark.parametrize("entry", ["kv_cache.py", "submission.ipynb", "KV-Cache.py"])
+def test_folder_or_zip_with_entry_is_one_submission(tmp_path: Path, entry: str) -> None:
+    write(tmp_path / "alice" / entry, GOOD)
+    write(tmp_path / "alice" / "more.py", GOOD)
+    archive = write(tmp_path / "bob.zip", zipped({entry: GOOD, "more.py": GOOD}))
+    assert grade_names(tmp_path / "alice") == ["alice"]
+    assert grade_names(archive) == ["bob"]
+
+
+def test_other_folder_is_a_class(tmp_path: Path) -> None:
+    write(tmp_path / "b.py", GOOD)
+    write(tmp_path / "a.ipynb", notebook([]))
+    write(tmp_path / "c.zip", zipped({"kv_cache.py": GOOD}))
+    write(tmp_path / "dave" / "kv_cache.py", GOOD)
+    for ignored in (".hidden.py", "grades.csv", "__MACOSX/x.py", ".ipynb_checkpoints/a.py"):
+        write(tmp_path / ignored, GOOD)
+    write(tmp_path / "__pycache__" / "b.py", GOOD)
+    assert grade_names(tmp_path) == ["a", "b", "c", "dave"]
+
+
+def test_class_zip_is_graded_in_memory(tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {
+        "b.py": GOOD,
+        "c.zip": zipped({"kv_cache.py": GOOD}),
+        "dave/kv_cache.py": GOOD,
+        "dave/more.py": GOOD,
+        "__MACOSX/._b.py": "",
+        "notes.txt": "",
+    }
+    archive = write(tmp_path / "class.zip", zipped(members))
+    taken = take_all(archive)
+    assert list(taken) == ["b", "c", "dave"]
+    assert all(isinstance(one, Submission) for one in taken.values())
+    dave = taken["dave"]
+    assert isinstance(dave, Submission)
+    assert [file.name for file in dave.files] == ["kv_cache.py", "more.py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["class.zip"]
+
+
+def test_zip_of_a_whole_folder_is_looked_through(tmp_path: Path) -> None:
+    archive = write(tmp_path / "hw.zip", zipped({"hw/alice.py": GOOD, "hw/bob.py": GOOD}))
+    assert grade_names(archive) == ["alice", "bob"]
+
+
+def test_canvas_attachments_of_one_student_are_one_submission(tmp_path: Path) -> None:
+    archive = write(
+        tmp_path / "submissions.zip",
+        zipped(
+            {
+                "doejane_LATE_11_501_kv_cache-1.py": "import rotary\n",
+                "doejane_LATE_11_502_rotary.py": GOOD,
+                "roejohn_12_503_kv_cache.ipynb": notebook([]),
+                "soejim_13_504_report.pdf": b"%PDF",
+            }
+        ),
+    )
+    taken = take_all(archive)
+    assert list(taken) == ["doejane_11", "roejohn_12", "soejim_13"]
+    jane = taken["doejane_11"]
+    assert isinstance(jane, Submission)
+    assert [file.name for file in jane.files] == ["kv_cache.py", "rotary.py"]
+    assert jane.entry == "kv_cache"
+    jim = taken["soejim_13"]
+    assert isinstance(jim, Rejected)
+    assert "found none" in jim.message
+
+
+def test_canvas_names_are_recognised_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "doejane_11_501_my work.py", GOOD)
+    assert grade_names(tmp_path) == ["doejane_11"]
+
+
+@pytest.mark.parametrize("metadata", [b":submitters: [", b"\xff\xfe\x00", b""])
+def test_gradescope_export_keeps_folder_names(tmp_path: Path, metadata: bytes) -> None:
+    members: dict[str, bytes | str] = {
+        "assignment_7_export/submission_metadata.yml": metadata,
+        "assignment_7_export/submission_100/kv_cache.py": GOOD,
+        "assignment_7_export/submission_101/kv_cache.py": GOOD,
+    }
+    archive = write(tmp_path / "export.zip", zipped(members))
+    for name, content in members.items():
+        write(tmp_path / "out" / name, content)
+    wanted = ["submission_100", "submission_101"]
+    assert grade_names(archive) == wanted
+    assert grade_names(tmp_path / "out") == wanted
+    assert grade_names(tmp_path / "out" / "assignment_7_export") == wanted
+
+
+def test_same_file_name_in_many_folders_is_named_after_the_folder(tmp_path: Path) -> None:
+    paths = [write(tmp_path / who / "kv_cache.py", GOOD) for who in ("zoe", "abe")]
+    assert grade_names(*paths) == ["zoe", "abe"]
+    assert grade_names(paths[0]) == ["kv_cache"]
+    assert grade_names(paths[0], paths[0]) == ["kv_cache"]
+
+
+def test_names_stay_unique_across_paths(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "alice.py", GOOD)
+    write(tmp_path / "two" / "Alice.py", GOOD)
+    assert grade_names(tmp_path / "one", tmp_path / "two") == ["alice", "Alice-2"]
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.py", "absent.zip"])
+def test_missing_path_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="not found") as raised:
+        collect([tmp_path / name], SLUG)
+    assert raised.value.hint
+
+
+def test_empty_class_and_stray_file_are_usage_errors(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    archive = write(tmp_path / "empty.zip", zipped({"readme.txt": ""}))
+    stray = write(tmp_path / "grades.csv", "")
+    for path in (empty, archive, stray):
+        with pytest.raises(UsageError) as raised:
+            collect([path], SLUG)
+        assert raised.value.hint
+    with pytest.raises(UsageError):
+        collect([], SLUG)
+
+
+def test_empty_folder_among_others_is_one_rejected_student(tmp_path: Path) -> None:
+    (tmp_path / "bob").mkdir()
+    taken = take_all(write(tmp_path / "alice.py", GOOD), tmp_path / "bob")
+    assert isinstance(taken["alice"], Submission)
+    assert isinstance(taken["bob"], Rejected)
+
+
+def test_rubbish_among_a_class_never_stops_it(tmp_path: Path) -> None:
+    write(tmp_path / "alice.py", GOOD)
+    write(tmp_path / "bob.zip", b"not a zip")
+    os.mkfifo(tmp_path / "carol.py")
+    (tmp_path / "dan").symlink_to("/etc")
+    (tmp_path / "eve.py").symlink_to("/etc/passwd")
+    (tmp_path / "assignment_1_export").symlink_to("/etc")
+    taken = take_all(tmp_path)
+    assert [name for name, one in taken.items() if isinstance(one, Submission)] == ["alice"]
+    assert len(taken) == 6
+    assert grade_names(tmp_path / "bob.zip") == ["bob"]
+    assert grade_names(tmp_path / "carol.py") == ["carol"]
+    assert grade_names(tmp_path / "dan") == ["dan"]
+
+
+def test_lonely_link_named_like_an_export_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "secret.py", GOOD)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "assignment_1_export").symlink_to(tmp_path / "elsewhere")
+    taken = take_all(tmp_path / "class")
+    assert list(taken) == ["assignment_1_export"]
+    assert isinstance(taken["assignment_1_export"], Rejected)
