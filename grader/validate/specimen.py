@@ -135,7 +135,7 @@ def _header(path: Path, text: str) -> dict:  # type: ignore[type-arg]
             break
         lines.append(line.lstrip("#").strip())
     try:
-        header = tomllib.loads("\n".join(line for line in lines if "=" in line))
+        header = tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError as error:
         raise AuthorError(f"{path}: the header is not TOML: {error}") from error
     for key, value in header.items():

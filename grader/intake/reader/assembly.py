@@ -156,7 +156,6 @@ def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Modul
     dropped: dict[str, list[str]] = {}
     keeps_any = False
     for statement in cleaned.tree.body:
-        first = _first_line(cleaned.lines, statement)
         if is_future_import(statement):
             _hoist(statement, cell, module)
             edits.append(_Edit(statement, ""))
@@ -166,6 +165,7 @@ def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Modul
         if not choice.kept or choice.replacement:
             edits.append(_Edit(statement, choice.replacement))
             if not choice.is_silent:
+                first = _first_line(cleaned.lines, statement)
                 dropped.setdefault(choice.reason, []).append(first)
     for reason, statements in dropped.items():
         count = f" ({len(statements)} statements)" if len(statements) > 1 else ""
@@ -175,7 +175,9 @@ def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Modul
         return
     edited, gone = _apply(cleaned.lines, edits)
     lines = [(n + 1, line) for n, line in enumerate(edited) if n not in gone]
-    if clean("\n".join(text for _, text in lines)).tree is None:  # a stray backslash, at worst
+    if (
+        edits and clean("\n".join(text for _, text in lines)).tree is None
+    ):  # a stray backslash, at worst
         module.notices.append(
             f"cell {cell.number} could not be taken apart and was left out; tag it `{EXPORT}` "
             "to have it taken as it is"

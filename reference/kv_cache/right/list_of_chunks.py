@@ -105,7 +105,7 @@ def decode_attention(q_BHqTD, k_BHSD, v_BHSD, lengths_B, *, scale=None):
 
 
 def turn(x, first, base):
-    rows, heads, count, dim = x.shape
+    count, dim = x.shape[2:]
     pairs = torch.view_as_complex(torch.stack((x[..., : dim // 2], x[..., dim // 2 :]), -1))
     speed = base ** (torch.arange(0, dim, 2, device=x.device).double() / -dim)
     angle = torch.outer(torch.arange(first, first + count, device=x.device).double(), speed)
@@ -119,17 +119,17 @@ def run(model, tokens, caches, first):
         q, k, v = model.qkv(layer, x)
         cache.append(turn(k, first, model.rope_base), v.contiguous())
         lengths = torch.full((len(x),), cache.length, device=x.device)
-        seen = decode_attention(turn(q, first, model.rope_base), cache.keys(), cache.values(), lengths)
+        seen = decode_attention(
+            turn(q, first, model.rope_base), cache.keys(), cache.values(), lengths
+        )
         x = model.finish(layer, x, seen)
     return model.logits(x)[:, -1].float()
 
 
-def generate(
-    model, prompt_BT, max_new_tokens, *, temperature=0.0, uniforms_BN=None, eos_id=None
-):
+def generate(model, prompt_BT, max_new_tokens, *, temperature=0.0, uniforms_BN=None, eos_id=None):
     check(prompt_BT.ndim == 2 and prompt_BT.dtype == torch.int64, "prompt")
     check(prompt_BT.numel() > 0, "prompt")
-    check(0 <= prompt_BT.min() and prompt_BT.max() < model.vocab_size, "ids")
+    check(prompt_BT.min() >= 0 and prompt_BT.max() < model.vocab_size, "ids")
     check(max_new_tokens >= 0 and temperature >= 0, "negative")
     rows, length = prompt_BT.shape
     if temperature > 0:

@@ -3,6 +3,7 @@
 # cause = "wrong_value"
 # also_fails = [
 #   "QuantizedKVCache.storage",
+#   "QuantizedKVCache.zero_vectors",
 #   "QuantizedKVCache.attend",
 #   "QuantizedKVCache.bad_input",
 # ]
