@@ -15,6 +15,7 @@ from pathlib import Path
 from grader.errors import GraderError, SandboxError, StoreError, UsageError
 from grader.intake import Handed, Rejected, Submission
 from grader.judge.judgement import Status
+from grader.measure.compare import use_one_thread
 from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
 from grader.pipeline import grade, record_failure, take
 from grader.plan.course import Course
@@ -125,6 +126,7 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
     Raises:
         SandboxError: if one does not hold behind a real wall.
     """
+    use_one_thread()
     pool = WallPool(
         options.sandbox,
         course.plan.limits,

@@ -48,6 +48,15 @@ class Comparison:
     where: str = ""
 
 
+def use_one_thread() -> None:
+    """Keep the judge's tensors on one thread each.
+
+    Oracles work on small tensors, several submissions at a time; torch's own threads would only
+    wait for one another.
+    """
+    torch.set_num_threads(1)
+
+
 def compare(got: Any, want: Any, *, exact: bool = False, per_row: bool = False) -> Comparison:  # noqa: ANN401 - replies are of any JSON or tensor type
     """Measure how far `got` is from `want`.
 

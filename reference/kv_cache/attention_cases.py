@@ -55,8 +55,8 @@ def single_query(draw: Draw) -> CaseSteps:
 @case("decode_attention", "grouped_heads", public=1, hidden=4)
 def grouped_heads(draw: Draw) -> CaseSteps:
     """4 or 8 query heads share a key/value head: query head h reads h // (Hq // H)."""
-    rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), (4, 8, 2, 4)[draw.index]
-    if draw.index == 3:
+    rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), (4, 8, 2, 4)[draw.index % 4]
+    if draw.index % 4 == 3:
         heads = 1
     dim, stored = draw.choice((8, 10)), draw.integer(5, 21)
     k, v = strided_pair(draw, rows, heads, stored, dim)
