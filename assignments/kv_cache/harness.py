@@ -106,7 +106,7 @@ class TinyModel:
         return _rms_norm(x_BTC, self._weights["norm_out"]) @ self._weights["unembed"]
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
-        return x.unflatten(2, (heads, self.head_dim)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,6 +149,9 @@ def _describe(error: BaseException, home: str) -> dict[str, Json]:
         text = str(error)
     except BaseException:  # noqa: BLE001 - the student's own __str__
         text = "(its text could not be made)"
+    names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
+    if type(error) is RuntimeError and "can't allocate memory" in text:
+        names.insert(0, "MemoryError")  # torch has no type of its own for it on a CPU
     frames = [
         [os.path.basename(frame.filename), frame.lineno or 0, frame.name]
         for frame in traceback.extract_tb(error.__traceback__)
@@ -157,7 +160,7 @@ def _describe(error: BaseException, home: str) -> dict[str, Json]:
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(home):
         frames.append([os.path.basename(error.filename), error.lineno or 0, ""])
     return {
-        "names": [kind.__name__ for kind in type(error).__mro__ if kind is not object][:MAX_FRAMES],
+        "names": names[:MAX_FRAMES],
         "text": text[:MAX_TEXT],
         "frames": frames[-MAX_FRAMES:],
     }

@@ -6,6 +6,7 @@ Takes: a name or `auto`. Gives: a `Backend`. Does not cover: whether its limits 
 
 import importlib
 import shutil
+import subprocess
 
 from grader.errors import SandboxError, UsageError
 from grader.sandbox.contract import Backend
@@ -76,5 +77,9 @@ def missing_docker(image: str) -> str:
 
 
 def missing_bwrap() -> str:
-    """Return why the bwrap backend cannot be used; empty if it can."""
-    return "" if shutil.which("bwrap") else "bubblewrap is not installed"
+    """Return why bubblewrap makes no wall here; empty if it does."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]
+    probe = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return "" if probe.returncode == 0 else f"bubblewrap fails: {probe.stderr.strip()}"

@@ -1,0 +1,1 @@
+"""A sample class, graded: what `make demo` shows on a fresh machine."""

@@ -1,0 +1,107 @@
+"""Grade the sample class on what this machine has, and compare with what each must get.
+
+Takes: nothing. Gives: a table, `out/demo/`, exit code 0 if every row is as expected. Does not
+cover: a real class (see `grader grade`).
+"""
+
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from grader.author.folders import find_assignment, find_reference
+from grader.batch import BatchOptions
+from grader.commands.grade import UNCONFINED_NOTICE, run
+from grader.demo.sample_class import Pupil, make_class
+from grader.errors import GraderError, SandboxError
+from grader.judge.judgement import Cause
+from grader.plan.course import Course, new_seed, open_course
+from grader.record.grade_record import GradeRecord
+from grader.sandbox.backends import missing_bwrap
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+
+SLUG = "kv_cache"
+OUT = Path("out") / "demo"
+
+
+def main() -> int:
+    """Run the demo; 0 if every submission got what it must."""
+    console = Console()
+    folder, reference = find_assignment(SLUG, None), find_reference(SLUG, None)
+    pupils = make_class(folder, reference)
+    shutil.rmtree(OUT, ignore_errors=True)
+    handed = OUT / "submissions"
+    handed.mkdir(parents=True)
+    for pupil in pupils:
+        (handed / pupil.file).write_text(pupil.content, encoding="utf-8")
+    course = open_course(folder, reference, device="cpu", seed=new_seed())
+    records = _grade(course, handed, console)
+    by_name = {record.submission.name: record for record in records}
+    rows = [(pupil, by_name[pupil.name]) for pupil in pupils]
+    console.print(_table(rows))
+    console.print(f"class index:  {OUT / 'index.html'}\ngrades:       {OUT / 'grades.csv'}")
+    console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
+    console.print("`grader doctor` says which walls this machine has and what it did without.")
+    return 0 if all(as_expected(pupil, record) for pupil, record in rows) else 1
+
+
+def _grade(course: Course, handed: Path, console: Console) -> list[GradeRecord]:
+    """Grade behind bubblewrap where it holds, else unconfined, saying so."""
+    why_not = missing_bwrap()
+    if not why_not:
+        try:
+            return run(course, [handed], _options("bwrap"), out=OUT, console=console)
+        except SandboxError as error:
+            why_not = str(error)
+    console.print(f"no bubblewrap wall here: {why_not}", markup=False)
+    console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
+    return run(course, [handed], _options("none"), out=OUT, console=console)
+
+
+def _options(sandbox: str) -> BatchOptions:
+    return BatchOptions(
+        sandbox=sandbox, isolation=Isolation.WARM, jobs=2, image=DEFAULT_IMAGE, force=False
+    )
+
+
+def leading_cause(record: GradeRecord) -> Cause:
+    """Return the cause of most of the checks that did not pass."""
+    causes = Counter(c.cause for c in record.judgement.checks if c.cause is not Cause.NONE)
+    return causes.most_common(1)[0][0] if causes else Cause.NONE
+
+
+def as_expected(pupil: Pupil, record: GradeRecord) -> bool:
+    """Return whether a submission got what it must."""
+    judgement = record.judgement
+    return (
+        judgement.status is pupil.status
+        and leading_cause(record) is pupil.cause
+        and pupil.least <= judgement.score <= pupil.most
+    )
+
+
+def _table(rows: list[tuple[Pupil, GradeRecord]]) -> Table:
+    table = Table("submission", "what it is", "status", "cause", "score", "as expected")
+    for pupil, record in rows:
+        expected = f"no: {pupil.status.value}, {pupil.cause.value}"
+        table.add_row(
+            pupil.name,
+            pupil.story,
+            record.judgement.status.value,
+            leading_cause(record).value,
+            f"{record.judgement.score:g} of {record.judgement.max_score:g}",
+            "yes" if as_expected(pupil, record) else expected,
+        )
+    return table
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except GraderError as problem:
+        print(f"error: {problem}\n  hint: {problem.hint}", file=sys.stderr)
+        sys.exit(1)
