@@ -25,6 +25,7 @@ from grader.record.store import RecordStore
 from grader.report import ReportError, write_reports, write_student
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
+from grader.sandbox.stale import owner, remove_stale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,7 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         SandboxError: if one does not hold behind a real wall.
     """
     use_one_thread()
+    remove_stale()
     pool = WallPool(
         options.sandbox,
         course.plan.limits,
@@ -135,7 +137,10 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         device=course.plan.device,
         image=options.image,
     )
-    with closing(pool) as walls, tempfile.TemporaryDirectory(prefix="grader-secret-") as folder:
+    with (
+        closing(pool) as walls,
+        tempfile.TemporaryDirectory(prefix=f"grader-secret-{owner()}-") as folder,
+    ):
         secret = Path(folder) / "secret"
         secret.write_text("not for the box", encoding="utf-8")
         try:

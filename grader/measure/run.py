@@ -146,7 +146,7 @@ class Measurer:
 
         No hidden input has entered this child, so all that it said may be shown.
         """
-        said = f"{fault.message}: {fault.detail}" if fault.detail else fault.message
+        said = fault.detail or fault.message
         named = Fault(
             kind=fault.kind,
             message=f"the submission could not be imported: {said}",

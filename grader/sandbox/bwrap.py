@@ -22,6 +22,7 @@ from pathlib import Path
 from grader.errors import SandboxError
 from grader.runner.order import JailKind
 from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.stale import owner
 from grader.sandbox.wall import UIDS_PER_WALL
 from grader.sandbox.warm_process import (
     BOX_FOLDER,
@@ -70,7 +71,7 @@ class BubblewrapWall:
                 "bubblewrap (bwrap) is not installed",
                 hint="apt-get install bubblewrap, or choose --sandbox docker or none",
             )
-        folder = Path(tempfile.mkdtemp(prefix="grader-bwrap-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"grader-bwrap-{owner()}-"))
         log = folder / "warm.log"
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:

@@ -132,9 +132,19 @@ def _make_v1(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup
     return Cgroup(version=1, memory=memory, pids=pids)
 
 
+def parents(root: Path = ROOT) -> tuple[Path, ...]:
+    """Return the folders that exist and in which `make_cgroup` makes groups."""
+    if (root / "cgroup.controllers").exists():
+        candidates = [root / PARENT]
+    else:
+        candidates = [root / name / _own_path(name) / PARENT for name in ("memory", "pids")]
+    return tuple(folder for folder in candidates if folder.is_dir())
+
+
 def _own_path(controller: str) -> str:
     """Return this process's path within a version 1 hierarchy, without the leading slash."""
-    for line in Path(f"/proc/{os.getpid()}/cgroup").read_text().splitlines():
+    table = Path(f"/proc/{os.getpid()}/cgroup")
+    for line in table.read_text().splitlines() if table.exists() else ():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
             return path.lstrip("/")

@@ -23,6 +23,7 @@ from grader.runner.order import JailKind
 from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.image import PYTHON_LABEL, seccomp_profile
+from grader.sandbox.stale import boot, is_gone, owner
 from grader.sandbox.wall import UIDS_PER_WALL
 from grader.sandbox.warm_process import BOX_FOLDER, ENTRY, RUNNER_FOLDER, environment, greet
 
@@ -32,6 +33,8 @@ CAPABILITIES = ["SETUID", "SETGID", "KILL"]
 CONNECT_SECONDS = 60.0
 SHM_BYTES = 64 << 20
 LABEL = "grader.wall"
+OWNER_LABEL = "grader.owner"
+BOOT_LABEL = "grader.boot"
 
 
 class DockerWall:
@@ -42,7 +45,9 @@ class DockerWall:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect_engine()))
             python = _interpreter_of(client, spec.image)
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grader-docker-")))
+            _remove_stale(client)
+            made = tempfile.TemporaryDirectory(prefix=f"grader-docker-{owner()}-")
+            folder = Path(stack.enter_context(made))
             listener = stack.enter_context(_listen(folder / "channel"))
             container = _run(client, spec, python, folder / "channel")
             stack.callback(_remove, container)
@@ -106,7 +111,7 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
             spec.image,
             [*command, f"path:{BOX_FOLDER}/channel/judge.sock", spec.device],
             name=f"grader-{spec.slot}-{secrets.token_hex(6)}",
-            labels={LABEL: str(spec.slot)},
+            labels={LABEL: str(spec.slot), OWNER_LABEL: owner(), BOOT_LABEL: boot()},
             detach=True,
             init=True,
             user="0:0",
@@ -159,6 +164,15 @@ def _remove(container: Any) -> None:  # noqa: ANN401 - untyped SDK
         return
     except ENGINE_FAULTS as error:
         raise SandboxError(f"container {container.name} could not be removed: {error}") from error
+
+
+def _remove_stale(client: docker.DockerClient) -> None:
+    """Remove containers of runs on this machine that were killed before they could do it."""
+    mine = {"label": [LABEL, f"{BOOT_LABEL}={boot()}"]}
+    with contextlib.suppress(*ENGINE_FAULTS):  # removed by another run at the same time
+        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+            if is_gone(container.labels.get(OWNER_LABEL, "")):
+                container.remove(force=True, v=True)
 
 
 def _log(container: Any) -> str:  # noqa: ANN401 - untyped SDK

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from grader.runner.order import JailKind
 from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.stale import owner
 from grader.sandbox.warm_process import ENTRY, RUNNER_FOLDER, environment, greet, interpreter
 
 
@@ -20,7 +21,7 @@ class NoWall:
 
     def start(self, spec: WallSpec) -> Started:
         """Start the warm process; see `Backend.start`."""
-        folder = Path(tempfile.mkdtemp(prefix="grader-none-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"grader-none-{owner()}-"))
         home = folder / "home"
         home.mkdir(mode=0o700)
         log = folder / "warm.log"

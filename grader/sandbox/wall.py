@@ -25,6 +25,7 @@ from grader.runner.order import JailKind, JailOrder
 from grader.sandbox.cgroup import Cgroup, make_cgroup
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.faults import Ending
+from grader.sandbox.stale import owner
 
 READY_SECONDS = 20.0
 CONTROL_SECONDS = 30.0
@@ -66,7 +67,7 @@ class Wall:
         self._forked = 0
         self._usable = True
         self.layers = started.layers
-        name = f"{os.getpid()}-{spec.slot}-{secrets.token_hex(4)}"
+        name = f"{owner()}-{spec.slot}-{secrets.token_hex(4)}"
         self._cgroup: Cgroup | None = make_cgroup(
             name, memory_bytes=limits.memory_bytes, processes=limits.processes
         )

@@ -138,6 +138,8 @@ def rejects(draw: Draw) -> CaseSteps:
     for bad in (length - 1, n_sinks + 1, length + 1, -1):
         step = Call(cache, "truncate", bad)
         yield Raises(step, "ValueError", f"truncate({bad}) after {length} tokens")
+        got = yield Call(cache, "length")
+        yield Expect(got, length, label="length after a refused rewind")
     k, v = plain_pair(draw, 2, 2, 2, 4)
     bad_chunks = [
         ("values of one row only", k, v[:1]),

@@ -1,6 +1,6 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.rejects"
-# cause = "wrong_error"
+# cause = "wrong_value"
 # also_fails = []
 
 """Sets the length before it finds out that the rewind is impossible."""
