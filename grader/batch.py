@@ -128,7 +128,6 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         SandboxError: if one does not hold behind a real wall.
     """
     use_one_thread()
-    remove_stale()
     pool = WallPool(
         options.sandbox,
         course.plan.limits,
@@ -175,6 +174,7 @@ def grade_class(
         SandboxError: if no wall holds.
     """
     begin_run(out, course, force=options.force)
+    remove_stale()
     with closing(RecordStore.in_folder(out / "staff")) as store:
         batch = _Batch(course=course, options=options, store=store, out=out, on_outcome=on_outcome)
         todo = batch.resume(handed)

@@ -111,6 +111,8 @@ class ReplyMemory:
         count = math.prod(shape)
         if offset + count * DTYPES[form["dtype"]].itemsize > self._size_bytes:
             raise ChannelError("a reply tensor that is larger than the reply memory")
+        if math.prod(max(n, 1) for n in shape) > self._size_bytes:  # empty, with strides too far
+            raise ChannelError("a reply tensor with an impossible shape")
         return TensorHeader(
             dtype=form["dtype"], shape=tuple(shape), strides=_contiguous(shape), offset=offset
         )

@@ -209,7 +209,7 @@ class Session:
         def leaf(key: str, content: Any) -> Value:  # noqa: ANN401 - what the box claims
             if key == "t" and type(content) is int and 0 <= content < len(headers):
                 return self._reply_memory.read(headers[content])
-            if key == "y" and content in DTYPES:
+            if key == "y" and isinstance(content, str) and content in DTYPES:
                 return DTYPES[content]
             raise ChannelError("a reply of no known form")
 

@@ -4,6 +4,7 @@ Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: ca
 (see `plan.plan`).
 """
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -207,7 +208,7 @@ def _check_values(assignment: Assignment, folder: Path, locate: "_Locator") -> N
             locate.fail("check", f"at least one [[problem.check]] in {problem.name}", 0)
         _check_names(f"check name in {problem.name}", [c.name for c in problem.checks], locate)
         for check in problem.checks:
-            if not check.points > 0:
+            if not 0 < check.points < math.inf:
                 locate.fail(
                     "points", f"a number above 0 for {problem.name}.{check.name}", check.points
                 )
@@ -295,7 +296,8 @@ class _Locator:
             occurrence = _index_after(keys, key)
             line = self._find(key, line, occurrence) or line
         if found is not None:
-            wanted = re.compile(rf"^\s*{re.escape(keys[0])}\s*=.*{re.escape(str(found))}")
+            text = f"{found:g}" if isinstance(found, float) else str(found)  # 2 was read as 2.0
+            wanted = re.compile(rf"^\s*{re.escape(keys[0])}\s*=.*{re.escape(text)}")
             line = next((n for n, t in enumerate(self._lines, 1) if wanted.search(t)), line)
         return max(line, 1)
 

@@ -153,9 +153,13 @@ def hash_folder(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if not path.is_file() or any(part.startswith((".", "__")) for part in relative.parts):
+        if not path.is_file() or any(_is_cache(part) for part in relative.parts):
             continue
         content = path.read_bytes()
         digest.update(f"{relative.as_posix()}\x1f{len(content)}\x1f".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _is_cache(name: str) -> bool:
+    return name.startswith(".") or name == "__pycache__"

@@ -1,10 +1,14 @@
 """Records to JSON and back, strictly: an unknown or missing field is an error, never lost.
 
 Takes: a record or its JSON. Gives: the other. Does not cover: files (see `record.store`).
+
+The JSON is plain (RFC 8259): it has no numbers for infinity and NaN, so they travel as the strings
+`"Infinity"`, `"-Infinity"` and `"NaN"`.
 """
 
 import json
-from typing import TypeVar
+import math
+from typing import Any, TypeVar
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
@@ -14,11 +18,29 @@ from grader.measure.measurement import ErrorObservation, Observation, ValueObser
 
 T = TypeVar("T")
 
+_NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+
+def _express_float(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _read_float(value: Any, _: type) -> float:  # noqa: ANN401 - the edge where JSON becomes typed
+    if isinstance(value, str) and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    if type(value) not in (int, float):
+        raise TypeError(f"expected a number, found {value!r}")
+    return float(value)
+
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(
         forbid_extra_keys=True, unstruct_collection_overrides={tuple: list}
     )
+    converter.register_unstructure_hook(float, _express_float)
+    converter.register_structure_hook(float, _read_float)
     configure_tagged_union(
         Observation,
         converter,
@@ -32,8 +54,12 @@ _CONVERTER = _make_converter()
 
 
 def to_json(record: object, *, indent: int | None = None) -> str:
-    """Return the JSON form of a record; `Infinity` and `NaN` stand for themselves."""
-    return json.dumps(_CONVERTER.unstructure(record), indent=indent, ensure_ascii=False)
+    """Return the JSON form of a record; it can always be encoded as UTF-8."""
+    text = json.dumps(
+        _CONVERTER.unstructure(record), indent=indent, ensure_ascii=False, allow_nan=False
+    )
+    # A lone surrogate that a submission printed has no UTF-8 form; `\udXXX` is its JSON escape.
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def from_json(kind: type[T], text: str) -> T:
@@ -43,7 +69,10 @@ def from_json(kind: type[T], text: str) -> T:
         StoreError: if the text is not the JSON form of such a record.
     """
     try:
-        return _CONVERTER.structure(json.loads(text), kind)
+        form = json.loads(text)
+        if not isinstance(form, dict):
+            raise StoreError(f"not a {kind.__name__}: expected an object, found {form!r:.80}")
+        return _CONVERTER.structure(form, kind)
     except (json.JSONDecodeError, cattrs.BaseValidationError) as error:
         details = (
             "; ".join(cattrs.transform_error(error))

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, String, Text, create_engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from grader.errors import StoreError
 from grader.record.codec import from_json, to_json
@@ -48,16 +49,21 @@ class RecordStore:
 
             @event.listens_for(self._engine, "connect")
             def _configure(connection, _record) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+                connection.execute("PRAGMA busy_timeout=30000")  # first: the next one takes a lock
                 connection.execute(f"PRAGMA journal_mode={journal}")
                 connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA busy_timeout=30000")
 
-        self._guarded(lambda: _Base.metadata.create_all(self._engine))
+        self._guarded(self._create)
 
     @classmethod
     def in_folder(cls, folder: Path) -> "RecordStore":
         """Open the SQLite store of an output folder."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"{folder}: {error.strerror}", hint="name a folder that can be written to"
+            ) from error
         return cls(f"sqlite:///{folder / 'grades.sqlite'}")
 
     def commit(self, record: GradeRecord) -> GradeRecord:
@@ -95,6 +101,14 @@ class RecordStore:
         if record is None or record.submission.sha256 != submission_sha256:
             return None
         return record if record.plan.sha256 == plan_sha256 else None
+
+    def _create(self) -> None:
+        """Make table and indexes; another process may be doing the same at this moment."""
+        with self._engine.begin() as connection:
+            for table in _Base.metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    connection.execute(CreateIndex(index, if_not_exists=True))
 
     def _newest_id(self, name: str) -> str:
         record = self._newest(name).get(name)

@@ -168,7 +168,7 @@ def _remove(container: Any) -> None:  # noqa: ANN401 - untyped SDK
 
 def _remove_stale(client: docker.DockerClient) -> None:
     """Remove containers of runs on this machine that were killed before they could do it."""
-    mine = {"label": [LABEL, f"{BOOT_LABEL}={boot()}"]}
+    mine: dict[str, str | list[str] | bool] = {"label": [LABEL, f"{BOOT_LABEL}={boot()}"]}
     with contextlib.suppress(*ENGINE_FAULTS):  # removed by another run at the same time
         for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
             if is_gone(container.labels.get(OWNER_LABEL, "")):

@@ -97,19 +97,20 @@ class Wall:
         _name_senders(ours, True)  # before the child can send
         output, output_theirs = os.pipe()
         exit_fd = -1
+        borrowed = False
         try:
-            order = self._order(home)
-            answer = self._ask(
-                {"op": "fork", "jail": order.to_json()},
-                (theirs.fileno(), reply_fd, output_theirs),
-            )
-            theirs.close()
-            os.close(output_theirs)
+            fork = {"op": "fork", "jail": self._order(home).to_json()}
+            try:
+                answer = self._ask(fork, (theirs.fileno(), reply_fd, output_theirs))
+            finally:
+                theirs.close()
+                os.close(output_theirs)
             host_pid, layers = _await_ready(ours, self._started.log)
             _name_senders(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
             before = self._limit(host_pid)
             self.layers = (*self._started.layers, *self._limit_layers(), *layers)
+            borrowed = True  # from here on, whoever reads the output closes it
             yield ChildProcess(
                 pid=answer["pid"],
                 exit_fd=exit_fd,
@@ -120,6 +121,8 @@ class Wall:
             )
         finally:
             ours.close()
+            if not borrowed:
+                os.close(output)
             if exit_fd >= 0:
                 os.close(exit_fd)
             self._sweep(home)

@@ -1,0 +1,158 @@
+"""What every backend promises: start and stop, limits, no network, no neighbours, no leavings."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from grader.author.steps import Call
+from grader.measure.drive import Raised, Stopped
+from grader.measure.measurement import FaultKind
+from grader.plan.assignment import Limits
+from grader.sandbox.wall import Wall
+from tests.conformance.conftest import (
+    FILE_BYTES,
+    LIMITS,
+    MIB,
+    Kind,
+    ask,
+    build_wall,
+    counters,
+    fault,
+    loaded,
+)
+
+TOO_MUCH_MIB = 400
+IMPATIENT = Limits(
+    load_wall_s=30.0, call_wall_s=0.5, memory_bytes=256 * MIB, processes=24, reply_bytes=MIB
+)
+PORT = 48211
+
+
+def test_honest_work_gets_through_and_layers_are_named(wall: Wall, kind: Kind) -> None:
+    x = torch.arange(12.0).view(3, 4)
+    assert torch.equal(ask(wall, "double", x), x * 2)
+    assert any(kind.layer in layer for layer in wall.layers), wall.layers
+    assert any("memory and processes limited" in layer for layer in wall.layers)
+    if kind.walled:
+        assert "seccomp" in wall.layers
+        assert any("Landlock" in layer for layer in wall.layers)
+        assert "no capabilities" in wall.layers
+    else:
+        assert not any("own pid" in layer for layer in wall.layers)
+
+
+@pytest.mark.parametrize(
+    "name", ["take_memory", "take_memory_in_a_fork", "take_memory_in_a_memfd"]
+)
+def test_memory_is_limited_however_it_is_taken(wall: Wall, kind: Kind, name: str) -> None:
+    if not kind.walled and name != "take_memory" and os.geteuid() != 0:
+        pytest.skip("without a control group only private memory is limited")
+    try:
+        held = ask(wall, name, TOO_MUCH_MIB)
+    except Raised as raised:
+        assert "MemoryError" in raised.names or "RuntimeError" in raised.names
+    except Stopped as stopped:
+        assert stopped.fault.kind is FaultKind.OUT_OF_MEMORY, stopped.fault
+    else:
+        assert held is False  # the forked process was ended, its parent told us so
+    assert wall.usable
+    assert ask(wall, "take_memory", 64) == 64
+
+
+def test_processes_are_limited(wall: Wall) -> None:
+    assert 1 <= ask(wall, "fork_many", 2 * LIMITS.processes) < LIMITS.processes
+    assert ask(wall, "fork_many", 4) == 4
+
+
+def test_a_full_home_is_an_error_of_the_student_s_alone(walled: None, wall: Wall) -> None:
+    room = FILE_BYTES // MIB
+    written, refusal = ask(wall, "fill_home", 4 * room)
+    assert 0 < written <= room
+    assert refusal == "OSError"
+    assert ask(wall, "fill_home", room // 2) == (room // 2, "")  # the next child has room again
+
+
+def test_a_large_file_is_an_error_of_the_student_s_alone(wall: Wall) -> None:
+    found = fault(wall, "write_one_file", 2 * FILE_BYTES // MIB)
+    assert (found.kind, "OSError" in found.message) == (FaultKind.EXCEPTION, True)
+    assert wall.usable
+
+
+def test_there_is_no_network(walled: None, wall: Wall) -> None:
+    assert ask(wall, "network") == (False, ["lo"])
+
+
+def test_files_of_the_judge_cannot_be_opened(walled: None, wall: Wall, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the judge")
+    own = f"/proc/{os.getpid()}"
+    files = [str(secret), __file__, f"{own}/environ", f"{own}/cmdline", f"{own}/mem"]
+    machine = ["/etc/passwd", "/etc/shadow", "/proc/1/environ", "/proc/self/mem", "/root", "/home"]
+    assert ask(wall, "open_files", [*files, *machine]) == []
+
+
+def test_two_walls_do_not_see_each_other(walled: None, wall: Wall, kind: Kind) -> None:
+    with build_wall(kind, slot=1) as neighbour, loaded(neighbour) as left:
+        left.call(Call("leave_traces", "trace-of-a-neighbour", PORT))
+        assert ask(wall, "find_traces", "trace-of-a-neighbour", PORT) == []
+    assert ask(wall, "find_traces", "trace-of-a-neighbour", PORT) == []
+
+
+def test_the_next_submission_sees_nothing_of_the_one_before(walled: None, wall: Wall) -> None:
+    ask(wall, "leave_traces", "trace-of-the-one-before", PORT + 1)
+    assert ask(wall, "find_traces", "trace-of-the-one-before", PORT + 1) == []
+
+
+def test_other_limits_hold_within_under_and_not_after(wall: Wall) -> None:
+    small = Limits(
+        load_wall_s=30.0, call_wall_s=20.0, memory_bytes=96 * MIB, processes=6, reply_bytes=MIB
+    )
+    with wall.under(small) as lent:
+        assert fault(lent, "take_memory", 160).kind is FaultKind.OUT_OF_MEMORY
+        assert ask(lent, "fork_many", 12, limits=small) < 6
+    assert wall.usable
+    assert ask(wall, "take_memory", 160) == 160
+    assert ask(wall, "fork_many", 12) == 12
+
+
+def test_a_frozen_tree_writes_nothing(wall: Wall) -> None:
+    with loaded(wall) as session:
+        session.call(Call("count_in_reply_memory", LIMITS.reply_bytes))
+        time.sleep(0.1)  # a stopped process may finish the instruction it is in
+        before = counters(session)
+        time.sleep(0.4)
+        assert counters(session) == before
+        assert min(before) > 0
+        session.call(Call("sleep", 0.3))
+        after = counters(session)
+        assert after[0] > before[0]
+        assert after[1] > before[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind_of_fault"),
+    [
+        ("absent", FaultKind.MISSING),
+        ("raise_value_error", FaultKind.EXCEPTION),
+        ("exit_early", FaultKind.CRASH),
+        ("read_address_zero", FaultKind.CRASH),
+        ("loop_forever", FaultKind.TIMEOUT),
+        ("return_an_object", FaultKind.BAD_REPLY),
+        ("answer_out_of_turn", FaultKind.BAD_REPLY),
+    ],
+)
+def test_faults_are_told_apart(wall: Wall, name: str, kind_of_fault: FaultKind) -> None:
+    limits = IMPATIENT if name == "loop_forever" else LIMITS
+    found = fault(wall, name, limits=limits)
+    assert (found.kind, wall.usable) == (kind_of_fault, True), found
+
+
+def test_running_out_of_memory_is_told_apart(wall: Wall) -> None:
+    assert fault(wall, "take_memory", TOO_MUCH_MIB).kind is FaultKind.OUT_OF_MEMORY
+
+
+def test_a_changed_input_is_told_apart(wall: Wall) -> None:
+    assert fault(wall, "add_in_place", torch.zeros(8)).kind is FaultKind.INPUT_CHANGED

@@ -1,0 +1,167 @@
+"""What a run may leave on the machine, found by looking for it.
+
+Takes: the folder that was the run's TMPDIR and the pid of its judge. Gives: `Watch`, which says
+what is left. Does not cover: leavings of other runs, which may go on beside this one at any time:
+everything found is traced to the watched run, by its temporary folder, its pid or its parentage.
+
+Linux only.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+FIRST_CHILD_UID = 0x6772_0000
+PATIENCE_S = 15.0
+_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_OWN_DESCRIPTORS = ("socket:", "pipe:", "anon_inode:[pidfd]", "/memfd:", "net:")
+
+
+class Watch:
+    """One watched run.
+
+    Attributes:
+        folder: to be the run's TMPDIR, also of one within this process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._judges = {os.getpid()}
+        self._processes = descendants()
+        self._shared = shared_memory()
+        self._descriptors = descriptors()
+
+    def judge(self, pid: int) -> None:
+        """Say that the process `pid` is a judge whose control groups are to be looked for."""
+        self._judges.add(pid)
+
+    def left(self, *, descriptors_too: bool = False) -> list[str]:
+        """Return what is left, once nothing more vanishes by itself."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self._look(descriptors_too)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _look(self, descriptors_too: bool) -> list[str]:
+        mark = str(self.folder)
+        found = [f"process {what}" for what in sorted(descendants() - self._processes)]
+        found += [f"control group {group}" for group in control_groups(self._judges)]
+        found += [f"container {name}" for name in containers(mark)]
+        found += [f"file {path}" for path in sorted(self.folder.rglob("*"))]
+        found += [f"mount {line}" for line in lines("/proc/self/mountinfo") if mark in line]
+        found += [f"socket {line}" for line in lines("/proc/net/unix") if mark in line]
+        found += [f"shared memory {path}" for path in sorted(shared_memory() - self._shared)]
+        if descriptors_too:
+            gc.collect()
+            found += [f"descriptor {what}" for what in sorted(descriptors() - self._descriptors)]
+        return found
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[Watch]:
+    """Watch what is run in the block with `folder` as TMPDIR; orphans become ours meanwhile."""
+    # Short: the path of a Unix socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="watch-", dir="/tmp"))
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield Watch(folder)
+    finally:
+        libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until(true: Callable[[], object], *, within_s: float, what: str) -> None:
+    """Wait for a condition; fail the test if it does not come true in time."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.01)
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text(errors="replace").splitlines()
+
+
+def parents() -> dict[int, tuple[int, str]]:
+    """Return of every living process its parent and what names it: pid, start time, command."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            head, _, tail = stat.read_text().rpartition(")")
+            fields = tail.split()
+            if fields[0] not in "ZX":
+                pid, _, command = head.partition(" (")
+                found[int(pid)] = (int(fields[1]), f"{pid} {fields[19]} {command}")
+    return found
+
+
+def descendants(root: int = 0) -> frozenset[str]:
+    """Return the names of all living processes below `root`, which is this one by default."""
+    table = parents()
+    below = {root or os.getpid()}
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, _) in table.items() if parent in below} - below
+        grown = bool(more)
+        below |= more
+    return frozenset(table[pid][1] for pid in below - {root or os.getpid()} if pid in table)
+
+
+def control_groups(judges: set[int]) -> list[str]:
+    """Return the control groups whose names say that one of `judges` made them."""
+    found = []
+    for folder, inside, _ in os.walk(CGROUPS):
+        if Path(folder).name == "grader":
+            for name in inside:
+                numbers = name.split("-")[0].split(".")
+                if len(numbers) == 3 and int(numbers[1], 16) in judges:
+                    found.append(f"{folder}/{name}")
+    return found
+
+
+def containers(mark: str) -> list[str]:
+    """Return the walls' containers that mount something below the folder `mark`."""
+    from grader.errors import SandboxError
+    from grader.sandbox.container_engine import connect_engine
+
+    try:
+        client = connect_engine()
+    except (SandboxError, ModuleNotFoundError):
+        return []
+    with contextlib.closing(client):
+        return [
+            str(container.name)
+            for container in client.containers.list(
+                all=True, filters={"label": "grader.wall"}, ignore_removed=True
+            )
+            if any(str(m.get("Source", "")).startswith(mark) for m in container.attrs["Mounts"])
+        ]
+
+
+def shared_memory() -> frozenset[str]:
+    """Return the files of children's uids in the machine's own shared memory."""
+    found = set()
+    for path in Path("/dev/shm").rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid >= FIRST_CHILD_UID:
+                found.add(str(path))
+    return frozenset(found)
+
+
+def descriptors() -> frozenset[str]:
+    """Return the sockets, pipes, memory files and process descriptors that this process holds."""
+    held = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if (what := str(link.readlink())).startswith(_OWN_DESCRIPTORS):
+                held.add(f"{link.name}: {what}")
+    return frozenset(held)

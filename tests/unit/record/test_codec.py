@@ -1,0 +1,156 @@
+"""Records survive JSON, strictly: nothing is lost, nothing unknown gets in."""
+
+import dataclasses
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.errors import StoreError
+from grader.measure.compare import Comparison, Mismatch
+from grader.measure.measurement import CaseMeasurement, ValueObservation
+from grader.record.codec import from_json, to_json
+from grader.record.grade_record import GradeRecord
+from tests.unit.report.samples import (
+    EVERY_VERDICT,
+    make_judgement,
+    make_notebook_record,
+    make_record,
+    make_rejected_record,
+)
+
+
+def refuse(constant):
+    raise AssertionError(f"a bare {constant} is no JSON")
+
+
+def strictly(text):
+    return json.loads(text, parse_constant=refuse)
+
+
+def comparison(error):
+    return Comparison(
+        mismatch=Mismatch.NONE, error=error, dtype="float32", expected="1", got="2", where="[0]"
+    )
+
+
+def record_with_error(error):
+    record = make_record()
+    (problem, *others) = record.measurement.problems
+    case = replace(
+        problem.cases[0],
+        observations=(ValueObservation(label="keys", comparison=comparison(error)),),
+    )
+    problems = (replace(problem, cases=(case,)), *others)
+    return replace(record, measurement=replace(record.measurement, problems=problems))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        make_record(),
+        make_record(judgement=make_judgement(*EVERY_VERDICT)),
+        make_notebook_record(),
+        make_rejected_record(),
+    ],
+    ids=["passed", "every verdict", "notebook", "rejected"],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_whole_record_comes_back_equal(record, indent):
+    text = to_json(record, indent=indent)
+    assert from_json(GradeRecord, text) == record
+    assert strictly(text)["plan"]["seed"] == record.plan.seed
+
+
+@pytest.mark.parametrize(
+    ("error", "word"), [(math.inf, "Infinity"), (-math.inf, "-Infinity"), (math.nan, "NaN")]
+)
+def test_numbers_that_json_lacks_travel_as_words(error, word):
+    record = record_with_error(error)
+    text = to_json(record)
+    case = strictly(text)["measurement"]["problems"][0]["cases"][0]
+    assert case["observations"][0]["comparison"]["error"] == word
+    back = from_json(GradeRecord, text)
+    (observation,) = back.measurement.problems[0].cases[0].observations
+    assert isinstance(observation, ValueObservation)
+    assert type(observation.comparison.error) is float
+    assert str(observation.comparison.error) == str(error)
+    if error == error:
+        assert back == record
+
+
+@given(st.floats(allow_nan=False), st.text(), st.text())
+def test_any_number_and_any_text_come_back(error, expected, got):
+    case = CaseMeasurement(
+        check="c",
+        index=0,
+        public=True,
+        observations=(
+            ValueObservation(
+                label="x", comparison=replace(comparison(error), expected=expected, got=got)
+            ),
+        ),
+        faults=(),
+        calls=1,
+        wall_ns=1,
+    )
+    text = to_json(case)
+    strictly(text)
+    assert from_json(CaseMeasurement, text) == case
+
+
+def test_a_lone_surrogate_does_not_stop_the_record():
+    record = make_record(submission=replace(make_record().submission, source="x = '\ud800'"))
+    text = to_json(record)
+    assert text.encode("utf-8")
+    assert from_json(GradeRecord, text) == record
+
+
+def test_letters_stay_readable():
+    record = make_record(submission=replace(make_record().submission, source="# größer ≥ 日本"))
+    assert "größer ≥ 日本" in to_json(record)
+
+
+@pytest.mark.parametrize("place", [(), ("plan",), ("measurement",), ("judgement", "checks", 0)])
+def test_an_unknown_field_is_refused(place):
+    form = json.loads(to_json(make_record()))
+    table = form
+    for key in place:
+        table = table[key]
+    table["surprise"] = 1
+    with pytest.raises(StoreError, match="surprise"):
+        from_json(GradeRecord, json.dumps(form))
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(GradeRecord)])
+def test_a_missing_field_is_refused(field):
+    form = json.loads(to_json(make_record()))
+    del form[field]
+    with pytest.raises(StoreError, match=field):
+        from_json(GradeRecord, json.dumps(form))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '"x"', '{"plan": 3}', "[" * 3, "Infinity"]
+)
+def test_what_is_no_record_is_refused(text):
+    with pytest.raises(StoreError, match="not a GradeRecord"):
+        from_json(GradeRecord, text)
+
+
+@pytest.mark.parametrize("word", ["1.5", "infinity", "inf", "", True, None, []])
+def test_only_numbers_and_the_three_words_are_floats(word):
+    form = json.loads(to_json(comparison(1.0)))
+    form["error"] = word
+    with pytest.raises(StoreError, match="error"):
+        from_json(Comparison, json.dumps(form))
+
+
+def test_an_unknown_kind_of_observation_is_refused():
+    form = json.loads(to_json(make_record()))
+    form["measurement"]["problems"][0]["cases"][0]["observations"][0]["kind"] = "other"
+    with pytest.raises(StoreError, match="observations"):
+        from_json(GradeRecord, json.dumps(form))
