@@ -21,7 +21,7 @@ from grader.pipeline import grade, record_failure, take
 from grader.plan.course import Course
 from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
-from grader.record.store import RecordStore
+from grader.record.store import RecordStore, writing_below
 from grader.report import ReportError, write_reports, write_student
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
@@ -173,7 +173,8 @@ def grade_class(
         StoreError: if a record cannot be committed; what was committed before is kept.
         SandboxError: if no wall holds.
     """
-    begin_run(out, course, force=options.force)
+    with writing_below(out):
+        begin_run(out, course, force=options.force)
     remove_stale()
     with closing(RecordStore.in_folder(out / "staff")) as store:
         batch = _Batch(course=course, options=options, store=store, out=out, on_outcome=on_outcome)
@@ -182,7 +183,8 @@ def grade_class(
             with open_walls(course, options) as walls:
                 batch.grade_all(todo, walls)
         records = store.latest()
-        write_reports(records, out)
+        with writing_below(out):
+            write_reports(records, out)
     names = {item.name for item in handed}
     return [record for record in records if record.submission.name in names]
 
@@ -223,7 +225,10 @@ class _Batch:
                 for future in as_completed(futures):
                     record = future.result()
                     if record is not None:
-                        with suppress(ReportError):  # told at the end, when all pages are written
+                        with (
+                            writing_below(self.out),
+                            suppress(ReportError),
+                        ):  # told at the end, when all pages are written
                             write_student(record, self.out)
                         self.on_outcome(Outcome(record=record, resumed=False))
             finally:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from grader.errors import UsageError
-from grader.record.store import RecordStore
+from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports
 
 
@@ -21,5 +21,6 @@ def command(
         )
     with closing(RecordStore.in_folder(out / "staff")) as store:
         records = store.latest()
-    write_reports(records, out)
+    with writing_below(out):
+        write_reports(records, out)
     typer.echo(f"{len(records)} submissions: {out / 'index.html'}")

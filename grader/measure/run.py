@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from grader.author.declare import CaseMaker
 from grader.author.draw import PUBLIC_SEED, Draw
+from grader.author.steps import CaseSteps
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
 from grader.measure.drive import Raised, Stopped, drive, fault_of
@@ -32,12 +33,24 @@ Cases = Mapping[tuple[str, str], CaseMaker]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Instance:
-    """One case still to be run."""
+class Instance:
+    """One case still to be run.
+
+    Attributes:
+        maker: its generator.
+        index: number among the instances of its visibility.
+        public: whether it is drawn from the public seed.
+    """
 
     maker: CaseMaker
     index: int
     public: bool
+
+    def steps(self, plan: Plan) -> CaseSteps:
+        """Start the case with its own stream of inputs."""
+        seed = PUBLIC_SEED if self.public else plan.seed
+        path = (plan.assignment, self.maker.problem, self.maker.check)
+        return self.maker(Draw(seed, path, self.index))
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
         return CaseMeasurement(
@@ -55,7 +68,7 @@ class _Instance:
 class _Run:
     """One problem on its way: what waits, what is done, what was printed."""
 
-    waiting: list[_Instance]
+    waiting: list[Instance]
     deadline: float
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
@@ -83,7 +96,7 @@ class Measurer:
     def problem(self, problem: PlannedProblem, cases: Cases) -> ProblemMeasurement:
         """Run every case of a problem, public ones first."""
         deadline = time.monotonic() + self._plan.limits.problem_wall_s
-        run = _Run(waiting=list(_instances(problem, cases)), deadline=deadline)
+        run = _Run(waiting=list(instances(problem, cases)), deadline=deadline)
         fault = self._load_faults[0] if self._load_faults else None
         while run.waiting and fault is None and run.children < MAX_CHILDREN:
             run.children += 1
@@ -129,14 +142,11 @@ class Measurer:
             run.hear(session.take_output())
         return None
 
-    def _one_case(self, session: Session, instance: _Instance) -> CaseMeasurement:
-        maker = instance.maker
-        seed = PUBLIC_SEED if instance.public else self._plan.seed
-        path = (self._plan.assignment, maker.problem, maker.check)
+    def _one_case(self, session: Session, instance: Instance) -> CaseMeasurement:
         return drive(
-            maker(Draw(seed, path, instance.index)),
+            instance.steps(self._plan),
             session,
-            check=maker.check,
+            check=instance.maker.check,
             index=instance.index,
             public=instance.public,
         )
@@ -157,13 +167,13 @@ class Measurer:
         return named
 
 
-def _instances(problem: PlannedProblem, cases: Cases) -> Iterator[_Instance]:
+def instances(problem: PlannedProblem, cases: Cases) -> Iterator[Instance]:
     """Yield public instances of all checks before any hidden one."""
     for public in (True, False):
         for check in problem.checks:
             maker = cases[problem.name, check.name]
             for index in range(check.public if public else check.hidden):
-                yield _Instance(maker=maker, index=index, public=public)
+                yield Instance(maker=maker, index=index, public=public)
 
 
 def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
@@ -230,7 +240,7 @@ def measurement_of_failure(course: Course, walls: WallPool, error: Exception) ->
 def _unmeasured(problem: PlannedProblem, cases: Cases, fault: Fault) -> ProblemMeasurement:
     return ProblemMeasurement(
         problem=problem.name,
-        cases=tuple(instance.unmeasured(fault) for instance in _instances(problem, cases)),
+        cases=tuple(instance.unmeasured(fault) for instance in instances(problem, cases)),
         output="",
         hidden_output="",
         children=0,

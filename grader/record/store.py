@@ -7,6 +7,8 @@ SQLite uses a write-ahead log, except where the file system is a network one, on
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +139,23 @@ class RecordStore:
                 f"the record store cannot be written: {error}",
                 hint="is the disk full or read-only? What was graded before is kept.",
             ) from error
+
+
+@contextmanager
+def writing_below(folder: Path) -> Iterator[None]:
+    """Turn a fault of the disk below `folder` into an error that names the remedy.
+
+    Raises:
+        StoreError: for any OSError in the block: the machine's fault.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write below {folder}: {error}",
+            hint="is the disk full or read-only? What was graded before is kept: make room and "
+            "give the same command again",
+        ) from error
 
 
 def _on_network(path: Path) -> bool:

@@ -132,8 +132,8 @@ class Wall:
         self._ask({"op": "freeze"})
 
     def thaw(self) -> None:
-        """Let every process of the submission go on."""
-        self._ask({"op": "thaw"})
+        """Let every process of the submission go on; does not wait until they do."""
+        self._tell({"op": "thaw"})
 
     def ending(self, child: ChildProcess, wait_s: float) -> Ending:
         """Say what has become of a child, waiting up to `wait_s` seconds for its end."""
@@ -183,7 +183,8 @@ class Wall:
             home=home,
             judge_pid_namespace=namespace,
             memory_bytes=0 if limited_outside else self._limits.memory_bytes,
-            processes=0 if limited_outside else self._limits.processes,
+            # Without a uid or namespace of its own, the limit would count the judge's processes.
+            processes=0 if limited_outside or plain else self._limits.processes,
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
             device=self._spec.device,
@@ -232,19 +233,31 @@ class Wall:
             WallLost: if it does not answer.
             SandboxError: if it could not obey.
         """
+        self._tell(order, fds)
+        try:
+            answer, _ = wire.receive(self._started.control)
+        except (wire.WireError, OSError) as error:
+            raise self._lost(error) from error
+        if "error" in answer:
+            raise SandboxError(f"the warm process could not {answer['error']}")
+        return answer
+
+    def _tell(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """Give the warm process an order that has no answer.
+
+        Raises:
+            WallLost: if it is gone.
+        """
         control = self._started.control
         control.settimeout(CONTROL_SECONDS)
         try:
             wire.send(control, order, fds)
-            answer, _ = wire.receive(control)
         except (wire.WireError, OSError) as error:
-            self._usable = False
-            raise WallLost(
-                f"the warm process is gone ({error})", hint=self._started.log()[-800:]
-            ) from error
-        if "error" in answer:
-            raise SandboxError(f"the warm process could not {answer['error']}")
-        return answer
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> WallLost:
+        self._usable = False
+        return WallLost(f"the warm process is gone ({error})", hint=self._started.log()[-800:])
 
 
 def _name_senders(channel: socket.socket, wanted: bool) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from grader.author.draw import Draw
 from grader.author.steps import Call, Value
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
 from grader.measure.drive import drive
 from grader.measure.measurement import Measurement, ProblemMeasurement
+from grader.measure.run import instances
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
@@ -179,15 +179,17 @@ def _try(
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases = []
-    for check in problem.checks:
-        maker = course.cases[problem.name, check.name]
-        path = (course.assignment.slug, problem.name, check.name)
-        for index in range(check.public + check.hidden):
-            spoiler.last.clear()
-            box = _TrivialBox(solution, harness, spoiler)
-            steps = maker(Draw(course.plan.seed, path, index))
-            public = index < check.public
-            cases.append(drive(steps, box, check=check.name, index=index, public=public))
+    for instance in instances(problem, course.cases):
+        spoiler.last.clear()
+        cases.append(
+            drive(
+                instance.steps(course.plan),
+                _TrivialBox(solution, harness, spoiler),
+                check=instance.maker.check,
+                index=instance.index,
+                public=instance.public,
+            )
+        )
     measured = ProblemMeasurement(
         problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
     )

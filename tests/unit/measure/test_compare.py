@@ -203,7 +203,9 @@ def test_an_error_of_known_size_is_measured(values, exponent):
     assert compare(got, want).error == pytest.approx(2.0**exponent, rel=1e-6)
 
 
-@pytest.mark.parametrize("value", [torch.zeros(100), list(range(100)), "x" * 1000, {"k": "v" * 999}])
+@pytest.mark.parametrize(
+    "value", [torch.zeros(100), list(range(100)), "x" * 1000, {"k": "v" * 999}]
+)
 def test_brief_is_brief(value):
     assert len(brief(value)) <= 160
     assert "…" in brief(value)

@@ -1,0 +1,89 @@
+"""`make demo`: every submission of the sample class gets what it must, and the files are there."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader.author.folders import find_assignment, find_reference
+from grader.demo.__main__ import as_expected, leading_cause
+from grader.demo.sample_class import make_class
+from grader.record.codec import from_json
+from grader.record.grade_record import GradeRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_demo(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
+    for name in ("assignments", "reference"):
+        (folder / name).symlink_to(ROOT / name)
+    return subprocess.run(
+        [sys.executable, "-m", "grader.demo"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "COLUMNS": "140"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def check_demo(folder: Path, ran: subprocess.CompletedProcess[str]) -> dict[str, GradeRecord]:
+    """Compare every row with what it must be, from the files rather than the program's word."""
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    out = folder / "out" / "demo"
+    pupils = make_class(find_assignment("kv_cache", None), find_reference("kv_cache", None))
+    assert len(pupils) >= 8
+    records = {}
+    for pupil in pupils:
+        staff = out / "staff" / pupil.name / "record.json"
+        record = from_json(GradeRecord, staff.read_text(encoding="utf-8"))
+        records[pupil.name] = record
+        assert as_expected(pupil, record), (
+            f"{pupil.name}: {record.judgement.status}, {leading_cause(record)}, "
+            f"{record.judgement.score}"
+        )
+        pages = {path.name for path in (out / "students" / pupil.name).iterdir()}
+        assert {"report.html", "report.md"} <= pages
+        row = next(line for line in ran.stdout.splitlines() if f"│ {pupil.name} " in line)
+        assert pupil.status.value in row
+        assert pupil.cause.value in row
+    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["submission"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == records.keys()
+    assert float(rows["ada"]["score"]) == 100
+    assert float(rows["mallory"]["score"]) == 0, "the cheating submission gained something"
+    assert (out / "index.html").is_file()
+    assert (out / "students" / "grace" / "feedback.ipynb").is_file()
+    assert (out / "students" / "grace" / "feedback.html").is_file()
+    seed = json.loads((out / "staff" / "run.json").read_text())["seed"]
+    for page in (out / "students").rglob("*"):
+        if page.is_file():
+            assert seed not in page.read_text(encoding="utf-8")
+    return records
+
+
+@pytest.mark.bwrap
+def test_demo_behind_bubblewrap(tmp_path: Path) -> None:
+    records = check_demo(tmp_path, run_demo(tmp_path, os.environ["PATH"]))
+    assert {record.measurement.sandbox for record in records.values()} == {"bwrap"}
+
+
+def test_demo_without_bubblewrap_says_so(tmp_path: Path) -> None:
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for program in ("ldconfig", "gcc", "ld"):  # what importing pyseccomp may look for
+        found = shutil.which(program)
+        if found:
+            (bare / program).symlink_to(found)
+    ran = run_demo(tmp_path, str(bare))
+    records = check_demo(tmp_path, ran)
+    assert {record.measurement.sandbox for record in records.values()} == {"none"}
+    assert "UNCONFINED" in ran.stdout
+    page = (tmp_path / "out" / "demo" / "students" / "ada" / "report.html").read_text()
+    assert "nconfined" in page

@@ -1,0 +1,137 @@
+"""Faults of ours and of the machine: a message with its remedy, exit code 1, and nothing lost."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.leftovers import wait_until, watch
+from tests.flows.target_class import (
+    EXPECTED,
+    SLOW,
+    TARGET,
+    WRONG,
+    committed,
+    finish,
+    grading,
+    read_grades,
+    start,
+    write_class,
+)
+from tests.hostile.honest import HONEST
+
+DISK_BYTES = 4 << 20
+
+
+@pytest.fixture
+def small_class(tmp_path: Path) -> Path:
+    return write_class(tmp_path / "class", ada=HONEST, bob=WRONG)
+
+
+@pytest.mark.bwrap
+def test_without_an_engine_nothing_is_lost(small_class: Path, tmp_path: Path) -> None:
+    pytest.importorskip("docker")
+    out = tmp_path / "out"
+    dead = {"DOCKER_HOST": f"unix://{tmp_path}/dead.sock"}
+    with watch() as watching:
+        broken = start(
+            watching, *grading(out, small_class, "--sandbox", "docker"), environment=dead
+        )
+        said, complained = finish(broken, code=1)
+        assert "no container engine answers" in said + complained
+        assert "--sandbox bwrap" in said + complained
+        assert [row for row in committed(out) if row[2] != "ungraded"] == []
+        finish(start(watching, *grading(out, small_class, "--sandbox", "bwrap")))
+        assert watching.left() == []
+    assert read_grades(out) == {"ada": EXPECTED["honest"], "bob": EXPECTED["wrong"]}
+
+
+@pytest.mark.docker
+def test_a_missing_image_says_how_to_build_it(small_class: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call = grading(out, small_class, "--sandbox", "docker", "--image", "no-such-image:ever")
+    with watch() as watching:
+        said, complained = finish(start(watching, *call), code=1)
+        assert watching.left() == []
+    assert "no-such-image:ever does not exist" in said + complained
+    assert "grader image build" in said + complained
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = f"size={DISK_BYTES},mode=755"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this root may not mount")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        while shutil.disk_usage(disk).free:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                break
+    return ballast
+
+
+@pytest.mark.bwrap
+def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
+    out = small_disk / "out"
+    folder = write_class(tmp_path / "class", ada=HONEST, bob=SLOW, cyd=WRONG)
+    call = grading(out, folder, "--sandbox", "bwrap")
+    with watch() as watching:
+        process = start(watching, *call)
+        wait_until(lambda: committed(out), within_s=90, what="the first one is graded")
+        ballast = fill(small_disk)
+        said, complained = finish(process, code=1)
+        assert "is the disk full" in said + complained
+        said, complained = finish(start(watching, *call), code=1)  # full from the start
+        assert "is the disk full" in said + complained
+
+        ballast.unlink()
+        kept = committed(out)
+        assert [row[0] for row in kept] in (["ada"], ["ada", "bob"])
+        finish(start(watching, *call))
+        assert watching.left() == []
+    assert committed(out)[: len(kept)] == kept
+    assert [row[0] for row in committed(out)] == ["ada", "bob", "cyd"]
+    assert read_grades(out)["cyd"] == EXPECTED["wrong"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("points = 6", 'points = "six"', "points"),
+        ("call_wall_s = 1.5", "call_wal_s = 1.5", "call_wall_s"),
+        ('title = "Add numbers up"', "title = ", ""),
+    ],
+    ids=["type", "unknown key", "syntax"],
+)
+def test_a_mistake_of_the_author_names_file_and_line(
+    right: str, wrong: str, said: str, small_class: Path, tmp_path: Path
+) -> None:
+    assignments = shutil.copytree(TARGET / "assignments", tmp_path / "assignments")
+    file = assignments / "target" / "assignment.toml"
+    text = file.read_text()
+    assert text.count(right) == 1
+    file.write_text(text.replace(right, wrong))
+    number = 1 + text[: text.index(right)].count("\n")
+    call = grading(tmp_path / "out", small_class, "--sandbox", "none", assignments=assignments)
+    with watch() as watching:
+        printed, complained = finish(start(watching, *call), code=1)
+    message = " ".join((printed + complained).split())
+    assert "assignment.toml" in message
+    assert str(number) in message
+    assert said in message

@@ -1,0 +1,200 @@
+"""A teaching assistant's way, as typed: grade a class behind every wall, and read it."""
+
+import json
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.leftovers import Watch, watch
+from tests.flows.target_class import (
+    EXPECTED,
+    committed,
+    finish,
+    grading,
+    read_grades,
+    start,
+    write_class,
+    write_mixed_class,
+)
+from tests.hostile.honest import HONEST
+
+SEED = "seed-of-this-run-4b1d"
+ORACLE = "oracle-of-the-target-7f3a"
+CAUSES = {
+    "crashing": {"scale": "crash", "Counter": "none"},
+    "honest": {"scale": "none", "Counter": "none"},
+    "notebook": {"scale": "none", "Counter": "none"},
+    "wrong": {"scale": "wrong_value", "Counter": "none"},
+}
+RUNS = [
+    pytest.param(("docker", "warm", 2), marks=pytest.mark.docker, id="docker-warm-2"),
+    pytest.param(("docker", "strict", 1), marks=pytest.mark.docker, id="docker-strict-1"),
+    pytest.param(("bwrap", "warm", 1), marks=pytest.mark.bwrap, id="bwrap-warm-1"),
+    pytest.param(("bwrap", "strict", 2), marks=pytest.mark.bwrap, id="bwrap-strict-2"),
+]
+LAYER = {"docker": "container: no network", "bwrap": "bubblewrap: own user"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """One finished run."""
+
+    sandbox: str
+    isolation: str
+    out: Path
+    records: dict[str, Any]
+    left: list[str]
+    watching: Watch
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixed_class(tmp_path_factory.mktemp("class") / "class")
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def graded(
+    request: pytest.FixtureRequest, mixed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Graded]:
+    sandbox, isolation, jobs = request.param
+    out = tmp_path_factory.mktemp("graded") / "out"
+    options = ("--sandbox", sandbox, "--isolation", isolation, "--jobs", jobs, "--seed", SEED)
+    with watch() as watching:
+        said, _ = finish(start(watching, *grading(out, mixed, *options, "--json")))
+        yield Graded(
+            sandbox=sandbox,
+            isolation=isolation,
+            out=out,
+            records={record["submission"]["name"]: record for record in json.loads(said)},
+            left=watching.left(),
+            watching=watching,
+        )
+
+
+def causes(record: dict[str, Any]) -> dict[str, str]:
+    return {check["problem"]: check["cause"] for check in record["judgement"]["checks"]}
+
+
+def test_every_wall_gives_the_same_scores_and_causes(graded: Graded) -> None:
+    assert read_grades(graded.out) == EXPECTED
+    assert {name: causes(graded.records[name]) for name in CAUSES} == CAUSES
+
+
+def test_nothing_is_left(graded: Graded) -> None:
+    assert graded.left == []
+
+
+def test_records_name_the_layers(graded: Graded) -> None:
+    path = graded.out / "staff" / "honest" / "record.json"
+    kept = json.loads(path.read_text())
+    assert kept == graded.records["honest"]
+    measurement = kept["measurement"]
+    assert (measurement["sandbox"], measurement["isolation"]) == (graded.sandbox, graded.isolation)
+    layers = " | ".join(measurement["layers"])
+    for layer in (LAYER[graded.sandbox], "own uid", "Landlock", "seccomp", "control group"):
+        assert layer in layers
+
+
+def test_pages_exist_and_the_staff_s_are_closed(graded: Graded) -> None:
+    out = graded.out
+    assert (out / "index.html").is_file()
+    assert {folder.name for folder in (out / "students").iterdir()} == set(EXPECTED)
+    for folder in (out / "students").iterdir():
+        assert {"report.html", "report.md"} <= {path.name for path in folder.iterdir()}
+    assert (out / "students" / "notebook" / "feedback.html").is_file()
+    assert stat.S_IMODE((out / "staff").stat().st_mode) == 0o700
+    assert stat.S_IMODE((out / "staff" / "honest" / "record.json").stat().st_mode) == 0o600
+
+
+def test_students_read_no_secret(graded: Graded) -> None:
+    found = [
+        f for check in graded.records["wrong"]["judgement"]["checks"] for f in check["findings"]
+    ]
+    hidden = [f for f in found if not f["public"]]
+    assert hidden
+    secrets = [SEED, ORACLE, *(f["got"] for f in hidden), *(f["expected"] for f in hidden)]
+    for path in (graded.out / "students").rglob("*"):
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        assert [secret for secret in secrets if len(secret) > 6 and secret in text] == []
+
+
+def test_report_makes_the_same_pages_again(graded: Graded) -> None:
+    def pages() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in graded.out.rglob("*.*") if is_page(path)}
+
+    def is_page(path: Path) -> bool:
+        return path.suffix in (".html", ".md", ".csv", ".ipynb") or path.name == "record.json"
+
+    before = pages()
+    for path in before:
+        path.unlink()
+    finish(start(graded.watching, "report", graded.out))
+    assert pages() == before
+
+
+@pytest.mark.bwrap
+def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with watch() as watching:
+        plain = start(watching, *grading(out, mixed, "--dry-run", "--seed", SEED))
+        form = start(watching, *grading(out, mixed, "--dry-run", "--json", "--seed", SEED))
+        said, plan = finish(plain)[0], finish(form)[0]
+    assert "scale" in said
+    assert "256 MiB" in said
+    assert [p["name"] for p in json.loads(plan)["problems"]] == ["scale", "Counter"]
+    assert SEED not in said + plan
+    assert not out.exists()
+
+
+def test_an_unconfined_run_says_so_everywhere(tmp_path: Path) -> None:
+    folder = write_class(tmp_path / "class", honest=HONEST)
+    with watch() as watching:
+        process = start(watching, *grading(tmp_path / "out", folder, "--sandbox", "none"))
+        said, _ = finish(process)
+        assert watching.left() == []
+    assert "UNCONFINED" in said
+    assert read_grades(tmp_path / "out") == {"honest": EXPECTED["honest"]}
+    for page in ("index.html", "students/honest/report.html", "students/honest/report.md"):
+        assert "unconfined" in (tmp_path / "out" / page).read_text(encoding="utf-8").lower(), page
+
+
+def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
+    folder = write_class(tmp_path / "class", honest=HONEST)
+    out = tmp_path / "out"
+    (tmp_path / "void").mkdir()
+    calls = {
+        "target": ["grade", "no_such", folder, "--out", out, *grading(out)[2:-2]],
+        "not found": grading(out, tmp_path / "missing", "--sandbox", "none"),
+        "found no module": grading(out, tmp_path / "void", "--sandbox", "none"),
+        "auto, docker, bwrap, none": grading(out, folder, "--sandbox", "moat"),
+        "--jobs": grading(out, folder, "--jobs", "0"),
+        "no records": ["report", tmp_path / "class"],
+    }
+    with watch() as watching, ThreadPoolExecutor(2) as workers:
+        done = workers.map(lambda call: finish(start(watching, *call), code=2), calls.values())
+        for needle, (said, complained) in zip(calls, done, strict=True):
+            assert needle in " ".join((said + complained).split())
+            assert SEED not in said + complained
+        assert watching.left() == []
+    assert not list(out.rglob("*.csv"))
+
+
+@pytest.mark.bwrap
+def test_a_changed_plan_stops_and_asks(tmp_path: Path) -> None:
+    folder = write_class(tmp_path / "class", honest=HONEST)
+    out = tmp_path / "out"
+    with watch() as watching:
+        finish(start(watching, *grading(out, folder, "--sandbox", "bwrap", "--seed", "one")))
+        (first,) = committed(out)
+        other = grading(out, folder, "--sandbox", "bwrap", "--seed", "two")
+        _, complained = finish(start(watching, *other), code=2)
+        assert "--force" in complained
+        assert committed(out) == [first]
+        finish(start(watching, *other, "--force"))
+    assert [row[0] for row in committed(out)] == ["honest", "honest"]
+    assert committed(out)[0] == first

@@ -1,0 +1,106 @@
+"""kill -9 at several moments of a class: nothing graded twice, nothing lost, nothing left."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grader.sandbox.container_engine import connect_engine
+from tests.flows.leftovers import Watch, containers, descendants, wait_until, watch
+from tests.flows.target_class import (
+    EXPECTED,
+    SLOW,
+    WRONG,
+    committed,
+    finish,
+    grading,
+    read_grades,
+    start,
+    write_class,
+)
+from tests.hostile.honest import HONEST
+
+START_S = 90.0
+CLASS = {"ada": HONEST, "bob": SLOW, "cyd": WRONG, "dee": SLOW, "eve": HONEST}
+GRADES = {name: EXPECTED["wrong" if text is WRONG else "honest"] for name, text in CLASS.items()}
+
+
+def kill_when(watching: Watch, call: list[object], moment: Callable[[], object], what: str) -> None:
+    """Start grading, kill the judge at a moment, and wait until no process of it is left."""
+    before = descendants()
+    process = start(watching, *call)
+    try:
+        wait_until(lambda: process.poll() is not None or moment(), within_s=START_S, what=what)
+        assert process.poll() is None, process.communicate()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    wait_until(
+        lambda: descendants() <= before and not running(str(watching.folder)),
+        within_s=30,
+        what="the killed run's processes end by themselves",
+    )
+
+
+def running(mark: str) -> list[str]:
+    """Return the run's containers in which something still runs."""
+    names = containers(mark)
+    if not names:
+        return []
+    with contextlib.closing(connect_engine()) as client:
+        return [name for name in names if client.containers.get(name).status == "running"]
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "jobs"),
+    [
+        pytest.param("bwrap", 1, marks=pytest.mark.bwrap),
+        pytest.param("docker", 2, marks=pytest.mark.docker),
+    ],
+)
+def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = write_class(tmp_path / "class", **CLASS)
+    call = grading(out, folder, "--sandbox", sandbox, "--jobs", jobs)
+    with watch() as watching:
+        begun = (out / "staff" / "run.json").is_file
+        kill_when(watching, call, lambda: begun() and in_a_box(watching), "a wall is being built")
+        assert committed(out) == []
+
+        kill_when(watching, call, lambda: len(committed(out)) >= 1, "one is graded")
+        first = committed(out)
+        assert first
+
+        kill_when(watching, call, lambda: later(out, first), "two are graded")
+        second = committed(out)
+        assert second[: len(first)] == first
+        assert len(second) < len(CLASS)
+
+        said, _ = finish(start(watching, *call))
+        assert said.count("(graded before)") == len(second)
+        final = committed(out)
+        assert watching.left() == []
+    assert final[: len(second)] == second
+    assert sorted(row[0] for row in final) == sorted(CLASS)
+    assert {row[2] for row in final} == {"graded"}
+    assert read_grades(out) == GRADES
+    for name in CLASS:
+        assert (out / "staff" / name / "record.json").is_file()
+
+
+def in_a_box(watching: Watch) -> bool:
+    """Return whether a wall has begun to stand: its folder is there."""
+    return any(watching.folder.glob("grader-*wrap-*")) or any(
+        watching.folder.glob("grader-docker-*/channel")
+    )
+
+
+def later(out: Path, first: list[tuple[str, str, str]]) -> bool:
+    """Return whether one more is graded, a moment into the next one."""
+    if len(committed(out)) <= len(first):
+        return False
+    time.sleep(0.2)
+    return True

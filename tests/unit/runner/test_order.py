@@ -1,0 +1,45 @@
+"""Orders to the warm process survive JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.runner.order import JailKind, JailOrder
+
+orders = st.builds(
+    JailOrder,
+    kind=st.sampled_from(JailKind),
+    uid=st.integers(0, 2**32 - 1),
+    home=st.text(),
+    judge_pid_namespace=st.text(),
+    memory_bytes=st.integers(0, 2**60),
+    processes=st.integers(0, 10_000),
+    file_bytes=st.integers(0, 2**40),
+    threads=st.integers(1, 64),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+
+
+@given(orders)
+def test_an_order_comes_back_equal(order):
+    back = JailOrder.from_json(json.loads(json.dumps(order.to_json())))
+    assert back == order
+    assert isinstance(back.kind, JailKind)
+
+
+@given(orders, st.sampled_from(["kind", "uid", "device"]))
+def test_an_order_without_a_field_is_no_order(order, field):
+    form = order.to_json()
+    del form[field]
+    with pytest.raises((TypeError, KeyError)):
+        JailOrder.from_json(form)
+
+
+@given(orders)
+def test_an_unknown_kind_or_field_is_no_order(order):
+    with pytest.raises(ValueError, match="rubber"):
+        JailOrder.from_json(order.to_json() | {"kind": "rubber"})
+    with pytest.raises(TypeError, match="surprise"):
+        JailOrder.from_json(order.to_json() | {"surprise": 1})
