@@ -12,7 +12,7 @@ from rich.table import Table
 from grader.author.folders import find_assignment, find_reference, list_assignments
 from grader.batch import BatchOptions, open_walls
 from grader.commands.grade import choose_device
-from grader.plan.course import new_seed, open_course
+from grader.plan.course import Course, new_seed, open_course
 from grader.record.codec import to_json
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
@@ -58,20 +58,24 @@ def command(
             image=image,
             force=False,
         )
-        with (
-            Progress(console=console, transient=True) as progress,
-            open_walls(course, options) as walls,
-        ):
-            task = progress.add_task(f"validating {slug}", total=None)
-            proof = prove(course, walls, jobs=jobs, on_specimen=lambda _: progress.advance(task))
-        print_proof(proof, console)
-        proofs.append(proof)
+        proofs.append(_prove(course, options, console))
+        print_proof(proofs[-1], console)
     if json_file is not None:
         json_file.write_text(
             json.dumps([json.loads(to_json(proof)) for proof in proofs], indent=2), encoding="utf-8"
         )
     if any(proof.validation.complaints for proof in proofs):
         raise typer.Exit(1)
+
+
+def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
+    """Prove one assignment with a progress bar."""
+    with (
+        Progress(console=console, transient=True) as progress,
+        open_walls(course, options) as walls,
+    ):
+        task = progress.add_task(f"validating {course.assignment.slug}", total=None)
+        return prove(course, walls, jobs=options.jobs, on_specimen=lambda _: progress.advance(task))
 
 
 def print_proof(proof: Proof, console: Console) -> None:

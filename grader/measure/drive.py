@@ -33,7 +33,6 @@ from grader.measure.measurement import (
     ValueObservation,
 )
 
-
 _BUILTIN_EXCEPTIONS = frozenset(
     name
     for name, kind in vars(builtins).items()

@@ -53,6 +53,7 @@ class Instance:
         return self.maker(Draw(seed, path, self.index))
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
+        """Return the measurement of a case that could not be run."""
         return CaseMeasurement(
             check=self.maker.check,
             index=self.index,

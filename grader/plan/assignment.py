@@ -7,7 +7,7 @@ Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: ca
 import math
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -277,10 +277,11 @@ class _Locator:
         leaf, keys = _first_leaf(error, [])
         if isinstance(leaf, ForbiddenExtraKeysError):
             extra = sorted(leaf.extra_fields)[0]
-            allowed = ", ".join(sorted(leaf.cl.__dataclass_fields__))
+            allowed = ", ".join(sorted(field.name for field in fields(leaf.cl)))
             line = self._line_of([*keys, extra], None)
             return f"{self._path}:{line}: unknown key {extra!r}; allowed here: {allowed}"
         if isinstance(leaf, KeyError):
+            keys = keys[:-1] if keys[-1:] == [leaf.args[0]] else keys
             line = self._line_of(keys, None)
             place = ".".join(keys) or "the file"
             return f"{self._path}:{line}: missing key {leaf.args[0]!r} in {place}"
@@ -297,7 +298,9 @@ class _Locator:
             line = self._find(key, line, occurrence) or line
         if found is not None:
             text = f"{found:g}" if isinstance(found, float) else str(found)  # 2 was read as 2.0
-            wanted = re.compile(rf"^\s*{re.escape(keys[0])}\s*=.*{re.escape(text)}")
+            quote = "[\"']" if isinstance(found, str) else ""
+            value = f"{quote}{re.escape(text)}{quote}"
+            wanted = re.compile(rf"^\s*{re.escape(keys[0])}\s*=.*{value}")
             line = next((n for n, t in enumerate(self._lines, 1) if wanted.search(t)), line)
         return max(line, 1)
 
@@ -317,7 +320,9 @@ def _first_leaf(error: BaseException, keys: list[str]) -> tuple[BaseException, l
     """Return the first error of a nested cattrs group and the path of keys that leads to it."""
     if not isinstance(error, BaseExceptionGroup):
         return error, keys
-    first = error.exceptions[0]
+    # A misspelt key is unknown and missing at once: the unknown one shows the slip.
+    unknown = (e for e in error.exceptions if isinstance(e, ForbiddenExtraKeysError))
+    first = next(unknown, error.exceptions[0])
     for note in getattr(first, "__notes__", ()):
         name = getattr(note, "name", None)
         index = getattr(note, "index", None)

@@ -171,11 +171,8 @@ class Wall:
 
     def _order(self, home: str) -> JailOrder:
         uid = self._started.first_uid
-        namespace = (
-            ""
-            if self._started.jail is JailKind.PLAIN
-            else str(Path("/proc/self/ns/pid").readlink())
-        )
+        plain = self._started.jail is JailKind.PLAIN
+        namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
         limited_outside = self._cgroup is not None
         return JailOrder(
             kind=self._started.jail,

@@ -22,6 +22,9 @@ from tests.conformance.conftest import LIMITS, Kind, ask, loaded, pid_of
 from tests.flows.leftovers import Watch, containers, parents, watch
 
 
+pytestmark = pytest.mark.slow
+
+
 def kill_wall(kind: Kind, session: Session, folder: str) -> None:
     """End the container, or the warm process, which is the parent of every child."""
     if kind.name == "docker":

@@ -24,6 +24,7 @@ from tests.flows.target_class import (
 from tests.hostile.honest import HONEST
 
 SEED = "seed-of-this-run-4b1d"
+pytestmark = pytest.mark.slow
 ORACLE = "oracle-of-the-target-7f3a"
 CAUSES = {
     "crashing": {"scale": "crash", "Counter": "none"},
@@ -123,6 +124,7 @@ def test_students_read_no_secret(graded: Graded) -> None:
         assert [secret for secret in secrets if len(secret) > 6 and secret in text] == []
 
 
+@pytest.mark.parametrize("graded", RUNS[2:3], indirect=True)
 def test_report_makes_the_same_pages_again(graded: Graded) -> None:
     def pages() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in graded.out.rglob("*.*") if is_page(path)}
@@ -151,28 +153,33 @@ def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Pat
     assert not out.exists()
 
 
-def test_an_unconfined_run_says_so_everywhere(tmp_path: Path) -> None:
-    folder = write_class(tmp_path / "class", honest=HONEST)
+def test_an_unconfined_run_says_so_and_a_changed_plan_asks(tmp_path: Path) -> None:
+    folder, out = write_class(tmp_path / "class", honest=HONEST), tmp_path / "out"
     with watch() as watching:
-        process = start(watching, *grading(tmp_path / "out", folder, "--sandbox", "none"))
-        said, _ = finish(process)
+        said, _ = finish(start(watching, *grading(out, folder, "--sandbox", "none")))
         assert watching.left() == []
-    assert "UNCONFINED" in said
-    assert read_grades(tmp_path / "out") == {"honest": EXPECTED["honest"]}
-    for page in ("index.html", "students/honest/report.html", "students/honest/report.md"):
-        assert "unconfined" in (tmp_path / "out" / page).read_text(encoding="utf-8").lower(), page
+        assert "UNCONFINED" in said
+        assert read_grades(out) == {"honest": EXPECTED["honest"]}
+        for page in ("index.html", "students/honest/report.html", "students/honest/report.md"):
+            assert "unconfined" in (out / page).read_text(encoding="utf-8").lower(), page
+
+        (first,) = committed(out)
+        other = grading(out, folder, "--sandbox", "none", "--seed", "another")
+        _, complained = finish(start(watching, *other), code=2)
+        assert "--force" in complained
+        assert committed(out) == [first]
+        finish(start(watching, *other, "--force"))
+    assert committed(out)[0] == first
+    assert [row[0] for row in committed(out)] == ["honest", "honest"]
 
 
 def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
     folder = write_class(tmp_path / "class", honest=HONEST)
     out = tmp_path / "out"
-    (tmp_path / "void").mkdir()
     calls = {
         "target": ["grade", "no_such", folder, "--out", out, *grading(out)[2:-2]],
         "not found": grading(out, tmp_path / "missing", "--sandbox", "none"),
-        "found no module": grading(out, tmp_path / "void", "--sandbox", "none"),
         "auto, docker, bwrap, none": grading(out, folder, "--sandbox", "moat"),
-        "--jobs": grading(out, folder, "--jobs", "0"),
         "no records": ["report", tmp_path / "class"],
     }
     with watch() as watching, ThreadPoolExecutor(2) as workers:
@@ -182,19 +189,3 @@ def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
             assert SEED not in said + complained
         assert watching.left() == []
     assert not list(out.rglob("*.csv"))
-
-
-@pytest.mark.bwrap
-def test_a_changed_plan_stops_and_asks(tmp_path: Path) -> None:
-    folder = write_class(tmp_path / "class", honest=HONEST)
-    out = tmp_path / "out"
-    with watch() as watching:
-        finish(start(watching, *grading(out, folder, "--sandbox", "bwrap", "--seed", "one")))
-        (first,) = committed(out)
-        other = grading(out, folder, "--sandbox", "bwrap", "--seed", "two")
-        _, complained = finish(start(watching, *other), code=2)
-        assert "--force" in complained
-        assert committed(out) == [first]
-        finish(start(watching, *other, "--force"))
-    assert [row[0] for row in committed(out)] == ["honest", "honest"]
-    assert committed(out)[0] == first

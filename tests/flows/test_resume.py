@@ -23,6 +23,7 @@ from tests.flows.target_class import (
 )
 from tests.hostile.honest import HONEST
 
+pytestmark = pytest.mark.slow
 START_S = 90.0
 CLASS = {"ada": HONEST, "bob": SLOW, "cyd": WRONG, "dee": SLOW, "eve": HONEST}
 GRADES = {name: EXPECTED["wrong" if text is WRONG else "honest"] for name, text in CLASS.items()}
@@ -66,16 +67,17 @@ def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
     folder = write_class(tmp_path / "class", **CLASS)
     call = grading(out, folder, "--sandbox", sandbox, "--jobs", jobs)
     with watch() as watching:
-        begun = (out / "staff" / "run.json").is_file
-        kill_when(watching, call, lambda: begun() and in_a_box(watching), "a wall is being built")
+        kill_when(watching, call, lambda: a_wall_is_built(watching), "a wall is being built")
         assert committed(out) == []
 
         kill_when(watching, call, lambda: len(committed(out)) >= 1, "one is graded")
         first = committed(out)
         assert first
 
-        kill_when(watching, call, lambda: later(out, first), "two are graded")
-        second = committed(out)
+        second = first
+        if sandbox == "bwrap":  # the cheaper wall, once more in the middle of a call
+            kill_when(watching, call, lambda: later(out, first), "two are graded")
+            second = committed(out)
         assert second[: len(first)] == first
         assert len(second) < len(CLASS)
 
@@ -91,7 +93,7 @@ def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
         assert (out / "staff" / name / "record.json").is_file()
 
 
-def in_a_box(watching: Watch) -> bool:
+def a_wall_is_built(watching: Watch) -> bool:
     """Return whether a wall has begun to stand: its folder is there."""
     return any(watching.folder.glob("grader-*wrap-*")) or any(
         watching.folder.glob("grader-docker-*/channel")

@@ -9,11 +9,16 @@ from tests.hostile.conftest import SEED, TARGET, WALLS  # noqa: F401 - WALLS doc
 
 MARKER = "oracle-of-the-target" + "-7f3a"  # split, so that this text is not its own finding
 
+PATHS = [
+    str(TARGET),
+    str(TARGET / "reference" / "target" / "oracle.py"),
+    *("/root", "/srv", "/home", "/tmp", "/var", "/run", "/box/channel", "/sys/fs/cgroup"),
+    *("/etc/shadow", "/etc/passwd", "/proc", "/proc/1/environ", "/proc/self/environ"),
+]
+
 READ_FILES = f"""
 import os
-for path in ({str(TARGET)!r}, {str(TARGET / "reference" / "target" / "oracle.py")!r}, "/root", "/work",
-             "/home", "/etc/shadow", "/etc/passwd", "/proc/1/environ", "/proc/self/environ", "/proc",
-             "/sys/fs/cgroup", "/tmp", "/var", "/run", "/box/channel"):
+for path in {PATHS!r}:
     try:
         found = os.listdir(path) if os.path.isdir(path) else open(path).read()
         print("READ", path, found)
@@ -54,7 +59,7 @@ for path in ("/proc/self/clear_refs", "/proc/self/oom_score_adj", "/proc/sys/ker
 
 def test_no_file_of_the_judge_can_be_read(spy: Callable[[str], list[str]]) -> None:
     lines = spy(READ_FILES)
-    assert len(lines) == 15
+    assert len(lines) == len(PATHS)
     assert [line for line in lines if not line.startswith("refused")] == []
 
 

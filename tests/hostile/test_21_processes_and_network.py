@@ -99,7 +99,8 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         print("ROUTE")
     except OSError:
         print("no route")
-print(sorted(name for _, name in socket.if_nameindex() if not name.startswith(("sit", "tun", "ip6"))))
+names = [name for _, name in socket.if_nameindex()]
+print(sorted(name for name in names if not name.startswith(("sit", "tun", "ip6"))))
 """
 
 

@@ -10,7 +10,8 @@ for fd in range(0, 4096):
         mode = os.fstat(fd).st_mode
     except OSError:
         continue
-    kinds.append((fd, "socket" if stat.S_ISSOCK(mode) else "pipe" if stat.S_ISFIFO(mode) else "file"))
+    kind = "socket" if stat.S_ISSOCK(mode) else "pipe" if stat.S_ISFIFO(mode) else "file"
+    kinds.append((fd, kind))
 print(kinds)
 """
 
@@ -31,9 +32,10 @@ for pid in {os.getppid(), 1, 2, 3} - {os.getpid(), 0}:
     got = libc.process_vm_readv(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
     print("READ" if got > 0 else "refused")
     for name in ("mem", "environ", "maps", "fd", "cwd", "cmdline", "status", "root"):
+        path = f"/proc/{pid}/{name}"
         try:
-            os.stat(f"/proc/{pid}/{name}")
-            open(f"/proc/{pid}/{name}").close() if name not in ("fd", "cwd", "root") else os.listdir(f"/proc/{pid}/{name}")
+            os.stat(path)
+            os.listdir(path) if name in ("fd", "cwd", "root") else open(path).close()
             print("OPENED", pid, name)
         except OSError:
             print("refused")

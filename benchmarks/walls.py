@@ -1,0 +1,166 @@
+"""What the walls cost: start, fork, round trip, and one graded submission, side by side in one run.
+
+    python benchmarks/walls.py [--json FILE]
+
+Takes: this machine's walls. Gives: a table, and JSON with hardware, versions and date. Does not
+cover: students' own time.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from grader.author.folders import find_assignment, find_reference
+from grader.author.steps import Call
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.judge import judge
+from grader.measure.compare import use_one_thread
+from grader.measure.run import measure
+from grader.measure.session import open_session
+from grader.plan.course import Course, open_course
+from grader.sandbox.backends import missing_bwrap, missing_docker
+from grader.sandbox.contract import Isolation
+from grader.sandbox.image import DEFAULT_IMAGE
+from grader.sandbox.pool import WallPool
+from grader.validate.specimen import Kind, load_specimens
+
+EMPTY = Submission(
+    name="empty",
+    sha256="",
+    origin=Origin.MODULE,
+    entry="empty",
+    files=(SourceFile(name="empty.py", text="def nothing():\n    return None\n"),),
+)
+FORKS = 30
+CALLS = 300
+SUBMISSIONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WallCost:
+    """What one wall costs.
+
+    Attributes:
+        sandbox: name of the backend.
+        start_s: wall and warm process with torch and Triton imported.
+        fork_to_loaded_ms: median and quartiles over `FORKS`: child forked, jailed, limited, an
+            empty module imported, and swept.
+        call_us: median and quartiles over `CALLS`: an empty call, freeze and thaw included.
+        clocked_mean_us: mean of what the judge's clock charges for such a call.
+        submission_wall_s: median over `SUBMISSIONS` of grading the reference of kv_cache.
+        submission_judge_cpu_s: the judge's own CPU time for it, oracles included.
+    """
+
+    sandbox: str
+    start_s: float
+    fork_to_loaded_ms: tuple[float, float, float]
+    call_us: tuple[float, float, float]
+    clocked_mean_us: float
+    submission_wall_s: float
+    submission_judge_cpu_s: float
+
+
+def measure_wall(sandbox: str, course: Course) -> WallCost:
+    begin = time.perf_counter()
+    pool = WallPool(
+        sandbox,
+        course.plan.limits,
+        isolation=Isolation.WARM,
+        jobs=1,
+        device="cpu",
+        image=DEFAULT_IMAGE,
+    )
+    with closing(pool) as walls:
+        with walls.borrow() as wall:
+            start_s = time.perf_counter() - begin
+            limits = course.plan.limits
+
+            def fork() -> None:
+                with open_session(wall, EMPTY, limits=limits) as session:
+                    session.load("")
+
+            forks = [_timed(fork) * 1e3 for _ in range(FORKS)]
+            with open_session(wall, EMPTY, limits=limits) as session:
+                session.load("")
+                calls = [_timed(lambda: session.call(Call("nothing"))) * 1e6 for _ in range(CALLS)]
+                clocked_mean_us = session.wall_ns / CALLS / 1e3
+        solution = next(s for s in load_specimens(course) if s.kind is Kind.SOLUTION)
+        walls_s, cpus_s = [], []
+        for _ in range(SUBMISSIONS):
+            cpu_before = _own_cpu_s()
+            begin = time.perf_counter()
+            judgement = judge(course.plan, measure(solution.submission(), course, walls=walls))
+            walls_s.append(time.perf_counter() - begin)
+            cpus_s.append(_own_cpu_s() - cpu_before)
+            assert judgement.score == judgement.max_score
+    return WallCost(
+        sandbox=sandbox,
+        start_s=start_s,
+        fork_to_loaded_ms=_quartiles(forks),
+        call_us=_quartiles(calls),
+        clocked_mean_us=clocked_mean_us,
+        submission_wall_s=statistics.median(walls_s),
+        submission_judge_cpu_s=statistics.median(cpus_s),
+    )
+
+
+def _timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def _own_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    low, median, high = statistics.quantiles(values, n=4)
+    return (low, median, high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    use_one_thread()
+    course = open_course(
+        find_assignment("kv_cache"), find_reference("kv_cache"), device="cpu", seed="benchmark"
+    )
+    usable = {"docker": missing_docker(DEFAULT_IMAGE), "bwrap": missing_bwrap(), "none": ""}
+    costs = [measure_wall(name, course) for name, why_not in usable.items() if not why_not]
+    for cost in costs:
+        print(
+            f"{cost.sandbox:7} start {cost.start_s:5.2f} s   "
+            f"fork {cost.fork_to_loaded_ms[1]:6.1f} ms   "
+            f"call {cost.call_us[1]:6.0f} us, clocked {cost.clocked_mean_us:5.0f} us   "
+            f"kv_cache {cost.submission_wall_s:5.2f} s wall, "
+            f"{cost.submission_judge_cpu_s:5.2f} s CPU of the judge"
+        )
+    if options.json:
+        facts = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "load_1min": os.getloadavg()[0],
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "not_measured": {name: why for name, why in usable.items() if why},
+            "walls": [asdict(cost) for cost in costs],
+        }
+        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

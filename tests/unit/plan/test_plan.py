@@ -1,0 +1,192 @@
+"""Plans are pure; folders hash by content and name."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.author.declare import CaseMaker
+from grader.errors import AuthorError
+from grader.plan.assignment import load_assignment
+from grader.plan.course import new_seed, open_course
+from grader.plan.plan import hash_folder, make_plan
+from tests.unit.plan.test_assignment import GOOD, write
+from tests.unit.report.sample_plan import make_plan as make_sample_plan
+
+
+def make(draw):
+    """Chunks of any size.
+
+    Both must agree.
+    """
+    yield draw
+
+
+KEYS = (("Cache", "append"), ("Cache", "rollback"), ("attend", "append"))
+
+
+def makers(*keys):
+    return {
+        (problem, check): CaseMaker(problem=problem, check=check, public=1, hidden=3, make=make)
+        for problem, check in keys
+    }
+
+
+@pytest.fixture
+def assignment(tmp_path):
+    return load_assignment(write(tmp_path, GOOD))
+
+
+def plan_of(assignment, cases, seed="s"):
+    return make_plan(
+        assignment, cases, device="cpu", seed=seed, assignment_sha256="a", reference_sha256="b"
+    )
+
+
+def test_a_plan_joins_checks_and_cases(assignment):
+    plan = plan_of(assignment, makers(*KEYS))
+    assert [(p.name, c.name) for p in plan.problems for c in p.checks] == list(KEYS)
+    check = plan.problems[0].checks[0]
+    assert (check.points, check.public, check.hidden) == (6.0, 1, 3)
+    assert check.description.startswith("Chunks of any size.")
+    assert check.tolerance == {"float32": 1e-5}
+    assert plan.points == assignment.points == 12.5
+    assert plan.limits == assignment.limits
+
+
+def test_the_same_inputs_make_the_same_plan(assignment):
+    plan = plan_of(assignment, makers(*KEYS))
+    again = plan_of(assignment, makers(*reversed(KEYS)))
+    assert plan == again
+    assert plan.sha256 == again.sha256
+    assert len(plan.sha256) == 64
+
+
+def test_a_plan_leaves_its_inputs_alone(assignment):
+    cases = makers(*KEYS)
+    plan_of(assignment, cases)
+    assert set(cases) == set(KEYS)
+
+
+@pytest.mark.parametrize(
+    "field", ["assignment", "title", "device", "seed", "assignment_sha256", "reference_sha256"]
+)
+def test_any_change_is_another_plan(field):
+    plan = make_sample_plan()
+    assert replace(plan, **{field: "other"}).sha256 != plan.sha256
+
+
+def test_a_change_deep_inside_is_another_plan():
+    plan = make_sample_plan()
+    problem = plan.problems[0]
+    for check in (
+        replace(problem.checks[0], tolerance={"float32": 2e-5}),
+        replace(problem.checks[0], hidden=4),
+    ):
+        changed = replace(problem, checks=(check, *problem.checks[1:]))
+        assert replace(plan, problems=(changed, *plan.problems[1:])).sha256 != plan.sha256
+    limits = replace(plan.limits, call_wall_s=9.0)
+    assert replace(plan, limits=limits).sha256 != plan.sha256
+
+
+def test_a_check_without_a_case(assignment):
+    with pytest.raises(AuthorError, match=r"demo: check Cache\.rollback has no case") as caught:
+        plan_of(assignment, makers(KEYS[0], KEYS[2]))
+    assert '@case("Cache", "rollback")' in caught.value.hint
+
+
+def test_cases_without_a_check(assignment):
+    cases = makers(*KEYS, ("attend", "zebra"), ("Cache", "extra"))
+    with pytest.raises(AuthorError, match=r"without a check: Cache\.extra, attend\.zebra"):
+        plan_of(assignment, cases)
+
+
+def test_folders_hash_by_name_and_content(tmp_path):
+    def folder(name, **files):
+        root = tmp_path / name
+        for path, content in files.items():
+            target = root / path.replace("__", "/").replace("_py", ".py")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content)
+        return hash_folder(root)
+
+    one = folder("one", a_py="x", sub__b_py="y")
+    assert one == folder("two", sub__b_py="y", a_py="x")
+    others = {
+        folder("three", a_py="x", sub__b_py="z"),
+        folder("four", a_py="x", b_py="y"),
+        folder("five", a_py="x"),
+        folder("six", a_py="xy", sub__b_py=""),
+        one,
+    }
+    assert len(others) == 5
+
+
+def test_caches_do_not_count_but_packages_do(tmp_path):
+    (tmp_path / "cases.py").write_text("x")
+    before = hash_folder(tmp_path)
+    for cache in ("__pycache__", ".mypy_cache", ".git/deep", "sub/__pycache__"):
+        (tmp_path / cache).mkdir(parents=True)
+        (tmp_path / cache / "cases.cpython-311.pyc").write_bytes(b"\0")
+    (tmp_path / ".hidden").write_text("x")
+    assert hash_folder(tmp_path) == before
+    (tmp_path / "__init__.py").write_text("")
+    assert hash_folder(tmp_path) != before
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_seeds_tell_plans_apart(one, other):
+    plan = make_sample_plan()
+    left, right = replace(plan, seed=one).sha256, replace(plan, seed=other).sha256
+    assert (left == right) == (one == other)
+
+
+def test_seeds_are_fresh_and_long():
+    seeds = {new_seed() for _ in range(50)}
+    assert len(seeds) == 50
+    assert all(len(bytes.fromhex(seed)) == 16 for seed in seeds)
+
+
+CASES = '''
+from grader.author import Call, Expect, case
+{cases}
+'''
+ONE_CASE = '''
+@case("{problem}", "{check}", public=2, hidden=4)
+def {problem}_{check}(draw):
+    """About {check}."""
+    got = yield Call("f")
+    yield Expect(got, 1, label="f")
+'''
+
+
+@pytest.fixture
+def folders(tmp_path):
+    folder = write(tmp_path, GOOD)
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    cases = "".join(ONE_CASE.format(problem=p, check=c) for p, c in KEYS)
+    (reference / "cases.py").write_text(CASES.format(cases=cases))
+    return folder, reference
+
+
+def test_a_course_is_read_once_and_whole(folders):
+    folder, reference = folders
+    course = open_course(folder, reference, device="cpu", seed="s")
+    assert set(course.cases) == set(KEYS)
+    assert course.plan.problems[0].checks[0].hidden == 4
+    assert course.plan.assignment_sha256 == hash_folder(folder)
+    assert course.plan.reference_sha256 == hash_folder(reference)
+    assert course.harness == ""
+    (folder / "harness.py").write_text("# größer\n", encoding="utf-8")
+    again = open_course(folder, reference, device="cpu", seed="s")
+    assert again.harness == "# größer\n"
+    assert again.plan.sha256 != course.plan.sha256
+
+
+def test_a_course_without_cases(folders):
+    folder, reference = folders
+    (reference / "cases.py").unlink()
+    with pytest.raises(AuthorError, match=r"cases\.py: not found"):
+        open_course(folder, reference, device="cpu", seed="s")

@@ -1,0 +1,178 @@
+"""Control groups, against a tree of plain files that looks like the kernel's."""
+
+import errno
+import os
+
+import pytest
+
+from grader.errors import SandboxError
+from grader.sandbox import cgroup as cgroup_module
+from grader.sandbox.cgroup import PARENT, Cgroup, make_cgroup
+
+LIMITS = {"memory_bytes": 512 << 20, "processes": 64}
+
+
+@pytest.fixture
+def version_2(tmp_path):
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    return tmp_path
+
+
+@pytest.fixture
+def version_1(tmp_path, monkeypatch):
+    for controller in ("memory", "pids"):
+        (tmp_path / controller / "mine").mkdir(parents=True)
+    monkeypatch.setattr(cgroup_module, "_own_path", lambda controller: "mine")
+    return tmp_path
+
+
+def empty(folder):
+    """Remove the files of a group, as the kernel does with those it made up."""
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def test_version_2_writes_both_limits_into_one_group(version_2):
+    group = make_cgroup("w0", **LIMITS, root=version_2)
+    folder = version_2 / PARENT / "w0"
+    assert group == Cgroup(version=2, memory=folder, pids=folder)
+    assert (folder / "memory.max").read_text() == str(512 << 20)
+    assert (folder / "pids.max").read_text() == "64"
+    for parent in (version_2, version_2 / PARENT):
+        assert (parent / "cgroup.subtree_control").read_text() == "+memory +pids"
+    assert not (folder / "memory.swap.max").exists()  # a kernel without swap accounting
+
+
+def test_version_2_leaves_no_swap_to_flee_to(version_2, monkeypatch):
+    made = type(version_2).mkdir
+
+    def mkdir(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        (self / "memory.swap.max").write_text("max")
+
+    monkeypatch.setattr(type(version_2), "mkdir", mkdir)
+    make_cgroup("w0", **LIMITS, root=version_2)
+    assert (version_2 / PARENT / "w0" / "memory.swap.max").read_text() == "0"
+
+
+@pytest.mark.parametrize("controllers", ["", "memory", "pids cpu"])
+def test_version_2_without_the_controllers_gives_nothing(version_2, controllers):
+    (version_2 / "cgroup.controllers").write_text(controllers)
+    assert make_cgroup("w0", **LIMITS, root=version_2) is None
+    assert not (version_2 / PARENT).exists()
+
+
+def test_version_1_writes_each_limit_into_its_hierarchy(version_1):
+    group = make_cgroup("w0", **LIMITS, root=version_1)
+    assert group is not None
+    assert group.version == 1
+    assert group.memory == version_1 / "memory" / "mine" / PARENT / "w0"
+    assert group.pids == version_1 / "pids" / "mine" / PARENT / "w0"
+    assert (group.memory / "memory.limit_in_bytes").read_text() == str(512 << 20)
+    assert (group.pids / "pids.max").read_text() == "64"
+
+
+def test_no_control_groups_at_all(tmp_path):
+    assert make_cgroup("w0", **LIMITS, root=tmp_path) is None
+    (tmp_path / "memory").mkdir()
+    assert make_cgroup("w0", **LIMITS, root=tmp_path) is None
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("tree", ["version_1", "version_2"])
+def test_a_user_who_may_not_gets_nothing(tree, code, request, monkeypatch):
+    root = request.getfixturevalue(tree)
+
+    def refuse(self, *args, **kwargs):
+        raise OSError(code, os.strerror(code), str(self))
+
+    monkeypatch.setattr(type(root), "mkdir", refuse)
+    assert make_cgroup("w0", **LIMITS, root=root) is None
+
+
+def test_any_other_failure_is_a_sandbox_error(version_2):
+    make_cgroup("w0", **LIMITS, root=version_2)
+    with pytest.raises(SandboxError, match="cannot make a control group"):
+        make_cgroup("w0", **LIMITS, root=version_2)
+
+
+@pytest.mark.parametrize("tree", ["version_1", "version_2"])
+def test_a_process_enters_every_hierarchy(tree, request):
+    group = make_cgroup("w0", **LIMITS, root=request.getfixturevalue(tree))
+    assert group is not None
+    group.enter(4711)
+    for folder in (group.memory, group.pids):
+        assert (folder / "cgroup.procs").read_text() == "4711"
+
+
+def test_a_process_that_cannot_be_limited_is_an_error(version_2):
+    group = make_cgroup("w0", **LIMITS, root=version_2)
+    assert group is not None
+    empty(group.memory)
+    group.remove()
+    with pytest.raises(SandboxError, match="cannot limit process 4711"):
+        group.enter(4711)
+
+
+@pytest.mark.parametrize(
+    ("version", "file", "text", "kills"),
+    [
+        (2, "memory.events", "low 0\nhigh 3\nmax 17\noom 2\noom_kill 1\noom_group_kill 9\n", 1),
+        (2, "memory.events", "low 0\noom 2\n", 0),
+        (1, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3),
+        (1, "memory.oom_control", "oom_kill_disable 0\nunder_oom 1\n", 0),
+    ],
+)
+def test_kills_for_want_of_memory_are_counted(tmp_path, version, file, text, kills):
+    (tmp_path / file).write_text(text)
+    assert Cgroup(version=version, memory=tmp_path, pids=tmp_path).oom_kills() == kills
+
+
+@pytest.mark.parametrize("tree", ["version_1", "version_2"])
+def test_removal_leaves_nothing(tree, request):
+    root = request.getfixturevalue(tree)
+    group = make_cgroup("w0", **LIMITS, root=root)
+    other = make_cgroup("w1", **LIMITS, root=root)
+    assert group is not None
+    assert other is not None
+    for folder in {group.memory, group.pids}:
+        empty(folder)
+    group.remove()
+    assert not group.memory.exists()
+    assert other.memory.exists()  # the parent is shared and stays
+    group.remove()  # twice is no error
+
+
+def test_removal_waits_for_the_kernel_and_then_gives_up(version_2, monkeypatch):
+    group = make_cgroup("w0", **LIMITS, root=version_2)
+    assert group is not None
+    empty(group.memory)
+    real, calls = type(version_2).rmdir, []
+
+    def busy(self):
+        calls.append(self)
+        if self == group.memory and len(calls) < 4:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        real(self)
+
+    monkeypatch.setattr(type(version_2), "rmdir", busy)
+    group.remove()
+    assert len(calls) >= 4
+    group.memory.mkdir()
+    calls.clear()
+    monkeypatch.setattr(cgroup_module, "REMOVE_SECONDS", -1.0)
+    with pytest.raises(SandboxError, match="cannot remove"):
+        group.remove()
+
+
+def test_a_group_that_is_not_empty_is_an_error_at_once(version_2):
+    group = make_cgroup("w0", **LIMITS, root=version_2)
+    assert group is not None
+    with pytest.raises(SandboxError, match="cannot remove"):
+        group.remove()
+
+
+def test_the_own_path_is_read_from_the_kernels_table():
+    path = cgroup_module._own_path("no such controller")
+    assert path == ""
+    assert not cgroup_module._own_path("memory").startswith("/")
