@@ -85,7 +85,10 @@ def as_expected(pupil: Pupil, record: GradeRecord) -> bool:
 
 
 def _table(rows: list[tuple[Pupil, GradeRecord]]) -> Table:
-    table = Table("submission", "what it is", "status", "cause", "score", "as expected")
+    table = Table("submission", "what it is")
+    for heading in ("status", "cause", "score"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("expected")
     for pupil, record in rows:
         expected = f"no: {pupil.status.value}, {pupil.cause.value}"
         table.add_row(

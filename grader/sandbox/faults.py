@@ -67,6 +67,7 @@ def _describe_status(ending: Ending) -> str:
     if not ending.exited:
         return "its process closed the connection to the grader"
     if os.WIFSIGNALED(ending.status):
-        name = signal.Signals(os.WTERMSIG(ending.status)).name
-        return f"its process was ended by {name}"
+        number = os.WTERMSIG(ending.status)
+        names = {known.value: known.name for known in signal.Signals}  # real-time ones have none
+        return f"its process was ended by {names.get(number, f'SIG{number}')}"
     return f"its process exited early (exit status {os.waitstatus_to_exitcode(ending.status)})"

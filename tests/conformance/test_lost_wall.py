@@ -21,7 +21,6 @@ from grader.sandbox.pool import WallPool
 from tests.conformance.conftest import LIMITS, Kind, ask, loaded, pid_of
 from tests.flows.leftovers import Watch, containers, parents, watch
 
-
 pytestmark = pytest.mark.slow
 
 

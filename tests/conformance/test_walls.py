@@ -45,7 +45,9 @@ def test_honest_work_gets_through_and_layers_are_named(wall: Wall, kind: Kind) -
         assert not any("own pid" in layer for layer in wall.layers)
 
 
-@pytest.mark.parametrize("name", ["take_memory", "take_memory_in_a_fork", "take_memory_in_a_memfd"])
+@pytest.mark.parametrize(
+    "name", ["take_memory", "take_memory_in_a_fork", "take_memory_in_memory_files"]
+)
 def test_memory_is_limited_however_it_is_taken(wall: Wall, kind: Kind, name: str) -> None:
     if not kind.walled and name != "take_memory" and os.geteuid() != 0:
         pytest.skip("without a control group only private memory is limited")

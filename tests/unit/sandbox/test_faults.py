@@ -50,7 +50,7 @@ def test_classify(error, seen, kind, said):
     assert said in message
 
 
-@pytest.mark.parametrize("number", [1, 2, 9, 15, 31, 64])
+@pytest.mark.parametrize("number", [1, 2, 9, 15, 31, 35, 40, 64])
 def test_any_signal_has_a_name(number):
     kind, message = classify(CLOSED, ending(status=number))
     assert kind is FaultKind.CRASH
