@@ -6,6 +6,7 @@ import pytest
 
 from grader.author.declare import CaseMaker, case, load_cases, load_folder
 from grader.author.draw import Draw
+from grader.author.steps import Call
 from grader.errors import AuthorError
 
 GOOD = '''
@@ -38,14 +39,15 @@ def test_cases_are_found_by_problem_and_check(tmp_path):
     maker = cases["Cache", "append"]
     assert (maker.public, maker.hidden, maker.make.__doc__) == (2, 5, "Appends.")
     step = next(maker(Draw("s", ("a",), 0)))
+    assert isinstance(step, Call)
     assert (step.target, step.args) == ("f", (4,))
 
 
 def test_two_folders_do_not_share_their_modules(tmp_path):
     one = load_cases(write(tmp_path / "one", cases=GOOD, inputs="SIZE = 1"))
     two = load_cases(write(tmp_path / "two", cases=GOOD, inputs="SIZE = 2"))
-    sizes = [next(cases["Cache", "append"](Draw("s", (), 0))).args for cases in (one, two)]
-    assert sizes == [(1,), (2,)]
+    steps = [next(cases["Cache", "append"](Draw("s", (), 0))) for cases in (one, two)]
+    assert steps == [Call("f", 1), Call("f", 2)]
     assert "cases" not in sys.modules
     assert "inputs" not in sys.modules
 
@@ -53,12 +55,11 @@ def test_two_folders_do_not_share_their_modules(tmp_path):
 def test_a_case_is_marked_and_still_callable():
     @case("P", "c")
     def make(draw):
-        yield draw
+        yield Call("f", draw.index)
 
     assert isinstance(make, CaseMaker)
     assert (make.public, make.hidden) == (1, 3)
-    draw = Draw("s", (), 0)
-    assert next(make(draw)) is draw
+    assert next(make(Draw("s", (), 4))) == Call("f", 4)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,9 @@ def test_each_mistake_is_named(tmp_path, old, new, line, parts):
 )
 def test_a_missing_key_is_named_with_its_place(tmp_path, gone, key, place):
     assert gone in GOOD
-    with pytest.raises(AuthorError, match=rf"assignment\.toml:\d+: missing key '{key}' in {place}$"):
+    with pytest.raises(
+        AuthorError, match=rf"assignment\.toml:\d+: missing key '{key}' in {place}$"
+    ):
         load_assignment(write(tmp_path, GOOD.replace(gone, "", 1)))
 
 

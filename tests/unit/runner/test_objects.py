@@ -56,9 +56,9 @@ def test_attributes_are_read_by_calling_them(table, name, value):
 
 
 def test_missing_names_are_named(table):
-    with pytest.raises(MissingName, match="^Cache$"):
+    with pytest.raises(MissingName, match=r"^Cache$"):
         table.new(0, "Cache", [], {})
-    with pytest.raises(MissingName, match="^thrice$"):
+    with pytest.raises(MissingName, match=r"^thrice$"):
         table.call("thrice", "", [], {})
     table.new(0, "Counter", [5], {})
     with pytest.raises(MissingName, match=r"^Counter\.subtract$"):

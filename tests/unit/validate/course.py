@@ -1,0 +1,78 @@
+"""A tiny course for the tests of `validate`.
+
+Takes: a folder. Gives: a course of one problem, read by `open_course`. Does not cover: walls.
+"""
+
+from pathlib import Path
+
+from grader.plan.course import Course, open_course
+
+ASSIGNMENT = """\
+schema_version = 1
+slug = "tiny"
+title = "Tiny"
+
+[[problem]]
+name = "double"
+title = "Doubling"
+exports = ["double"]
+
+[[problem.check]]
+name = "values"
+title = "Doubles"
+points = 3
+tolerance = { float32 = %s }
+
+[[problem.check]]
+name = "refuses"
+title = "Refuses scalars"
+points = 1
+"""
+
+CASES = '''
+from grader.author import Call, Expect, Raises, case
+
+@case("double", "values", public=1, hidden=2)
+def values(draw):
+    """Twice the input."""
+    for _ in range(2):
+        x = draw.normal_tensor(5)
+        got = yield Call("double", x)
+        yield Expect(got, lambda: 2 * x, label="double(x)")
+
+@case("double", "refuses", public=1, hidden=0)
+def refuses(draw):
+    """A scalar is refused."""
+    yield Raises(Call("double", draw.normal_tensor()), "ValueError", label="a scalar")
+'''
+
+STARTER = '''
+def double(x):
+    """Return twice x."""
+    raise NotImplementedError
+'''
+
+SOLUTION = """
+def double(x):
+    if x.dim() == 0:
+        raise ValueError("a scalar")
+    return 2 * x
+"""
+
+
+def make_course(
+    root: Path, *, tolerance: str = "1e-6", cases: str = CASES, wrong: dict[str, str] | None = None
+) -> Course:
+    """Write and read a course; `wrong` holds the known-wrong submissions by name."""
+    folder, reference = root / "tiny", root / "reference"
+    (reference / "wrong").mkdir(parents=True)
+    (reference / "right").mkdir()
+    folder.mkdir()
+    (folder / "assignment.toml").write_text(ASSIGNMENT % tolerance)
+    (folder / "starter.py").write_text(STARTER)
+    (reference / "cases.py").write_text(cases)
+    (reference / "solution.py").write_text(SOLUTION)
+    (reference / "right" / "sum.py").write_text(SOLUTION.replace("2 * x", "x + x"))
+    for name, text in (wrong or {}).items():
+        (reference / "wrong" / f"{name}.py").write_text(text)
+    return open_course(folder, reference, device="cpu", seed="s")

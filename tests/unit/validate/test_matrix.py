@@ -1,0 +1,133 @@
+"""The kill matrix and its complaints, each planted here."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Verdict
+from grader.plan.assignment import Evidence
+from grader.validate.matrix import build_matrix
+from grader.validate.specimen import Kind, Specimen
+
+A, B = "p.a", "p.b"
+WRONG = Cause.WRONG_VALUE
+
+
+def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE):
+    return Specimen(
+        name=name,
+        kind=kind,
+        path=Path(f"{name}.py"),
+        text="",
+        fails=frozenset(fails),
+        caught_by=caught_by,
+        cause=cause,
+    )
+
+
+def judgement(**causes):
+    """Return a judgement on checks a and b; those that are not named pass."""
+    checks = tuple(
+        CheckJudgement(
+            problem="p",
+            check=name,
+            title=name,
+            verdict=verdict_of(cause := causes.get(name, Cause.NONE)),
+            cause=cause,
+            points=5.0 if cause is Cause.NONE else 0.0,
+            max_points=5.0,
+            evidence=Evidence.OUTSIDE,
+            summary=f"{name} said so",
+            findings=(),
+            cases=1,
+        )
+        for name in "ab"
+    )
+    return Judgement(
+        status=Status.GRADED,
+        score=sum(c.points for c in checks),
+        max_score=10.0,
+        ungraded_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
+        held_points=0.0,
+        checks=checks,
+    )
+
+
+def verdict_of(cause):
+    if cause is Cause.NONE:
+        return Verdict.PASS
+    ours = (Cause.INFRASTRUCTURE, Cause.AUTHOR, Cause.NO_DEVICE)
+    return Verdict.UNGRADED if cause in ours else Verdict.FAIL
+
+
+STARTER = (
+    specimen("starter", Kind.STARTER, (A, B)),
+    judgement(a=Cause.MISSING, b=Cause.MISSING),
+)
+SOLUTION = (specimen("solution", Kind.SOLUTION), judgement())
+ONLY_A = (specimen("only_a", fails=(A,), caught_by=A, cause=WRONG), judgement(a=WRONG))
+ONLY_B = (specimen("only_b", fails=(B,), caught_by=B, cause=Cause.CRASH), judgement(b=Cause.CRASH))
+BOTH = (specimen("both", fails=(A, B), caught_by=A, cause=WRONG), judgement(a=WRONG, b=WRONG))
+SOUND = (STARTER, SOLUTION, ONLY_A, ONLY_B, BOTH)
+
+
+def test_a_sound_assignment_has_no_complaints():
+    proof = build_matrix("demo", SOUND)
+    assert proof.complaints == ()
+    by_name = {result.check: result for result in proof.checks}
+    assert (by_name[A].catches, by_name[A].alone) == (("only_a", "both"), ("only_a",))
+    assert (by_name[B].catches, by_name[B].alone) == (("only_b", "both"), ("only_b",))
+    percents = {result.name: result.percent for result in proof.specimens}
+    assert percents == {"starter": 0, "solution": 100, "only_a": 50, "only_b": 50, "both": 0}
+
+
+@pytest.mark.parametrize(("left_out", "check"), [(ONLY_A, A), (ONLY_B, B)])
+def test_a_check_that_is_nobodys_sole_catcher(left_out, check):
+    judged = [pair for pair in SOUND if pair is not left_out]
+    (complaint,) = build_matrix("demo", judged).complaints
+    assert complaint.startswith(f"{check}: no wrong submission fails this check and no other")
+
+
+def test_a_right_or_starting_submission_is_no_catch():
+    proof = build_matrix("demo", (STARTER, SOLUTION))
+    assert all(result.catches == () for result in proof.checks)
+    assert len(proof.complaints) == 2
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "said"),
+    [
+        (ONLY_A[0], judgement(), "should fail p.a, but passes it"),
+        (ONLY_A[0], judgement(a=WRONG, b=WRONG), "should pass p.b, but fails it (wrong_value: b"),
+        (ONLY_A[0], judgement(a=Cause.CRASH), "p.a should fail with wrong_value, fails with crash"),
+        (ONLY_A[0], judgement(a=Cause.AUTHOR), "p.a could not be judged: a said so"),
+        (ONLY_A[0], judgement(a=WRONG, b=Cause.INFRASTRUCTURE), "p.b could not be judged"),
+        (SOLUTION[0], judgement(b=Cause.TIMEOUT), "should pass p.b, but fails it (timeout"),
+        (specimen("sum", Kind.RIGHT), judgement(a=WRONG), "should pass p.a, but fails it"),
+        (STARTER[0], judgement(a=Cause.MISSING), "should fail p.b, but passes it"),
+        (STARTER[0], judgement(a=Cause.MISSING, b=Cause.CRASH), "p.b should be missing, is crash"),
+    ],
+)
+def test_what_differs_from_what_is_known_is_said(known, seen, said):
+    proof = build_matrix("demo", (*SOUND, (known, seen)))
+    (complaint,) = proof.complaints
+    assert said in complaint
+    assert complaint.startswith(f"{known.path}: ")
+    assert proof.specimens[-1].complaints == (complaint,)
+
+
+def test_a_missing_device_is_no_complaint_about_the_specimen():
+    seen = judgement(a=WRONG, b=Cause.NO_DEVICE)
+    proof = build_matrix("demo", (*SOUND, (BOTH[0], seen)))
+    assert proof.complaints == ()
+    assert (proof.specimens[-1].max_score, proof.specimens[-1].percent) == (5.0, 0.0)
+
+
+def test_what_no_machine_part_can_judge_is_no_division_by_zero():
+    seen = judgement(a=Cause.NO_DEVICE, b=Cause.NO_DEVICE)
+    assert build_matrix("demo", [(SOLUTION[0], seen)]).specimens[0].percent == 0.0
+
+
+def test_other_complaints_come_along():
+    assert build_matrix("demo", SOUND, ["from elsewhere"]).complaints == ("from elsewhere",)
+    assert build_matrix("demo", []).checks == ()

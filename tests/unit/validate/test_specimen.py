@@ -1,0 +1,76 @@
+"""Headers of known-wrong submissions: each slip is named."""
+
+import pytest
+
+from grader.errors import AuthorError
+from grader.judge.judgement import Cause
+from grader.validate.specimen import Kind, load_specimens
+from tests.unit.validate.course import SOLUTION, make_course
+
+HEADER = '# caught_by = "double.values"\n# cause = "wrong_value"\n'
+BODY = "\ndef double(x):\n    return 3 * x\n"
+
+
+def load(tmp_path, text):
+    course = make_course(tmp_path, wrong={"triple": text})
+    return {specimen.name: specimen for specimen in load_specimens(course)}
+
+
+def test_all_kinds_are_found(tmp_path):
+    found = load(tmp_path, HEADER + BODY)
+    assert {name: specimen.kind for name, specimen in found.items()} == {
+        "starter": Kind.STARTER,
+        "solution": Kind.SOLUTION,
+        "sum": Kind.RIGHT,
+        "triple": Kind.WRONG,
+    }
+    assert found["starter"].fails == {"double.values", "double.refuses"}
+    assert found["sum"].fails == frozenset()
+    wrong = found["triple"]
+    assert (wrong.fails, wrong.caught_by) == ({"double.values"}, "double.values")
+    assert wrong.cause is Cause.WRONG_VALUE
+    assert wrong.text.startswith(SOLUTION)
+    assert wrong.text.endswith(BODY)
+    submission = wrong.submission()
+    assert (submission.name, submission.entry) == ("wrong-triple", "submission")
+    assert submission.files[0].text == wrong.text
+
+
+def test_a_specimen_may_stand_alone_and_fail_more(tmp_path):
+    header = HEADER + '# base = "none"\n# also_fails = ["double.refuses"]\n'
+    wrong = load(tmp_path, header + BODY)["triple"]
+    assert wrong.text == header + BODY
+    assert wrong.fails == {"double.values", "double.refuses"}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("", "no 'caught_by'"),
+        ('# cause = "wrong_value"\n', "no 'caught_by'"),
+        ('# caught_by = "double.values"\n', "no 'cause'"),
+        ("# just a remark\n", "not TOML"),
+        (HEADER + '# caught_by = "double.values"\n', "not TOML"),
+        (HEADER + '# causes = "x"\n', "unknown header key 'causes'"),
+        (HEADER + '# base = "starter"\n', '"solution" or "none", found \'starter\''),
+        (HEADER + "# base = 3\n", "base: expected a str"),
+        (HEADER + '# also_fails = "double.refuses"\n', "also_fails: expected a list"),
+        (HEADER + '# also_fails = ["double.none"]\n', "no check called 'double.none'"),
+        (HEADER.replace("double.values", "values"), "no check called 'values'"),
+        (HEADER.replace("wrong_value", "wrong"), "expected one of wrong_value, wrong_error"),
+        (HEADER.replace("wrong_value", "none"), "found 'none'"),
+    ],
+)
+def test_each_slip_in_a_header_is_named(tmp_path, header, said):
+    with pytest.raises(AuthorError) as caught:
+        load(tmp_path, header + BODY)
+    assert "triple.py" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["tiny/starter.py", "reference/solution.py"])
+def test_starter_and_solution_must_be_there(tmp_path, missing):
+    course = make_course(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(AuthorError, match="not found"):
+        load_specimens(course)

@@ -1,0 +1,92 @@
+"""Trivial answers must fail; a tolerance that lets them pass is complained about."""
+
+from grader.author.declare import load_folder
+from grader.errors import SandboxError
+from grader.validate.prove import prove
+from grader.validate.specimen import Specimen
+from grader.validate.triviality import NOT_APPLICABLE, Trivial, lint
+from tests.unit.validate.course import CASES, make_course
+
+
+class NoWalls:
+    """Walls that cannot be had: specimens stay unjudged, the lint needs none."""
+
+    sandbox = "none"
+    isolation = "warm"
+    caveats = ()
+
+    def borrow(self):
+        raise SandboxError("no wall in this test")
+
+
+def results(course):
+    solution = vars(load_folder(course.reference, "solution"))
+    return {result.trivial: result for result in lint(course, solution, {})}
+
+
+def complaints(course):
+    proof = prove(course, NoWalls(), jobs=1, on_specimen=lambda specimen: None)  # type: ignore[arg-type]
+    return [c for c in proof.validation.complaints if c.startswith("double: a submission")]
+
+
+def test_a_tight_tolerance_catches_every_trivial_answer(tmp_path):
+    course = make_course(tmp_path)
+    found = results(course)
+    assert set(found) == set(Trivial)
+    for trivial, result in found.items():
+        assert result.applied, trivial
+        assert result.caught, trivial
+        assert (result.problem, result.confused) == ("double", ())
+        assert "values" in result.note
+    assert complaints(course) == []
+
+
+def test_a_tolerance_that_zeros_pass_is_complained_about(tmp_path):
+    """No tolerance below 1 lets zeros pass; a case that compares no values does."""
+    cases = CASES.replace("lambda: 2 * x", "lambda: 0 * x").replace("got, ", "0 * got, ")
+    course = make_course(tmp_path, cases=cases)
+    found = results(course)
+    assert found[Trivial.ZEROS].applied
+    assert not found[Trivial.ZEROS].caught
+    said = "double: a submission that answers with zeros passes every check; the problem cannot be"
+    assert f"{said} graded" in complaints(course)
+
+
+def test_a_loose_tolerance_lets_shortcuts_pass(tmp_path):
+    course = make_course(tmp_path, tolerance="0.9")
+    found = results(course)
+    assert not found[Trivial.HALF].caught
+    assert found[Trivial.ZEROS].caught
+    said = complaints(course)
+    assert any("answers with half precision passes" in complaint for complaint in said)
+    assert not any("answers with zeros" in complaint for complaint in said)
+
+
+def test_what_never_applies_has_a_reason(tmp_path):
+    cases = CASES.replace("draw.normal_tensor(5)", "draw.integer_tensor(1, low=1, high=9)")
+    found = results(make_course(tmp_path, cases=cases))
+    for trivial in (Trivial.HALF, Trivial.MEAN, Trivial.OFF_BY_ONE):
+        assert not found[trivial].applied
+        assert found[trivial].note == NOT_APPLICABLE[trivial]
+    assert found[Trivial.ZEROS].caught
+
+
+def test_a_case_that_takes_a_reply_apart_too_early_is_named(tmp_path):
+    cases = CASES.replace("yield Expect(got, ", "yield Expect(got[0], ").replace(
+        "lambda: 2 * x", "lambda: 2 * x[0]"
+    )
+    course = make_course(tmp_path, cases=cases)
+    assert results(course)[Trivial.NOTHING].confused == ("values",)
+    proof = prove(course, NoWalls(), jobs=1, on_specimen=lambda specimen: None)  # type: ignore[arg-type]
+    assert any("double.values: its case fails" in c for c in proof.validation.complaints)
+
+
+def test_every_kind_has_a_reason_not_to_apply():
+    assert set(NOT_APPLICABLE) == set(Trivial)
+
+
+def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
+    seen: list[Specimen] = []
+    proof = prove(make_course(tmp_path), NoWalls(), jobs=1, on_specimen=seen.append)  # type: ignore[arg-type]
+    assert [specimen.name for specimen in seen] == ["starter", "solution", "sum"]
+    assert sum("could not be judged" in c for c in proof.validation.complaints) == 6
