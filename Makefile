@@ -11,6 +11,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 
 ifdef BIN
 INSTALLED :=
@@ -30,8 +31,8 @@ setup: $(INSTALLED) ## Make .venv with everything in it; done by the others when
 demo: $(INSTALLED) ## Grade a sample class and show where the report lies
 	$(BIN)/python -m grader.demo
 
-test: $(INSTALLED) ## Run all tests that this machine can run
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## Run all tests that this machine can run, on JOBS cores (default 2)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
 	$(BIN)/python -m ruff format --check .

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from grader.author.declare import CaseMaker
 from grader.errors import AuthorError
-from grader.plan.assignment import Assignment, Evidence, Limits
+from grader.plan.assignment import Assignment, Evidence, Limits, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,41 +99,11 @@ def make_plan(
     Raises:
         AuthorError: if a check has no case, or a case has no check.
     """
-    planned: list[PlannedProblem] = []
-    left = dict(cases)
-    for problem in assignment.problems:
-        checks: list[PlannedCheck] = []
-        for check in problem.checks:
-            maker = left.pop((problem.name, check.name), None)
-            if maker is None:
-                raise AuthorError(
-                    f"{assignment.slug}: check {problem.name}.{check.name} has no case",
-                    hint=f'add @case("{problem.name}", "{check.name}") to cases.py',
-                )
-            checks.append(
-                PlannedCheck(
-                    name=check.name,
-                    title=check.title,
-                    description=(maker.make.__doc__ or "").strip(),
-                    points=check.points,
-                    tolerance=check.tolerance,
-                    evidence=check.evidence,
-                    public=maker.public,
-                    hidden=maker.hidden,
-                )
-            )
-        planned.append(
-            PlannedProblem(
-                name=problem.name,
-                title=problem.title,
-                exports=problem.exports,
-                checks=tuple(checks),
-            )
-        )
-    if left:
-        names = ", ".join(".".join(key) for key in sorted(left))
+    checks = {(p.name, c.name) for p in assignment.problems for c in p.checks}
+    stray = ", ".join(".".join(key) for key in sorted(cases.keys() - checks))
+    if stray:
         raise AuthorError(
-            f"{assignment.slug}: cases without a check: {names}",
+            f"{assignment.slug}: cases without a check: {stray}",
             hint="add [[problem.check]] tables to assignment.toml, or remove the cases",
         )
     return Plan(
@@ -142,9 +112,40 @@ def make_plan(
         device=device,
         seed=seed,
         limits=assignment.limits,
-        problems=tuple(planned),
+        problems=tuple(_plan_problem(assignment.slug, p, cases) for p in assignment.problems),
         assignment_sha256=assignment_sha256,
         reference_sha256=reference_sha256,
+    )
+
+
+def _plan_problem(
+    slug: str, problem: Problem, cases: Mapping[tuple[str, str], CaseMaker]
+) -> PlannedProblem:
+    checks: list[PlannedCheck] = []
+    for check in problem.checks:
+        maker = cases.get((problem.name, check.name))
+        if maker is None:
+            raise AuthorError(
+                f"{slug}: check {problem.name}.{check.name} has no case",
+                hint=f'add @case("{problem.name}", "{check.name}") to cases.py',
+            )
+        checks.append(
+            PlannedCheck(
+                name=check.name,
+                title=check.title,
+                description=(maker.make.__doc__ or "").strip(),
+                points=check.points,
+                tolerance=check.tolerance,
+                evidence=check.evidence,
+                public=maker.public,
+                hidden=maker.hidden,
+            )
+        )
+    return PlannedProblem(
+        name=problem.name,
+        title=problem.title,
+        exports=problem.exports,
+        checks=tuple(checks),
     )
 
 

@@ -12,7 +12,6 @@ one uid; then the child's namespaces, its lack of capabilities and Landlock keep
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,14 +23,7 @@ from grader.runner.order import JailKind
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.stale import owner
 from grader.sandbox.wall import UIDS_PER_WALL
-from grader.sandbox.warm_process import (
-    BOX_FOLDER,
-    ENTRY,
-    RUNNER_FOLDER,
-    environment,
-    greet,
-    interpreter,
-)
+from grader.sandbox.warm_process import BOX_FOLDER, RUNNER_FOLDER, start_here
 
 FIRST_MAPPED_UID = 0x6772_0000
 """The uid outside that 1 inside stands for; far above accounts and subuid ranges."""
@@ -72,48 +64,21 @@ class BubblewrapWall:
                 hint="apt-get install bubblewrap, or choose --sandbox docker or none",
             )
         folder = Path(tempfile.mkdtemp(prefix=f"grader-bwrap-{owner()}-"))
-        log = folder / "warm.log"
-        ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
-            stack.callback(theirs.close)
-            fds = [theirs.fileno()]
+            fds: list[int] = []
             users = self._users(stack, fds)
-            program = [interpreter(), "-I", "-B", "-c", ENTRY, BOX_FOLDER]
-            out = stack.enter_context(log.open("wb"))
-            process = subprocess.Popen(
-                [
-                    "bwrap",
-                    *users,
-                    *NAMESPACES,
-                    "--die-with-parent",
-                    "--new-session",
-                    *_file_system(),
-                    *program,
-                    f"fd:{theirs.fileno()}",
-                    spec.device,
-                ],
-                pass_fds=fds,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment(spec.threads),
+            flags = ("--die-with-parent", "--new-session")
+            running = start_here(
+                spec,
+                prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system()],
+                folder=folder,
+                box=BOX_FOLDER,
+                fds=fds,
             )
-
-        def stop() -> None:
-            ours.close()
-            process.kill()  # the pid namespace dies with it, and everything in it
-            process.wait()
-            shutil.rmtree(folder, ignore_errors=True)
-
-        try:
-            greet(ours, log)
-        except BaseException:
-            stop()
-            raise
         return Started(
-            control=ours,
-            stop=stop,
-            log=lambda: log.read_text(errors="replace") if log.exists() else "",
+            control=running.control,
+            stop=running.stop,
+            log=running.log,
             layers=(
                 "bubblewrap: own user, pid, mount, network, ipc and uts namespaces",
                 "a range of uids of its own" if self._uid_range else "one uid",

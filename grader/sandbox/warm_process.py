@@ -4,13 +4,18 @@ Takes: a command or a listener. Gives: a connected control socket. Does not cove
 """
 
 import importlib.util
-import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import SandboxError
 from grader.runner import wire
+from grader.sandbox.contract import WallSpec
 
 RUNNER_FOLDER = Path(__file__).resolve().parent.parent / "runner"
 BOX_FOLDER = "/box"
@@ -35,14 +40,12 @@ def environment(threads: int) -> dict[str, str]:
 
 def interpreter() -> str:
     """Return the path of an interpreter that has torch: the one that runs the judge."""
-    import sys
-
     if importlib.util.find_spec("torch") is None:
         raise SandboxError("torch is not installed", hint="run `make setup`")
     return sys.executable
 
 
-def greet(control: socket.socket, log: "os.PathLike[str] | None" = None) -> None:
+def greet(control: socket.socket, log: Path | None = None) -> None:
     """Wait for the warm process to say hello.
 
     Raises:
@@ -53,10 +56,72 @@ def greet(control: socket.socket, log: "os.PathLike[str] | None" = None) -> None
     try:
         message, _ = wire.receive(control)
     except (wire.WireError, OSError) as error:
-        said = Path(log).read_text(errors="replace")[-800:] if log else ""
+        said = _read_log(log)[-800:] if log else ""
         raise SandboxError(
             f"the warm process did not start ({error}, after {time.monotonic() - begin:.1f} s)",
             hint=said or "run `grader doctor`",
         ) from error
     if "hello" not in message:
         raise SandboxError("the warm process said something else than hello")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A warm process that the judge started itself and that has said hello.
+
+    Attributes:
+        control: to the warm process.
+        stop: ends it and what its end takes along, and removes its folder; may be called twice.
+        log: what it printed.
+    """
+
+    control: socket.socket
+    stop: Callable[[], None]
+    log: Callable[[], str]
+
+
+def start_here(
+    spec: WallSpec, *, prefix: Sequence[str], folder: Path, box: str, fds: Sequence[int] = ()
+) -> Running:
+    """Start the warm process as a child of the judge, over an inherited socket.
+
+    Args:
+        spec: what the wall must hold.
+        prefix: the program that makes the wall, with its options; empty for none.
+        folder: of the wall, on the judge's side; removed when it stops.
+        box: the folder above `runner/`, as the warm process sees it.
+        fds: further descriptors that `prefix` needs.
+
+    Raises:
+        SandboxError: if it does not say hello.
+    """
+    log = folder / "warm.log"
+    ours, theirs = socket.socketpair()
+    program = [interpreter(), "-I", "-B", "-c", ENTRY, box, f"fd:{theirs.fileno()}", spec.device]
+    with theirs, log.open("wb") as out:
+        process = subprocess.Popen(
+            [*prefix, *program],
+            pass_fds=[theirs.fileno(), *fds],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment(spec.threads),
+            start_new_session=True,
+        )
+
+    def stop() -> None:
+        ours.close()
+        process.kill()  # a pid namespace dies with its first process, and everything in it
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    try:
+        greet(ours, log)
+    except BaseException:
+        stop()
+        raise
+    return Running(control=ours, stop=stop, log=lambda: _read_log(log))
+
+
+def _read_log(log: Path) -> str:
+    return log.read_text(errors="replace") if log.exists() else ""
