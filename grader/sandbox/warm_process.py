@@ -3,6 +3,7 @@
 Takes: a command or a listener. Gives: a connected control socket. Does not cover: the wall itself.
 """
 
+import contextlib
 import importlib.util
 import shutil
 import socket
@@ -90,10 +91,10 @@ def start_here(
         prefix: the program that makes the wall, with its options; empty for none.
         folder: of the wall, on the judge's side; removed when it stops.
         box: the folder above `runner/`, as the warm process sees it.
-        fds: further descriptors that `prefix` needs.
+        fds: further descriptors for `prefix`.
 
     Raises:
-        SandboxError: if it does not say hello.
+        SandboxError: as `greet`.
     """
     log = folder / "warm.log"
     ours, theirs = socket.socketpair()
@@ -115,11 +116,10 @@ def start_here(
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(stop)
         greet(ours, log)
-    except BaseException:
-        stop()
-        raise
+        undo.pop_all()
     return Running(control=ours, stop=stop, log=lambda: _read_log(log))
 
 
