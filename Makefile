@@ -40,12 +40,11 @@ check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
 
-gpu: $(INSTALLED) ## Run the GPU tests and validate on CUDA; refuses without a device
+gpu: $(INSTALLED) ## Run the GPU tests (none yet: then it fails); refuses without a device
 	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: \
 	torch " + torch.__version__ + " sees no CUDA device; it needs one, and a CUDA build of torch \
 	(remove .venv and name an index that has it in TORCH_INDEX_URL)")'
 	GRADER_REQUIRE=gpu $(BIN)/python -m pytest -m gpu $(ARGS)
-	$(BIN)/python -m grader validate --device cuda
 
 # torch first and by itself, so that its index serves nothing else. A change of dependencies
 # installs again into the same environment.

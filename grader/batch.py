@@ -4,25 +4,27 @@ Takes: what was handed in, a course, an output folder. Gives: records and report
 one submission (see `pipeline`).
 """
 
+import fcntl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.errors import GraderError, SandboxError, StoreError, UsageError
+from grader.errors import ChannelError, SandboxError, StoreError, UsageError
 from grader.intake import Handed, Rejected, Submission
 from grader.judge.judgement import Status
 from grader.measure.compare import use_one_thread
+from grader.measure.drive import Raised, Stopped
 from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
 from grader.pipeline import grade, record_failure, take
 from grader.plan.course import Course
 from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from grader.record.store import RecordStore, writing_below
-from grader.report import ReportError, write_reports, write_student
+from grader.report import write_reports, write_student
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
 from grader.sandbox.stale import owner, remove_stale
@@ -145,10 +147,11 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         try:
             with walls.borrow() as wall, wall.under(PROBE_LIMITS) as probe:
                 walls.caveats = refuse_unless(try_limits(probe, secret), options.sandbox)
-        except GraderError as error:
-            if not isinstance(error, SandboxError):
-                raise SandboxError(f"the self-test failed: {error}") from error
-            raise
+        except (Raised, Stopped, ChannelError, OSError) as error:
+            raise SandboxError(
+                f"the self-test of the {options.sandbox} wall failed: {error}",
+                hint="is the machine overloaded or the temporary folder full? `grader doctor`",
+            ) from error
         yield walls
 
 
@@ -173,20 +176,47 @@ def grade_class(
         StoreError: if a record cannot be committed; what was committed before is kept.
         SandboxError: if no wall holds.
     """
-    with writing_below(out):
-        begin_run(out, course, force=options.force)
-    remove_stale()
-    with closing(RecordStore.in_folder(out / "staff")) as store:
-        batch = _Batch(course=course, options=options, store=store, out=out, on_outcome=on_outcome)
-        todo = batch.resume(handed)
-        if todo:
-            with open_walls(course, options) as walls:
-                batch.grade_all(todo, walls)
-        records = store.latest()
+    with _alone_in(out):
         with writing_below(out):
-            write_reports(records, out)
+            begin_run(out, course, force=options.force)
+        remove_stale()
+        with closing(RecordStore.in_folder(out / "staff")) as store:
+            batch = _Batch(
+                course=course, options=options, store=store, out=out, on_outcome=on_outcome
+            )
+            todo = batch.resume(handed)
+            try:
+                if todo:
+                    with open_walls(course, options) as walls:
+                        batch.grade_all(todo, walls)
+            finally:  # also after an interrupt: what is graded can be read
+                records = store.latest()
+                with writing_below(out):
+                    write_reports(records, out)
     names = {item.name for item in handed}
     return [record for record in records if record.submission.name in names]
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder; the lock dies with its holder.
+
+    Raises:
+        UsageError: if another run is grading into it, or it cannot be a folder.
+    """
+    try:
+        (out / "staff").mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (out / "staff" / "run.lock").open("w")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"{out} cannot be a folder for grades: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another run is grading into {out}", hint="wait for it, or choose another --out"
+            ) from error
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,14 +255,20 @@ class _Batch:
                 for future in as_completed(futures):
                     record = future.result()
                     if record is not None:
-                        with (
-                            writing_below(self.out),
-                            suppress(ReportError),
-                        ):  # told at the end, when all pages are written
-                            write_student(record, self.out)
+                        self._write_pages(record)
                         self.on_outcome(Outcome(record=record, resumed=False))
             finally:
                 stop.set()  # full disk or interrupt: let what runs end, begin nothing new
+
+    def _write_pages(self, record: GradeRecord) -> None:
+        """Write one student's pages early; one that cannot be rendered is told of at the end."""
+        try:
+            with writing_below(self.out):
+                write_student(record, self.out)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - `write_reports` tries again, and names it
+            pass
 
     def _take(self, item: Handed) -> Taken:
         try:
@@ -241,11 +277,18 @@ class _Batch:
             return _Failed(name=item.name, error=error)
 
     def _graded_before(self, taken: Taken) -> GradeRecord | None:
-        """Return the record to keep; our own failures are tried again."""
+        """Return the record to keep.
+
+        Our own failures are tried again, and so is what was graded unconfined when there is a wall
+        now, or behind a wall when the run is to be unconfined: its pages must say what they are.
+        """
         if self.options.force or isinstance(taken, _Failed):
             return None
         done = self.store.find(taken.name, taken.sha256, self.course.plan.sha256)
-        return None if done is None or done.judgement.status is Status.UNGRADED else done
+        if done is None or done.judgement.status is Status.UNGRADED:
+            return None
+        was_unconfined = done.measurement.sandbox == "none"
+        return done if was_unconfined == (self.options.sandbox == "none") else None
 
     def _grade(self, taken: Taken, walls: WallPool) -> GradeRecord:
         try:

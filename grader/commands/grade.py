@@ -15,7 +15,7 @@ from grader.author.folders import find_assignment, find_reference
 from grader.batch import BatchOptions, Outcome, grade_class, read_run
 from grader.errors import UsageError
 from grader.intake import collect
-from grader.judge.judgement import Cause, Status
+from grader.judge.judgement import Cause, Status, Verdict
 from grader.plan.course import Course, new_seed, open_course
 from grader.plan.plan import Plan
 from grader.record.codec import to_json
@@ -73,11 +73,18 @@ def command(
         console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
     records = run(course, paths, options, out=out, console=console)
     if as_json:
-        typer.echo(json.dumps([json.loads(to_json(record)) for record in records]))
+        typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
         print_results(records, out, console)
     if any(record.judgement.status is Status.UNGRADED for record in records):
         raise typer.Exit(1)
+
+
+def _without_seed(record: GradeRecord) -> object:
+    """Return a record for the terminal; its file under staff/ alone holds the seed."""
+    form = json.loads(to_json(record))
+    del form["plan"]["seed"]
+    return form
 
 
 def choose_device(name: str) -> str:
@@ -109,15 +116,20 @@ def run(
             judgement = outcome.record.judgement
             name = outcome.record.submission.name
             again = " (graded before)" if outcome.resumed else ""
+            ungraded = judgement.status is Status.UNGRADED
+            score = "" if ungraded else f", {judgement.score:g} of {judgement.max_score:g}"
             progress.console.print(
-                f"{name}: {judgement.status.value}, {judgement.score:g} of "
-                f"{judgement.max_score:g}{again}",
+                f"{name}: {judgement.status.value}{score}{again}",
                 markup=False,
                 highlight=False,
             )
             progress.advance(task)
 
-        return grade_class(handed, course, options, out=out, on_outcome=show)
+        try:
+            return grade_class(handed, course, options, out=out, on_outcome=show)
+        except KeyboardInterrupt:
+            console.print("interrupted: what is graded is kept; the same command goes on from here")
+            raise
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -153,9 +165,24 @@ def print_results(records: list[GradeRecord], out: Path, console: Console) -> No
         judgement = record.judgement
         causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)
         said = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
-        score = f"{judgement.score:g}"
+        score = "" if judgement.status is Status.UNGRADED else f"{judgement.score:g}"
         table.add_row(
             record.submission.name, judgement.status.value, score, f"{judgement.max_score:g}", said
         )
     console.print(table)
+    for record in records:
+        reason = _reason(record)
+        if reason:
+            console.print(f"{record.submission.name}: {reason}", markup=False, highlight=False)
     console.print(f"grades:  {out / 'grades.csv'}\nreports: {out / 'index.html'}", markup=False)
+
+
+def _reason(record: GradeRecord) -> str:
+    """Return why a submission has no grade, or was not taken in; empty for all others."""
+    judgement = record.judgement
+    if judgement.status is Status.REJECTED:
+        return f"rejected: {' '.join(judgement.message.split())}"
+    if judgement.status is not Status.UNGRADED:
+        return ""
+    first = next(c.summary for c in judgement.checks if c.verdict is Verdict.UNGRADED)
+    return f"not graded, run the same command again: {first}"

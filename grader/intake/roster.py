@@ -4,8 +4,8 @@ Takes: paths. Gives: one `Handed` per student, in a fixed order. Does not cover:
 itself (see `admission`).
 
 A file is one submission. So is a folder or zip with `<slug>.py`, `<slug>.ipynb`, `submission.py` or
-`submission.ipynb` at its top. Any other folder or zip is a class: every module, notebook, zip and
-subfolder in it is one submission.
+`submission.ipynb` at its top. Any other folder or zip is a class: every file and subfolder in it is
+one submission, also of a kind that will be refused, so that no student is passed over in silence.
 """
 
 import os
@@ -23,6 +23,8 @@ from grader.intake.modules import is_entry
 from grader.intake.names import is_gradescope_export, make_unique, parse_canvas
 
 SUFFIXES = (".py", ".ipynb", ".zip")
+STAFF_SUFFIXES = (".csv", ".json", ".log", ".md", ".yaml", ".yml")
+"""Lists and notes that staff keep beside submissions; nobody hands such a file in."""
 MAX_SUBMISSIONS = 5000
 
 
@@ -187,7 +189,8 @@ def _students(place: _Place, entries: tuple[_Entry, ...]) -> list[_Named]:
                 students[index] = (owner, (*students[index][1], part))
             else:
                 students.append((owner, (part,)))
-        elif entry.is_link or entry.name.lower().endswith(SUFFIXES):
+        elif not entry.name.lower().endswith(STAFF_SUFFIXES):
+            # A file of the wrong kind is refused with a message; no student goes unmentioned.
             label = entry.name.rsplit("/", 1)[-1]
             students.append((PurePosixPath(label).stem, (place.part(entry, label),)))
     return students
@@ -204,9 +207,15 @@ def _can_join(parts: tuple[Part, ...], part: Part) -> bool:
 def _distinguish(named: list[_Named]) -> list[str]:
     """Name files that share a name (`*/kv_cache.py`) after the folders they lie in."""
     counts = Counter(name for name, _ in named)
+    folders = Counter(
+        parts[0].path.parent for name, parts in named if counts[name] > 1 and not parts[0].member
+    )
     return [
         parts[0].path.parent.name or name
-        if counts[name] > 1 and not parts[0].member and parts[0].path.stem == name
+        if counts[name] > 1
+        and not parts[0].member
+        and parts[0].path.stem == name
+        and folders[parts[0].path.parent] == 1  # else the folder is the class
         else name
         for name, parts in named
     ]

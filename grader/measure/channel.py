@@ -18,6 +18,10 @@ from grader.runner import wire
 
 _HEAD_BYTES = 4
 _CHUNK_BYTES = 1 << 16
+_UNREAD_BYTES = 1 << 15
+"""Bytes that surely fit into a socket whose other end does not read (the default holds 208 KiB)."""
+_DRAIN_CHUNKS = 64
+"""Chunks of output taken at a time, so that a flood of it cannot hold the judge."""
 
 
 class Channel:
@@ -55,8 +59,8 @@ class Channel:
     ) -> dict[str, Any]:
         """Send a request, let the box run by `start`, and return its reply.
 
-        The clock runs from just before `start` (the request already lies in the box's socket) to
-        the last byte of the reply.
+        The clock runs from just before `start` to the last byte of the reply. The request already
+        lies in the box's socket by then, unless it is too large for that.
 
         Raises:
             CallTimeout: no reply within `limit_s` seconds.
@@ -66,15 +70,15 @@ class Channel:
         if self._buffer or self._read_some():
             raise ChannelError("something was sent before it was asked for")
         sequence = secrets.token_hex(8)
-        self._sock.setblocking(True)
-        try:
-            wire.send(self._sock, {"seq": sequence, **request}, fds)
-        except OSError as error:
-            raise ChannelClosed("the submission's process has ended") from error
-        finally:
-            self._sock.setblocking(False)
+        frame = wire.frame_of({"seq": sequence, **request})
+        large = len(frame) > _UNREAD_BYTES  # a frozen box would never make room for it
         begin_ns = time.perf_counter_ns()
-        start()
+        if large:
+            start()
+        self._send(frame, fds, limit_s)
+        if not large:
+            begin_ns = time.perf_counter_ns()
+            start()
         try:
             reply = self.receive(begin_ns / 1e9 + limit_s)
         finally:
@@ -82,6 +86,17 @@ class Channel:
         if reply.pop("seq", None) != sequence:
             raise ChannelError("a reply to something that was not asked")
         return reply
+
+    def _send(self, frame: bytes, fds: tuple[int, ...], limit_s: float) -> None:
+        self._sock.settimeout(limit_s)
+        try:
+            wire.send_frame(self._sock, frame, fds)
+        except TimeoutError as error:
+            raise CallTimeout("the request was not taken within the limit") from error
+        except OSError as error:
+            raise ChannelClosed("the submission's process has ended") from error
+        finally:
+            self._sock.setblocking(False)
 
     def receive(self, deadline_s: float) -> dict[str, Any]:
         """Return the next message.
@@ -159,9 +174,16 @@ class Channel:
     def _drain(self) -> None:
         """Take printed bytes out of the pipe, keeping the first `output_bytes` of them."""
         with contextlib.suppress(BlockingIOError):
-            while part := os.read(self._output_fd, _CHUNK_BYTES):
+            for _ in range(_DRAIN_CHUNKS):
+                part = os.read(self._output_fd, _CHUNK_BYTES)
+                if not part:
+                    self._forget_output()
+                    return
                 room = max(self._output_limit - len(self._output), 0)
                 self._output += part[:room]
                 self._dropped_bytes += max(len(part) - room, 0)
-            if self._output_fd in self._selector.get_map():  # every writer has closed it
-                self._selector.unregister(self._output_fd)
+
+    def _forget_output(self) -> None:
+        """Stop watching the output: every writer has closed it."""
+        if self._output_fd in self._selector.get_map():
+            self._selector.unregister(self._output_fd)

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from grader.judge.judgement import Status
 from grader.record.grade_record import GradeRecord
 from grader.report.hostile_text import neutralise_formula
 from grader.report.tally import tally_problems
@@ -17,7 +18,7 @@ COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "hel
 def render_grades(records: Sequence[GradeRecord]) -> str:
     """Return the grades as CSV: `COLUMNS`, then the points of each problem.
 
-    A problem that is not settled has an empty cell, never 0.
+    A problem that is not settled has an empty cell, never 0; so has the score where we failed.
     """
     problems = problem_titles(records)
     table = io.StringIO(newline="")
@@ -43,7 +44,7 @@ def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:
     return [
         neutralise_formula(record.submission.name),
         judgement.status.value,
-        _number(judgement.score),
+        "" if judgement.status is Status.UNGRADED else _number(judgement.score),
         _number(judgement.max_score),
         _number(judgement.ungraded_points),
         _number(judgement.held_points),

@@ -49,7 +49,9 @@ class Child:
         """Answer requests until the judge closes the channel."""
         while True:
             try:
-                request, fds = wire.receive(self.channel, max_fds=1)
+                request, fds = wire.receive(
+                    self.channel, max_fds=1, max_bytes=wire.MAX_REQUEST_BYTES
+                )
             except wire.WireClosed:
                 return
             memory = map_memory(fds[0], populate=True) if fds else None

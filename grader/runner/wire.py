@@ -16,6 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_MESSAGE_BYTES = 4 << 20
+"""Longest message that the judge takes."""
+MAX_REQUEST_BYTES = 64 << 20
+"""Longest message that the box takes; the judge's requests may carry a submission's files."""
 MAX_DEPTH = 32
 _LENGTH = struct.Struct(">I")
 
@@ -33,10 +36,17 @@ class WireClosed(WireError):
 
 def send(sock: socket.socket, message: dict[str, Json], fds: Sequence[int] = ()) -> None:
     """Send one message; `fds` travel as duplicates in the receiver."""
+    send_frame(sock, frame_of(message), fds)
+
+
+def frame_of(message: dict[str, Json]) -> bytes:
+    """Return a message as it goes over the wire."""
     body = json.dumps(message).encode()
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise WireError(f"message of {len(body)} bytes, limit {MAX_MESSAGE_BYTES}")
-    frame = _LENGTH.pack(len(body)) + body
+    return _LENGTH.pack(len(body)) + body
+
+
+def send_frame(sock: socket.socket, frame: bytes, fds: Sequence[int] = ()) -> None:
+    """Send a framed message; `fds` travel as duplicates in the receiver."""
     sent = 0
     if fds:
         rights = array.array("i", fds).tobytes()
@@ -44,8 +54,10 @@ def send(sock: socket.socket, message: dict[str, Json], fds: Sequence[int] = ())
     sock.sendall(frame[sent:])
 
 
-def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict[str, Json], list[int]]:
-    """Receive one message and at most `max_fds` descriptors.
+def receive(
+    sock: socket.socket, max_fds: int = 0, *, max_bytes: int = MAX_MESSAGE_BYTES
+) -> tuple[dict[str, Json], list[int]]:
+    """Receive one message of at most `max_bytes` and at most `max_fds` descriptors.
 
     Raises:
         WireClosed: if the peer's end is closed.
@@ -54,17 +66,17 @@ def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict[str, Json], lis
     fds: list[int] = []
     head = _exactly(sock, _LENGTH.size, fds, max_fds)
     (length,) = _LENGTH.unpack(head)
-    return parse(_exactly(sock, check_length(length), fds, max_fds)), fds
+    return parse(_exactly(sock, check_length(length, max_bytes), fds, max_fds)), fds
 
 
-def check_length(length: int) -> int:
+def check_length(length: int, max_bytes: int = MAX_MESSAGE_BYTES) -> int:
     """Return `length` if a message may be that long.
 
     Raises:
         WireError: if it may not.
     """
-    if length > MAX_MESSAGE_BYTES:
-        raise WireError(f"message of {length} bytes, limit {MAX_MESSAGE_BYTES}")
+    if length > max_bytes:
+        raise WireError(f"message of {length} bytes, limit {max_bytes}")
     return length
 
 

@@ -91,15 +91,38 @@ class WallPool:
             if wall.usable and self.isolation is Isolation.WARM:
                 self._ready.put(future)
             else:
-                self._take_down(wall)
-                self._order_wall()
+                self._replace(wall)
 
     def close(self) -> None:
-        """Take every wall down."""
+        """Take every wall down.
+
+        Raises:
+            SandboxError: if one stays; the others are down all the same.
+        """
         self._closed = True
         self._builders.shutdown(wait=True, cancel_futures=True)
+        failed: list[SandboxError] = []
         for wall in list(self._standing):
+            try:
+                self._take_down(wall)
+            except SandboxError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _replace(self, wall: Wall) -> None:
+        """Take a wall down and have another one built.
+
+        What was measured behind it stands, so a wall that resists is remembered, not raised: it is
+        tried again at the end.
+        """
+        try:
             self._take_down(wall)
+        except SandboxError:
+            with self._lock:
+                self._standing.add(wall)
+        finally:
+            self._order_wall()
 
     def _order_wall(self) -> None:
         """Have a wall built in the background for the next free slot."""
@@ -111,7 +134,18 @@ class WallPool:
         slot = self._free_slots.get()
         try:
             spec = wall_spec(self._limits, slot=slot, device=self._device, image=self._image)
-            wall = Wall(self._backend.start(spec), spec, self._limits)
+            started = self._backend.start(spec)
+            try:
+                wall = Wall(started, spec, self._limits)
+            except BaseException:
+                started.stop()
+                raise
+        except OSError as error:  # no room for a folder, no descriptor, no process
+            self._free_slots.put(slot)
+            raise SandboxError(
+                f"a wall could not be built: {error}",
+                hint="make room in the temporary folder, or close what else runs; then run again",
+            ) from error
         except BaseException:
             self._free_slots.put(slot)
             raise

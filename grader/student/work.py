@@ -116,7 +116,7 @@ def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work
     if not files:
         raise UsageError(
             f"{folder.resolve()}: no .py or .ipynb file here",
-            hint="start with `grader init SLUG`, or give the path of your file",
+            hint=_where_to_look(folder),
         )
     mark = read_mark(folder)
     names = {named_in(path) or _slug_by_name(path, assignments) for path in files} - {""}
@@ -156,3 +156,11 @@ def _no_slug(path: Path, assignments: Path | None) -> str:
         f"{path}: nothing says which assignment this is for (here are: {known})",
         hint="name it with --assignment SLUG",
     )
+
+
+def _where_to_look(folder: Path) -> str:
+    """Return what to do where there is no work: it may lie one folder below."""
+    begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
+    if begun:
+        return f"`cd {begun[0]}` first, or give the path of your file"
+    return "start with `grader init SLUG`, or give the path of your file"

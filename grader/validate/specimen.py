@@ -7,6 +7,7 @@ the solution's, so that it holds only what it gets wrong; `"none"`: it stands al
 (the check that must fail), `cause` (why), `also_fails` (every other check that fails).
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.plan.course import Course
 
+_SETTING = re.compile(r"\w+\s*=")
 HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
 
 
@@ -130,10 +132,13 @@ def _read_wrong(path: Path, solution: str, checks: frozenset[str]) -> Specimen:
 def _header(path: Path, text: str) -> dict:  # type: ignore[type-arg]
     """Return the TOML of the comment lines at the top of a file, checked key by key."""
     lines: list[str] = []
+    open_brackets = 0
     for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("#").strip())
+        content = line.lstrip("#").strip()
+        if not line.startswith("#") or not (open_brackets or _SETTING.match(content)):
+            break  # prose may follow
+        open_brackets += content.count("[") - content.count("]")
+        lines.append(content)
     try:
         header = tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError as error:

@@ -105,4 +105,4 @@ def test_allowed_imports_cover_the_solution(slug: str) -> None:
         text=True,
         check=True,
     )
-    assert set(ran.stdout.split()) <= {*course.assignment.allowed_imports, "__future__"}
+    assert set(ran.stdout.split()) <= {*course.assignment.allowed_imports, "__future__", "harness"}

@@ -35,6 +35,7 @@ class Watch:
         self.folder = folder
         self._judges = {os.getpid()}
         self._processes = descendants()
+        self._groups = control_groups(self._judges)  # of walls that other fixtures keep standing
         self._shared = shared_memory()
         self._descriptors = descriptors()
 
@@ -52,7 +53,8 @@ class Watch:
     def _look(self, descriptors_too: bool) -> list[str]:
         mark = str(self.folder)
         found = [f"process {what}" for what in sorted(descendants() - self._processes)]
-        found += [f"control group {group}" for group in control_groups(self._judges)]
+        groups = [g for g in control_groups(self._judges) if g not in self._groups]
+        found += [f"control group {group}" for group in groups]
         found += [f"container {name}" for name in containers(mark)]
         found += [f"file {path}" for path in sorted(self.folder.rglob("*"))]
         found += [f"mount {line}" for line in lines("/proc/self/mountinfo") if mark in line]
