@@ -277,10 +277,9 @@ class _Batch:
             return _Failed(name=item.name, error=error)
 
     def _graded_before(self, taken: Taken) -> GradeRecord | None:
-        """Return the record to keep.
+        """Return the record to keep: not our own failures, nor what was unconfined and need not be.
 
-        Our own failures are tried again, and so is what was graded unconfined when there is a wall
-        now, or behind a wall when the run is to be unconfined: its pages must say what they are.
+        The other way round as well: all pages of an unconfined run say that it is one.
         """
         if self.options.force or isinstance(taken, _Failed):
             return None

@@ -78,13 +78,19 @@ class ReplyMemory:
         self._size_bytes = size_bytes
         self.fd = make_memory_file(size_bytes)
 
-    def read(self, form: Any) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
         """Copy the tensor under a claimed header into private memory.
 
+        Args:
+            form: the header.
+            room_bytes: what the tensor may hold at most; default: the whole memory.
+
         Raises:
-            ChannelError: if the header is not one, or reaches outside the memory.
+            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
         """
         header = self._believe(form)
+        if room_bytes is not None and header.span_bytes > room_bytes:
+            raise ChannelError("reply tensors that are larger together than the reply memory")
         out = torch.empty(header.shape, dtype=DTYPES[header.dtype])
         if header.span:
             raw = bytearray(header.span_bytes)

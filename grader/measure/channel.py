@@ -70,7 +70,10 @@ class Channel:
         if self._buffer or self._read_some():
             raise ChannelError("something was sent before it was asked for")
         sequence = secrets.token_hex(8)
-        frame = wire.frame_of({"seq": sequence, **request})
+        try:
+            frame = wire.frame_of({"seq": sequence, **request})
+        except wire.WireError as error:
+            raise ChannelError(f"the request cannot be sent: {error}") from error
         large = len(frame) > _UNREAD_BYTES  # a frozen box would never make room for it
         begin_ns = time.perf_counter_ns()
         if large:

@@ -66,28 +66,49 @@ def compare(got: Any, want: Any, *, exact: bool = False, per_row: bool = False) 
         exact: compare tensors bit for bit; a NaN equals a NaN at the same place.
         per_row: take the scale from each row of the last dimension.
     """
+    parts = compare_parts(got, want, exact=exact, per_row=per_row)
+    return max(parts, key=lambda part: part.error)
+
+
+def compare_parts(
+    got: Any,  # noqa: ANN401 - see compare
+    want: Any,  # noqa: ANN401 - see compare
+    *,
+    exact: bool = False,
+    per_row: bool = False,
+) -> list[Comparison]:
+    """Measure how far each part of `got` is from its part of `want`; at least one comparison.
+
+    Parts are kept apart because each dtype has a tolerance of its own: an error that is large for
+    float32 must not hide behind one that is small for bfloat16.
+    """
     if isinstance(want, torch.Tensor):
-        return _compare_tensors(got, want, exact=exact, per_row=per_row)
+        return [_compare_tensors(got, want, exact=exact, per_row=per_row)]
     if isinstance(want, list | tuple):
         if not isinstance(got, list | tuple) or len(got) != len(want):
-            return _unequal(got, want, Mismatch.KIND)
-        parts = [
-            _inside(compare(g, w, exact=exact, per_row=per_row), f"[{i}]")
-            for i, (g, w) in enumerate(zip(got, want, strict=True))
-        ]
-        return _worst(parts, got, want)
-    if isinstance(want, dict):
+            return [_unequal(got, want, Mismatch.KIND)]
+        pairs = [(f"[{i}]", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
+    elif isinstance(want, dict):
         if not isinstance(got, dict) or got.keys() != want.keys():
-            return _unequal(got, want, Mismatch.KIND)
-        parts = [
-            _inside(compare(got[key], want[key], exact=exact, per_row=per_row), f"[{key!r}]")
-            for key in want
-        ]
-        return _worst(parts, got, want)
+            return [_unequal(got, want, Mismatch.KIND)]
+        pairs = [(f"[{key!r}]", got[key], want[key]) for key in want]
+    else:
+        return [_compare_primitives(got, want)]
+    parts = [
+        _inside(part, place)
+        for place, g, w in pairs
+        for part in compare_parts(g, w, exact=exact, per_row=per_row)
+    ]
+    return parts or [_equal(got, want)]
+
+
+def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
     if type(got) is not type(want):
         return _unequal(got, want, Mismatch.KIND)
-    if got != want:
-        return _unequal(got, want, Mismatch.VALUE)
+    return _equal(got, want) if got == want else _unequal(got, want, Mismatch.VALUE)
+
+
+def _equal(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
     return Comparison(
         mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
     )
@@ -206,11 +227,3 @@ def _inside(part: Comparison, place: str) -> Comparison:
         got=part.got,
         where=place + part.where,
     )
-
-
-def _worst(parts: list[Comparison], got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
-    if not parts:
-        return Comparison(
-            mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
-        )
-    return max(parts, key=lambda part: part.error)

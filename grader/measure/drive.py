@@ -23,7 +23,7 @@ from grader.author.steps import (
     Step,
     Value,
 )
-from grader.measure.compare import Mismatch, compare
+from grader.measure.compare import Mismatch, compare_parts
 from grader.measure.measurement import (
     CaseMeasurement,
     ErrorObservation,
@@ -153,9 +153,11 @@ def _carry_out(step: Step, box: Box, progress: _Progress) -> Value:
     match step:
         case Expect():
             want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
-            result = compare(step.got, want, exact=step.exact, per_row=step.per_row)
-            progress.observations.append(ValueObservation(label=step.label, comparison=result))
-            if result.mismatch in UNUSABLE:
+            parts = compare_parts(step.got, want, exact=step.exact, per_row=step.per_row)
+            progress.observations.extend(
+                ValueObservation(label=step.label, comparison=part) for part in parts
+            )
+            if any(part.mismatch in UNUSABLE for part in parts):
                 raise _Unusable
             return None
         case Raises():

@@ -29,8 +29,8 @@ DENIED = (
     "keyctl add_key request_key bpf perf_event_open userfaultfd io_uring_setup io_uring_enter "
     "io_uring_register init_module finit_module delete_module kexec_load kexec_file_load "
     "fanotify_init lookup_dcookie quotactl acct swapon swapoff reboot syslog "
-    # clocks
-    "clock_settime clock_adjtime settimeofday adjtimex"
+    # clocks, and timers that send any signal
+    "timer_create clock_settime clock_adjtime settimeofday adjtimex"
 ).split()
 
 # (system call, number of the argument that names the process); 0 means the caller itself.
@@ -46,6 +46,7 @@ SELF_ONLY = (
 
 ALLOWED_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 
+_F_SETSIG = 10  # linux/fcntl.h
 _CLONE_NAMESPACES = 0x7E02_0000 | 0x0000_0080  # mnt, cgroup, uts, ipc, user, pid, net; time
 
 
@@ -68,6 +69,11 @@ def restrict_system_calls() -> None:
         flag = 1 << bit
         if flag & _CLONE_NAMESPACES:
             _deny(rules, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+    # A socket that lingers, passed to the judge, would hold the judge's thread when it is closed.
+    linger = pyseccomp.Arg(2, pyseccomp.EQ, int(socket.SO_LINGER))
+    _deny(rules, "setsockopt", pyseccomp.Arg(1, pyseccomp.EQ, int(socket.SOL_SOCKET)), linger)
+    # A signal that the kernel sends by itself could be SIGCONT, which undoes a freeze.
+    _deny(rules, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, _F_SETSIG))
     # clone3 hides its flags behind a pointer; "not implemented" makes libc fall back to clone.
     rules.add_rule(_ENOSYS, "clone3")
     rules.load()

@@ -40,8 +40,13 @@ def send(sock: socket.socket, message: dict[str, Json], fds: Sequence[int] = ())
 
 
 def frame_of(message: dict[str, Json]) -> bytes:
-    """Return a message as it goes over the wire."""
+    """Return a message as it goes over the wire.
+
+    Raises:
+        WireError: if it is longer than `MAX_REQUEST_BYTES`.
+    """
     body = json.dumps(message).encode()
+    check_length(len(body), MAX_REQUEST_BYTES)
     return _LENGTH.pack(len(body)) + body
 
 
@@ -76,7 +81,7 @@ def check_length(length: int, max_bytes: int = MAX_MESSAGE_BYTES) -> int:
         WireError: if it may not.
     """
     if length > max_bytes:
-        raise WireError(f"message of {length} bytes, limit {max_bytes}")
+        raise WireError(f"a message of more than {max_bytes} bytes")
     return length
 
 

@@ -3,6 +3,10 @@
 The channel carries data, never verdicts; what is sent before it was asked for ends the child;
 stdout is shown and never parsed."""
 
+import resource
+
+import pytest
+
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack
 from tests.hostile.honest import HONEST
@@ -68,6 +72,40 @@ def scale(x, factor):
             }
     return torch.zeros_like(x)
 """
+
+
+MANY_REFERENCES = """
+import gc
+
+def scale(x, factor):
+    for thing in gc.get_objects():
+        if type(thing).__name__ == "Child":
+            one = {"dtype": "uint8", "shape": [1 << 20], "strides": [1], "offset": 0}
+            reply = {"value": {"l": [{"t": 0}] * 9000}, "tensors": [one]}
+            type(thing)._express = lambda self, value: reply
+    return x
+"""
+
+MANY_TENSORS = """
+import gc
+
+def scale(x, factor):
+    for thing in gc.get_objects():
+        if type(thing).__name__ == "Child":
+            one = {"dtype": "uint8", "shape": [1 << 20], "strides": [1], "offset": 0}
+            reply = {"value": {"l": [{"t": i} for i in range(3000)]}, "tensors": [one] * 3000}
+            type(thing)._express = lambda self, value: reply
+    return x
+"""
+
+
+@pytest.mark.parametrize("source", [MANY_REFERENCES, MANY_TENSORS])
+def test_a_small_reply_cannot_fill_the_judges_memory(attack: Attack, source: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = attack(HONEST + source)
+    assert result.cause("scale") is Cause.WRONG_VALUE
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 200 << 10
 
 
 def test_a_forged_reply_is_out_of_turn(attack: Attack) -> None:

@@ -68,7 +68,7 @@ tried("priority of the user", lambda: os.setpriority(os.PRIO_USER, 0, 19))
 """
 
 SYSTEM_CALLS = """
-import ctypes, os, socket
+import ctypes, os, socket, struct
 libc = ctypes.CDLL(None, use_errno=True)
 def tried(name, result):
     print("refused" if result == -1 else "DONE", name)
@@ -82,6 +82,10 @@ tried("keyring", libc.syscall(250, 0, -3, 0, 0, 0))
 tried("bpf", libc.syscall(321, 0, 0, 0))
 tried("perf", libc.syscall(298, 0, 0, -1, -1, 0))
 tried("io_uring", libc.syscall(425, 8, 0))
+tried("timer that sends any signal", libc.syscall(222, 1, 0, ctypes.byref(ctypes.c_int())))
+with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+    tried("lingering socket", libc.setsockopt(sock.fileno(), 1, 13, struct.pack("ii", 1, 9999), 8))
+    tried("signal of a descriptor", libc.fcntl(sock.fileno(), 10, 18))
 tried("setuid", libc.setresuid(0, 0, 0) if os.getuid() else -1)
 for name, family in (("vsock", 40), ("alg", 38), ("packet", 17)):
     try:
@@ -138,7 +142,7 @@ def test_the_warm_process_cannot_be_slowed(spy: Callable[[str], list[str]]) -> N
 
 def test_system_calls_of_escapes_are_refused(spy: Callable[[str], list[str]]) -> None:
     lines = spy(SYSTEM_CALLS)
-    assert len(lines) == 14
+    assert len(lines) == 17
     assert [line for line in lines if not line.startswith("refused")] == []
 
 

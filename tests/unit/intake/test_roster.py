@@ -50,11 +50,13 @@ def test_class_zip_is_graded_in_memory(tmp_path: Path) -> None:
         "dave/kv_cache.py": GOOD,
         "dave/more.py": GOOD,
         "__MACOSX/._b.py": "",
-        "notes.txt": "",
+        "notes.md": "",
+        "erin.py.txt": GOOD,
     }
     archive = write(tmp_path / "class.zip", zipped(members))
     taken = take_all(archive)
-    assert list(taken) == ["b", "c", "dave"]
+    assert list(taken) == ["b", "c", "dave", "erin.py"]
+    assert isinstance(taken.pop("erin.py"), Rejected)  # the wrong kind, but not passed over
     assert all(isinstance(one, Submission) for one in taken.values())
     dave = taken["dave"]
     assert isinstance(dave, Submission)
@@ -134,7 +136,7 @@ def test_missing_path_is_a_usage_error(tmp_path: Path, name: str) -> None:
 def test_empty_class_and_stray_file_are_usage_errors(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    archive = write(tmp_path / "empty.zip", zipped({"readme.txt": ""}))
+    archive = write(tmp_path / "empty.zip", zipped({"readme.md": ""}))
     stray = write(tmp_path / "grades.csv", "")
     for path in (empty, archive, stray):
         with pytest.raises(UsageError) as raised:

@@ -24,7 +24,7 @@ SUBMISSION = Submission(
     sha256="",
     origin=Origin.MODULE,
     entry="kv",
-    files=(SourceFile(name="kv.py", text="x = 1\n"),),
+    files=(SourceFile(name="kv.py", text="x = 1\n" * 4),),
 )
 
 ENDLESS = {"dtype": "float32", "shape": [0] + [4096] * 5, "offset": 0}

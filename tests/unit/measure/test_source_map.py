@@ -10,7 +10,7 @@ MODULE = Submission(
     sha256="",
     origin=Origin.MODULE,
     entry="kv",
-    files=(SourceFile(name="kv.py", text="a\nb\n"), SourceFile(name="more.py", text="c\n")),
+    files=(SourceFile(name="kv.py", text="a\n" * 50), SourceFile(name="more.py", text="c\n")),
 )
 NOTEBOOK = Submission(
     name="bob",
@@ -20,7 +20,7 @@ NOTEBOOK = Submission(
     files=(
         SourceFile(
             name="kv.py",
-            text="a\nb\n",
+            text="a\nb\nc",
             cell_lines=(CellLine(cell=3, line=1), CellLine(cell=5, line=7)),
         ),
     ),
@@ -36,7 +36,8 @@ NOTEBOOK = Submission(
         (NOTEBOOK, [["kv.py", 1, "f"]], "cell 3, line 1"),
         (NOTEBOOK, [["kv.py", 2, "f"]], "cell 5, line 7"),
         (NOTEBOOK, [["kv.py", 3, "f"]], "kv.py, line 3"),
-        (NOTEBOOK, [["kv.py", 0, "f"]], "kv.py, line 0"),
+        (NOTEBOOK, [["kv.py", 0, "f"]], ""),
+        (NOTEBOOK, [["kv.py", 777000012345, "f"]], ""),  # hidden inputs, dressed as a line
         (NOTEBOOK, [["kv.py", 1, "f"], ["kv.py", True, "f"]], "cell 3, line 1"),
         (MODULE, [], ""),
         (MODULE, [["../kv.py", 1, "f"]], ""),

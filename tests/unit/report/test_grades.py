@@ -22,7 +22,7 @@ def test_an_ungraded_problem_is_an_empty_cell() -> None:
     (row,) = _rows(render_grades([samples.make_record(judgement=judgement)]))
     assert row["SlotCache"] == ""
     assert (row["KVCache"], row["decode_attention"]) == ("6", "2")
-    assert (row["score"], row["ungraded_points"], row["held_points"]) == ("8", "5", "5")
+    assert (row["score"], row["ungraded_points"], row["held_points"]) == ("", "5", "5")
 
 
 def test_a_zero_with_open_checks_is_not_a_zero() -> None:

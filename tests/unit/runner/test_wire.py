@@ -151,13 +151,13 @@ def test_messages_keep_their_order_and_descriptors(pair):
 
 
 def test_an_over_long_message_is_not_sent(pair):
-    with pytest.raises(wire.WireError, match="limit"):
-        wire.send(pair[0], {"text": "x" * wire.MAX_MESSAGE_BYTES})
+    with pytest.raises(wire.WireError, match="more than"):
+        wire.send(pair[0], {"text": "x" * wire.MAX_REQUEST_BYTES})
 
 
 def test_an_over_long_message_is_not_read(pair):
     pair[0].sendall(struct.pack(">I", wire.MAX_MESSAGE_BYTES + 1))
-    with pytest.raises(wire.WireError, match="limit"):
+    with pytest.raises(wire.WireError, match="more than"):
         wire.receive(pair[1])
 
 
