@@ -7,6 +7,7 @@ Does not cover: grades (see `judge`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from grader.judge.judge import CAUSE_OF_FAULT
 from grader.judge.judgement import Cause
 from grader.measure.compare import Comparison, Mismatch
 from grader.measure.measurement import (
@@ -19,18 +20,6 @@ from grader.measure.measurement import (
 )
 from grader.plan.assignment import Check
 from grader.student.result import PublicCheck, PublicFinding
-
-_CAUSES: dict[FaultKind, Cause] = {
-    FaultKind.MISSING: Cause.MISSING,
-    FaultKind.EXCEPTION: Cause.CRASH,
-    FaultKind.CRASH: Cause.CRASH,
-    FaultKind.TIMEOUT: Cause.TIMEOUT,
-    FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
-    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
-    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
-    FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
-    FaultKind.AUTHOR: Cause.AUTHOR,
-}
 
 _FAULTS: dict[FaultKind, tuple[str, str]] = {
     FaultKind.MISSING: ("an implementation", "Write it, then run the check again."),
@@ -79,7 +68,7 @@ def judge_case(seen: CaseMeasurement, tolerance: Mapping[str, float]) -> CaseVer
         if verdict.reason is not None:
             return verdict
     for fault in seen.faults:
-        return CaseVerdict(cause=_CAUSES[fault.kind], reason=_fault(fault))
+        return CaseVerdict(cause=CAUSE_OF_FAULT[fault.kind], reason=_fault(fault))
     return CaseVerdict(cause=Cause.NONE, reason=None)
 
 
@@ -110,7 +99,7 @@ def _judge_observation(observation: Observation, tolerance: Mapping[str, float])
 def _judge_error(seen: ErrorObservation) -> CaseVerdict:
     if seen.matches:
         return CaseVerdict(cause=Cause.NONE, reason=None)
-    got = f"{seen.got}: {seen.text}" if seen.got else "it returned without an error"
+    got = (seen.text or seen.got) if seen.got else "it returned without an error"
     reason = PublicFinding(
         label=seen.label,
         expected=f"raises {seen.expected}",
@@ -150,7 +139,7 @@ def _fault(fault: Fault) -> PublicFinding:
     return PublicFinding(
         label="what your code did",
         expected=expected,
-        got=fault.message,
+        got=f"{fault.message}: {fault.detail}" if fault.detail else fault.message,
         where=fault.where,
         hint=hint,
     )

@@ -1,0 +1,140 @@
+"""A pool goes on when one wall cannot be built or taken down, and leaves none standing."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from grader.errors import SandboxError
+from grader.plan.assignment import Limits
+from grader.runner.order import JailKind
+from grader.sandbox import pool as pools
+from grader.sandbox import wall as walls
+from grader.sandbox.contract import Isolation, Started, WallSpec
+from grader.sandbox.pool import WallPool
+
+
+class FakeBackend:
+    """Builds walls of nothing; fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.standing: list[int] = []
+        self.build_errors: list[Exception] = []
+        self.stop_errors: list[Exception] = []
+        self.built = 0
+
+    def start(self, spec: WallSpec) -> Started:
+        if self.build_errors:
+            raise self.build_errors.pop()
+        self.built += 1
+        number = self.built
+        self.standing.append(number)
+        ours, theirs = socket.socketpair()
+
+        def stop() -> None:
+            ours.close()
+            theirs.close()
+            if self.stop_errors:
+                raise self.stop_errors.pop()
+            if number in self.standing:
+                self.standing.remove(number)
+
+        return Started(
+            control=ours,
+            stop=stop,
+            log=lambda: "",
+            layers=("nothing",),
+            jail=JailKind.PLAIN,
+            first_uid=0,
+            home=os.devnull,
+        )
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    fake = FakeBackend()
+    monkeypatch.setattr(pools, "make_backend", lambda _: fake)
+    monkeypatch.setattr(walls, "make_cgroup", lambda *_, **__: None)
+    return fake
+
+
+def make_pool(isolation: Isolation = Isolation.WARM) -> WallPool:
+    return WallPool("fake", Limits(), isolation=isolation, jobs=1, device="cpu", image="")
+
+
+def within(action: Callable[[], object], seconds: float = 10.0) -> None:
+    """Run an action that must not block for ever."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it waits for ever"
+
+
+def use_once(pool: WallPool) -> None:
+    with pool.borrow():
+        pass
+
+
+def test_a_warm_wall_is_used_again(backend: FakeBackend) -> None:
+    pool = make_pool()
+    for _ in range(3):
+        use_once(pool)
+    pool.close()
+    assert (backend.built, backend.standing) == (1, [])
+
+
+def test_a_strict_wall_is_used_once(backend: FakeBackend) -> None:
+    pool = make_pool(Isolation.STRICT)
+    for _ in range(3):
+        use_once(pool)
+    pool.close()
+    assert backend.built >= 3
+    assert backend.standing == []
+
+
+def test_a_wall_that_resists_does_not_stop_the_class(backend: FakeBackend) -> None:
+    pool = make_pool(Isolation.STRICT)
+    backend.stop_errors = [SandboxError("busy")]
+    for _ in range(3):
+        within(lambda: use_once(pool))
+    pool.close()
+    assert backend.standing == []  # it was tried again at the end
+
+
+@pytest.mark.parametrize("error", [SandboxError("no engine"), OSError(28, "no space")])
+def test_a_wall_that_cannot_be_built_costs_one_submission(
+    backend: FakeBackend, error: Exception
+) -> None:
+    backend.build_errors = [error]
+    pool = make_pool()
+    with pytest.raises(SandboxError):
+        use_once(pool)
+    within(lambda: use_once(pool))
+    pool.close()
+    assert backend.standing == []
+
+
+def test_a_wall_without_limits_is_taken_down(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SandboxError("cannot make a control group")
+
+    monkeypatch.setattr(walls, "make_cgroup", refuse)
+    pool = make_pool()
+    with pytest.raises(SandboxError):
+        use_once(pool)
+    pool.close()
+    assert backend.standing == []
+
+
+def test_closing_takes_every_wall_down_and_then_complains(backend: FakeBackend) -> None:
+    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
+    for _ in range(3):
+        use_once(pool)
+    backend.stop_errors = [SandboxError("busy")]
+    with pytest.raises(SandboxError, match="busy"):
+        pool.close()
+    assert len(backend.standing) == 1
