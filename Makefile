@@ -7,7 +7,9 @@
 #   PYTHON            the interpreter that makes the environment (default: python3)
 #   BIN               the bin folder of an environment that has everything already; then nothing
 #                     is installed
-#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"
+#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"; for make gpu, its
+#                     own: make gpu ARGS="--skip kernels"
+#   OUT               where make gpu writes (default: out/gpu)
 
 PYTHON ?= python3
 ARGS ?=
@@ -40,11 +42,8 @@ check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
 
-gpu: $(INSTALLED) ## Run the GPU tests (none yet: then it fails); refuses without a device
-	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: \
-	torch " + torch.__version__ + " sees no CUDA device; it needs one, and a CUDA build of torch \
-	(remove .venv and name an index that has it in TORCH_INDEX_URL)")'
-	GRADER_REQUIRE=gpu $(BIN)/python -m pytest -m gpu $(ARGS)
+gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one
+	$(BIN)/python -m benchmarks.gpu --out "$(or $(OUT),out/gpu)" $(ARGS)
 
 # torch first and by itself, so that its index serves nothing else. A change of dependencies
 # installs again into the same environment.

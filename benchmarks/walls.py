@@ -11,11 +11,15 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +28,12 @@ from grader.author.folders import find_assignment, find_reference
 from grader.author.steps import Call
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge
+from grader.judge.judgement import Verdict
 from grader.measure.compare import use_one_thread
+from grader.measure.machine import TimedMachine
 from grader.measure.run import measure
 from grader.measure.session import open_session
+from grader.measure.targets import measure_targets
 from grader.plan.course import Course, open_course
 from grader.sandbox.backends import missing_bwrap, missing_docker
 from grader.sandbox.contract import Isolation
@@ -59,6 +66,7 @@ class WallCost:
         clocked_mean_us: mean of what the judge's clock charges for such a call.
         submission_wall_s: median over `SUBMISSIONS` of grading the reference of kv_cache.
         submission_judge_cpu_s: the judge's own CPU time for it, oracles included.
+        target_wall_s: by target, measuring the reference against itself until that decides.
     """
 
     sandbox: str
@@ -68,6 +76,7 @@ class WallCost:
     clocked_mean_us: float
     submission_wall_s: float
     submission_judge_cpu_s: float
+    target_wall_s: dict[str, float]
 
 
 def measure_wall(sandbox: str, course: Course) -> WallCost:
@@ -99,10 +108,14 @@ def measure_wall(sandbox: str, course: Course) -> WallCost:
         for _ in range(SUBMISSIONS):
             cpu_before = _own_cpu_s()
             begin = time.perf_counter()
-            judgement = judge(course.plan, measure(solution.submission(), course, walls=walls))
+            judgement = judge(
+                course.plan,
+                measure(solution.submission(), course, walls=walls, machine=TimedMachine()),
+            )
             walls_s.append(time.perf_counter() - begin)
             cpus_s.append(_own_cpu_s() - cpu_before)
-            assert judgement.score == judgement.max_score
+            assert all(c.verdict is Verdict.PASS for c in judgement.checks if c.cases)
+        target_wall_s = _time_targets(solution.submission(), course, walls)
     return WallCost(
         sandbox=sandbox,
         start_s=start_s,
@@ -111,7 +124,41 @@ def measure_wall(sandbox: str, course: Course) -> WallCost:
         clocked_mean_us=clocked_mean_us,
         submission_wall_s=statistics.median(walls_s),
         submission_judge_cpu_s=statistics.median(cpus_s),
+        target_wall_s=target_wall_s,
     )
+
+
+def _time_targets(submission: Submission, course: Course, walls: WallPool) -> dict[str, float]:
+    """Time each target's verdict by itself, after one that starts the reference's wall."""
+    took: dict[str, float] = {}
+    measurable = [(p, t) for p in course.plan.problems for t in p.targets if t.tiers]
+    for problem, target in [measurable[0], *measurable]:
+        alone = replace(problem, targets=(target,))
+        mine = replace(course, plan=replace(course.plan, problems=(alone,)))
+        begin = time.perf_counter()
+        measure_targets(
+            submission, mine, frozenset({problem.name}), walls=walls, machine=TimedMachine()
+        )
+        took[f"{problem.name}.{target.name}"] = time.perf_counter() - begin
+    return took
+
+
+def _time_check() -> float:
+    """Return the seconds that `grader check` takes on finished work, median of three."""
+    took: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(find_reference("kv_cache") / "solution.py", Path(folder) / "kv_cache.py")
+        command = [sys.executable, "-m", "grader", "check", "--assignments"]
+        for _ in range(3):
+            begin = time.perf_counter()
+            subprocess.run(
+                [*command, str(find_assignment("kv_cache").parent)],
+                cwd=folder,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+            took.append(time.perf_counter() - begin)
+    return statistics.median(took)
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -148,6 +195,10 @@ def main() -> None:
             f"kv_cache {cost.submission_wall_s:5.2f} s wall, "
             f"{cost.submission_judge_cpu_s:5.2f} s CPU of the judge"
         )
+        for name, seconds in cost.target_wall_s.items():
+            print(f"        {name} decided in {seconds:.1f} s")
+    check_s = _time_check()
+    print(f"grader check of finished work: {check_s:.1f} s")
     if options.json:
         facts = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,6 +208,7 @@ def main() -> None:
             "python": platform.python_version(),
             "torch": version("torch"),
             "not_measured": {name: why for name, why in usable.items() if why},
+            "student_check_s": check_s,
             "walls": [asdict(cost) for cost in costs],
         }
         options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

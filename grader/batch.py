@@ -4,45 +4,31 @@ Takes: what was handed in, a course, an output folder. Gives: records and report
 one submission (see `pipeline`).
 """
 
-import fcntl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from grader.errors import ChannelError, SandboxError, StoreError, UsageError
+from grader.advice.adviser import Adviser
+from grader.errors import ChannelError, SandboxError, StoreError
 from grader.intake import Handed, Rejected, Submission
 from grader.judge.judgement import Status
 from grader.measure.compare import use_one_thread
 from grader.measure.drive import Raised, Stopped
+from grader.measure.machine import TimedMachine
 from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
-from grader.pipeline import grade, record_failure, take
+from grader.pipeline import failure_record, grade, take
 from grader.plan.course import Course
-from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports, write_student
+from grader.run_folder import alone_in, begin_run
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
 from grader.sandbox.stale import owner, remove_stale
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """What a run is, kept beside its records so that a later call can go on with it.
-
-    Attributes:
-        assignment: slug.
-        seed: the run's secret seed.
-        plan_sha256: hash of the plan.
-    """
-
-    assignment: str
-    seed: str
-    plan_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +41,7 @@ class BatchOptions:
         jobs: submissions at a time.
         image: container image, for the backend that needs one.
         force: grade again what has been graded under the same plan.
+        machine: what timed work needs to know.
     """
 
     sandbox: str
@@ -62,6 +49,7 @@ class BatchOptions:
     jobs: int
     image: str
     force: bool
+    machine: TimedMachine = field(default_factory=TimedMachine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,40 +76,6 @@ class Outcome:
     resumed: bool
 
 
-def read_run(out: Path) -> RunFacts | None:
-    """Return what was kept of an earlier run in an output folder, if there was one."""
-    path = out / "staff" / "run.json"
-    return from_json(RunFacts, path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def begin_run(out: Path, course: Course, *, force: bool) -> None:
-    """Remember the run in its output folder.
-
-    Raises:
-        UsageError: if the folder holds a run of another plan, unless `force`.
-    """
-    facts = RunFacts(
-        assignment=course.assignment.slug, seed=course.plan.seed, plan_sha256=course.plan.sha256
-    )
-    before = read_run(out)
-    if before is not None and before.assignment != facts.assignment:
-        raise UsageError(
-            f"{out} holds grades of {before.assignment}, not of {facts.assignment}",
-            hint="choose another --out",
-        )
-    if before is not None and before.plan_sha256 != facts.plan_sha256 and not force:
-        raise UsageError(
-            f"the plan has changed since {out} was begun: the assignment, its reference, the "
-            "device or the seed differ",
-            hint="--force grades everything again under the new plan; another --out keeps both",
-        )
-    path = out / "staff" / "run.json"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(to_json(facts, indent=2), encoding="utf-8")
-    scratch.replace(path)
-
-
 @contextmanager
 def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
     """Start the walls of a batch and try their limits.
@@ -135,8 +89,9 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         course.plan.limits,
         isolation=options.isolation,
         jobs=options.jobs,
-        device=course.plan.device,
+        device=course.plan.device.partition(":")[0],
         image=options.image,
+        gpu_uuid=options.machine.gpu_uuid,
     )
     with (
         closing(pool) as walls,
@@ -176,7 +131,7 @@ def grade_class(
         StoreError: if a record cannot be committed; what was committed before is kept.
         SandboxError: if no wall holds.
     """
-    with _alone_in(out):
+    with alone_in(out):
         with writing_below(out):
             begin_run(out, course, force=options.force)
         remove_stale()
@@ -187,36 +142,13 @@ def grade_class(
             todo = batch.resume(handed)
             try:
                 if todo:
-                    with open_walls(course, options) as walls:
-                        batch.grade_all(todo, walls)
+                    batch.grade_all(todo)
             finally:  # also after an interrupt: what is graded can be read
                 records = store.latest()
                 with writing_below(out):
                     write_reports(records, out)
     names = {item.name for item in handed}
     return [record for record in records if record.submission.name in names]
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder; the lock dies with its holder.
-
-    Raises:
-        UsageError: if another run is grading into it, or it cannot be a folder.
-    """
-    try:
-        (out / "staff").mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (out / "staff" / "run.lock").open("w")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(f"{out} cannot be a folder for grades: {error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another run is grading into {out}", hint="wait for it, or choose another --out"
-            ) from error
-        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,12 +174,34 @@ class _Batch:
                 self.on_outcome(Outcome(record=done, resumed=True))
         return todo
 
-    def grade_all(self, todo: Sequence[Taken], walls: WallPool) -> None:
+    def grade_all(self, todo: Sequence[Taken]) -> None:
+        """Grade behind walls; where none can be had, record for each that we could not."""
+        with ExitStack() as stack:
+            try:
+                walls = stack.enter_context(open_walls(self.course, self.options))
+            except SandboxError as error:
+                for taken in todo:
+                    self._keep(self._fail(taken, error))
+            else:
+                adviser = stack.enter_context(closing(self._make_adviser()))
+                self._grade_behind(walls, adviser, todo)
+
+    def _make_adviser(self) -> Adviser:
+        """Return an adviser whose wall has a slot that no grading wall has."""
+        return Adviser(
+            self.course,
+            sandbox=self.options.sandbox,
+            isolation=self.options.isolation,
+            image=self.options.image,
+            first_slot=self.options.jobs + 2,  # after the workers, the one ahead, the reference
+        )
+
+    def _grade_behind(self, walls: WallPool, adviser: Adviser, todo: Sequence[Taken]) -> None:
         """Grade several at a time; a fault of ours costs one submission, not the class."""
         stop = threading.Event()
 
         def one(taken: Taken) -> GradeRecord | None:
-            return None if stop.is_set() else self._grade(taken, walls)
+            return None if stop.is_set() else self._grade(taken, walls, adviser)
 
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="grade") as workers:
             futures = [workers.submit(one, taken) for taken in todo]
@@ -255,12 +209,11 @@ class _Batch:
                 for future in as_completed(futures):
                     record = future.result()
                     if record is not None:
-                        self._write_pages(record)
-                        self.on_outcome(Outcome(record=record, resumed=False))
+                        self._keep(record)
             finally:
                 stop.set()  # full disk or interrupt: let what runs end, begin nothing new
 
-    def _write_pages(self, record: GradeRecord) -> None:
+    def _keep(self, record: GradeRecord) -> None:
         """Write one student's pages early; one that cannot be rendered is told of at the end."""
         try:
             with writing_below(self.out):
@@ -269,6 +222,20 @@ class _Batch:
             raise
         except Exception:  # noqa: BLE001, S110 - `write_reports` tries again, and names it
             pass
+        self.on_outcome(Outcome(record=record, resumed=False))
+
+    def _fail(self, taken: Taken, error: Exception) -> GradeRecord:
+        """Commit a failure of ours."""
+        if isinstance(taken, _Failed):
+            taken = Rejected(name=taken.name, sha256="", message="")
+        record = failure_record(
+            taken,
+            self.course,
+            error,
+            sandbox=self.options.sandbox,
+            isolation=self.options.isolation,
+        )
+        return self.store.commit(record)
 
     def _take(self, item: Handed) -> Taken:
         try:
@@ -289,12 +256,19 @@ class _Batch:
         was_unconfined = done.measurement.sandbox == "none"
         return done if was_unconfined == (self.options.sandbox == "none") else None
 
-    def _grade(self, taken: Taken, walls: WallPool) -> GradeRecord:
+    def _grade(self, taken: Taken, walls: WallPool, adviser: Adviser) -> GradeRecord:
+        if isinstance(taken, _Failed):
+            return self._fail(taken, taken.error)
         try:
-            if isinstance(taken, _Failed):
-                raise taken.error
-            return grade(taken, self.course, walls=walls, store=self.store)
+            return grade(
+                taken,
+                self.course,
+                walls=walls,
+                machine=self.options.machine,
+                adviser=adviser,
+                store=self.store,
+            )
         except StoreError:
             raise  # nothing can be kept any more: stop, and resume later
         except Exception as error:  # noqa: BLE001 - as above: recorded as ours, never a zero
-            return record_failure(taken.name, error, self.course, walls=walls, store=self.store)
+            return self._fail(taken, error)

@@ -6,6 +6,7 @@
     ├── AuthorError      the author: assignment.toml, cases.py, oracle.py   UNGRADED, author
     ├── SandboxError     us or the machine: a wall, a limit, an engine      UNGRADED, ours
     │   └── WallLost         the wall died under a running submission
+    ├── DeviceError      us or the machine: an accelerator, its driver      UNGRADED, ours
     ├── ChannelError     what came over the channel broke the protocol      see sandbox.faults
     │   ├── ChannelClosed    the runner's end is gone
     │   └── CallTimeout      no reply within the limit
@@ -45,6 +46,20 @@ class SandboxError(GraderError):
 
 class WallLost(SandboxError):
     """The warm process or its wall died while a submission was running."""
+
+
+class DeviceError(GraderError):
+    """A device could not be had, or its driver refused: never the student's fault.
+
+    Attributes:
+        call: name of the driver's function that failed; empty if none did.
+        code: what it returned.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", call: str = "", code: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.call = call
+        self.code = code
 
 
 class ChannelError(GraderError):

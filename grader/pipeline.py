@@ -4,9 +4,15 @@ Takes: what was handed in, a course, walls and a store. Gives: a committed `Grad
 cover: a class of them (see `batch`).
 """
 
+from dataclasses import replace
+
+from grader.advice.adviser import Adviser
+from grader.advice.kernel_advice import NO_ADVICE
 from grader.intake import Handed, Rejected, Submission, take_in
-from grader.judge.judge import judge, reject
+from grader.judge.judge import judge, reject, sound_problems
+from grader.measure.machine import TimedMachine
 from grader.measure.run import measure, measurement_of_failure, nothing_measured
+from grader.measure.targets import measure_targets
 from grader.plan.course import Course
 from grader.record.grade_record import GradeRecord
 from grader.record.make import make_record
@@ -20,9 +26,15 @@ def take(handed: Handed, course: Course) -> Submission | Rejected:
 
 
 def grade(
-    taken: Submission | Rejected, course: Course, *, walls: WallPool, store: RecordStore
+    taken: Submission | Rejected,
+    course: Course,
+    *,
+    walls: WallPool,
+    machine: TimedMachine,
+    adviser: Adviser,
+    store: RecordStore,
 ) -> GradeRecord:
-    """Measure, judge and commit one submission.
+    """Measure, judge and commit one submission; advice stands beside the judgement.
 
     Raises:
         StoreError: if the record could not be committed.
@@ -30,21 +42,20 @@ def grade(
     if isinstance(taken, Rejected):
         measurement = nothing_measured(walls)
         judgement = reject(course.plan, f"{taken.message}\n{taken.hint}".strip())
+        advice = NO_ADVICE
     else:
-        measurement = measure(taken, course, walls=walls)
+        measurement = measure(taken, course, walls=walls, machine=machine)
+        sound = sound_problems(judge(course.plan, measurement))
+        targets = measure_targets(taken, course, sound, walls=walls, machine=machine)
+        measurement = replace(measurement, targets=targets)
         judgement = judge(course.plan, measurement)
-    return store.commit(make_record(taken, course.plan, measurement, judgement))
+        advice = adviser.advise(taken)
+    return store.commit(make_record(taken, course.plan, measurement, judgement, advice))
 
 
-def record_failure(
-    name: str, error: Exception, course: Course, *, walls: WallPool, store: RecordStore
+def failure_record(
+    taken: Submission | Rejected, course: Course, error: Exception, *, sandbox: str, isolation: str
 ) -> GradeRecord:
-    """Commit a failure of ours: UNGRADED with its reason, never a zero.
-
-    Raises:
-        StoreError: if the record could not be committed.
-    """
-    measurement = measurement_of_failure(course, walls, error)
-    judgement = judge(course.plan, measurement)
-    unknown = Rejected(name=name, sha256="", message="")
-    return store.commit(make_record(unknown, course.plan, measurement, judgement))
+    """Return the record of a failure of ours: UNGRADED with its reason, never a zero."""
+    measurement = measurement_of_failure(course, error, sandbox=sandbox, isolation=isolation)
+    return make_record(taken, course.plan, measurement, judge(course.plan, measurement))

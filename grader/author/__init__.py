@@ -1,6 +1,6 @@
 """What a course author writes an assignment with; `reference/<slug>/cases.py` imports from here."""
 
-from grader.author.declare import CaseMaker, case, load_cases, load_folder
+from grader.author.declare import CaseMaker, Workload, case, load_cases, load_folder, workload
 from grader.author.draw import PUBLIC_SEED, Draw
 from grader.author.steps import (
     Call,
@@ -9,10 +9,14 @@ from grader.author.steps import (
     Expect,
     New,
     OverwriteArguments,
+    PhaseEnd,
     Raises,
+    ReclaimArguments,
     Ref,
     Step,
     Value,
+    Work,
+    WorkloadSteps,
 )
 
 __all__ = [
@@ -25,11 +29,17 @@ __all__ = [
     "Expect",
     "New",
     "OverwriteArguments",
+    "PhaseEnd",
     "Raises",
+    "ReclaimArguments",
     "Ref",
     "Step",
     "Value",
+    "Work",
+    "Workload",
+    "WorkloadSteps",
     "case",
     "load_cases",
     "load_folder",
+    "workload",
 ]

@@ -1,20 +1,23 @@
-"""How `cases.py` says which function is the case of which check.
+"""How `cases.py` says which function is the case of which check or the workload of which target.
 
-Takes: a `cases.py` by path. Gives: its `CaseMaker`s by check. Does not cover: running them.
+Takes: a `cases.py` by path. Gives: its `CaseMaker`s and `Workload`s. Does not cover: running them.
 """
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from grader.author.draw import Draw
-from grader.author.steps import CaseSteps
+from grader.author.steps import CaseSteps, WorkloadSteps
 from grader.errors import AuthorError
 
 CaseFunction = Callable[[Draw], CaseSteps]
+WorkloadFunction = Callable[[Draw, int], WorkloadSteps]
+Key = tuple[str, str]
+"""Problem and check, or problem and target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,44 @@ def case(
     return mark
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A case whose cost is measured, for the submission and for the hidden reference alike.
+
+    Attributes:
+        problem: name of the problem in `assignment.toml`.
+        target: name of the target within that problem.
+        sizes: what `make` is called with, ascending; one unless growth is measured.
+        make: the generator function; all of its calls count, and all replies are compared.
+    """
+
+    problem: str
+    target: str
+    sizes: tuple[int, ...]
+    make: WorkloadFunction
+
+    def __call__(self, draw: Draw, size: int) -> WorkloadSteps:
+        """Start one run of the workload."""
+        return self.make(draw, size)
+
+
+def workload(
+    problem: str, target: str, *, sizes: Sequence[int]
+) -> Callable[[WorkloadFunction], Workload]:
+    """Mark a generator function as what is measured for `problem`'s `target`.
+
+    Raises:
+        AuthorError: if the sizes are not positive and ascending.
+    """
+    if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
+        raise AuthorError(f"{problem}.{target}: sizes: expected ascending numbers, found {sizes}")
+
+    def mark(function: WorkloadFunction) -> Workload:
+        return Workload(problem=problem, target=target, sizes=tuple(sizes), make=function)
+
+    return mark
+
+
 def load_folder(folder: Path, module: str) -> ModuleType:
     """Import `folder/<module>.py` so that relative imports reach its neighbours.
 
@@ -83,14 +124,31 @@ def load_folder(folder: Path, module: str) -> ModuleType:
     return loaded
 
 
-def load_cases(folder: Path) -> dict[tuple[str, str], CaseMaker]:
+def load_workloads(folder: Path) -> dict[Key, Workload]:
+    """Return the workloads of `folder/cases.py` by (problem, target).
+
+    Raises:
+        AuthorError: if the file cannot be imported, or two workloads claim one target.
+    """
+    found: dict[Key, Workload] = {}
+    for maker in vars(load_folder(folder, "cases")).values():
+        if not isinstance(maker, Workload):
+            continue
+        key = (maker.problem, maker.target)
+        if key in found:
+            raise AuthorError(f"{folder / 'cases.py'}: two workloads for {'.'.join(key)}")
+        found[key] = maker
+    return found
+
+
+def load_cases(folder: Path) -> dict[Key, CaseMaker]:
     """Return the cases of `folder/cases.py` by (problem, check).
 
     Raises:
         AuthorError: if the file cannot be imported, or two cases claim one check.
     """
     module = load_folder(folder, "cases")
-    found: dict[tuple[str, str], CaseMaker] = {}
+    found: dict[Key, CaseMaker] = {}
     for maker in vars(module).values():
         if not isinstance(maker, CaseMaker):
             continue

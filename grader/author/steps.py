@@ -95,6 +95,39 @@ class OverwriteArguments:
 
 
 @dataclass(frozen=True, slots=True)
+class ReclaimArguments:
+    """Take the memory of the last call's tensors back, as a caller that frees its buffers would.
+
+    What the box still maps of them reads as zeros, and what it touches again is charged to it: a
+    submission cannot keep its state in memory that the judge paid for.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnd:
+    """Read the meters now: what follows only checks what is there, and is not measured.
+
+    For memory and traffic alone: what a submission puts off until after a timed phase would be
+    free.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a workload needs at the least, by arithmetic; several in one workload add up.
+
+    Attributes:
+        bytes_moved: bytes that must be read from and written to memory.
+        flops: floating-point operations, a multiply-add counted as two.
+        wire_bytes: bytes that must cross the network, over all ranks.
+    """
+
+    bytes_moved: int = 0
+    flops: int = 0
+    wire_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Expect:
     """Compare a reply with the oracle's value, outside the box, after the reply.
 
@@ -117,4 +150,6 @@ class Expect:
 
 
 Step = New | Call | Drop | Raises | OverwriteArguments | Expect
+WorkloadStep = Step | ReclaimArguments | PhaseEnd | Work
 CaseSteps = Generator[Step, Value, None]
+WorkloadSteps = Generator[WorkloadStep, Value, None]

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("release", "Make the bundle that students install."),
     "new-assignment": ("new_assignment", "Begin a new assignment and its reference."),
     "doctor": ("doctor", "Try which walls and limits this machine gives."),
+    "bench": ("bench", "Measure the grader itself."),
     "image": ("image", "Build or check the container image."),
 }
 """Name → module in `grader.commands` and one line of help.

@@ -12,14 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from grader.author.folders import find_assignment, find_reference
-from grader.batch import BatchOptions, Outcome, grade_class, read_run
-from grader.errors import UsageError
+from grader.batch import BatchOptions, Outcome, grade_class
+from grader.commands.timing import class_of, open_drivers, timed_machine
 from grader.intake import collect
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.plan.course import Course, new_seed, open_course
 from grader.plan.plan import Plan
+from grader.plan.target import Quantity
 from grader.record.codec import to_json
 from grader.record.grade_record import GradeRecord
+from grader.run_folder import read_run
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
@@ -35,7 +37,7 @@ def command(
     paths: Annotated[list[Path], typer.Argument(help="File, folder, zip, or a whole class.")],
     out: Annotated[Path, typer.Option(help="Folder for records and reports.")],
     jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 1,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
     isolation: Annotated[
         Isolation, typer.Option(help="warm: one warm process; strict: a wall each.")
@@ -56,28 +58,39 @@ def command(
 ) -> None:
     """Grade one submission or a class; goes on where an earlier run of the same folder ended."""
     earlier = read_run(out)
-    course = open_course(
-        find_assignment(slug, assignments),
-        find_reference(slug, reference),
-        device=choose_device(device),
-        seed=seed or (earlier.seed if earlier else new_seed()),
-    )
-    if dry_run:
-        print_plan(course.plan, as_json=as_json)
-        return
-    options = BatchOptions(
-        sandbox=choose(sandbox, image), isolation=isolation, jobs=jobs, image=image, force=force
-    )
-    console = Console(stderr=as_json)
-    if options.sandbox == "none":
-        console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
-    records = run(course, paths, options, out=out, console=console)
+    with open_drivers(device) as drivers:
+        course = open_course(
+            find_assignment(slug, assignments),
+            find_reference(slug, reference),
+            device=class_of(drivers),
+            seed=seed or (earlier.seed if earlier else new_seed()),
+        )
+        if dry_run:
+            print_plan(course.plan, as_json=as_json)
+            return
+        console = Console(stderr=as_json)
+        options = BatchOptions(
+            sandbox=choose(sandbox, image),
+            isolation=isolation,
+            jobs=jobs,
+            image=image,
+            force=force,
+            machine=timed_machine(course, drivers, console),
+        )
+        records = run(course, paths, options, out=out, console=console)
+    print_records(records, out, console, as_json=as_json)
+    if any(record.judgement.status is Status.UNGRADED for record in records):
+        raise typer.Exit(1)
+
+
+def print_records(
+    records: list[GradeRecord], out: Path, console: Console, *, as_json: bool
+) -> None:
+    """Print a table, or the records without their seeds as JSON."""
     if as_json:
         typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
         print_results(records, out, console)
-    if any(record.judgement.status is Status.UNGRADED for record in records):
-        raise typer.Exit(1)
 
 
 def _without_seed(record: GradeRecord) -> object:
@@ -87,21 +100,12 @@ def _without_seed(record: GradeRecord) -> object:
     return form
 
 
-def choose_device(name: str) -> str:
-    """Return the device to grade on.
-
-    Raises:
-        UsageError: for a device that cannot be graded on.
-    """
-    if name not in ("auto", "cpu"):
-        raise UsageError(f"no device called {name!r}", hint="choose auto or cpu")
-    return "cpu"
-
-
 def run(
     course: Course, paths: list[Path], options: BatchOptions, *, out: Path, console: Console
 ) -> list[GradeRecord]:
-    """Grade with a progress bar."""
+    """Grade with a progress bar; a run without a wall says so first."""
+    if options.sandbox == "none":
+        console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
     handed = collect(paths, course.assignment.slug)
     columns = (
         TextColumn("{task.description}"),
@@ -148,12 +152,38 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
             row = (check.name, f"{check.points:g}", str(check.public), str(check.hidden))
             table.add_row(problem.name, *row, tolerance, check.evidence.value)
     limits = plan.limits
-    Console(width=max(os.get_terminal_size().columns, 100) if os.isatty(1) else 140).print(table)
+    console = Console(width=max(os.get_terminal_size().columns, 100) if os.isatty(1) else 140)
+    console.print(table)
+    if any(problem.targets for problem in plan.problems):
+        console.print(_targets(plan))
     typer.echo(
         f"limits: import {limits.load_wall_s:g} s, call {limits.call_wall_s:g} s, problem "
         f"{limits.problem_wall_s:g} s, memory {limits.memory_bytes >> 20} MiB, "
         f"{limits.processes} processes"
     )
+
+
+def _targets(plan: Plan) -> Table:
+    """Return the performance targets with their tiers on the plan's device."""
+    table = Table(title="targets, measured once every check of the problem has passed")
+    for heading in (
+        "problem",
+        "target",
+        "points",
+        "quantity",
+        "clock",
+        "passes up to",
+        "full up to",
+    ):
+        table.add_column(heading)
+    for problem in plan.problems:
+        for target in problem.targets:
+            timed = target.quantity in (Quantity.TIME, Quantity.GROWTH)
+            row = (target.name, f"{target.points:g}", target.quantity.value)
+            clock = target.clock.value if timed else ""
+            tier = [(f"{t.pass_at:g}", f"{t.full_at:g}") for t in target.tiers]
+            table.add_row(problem.name, *row, clock, *(tier[0] if tier else ("no device", "")))
+    return table
 
 
 def print_results(records: list[GradeRecord], out: Path, console: Console) -> None:
@@ -184,5 +214,6 @@ def _reason(record: GradeRecord) -> str:
         return f"rejected: {' '.join(judgement.message.split())}"
     if judgement.status is not Status.UNGRADED:
         return ""
-    first = next(c.summary for c in judgement.checks if c.verdict is Verdict.UNGRADED)
+    ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
+    first = next(c.summary for c in ours if c.cause is not Cause.NO_DEVICE)
     return f"not graded, run the same command again: {first}"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from grader.author.folders import find_assignment, find_reference, list_assignments
 from grader.batch import BatchOptions, open_walls
-from grader.commands.grade import choose_device
+from grader.commands.timing import class_of, open_drivers, timed_machine
 from grader.plan.course import Course, new_seed, open_course
 from grader.record.codec import to_json
 from grader.sandbox.backends import choose
@@ -25,7 +25,7 @@ from grader.validate.triviality import Trivial, TrivialResult
 
 def command(
     slugs: Annotated[list[str] | None, typer.Argument(help="Assignments; default: all.")] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
     jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
     assignments: Annotated[
@@ -44,22 +44,24 @@ def command(
     names = slugs or [found.name for found in list_assignments(assignments)]
     console = Console()
     proofs = []
-    for slug in names:
-        course = open_course(
-            find_assignment(slug, assignments),
-            find_reference(slug, reference),
-            device=choose_device(device),
-            seed=seed or new_seed(),
-        )
-        options = BatchOptions(
-            sandbox=choose(sandbox, image),
-            isolation=Isolation.WARM,
-            jobs=jobs,
-            image=image,
-            force=False,
-        )
-        proofs.append(_prove(course, options, console))
-        print_proof(proofs[-1], console)
+    with open_drivers(device) as drivers:
+        for slug in names:
+            course = open_course(
+                find_assignment(slug, assignments),
+                find_reference(slug, reference),
+                device=class_of(drivers),
+                seed=seed or new_seed(),
+            )
+            options = BatchOptions(
+                sandbox=choose(sandbox, image),
+                isolation=Isolation.WARM,
+                jobs=jobs,
+                image=image,
+                force=False,
+                machine=timed_machine(course, drivers, console),
+            )
+            proofs.append(_prove(course, options, console))
+            print_proof(proofs[-1], console)
     if json_file is not None:
         json_file.write_text(
             json.dumps([json.loads(to_json(proof)) for proof in proofs], indent=2), encoding="utf-8"
@@ -75,7 +77,13 @@ def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
         open_walls(course, options) as walls,
     ):
         task = progress.add_task(f"validating {course.assignment.slug}", total=None)
-        return prove(course, walls, jobs=options.jobs, on_specimen=lambda _: progress.advance(task))
+        return prove(
+            course,
+            walls,
+            jobs=options.jobs,
+            on_specimen=lambda _: progress.advance(task),
+            machine=options.machine,
+        )
 
 
 def print_proof(proof: Proof, console: Console) -> None:

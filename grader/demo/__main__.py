@@ -7,6 +7,7 @@ cover: a real class (see `grader grade`).
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +15,10 @@ from rich.table import Table
 
 from grader.author.folders import find_assignment, find_reference
 from grader.batch import BatchOptions
-from grader.commands.grade import UNCONFINED_NOTICE, run
-from grader.demo.sample_class import Pupil, make_class
+from grader.commands.grade import run
+from grader.demo.sample_class import MEASURED_PROBLEM, Pupil, make_class
 from grader.errors import GraderError, SandboxError
-from grader.judge.judgement import Cause
+from grader.judge.judgement import Cause, Status
 from grader.plan.course import Course, new_seed, open_course
 from grader.record.grade_record import GradeRecord
 from grader.sandbox.backends import missing_bwrap
@@ -38,7 +39,8 @@ def main() -> int:
     handed.mkdir(parents=True)
     for pupil in pupils:
         (handed / pupil.file).write_text(pupil.content, encoding="utf-8")
-    course = open_course(folder, reference, device="cpu", seed=new_seed())
+    course = _one_problems_targets(open_course(folder, reference, device="cpu", seed=new_seed()))
+    console.print(f"performance is measured for {MEASURED_PROBLEM} alone, to be quick")
     records = _grade(course, handed, console)
     by_name = {record.submission.name: record for record in records}
     rows = [(pupil, by_name[pupil.name]) for pupil in pupils]
@@ -47,6 +49,15 @@ def main() -> int:
     console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
     console.print("`grader doctor` says which walls this machine has and what it did without.")
     return 0 if all(as_expected(pupil, record) for pupil, record in rows) else 1
+
+
+def _one_problems_targets(course: Course) -> Course:
+    """Leave out the targets of all problems but one."""
+    problems = tuple(
+        problem if problem.name == MEASURED_PROBLEM else replace(problem, targets=())
+        for problem in course.plan.problems
+    )
+    return replace(course, plan=replace(course.plan, problems=problems))
 
 
 def _grade(course: Course, handed: Path, console: Console) -> list[GradeRecord]:
@@ -58,7 +69,6 @@ def _grade(course: Course, handed: Path, console: Console) -> list[GradeRecord]:
         except SandboxError as error:
             why_not = str(error)
     console.print(f"no bubblewrap wall here: {why_not}", markup=False)
-    console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
     return run(course, [handed], _options("none"), out=OUT, console=console)
 
 
@@ -69,16 +79,21 @@ def _options(sandbox: str) -> BatchOptions:
 
 
 def leading_cause(record: GradeRecord) -> Cause:
-    """Return the cause of most of the checks that did not pass."""
-    causes = Counter(c.cause for c in record.judgement.checks if c.cause is not Cause.NONE)
+    """Return the cause of most of the checks that did not pass; a GPU is nobody's cause."""
+    nobodys = (Cause.NONE, Cause.NO_DEVICE)
+    causes = Counter(c.cause for c in record.judgement.checks if c.cause not in nobodys)
     return causes.most_common(1)[0][0] if causes else Cause.NONE
 
 
 def as_expected(pupil: Pupil, record: GradeRecord) -> bool:
-    """Return whether a submission got what it must."""
+    """Return whether a submission got what it must.
+
+    Where no control group can be made, memory stays open and a grade is provisional.
+    """
     judgement = record.judgement
+    provisional = judgement.status is Status.PROVISIONAL and pupil.status is Status.GRADED
     return (
-        judgement.status is pupil.status
+        (judgement.status is pupil.status or provisional)
         and leading_cause(record) is pupil.cause
         and pupil.least <= judgement.score <= pupil.most
     )

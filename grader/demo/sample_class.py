@@ -1,4 +1,4 @@
-"""Ten submissions to `kv_cache`, as a class would hand them in, and what each must get.
+"""Eleven submissions to `kv_cache`, as a class would hand them in, and what each must get.
 
 Takes: the folders of `kv_cache`. Gives: files, and the expected row of each. Does not cover:
 grading them (see `demo.__main__`).
@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.judge.judgement import Cause, Status
+
+MEASURED_PROBLEM = "KVCache"
+"""The one problem whose targets the demo measures, so that it takes a minute and not five."""
+ALL_POINTS = 118
+UNMETERED_POINTS = 110
+"""What is left without control groups, which count memory."""
 
 ENDLESS = '''
 
@@ -101,6 +107,7 @@ def make_class(assignment: Path, reference: Path) -> tuple[Pupil, ...]:
     solution = (reference / "solution.py").read_text(encoding="utf-8")
     right = (reference / "right" / "list_of_chunks.py").read_text(encoding="utf-8")
     wrong = (reference / "wrong" / "cache_rewinds_only_a_counter.py").read_text(encoding="utf-8")
+    slow = (reference / "wrong" / "grows_by_one.py").read_text(encoding="utf-8")
     half = solution + "".join(
         f"\n\ndef {name}(*args, **kwargs):\n    raise NotImplementedError\n"
         for name in ("generate", "SlotCache", "QuantizedKVCache", "kv_bytes")
@@ -109,11 +116,12 @@ def make_class(assignment: Path, reference: Path) -> tuple[Pupil, ...]:
     plots = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])"
     typo = "import torch\n\nclass KVCache:\n    dtype = torch.flaot32\n"
     return (
-        _pupil("ada.py", "right", solution, least=100, most=100),
+        _pupil("ada.py", "right", solution, least=UNMETERED_POINTS),
         _pupil("grace.ipynb", "right, in Colab", _notebook(loads_drive, right, plots), least=100),
-        _pupil("alan.py", "half right", half, cause=Cause.MISSING, least=30, most=70),
+        _pupil("alan.py", "half right", half, cause=Cause.MISSING, least=30, most=80),
         _pupil("barbara.py", "starter untouched", starter, cause=Cause.MISSING, most=0),
         _pupil("edsger.py", "rewind is wrong", solution + wrong, cause=Cause.WRONG_VALUE, least=70),
+        _pupil("linus.py", "right, but slow", solution + slow, cause=Cause.TOO_SLOW, least=90),
         _pupil("john.ipynb", "crashes", _notebook(typo), cause=Cause.CRASH, most=0),
         _pupil("donald.py", "endless loop", solution + ENDLESS, cause=Cause.TIMEOUT, least=60),
         _pupil("margaret.py", "memory hog", solution + HOG, cause=Cause.OUT_OF_MEMORY, least=60),
@@ -137,10 +145,10 @@ def _pupil(
     status: Status = Status.GRADED,
     cause: Cause = Cause.NONE,
     least: float = 0,
-    most: float = 100,
+    most: float = ALL_POINTS,
 ) -> Pupil:
-    if cause is not Cause.NONE and most == 100:
-        most = 99
+    if cause is not Cause.NONE:
+        most = min(most, ALL_POINTS - 1)
     return Pupil(
         file=file,
         story=story,

@@ -16,6 +16,7 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
+from grader.judge.pace import judge_target
 from grader.measure.compare import Mismatch
 from grader.measure.measurement import (
     CaseMeasurement,
@@ -25,7 +26,7 @@ from grader.measure.measurement import (
     Measurement,
     ValueObservation,
 )
-from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
+from grader.plan.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
 
 CAUSE_OF_FAULT: dict[FaultKind, Cause] = {
     FaultKind.MISSING: Cause.MISSING,
@@ -64,34 +65,38 @@ def judge(plan: Plan, measurement: Measurement) -> Judgement:
         measurement: what was seen; a problem or case that is missing counts as our failure.
     """
     measured = {problem.problem: problem.cases for problem in measurement.problems}
-    checks = tuple(
-        _judge_check(
-            problem, check, [c for c in measured.get(problem.name, ()) if c.check == check.name]
-        )
-        for problem in plan.problems
-        for check in problem.checks
-    )
-    return _sum_up(checks, plan.points)
+    judged: list[CheckJudgement] = []
+    for problem in plan.problems:
+        cases = measured.get(problem.name, ())
+        checks = [
+            _judge_check(problem, check, [c for c in cases if c.check == check.name])
+            for check in problem.checks
+        ]
+        judged += checks
+        for target in problem.targets:
+            key = (problem.name, target.name)
+            samples = [t for t in measurement.targets if (t.problem, t.target) == key]
+            judged.append(judge_target(problem, target, checks, samples))
+    return _sum_up(tuple(judged), plan.points)
+
+
+def sound_problems(judgement: Judgement) -> frozenset[str]:
+    """Return the problems whose every check has passed: their targets are worth measuring."""
+    problems = {check.problem for check in judgement.checks}
+    unsound = {
+        check.problem
+        for check in judgement.checks
+        if check.cases and check.verdict is not Verdict.PASS
+    }
+    return frozenset(problems - unsound)
 
 
 def reject(plan: Plan, message: str) -> Judgement:
     """Return the judgement on a submission that could not be taken in."""
     checks = tuple(
-        CheckJudgement(
-            problem=problem.name,
-            check=check.name,
-            title=check.title,
-            verdict=Verdict.FAIL,
-            cause=Cause.MISSING,
-            points=0.0,
-            max_points=check.points,
-            evidence=check.evidence,
-            summary="The submission could not be taken in.",
-            findings=(),
-            cases=check.public + check.hidden,
-        )
+        _rejected(problem.name, criterion)
         for problem in plan.problems
-        for check in problem.checks
+        for criterion in problem.criteria
     )
     return Judgement(
         status=Status.REJECTED,
@@ -104,11 +109,27 @@ def reject(plan: Plan, message: str) -> Judgement:
     )
 
 
+def _rejected(problem: str, criterion: PlannedCheck | PlannedTarget) -> CheckJudgement:
+    return CheckJudgement(
+        problem=problem,
+        check=criterion.name,
+        title=criterion.title,
+        verdict=Verdict.FAIL,
+        cause=Cause.MISSING,
+        points=0.0,
+        max_points=criterion.points,
+        evidence=criterion.evidence,
+        summary="The submission could not be taken in.",
+        findings=(),
+        cases=criterion.cases,
+    )
+
+
 def _judge_check(
     problem: PlannedProblem, check: PlannedCheck, cases: list[CaseMeasurement]
 ) -> CheckJudgement:
     troubles = [trouble for case in cases if (trouble := _trouble(check, case)) is not None]
-    planned = check.public + check.hidden
+    planned = check.cases
     if len(cases) != planned:
         lost = Fault(
             kind=FaultKind.INFRASTRUCTURE, message=f"{len(cases)} of {planned} cases were measured"

@@ -6,7 +6,9 @@ Takes: nothing. Gives: `Judgement` and its parts. Does not cover: how they are d
 from dataclasses import dataclass
 from enum import StrEnum
 
+from grader.measure.figure import Figure, Roofline
 from grader.plan.assignment import Evidence
+from grader.plan.target import Tier
 
 
 class Verdict(StrEnum):
@@ -73,8 +75,29 @@ class CaseFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the verdict on a target stands on.
+
+    Attributes:
+        figures: compared quantities with their intervals, those that decide first.
+        tier: of the device.
+        roofline: how near to what the machine can do; none if no floor is known.
+        broken: bounds that no honest measurement breaks; the points wait for a person.
+        kept_pairs: pairs of runs that were used.
+        all_pairs: pairs of runs that were measured.
+    """
+
+    figures: tuple[Figure, ...]
+    tier: Tier
+    roofline: tuple[Roofline, ...]
+    broken: tuple[str, ...]
+    kept_pairs: int
+    all_pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckJudgement:
-    """The verdict on one check.
+    """The verdict on one check or target.
 
     Attributes:
         problem: name of the problem.
@@ -82,12 +105,13 @@ class CheckJudgement:
         title: what is checked, as a student reads it.
         verdict: what became of it.
         cause: why it did not pass; NONE if it did.
-        points: points earned; 0 unless PASS.
+        points: points earned; 0 unless PASS, and of a target a share.
         max_points: published weight.
         evidence: what the verdict stands on.
         summary: one sentence for the student.
         findings: instances that did not pass.
-        cases: instances that were planned.
+        cases: instances that were planned; 0 for a target.
+        pace: of a target that was measured and compared, one; else none.
     """
 
     problem: str
@@ -101,6 +125,7 @@ class CheckJudgement:
     summary: str
     findings: tuple[CaseFinding, ...]
     cases: int
+    pace: tuple[Pace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +138,7 @@ class Judgement:
         max_score: sum of all published weights.
         ungraded_points: weight of the checks that we failed to judge; not part of `score`.
         held_points: weight of the checks that wait for a human; not part of `score`.
-        checks: in the plan's order.
+        checks: of checks and targets, in the plan's order.
         message: for a rejected submission, what was wrong with the file; else empty.
     """
 

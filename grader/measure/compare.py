@@ -138,7 +138,7 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
     if got.shape != want.shape:
         return _unequal(got, want, Mismatch.SHAPE)
     dtype = str(want.dtype).removeprefix("torch.")
-    if want.numel() == 0:
+    if torch.equal(got, want):  # most replies are copies, and large ones are dear to compare
         return Comparison(
             mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
         )

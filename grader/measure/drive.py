@@ -19,9 +19,11 @@ from grader.author.steps import (
     New,
     OverwriteArguments,
     Raises,
+    ReclaimArguments,
     Ref,
-    Step,
     Value,
+    WorkloadStep,
+    WorkloadSteps,
 )
 from grader.measure.compare import Mismatch, compare_parts
 from grader.measure.measurement import (
@@ -32,6 +34,8 @@ from grader.measure.measurement import (
     Observation,
     ValueObservation,
 )
+
+AnySteps = CaseSteps | WorkloadSteps
 
 _BUILTIN_EXCEPTIONS = frozenset(
     name
@@ -90,6 +94,9 @@ class Box(Protocol):
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors passed to the last call."""
 
+    def reclaim_arguments(self) -> None:
+        """Take the memory of the tensors passed to the last call back."""
+
     @property
     def wall_ns(self) -> int:
         """Time from request to reply of all calls so far, on the judge's clock."""
@@ -102,7 +109,7 @@ class _Progress:
     calls: int = 0
 
 
-def drive(steps: CaseSteps, box: Box, *, check: str, index: int, public: bool) -> CaseMeasurement:
+def drive(steps: AnySteps, box: Box, *, check: str, index: int, public: bool) -> CaseMeasurement:
     """Run one case to its end or to the first fault.
 
     Args:
@@ -139,7 +146,7 @@ def drive(steps: CaseSteps, box: Box, *, check: str, index: int, public: bool) -
     )
 
 
-def _exhaust(steps: CaseSteps, box: Box, progress: _Progress) -> None:
+def _exhaust(steps: AnySteps, box: Box, progress: _Progress) -> None:
     reply: Value = None
     while True:
         try:
@@ -149,7 +156,7 @@ def _exhaust(steps: CaseSteps, box: Box, progress: _Progress) -> None:
         reply = _carry_out(step, box, progress)
 
 
-def _carry_out(step: Step, box: Box, progress: _Progress) -> Value:
+def _carry_out(step: WorkloadStep, box: Box, progress: _Progress) -> Value:
     match step:
         case Expect():
             want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
@@ -168,6 +175,8 @@ def _carry_out(step: Step, box: Box, progress: _Progress) -> Value:
             box.drop(step.ref)
         case OverwriteArguments():
             box.overwrite_arguments()
+        case ReclaimArguments():
+            box.reclaim_arguments()
     return None
 
 

@@ -5,7 +5,8 @@ Takes: nothing. Gives: `Measurement` and its parts. Does not cover: verdicts (se
 
 from dataclasses import dataclass
 
-from grader.measure.compare import Comparison
+from grader.measure.observed import ErrorObservation, Fault, Observation, ValueObservation
+from grader.measure.samples import TargetMeasurement
 from grader.sandbox.faults import FaultKind
 
 __all__ = [
@@ -16,56 +17,9 @@ __all__ = [
     "Measurement",
     "Observation",
     "ProblemMeasurement",
+    "TargetMeasurement",
     "ValueObservation",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Why a case could not go on.
-
-    Attributes:
-        kind: what happened.
-        message: in the grader's own words; safe to show for a hidden case.
-        detail: in the submission's words, such as the text of an exception. It may repeat hidden
-            inputs, so a student reads it for public cases only.
-        where: place in the student's source, "cell 3, line 2" or "kv_cache.py, line 41".
-    """
-
-    kind: FaultKind
-    message: str
-    detail: str = ""
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueObservation:
-    """One `Expect`: how far a reply was from the oracle."""
-
-    label: str
-    comparison: Comparison
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorObservation:
-    """One `Raises`: which exception a step that must refuse raised.
-
-    Attributes:
-        label: what was asked for.
-        expected: class name of the exception that the docstring promises.
-        got: Python's own class name of the exception that came; empty if the step returned.
-        text: class and text as the submission gave them.
-        matches: whether `expected` is among the classes of the exception that came.
-    """
-
-    label: str
-    expected: str
-    got: str
-    text: str
-    matches: bool
-
-
-Observation = ValueObservation | ErrorObservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +74,7 @@ class Measurement:
         layers: what stood between the submission and the judge, outermost first.
         problems: in the plan's order.
         wall_ns: the whole run, on the judge's clock.
+        targets: of problems whose every check passed, in the plan's order.
     """
 
     sandbox: str
@@ -127,3 +82,4 @@ class Measurement:
     layers: tuple[str, ...]
     problems: tuple[ProblemMeasurement, ...]
     wall_ns: int
+    targets: tuple[TargetMeasurement, ...] = ()

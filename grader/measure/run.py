@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from grader.author.declare import CaseMaker
 from grader.author.draw import PUBLIC_SEED, Draw
 from grader.author.steps import CaseSteps
-from grader.errors import SandboxError
+from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.drive import Raised, Stopped, drive, fault_of
+from grader.measure.machine import TimedMachine
 from grader.measure.measurement import (
     CaseMeasurement,
     Fault,
@@ -20,7 +21,7 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
-from grader.measure.session import Session, open_session
+from grader.measure.session import Session
 from grader.plan.course import Course
 from grader.plan.plan import Plan, PlannedProblem
 from grader.sandbox.pool import WallPool
@@ -87,11 +88,14 @@ class _Run:
 class Measurer:
     """Runs the problems of one submission in one wall."""
 
-    def __init__(self, wall: Wall, submission: Submission, plan: Plan, *, harness: str) -> None:
+    def __init__(
+        self, wall: Wall, submission: Submission, course: Course, machine: TimedMachine
+    ) -> None:
         self._wall = wall
         self._submission = submission
-        self._plan = plan
-        self._harness = harness
+        self._plan = course.plan
+        self._harness = course.harness
+        self._machine = machine
         self._load_faults: tuple[Fault, ...] = ()
 
     def problem(self, problem: PlannedProblem, cases: Cases) -> ProblemMeasurement:
@@ -116,12 +120,13 @@ class Measurer:
     def _one_child(self, run: _Run) -> Fault | None:
         """Run cases in one child until it ends; return a fault that concerns all that wait."""
         try:
-            with open_session(self._wall, self._submission, limits=self._plan.limits) as session:
+            limits = self._plan.limits
+            with self._machine.open_box(self._wall, self._submission, limits=limits) as session:
                 try:
                     return self._load_and_run(session, run)
                 finally:
                     run.hear(session.take_output())
-        except SandboxError as error:
+        except (SandboxError, DeviceError) as error:
             return _our_fault(error)
 
     def _load_and_run(self, session: Session, run: _Run) -> Fault | None:
@@ -187,7 +192,9 @@ def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
     )
 
 
-def measure(submission: Submission, course: Course, *, walls: WallPool) -> Measurement:
+def measure(
+    submission: Submission, course: Course, *, walls: WallPool, machine: TimedMachine
+) -> Measurement:
     """Run every problem of a course's plan on one submission, behind one wall.
 
     A wall that cannot be had is our failure: every case says so, and nothing is lost.
@@ -196,13 +203,14 @@ def measure(submission: Submission, course: Course, *, walls: WallPool) -> Measu
         submission: what was handed in.
         course: the plan, its cases and the harness.
         walls: where a free wall comes from.
+        machine: where its children compute.
     """
     begin_ns = time.perf_counter_ns()
     plan = course.plan
     layers: tuple[str, ...] = ()
     try:
         with walls.borrow() as wall:
-            measurer = Measurer(wall, submission, plan, harness=course.harness)
+            measurer = Measurer(wall, submission, course, machine)
             problems = tuple(measurer.problem(problem, course.cases) for problem in plan.problems)
             layers = (*wall.layers, *walls.caveats)
     except SandboxError as error:
@@ -224,14 +232,18 @@ def nothing_measured(walls: WallPool) -> Measurement:
     )
 
 
-def measurement_of_failure(course: Course, walls: WallPool, error: Exception) -> Measurement:
+def measurement_of_failure(
+    course: Course, error: Exception, *, sandbox: str, isolation: str
+) -> Measurement:
     """Return the measurement of a submission that an error of ours kept from being measured."""
-    fault = Fault(
-        kind=FaultKind.INFRASTRUCTURE, message=f"the grader failed: {type(error).__name__}: {error}"
-    )
+    if isinstance(error, SandboxError):
+        fault = _our_fault(error)
+    else:
+        said = f"the grader failed: {type(error).__name__}: {error}"
+        fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=said)
     return Measurement(
-        sandbox=walls.sandbox,
-        isolation=walls.isolation,
+        sandbox=sandbox,
+        isolation=isolation,
         layers=(),
         problems=tuple(_unmeasured(p, course.cases, fault) for p in course.plan.problems),
         wall_ns=0,
@@ -248,5 +260,5 @@ def _unmeasured(problem: PlannedProblem, cases: Cases, fault: Fault) -> ProblemM
     )
 
 
-def _our_fault(error: SandboxError) -> Fault:
+def _our_fault(error: SandboxError | DeviceError) -> Fault:
     return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())

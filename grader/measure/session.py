@@ -5,7 +5,7 @@ cover: the order of problems and what happens after a crash (see `measure.run`).
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,11 +17,14 @@ from grader.measure.buffers import ArgumentMemory, ReplyMemory
 from grader.measure.channel import Channel
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import Fault, FaultKind
+from grader.measure.memory import Arguments, Replies
+from grader.measure.samples import DeviceClaim
 from grader.measure.source_map import place_of
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.runner.tensors import DTYPES, NAMES
 from grader.sandbox.faults import classify
+from grader.sandbox.meter import Usage
 from grader.sandbox.wall import ChildProcess, Wall
 
 MAX_TEXT = 2000
@@ -44,20 +47,22 @@ class Session:
         *,
         submission: Submission,
         limits: Limits,
-        reply_memory: ReplyMemory,
+        reply_memory: Replies,
+        make_arguments: Callable[[list[torch.Tensor]], Arguments] = ArgumentMemory,
     ) -> None:
         self._wall = wall
         self._child = child
         self._submission = submission
         self._limits = limits
         self._reply_memory = reply_memory
+        self._make_arguments = make_arguments
         self._channel = Channel(
             child.channel,
             output_fd=child.output_fd,
             exit_fd=child.exit_fd,
             output_bytes=limits.output_bytes,
         )
-        self._arguments: ArgumentMemory | None = None
+        self._arguments: Arguments | None = None
         self._first_ref = 0
         self._next_ref = 0
         self._load_wall_ns = 0
@@ -79,15 +84,9 @@ class Session:
         files = [{"name": f.name, "text": f.text} for f in self._submission.files]
         if harness:
             files.append({"name": "harness.py", "text": harness})
-        self._ask(
-            {
-                "op": "load",
-                "files": files,
-                "entry": self._submission.entry,
-                "harness": bool(harness),
-            },
-            limit_s=self._limits.load_wall_s,
-        )
+        request = {"op": "load", "files": files, "harness": bool(harness)}
+        request["entry"] = self._submission.entry
+        self._ask(request, limit_s=self._limits.load_wall_s)
         self._load_wall_ns = self._channel.wall_ns
 
     def new(self, ref: Ref, step: New) -> None:
@@ -106,10 +105,36 @@ class Session:
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
 
+    def kernels(self) -> Value:
+        """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""
+        return self._ask({"op": "kernels"}, limit_s=self._limits.call_wall_s)
+
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the box is frozen meanwhile."""
         if self._arguments is not None:
             self._arguments.overwrite()
+
+    def reclaim_arguments(self) -> None:
+        """Take the memory of the last call's tensors back; the box is frozen meanwhile."""
+        if self._arguments is not None:
+            self._arguments.reclaim()
+
+    def usage(self) -> Usage:
+        """Return what the child has used since its fork.
+
+        Raises:
+            SandboxError: if the kernel does not tell.
+        """
+        return self._child.meter.read()
+
+    def claims(self) -> tuple[DeviceClaim, ...]:
+        """Return what the box claims of its calls on a device; here it has none."""
+        return ()
+
+    @property
+    def metered(self) -> bool:
+        """Whether processor time and memory of the child are counted."""
+        return self._child.meter.counts
 
     def end_case(self) -> None:
         """Forget the objects of the case that has ended; the next one counts from 0 again."""
@@ -147,12 +172,13 @@ class Session:
         kwargs = {key: wire.flatten(value, leaf) for key, value in step.kwargs.items()}
         if self._arguments is not None:
             self._arguments.close()
-        self._arguments = ArgumentMemory(tensors)
+        self._arguments = None
+        self._arguments = self._make_arguments(tensors)
         headers = [header.to_json() for header in self._arguments.headers]
         value = self._ask(
             {**request, "args": args, "kwargs": kwargs, "tensors": headers},
             limit_s=self._limits.call_wall_s,
-            arguments=self._arguments,
+            fds=(self._arguments.fd,) if headers else (),
         )
         if not self._arguments.unchanged():
             name = getattr(step, "method", "") or getattr(step, "target", "") or step.args
@@ -165,10 +191,9 @@ class Session:
         request: dict[str, Any],
         *,
         limit_s: float,
-        arguments: ArgumentMemory | None = None,
+        fds: tuple[int, ...] = (),
     ) -> Value:
         """Send a request and believe nothing but the bytes that come back."""
-        fds = (arguments.fd,) if arguments is not None and arguments.headers else ()
         try:
             reply = self._channel.ask(request, fds=fds, limit_s=limit_s, start=self._thaw)
             self._freeze()
@@ -237,7 +262,6 @@ class Session:
         return Raised(classes, _text(form.get("text", "")), place)
 
     def _give_up(self, error: ChannelError | SandboxError) -> Fault:
-        """Name the fault of a child that will not be asked again."""
         self.alive = False
         with contextlib.suppress(SandboxError):
             self._thaw()

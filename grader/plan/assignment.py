@@ -15,11 +15,17 @@ from typing import Any
 import cattrs
 
 from grader.errors import AuthorError
+from grader.plan.target import Clock, NoDevice, Quantity, Target, check_target
 from grader.plan.toml_place import Locator
 
 SCHEMA_VERSION = 1
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+DTYPE_NAMES = frozenset(
+    {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"}
+    | {"int8", "int16", "int32", "int64", "uint8", "bool"}
+)
+"""Dtypes of replies that a tolerance may be written for."""
 
 
 class Evidence(StrEnum):
@@ -82,18 +88,20 @@ class Problem:
         name: identifier; also the column in `grades.csv`.
         title: one line for people.
         exports: names that the submission must define for this problem.
-        checks: its criteria.
+        checks: its criteria of correctness.
+        targets: its criteria of performance.
     """
 
     name: str
     title: str
     exports: tuple[str, ...]
     checks: tuple[Check, ...]
+    targets: tuple[Target, ...] = ()
 
     @property
     def points(self) -> float:
-        """Sum of the weights of this problem's checks."""
-        return sum(check.points for check in self.checks)
+        """Sum of the weights of this problem's checks and targets."""
+        return sum(check.points for check in self.checks) + sum(t.points for t in self.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +126,7 @@ class Assignment:
 
     @property
     def points(self) -> float:
-        """Sum of the weights of all checks."""
+        """Sum of the weights of all checks and targets."""
         return sum(problem.points for problem in self.problems)
 
 
@@ -137,6 +145,7 @@ class _ProblemTable:
     title: str
     exports: tuple[str, ...]
     check: tuple[_CheckTable, ...]
+    target: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +200,13 @@ def _problem(table: _ProblemTable) -> Problem:
         )
         for check in table.check
     )
-    return Problem(name=table.name, title=table.title, exports=table.exports, checks=checks)
+    return Problem(
+        name=table.name,
+        title=table.title,
+        exports=table.exports,
+        checks=checks,
+        targets=table.target,
+    )
 
 
 def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None:
@@ -204,17 +219,26 @@ def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None
         locate.fail("problem", "at least one [[problem]]", 0)
     _check_names("problem name", [problem.name for problem in assignment.problems], locate)
     for problem in assignment.problems:
-        if not problem.checks:
-            locate.fail("check", f"at least one [[problem.check]] in {problem.name}", 0)
-        _check_names(f"check name in {problem.name}", [c.name for c in problem.checks], locate)
-        for check in problem.checks:
-            if not 0 < check.points < math.inf:
-                locate.fail(
-                    "points", f"a number above 0 for {problem.name}.{check.name}", check.points
-                )
-            for dtype, tolerance in check.tolerance.items():
-                if not 0 <= tolerance < 1:
-                    locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+        _check_problem(problem, locate)
+
+
+def _check_problem(problem: Problem, locate: Locator) -> None:
+    if not problem.checks:
+        locate.fail("check", f"at least one [[problem.check]] in {problem.name}", 0)
+    criteria: tuple[Check | Target, ...] = (*problem.checks, *problem.targets)
+    _check_names(f"check or target name in {problem.name}", [c.name for c in criteria], locate)
+    for check in problem.checks:
+        if not 0 < check.points < math.inf:
+            expected = f"a number above 0 for {problem.name}.{check.name}"
+            locate.fail("points", expected, check.points)
+    for target in problem.targets:
+        check_target(target, problem.name, locate)
+    for criterion in criteria:
+        for dtype, tolerance in criterion.tolerance.items():
+            if dtype not in DTYPE_NAMES:
+                locate.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
+            if not 0 <= tolerance < 1:
+                locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
 
 
 def _check_names(what: str, names: list[str], locate: Locator) -> None:
@@ -239,16 +263,17 @@ def _converter() -> cattrs.Converter:
             raise TypeError(f"expected a number, found {value!r}")
         return float(value)
 
-    def evidence(value: Any, _: type) -> Evidence:  # noqa: ANN401 - as above
-        allowed = [e.value for e in Evidence]
+    def choice(value: Any, kind: type[StrEnum]) -> StrEnum:  # noqa: ANN401 - as above
+        allowed = [e.value for e in kind]
         if value not in allowed:
             raise ValueError(f"expected one of {', '.join(allowed)}, found {value!r}")
-        return Evidence(value)
+        return kind(value)
 
     for kind in (int, str, bool):
         converter.register_structure_hook(kind, strict)
     converter.register_structure_hook(float, number)
-    converter.register_structure_hook(Evidence, evidence)
+    for options in (Evidence, Quantity, Clock, NoDevice):
+        converter.register_structure_hook(options, choice)
     return converter
 
 

@@ -7,9 +7,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.author.declare import CaseMaker, load_cases
+from grader.author.declare import CaseMaker, Key, Workload, load_cases, load_workloads
+from grader.errors import AuthorError
 from grader.plan.assignment import Assignment, load_assignment
-from grader.plan.plan import Plan, hash_folder, make_plan
+from grader.plan.plan import CaseBook, Plan, hash_folder, make_plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,9 @@ class Course:
     Attributes:
         assignment: what students may know.
         plan: what will be asked of every submission.
-        cases: the generators, by problem and check.
+        cases: the generators of checks, by problem and check.
+        workloads: the generators of targets, by problem and target.
+        solution: text of the hidden reference, which targets are measured against.
         harness: text of `harness.py`; empty if the assignment has none.
         folder: the assignment's folder.
         reference: the reference's folder.
@@ -27,7 +30,9 @@ class Course:
 
     assignment: Assignment
     plan: Plan
-    cases: dict[tuple[str, str], CaseMaker]
+    cases: dict[Key, CaseMaker]
+    workloads: dict[Key, Workload]
+    solution: str
     harness: str
     folder: Path
     reference: Path
@@ -45,10 +50,13 @@ def open_course(folder: Path, reference: Path, *, device: str, seed: str) -> Cou
         AuthorError: naming file, key and line.
     """
     assignment = load_assignment(folder)
-    cases = load_cases(reference)
+    cases, workloads = load_cases(reference), load_workloads(reference)
+    solution = reference / "solution.py"
+    if workloads and not solution.is_file():
+        raise AuthorError(f"{solution}: not found", hint="every reference folder needs this file")
     plan = make_plan(
         assignment,
-        cases,
+        CaseBook(cases=cases, workloads=workloads),
         device=device,
         seed=seed,
         assignment_sha256=hash_folder(folder),
@@ -59,6 +67,8 @@ def open_course(folder: Path, reference: Path, *, device: str, seed: str) -> Cou
         assignment=assignment,
         plan=plan,
         cases=cases,
+        workloads=workloads,
+        solution=solution.read_text(encoding="utf-8") if solution.is_file() else "",
         harness=harness.read_text(encoding="utf-8") if harness.is_file() else "",
         folder=folder,
         reference=reference,

@@ -6,13 +6,14 @@ carrying it out.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from grader.author.declare import CaseMaker
+from grader.author.declare import CaseMaker, Key, Workload
 from grader.errors import AuthorError
 from grader.plan.assignment import Assignment, Evidence, Limits, Problem
+from grader.plan.target import Clock, NoDevice, Quantity, Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +40,67 @@ class PlannedCheck:
     public: int
     hidden: int
 
+    @property
+    def cases(self) -> int:
+        """Instances altogether."""
+        return self.public + self.hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTarget:
+    """One performance criterion with what it needs on this device.
+
+    Attributes:
+        name: identifier within the problem.
+        title: what is asked, as a student reads it.
+        description: the workload's docstring.
+        points: published weight.
+        quantity: what is measured.
+        clock: which time decides.
+        tiers: where points begin and are full; none if this device has no tier.
+        sizes: of the workload, ascending.
+        tolerance: as for a check.
+        evidence: what the verdict stands on.
+        devices: classes that have a tier, ascending; told to students where this device has none.
+    """
+
+    name: str
+    title: str
+    description: str
+    points: float
+    quantity: Quantity
+    clock: Clock
+    tiers: tuple[Tier, ...]
+    sizes: tuple[int, ...]
+    tolerance: dict[str, float]
+    evidence: Evidence
+    devices: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> int:
+        """None: a workload has runs, as many as it takes."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedProblem:
-    """One problem and its checks."""
+    """One problem, its checks and its targets."""
 
     name: str
     title: str
     exports: tuple[str, ...]
     checks: tuple[PlannedCheck, ...]
+    targets: tuple[PlannedTarget, ...] = ()
+
+    @property
+    def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
+        """All that earns points: the checks, then the targets."""
+        return (*self.checks, *self.targets)
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of all checks and targets."""
+        return sum(criterion.points for criterion in self.criteria)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +110,7 @@ class Plan:
     Attributes:
         assignment: slug.
         title: one line for people.
-        device: `cpu` or `cuda`.
+        device: class of the device, `cpu` or such as `cuda:h200`.
         seed: secret seed of hidden cases; stays on the staff side.
         limits: what one child process may use.
         problems: in the order in which they run.
@@ -81,46 +134,74 @@ class Plan:
 
     @property
     def points(self) -> float:
-        """Sum of the weights of all checks."""
-        return sum(check.points for problem in self.problems for check in problem.checks)
+        """Sum of the weights of all checks and targets."""
+        return sum(problem.points for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseBook:
+    """Everything that `cases.py` holds.
+
+    Attributes:
+        cases: generators of checks, by problem and check.
+        workloads: generators of targets, by problem and target.
+    """
+
+    cases: Mapping[Key, CaseMaker]
+    workloads: Mapping[Key, Workload]
 
 
 def make_plan(
     assignment: Assignment,
-    cases: Mapping[tuple[str, str], CaseMaker],
+    book: CaseBook,
     *,
     device: str,
     seed: str,
     assignment_sha256: str,
     reference_sha256: str,
 ) -> Plan:
-    """Join the published checks with their cases.
+    """Join the published checks and targets with their cases and workloads.
 
     Raises:
-        AuthorError: if a check has no case, or a case has no check.
+        AuthorError: if a check has no case, or a case has no check; likewise for targets.
     """
     checks = {(p.name, c.name) for p in assignment.problems for c in p.checks}
-    stray = ", ".join(".".join(key) for key in sorted(cases.keys() - checks))
-    if stray:
-        raise AuthorError(
-            f"{assignment.slug}: cases without a check: {stray}",
-            hint="add [[problem.check]] tables to assignment.toml, or remove the cases",
-        )
+    targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
+    _refuse_strays(assignment.slug, "cases without a check", book.cases.keys() - checks)
+    _refuse_strays(assignment.slug, "workloads without a target", book.workloads.keys() - targets)
     return Plan(
         assignment=assignment.slug,
         title=assignment.title,
         device=device,
         seed=seed,
         limits=assignment.limits,
-        problems=tuple(_plan_problem(assignment.slug, p, cases) for p in assignment.problems),
+        problems=tuple(
+            PlannedProblem(
+                name=problem.name,
+                title=problem.title,
+                exports=problem.exports,
+                checks=_plan_checks(assignment.slug, problem, book.cases),
+                targets=_plan_targets(assignment.slug, problem, book.workloads, device),
+            )
+            for problem in assignment.problems
+        ),
         assignment_sha256=assignment_sha256,
         reference_sha256=reference_sha256,
     )
 
 
-def _plan_problem(
-    slug: str, problem: Problem, cases: Mapping[tuple[str, str], CaseMaker]
-) -> PlannedProblem:
+def _refuse_strays(slug: str, what: str, keys: Iterable[Key]) -> None:
+    stray = ", ".join(".".join(key) for key in sorted(keys))
+    if stray:
+        raise AuthorError(
+            f"{slug}: {what}: {stray}",
+            hint="add the tables to assignment.toml, or remove them from cases.py",
+        )
+
+
+def _plan_checks(
+    slug: str, problem: Problem, cases: Mapping[Key, CaseMaker]
+) -> tuple[PlannedCheck, ...]:
     checks: list[PlannedCheck] = []
     for check in problem.checks:
         maker = cases.get((problem.name, check.name))
@@ -141,12 +222,42 @@ def _plan_problem(
                 hidden=maker.hidden,
             )
         )
-    return PlannedProblem(
-        name=problem.name,
-        title=problem.title,
-        exports=problem.exports,
-        checks=tuple(checks),
-    )
+    return tuple(checks)
+
+
+def _plan_targets(
+    slug: str, problem: Problem, workloads: Mapping[Key, Workload], device: str
+) -> tuple[PlannedTarget, ...]:
+    targets: list[PlannedTarget] = []
+    for target in problem.targets:
+        maker = workloads.get((problem.name, target.name))
+        place = f"{slug}: target {problem.name}.{target.name}"
+        if maker is None:
+            raise AuthorError(
+                f"{place} has no workload",
+                hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
+            )
+        if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
+            raise AuthorError(f"{place}: growth needs several sizes, everything else needs one")
+        tiers = target.tiers_for(device)
+        if not tiers and target.no_device is NoDevice.LEAVE_OUT:
+            continue
+        targets.append(
+            PlannedTarget(
+                name=target.name,
+                title=target.title,
+                description=(maker.make.__doc__ or "").strip(),
+                points=target.points,
+                quantity=target.quantity,
+                clock=target.clock,
+                tiers=tiers,
+                sizes=maker.sizes,
+                tolerance=target.tolerance,
+                evidence=Evidence.OUTSIDE,
+                devices=tuple(sorted(target.tiers)),
+            )
+        )
+    return tuple(targets)
 
 
 def hash_folder(folder: Path) -> str:

@@ -7,12 +7,14 @@ Records stay on the staff side: they hold the seed and the expected values of hi
 
 from dataclasses import dataclass
 
+from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.intake.submission import Origin
 from grader.judge.judgement import Judgement
 from grader.measure.measurement import Measurement
 from grader.plan.plan import Plan
 
-RECORD_SCHEMA_VERSION = 1
+RECORD_SCHEMA_VERSION = 2
+"""2: targets, their samples and figures, advice. A record of version 1 is read as one without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class GradeRecord:
         measurement: what was seen; no problems for a rejected submission.
         judgement: what was decided.
         environment: versions and machine.
+        advice: what the box said of Triton kernels; nothing else here depends on it. Records made
+            before there was any are read as without.
     """
 
     schema_version: int
@@ -82,3 +86,4 @@ class GradeRecord:
     measurement: Measurement
     judgement: Judgement
     environment: Environment
+    advice: Advice = NO_ADVICE

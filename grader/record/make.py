@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from grader import __version__
+from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.intake.submission import Origin, Rejected, Submission
 from grader.judge.judgement import Judgement
 from grader.measure.measurement import Measurement
@@ -28,6 +29,7 @@ def make_record(
     plan: Plan,
     measurement: Measurement,
     judgement: Judgement,
+    advice: Advice = NO_ADVICE,
 ) -> GradeRecord:
     """Return a new record; the store links it to the one before it of the same submission."""
     return GradeRecord(
@@ -46,6 +48,7 @@ def make_record(
             platform=platform.platform(),
             device=plan.device,
         ),
+        advice=advice,
     )
 
 

@@ -7,6 +7,7 @@ SQLite uses a write-ahead log, except where the file system is a network one, on
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from grader.errors import StoreError
 from grader.record.codec import from_json, to_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import RECORD_SCHEMA_VERSION, GradeRecord
+
+_SCHEMA = re.compile(r'^\{\s*"schema_version":\s*(\d{1,9})\b')
+"""Where every record says its format: the first field of its JSON."""
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "9p"})
 
@@ -129,7 +133,7 @@ class RecordStore:
                 bodies = {submission: body for submission, body in session.execute(query)}
         except SQLAlchemyError as error:
             raise StoreError(f"the record store cannot be read: {error}") from error
-        return {submission: from_json(GradeRecord, body) for submission, body in bodies.items()}
+        return {submission: _read_record(body) for submission, body in bodies.items()}
 
     def _guarded(self, write) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         try:
@@ -139,6 +143,21 @@ class RecordStore:
                 f"the record store cannot be written: {error}",
                 hint="is the disk full or read-only? What was graded before is kept.",
             ) from error
+
+
+def _read_record(body: str) -> GradeRecord:
+    """Return a stored record.
+
+    Raises:
+        StoreError: if it is none, or one of a newer format.
+    """
+    written = _SCHEMA.search(body)
+    if written and int(written[1]) > RECORD_SCHEMA_VERSION:
+        raise StoreError(
+            f"a record of format {written[1]}; this grader reads up to {RECORD_SCHEMA_VERSION}",
+            hint="it was written by a newer version: use that one",
+        )
+    return from_json(GradeRecord, body)
 
 
 @contextmanager

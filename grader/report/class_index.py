@@ -6,11 +6,12 @@ stays with the staff.
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from grader.judge.judgement import Cause, Status
+from grader.judge.judgement import Cause, Pace, Status, Verdict
+from grader.judge.pace import describe
 from grader.record.grade_record import GradeRecord
 from grader.report.grades import problem_titles
 from grader.report.hostile_text import make_legible
@@ -20,6 +21,7 @@ from grader.report.view import UNCONFINED
 
 BINS = 10
 FREQUENT_CAUSES = 6
+BOUNDS_SHOWN = 3
 _TALLEST_BIN = 120.0  # in units of the figure, which is 170 high
 
 
@@ -53,6 +55,27 @@ class IndexRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRow:
+    """Held points of one submission, with the numbers that a person needs to judge them.
+
+    Attributes:
+        name: of the submission.
+        report_link: its report.
+        problem: title of the problem.
+        title: of the check or target.
+        points: that wait.
+        evidence: the bounds that were broken, then the figures as they were measured.
+    """
+
+    name: str
+    report_link: str
+    problem: str
+    title: str
+    points: float
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassIndex:
     """What the page shows.
 
@@ -67,6 +90,7 @@ class ClassIndex:
         scored_count: submissions that `bins`, `median` and `mean` are over.
         median: median score in points.
         mean: mean score in points.
+        held: what waits for a person, in the order of names.
         unconfined_count: submissions that ran without a wall.
     """
 
@@ -80,6 +104,7 @@ class ClassIndex:
     scored_count: int
     median: float
     mean: float
+    held: tuple[HeldRow, ...]
     unconfined_count: int
 
 
@@ -91,22 +116,21 @@ def render_class_index(records: Sequence[GradeRecord]) -> str:
 def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
     """Count and sort a class; rows are in the order of their names."""
     problems = problem_titles(records)
+    by_name = sorted(records, key=lambda r: r.submission.name)
     counts = Counter(record.judgement.status for record in records)
     scores = [r.judgement.score for r in records if r.judgement.status is not Status.UNGRADED]
     return ClassIndex(
         title=make_legible(records[0].plan.title) if records else "No submissions",
         max_score=max((record.judgement.max_score for record in records), default=0.0),
         problem_titles=tuple(make_legible(title) for title in problems.values()),
-        rows=tuple(
-            _row(record, tuple(problems))
-            for record in sorted(records, key=lambda r: r.submission.name)
-        ),
+        rows=tuple(_row(record, tuple(problems)) for record in by_name),
         counts=tuple((status, counts[status]) for status in Status),
         causes=_count_causes(records),
         bins=_make_bins(records),
         scored_count=len(scores),
         median=statistics.median(scores) if scores else 0.0,
         mean=statistics.fmean(scores) if scores else 0.0,
+        held=tuple(held for record in by_name for held in _held_rows(record, problems)),
         unconfined_count=sum(r.measurement.sandbox == UNCONFINED for r in records),
     )
 
@@ -122,9 +146,36 @@ def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
         held_points=judgement.held_points,
         ungraded_points=judgement.ungraded_points,
         cells=tuple(tallies.get(name) for name in problems),
-        report_link=f"students/{folder}/report.html",
+        report_link=_report_link(record),
         record_link=f"staff/{folder}/record.json",
     )
+
+
+def _report_link(record: GradeRecord) -> str:
+    return f"students/{quote(record.submission.name, safe='')}/report.html"
+
+
+def _held_rows(record: GradeRecord, problems: Mapping[str, str]) -> tuple[HeldRow, ...]:
+    return tuple(
+        HeldRow(
+            name=make_legible(record.submission.name),
+            report_link=_report_link(record),
+            problem=make_legible(problems.get(check.problem, check.problem)),
+            title=make_legible(check.title),
+            points=check.max_points,
+            evidence=tuple(make_legible(line) for pace in check.pace for line in _evidence(pace)),
+        )
+        for check in record.judgement.checks
+        if check.verdict is Verdict.HELD
+    )
+
+
+def _evidence(pace: Pace) -> Iterator[str]:
+    """Yield the bounds that were broken, then the figures; thousands of bounds look alike."""
+    yield from pace.broken[:BOUNDS_SHOWN]
+    if len(pace.broken) > BOUNDS_SHOWN:
+        yield f"{len(pace.broken) - BOUNDS_SHOWN} more of these in the record"
+    yield from (describe(figure) for figure in pace.figures)
 
 
 def _count_causes(records: Sequence[GradeRecord]) -> tuple[tuple[Cause, int], ...]:

@@ -24,6 +24,8 @@ class ProblemTally:
         max_points: sum of the published weights.
         verdict: the most open of its checks' verdicts: UNGRADED, HELD, FAIL, PASS.
         causes: why checks did not pass, each once, in the checks' order; none if rejected.
+        held_points: weight of the checks that wait for a person; not part of `points`.
+        open_points: weight of the checks that we failed to judge; not part of `points`.
         settled: whether `points` is a grade; an unsettled problem has no number, least of all 0.
     """
 
@@ -33,7 +35,14 @@ class ProblemTally:
     max_points: float
     verdict: Verdict
     causes: tuple[Cause, ...]
+    held_points: float
+    open_points: float
     settled: bool
+
+    @property
+    def between_tiers(self) -> bool:
+        """Whether everything passed, and a performance target did not earn all of its points."""
+        return self.verdict is Verdict.PASS and round(self.max_points - self.points, 2) > 0
 
     @property
     def partly_passed(self) -> bool:
@@ -56,9 +65,11 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
         name=problem.name,
         title=make_legible(problem.title),
         points=points,
-        max_points=sum(check.points for check in problem.checks),
+        max_points=problem.points,
         verdict=Verdict.FAIL if rejected else _worst(checks),
         causes=() if rejected else _causes(checks),
+        held_points=sum(c.max_points for c in checks if c.verdict is Verdict.HELD),
+        open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
         # What was earned stays earned; a zero is a grade only when nothing is open any more.
         settled=judged or points > 0,
     )

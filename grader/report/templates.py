@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.judge.judgement import Status, Verdict
-from grader.report import words
+from grader.report import pace_words, words
 from grader.report.hostile_text import escape_markdown, fence_markdown
 
 _PACKAGED = Path(__file__).parents[1] / "_templates"
@@ -101,7 +101,7 @@ def _make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=words, Verdict=Verdict, Status=Status)
+    environment.globals.update(words=words, pace_words=pace_words, Verdict=Verdict, Status=Status)
     return environment
 
 

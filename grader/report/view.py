@@ -2,76 +2,24 @@
 
 Takes: a `GradeRecord`. Gives: `StudentView`, legible text throughout. Does not cover: layout.
 
-A field of a record is secret unless this module copies it. Hidden cases keep their number and the
-judge's sentence about the size of the error; a check that we failed to grade keeps only its cause,
-because the judge's sentence about it speaks of our files.
+A field of a record is secret unless this module, or one that it calls, copies it (see `check_view`,
+`pace_view`, `advice_view`).
 """
 
 import re
 from dataclasses import dataclass
 
 from grader.intake.submission import Origin
-from grader.judge.judgement import CaseFinding, Cause, CheckJudgement, Status, Verdict
-from grader.plan.assignment import Evidence
-from grader.plan.plan import PlannedProblem
+from grader.judge.judgement import Status
 from grader.record.grade_record import GradeRecord, SubmissionFacts
+from grader.report.advice_view import AdviceView, view_advice
+from grader.report.check_view import CheckView, view_check
 from grader.report.hostile_text import make_legible
 from grader.report.tally import ProblemTally, tally_problems
-from grader.report.words import CAUSE_EXPLAINED, UNGRADED_WORDS
 
 UNCONFINED = "none"
 OUTPUT_SHOWN_CHARS = 16_000
 HASH_SHOWN_CHARS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicFinding:
-    """A public case that did not pass, in full."""
-
-    index: int
-    summary: str
-    expected: str
-    got: str
-    where: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenFinding:
-    """A hidden case that did not pass: its number and the size of the error."""
-
-    index: int
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckView:
-    """One check as its student sees it.
-
-    Attributes:
-        title: what is checked.
-        description: what the case does, a line per paragraph; may be empty.
-        verdict: what became of it.
-        cause: why it did not pass.
-        points: points earned; meaningless unless PASS or FAIL.
-        max_points: published weight.
-        evidence: what the verdict stands on.
-        summary: one sentence.
-        cases: instances that were planned.
-        public: public instances that did not pass.
-        hidden: hidden instances that did not pass.
-    """
-
-    title: str
-    description: str
-    verdict: Verdict
-    cause: Cause
-    points: float
-    max_points: float
-    evidence: Evidence
-    summary: str
-    cases: int
-    public: tuple[PublicFinding, ...]
-    hidden: tuple[HiddenFinding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +41,11 @@ class ProblemView:
     output: str
     output_dropped_chars: int
     cells: tuple[int, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether a performance target of it has figures."""
+        return any(check.charts for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +73,7 @@ class StudentView:
         isolation: `warm` or `strict`.
         layers: what stood between the submission and the judge.
         notebook_json: the student's own notebook, as it came; empty for a module.
+        advice: on Triton kernels; never graded.
     """
 
     name: str
@@ -142,6 +96,7 @@ class StudentView:
     isolation: str
     layers: tuple[str, ...]
     notebook_json: str
+    advice: AdviceView
 
     @property
     def unconfined(self) -> bool:
@@ -179,6 +134,7 @@ def make_view(record: GradeRecord) -> StudentView:
         isolation=make_legible(measurement.isolation),
         layers=tuple(make_legible(layer) for layer in measurement.layers),
         notebook_json=submission.notebook_json if submission.origin is Origin.NOTEBOOK else "",
+        advice=view_advice(record.advice),
     )
 
 
@@ -193,7 +149,7 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
             ProblemView(
                 tally=tally,
                 exports=tuple(make_legible(name) for name in planned.exports),
-                checks=tuple(_view_check(check, planned) for check in checks),
+                checks=tuple(view_check(record, planned, check) for check in checks),
                 output=output[:OUTPUT_SHOWN_CHARS],
                 output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),
                 cells=_defining_cells(record.submission, planned.exports),
@@ -202,50 +158,10 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
     return tuple(views)
 
 
-def _view_check(check: CheckJudgement, planned: PlannedProblem) -> CheckView:
-    described = {item.name: item.description for item in planned.checks}
-    ours = check.verdict is Verdict.UNGRADED
-    findings = () if ours else check.findings
-    summary = f"{UNGRADED_WORDS} {CAUSE_EXPLAINED[check.cause]}" if ours else check.summary
-    return CheckView(
-        title=make_legible(check.title),
-        description=_unwrap(make_legible(described.get(check.check, ""))),
-        verdict=check.verdict,
-        cause=check.cause,
-        points=check.points,
-        max_points=check.max_points,
-        evidence=check.evidence,
-        summary=make_legible(summary).strip(),
-        cases=check.cases,
-        public=tuple(_view_public(finding) for finding in findings if finding.public),
-        hidden=tuple(
-            HiddenFinding(index=finding.index, summary=make_legible(finding.summary))
-            for finding in findings
-            if not finding.public
-        ),
-    )
-
-
-def _unwrap(docstring: str) -> str:
-    """Return one line per paragraph; line breaks in a docstring are the editor's."""
-    paragraphs = re.split(r"\n[ \t]*\n", docstring.strip())
-    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
 def _minute(created_at: str) -> str:
     """Return an ISO 8601 time in UTC as people write it; anything else as it is."""
     parts = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", created_at)
     return f"{parts[1]} {parts[2]} UTC" if parts else created_at
-
-
-def _view_public(finding: CaseFinding) -> PublicFinding:
-    return PublicFinding(
-        index=finding.index,
-        summary=make_legible(finding.summary),
-        expected=make_legible(finding.expected),
-        got=make_legible(finding.got),
-        where=make_legible(finding.where),
-    )
 
 
 def _defining_cells(submission: SubmissionFacts, names: tuple[str, ...]) -> tuple[int, ...]:

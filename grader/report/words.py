@@ -6,6 +6,7 @@ the judge wrote about one check.
 
 from collections.abc import Mapping
 
+from grader.advice.kernel_advice import KernelOutcome
 from grader.intake.submission import Origin
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.plan.assignment import Evidence
@@ -16,6 +17,8 @@ VERDICT_WORDS: Mapping[Verdict, str] = {
     Verdict.HELD: "Awaiting review",
     Verdict.UNGRADED: "Not graded yet",
 }
+
+IN_PART_WORDS = "Passed, between the tiers"
 
 CAUSE_WORDS: Mapping[Cause, str] = {
     Cause.NONE: "",
@@ -38,7 +41,7 @@ CAUSE_EXPLAINED: Mapping[Cause, str] = {
     Cause.NONE: "",
     Cause.WRONG_VALUE: "Your code ran, and a result differs from what was expected.",
     Cause.WRONG_ERROR: "A call that must be refused was not, or raised another exception.",
-    Cause.TOO_SLOW: "The results count only within the time limit, and your code took longer.",
+    Cause.TOO_SLOW: "Your code took longer than this check allows.",
     Cause.TOO_MUCH_MEMORY: "Your code used more memory than this check allows.",
     Cause.TOO_MUCH_TRAFFIC: "Your code sent more bytes than this check allows.",
     Cause.CRASH: "Your code raised an exception, or its process ended, before the result came.",
@@ -93,6 +96,22 @@ WALL_WORDS: Mapping[str, str] = {
     "docker": "Your code ran in a container of its own, without a network.",
     "bwrap": "Your code ran in Linux namespaces of its own (bubblewrap), without a network.",
     "none": "Your code ran without a sandbox.",
+}
+
+ADVICE_WORDS = (
+    "Your kernels were compiled ahead of time, without a GPU and without being run, for the "
+    "argument types of the public cases. A CPU run interprets kernels and takes more than the "
+    "compiler does. All of this was said inside the box where your code ran: it is not graded, and "
+    "nothing that is graded depends on it."
+)
+KERNEL_UNITS = (
+    "Registers and spilled bytes are per thread, bytes of shared memory and warps per block. "
+    "Occupancy is the part of a multiprocessor's 64 warps that these leave room for."
+)
+KERNEL_OUTCOME_WORDS: Mapping[KernelOutcome, str] = {
+    KernelOutcome.COMPILES: "compiles",
+    KernelOutcome.FAILS: "does not compile",
+    KernelOutcome.NOT_REACHED: "not compiled: no public case launched it",
 }
 
 ORIGIN_WORDS: Mapping[Origin, str] = {Origin.MODULE: "Python module", Origin.NOTEBOOK: "notebook"}

@@ -8,11 +8,11 @@ submission's result from being garbled.
 """
 
 import importlib
-import mmap
 import os
 import socket
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,16 @@ import torch
 
 from . import wire
 from .objects import MissingName, ObjectTable
-from .tensors import DTYPES, NAMES, ReplyTooLarge, ReplyWriter, TensorHeader, map_memory, view
+from .tensors import (
+    DTYPES,
+    NAMES,
+    Memory,
+    ReplyTooLarge,
+    ReplyWriter,
+    TensorHeader,
+    map_memory,
+    view,
+)
 
 MAX_TEXT = 2000
 MAX_FRAMES = 20
@@ -37,12 +46,14 @@ class Child:
         channel: to the judge.
         reply_memory: where reply tensors go.
         home: folder with the submission's files.
+        further: operations without arguments that this box answers besides, by name.
         table: the student's functions and objects.
     """
 
     channel: socket.socket
-    reply_memory: mmap.mmap
+    reply_memory: Memory
     home: str
+    further: Mapping[str, Callable[[], Value]] = field(default_factory=dict)
     table: ObjectTable = field(default_factory=lambda: ObjectTable({}, {}))
 
     def serve(self) -> None:
@@ -54,16 +65,20 @@ class Child:
                 )
             except wire.WireClosed:
                 return
-            memory = map_memory(fds[0], populate=True) if fds else None
+            memory = self.open_memory(request, fds)
             for fd in fds:
                 os.close(fd)
             reply = self._answer(request, memory)
             memory = None  # the argument tensors alone keep it mapped now
             wire.send(self.channel, {"seq": request["seq"], **reply})
 
-    def _answer(self, request: dict[str, Json], memory: mmap.mmap | None) -> dict[str, Json]:
+    def open_memory(self, request: dict[str, Json], fds: list[int]) -> Memory | None:
+        """Map the memory that came with a request, if any did."""
+        return map_memory(fds[0], populate=True) if fds else None
+
+    def _answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
         try:
-            return self._carry_out(request, memory)
+            return self.carry_out(request, memory)
         except MissingName as missing:
             return {"missing": str(missing)[:MAX_TEXT]}
         except (ReplyTooLarge, TypeError) as error:
@@ -73,7 +88,8 @@ class Child:
         except BaseException as error:  # noqa: BLE001 - a submission may raise anything, SystemExit too
             return {"raised": _describe(error, self.home)}
 
-    def _carry_out(self, request: dict[str, Json], memory: mmap.mmap | None) -> dict[str, Json]:
+    def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+        """Do what a request asks for and return the reply."""
         operation = request["op"]
         if operation == "load":
             self._load(request)
@@ -82,6 +98,8 @@ class Child:
             for ref in request["refs"]:
                 self.table.drop(ref)
             return {"value": None, "tensors": []}
+        if operation in self.further:
+            return self._express(self.further[operation]())
         args, kwargs = self._arguments(request, memory)
         if operation == "new":
             self.table.new(request["ref"], request["name"], args, kwargs)
@@ -101,7 +119,7 @@ class Child:
         self.table = ObjectTable(vars(importlib.import_module(request["entry"])), harness)
 
     def _arguments(
-        self, request: dict[str, Json], memory: mmap.mmap | None
+        self, request: dict[str, Json], memory: Memory | None
     ) -> tuple[list[Value], dict[str, Value]]:
         tensors: list[torch.Tensor] = []
         if memory is not None:
@@ -154,6 +172,8 @@ def _describe(error: BaseException, home: str) -> dict[str, Json]:
     names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
     if type(error) is RuntimeError and "can't allocate memory" in text:
         names.insert(0, "MemoryError")  # torch has no type of its own for it on a CPU
+    if isinstance(error, torch.OutOfMemoryError):  # a RuntimeError, of a device
+        names.insert(0, "MemoryError")
     frames = [
         [os.path.basename(frame.filename), frame.lineno or 0, frame.name]
         for frame in traceback.extract_tb(error.__traceback__)

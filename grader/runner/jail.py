@@ -17,7 +17,17 @@ from . import kernel
 from .order import JailKind, JailOrder
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{i}" for i in range(16)))
+GPU_DEVICES = (
+    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+    *(f"/dev/nvidia{i}" for i in range(16)),
+)
+# What CUDA's driver reads when it begins, and the names that it gives its threads: with any of
+# these refused it gives up (CUDA_ERROR_OPERATING_SYSTEM). `/proc/self` is this very child.
+GPU_READABLE = (
+    *("/proc/self", "/proc/driver/nvidia", "/proc/driver/nvidia-uvm"),
+    *("/proc/cpuinfo", "/proc/devices", "/proc/sys/vm/mmap_min_addr", "/sys"),
+)
+GPU_THREAD_NAMES = "/proc/self/task"
 
 
 def readable_paths() -> tuple[str, ...]:
@@ -102,7 +112,10 @@ def _enter_namespaces(order: JailOrder) -> None:
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
     kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
     kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
-    kernel.mount_tmpfs("/proc", size_bytes=4096, mode=0o555)  # hides the warm process's
+    if order.device == "cuda":
+        kernel.mount_proc("/proc")  # of this pid namespace; CUDA begins with one only
+    else:
+        kernel.mount_tmpfs("/proc", size_bytes=4096, mode=0o555)  # hides the warm process's
     kernel.bring_loopback_up()
 
 
@@ -140,8 +153,10 @@ def _set_environment(order: JailOrder) -> None:
         TORCHINDUCTOR_CACHE_DIR=f"{order.home}/.inductor",
         GLOO_SOCKET_IFNAME="lo",
     )
+    if order.device != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if order.device == "cpu":
-        os.environ.update(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 def _restrict_kernel(order: JailOrder) -> list[str]:
@@ -151,13 +166,18 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
     layers: list[str] = []
     abi = landlock_rules.abi_version()
     if abi:
-        devices = DEVICES + (GPU_DEVICES if order.device == "cuda" else ())
-        landlock_rules.restrict_files(readable_paths(), (order.home,), devices)
+        on_gpu = order.device == "cuda"
+        landlock_rules.restrict_files(
+            (*readable_paths(), *(GPU_READABLE if on_gpu else ())),
+            (order.home,),
+            (*DEVICES, *((GPU_THREAD_NAMES,) if on_gpu else ())),
+            GPU_DEVICES if on_gpu else (),
+        )
         layers.append(f"Landlock (ABI {abi}) on files")
     elif order.kind is not JailKind.PLAIN:
         raise OSError("this kernel has no Landlock")
     if abi >= landlock_rules.SCOPE_ABI:
-        landlock_rules.restrict_scope()
+        landlock_rules.restrict_scope((order.home,))
         layers.append("Landlock scope on signals and abstract sockets")
     seccomp_rules.restrict_system_calls()
     layers.append("seccomp")

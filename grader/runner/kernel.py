@@ -19,7 +19,7 @@ CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
 
-_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 0x4000, 0x4_0000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x4_0000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
@@ -56,6 +56,12 @@ def mount_tmpfs(path: str, *, size_bytes: int, mode: int) -> None:
     options = f"size={size_bytes},mode={mode:o}".encode()
     flags = _MS_NOSUID | _MS_NODEV
     _checked(_libc.mount(b"tmpfs", path.encode(), b"tmpfs", flags, options), f"mount {path}")
+
+
+def mount_proc(path: str) -> None:
+    """Mount the process file system of this pid namespace over `path`."""
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _checked(_libc.mount(b"proc", path.encode(), b"proc", flags, None), f"mount {path}")
 
 
 def bring_loopback_up() -> None:

@@ -12,10 +12,14 @@ from collections.abc import Sequence
 import landlock
 
 _SYS_LANDLOCK_CREATE_RULESET = 444
+_SYS_LANDLOCK_ADD_RULE = 445
 _SYS_LANDLOCK_RESTRICT_SELF = 446
+_RULE_PATH_BENEATH = 1
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 SCOPE_ABI = 6
 """Landlock ABI that brought scopes (Linux 6.12)."""
+TRUNCATE_ABI, IOCTL_ABI = 3, 5
+"""Landlock ABIs that began to restrict truncation, and ioctl on devices (Linux 6.2 and 6.10)."""
 
 _READ = landlock.FSAccess.READ_FILE | landlock.FSAccess.READ_DIR | landlock.FSAccess.EXECUTE
 _FILE_READ_WRITE = landlock.FSAccess.READ_FILE | landlock.FSAccess.WRITE_FILE
@@ -33,14 +37,18 @@ def abi_version() -> int:
 
 
 def restrict_files(
-    readable: Sequence[str], writable: Sequence[str], devices: Sequence[str]
+    readable: Sequence[str],
+    writable: Sequence[str],
+    devices: Sequence[str],
+    controlled: Sequence[str] = (),
 ) -> None:
     """Allow reading and running below `readable`, everything below `writable`, nothing else.
 
     Args:
         readable: folders or files; those that do not exist are left out.
         writable: folders.
-        devices: single files that may be read and written.
+        devices: files, or folders of files, that may be read and written.
+        controlled: devices that may also be asked things by ioctl, as every GPU is.
     """
     ctypes.set_errno(0)
     rules = landlock.Ruleset()
@@ -51,25 +59,48 @@ def restrict_files(
             rules.allow(path, rules=landlock.FSAccess.READ_FILE)
     for path in writable:
         rules.allow(path)
-    for path in devices:
+    used = _FILE_READ_WRITE
+    if abi_version() >= TRUNCATE_ABI:  # before, neither was restricted
+        used |= landlock.FSAccess.TRUNCATE
+    asked = used
+    if abi_version() >= IOCTL_ABI:
+        asked |= landlock.FSAccess.IOCTL_DEV
+    allowed = [(path, used) for path in devices] + [(path, asked) for path in controlled]
+    for path, access in allowed:
         if os.path.exists(path):
-            rules.allow(path, rules=_FILE_READ_WRITE)
+            rules.allow(path, rules=access)
     ctypes.set_errno(0)
     rules.apply()
     os.close(rules._fd)  # the binding leaves it open
 
 
-def restrict_scope() -> None:
+def restrict_scope(writable: Sequence[str]) -> None:
     """Cut signals and abstract sockets off from everything outside this Landlock domain.
 
-    The `landlock` package has no field for scopes yet, hence a second layer by system call.
-    Source: struct landlock_ruleset_attr {fs, net, scoped}, linux/landlock.h.
+    The `landlock` package has no field for scopes yet, hence a second layer by system call. Every
+    layer denies moving files between folders unless a rule of its own allows it, so this one does.
+
+    Args:
+        writable: folders in which files may be moved.
+
+    Source: struct landlock_ruleset_attr {fs, net, scoped} and landlock_path_beneath_attr,
+    linux/landlock.h; LANDLOCK_ACCESS_FS_REFER, Documentation/userspace-api/landlock.rst.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    attributes = struct.pack("QQQ", 0, 0, _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL)
-    rules = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
-    if rules < 0:
-        raise OSError(ctypes.get_errno(), "landlock scope: create_ruleset")
-    if libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, rules, 0) < 0:
-        raise OSError(ctypes.get_errno(), "landlock scope: restrict_self")
+
+    def call(what: str, number: int, *arguments: object) -> int:
+        result = int(libc.syscall(number, *arguments))
+        if result < 0:
+            raise OSError(ctypes.get_errno(), f"landlock scope: {what}")
+        return result
+
+    refer = int(landlock.FSAccess.REFER)
+    attributes = struct.pack("QQQ", refer, 0, _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL)
+    rules = call("create_ruleset", _SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+    for path in writable:
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        beneath = struct.pack("=Qi", refer, folder)
+        call("add_rule", _SYS_LANDLOCK_ADD_RULE, rules, _RULE_PATH_BENEATH, beneath, 0)
+        os.close(folder)
+    call("restrict_self", _SYS_LANDLOCK_RESTRICT_SELF, rules, 0)
     os.close(rules)

@@ -36,7 +36,7 @@ class JailOrder:
         processes: processes of one uid; 0 leaves the limit to a cgroup.
         file_bytes: size of the memory file systems mounted for the child.
         threads: threads for tensor operations.
-        device: `cpu` or `cuda`.
+        device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs) or `cuda`.
     """
 
     kind: JailKind

@@ -8,6 +8,7 @@ away what an ordinary uid may still do to its neighbours or to the kernel's rare
 """
 
 import errno
+import signal
 import socket
 
 import pyseccomp
@@ -30,7 +31,12 @@ DENIED = (
     "io_uring_register init_module finit_module delete_module kexec_load kexec_file_load "
     "fanotify_init lookup_dcookie quotactl acct swapon swapoff reboot syslog "
     # clocks, and timers that send any signal
-    "timer_create clock_settime clock_adjtime settimeofday adjtimex"
+    "timer_create clock_settime clock_adjtime settimeofday adjtimex "
+    # process groups of their own: the kernel sends SIGCONT to a stopped one that it calls orphaned,
+    # see _exit(2)
+    "setsid setpgid "
+    # pages of the judge's memory, held in pipes and sockets after it has taken them back
+    "vmsplice splice tee sendfile"
 ).split()
 
 # (system call, number of the argument that names the process); 0 means the caller itself.
@@ -46,7 +52,19 @@ SELF_ONLY = (
 
 ALLOWED_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 
+SENDS_SIGNAL = (
+    ("kill", 1),
+    ("tkill", 1),
+    ("tgkill", 2),
+    ("rt_sigqueueinfo", 1),
+    ("rt_tgsigqueueinfo", 2),
+    ("pidfd_send_signal", 1),
+)
+"""(system call, number of the argument that is the signal)."""
+
 _F_SETSIG = 10  # linux/fcntl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_CSIGNAL = 0xFF  # linux/sched.h: the part of clone's flags that is sent when the child ends
 _CLONE_NAMESPACES = 0x7E02_0000 | 0x0000_0080  # mnt, cgroup, uts, ipc, user, pid, net; time
 
 
@@ -72,11 +90,24 @@ def restrict_system_calls() -> None:
     # A socket that lingers, passed to the judge, would hold the judge's thread when it is closed.
     linger = pyseccomp.Arg(2, pyseccomp.EQ, int(socket.SO_LINGER))
     _deny(rules, "setsockopt", pyseccomp.Arg(1, pyseccomp.EQ, int(socket.SOL_SOCKET)), linger)
-    # A signal that the kernel sends by itself could be SIGCONT, which undoes a freeze.
-    _deny(rules, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, _F_SETSIG))
+    _keep_frozen(rules)
     # clone3 hides its flags behind a pointer; "not implemented" makes libc fall back to clone.
     rules.add_rule(_ENOSYS, "clone3")
     rules.load()
+
+
+def _keep_frozen(rules: pyseccomp.SyscallFilter) -> None:
+    """Deny every way to SIGCONT: processes that send it to each other outlast a freeze.
+
+    SIGSTOP reaches one process after the other, and who is not stopped yet wakes who is.
+    """
+    for name, place in SENDS_SIGNAL:
+        _deny(rules, name, pyseccomp.Arg(place, pyseccomp.EQ, int(signal.SIGCONT)))
+    _deny(rules, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CSIGNAL, int(signal.SIGCONT)))
+    of_parent = pyseccomp.Arg(0, pyseccomp.EQ, _PR_SET_PDEATHSIG)
+    _deny(rules, "prctl", of_parent, pyseccomp.Arg(1, pyseccomp.EQ, int(signal.SIGCONT)))
+    # A signal that the kernel sends by itself could be SIGCONT as well.
+    _deny(rules, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, _F_SETSIG))
 
 
 def _deny(rules: pyseccomp.SyscallFilter, name: str, *arguments: pyseccomp.Arg) -> None:

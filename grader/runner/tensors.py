@@ -10,6 +10,7 @@ offset in bytes. Contents are native-endian.
 import mmap
 import os
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import torch
 
@@ -69,9 +70,22 @@ class TensorHeader:
         return asdict(self)
 
 
-def align(offset: int) -> int:
-    """Return the next multiple of `ALIGNMENT_BYTES`."""
-    return -(-offset // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+class DeviceView(Protocol):
+    """Memory of a device, mapped into this process (see `runner.device_memory`)."""
+
+    def __len__(self) -> int:
+        """Return its size in bytes."""
+
+    def tensor(self, header: TensorHeader) -> torch.Tensor:
+        """Return the tensor that lies in it under `header`, without a copy."""
+
+
+Memory = mmap.mmap | bytearray | DeviceView
+
+
+def align(offset: int, step: int = ALIGNMENT_BYTES) -> int:
+    """Return the next multiple of `step`."""
+    return -(-offset // step) * step
 
 
 def map_memory(fd: int, *, populate: bool) -> mmap.mmap:
@@ -80,8 +94,10 @@ def map_memory(fd: int, *, populate: bool) -> mmap.mmap:
     return mmap.mmap(fd, os.fstat(fd).st_size, flags=flags)
 
 
-def view(memory: mmap.mmap, header: TensorHeader) -> torch.Tensor:
+def view(memory: Memory, header: TensorHeader) -> torch.Tensor:
     """Return the tensor that lies in `memory` under `header`, without a copy."""
+    if not isinstance(memory, mmap.mmap | bytearray):
+        return memory.tensor(header)
     dtype = DTYPES[header.dtype]
     if header.span == 0:
         return torch.empty_strided(header.shape, header.strides, dtype=dtype)
@@ -96,7 +112,7 @@ class ReplyTooLarge(Exception):
 class ReplyWriter:
     """Copies the tensors of one reply, contiguously, into the reply memory."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._end = 0
         self.headers: list[TensorHeader] = []

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import kernel, wire
@@ -178,8 +179,25 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     os.close(output_fd)
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+    further: dict[str, Callable[[], Json]] = {}
+    if order.device == "compile":
+        further["kernels"] = _compile_kernels(order.home)
     wire.send(channel, {"ready": list(layers)})
-    child.Child(channel=channel, reply_memory=memory, home=order.home).serve()
+    kind: type[child.Child] = child.Child
+    if order.device == "cuda":
+        from . import device_child  # imported before the fork; CUDA begins here, in the child
+
+        kind = device_child.DeviceChild
+    kind(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
+
+
+def _compile_kernels(home: str) -> Callable[[], Json]:
+    """Let Triton compile instead of launching; return what tells what became of each kernel."""
+    from . import ahead_of_time
+
+    compiler = ahead_of_time.KernelCompiler(home)
+    compiler.install()
+    return compiler.report
 
 
 def _keep_only(fds: list[int]) -> list[int]:
@@ -224,9 +242,16 @@ def _import_libraries(device: str) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
-    for name in ("child", "jail", "landlock_rules", "seccomp_rules"):
+    own = ("child", "jail", "landlock_rules", "seccomp_rules")
+    for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f".{name}", __package__)
+    if device == "cpu":
+        with contextlib.suppress(ModuleNotFoundError):  # no Triton on every platform
+            importlib.import_module(".interpreter", __package__).choose_first_configuration()
+    if device == "compile":
+        with contextlib.suppress(ModuleNotFoundError):  # the child says so
+            importlib.import_module(".ahead_of_time", __package__).prepare()
 
 
 def main(arguments: list[str]) -> None:

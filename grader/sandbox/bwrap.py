@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grader.errors import SandboxError
+from grader.runner.jail import GPU_DEVICES
 from grader.runner.order import JailKind
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.stale import owner
@@ -70,7 +71,7 @@ class BubblewrapWall:
             flags = ("--die-with-parent", "--new-session")
             running = start_here(
                 spec,
-                prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system()],
+                prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system(spec.device)],
                 folder=folder,
                 box=BOX_FOLDER,
                 fds=fds,
@@ -111,8 +112,11 @@ class BubblewrapWall:
         return ["--userns", str(fd), "--cap-drop", "ALL", *capabilities]
 
 
-def _file_system() -> list[str]:
-    """Return the options that make the box's file system: read-only programs, nothing else."""
+def _file_system(device: str) -> list[str]:
+    """Return the options that make the box's file system: read-only programs, nothing else.
+
+    A GPU needs its nodes, and the kernel's own account of them.
+    """
     options: list[str] = []
     for name in ("/lib", "/lib64", "/lib32", "/bin", "/sbin"):
         path = Path(name)
@@ -129,6 +133,10 @@ def _file_system() -> list[str]:
         options += ["--ro-bind", str(prefix), str(prefix)]
     options += ["--ro-bind", str(RUNNER_FOLDER), f"{BOX_FOLDER}/runner"]
     options += ["--dir", HOME, "--proc", "/proc", "--dev", "/dev"]
+    if device == "cuda":
+        for node in GPU_DEVICES:
+            options += ["--dev-bind-try", node, node]
+        options += ["--ro-bind-try", "/sys", "/sys"]
     # bubblewrap makes the folders above a mount point readable by its own uid alone.
     above = {parent for prefix in outside_usr for parent in prefix.parents}
     for parent in sorted({Path("/"), Path("/etc"), Path(BOX_FOLDER), *above}):

@@ -1,10 +1,15 @@
-"""A control group that the judge makes for the children of one wall: memory and process limits.
+"""A control group that the judge makes for one child: limits, and meters that count all of it.
 
 Takes: limits. Gives: `Cgroup`, or nothing where this user may not make one. Does not cover: the
 limits that hold without it (rlimits in `runner.jail`, the engine's own in `sandbox.docker`).
 
+Memory that the warm process touched before the fork is charged elsewhere: what is limited and
+metered here is what the submission adds to torch's own footprint. Counted are all threads and
+forked processes, ended ones too; nothing inside can reset the meters.
+
 Version 2 is the normal case; version 1 is what hybrid machines still have.
-Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the Linux kernel.
+Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and cgroup-v1/cpuacct.rst of
+the Linux kernel.
 """
 
 import contextlib
@@ -18,7 +23,9 @@ from grader.errors import SandboxError
 
 ROOT = Path("/sys/fs/cgroup")
 REMOVE_SECONDS = 2.0
+MAKE_TRIES = 20
 PARENT = "grader"
+HIERARCHIES = ("memory", "pids", "cpuacct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +36,38 @@ class Cgroup:
         version: 1 or 2.
         memory: folder that limits memory.
         pids: folder that limits processes; the same one in version 2.
+        cpu: folder that counts processor time; the same one in version 2.
     """
 
     version: int
     memory: Path
     pids: Path
+    cpu: Path
+
+    @property
+    def folders(self) -> set[Path]:
+        """Every folder of the group, once."""
+        return {self.memory, self.pids, self.cpu}
+
+    def cpu_ns(self) -> int:
+        """Return the processor time of everything that ever ran in the group, nanoseconds.
+
+        Raises:
+            SandboxError: if the kernel does not tell.
+        """
+        if self.version == 2:
+            usage = dict(line.split() for line in _read(self.cpu / "cpu.stat").splitlines())
+            return int(usage["usage_usec"]) * 1000
+        return int(_read(self.cpu / "cpuacct.usage"))
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the group held at any time, bytes.
+
+        Raises:
+            SandboxError: if the kernel does not tell (`memory.peak` is as old as Linux 5.19).
+        """
+        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
+        return int(_read(self.memory / name))
 
     def enter(self, pid: int) -> None:
         """Move the process `pid` (as the judge sees it) into the group.
@@ -42,7 +76,7 @@ class Cgroup:
             SandboxError: if it cannot be moved.
         """
         try:
-            for folder in {self.memory, self.pids}:
+            for folder in self.folders:
                 (folder / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise SandboxError(f"cannot limit process {pid}: {error}") from error
@@ -63,7 +97,7 @@ class Cgroup:
             SandboxError: if it stays.
         """
         deadline = time.monotonic() + REMOVE_SECONDS
-        for folder in {self.memory, self.pids}:
+        for folder in self.folders:
             while folder.exists():
                 try:
                     folder.rmdir()
@@ -71,10 +105,13 @@ class Cgroup:
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
                         raise SandboxError(f"cannot remove {folder}: {error}") from error
                     time.sleep(0.005)
-            with contextlib.suppress(
-                OSError
-            ):  # shared with other runs: the last one out removes it
-                folder.parent.rmdir()
+
+
+def remove_parents(root: Path = ROOT) -> None:
+    """Remove the folders above the groups, unless another run uses them."""
+    for folder in parents(root):
+        with contextlib.suppress(OSError):  # not empty: the last one out removes it
+            folder.rmdir()
 
 
 def make_cgroup(
@@ -91,7 +128,7 @@ def make_cgroup(
     try:
         if (root / "cgroup.controllers").exists():
             return _make_v2(name, memory_bytes, processes, root)
-        if (root / "memory").is_dir() and (root / "pids").is_dir():
+        if all((root / name).is_dir() for name in HIERARCHIES):
             return _make_v1(name, memory_bytes, processes, root)
     except PermissionError:
         return None
@@ -105,31 +142,44 @@ def make_cgroup(
 def _make_v2(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
     if not {"memory", "pids"} <= set((root / "cgroup.controllers").read_text().split()):
         return None
-    parent = root / PARENT
-    parent.mkdir(exist_ok=True)
-    for folder in (root, parent):
+    group = root / PARENT / name
+    _make_folder(group)
+    for folder in (root, group.parent):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
-    group = parent / name
-    group.mkdir()
     (group / "memory.max").write_text(str(memory_bytes))
     (group / "pids.max").write_text(str(processes))
     if (group / "memory.swap.max").exists():
         (group / "memory.swap.max").write_text("0")
-    return Cgroup(version=2, memory=group, pids=group)
+    return Cgroup(version=2, memory=group, pids=group, cpu=group)
 
 
 def _make_v1(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
-    memory = root / "memory" / _own_path("memory") / PARENT / name
-    pids = root / "pids" / _own_path("pids") / PARENT / name
-    for folder in (memory, pids):
-        folder.parent.mkdir(exist_ok=True)
-        folder.mkdir()
+    memory, pids, cpu = (root / kind / _own_path(kind) / PARENT / name for kind in HIERARCHIES)
+    for folder in (memory, pids, cpu):
+        _make_folder(folder)
     (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
     with_swap = memory / "memory.memsw.limit_in_bytes"
     if with_swap.exists():
         with_swap.write_text(str(memory_bytes))
     (pids / "pids.max").write_text(str(processes))
-    return Cgroup(version=1, memory=memory, pids=pids)
+    return Cgroup(version=1, memory=memory, pids=pids, cpu=cpu)
+
+
+def _make_folder(group: Path) -> None:
+    """Make a group and, if need be, the folder above, which another run may be removing now."""
+    for _ in range(MAKE_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            group.parent.mkdir(exist_ok=True)
+            group.mkdir()
+            return
+    raise FileNotFoundError(errno.ENOENT, "removed again and again", str(group.parent))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise SandboxError(f"cannot read a meter: {error}") from error
 
 
 def parents(root: Path = ROOT) -> tuple[Path, ...]:
@@ -137,7 +187,7 @@ def parents(root: Path = ROOT) -> tuple[Path, ...]:
     if (root / "cgroup.controllers").exists():
         candidates = [root / PARENT]
     else:
-        candidates = [root / name / _own_path(name) / PARENT for name in ("memory", "pids")]
+        candidates = [root / name / _own_path(name) / PARENT for name in HIERARCHIES]
     return tuple(folder for folder in candidates if folder.is_dir())
 
 

@@ -26,7 +26,8 @@ class WallSpec:
 
     Attributes:
         slot: number of the worker slot; no two walls at a time have the same.
-        device: `cpu` or `cuda`.
+        gpu_uuid: the one GPU that the wall is given, by name; empty for none.
+        device: `cpu`, `compile` or `cuda`; see `JailOrder`.
         memory_bytes: for all of the wall: the warm process and one submission.
         processes: for all of the wall.
         file_bytes: of each memory file system in the wall.
@@ -41,6 +42,7 @@ class WallSpec:
     file_bytes: int
     threads: int
     image: str
+    gpu_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,6 +104,17 @@ def _listen(folder: Path) -> Any:  # noqa: ANN401 - a context manager
         listener.close()
 
 
+def _gpus(spec: WallSpec) -> list[docker.types.DeviceRequest]:
+    """Return the request for the one GPU of a wall, by its CDI name; none on the processor.
+
+    Source: Container Device Interface, `nvidia.com/gpu=UUID` as nvidia-ctk's generator names it.
+    """
+    if not spec.gpu_uuid:
+        return []
+    names = [f"nvidia.com/gpu={spec.gpu_uuid}"]
+    return [docker.types.DeviceRequest(driver="cdi", device_ids=names)]
+
+
 def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path) -> Any:  # noqa: ANN401 - untyped SDK
     command = [python, "-I", "-B", "-c", ENTRY, BOX_FOLDER]
     try:
@@ -127,6 +138,7 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
             mem_limit=spec.memory_bytes,
             memswap_limit=spec.memory_bytes,
             pids_limit=spec.processes,
+            device_requests=_gpus(spec),
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "256k"}),
             volumes={

@@ -22,7 +22,9 @@ WARM_PROCESSES = 64
 FILE_BYTES = 256 << 20
 
 
-def wall_spec(limits: Limits, *, slot: int, device: str, image: str) -> WallSpec:
+def wall_spec(
+    limits: Limits, *, slot: int, device: str, image: str, gpu_uuid: str = ""
+) -> WallSpec:
     """Return what a wall for submissions under `limits` must hold."""
     return WallSpec(
         slot=slot,
@@ -32,6 +34,7 @@ def wall_spec(limits: Limits, *, slot: int, device: str, image: str) -> WallSpec
         file_bytes=FILE_BYTES,
         threads=1,
         image=image,
+        gpu_uuid=gpu_uuid,
     )
 
 
@@ -53,6 +56,8 @@ class WallPool:
         jobs: int,
         device: str,
         image: str,
+        first_slot: int = 0,
+        gpu_uuid: str = "",
     ) -> None:
         self.sandbox = sandbox
         self.isolation = isolation
@@ -61,6 +66,7 @@ class WallPool:
         self._limits = limits
         self._device = device
         self._image = image
+        self._gpu_uuid = gpu_uuid
         self._closed = False
         self._standing: set[Wall] = set()
         self._lock = threading.Lock()
@@ -68,8 +74,11 @@ class WallPool:
         ahead = 1 if isolation is Isolation.STRICT else 0
         self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Future[Wall]] = queue.SimpleQueue()
-        for slot in range(jobs + ahead):
+        self._timing = threading.Lock()
+        self._aside: Wall | None = None  # built when the first submission is timed
+        for slot in range(first_slot, first_slot + jobs + ahead + 1):
             self._free_slots.put(slot)
+        for _ in range(jobs + ahead):
             self._order_wall()
 
     @contextlib.contextmanager
@@ -92,6 +101,26 @@ class WallPool:
                 self._ready.put(future)
             else:
                 self._replace(wall)
+
+    @contextlib.contextmanager
+    def borrow_pair(self) -> Iterator[tuple[Wall, Wall]]:
+        """Lend a wall for a submission and the one that is kept for the reference.
+
+        Nothing else of this batch is timed meanwhile.
+
+        Raises:
+            SandboxError: if either could not be built.
+        """
+        with self._timing, self.borrow() as wall:
+            if self._aside is None or not self._aside.usable:
+                self._aside = self._build_aside()
+            yield wall, self._aside
+
+    def _build_aside(self) -> Wall:
+        if self._aside is not None:
+            self._take_down(self._aside)
+            self._aside = None
+        return self._build()
 
     def close(self) -> None:
         """Take every wall down.
@@ -133,7 +162,13 @@ class WallPool:
     def _build(self) -> Wall:
         slot = self._free_slots.get()
         try:
-            spec = wall_spec(self._limits, slot=slot, device=self._device, image=self._image)
+            spec = wall_spec(
+                self._limits,
+                slot=slot,
+                device=self._device,
+                image=self._image,
+                gpu_uuid=self._gpu_uuid,
+            )
             started = self._backend.start(spec)
             try:
                 wall = Wall(started, spec, self._limits)

@@ -22,9 +22,10 @@ from grader.errors import ChannelClosed, ChannelError, SandboxError, WallLost
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.runner.order import JailKind, JailOrder
-from grader.sandbox.cgroup import Cgroup, make_cgroup
+from grader.sandbox.cgroup import Cgroup, make_cgroup, remove_parents
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.faults import Ending
+from grader.sandbox.meter import Meter
 from grader.sandbox.stale import owner
 
 READY_SECONDS = 20.0
@@ -42,7 +43,7 @@ class ChildProcess:
         channel: the judge's end of its socket.
         output_fd: the reading end of its stdout and stderr.
         layers: what its jail says holds.
-        oom_kills_before: out-of-memory events of the wall's group before it started.
+        meter: what it uses, read from outside.
     """
 
     pid: int
@@ -50,7 +51,7 @@ class ChildProcess:
     channel: socket.socket
     output_fd: int
     layers: tuple[str, ...]
-    oom_kills_before: int
+    meter: Meter
 
 
 class Wall:
@@ -67,10 +68,7 @@ class Wall:
         self._forked = 0
         self._usable = True
         self.layers = started.layers
-        name = f"{owner()}-{spec.slot}-{secrets.token_hex(4)}"
-        self._cgroup: Cgroup | None = make_cgroup(
-            name, memory_bytes=limits.memory_bytes, processes=limits.processes
-        )
+        self._groups: list[Cgroup] = []  # of the child, and of earlier ones that resisted
 
     @property
     def slot(self) -> int:
@@ -92,6 +90,7 @@ class Wall:
         Raises:
             SandboxError: if it cannot be confined or limited.
         """
+        group = self._make_group()
         home = self._make_home()
         ours, theirs = socket.socketpair()
         _name_senders(ours, True)  # before the child can send
@@ -99,7 +98,8 @@ class Wall:
         exit_fd = -1
         borrowed = False
         try:
-            fork = {"op": "fork", "jail": self._order(home).to_json()}
+            order = self._order(home, limited_outside=group is not None)
+            fork = {"op": "fork", "jail": order.to_json()}
             try:
                 answer = self._ask(fork, (theirs.fileno(), reply_fd, output_theirs))
             finally:
@@ -108,17 +108,19 @@ class Wall:
             host_pid, layers = _await_ready(ours, self._started.log)
             _name_senders(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
-            before = self._limit(host_pid)
-            self.layers = (*self._started.layers, *self._limit_layers(), *layers)
-            borrowed = True  # from here on, whoever reads the output closes it
-            yield ChildProcess(
-                pid=answer["pid"],
-                exit_fd=exit_fd,
-                channel=ours,
-                output_fd=output,
-                layers=layers,
-                oom_kills_before=before,
-            )
+            if group is not None:
+                group.enter(host_pid)
+            self.layers = (*self._started.layers, _limit_layer(group), *layers)
+            with contextlib.closing(Meter(group, host_pid)) as meter:
+                borrowed = True  # from here on, whoever reads the output closes it
+                yield ChildProcess(
+                    pid=answer["pid"],
+                    exit_fd=exit_fd,
+                    channel=ours,
+                    output_fd=output,
+                    layers=layers,
+                    meter=meter,
+                )
         finally:
             ours.close()
             if not borrowed:
@@ -141,9 +143,11 @@ class Wall:
             status = self._ask({"op": "wait", "pid": child.pid, "seconds": wait_s})["status"]
         except SandboxError:
             return Ending(wall_alive=False, exited=False, status=0, oom_kills=0)
-        kills = self._cgroup.oom_kills() - child.oom_kills_before if self._cgroup else 0
         return Ending(
-            wall_alive=True, exited=status is not None, status=status or 0, oom_kills=kills
+            wall_alive=True,
+            exited=status is not None,
+            status=status or 0,
+            oom_kills=child.meter.oom_kills(),
         )
 
     @contextlib.contextmanager
@@ -154,26 +158,35 @@ class Wall:
             yield other
         finally:
             self._usable = self._usable and other.usable
-            other._remove_cgroup()
 
     def close(self) -> None:
-        """End everything and remove the wall."""
+        """End everything and remove the wall.
+
+        Raises:
+            SandboxError: if a control group stays.
+        """
         self._usable = False
         try:
             self._started.stop()
         finally:
-            self._remove_cgroup()
+            while self._groups:
+                self._groups[-1].remove()
+                self._groups.pop()
+            remove_parents()
 
-    def _remove_cgroup(self) -> None:
-        if self._cgroup:
-            self._cgroup.remove()
-            self._cgroup = None
+    def _make_group(self) -> Cgroup | None:
+        group = make_cgroup(
+            f"{owner()}-{self._spec.slot}-{secrets.token_hex(4)}",
+            memory_bytes=self._limits.memory_bytes,
+            processes=self._limits.processes,
+        )
+        self._groups += [group] if group else []
+        return group
 
-    def _order(self, home: str) -> JailOrder:
+    def _order(self, home: str, *, limited_outside: bool) -> JailOrder:
         uid = self._started.first_uid
         plain = self._started.jail is JailKind.PLAIN
         namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
-        limited_outside = self._cgroup is not None
         return JailOrder(
             kind=self._started.jail,
             uid=uid + self._forked % UIDS_PER_WALL if uid else 0,
@@ -197,20 +210,6 @@ class Wall:
         home.mkdir(mode=0o700)
         return str(home)
 
-    def _limit(self, host_pid: int) -> int:
-        if self._cgroup is None:
-            return 0
-        before = self._cgroup.oom_kills()
-        self._cgroup.enter(host_pid)
-        return before
-
-    def _limit_layers(self) -> tuple[str, ...]:
-        if self._cgroup is None:
-            return ("memory and processes limited per process (rlimits; no control group)",)
-        return (
-            f"memory and processes limited by a control group (version {self._cgroup.version})",
-        )
-
     def _sweep(self, home: str) -> None:
         """Kill and remove what a child left; a wall that cannot is not used again."""
         try:
@@ -222,6 +221,13 @@ class Wall:
             shutil.rmtree(home, ignore_errors=True)
         if left:
             self._usable = False
+            return
+        try:
+            while self._groups:
+                self._groups[-1].remove()
+                self._groups.pop()
+        except SandboxError:
+            self._usable = False  # tried again when the wall is taken down
 
     def _ask(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
         """Give the warm process an order and return its answer.
@@ -255,6 +261,12 @@ class Wall:
     def _lost(self, error: Exception) -> WallLost:
         self._usable = False
         return WallLost(f"the warm process is gone ({error})", hint=self._started.log()[-800:])
+
+
+def _limit_layer(group: Cgroup | None) -> str:
+    if group is None:
+        return "memory and processes limited per process (rlimits; no control group)"
+    return f"memory and processes limited by a control group (version {group.version})"
 
 
 def _name_senders(channel: socket.socket, wanted: bool) -> None:

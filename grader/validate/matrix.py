@@ -75,11 +75,12 @@ def build_matrix(
 ) -> Validation:
     """Compare every specimen with what is known of it, and every check with what it catches."""
     specimens = tuple(_compare(specimen, judgement) for specimen, judgement in judged)
-    names = [f"{c.problem}.{c.check}" for c in judged[0][1].checks] if judged else []
+    criteria = judged[0][1].checks if judged else ()
+    names = [_name(c) for c in criteria if c.cause is not Cause.NO_DEVICE]
     checks = tuple(_catches(name, specimens) for name in names)
     complaints = [complaint for result in specimens for complaint in result.complaints]
     complaints += [
-        f"{result.check}: no wrong submission fails this check and no other; "
+        f"{result.check}: no wrong submission fails this and nothing else; "
         "add one to wrong/, or remove the check"
         for result in checks
         if not result.alone
@@ -103,7 +104,7 @@ def _catches(check: str, specimens: Sequence[SpecimenResult]) -> CheckResult:
 
 
 def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
-    failed = {_name(c): c for c in judgement.checks if c.verdict is Verdict.FAIL}
+    failed = {_name(c): c for c in _own_failures(specimen, judgement)}
     ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
     complaints = [
         f"{specimen.path}: {_name(c)} could not be judged: {c.summary}"
@@ -128,6 +129,15 @@ def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
         failed=tuple((name, check.cause) for name, check in failed.items()),
         complaints=tuple(complaints),
     )
+
+
+def _own_failures(specimen: Specimen, judgement: Judgement) -> list[CheckJudgement]:
+    """Return what failed by itself: targets also fail whenever a check of their problem does."""
+    failed = [c for c in judgement.checks if c.verdict is Verdict.FAIL]
+    if specimen.kind is Kind.STARTER:
+        return failed
+    unsound = {c.problem for c in failed if c.cases}
+    return [c for c in failed if c.cases or c.problem not in unsound]
 
 
 def _wrong_causes(specimen: Specimen, failed: dict[str, CheckJudgement]) -> list[str]:

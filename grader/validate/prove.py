@@ -5,17 +5,23 @@ Takes: a course and walls. Gives: a `Proof`. Does not cover: printing it (see `c
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.author.declare import load_folder
-from grader.judge.judge import judge
+from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Judgement
+from grader.measure.machine import TimedMachine
 from grader.measure.run import measure
+from grader.measure.samples import TargetMeasurement
+from grader.measure.targets import measure_targets
+from grader.measure.totals import SPREADS, too_short
 from grader.plan.course import Course
+from grader.plan.plan import Plan
+from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
 from grader.validate.signature import compare_signatures
-from grader.validate.specimen import Specimen, load_specimens
+from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.triviality import TrivialResult, lint
 
 
@@ -32,8 +38,22 @@ class Proof:
     trivial: tuple[TrivialResult, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """One specimen with what became of it."""
+
+    specimen: Specimen
+    judgement: Judgement
+    targets: tuple[TargetMeasurement, ...]
+
+
 def prove(
-    course: Course, walls: WallPool, *, jobs: int, on_specimen: Callable[[Specimen], None]
+    course: Course,
+    walls: WallPool,
+    *,
+    jobs: int,
+    on_specimen: Callable[[Specimen], None],
+    machine: TimedMachine,
 ) -> Proof:
     """Run every specimen behind a wall, and every trivial submission without one.
 
@@ -42,34 +62,77 @@ def prove(
     """
     specimens = load_specimens(course)
 
-    def one(specimen: Specimen) -> tuple[Specimen, Judgement]:
-        measurement = measure(specimen.submission(), course, walls=walls)
+    def one(specimen: Specimen) -> Graded:
+        graded = _grade(specimen, course, walls, machine)
         on_specimen(specimen)
-        return specimen, judge(course.plan, measurement)
+        return graded
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
-        judged = list(workers.map(one, specimens))
+        graded = list(workers.map(one, specimens))
     trivial = _lint(course)
+    solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
+    complaints = _complain_of_trivial(trivial)
+    complaints += [c for one in solutions for c in _too_short(course, one.targets)]
+    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
+    complaints += compare_signatures(
+        course.folder / "starter.py", course.reference / "solution.py", exports
+    )
+    return Proof(
+        validation=build_matrix(
+            course.assignment.slug, [(one.specimen, one.judgement) for one in graded], complaints
+        ),
+        trivial=tuple(trivial),
+    )
+
+
+def _grade(specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine) -> Graded:
+    """Judge a specimen; of a wrong one, only the targets of problems where it should miss one."""
+    if specimen.kind is Kind.WRONG:
+        course = replace(course, plan=_without_targets(course.plan, specimen.fails))
+    submission = specimen.submission()
+    measurement = measure(submission, course, walls=walls, machine=machine)
+    sound = sound_problems(judge(course.plan, measurement))
+    targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
+    judgement = judge(course.plan, replace(measurement, targets=targets))
+    return Graded(specimen=specimen, judgement=judgement, targets=targets)
+
+
+def _too_short(course: Course, targets: tuple[TargetMeasurement, ...]) -> list[str]:
+    """Return a complaint for every target whose reference runs say nothing about time."""
+    planned = {(p.name, t.name): t for p in course.plan.problems for t in p.targets}
+    return [
+        f"{one.problem}.{one.target}: the reference takes less than {SPREADS} spreads of as many "
+        "empty calls at the smallest size; choose larger sizes"
+        for one in targets
+        if planned[one.problem, one.target].quantity in (Quantity.TIME, Quantity.GROWTH)
+        and too_short(planned[one.problem, one.target], one)
+    ]
+
+
+def _without_targets(plan: Plan, fails: frozenset[str]) -> Plan:
+    """Leave out the targets of every problem that has none among `fails`."""
+    problems = tuple(
+        problem
+        if any(f"{problem.name}.{target.name}" in fails for target in problem.targets)
+        else replace(problem, targets=())
+        for problem in plan.problems
+    )
+    return replace(plan, problems=problems)
+
+
+def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
     complaints = [
         f"{result.problem}: a submission that answers with {result.trivial.value} passes every "
         "check; the problem cannot be graded"
         for result in trivial
         if result.applied and not result.caught
     ]
-    complaints += [
+    return complaints + [
         f"{result.problem}.{check}: its case fails on a reply of another form "
         f"({result.trivial.value}); compare a reply with Expect before taking it apart"
         for result in trivial
         for check in result.confused
     ]
-    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
-    complaints += compare_signatures(
-        course.folder / "starter.py", course.reference / "solution.py", exports
-    )
-    return Proof(
-        validation=build_matrix(course.assignment.slug, judged, complaints),
-        trivial=tuple(trivial),
-    )
 
 
 def _lint(course: Course) -> list[TrivialResult]:

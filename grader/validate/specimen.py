@@ -70,7 +70,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
     Raises:
         AuthorError: naming the file and what is wrong with it.
     """
-    checks = frozenset(f"{p.name}.{c.name}" for p in course.plan.problems for c in p.checks)
+    checks = frozenset(f"{p.name}.{c.name}" for p in course.plan.problems for c in p.criteria)
     solution = _read(course.reference / "solution.py")
     found = [
         Specimen(

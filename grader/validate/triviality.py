@@ -196,7 +196,8 @@ def _try(
     measurement = Measurement(
         sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
     )
-    checks = [c for c in judge(course.plan, measurement).checks if c.problem == problem.name]
+    judged = judge(course.plan, measurement).checks
+    checks = [c for c in judged if c.problem == problem.name and c.cases]  # targets need runs
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
     confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0

@@ -1,10 +1,10 @@
-"""All cases of the assignment: one per check, written in one module per problem.
+"""All cases of the assignment: one per check, written in one module per problem; and all workloads.
 
-Takes: nothing. Gives: the case makers, under names that say problem and check. Does not cover:
+Takes: nothing. Gives: the makers, under names that say problem and check or target. Does not cover:
 weights and tolerances (see `assignment.toml`).
 """
 
-from grader.author import CaseMaker
+from grader.author import CaseMaker, Workload
 
 from . import (
     attention_cases,
@@ -14,6 +14,7 @@ from . import (
     quantized_cases,
     slot_cases,
     window_cases,
+    workloads,
 )
 
 _MODULES = (
@@ -32,5 +33,12 @@ globals().update(
         for module in _MODULES
         for maker in vars(module).values()
         if isinstance(maker, CaseMaker)
+    }
+)
+globals().update(
+    {
+        f"{maker.problem}_{maker.target}": maker
+        for maker in vars(workloads).values()
+        if isinstance(maker, Workload)
     }
 )

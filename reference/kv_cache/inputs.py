@@ -4,6 +4,8 @@ Takes: a case's `Draw`. Gives: tensors in awkward strides, `ModelSpec`s. Does no
 values (see `oracle`).
 """
 
+import math
+
 import torch
 
 from grader.author import Draw, New
@@ -31,6 +33,16 @@ def strided_pair(
     k = draw.normal_tensor(rows, count, heads, dim, dtype=dtype, scale=scale).transpose(1, 2)
     v = draw.normal_tensor(rows, heads, count, 2 * dim, dtype=dtype, scale=scale)[..., ::2]
     return k, v
+
+
+def powers_of_two(draw: Draw, *shape: int, low: int, high: int) -> Tensor:
+    """Return 2 to random whole powers in `[low, high]`.
+
+    From a table: powers that are computed differ in their last bit from one CPU to another, and
+    inputs must be the same everywhere.
+    """
+    table = torch.tensor([2.0**power for power in range(low, high + 1)])
+    return table[draw.integer_tensor(*shape, low=0, high=high - low)]
 
 
 def joined(pairs: list[Pair]) -> Pair:
@@ -76,6 +88,34 @@ def draw_model(draw: Draw, *, max_tokens: int = 64) -> ModelSpec:
         n_kv_heads=kv_heads,
         rope_base=draw.choice((10.0, 100.0, 10000.0)),
         max_tokens=max_tokens,
+    )
+
+
+def draw_wide_model(draw: Draw, *, max_tokens: int) -> ModelSpec:
+    """Return a model that is large enough for its products to outweigh a step's fixed cost."""
+    layers, width, heads, dim, hidden, vocabulary = 2, 256, 4, 64, 512, 96
+
+    def matrix(*shape: int, gain: float = 1.0) -> Tensor:
+        # One small random matrix, shifted along: numbers from the generator cost the judge time.
+        flat = draw.normal_tensor(4099, scale=gain / shape[-2] ** 0.5)
+        return flat.repeat(math.prod(shape) // 4099 + 1)[: math.prod(shape)].reshape(shape)
+
+    weights = {
+        "embed": draw.normal_tensor(vocabulary, width),
+        "norm_attention": torch.ones(layers, width),
+        "wq": matrix(layers, width, heads * dim),
+        "wk": matrix(layers, width, heads * dim),
+        "wv": matrix(layers, width, heads * dim),
+        "wo": matrix(layers, heads * dim, width),
+        "norm_mlp": torch.ones(layers, width),
+        "w_up": matrix(layers, width, hidden),
+        "w_gate": matrix(layers, width, hidden),
+        "w_down": matrix(layers, hidden, width),
+        "norm_out": torch.ones(width),
+        "unembed": matrix(width, vocabulary),
+    }
+    return ModelSpec(
+        weights=weights, n_heads=heads, n_kv_heads=heads, rope_base=10000.0, max_tokens=max_tokens
     )
 
 

@@ -78,6 +78,11 @@ def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
 
 def last_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
     """Return the logits [B, V] of the last of `tokens` [B, T]: no cache, no chunks."""
+    return all_logits(spec, tokens)[:, -1]
+
+
+def all_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
+    """Return the logits [B, T, V] of every one of `tokens` [B, T]."""
     w = spec.weights
     x = w["embed"][tokens]
     count = tokens.shape[1]
@@ -93,7 +98,7 @@ def last_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
         normed = _norm(x, w["norm_mlp"][layer])
         gate = normed @ w["w_gate"][layer]
         x = x + (gate * torch.sigmoid(gate) * (normed @ w["w_up"][layer])) @ w["w_down"][layer]
-    return (_norm(x, w["norm_out"]) @ w["unembed"])[:, -1]
+    return _norm(x, w["norm_out"]) @ w["unembed"]
 
 
 def continuation(
@@ -131,6 +136,39 @@ def continuation(
     return Continuation(
         tokens=sequence[:, prompt.shape[1] :], logprobs=stacked.float(), margin=margin
     )
+
+
+def greedy_along(
+    spec: ModelSpec, prompt: Tensor, got: object, count: int, *, margin: float
+) -> tuple[Tensor, Tensor]:
+    """Return greedy tokens and log-probabilities after each prefix that a reply itself chose.
+
+    One pass over the whole sequence, where `continuation` makes one per token. A reply's token
+    that lies within `margin` of the largest logit is as good as that.
+
+    Args:
+        spec: the model.
+        prompt: int64 [B, T].
+        got: what a submission claims to be tokens [B, N] and log-probabilities [B, N].
+        count: N.
+        margin: of logits.
+    """
+    rows = len(prompt)
+    tokens = got[0] if isinstance(got, tuple) and got else None
+    if (
+        not isinstance(tokens, Tensor)
+        or tokens.dtype != torch.int64
+        or tokens.shape != (rows, count)
+        or not bool(((tokens >= 0) & (tokens < spec.vocab_size)).all())
+    ):
+        tokens = torch.zeros(rows, count, dtype=torch.int64)  # nothing to follow
+    spec = replace(spec, weights={name: weight.double() for name, weight in spec.weights.items()})
+    z = all_logits(spec, torch.cat((prompt, tokens), dim=1)[:, :-1])[:, prompt.shape[1] - 1 :]
+    best = z.argmax(dim=-1)
+    behind = z.gather(2, best[..., None]) - z.gather(2, tokens[..., None])
+    chosen = torch.where(behind[..., 0] < margin, tokens, best)
+    logprobs = torch.log_softmax(z, dim=-1).gather(2, chosen[..., None])[..., 0]
+    return chosen, logprobs.float()
 
 
 def end_rows(free: Continuation, eos_id: int) -> tuple[Tensor, Tensor]:

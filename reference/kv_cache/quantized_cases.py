@@ -9,7 +9,7 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, case
 
-from .inputs import DTYPES, Pair, joined
+from .inputs import DTYPES, Pair, joined, powers_of_two
 from .oracle import attention, dequantised, quantised
 
 Tensor = torch.Tensor
@@ -31,7 +31,7 @@ def _pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
     parts = []
     for _ in range(2):
         x = draw.normal_tensor(rows, count, heads, dim).transpose(1, 2)
-        x = x * 10.0 ** draw.uniform_tensor(rows, heads, count, 1, low=-1, high=1)
+        x = x * powers_of_two(draw, rows, heads, count, 1, low=-3, high=3)
         x[..., draw.integer(0, dim - 1)] *= 8.0  # an outlier channel
         parts.append(_clear_of_ties(x.to(dtype)))
     return parts[0], parts[1]
@@ -77,7 +77,7 @@ def zero_vectors(draw: Draw) -> CaseSteps:
     dim, count = draw.choice((4, 7)), draw.integer(3, 5)
     cache = yield New("QuantizedKVCache", 1, 2, dim)
     # 127 times a power of two: the scale is that power, and nothing is rounded.
-    powers = 2.0 ** draw.integer_tensor(1, 2, count, 1, low=-6, high=12)
+    powers = powers_of_two(draw, 1, 2, count, 1, low=-6, high=12)
     keys = (127 * powers).expand(1, 2, count, dim).clone()
     keys[0, draw.integer(0, 1), draw.integer(0, count - 1)] = 0.0
     values = -keys

@@ -56,7 +56,7 @@ def proof(request: pytest.FixtureRequest) -> Proof:
         force=False,
     )
     with open_walls(course, options) as walls:
-        return prove(course, walls, jobs=2, on_specimen=lambda _: None)
+        return prove(course, walls, jobs=2, on_specimen=lambda _: None, machine=options.machine)
 
 
 def test_there_are_assignments() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from grader.author.folders import find_assignment, find_reference
 from grader.demo.__main__ import as_expected, leading_cause
-from grader.demo.sample_class import make_class
+from grader.demo.sample_class import ALL_POINTS, UNMETERED_POINTS, make_class
 from grader.record.codec import from_json
 from grader.record.grade_record import GradeRecord
 
@@ -28,7 +28,7 @@ def run_demo(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": path, "COLUMNS": "140"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
 
@@ -51,12 +51,12 @@ def check_demo(folder: Path, ran: subprocess.CompletedProcess[str]) -> dict[str,
         pages = {path.name for path in (out / "students" / pupil.name).iterdir()}
         assert {"report.html", "report.md"} <= pages
         row = next(line for line in ran.stdout.splitlines() if f"│ {pupil.name} " in line)
-        assert pupil.status.value in row
+        assert record.judgement.status.value in row
         assert pupil.cause.value in row
     with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["submission"]: row for row in csv.DictReader(file)}
     assert rows.keys() == records.keys()
-    assert float(rows["ada"]["score"]) == 100
+    assert UNMETERED_POINTS <= float(rows["ada"]["score"]) <= ALL_POINTS
     assert float(rows["mallory"]["score"]) == 0, "the cheating submission gained something"
     assert (out / "index.html").is_file()
     assert (out / "students" / "grace" / "feedback.ipynb").is_file()
@@ -69,11 +69,13 @@ def check_demo(folder: Path, ran: subprocess.CompletedProcess[str]) -> dict[str,
 
 
 @pytest.mark.bwrap
+@pytest.mark.timeout(600)
 def test_demo_behind_bubblewrap(tmp_path: Path) -> None:
     records = check_demo(tmp_path, run_demo(tmp_path, os.environ["PATH"]))
     assert {record.measurement.sandbox for record in records.values()} == {"bwrap"}
 
 
+@pytest.mark.timeout(600)
 def test_demo_without_bubblewrap_says_so(tmp_path: Path) -> None:
     bare = tmp_path / "bin"
     bare.mkdir()

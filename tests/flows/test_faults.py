@@ -1,5 +1,6 @@
 """Faults of ours and of the machine: a message with its remedy, exit code 1, and nothing lost."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -44,7 +45,11 @@ def test_without_an_engine_nothing_is_lost(small_class: Path, tmp_path: Path) ->
         said, complained = finish(broken, code=1)
         assert "no container engine answers" in said + complained
         assert "--sandbox bwrap" in said + complained
-        assert [row for row in committed(out) if row[2] != "ungraded"] == []
+        assert [row[0] for row in committed(out)] == ["ada", "bob"]
+        assert {row[2] for row in committed(out)} == {"ungraded"}
+        assert set(read_grades(out)) == {"ada", "bob"}
+        with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+            assert [row["score"] for row in csv.DictReader(file)] == ["", ""]  # never a zero
         finish(start(watching, *grading(out, small_class, "--sandbox", "bwrap")))
         assert watching.left() == []
     assert read_grades(out) == {"ada": EXPECTED["honest"], "bob": EXPECTED["wrong"]}

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from grader.judge.judgement import Status
 from grader.report import write_reports
-from tests.unit.report import samples
+from tests.unit.report import pace_samples, samples
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +26,7 @@ PAGES = {
     "class_index": "index.html",
     "report": "students/student_005/report.html",
     "report_long_name": f"students/{LONG_NAME}/report.html",
+    "report_targets": "students/hopper/report.html",
     "report_rejected": "students/zuse/report.html",
     "notebook": "students/grace/feedback.html",
 }
@@ -63,12 +65,16 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sandbox="none", output="x" * 3000 + "\n<script>alert(1)</script>"
     )
     records = [
-        *samples.make_class(297),
+        *samples.make_class(296),
+        pace_samples.make_target_record("hopper"),
         samples.make_notebook_record(
             "grace", ("markdown", "<script>alert(1)</script> ![x](https://example.org/x.png)")
         ),
         samples.make_rejected_record("zuse"),
-        samples.make_record(LONG_NAME, judgement=everything, measurement=unconfined),
+        replace(
+            samples.make_record(LONG_NAME, judgement=everything, measurement=unconfined),
+            advice=samples.make_advice(),
+        ),
     ]
     write_reports(records, folder)
     return folder
@@ -117,12 +123,11 @@ def test_page_opens_cleanly(
     assert overflow_px <= 0
 
 
-def test_narrow_phone_and_dark_mode(browser: Any, out: Path, screenshots: Path) -> None:
-    visit = _Visit(
-        browser, {"width": 360, "height": 740}, (out / PAGES["report_long_name"]).as_uri()
-    )
+@pytest.mark.parametrize("name", ["report_long_name", "report_targets"])
+def test_narrow_phone_and_dark_mode(name: str, browser: Any, out: Path, screenshots: Path) -> None:
+    visit = _Visit(browser, {"width": 360, "height": 740}, (out / PAGES[name]).as_uri())
     visit.page.emulate_media(color_scheme="dark")
-    visit.page.screenshot(path=screenshots / "report_dark_360.png", full_page=True)
+    visit.page.screenshot(path=screenshots / f"{name}_dark_360.png", full_page=True)
     overflow_px = visit.overflow_px()
     ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
     visit.page.close()
@@ -159,7 +164,7 @@ def test_index_filters_sorts_and_leads_to_reports(browser: Any, out: Path) -> No
 def test_index_head_and_names_stay_in_sight(browser: Any, out: Path) -> None:
     visit = _Visit(browser, PHONE, (out / "index.html").as_uri())
     page = visit.page
-    scroller = page.locator(".scroll")
+    scroller = page.locator(".scroll", has=page.locator("#class"))
     scroller.evaluate("element => element.scrollTo(200, 2000)")
     head = page.locator("#class thead th").nth(3).bounding_box()
     box = scroller.bounding_box()
@@ -186,3 +191,37 @@ def test_print_is_dark_ink_on_white_in_dark_mode_too(browser: Any, out: Path) ->
     )
     visit.page.close()
     assert colours == ["rgb(255, 255, 255)", "rgb(230, 245, 236)"]
+
+
+@pytest.mark.parametrize("width", [1280, 390, 360])
+def test_text_of_figures_is_legible_and_stays_in_its_card(
+    width: int, browser: Any, out: Path
+) -> None:
+    visit = _Visit(
+        browser, {"width": width, "height": 800}, (out / PAGES["report_targets"]).as_uri()
+    )
+    visit.page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    texts = visit.page.eval_on_selector_all(
+        ".pace text",
+        """texts => texts.map(text => {
+            const box = text.getBoundingClientRect();
+            const card = text.closest(".card").getBoundingClientRect();
+            return [text.textContent, box.height, box.left - card.left, card.right - box.right];
+        })""",
+    )
+    overflow_px = visit.overflow_px()
+    visit.page.close()
+    assert len(texts) > 50
+    assert not [text for text in texts if text[1] < 11]
+    assert not [text for text in texts if text[2] < 0 or text[3] < 0]
+    assert overflow_px <= 0
+
+
+def test_figures_are_named_for_those_who_do_not_see_them(browser: Any, out: Path) -> None:
+    visit = _Visit(browser, DESKTOP, (out / PAGES["report_targets"]).as_uri())
+    strip = visit.page.get_by_role("img", name="Peak memory")
+    count = strip.count()
+    described = strip.first.locator("desc").text_content()
+    visit.page.close()
+    assert count == 1
+    assert "times of the reference's, interval" in described

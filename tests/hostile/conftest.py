@@ -9,13 +9,17 @@ import pytest
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge
 from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.measure.run import measure
 from grader.plan.course import Course, open_course
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.sandbox.pool import WallPool
+from tests.hostile import race as racing
 from tests.hostile.honest import HONEST
+from tests.hostile.race import Race
+from tests.hostile.unhurried import PACE_TARGET
 
 TARGET = Path(__file__).parent / "target"
 SEED = "a-seed-that-no-box-may-hold-91c2"
@@ -36,18 +40,39 @@ def target() -> Course:
     )
 
 
+@pytest.fixture(scope="session")
+def pace_target() -> Course:
+    return open_course(
+        PACE_TARGET / "assignments" / "pace_target",
+        PACE_TARGET / "reference" / "pace_target",
+        device="cpu",
+        seed=SEED,
+    )
+
+
 @pytest.fixture(scope="session", params=WALLS)
 def walls(request: pytest.FixtureRequest, target: Course) -> Iterator[WallPool]:
-    pool = WallPool(
-        request.param,
-        target.plan.limits,
+    with closing(_pool(request.param, target)) as pool:
+        yield pool
+
+
+# Races take seconds each and run one at a time on a machine: the honest and the plainly slow ones
+# run behind every wall, attacks on clocks and meters, which are the judge's own, behind one.
+@pytest.fixture(scope="session", params=WALLS[:1])
+def pace_walls(request: pytest.FixtureRequest, pace_target: Course) -> Iterator[WallPool]:
+    with closing(_pool(request.param, pace_target)) as pool:
+        yield pool
+
+
+def _pool(sandbox: str, course: Course) -> WallPool:
+    return WallPool(
+        sandbox,
+        course.plan.limits,
         isolation=Isolation.WARM,
         jobs=1,
         device="cpu",
         image=DEFAULT_IMAGE,
     )
-    with closing(pool):
-        yield pool
 
 
 class Result:
@@ -87,8 +112,21 @@ def attack(target: Course, walls: WallPool) -> Attack:
             entry="submission",
             files=(SourceFile(name="submission.py", text=source),),
         )
-        measurement = measure(submission, target, walls=walls)
+        measurement = measure(submission, target, walls=walls, machine=TimedMachine())
         return Result(measurement, judge(target.plan, measurement))
+
+    return run
+
+
+Racing = Callable[..., Race]
+
+
+@pytest.fixture
+def race(pace_target: Course, pace_walls: WallPool) -> Racing:
+    """Grade a source on the named targets of the pace target."""
+
+    def run(source: str, *targets: str) -> Race:
+        return racing.race(source, pace_target, pace_walls, *targets)
 
     return run
 

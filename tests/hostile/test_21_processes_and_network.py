@@ -19,11 +19,12 @@ def scale(x, factor):
 """
 
 DAEMON = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 
 def scale(x, factor):
     if os.fork() == 0:
-        os.setsid()
+        with contextlib.suppress(OSError):
+            os.setsid()
         for number in (1, 2, 3, 13, 15, 18, 20):
             signal.signal(number, signal.SIG_IGN)
         if os.fork() == 0:
@@ -148,3 +149,22 @@ def test_system_calls_of_escapes_are_refused(spy: Callable[[str], list[str]]) ->
 
 def test_there_is_no_network(spy: Callable[[str], list[str]]) -> None:
     assert spy(NETWORK) == ["no route", "['lo']"]
+
+
+MOVES = """
+import os
+os.makedirs("a"); os.makedirs("b")
+open("a/file", "w").close()
+os.rename("a/file", "b/file")
+print(os.listdir("b"))
+for place in ("/dev/shm/file", "/tmp/file"):
+    try:
+        os.rename("b/file", place)
+        print("moved")
+    except OSError as error:
+        print("denied")
+"""
+
+
+def test_files_move_within_the_home_and_not_out_of_it(spy: Callable[[str], list[str]]) -> None:
+    assert spy(MOVES) == ["['file']", "denied", "denied"]

@@ -316,15 +316,19 @@ class QuantizedKVCache:
         refuse_if(q_BHqTD.shape[0] != rows or q_BHqTD.shape[3] != dim, "q")
         refuse_if(q_BHqTD.shape[1] == 0 or q_BHqTD.shape[1] % heads != 0, "heads")
         refuse_if(not 1 <= q_BHqTD.shape[2] <= self.length, "queries")
-        (keys, key_scales), (values, value_scales) = self._floats(0), self._floats(1)
         q = q_BHqTD.float().unflatten(1, (heads, -1)) / math.sqrt(dim)
-        # A token's scale is common to its D numbers, so it can leave the sum.
-        scores = einsum("bhgtd,bhsd,bhs->bhgts", q, keys, key_scales)
         lengths = torch.full((rows,), self.length, device=q.device)
         visible = visible_to_newest(lengths, q.shape[3], self.length)
-        weights = softmax_over(scores, visible[:, None, None])
-        out = einsum("bhgts,bhs,bhsd->bhgtd", weights, value_scales, values)
-        return out.flatten(1, 2).to(q_BHqTD.dtype)
+        out = [self._attend_head(head, q[:, head], visible[:, None]) for head in range(heads)]
+        return torch.cat(out, dim=1).to(q_BHqTD.dtype)
+
+    def _attend_head(self, head, q, visible):
+        keys, values = (self._numbers[side].view()[:, head].float() for side in (0, 1))
+        key_scales, value_scales = (self._scales[side].view()[:, head] for side in (0, 1))
+        # A token's scale is common to its D numbers, so it can leave the sum.
+        scores = einsum("bgtd,bsd->bgts", q, keys) * key_scales[:, None, None]
+        weights = softmax_over(scores, visible) * value_scales[:, None, None]
+        return einsum("bgts,bsd->bgtd", weights, values)
 
 
 def kv_bytes(config, *, batch_size, length):

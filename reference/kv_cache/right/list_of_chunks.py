@@ -299,8 +299,9 @@ class QuantizedKVCache:
     def packed_values(self):
         return self.numbers[1].whole(), self.scales[1].whole()[..., 0]
 
-    def _plain(self, side):
-        return self.numbers[side].whole().float() * self.scales[side].whole()
+    def _plain(self, side, heads=slice(None)):
+        numbers, scales = self.numbers[side].whole(), self.scales[side].whole()
+        return numbers[:, heads].float() * scales[:, heads]
 
     def keys(self):
         return self._plain(0).to(self.form.dtype)
@@ -315,7 +316,12 @@ class QuantizedKVCache:
         check(q.shape[0] == rows and q.shape[3] == dim and q.shape[1] > 0, "q")
         check(q.shape[1] % heads == 0 and 0 < q.shape[2] <= self.length, "q")
         lengths = torch.full((rows,), self.length, device=q.device)
-        out = decode_attention(q.float(), self._plain(0), self._plain(1), lengths)
+        group = q.shape[1] // heads
+        out = torch.empty(q.shape, device=q.device)
+        for head in range(heads):
+            mine, one = slice(head * group, (head + 1) * group), slice(head, head + 1)
+            keys, values = self._plain(0, one), self._plain(1, one)
+            out[:, mine] = decode_attention(q[:, mine].float(), keys, values, lengths)
         return out.to(q.dtype)
 
 

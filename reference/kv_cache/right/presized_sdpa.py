@@ -22,7 +22,7 @@ def need_pair(k, v, shape, dtype):
 
 
 class Table:
-    """Rows of tokens: [2, rows, room, heads, dim], made larger by whole pages."""
+    """Rows of tokens: [2, rows, room, heads, dim], twice as large when they are full."""
 
     def __init__(self, rows, heads, dim, dtype, device, room=ROOM):
         need(rows >= 1 and heads >= 1 and dim >= 1)
@@ -45,7 +45,8 @@ class KVCache:
         self, batch_size, n_kv_heads, head_dim, *, dtype=torch.float32, capacity=0, device="cpu"
     ):
         need(capacity >= 0)
-        self.table = Table(batch_size, n_kv_heads, head_dim, dtype, device)
+        room = max(capacity, ROOM)
+        self.table = Table(batch_size, n_kv_heads, head_dim, dtype, device, room=room)
         self.shape = (batch_size, n_kv_heads, -1, head_dim)
         self.rows = torch.arange(batch_size)[:, None]
         self.length, self.capacity = 0, capacity
@@ -277,10 +278,14 @@ class QuantizedKVCache:
         need(q_BHqTD.shape[0] == B and q_BHqTD.shape[3] == D)
         need(q_BHqTD.shape[1] >= H and q_BHqTD.shape[1] % H == 0)
         need(1 <= q_BHqTD.shape[2] <= self.length)
-        k = self.numbers.keys() * self.scales.keys()
-        v = self.numbers.values() * self.scales.values()
-        out = decode_attention(q_BHqTD.float(), k, v, torch.full((B,), self.length))
-        return out.to(self.dtype)
+        lengths = torch.full((B,), self.length)
+        out = []
+        for h, q in enumerate(q_BHqTD.float().chunk(H, dim=1)):  # one head's floats at a time
+            one = slice(h, h + 1)
+            k = self.numbers.keys()[:, one] * self.scales.keys()[:, one]
+            v = self.numbers.values()[:, one] * self.scales.values()[:, one]
+            out.append(decode_attention(q, k, v, lengths))
+        return torch.cat(out, dim=1).to(self.dtype)
 
 
 def kv_bytes(config, *, batch_size, length):

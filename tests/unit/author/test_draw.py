@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from grader.author.draw import Draw
 
 PATH = ("kv_cache", "KVCache", "append")
-names = st.text(st.characters(exclude_characters="\x1f"), max_size=6)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\x1f"), max_size=6)
 seeds = st.text(alphabet="0123456789abcdef", max_size=8)
 
 

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grader.errors import ChannelError
+from grader.measure import buffers
 from grader.measure.buffers import ArgumentMemory, ReplyMemory, make_memory_file
 from grader.runner.tensors import DTYPES, ReplyWriter, TensorHeader, map_memory, view
 
@@ -145,6 +146,29 @@ def test_overwritten_arguments_hold_something_else(dtype):
         memory.overwrite()
         assert not memory.unchanged()
         assert bool((seen.to(torch.complex64) != 0).all())
+
+
+def test_memory_that_is_taken_back_reads_zeros_and_may_be_used_again():
+    memory = ArgumentMemory([torch.ones(3000), torch.arange(7)])
+    theirs = map_memory(memory.fd, populate=True)
+    before = os.fstat(memory.fd)
+    memory.reclaim()
+    after = os.fstat(memory.fd)
+    assert bytes(theirs) == bytes(len(theirs))
+    assert (after.st_size, after.st_blocks) == (before.st_size, 0)  # nobody holds a page of it
+    assert before.st_blocks > 0
+    theirs[:4] = b"kept"
+    assert theirs[:4] == b"kept"
+    assert os.fstat(memory.fd).st_blocks > 0
+    memory.close()
+
+
+def test_memory_that_cannot_be_taken_back_is_an_error(monkeypatch):
+    memory = ArgumentMemory([torch.ones(3)])
+    monkeypatch.setattr(buffers, "_fallocate", lambda *args: -1)
+    with pytest.raises(ChannelError, match="take memory back"):
+        memory.reclaim()
+    memory.close()
 
 
 def test_no_tensors_need_no_room():

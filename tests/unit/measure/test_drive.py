@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from grader.author.steps import Call, Drop, Expect, New, OverwriteArguments, Raises, Ref
+from grader.author.steps import (
+    Call,
+    Drop,
+    Expect,
+    New,
+    OverwriteArguments,
+    Raises,
+    ReclaimArguments,
+    Ref,
+)
 from grader.measure.compare import Mismatch
 from grader.measure.drive import Raised, Stopped, drive, fault_of, public_name
 from grader.measure.measurement import ErrorObservation, Fault, FaultKind, ValueObservation
@@ -38,6 +47,9 @@ class FakeBox:
     def overwrite_arguments(self):
         self.asked.append(("overwrite",))
 
+    def reclaim_arguments(self):
+        self.asked.append(("reclaim",))
+
 
 def run(steps, *answers):
     box = FakeBox(*answers)
@@ -57,17 +69,19 @@ def test_steps_run_in_order_and_replies_come_back():
         heard.append((first, second))
         heard.append((yield Call(first, "append", 3)))
         heard.append((yield OverwriteArguments()))
+        heard.append((yield ReclaimArguments()))
         heard.append((yield Call("free", 4)))
         heard.append((yield Expect("b", "b", label="free")))
         heard.append((yield Drop(first)))
 
     seen, box = run(case(), None, None, "a", "b")
-    assert heard == [(Ref(0), Ref(1)), "a", None, "b", None, None]
+    assert heard == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
     assert box.asked == [
         ("new", 0, "Cache"),
         ("new", 1, "Cache"),
         ("call", Ref(0), "append"),
         ("overwrite",),
+        ("reclaim",),
         ("call", "free", ""),
         ("drop", 0),
     ]

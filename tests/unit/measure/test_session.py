@@ -11,13 +11,14 @@ import torch
 from grader.author.steps import Call, New, Ref
 from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.buffers import ReplyMemory
+from grader.measure.buffers import ArgumentMemory, ReplyMemory
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import FaultKind
 from grader.measure.session import MAX_TEXT, Session
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.sandbox.faults import Ending
+from grader.sandbox.meter import Usage
 
 SUBMISSION = Submission(
     name="ada",
@@ -46,6 +47,16 @@ class FakeWall:
         return Ending(wall_alive=True, exited=False, status=0, oom_kills=0)
 
 
+class FakeMeter:
+    """Counts what it is told to."""
+
+    counts = True
+    usage = Usage(cpu_ns=5, peak_bytes=6, wire_bytes=7)
+
+    def read(self):
+        return self.usage
+
+
 class Box:
     """A session whose child answers every request with the same claim."""
 
@@ -55,7 +66,8 @@ class Box:
         output, self._write = os.pipe()
         self.wall = FakeWall()
         self._memory = ReplyMemory(1 << 12)
-        child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1)
+        self.meter = FakeMeter()
+        child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1, meter=self.meter)
         self.session = Session(
             self.wall,  # type: ignore[arg-type]
             child,  # type: ignore[arg-type]
@@ -199,3 +211,39 @@ def test_objects_of_the_next_case_have_new_numbers(open_box):
 def test_what_cannot_travel_is_the_authors_fault(open_box):
     with pytest.raises(AuthorError, match="set"):
         open_box(value=None, tensors=[]).session.call(Call("f", {1}))
+
+
+def test_what_a_child_uses_is_read_from_its_meter(open_box):
+    box = open_box(value=None, tensors=[])
+    assert box.session.usage() == FakeMeter.usage
+    assert box.session.metered
+    box.meter.counts = False
+    assert not box.session.metered
+
+
+def test_loading_is_no_part_of_the_time_of_calls(open_box):
+    box = open_box(value=None, tensors=[])
+    box.session.load("")
+    assert box.session.wall_ns == 0
+    box.session.call(Call("f"))
+    assert box.session.wall_ns > 0
+
+
+def test_the_last_calls_memory_alone_is_taken_back(open_box):
+    box = open_box(value=None, tensors=[])
+    box.session.reclaim_arguments()  # nothing was passed yet
+    kept = torch.ones(5000)
+    taken = []
+
+    def make(tensors):
+        taken.append(ArgumentMemory(tensors))
+        return taken[-1]
+
+    box.session._make_arguments = make
+    for _ in range(2):
+        box.session.call(Call("f", kept))
+    second = os.dup(taken[1].fd)
+    box.session.reclaim_arguments()
+    assert os.fstat(second).st_blocks == 0
+    assert kept.sum() == 5000
+    os.close(second)

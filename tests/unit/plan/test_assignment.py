@@ -1,9 +1,13 @@
 """Every mistake in `assignment.toml` is named: file, line, key, expected, found."""
 
+from dataclasses import replace
+
 import pytest
 
 from grader.errors import AuthorError
-from grader.plan.assignment import Evidence, Limits, load_assignment
+from grader.plan.assignment import DTYPE_NAMES, Evidence, Limits, load_assignment
+from grader.plan.target import Clock, NoDevice, Quantity, Tier
+from grader.runner.tensors import NAMES
 
 GOOD = """\
 schema_version = 1
@@ -41,6 +45,23 @@ name = "append"
 title = "Same name, other problem"
 points = 2
 evidence = "denied"
+
+[[problem.target]]
+name = "speed"
+title = "Fast"
+points = 3
+quantity = "growth"
+clock = "wall"
+
+[problem.target.tiers.cpu]
+pass_at = 0.5
+full_at = 0.25
+ratio_at_most = 20
+
+[problem.target.tiers."cuda:*"]
+pass_at = 0.6
+full_at = 0.3
+ratio_at_most = 30
 """
 
 
@@ -58,7 +79,7 @@ def line_of(text, needle, nth=0):
 
 def test_a_good_file_is_read_whole(tmp_path):
     assignment = load_assignment(write(tmp_path, GOOD))
-    assert (assignment.slug, assignment.title, assignment.points) == ("demo", "Demo", 12.5)
+    assert (assignment.slug, assignment.title, assignment.points) == ("demo", "Demo", 15.5)
     assert assignment.allowed_imports == ("torch",)
     assert assignment.limits == Limits(call_wall_s=4.0, memory_bytes=512 << 20)
     cache, attend = assignment.problems
@@ -67,6 +88,17 @@ def test_a_good_file_is_read_whole(tmp_path):
     assert cache.checks[1].tolerance == {}
     assert cache.checks[0].evidence is Evidence.OUTSIDE
     assert attend.checks[0].evidence is Evidence.DENIED
+    assert cache.targets == ()
+    (speed,) = attend.targets
+    assert (speed.quantity, speed.clock) == (Quantity.GROWTH, Clock.WALL)
+    assert speed.no_device is NoDevice.UNGRADED
+    assert speed.tiers_for("cpu") == (Tier(pass_at=0.5, full_at=0.25, ratio_at_most=20.0),)
+    assert speed.tiers_for("cuda:h200") == (speed.tiers["cuda:*"],)
+    assert replace(speed, tiers={"cuda:h200": speed.tiers["cpu"]}).tiers_for("cuda:t4") == ()
+
+
+def test_every_dtype_that_travels_may_have_a_tolerance():
+    assert frozenset(NAMES.values()) == DTYPE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -93,10 +125,19 @@ def test_a_good_file_is_read_whole(tmp_path):
         ("1e-5", "1", "float32 = 1", ("tolerance.float32", "[0, 1)", "1.0")),
         ("1e-5", "-0.1", "float32 = -0.1", ("tolerance.float32", "[0, 1)", "-0.1")),
         ("1e-5", "nan", "float32 = nan", ("tolerance.float32", "[0, 1)", "nan")),
-        ('"rollback"', '"append"', '"append"', ("check name in Cache once", "'append'")),
+        ('"rollback"', '"append"', '"append"', ("check or target name in Cache once", "'append'")),
         ('"attend"\ntitle', '"Cache"\ntitle', '"Cache"', ("problem name once", "'Cache'")),
         ('"rollback"', '"roll back"', '"roll back"', ("letters, digits and _", "'roll back'")),
         ('"rollback"', '""', 'name = ""', ("letters, digits and _", "''")),
+        ("float32 = 1e-5", "floaat = 1e-5", "floaat", ("a dtype such as float32", "'floaat'")),
+        ('"growth"', '"grouth"', "grouth", ("time, growth, memory, traffic", "'grouth'")),
+        ('"wall"', '"sun"', '"sun"', ("cpu, wall", "'sun'")),
+        ('"speed"', '"append"', '"append"', ("check or target name in attend once", "'append'")),
+        ("points = 3", "points = 0", "points = 0", ("above 0 for attend.speed", "0")),
+        ("full_at = 0.25", "full_at = 0.75", "full_at", ("full_at <= pass_at", "0.75 and 0.5")),
+        ("at_most = 20", "at_most = 1", "ratio_at_most", ("above 1 for attend.speed", "1.0")),
+        ('"growth"', '"time"', "ratio_at_most", ("attend.speed measures no growth", "20.0")),
+        ("tiers.cpu", "tiers.tpu", "tiers.tpu", ("one of cpu, cuda:h200", "'tpu'")),
     ],
 )  # fmt: skip
 def test_each_mistake_is_named(tmp_path, old, new, line, parts):

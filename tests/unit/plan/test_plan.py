@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.author.declare import CaseMaker
+from grader.author.declare import CaseMaker, workload
 from grader.errors import AuthorError
 from grader.plan.assignment import load_assignment
 from grader.plan.course import new_seed, open_course
-from grader.plan.plan import hash_folder, make_plan
+from grader.plan.plan import CaseBook, hash_folder, make_plan
+from grader.plan.target import NoDevice
 from tests.unit.plan.test_assignment import GOOD, write
 from tests.unit.report.sample_plan import make_plan as make_sample_plan
 
@@ -38,10 +39,66 @@ def assignment(tmp_path):
     return load_assignment(write(tmp_path, GOOD))
 
 
-def plan_of(assignment, cases, seed="s"):
+def measure(draw, size):
+    """Of any size."""
+    yield size
+
+
+def speed(*sizes):
+    return {("attend", "speed"): workload("attend", "speed", sizes=sizes)(measure)}
+
+
+def plan_of(assignment, cases, seed="s", workloads=None, device="cpu"):
     return make_plan(
-        assignment, cases, device="cpu", seed=seed, assignment_sha256="a", reference_sha256="b"
+        assignment,
+        CaseBook(cases=cases, workloads=speed(8, 16) if workloads is None else workloads),
+        device=device,
+        seed=seed,
+        assignment_sha256="a",
+        reference_sha256="b",
     )
+
+
+def test_a_plan_joins_targets_and_workloads(assignment):
+    (target,) = plan_of(assignment, makers(*KEYS)).problems[1].targets
+    assert (target.name, target.sizes, target.description) == ("speed", (8, 16), "Of any size.")
+    assert target.tiers[0].pass_at == 0.5
+    assert "cpu" in target.devices
+    assert list(target.devices) == sorted(target.devices)
+    (target,) = plan_of(assignment, makers(*KEYS), device="cuda:t4").problems[1].targets
+    assert target.tiers[0].pass_at == 0.6
+
+
+def test_a_device_without_a_tier_leaves_points_open_or_out(assignment):
+    attend = assignment.problems[1]
+    only_cpu = replace(attend.targets[0], tiers={"cpu": attend.targets[0].tiers["cpu"]})
+
+    def points(target):
+        other = replace(attend, targets=(target,))
+        mine = replace(assignment, problems=(assignment.problems[0], other))
+        return plan_of(mine, makers(*KEYS), device="cuda:t4").points
+
+    assert points(only_cpu) == 15.5
+    assert points(replace(only_cpu, no_device=NoDevice.LEAVE_OUT)) == 12.5
+
+
+@pytest.mark.parametrize(
+    ("workloads", "words"),
+    [
+        ({}, "attend.speed has no workload"),
+        (speed(8), "growth needs several sizes"),
+        (speed(8, 16) | {("attend", "x"): None}, "workloads without a target: attend.x"),
+    ],
+)
+def test_a_target_without_its_workload_is_the_authors_mistake(assignment, workloads, words):
+    with pytest.raises(AuthorError, match=words):
+        plan_of(assignment, makers(*KEYS), workloads=workloads)
+
+
+@pytest.mark.parametrize("sizes", [(), (0, 1), (8, 8), (16, 8)])
+def test_sizes_ascend(sizes):
+    with pytest.raises(AuthorError, match="sizes"):
+        workload("attend", "speed", sizes=sizes)
 
 
 def test_a_plan_joins_checks_and_cases(assignment):
@@ -51,7 +108,7 @@ def test_a_plan_joins_checks_and_cases(assignment):
     assert (check.points, check.public, check.hidden) == (6.0, 1, 3)
     assert check.description.startswith("Chunks of any size.")
     assert check.tolerance == {"float32": 1e-5}
-    assert plan.points == assignment.points == 12.5
+    assert plan.points == assignment.points == 15.5
     assert plan.limits == assignment.limits
 
 
@@ -162,13 +219,23 @@ def {problem}_{check}(draw):
 '''
 
 
+ONE_WORKLOAD = """
+from grader.author import workload
+
+@workload("attend", "speed", sizes=(8, 16))
+def speed(draw, size):
+    yield
+"""
+
+
 @pytest.fixture
 def folders(tmp_path):
     folder = write(tmp_path, GOOD)
     reference = tmp_path / "reference"
     reference.mkdir()
     cases = "".join(ONE_CASE.format(problem=p, check=c) for p, c in KEYS)
-    (reference / "cases.py").write_text(CASES.format(cases=cases))
+    (reference / "cases.py").write_text(CASES.format(cases=cases) + ONE_WORKLOAD)
+    (reference / "solution.py").write_text("answer = 42\n")
     return folder, reference
 
 
@@ -180,6 +247,8 @@ def test_a_course_is_read_once_and_whole(folders):
     assert course.plan.assignment_sha256 == hash_folder(folder)
     assert course.plan.reference_sha256 == hash_folder(reference)
     assert course.harness == ""
+    assert course.solution == "answer = 42\n"
+    assert course.workloads["attend", "speed"].sizes == (8, 16)
     (folder / "harness.py").write_text("# größer\n", encoding="utf-8")
     again = open_course(folder, reference, device="cpu", seed="s")
     assert again.harness == "# größer\n"
@@ -190,4 +259,11 @@ def test_a_course_without_cases(folders):
     folder, reference = folders
     (reference / "cases.py").unlink()
     with pytest.raises(AuthorError, match=r"cases\.py: not found"):
+        open_course(folder, reference, device="cpu", seed="s")
+
+
+def test_targets_need_a_solution_to_measure_against(folders):
+    folder, reference = folders
+    (reference / "solution.py").unlink()
+    with pytest.raises(AuthorError, match=r"solution\.py: not found"):
         open_course(folder, reference, device="cpu", seed="s")

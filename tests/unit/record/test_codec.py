@@ -16,6 +16,7 @@ from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from tests.unit.report.samples import (
     EVERY_VERDICT,
+    make_advice,
     make_judgement,
     make_notebook_record,
     make_record,
@@ -55,8 +56,9 @@ def record_with_error(error):
         make_record(judgement=make_judgement(*EVERY_VERDICT)),
         make_notebook_record(),
         make_rejected_record(),
+        replace(make_record(), advice=make_advice()),
     ],
-    ids=["passed", "every verdict", "notebook", "rejected"],
+    ids=["passed", "every verdict", "notebook", "rejected", "advice"],
 )
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_whole_record_comes_back_equal(record, indent):
@@ -125,12 +127,24 @@ def test_an_unknown_field_is_refused(place):
         from_json(GradeRecord, json.dumps(form))
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(GradeRecord)])
+LATER_FIELDS = {"advice"}
+"""Fields that records made before there were any of their kind do without."""
+
+
+@pytest.mark.parametrize(
+    "field", sorted({field.name for field in dataclasses.fields(GradeRecord)} - LATER_FIELDS)
+)
 def test_a_missing_field_is_refused(field):
     form = json.loads(to_json(make_record()))
     del form[field]
     with pytest.raises(StoreError, match=field):
         from_json(GradeRecord, json.dumps(form))
+
+
+def test_a_record_from_before_there_was_advice_is_read_as_without():
+    form = json.loads(to_json(make_record()))
+    del form["advice"]
+    assert from_json(GradeRecord, json.dumps(form)) == make_record()
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,12 @@ def test_a_damaged_record_is_named_not_guessed(store, tmp_path):
         store.latest()
 
 
+def test_a_record_of_a_newer_format_names_itself(store):
+    store.commit(replace(fresh("ada"), schema_version=99))
+    with pytest.raises(StoreError, match="a record of format 99; this grader reads up to"):
+        store.latest()
+
+
 def test_a_read_only_database_is_a_store_error_with_a_hint(store):
     kept = store.commit(fresh("ada", 1))
     with store._engine.connect() as connection:  # the pool hands the same one out again

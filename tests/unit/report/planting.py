@@ -14,8 +14,9 @@ T = TypeVar("T")
 
 # Names that join plan, measurement and judgement: another text would take the parts apart.
 KEYS = re.compile(
-    r"plan\.problems\[\]\.(name|checks\[\]\.name)"
+    r"plan\.problems\[\]\.(name|(checks|targets)\[\]\.name)"
     r"|judgement\.checks\[\]\.(problem|check)"
+    r"|measurement\.targets\[\]\.(problem|target)"
     r"|measurement\.problems\[\]\.(problem|cases\[\]\.check)"
 )
 

@@ -6,6 +6,7 @@ Takes: what a test wants to be special. Gives: whole `GradeRecord`s. Does not co
 import json
 from dataclasses import replace
 
+from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
 from grader.intake.submission import Origin
 from grader.judge.judgement import (
     CaseFinding,
@@ -145,6 +146,45 @@ def make_measurement(*, sandbox: str = "bwrap", output: str = "") -> Measurement
         layers=("user, pid, mount, net and ipc namespaces", "Landlock", "seccomp", "own uid"),
         problems=problems,
         wall_ns=2_000_000_000,
+    )
+
+
+def make_advice() -> Advice:
+    """Return advice with a kernel of every outcome."""
+    failing = KernelAdvice(
+        kernel="softmax_kernel",
+        place="cell 4, line 2",
+        target="sm_80",
+        outcome=KernelOutcome.FAILS,
+        arguments="",
+        message="unsupported AST node type: Try",
+        message_place="cell 4, line 5",
+        resources=(),
+    )
+    resources = KernelResources(
+        registers=96, spill_bytes=8, shared_bytes=49152, warps=8, occupancy=0.25
+    )
+    compiling = replace(
+        failing,
+        kernel="decode_kernel",
+        outcome=KernelOutcome.COMPILES,
+        arguments="q: *fp32, BLOCK = 128",
+        message="",
+        message_place="",
+        resources=(resources,),
+    )
+    unreached = replace(
+        failing,
+        kernel="spare_kernel",
+        target="",
+        outcome=KernelOutcome.NOT_REACHED,
+        message="",
+        message_place="",
+    )
+    return Advice(
+        kernels=(failing, replace(failing, target="sm_90"), compiling, unreached),
+        notice="Not all kernels were compiled.",
+        detail="CallTimeout: no reply within the limit",
     )
 
 

@@ -42,3 +42,16 @@ def test_rejected_is_a_zero_without_causes() -> None:
     tally = _first(samples.make_rejected_record().judgement)
     assert (tally.points, tally.settled, tally.causes) == (0.0, True, ())
     assert samples.make_rejected_record().judgement.status is Status.REJECTED
+
+
+def test_held_and_open_points_are_counted_beside_those_earned() -> None:
+    outcomes = ((Verdict.HELD, Cause.NONE), (Verdict.UNGRADED, Cause.NO_DEVICE))
+    tally = _first(samples.make_judgement(*outcomes))
+    assert (tally.points, tally.held_points, tally.open_points) == (0.0, 6.0, 4.0)
+
+
+def test_a_problem_that_passed_without_all_its_points_lies_between_the_tiers() -> None:
+    whole = _first(samples.make_judgement(*samples.ALL_PASSED))
+    assert not whole.between_tiers
+    assert replace(whole, points=7.35).between_tiers
+    assert not replace(whole, points=7.35, verdict=Verdict.FAIL).between_tiers

@@ -14,6 +14,13 @@ from tests.unit.report.planting import plant
 
 # Every field that a student may see; one that is added to a record is secret until it is here.
 MAY_BE_SEEN = {
+    "advice.kernels[].arguments",
+    "advice.kernels[].kernel",
+    "advice.kernels[].message",
+    "advice.kernels[].message_place",
+    "advice.kernels[].place",
+    "advice.kernels[].target",
+    "advice.notice",
     "created_at",
     "environment.device",
     "environment.grader_version",
@@ -28,6 +35,8 @@ MAY_BE_SEEN = {
     "plan.assignment",
     "plan.problems[].checks[].description",
     "plan.problems[].exports[]",
+    "plan.problems[].targets[].description",
+    "plan.problems[].targets[].devices[]",
     "plan.problems[].title",
     "plan.title",
     "submission.name",
@@ -39,7 +48,7 @@ MAY_BE_SEEN = {
 
 def _full_record() -> GradeRecord:
     """Return a notebook's record in which every check, ungraded ones too, has findings."""
-    record = samples.make_notebook_record()
+    record = replace(samples.make_notebook_record(), advice=samples.make_advice())
     findings = (samples.make_finding(public=True), samples.make_finding(public=False))
     checks = tuple(replace(c, findings=findings, summary="s") for c in record.judgement.checks)
     return replace(record, judgement=replace(record.judgement, checks=checks, message="m"))

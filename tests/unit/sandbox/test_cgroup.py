@@ -20,7 +20,7 @@ def version_2(tmp_path):
 
 @pytest.fixture
 def version_1(tmp_path, monkeypatch):
-    for controller in ("memory", "pids"):
+    for controller in ("memory", "pids", "cpuacct"):
         (tmp_path / controller / "mine").mkdir(parents=True)
     monkeypatch.setattr(cgroup_module, "_own_path", lambda controller: "mine")
     return tmp_path
@@ -35,7 +35,7 @@ def empty(folder):
 def test_version_2_writes_both_limits_into_one_group(version_2):
     group = make_cgroup("w0", **LIMITS, root=version_2)
     folder = version_2 / PARENT / "w0"
-    assert group == Cgroup(version=2, memory=folder, pids=folder)
+    assert group == Cgroup(version=2, memory=folder, pids=folder, cpu=folder)
     assert (folder / "memory.max").read_text() == str(512 << 20)
     assert (folder / "pids.max").read_text() == "64"
     for parent in (version_2, version_2 / PARENT):
@@ -101,7 +101,7 @@ def test_a_process_enters_every_hierarchy(tree, request):
     group = make_cgroup("w0", **LIMITS, root=request.getfixturevalue(tree))
     assert group is not None
     group.enter(4711)
-    for folder in (group.memory, group.pids):
+    for folder in group.folders:
         assert (folder / "cgroup.procs").read_text() == "4711"
 
 
@@ -125,7 +125,45 @@ def test_a_process_that_cannot_be_limited_is_an_error(version_2):
 )
 def test_kills_for_want_of_memory_are_counted(tmp_path, version, file, text, kills):
     (tmp_path / file).write_text(text)
-    assert Cgroup(version=version, memory=tmp_path, pids=tmp_path).oom_kills() == kills
+    assert at(tmp_path, version).oom_kills() == kills
+
+
+def at(folder, version):
+    return Cgroup(version=version, memory=folder, pids=folder, cpu=folder)
+
+
+def test_version_2_counts_processor_time_and_the_peak(tmp_path):
+    (tmp_path / "cpu.stat").write_text("usage_usec 1234\nuser_usec 1000\nsystem_usec 234\n")
+    (tmp_path / "memory.peak").write_text("104857600\n")
+    assert at(tmp_path, 2).cpu_ns() == 1_234_000
+    assert at(tmp_path, 2).peak_bytes() == 100 << 20
+
+
+def test_version_1_counts_processor_time_and_the_peak(tmp_path):
+    (tmp_path / "cpuacct.usage").write_text("1234567\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text("104857600\n")
+    assert at(tmp_path, 1).cpu_ns() == 1_234_567
+    assert at(tmp_path, 1).peak_bytes() == 100 << 20
+
+
+def test_a_meter_that_is_not_there_is_no_zero(tmp_path):
+    with pytest.raises(SandboxError, match="cannot read a meter"):
+        at(tmp_path, 2).peak_bytes()
+
+
+def test_the_folder_above_may_vanish_while_a_group_is_made(version_2, monkeypatch):
+    made = type(version_2).mkdir
+    vanished: list[object] = []
+
+    def mkdir(self, *args, **kwargs):
+        if self.name == "w0" and not vanished:
+            vanished.append(self)
+            self.parent.rmdir()
+        made(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(version_2), "mkdir", mkdir)
+    assert make_cgroup("w0", **LIMITS, root=version_2) is not None
+    assert vanished
 
 
 @pytest.mark.parametrize("tree", ["version_1", "version_2"])
@@ -135,12 +173,19 @@ def test_removal_leaves_nothing(tree, request):
     other = make_cgroup("w1", **LIMITS, root=root)
     assert group is not None
     assert other is not None
-    for folder in {group.memory, group.pids}:
+    for folder in group.folders:
         empty(folder)
     group.remove()
     assert not group.memory.exists()
+    cgroup_module.remove_parents(root)
     assert other.memory.exists()  # the parent is shared and stays
     group.remove()  # twice is no error
+    for folder in other.folders:
+        empty(folder)
+    other.remove()
+    cgroup_module.remove_parents(root)
+    if tree == "version_1":  # made of plain files: of version 2 the parent's own files stay
+        assert cgroup_module.parents(root) == ()
 
 
 def test_removal_waits_for_the_kernel_and_then_gives_up(version_2, monkeypatch):

@@ -116,7 +116,7 @@ def test_a_wall_that_cannot_be_built_costs_one_submission(
     assert backend.standing == []
 
 
-def test_a_wall_without_limits_is_taken_down(
+def test_a_child_without_limits_is_never_forked(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -124,8 +124,8 @@ def test_a_wall_without_limits_is_taken_down(
 
     monkeypatch.setattr(walls, "make_cgroup", refuse)
     pool = make_pool()
-    with pytest.raises(SandboxError):
-        use_once(pool)
+    with pool.borrow() as wall, pytest.raises(SandboxError, match="control group"), wall.child(0):
+        pass
     pool.close()
     assert backend.standing == []
 

@@ -85,7 +85,7 @@ def test_a_sound_assignment_has_no_complaints():
 def test_a_check_that_is_nobodys_sole_catcher(left_out, check):
     judged = [pair for pair in SOUND if pair is not left_out]
     (complaint,) = build_matrix("demo", judged).complaints
-    assert complaint.startswith(f"{check}: no wrong submission fails this check and no other")
+    assert complaint.startswith(f"{check}: no wrong submission fails this and nothing else")
 
 
 def test_a_right_or_starting_submission_is_no_catch():

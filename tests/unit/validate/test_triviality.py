@@ -1,7 +1,11 @@
 """Trivial answers must fail; a tolerance that lets them pass is complained about."""
 
+from typing import cast
+
 from grader.author.declare import load_folder
 from grader.errors import SandboxError
+from grader.measure.machine import TimedMachine
+from grader.sandbox.pool import WallPool
 from grader.validate.prove import prove
 from grader.validate.specimen import Specimen
 from grader.validate.triviality import NOT_APPLICABLE, Trivial, lint
@@ -24,8 +28,13 @@ def results(course):
     return {result.trivial: result for result in lint(course, solution, {})}
 
 
+def prove_without_walls(course, on_specimen=lambda specimen: None):
+    walls = cast(WallPool, NoWalls())
+    return prove(course, walls, jobs=1, on_specimen=on_specimen, machine=TimedMachine())
+
+
 def complaints(course):
-    proof = prove(course, NoWalls(), jobs=1, on_specimen=lambda specimen: None)  # type: ignore[arg-type]
+    proof = prove_without_walls(course)
     return [c for c in proof.validation.complaints if c.startswith("double: a submission")]
 
 
@@ -77,7 +86,7 @@ def test_a_case_that_takes_a_reply_apart_too_early_is_named(tmp_path):
     )
     course = make_course(tmp_path, cases=cases)
     assert results(course)[Trivial.NOTHING].confused == ("values",)
-    proof = prove(course, NoWalls(), jobs=1, on_specimen=lambda specimen: None)  # type: ignore[arg-type]
+    proof = prove_without_walls(course)
     assert any("double.values: its case fails" in c for c in proof.validation.complaints)
 
 
@@ -87,6 +96,6 @@ def test_every_kind_has_a_reason_not_to_apply():
 
 def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
     seen: list[Specimen] = []
-    proof = prove(make_course(tmp_path), NoWalls(), jobs=1, on_specimen=seen.append)  # type: ignore[arg-type]
+    proof = prove_without_walls(make_course(tmp_path), seen.append)
     assert [specimen.name for specimen in seen] == ["starter", "solution", "sum"]
     assert sum("could not be judged" in c for c in proof.validation.complaints) == 6

@@ -1,0 +1,1 @@
+"""How good the verdicts on performance are: measured on submissions whose slowness is known."""

@@ -1,0 +1,90 @@
+"""Ballast: the judge holds a device's memory, so that no more than a limit is left for a box.
+
+Takes: a driver and a limit. Gives: `hold_ballast`. Does not cover: memory of other processes that
+comes and goes meanwhile: a run has the device under a lease.
+
+A box needs memory for its own CUDA context too (some hundreds of MB), which comes out of what is
+left; a limit for its tensors alone is the limit here plus that.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from grader.device.driver import Block, DeviceDriver
+from grader.errors import DeviceError
+from grader.runner.cuda_api import CUDA_ERROR_OUT_OF_MEMORY
+
+MAX_STEPS = 256
+
+
+@contextlib.contextmanager
+def hold_ballast(driver: DeviceDriver, limit_bytes: int) -> Iterator[int]:
+    """Leave `limit_bytes` of a device's memory free, and not more than a few granules beside.
+
+    Yields:
+        the bytes that are free.
+
+    Raises:
+        DeviceError: if less is free from the start, or the rest cannot be held.
+    """
+    free_bytes = driver.free_bytes()
+    if limit_bytes < 0 or free_bytes < limit_bytes:
+        raise DeviceError(
+            f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
+            hint="end what else holds memory of the device",
+        )
+    blocks: list[Block] = []
+    try:
+        yield _hold_all_but(driver, limit_bytes, blocks)
+    finally:
+        _free_all(driver, blocks)
+
+
+def _hold_all_but(driver: DeviceDriver, limit_bytes: int, blocks: list[Block]) -> int:
+    """Take blocks, as large as they can be had, until no whole granule is too much.
+
+    A block costs a little more than its size (page tables): one that leaves less than the limit is
+    given back, and a smaller one taken.
+    """
+    granule = driver.facts.granularity_bytes
+    most = driver.facts.round_up(driver.facts.total_bytes)
+    for _ in range(MAX_STEPS):
+        free_bytes = driver.free_bytes()
+        excess = (free_bytes - limit_bytes) // granule * granule
+        if excess == 0:
+            return free_bytes
+        size_bytes = min(excess, most)
+        if excess < 0:
+            if not blocks:
+                break  # another process took it
+            size_bytes = blocks[-1].size_bytes
+            driver.free(blocks.pop())
+        else:
+            try:
+                blocks.append(driver.allocate(size_bytes))
+                continue
+            except DeviceError as error:
+                if error.code != CUDA_ERROR_OUT_OF_MEMORY:
+                    raise
+        if size_bytes == granule:  # it cannot be had more exactly
+            return _at_least(limit_bytes, driver.free_bytes())
+        most = driver.facts.round_up(size_bytes // 2)
+    raise DeviceError(f"cannot leave {limit_bytes} bytes of the device, and no more, free")
+
+
+def _at_least(limit_bytes: int, free_bytes: int) -> int:
+    """Return `free_bytes`.
+
+    Raises:
+        DeviceError: if it is less than the limit.
+    """
+    if free_bytes < limit_bytes:
+        raise DeviceError(f"{free_bytes} bytes of the device are left, {limit_bytes} are needed")
+    return free_bytes
+
+
+def _free_all(driver: DeviceDriver, blocks: list[Block]) -> None:
+    """Free every block, also when one resists."""
+    with contextlib.ExitStack() as stack:
+        for block in blocks:
+            stack.callback(driver.free, block)

@@ -1,0 +1,204 @@
+"""Measures what a device can do at most: bytes moved and matrices multiplied, per second.
+
+Takes: a torch device. Gives: `find_setting`, `measure_ceilings`. Does not cover: keeping the
+result (see `device.ceiling_cache`).
+
+Each rate is the fastest over several sizes. On the processor (one thread) small sizes stay in its
+caches, as those of a small case do, so that such a case is never called impossible. On CUDA the
+L2 is written over before each repeat, as it is before each graded call: what is reached there is
+what a cold call can reach, writes that end in the L2 included. Data is random: zeros run faster
+than anything a case asks for.
+
+A run of a few seconds, under a lease of the device.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from grader.device.ceilings import TF32, Ceilings, MatmulRate, MemoryRate, Setting
+from grader.device.classes import CPU, device_class
+
+METHOD = "1: fastest over sizes of the median of repeats; cuda: events, cold L2"
+
+CPU_SIZES_BYTES = tuple(1 << power for power in range(14, 28, 2))
+CUDA_SIZES_BYTES = tuple(1 << power for power in range(24, 34, 2))
+CPU_MATRICES = (64, 128, 256, 512)
+CUDA_MATRICES = (2048, 4096, 8192)
+CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+CUDA_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+REPEATS = 5
+CPU_REPEAT_SECONDS = 0.01
+FREE_SHARE = 8
+"""A size is tried if this many times as much is free."""
+
+Work = Callable[[], object]
+Clock = Callable[[Work], float]
+
+
+def find_setting(device: str) -> Setting:
+    """Return what tells this machine's `device` (`cpu` or `cuda`) from others."""
+    try:
+        triton = version("triton")
+    except PackageNotFoundError:
+        triton = ""
+    if device == CPU:
+        hardware, driver, name = _processor(), platform.release(), CPU
+    else:
+        facts = torch.cuda.get_device_properties(torch.cuda.current_device())
+        name = facts.name
+        hardware = f"{name}, {facts.total_memory >> 20} MiB, {facts.multi_processor_count} SM"
+        driver = f"CUDA {torch.version.cuda}, {_kernel_module()}"
+    return Setting(
+        device_class=device_class(name),
+        hardware=hardware,
+        driver=driver,
+        torch=torch.__version__,
+        triton=triton,
+        method=METHOD,
+    )
+
+
+def measure_ceilings(setting: Setting) -> Ceilings:
+    """Measure the device of a setting; on the processor with one thread."""
+    if setting.device_class == CPU:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            memory = _memory_rates(CPU, CPU_SIZES_BYTES, _cpu_seconds)
+            matmul = _matmul_rates(CPU, CPU_DTYPES, CPU_MATRICES, _cpu_seconds)
+        finally:
+            torch.set_num_threads(before)
+    else:
+        clock = _cold_clock()
+        free_bytes, _ = torch.cuda.mem_get_info()
+        sizes = [size for size in CUDA_SIZES_BYTES if size * FREE_SHARE <= free_bytes]
+        memory = _memory_rates("cuda", sizes, clock)
+        matmul = _matmul_rates("cuda", CUDA_DTYPES, CUDA_MATRICES, clock)
+        matmul = (*matmul, _tf32_rate(clock))
+    return Ceilings(
+        setting=setting,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory=memory,
+        matmul=matmul,
+    )
+
+
+def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[MemoryRate, ...]:
+    """Return the fastest copy, read and write; a copy's bytes count twice."""
+    best: dict[str, MemoryRate] = {}
+    for size_bytes in sizes:
+        source = torch.rand(size_bytes // 4, device=device)
+        target = torch.rand(size_bytes // 4, device=device)
+        ways: tuple[tuple[str, int, Work], ...] = (
+            ("copy", 2, lambda t=target, s=source: t.copy_(s)),  # type: ignore[misc]
+            ("read", 1, lambda s=source: s.sum()),  # type: ignore[misc]
+            ("write", 1, lambda t=target: t.fill_(1.5)),  # type: ignore[misc]
+        )
+        for way, factor, work in ways:
+            rate = factor * size_bytes / clock(work)
+            if way not in best or rate > best[way].bytes_per_s:
+                best[way] = MemoryRate(way=way, bytes_per_s=rate, size_bytes=size_bytes)
+    return tuple(best.values())
+
+
+def _matmul_rates(
+    device: str, dtypes: Sequence[torch.dtype], sizes: Sequence[int], clock: Clock
+) -> tuple[MatmulRate, ...]:
+    """Return the fastest square product of each dtype; 2·n³ operations each."""
+    found: list[MatmulRate] = []
+    for dtype in dtypes:
+        rates: list[tuple[float, int]] = []
+        for size in sizes:
+            left = torch.rand(size, size, device=device).to(dtype)
+            right = torch.rand(size, size, device=device).to(dtype)
+            out = torch.empty_like(left)
+            seconds = clock(lambda a=left, b=right, c=out: torch.mm(a, b, out=c))  # type: ignore[misc]
+            rates.append((2 * size**3 / seconds, size))
+        rate, size = max(rates)
+        name = str(dtype).removeprefix("torch.")
+        found.append(MatmulRate(dtype=name, flops_per_s=rate, size=size))
+    return tuple(found)
+
+
+def _tf32_rate(clock: Clock) -> MatmulRate:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        (rate,) = _matmul_rates("cuda", (torch.float32,), CUDA_MATRICES, clock)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return replace(rate, dtype=TF32)
+
+
+def _cpu_seconds(work: Work) -> float:
+    """Return the median time of one call in s, of repeats that are long enough for the clock."""
+    count, taken = 1, 0.0
+    while taken < CPU_REPEAT_SECONDS:
+        begin = time.perf_counter()
+        for _ in range(count):
+            work()
+        taken = time.perf_counter() - begin
+        count *= 2
+    count //= 2
+    repeats = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        for _ in range(count):
+            work()
+        repeats.append((time.perf_counter() - begin) / count)
+    return statistics.median(repeats)
+
+
+def _cold_clock() -> Clock:
+    """Return a clock of CUDA events that writes over the L2 before each repeat."""
+    cache_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    flush = torch.empty(max(2 * cache_bytes, 1 << 25), dtype=torch.int8, device="cuda")
+
+    def seconds(work: Work) -> float:
+        work()  # loads modules, makes handles
+        repeats: list[float] = []
+        for _ in range(REPEATS):
+            begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            flush.zero_()
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            repeats.append(begin.elapsed_time(end) / 1e3)
+        return statistics.median(repeats)
+
+    return seconds
+
+
+def _processor() -> str:
+    """Return the processor's name and what it can do that torch makes use of.
+
+    Source: `model name` in /proc/cpuinfo, proc_cpuinfo(5).
+    """
+    path = Path("/proc/cpuinfo")
+    name = platform.processor() or platform.machine()
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+                break
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _kernel_module() -> str:
+    """Return the version of NVIDIA's kernel module, as it says itself."""
+    path = Path("/proc/driver/nvidia/version")
+    if not path.is_file():
+        return "driver unknown"
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[0].strip()

@@ -1,0 +1,80 @@
+"""NVIDIA's management library, for the one thing that the CUDA driver does not tell.
+
+Takes: a device's UUID. Gives: `Nvml`. Does not cover: settings: nothing here changes a device.
+
+Source: NVML API reference (nvml.h): nvmlInit_v2, nvmlShutdown, nvmlDeviceGetHandleByUUID,
+nvmlDeviceGetCurrentClocksEventReasons, before driver 535 nvmlDeviceGetCurrentClocksThrottleReasons;
+nvmlReturn_t NVML_SUCCESS = 0.
+"""
+
+import ctypes
+from typing import Any, Protocol
+
+from grader.device.throttle import ThrottleReasons
+from grader.errors import DeviceError
+
+LIBRARY = "libnvidia-ml.so.1"
+_SUCCESS = 0
+_NEW_NAME = "nvmlDeviceGetCurrentClocksEventReasons"
+_OLD_NAME = "nvmlDeviceGetCurrentClocksThrottleReasons"
+
+
+class Library(Protocol):
+    """The functions of NVML as attributes."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a foreign function
+        """Return the function `name`."""
+
+
+def load_library() -> ctypes.CDLL:
+    """Load NVML and declare the functions that are used.
+
+    Raises:
+        DeviceError: if it is not there.
+    """
+    try:
+        library = ctypes.CDLL(LIBRARY)
+        device = ctypes.c_void_p  # nvmlDevice_t: a pointer to an opaque structure
+        library.nvmlDeviceGetHandleByUUID.argtypes = (ctypes.c_char_p, ctypes.POINTER(device))
+        for name in (_NEW_NAME, _OLD_NAME):
+            if hasattr(library, name):
+                getattr(library, name).argtypes = (device, ctypes.POINTER(ctypes.c_ulonglong))
+    except (OSError, AttributeError) as error:
+        raise DeviceError(
+            f"{LIBRARY} cannot be used: {error}", hint="it comes with NVIDIA's driver"
+        ) from error
+    return library
+
+
+class Nvml:
+    """One device, seen by NVML."""
+
+    def __init__(self, library: Library, uuid: str) -> None:
+        self._library = library
+        self._call("nvmlInit_v2")
+        self._device = ctypes.c_void_p()
+        try:
+            self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self._device))
+        except DeviceError:
+            self.close()
+            raise
+
+    def throttle_reasons(self) -> ThrottleReasons:
+        """Return the reasons that are active now; bits that have no name here are kept.
+
+        Raises:
+            DeviceError: if the device does not tell.
+        """
+        name = _NEW_NAME if hasattr(self._library, _NEW_NAME) else _OLD_NAME
+        bits = ctypes.c_ulonglong()
+        self._call(name, self._device, ctypes.byref(bits))
+        return ThrottleReasons(bits.value)
+
+    def close(self) -> None:
+        """Let go of the library."""
+        self._call("nvmlShutdown")
+
+    def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - a foreign function's
+        code = int(getattr(self._library, name)(*arguments))
+        if code != _SUCCESS:
+            raise DeviceError(f"{name} returned {code}", call=name, code=code)

@@ -1,0 +1,195 @@
+"""Verdicts on performance: what a decision earns, and how a student reads it.
+
+Takes: a planned target, its measurement, the judgements on its problem's checks. Gives: a
+`CheckJudgement`. Does not cover: statistics (see `measure.figures`). Pure.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verdict
+from grader.measure.bounds import broken_bounds, roofline
+from grader.measure.compare import Mismatch
+from grader.measure.figure import Figure, Kind
+from grader.measure.figures import Decision, decide
+from grader.measure.measurement import FaultKind, Observation, ValueObservation
+from grader.measure.samples import TargetMeasurement
+from grader.plan.plan import PlannedProblem, PlannedTarget
+from grader.plan.target import Quantity
+from grader.statistics.verdict import Outcome
+
+TOO_MUCH = {
+    Quantity.TIME: Cause.TOO_SLOW,
+    Quantity.GROWTH: Cause.TOO_SLOW,
+    Quantity.MEMORY: Cause.TOO_MUCH_MEMORY,
+    Quantity.TRAFFIC: Cause.TOO_MUCH_TRAFFIC,
+}
+"""The cause of a figure that does not pass."""
+
+CAUSE_OF_FAULT = {
+    FaultKind.TIMEOUT: Cause.TOO_SLOW,
+    FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
+    FaultKind.MISSING: Cause.MISSING,
+    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
+    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
+}
+"""What a fault in a measured run means; every other one is a crash."""
+
+
+_MOST_LOGARITHM = 700.0
+_VERDICTS = {
+    Outcome.PASS: (Verdict.PASS, Cause.NONE),
+    Outcome.FAIL: (Verdict.FAIL, Cause.NONE),  # the cause is the quantity's
+    Outcome.OPEN: (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
+    Outcome.TOO_NOISY: (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ruling:
+    """What becomes of a target, before it is written down."""
+
+    verdict: Verdict
+    cause: Cause
+    summary: str
+    share: float = 0.0
+    pace: tuple[Pace, ...] = ()
+
+
+def judge_target(
+    problem: PlannedProblem,
+    target: PlannedTarget,
+    checks: Sequence[CheckJudgement],
+    measured: Sequence[TargetMeasurement],
+) -> CheckJudgement:
+    """Decide one target.
+
+    Args:
+        problem: the problem that it belongs to.
+        target: what was asked.
+        checks: the judgements on the checks of the same problem.
+        measured: its measurement; none if it was not measured.
+    """
+    ruling = _before_measuring(target, checks)
+    if ruling is None and not measured:
+        ruling = _ours(Cause.INFRASTRUCTURE, "This was not measured.")
+    if ruling is None:
+        ruling = _rule(target, measured[0])
+    return CheckJudgement(
+        problem=problem.name,
+        check=target.name,
+        title=target.title,
+        verdict=ruling.verdict,
+        cause=ruling.cause,
+        points=round(target.points * ruling.share, 2),
+        max_points=target.points,
+        evidence=target.evidence,
+        summary=ruling.summary,
+        findings=(),
+        cases=0,
+        pace=ruling.pace,
+    )
+
+
+def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -> _Ruling | None:
+    """Rule on what needs no measurement; None if it needs one."""
+    if not target.tiers:
+        return _ours(Cause.NO_DEVICE, "This needs a device that this machine does not have.")
+    ours = [c for c in checks if c.cause in OUR_CAUSES]
+    failed = [c for c in checks if c.verdict is Verdict.FAIL]
+    if failed:
+        return _Ruling(
+            verdict=Verdict.FAIL,
+            cause=failed[0].cause,
+            summary=f"Speed and memory count once every check above passes; "
+            f"{len(failed)} of {len(checks)} did not.",
+        )
+    if ours:
+        return _ours(ours[0].cause, "The checks above could not be judged.")
+    return None
+
+
+def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Ruling:
+    if measured.reference_faults:
+        fault = measured.reference_faults[0]
+        author = fault.kind is FaultKind.AUTHOR
+        return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
+    wrong = next((o for o in measured.observations if _is_wrong(target, o)), None)
+    if wrong is not None:
+        return _theirs(Cause.WRONG_VALUE, f"A measured call was wrong: {wrong.label}.")
+    if measured.faults:
+        fault = measured.faults[0]
+        where = f" ({fault.where})" if fault.where else ""
+        cause = CAUSE_OF_FAULT.get(fault.kind, Cause.CRASH)
+        return _theirs(cause, f"A measured call did not come to its end: {fault.message}{where}.")
+    return _rule_figures(target, measured, decide(target, target.tiers[0], measured))
+
+
+def _is_wrong(target: PlannedTarget, observation: Observation) -> bool:
+    if not isinstance(observation, ValueObservation):
+        return not observation.matches
+    seen = observation.comparison
+    tolerance = target.tolerance.get(seen.dtype, 0.0)
+    return seen.mismatch is not Mismatch.NONE or not seen.error <= tolerance  # a NaN is no pass
+
+
+def _rule_figures(
+    target: PlannedTarget, measured: TargetMeasurement, decision: Decision
+) -> _Ruling:
+    if decision.unmetered:
+        words = "This machine gives the grader no control groups, which count memory and traffic."
+        return _ours(Cause.NO_DEVICE, words)
+    pace = Pace(
+        figures=decision.figures,
+        tier=target.tiers[0],
+        roofline=roofline(measured),
+        broken=broken_bounds(measured),
+        kept_pairs=decision.kept_pairs,
+        all_pairs=decision.all_pairs,
+    )
+    said = ". ".join(describe(figure) for figure in decision.figures[: decision.deciding]) + "."
+    verdict, cause = _VERDICTS[decision.outcome]
+    if pace.broken:
+        verdict, cause = Verdict.HELD, Cause.NONE
+        said = "A measured time lies outside what this machine can do."
+    elif verdict is Verdict.FAIL:
+        cause = TOO_MUCH[target.quantity]
+    elif verdict is Verdict.UNGRADED:
+        said = f"The machine was too noisy to decide. {said}"
+    share = decision.share if verdict is Verdict.PASS else 0.0
+    return _Ruling(verdict=verdict, cause=cause, summary=said, share=share, pace=(pace,))
+
+
+def describe(figure: Figure) -> str:
+    """Return a figure as a student reads it, with its interval and the tier."""
+    low, high = figure.interval.low, figure.interval.high
+    name = figure.kind.value[0].upper() + figure.kind.value[1:]
+    if figure.kind.is_slope:
+        tiers = f"passes up to {figure.pass_at:.2f}, full points up to {figure.full_at:.2f}"
+        return (
+            f"{name} beyond the reference's: size to the power of {figure.interval.estimate:.2f} "
+            f"({low:.2f} to {high:.2f}; {tiers})"
+        )
+    base = "what arithmetic says" if figure.kind is Kind.TRAFFIC else "the reference's"
+    limit = _exp(figure.pass_at)
+    tiers = f"passes up to {limit:.2f}"
+    if figure.full_at < figure.pass_at:
+        tiers += f", full points up to {_exp(figure.full_at):.2f}"
+    return (
+        f"{name}: {_exp(figure.interval.estimate):.2f} times {base} "
+        f"({_exp(low):.2f} to {_exp(high):.2f}; {tiers})"
+    )
+
+
+def _exp(logarithm: float) -> float:
+    """Return e to a power; infinity where a number has no room for it."""
+    return math.exp(logarithm) if logarithm < _MOST_LOGARITHM else math.inf
+
+
+def _ours(cause: Cause, summary: str) -> _Ruling:
+    return _Ruling(verdict=Verdict.UNGRADED, cause=cause, summary=summary)
+
+
+def _theirs(cause: Cause, summary: str) -> _Ruling:
+    return _Ruling(verdict=Verdict.FAIL, cause=cause, summary=summary)

@@ -1,0 +1,94 @@
+"""Bounds that no honest measurement breaks: a time below the roofline's floor, a meter beyond time.
+
+Takes: a `TargetMeasurement`. Gives: evidence. Pure. Does not cover: what follows (the points are
+held, see `judge.pace`).
+"""
+
+from grader.device.classes import CPU
+from grader.device.roofline import beats_floor, floor_fraction, floor_ns
+from grader.measure.claims import BrokenBound, calibrate, check_claim
+from grader.measure.figure import Roofline
+from grader.measure.samples import RunSample, SizeWork, TargetMeasurement
+
+METER_SLACK = 0.1
+"""Share by which counters of processor time and the clock may differ."""
+METER_GRAIN_NS = 20_000_000
+"""Grain of the coarsest counter of processor time, two ticks."""
+
+
+def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
+    """Return what cannot be; empty if all can."""
+    found: list[str] = []
+    for work in measured.work:
+        runs = _runs(measured, work.size, subject=True)
+        floor = _floor_ns(measured, work)
+        if floor and runs:
+            evidence = beats_floor(float(min(run.wall_ns for run in runs)), floor)
+            if evidence:
+                found.append(f"at size {work.size}: {evidence}")
+    found += _broken_claims(measured)
+    for fork in measured.forks:
+        for pair in fork.pairs:
+            most_ns = pair.elapsed_ns * measured.cores * (1 + METER_SLACK) + METER_GRAIN_NS
+            if pair.subject.cpu_ns > most_ns:
+                found.append(
+                    f"at size {pair.size}: {pair.subject.cpu_ns / 1e6:.1f} ms of processor time "
+                    f"in {pair.elapsed_ns / 1e6:.1f} ms on {measured.cores} processors"
+                )
+    return tuple(found)
+
+
+def _broken_claims(measured: TargetMeasurement) -> list[str]:
+    """Return what a box on a device claims that its calls cannot have taken."""
+    runs = [pair.subject for fork in measured.forks for pair in fork.pairs if pair.subject.claims]
+    if not runs:
+        return []
+    overhead = calibrate(measured.empty.wall_ns)
+    found: list[str] = []
+    for run in runs:
+        claimed = [claim.events_ns[0] if claim.events_ns else None for claim in run.claims]
+        checked = check_claim(claimed, [claim.wall_ns for claim in run.claims], overhead)
+        if isinstance(checked, BrokenBound):
+            found.append(checked.evidence)
+    return found
+
+
+def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
+    """Return how near to the floor both sides came; none if no floor is known."""
+    if not measured.work or not measured.forks:
+        return ()
+    work = measured.work[-1]
+    floor = _floor_ns(measured, work)
+    if not floor:
+        return ()
+    subject, reference = (
+        _mean_wall_ns(_runs(measured, work.size, subject=side)) for side in (True, False)
+    )
+    return (
+        Roofline(
+            floor_ns=floor,
+            subject=floor_fraction(subject, floor),
+            reference=floor_fraction(reference, floor),
+        ),
+    )
+
+
+def _floor_ns(measured: TargetMeasurement, work: SizeWork) -> float:
+    """Return the floor of a size; 0 if it is not known.
+
+    Ceilings of the processor are of one thread; a submission may use every core.
+    """
+    if not measured.ceilings or not (work.bytes_moved or work.flops):
+        return 0.0
+    ceilings = measured.ceilings[0]
+    on_cpu = ceilings.setting.device_class == CPU
+    return floor_ns(work.bytes_moved, work.flops, ceilings) / (measured.cores if on_cpu else 1)
+
+
+def _runs(measured: TargetMeasurement, size: int, *, subject: bool) -> list[RunSample]:
+    pairs = [pair for fork in measured.forks for pair in fork.pairs if pair.size == size]
+    return [pair.subject if subject else pair.reference for pair in pairs]
+
+
+def _mean_wall_ns(runs: list[RunSample]) -> float:
+    return max(sum(run.wall_ns for run in runs) / max(len(runs), 1), 1.0)

@@ -1,0 +1,188 @@
+"""A box on a device: as `measure.session`, with memory of the device and a clock that waits for it.
+
+Takes: a wall whose children may use the device, a submission, a driver. Gives: `DeviceSession`,
+`open_device_session`. Does not cover: what follows from claims (see `measure.claims`), the lease
+and the ballast, which hold for longer than one box.
+
+The clock runs from the request until the judge's own copy of the reply is done; the mapping of the
+arguments in the box lies in between, so an empty call with arguments of the same sizes calibrates
+what a call costs besides its work. Before each request the last reply is poisoned and the cache is
+written over.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from grader.author.steps import Call, New, Value
+from grader.device.cache_flush import CacheFlush
+from grader.device.driver import DeviceDriver
+from grader.errors import DeviceError, SandboxError
+from grader.intake.submission import Submission
+from grader.measure.buffers import make_memory_file
+from grader.measure.device_buffers import DeviceArgumentMemory, DeviceReplyMemory
+from grader.measure.drive import Raised, Stopped
+from grader.measure.measurement import Fault, FaultKind
+from grader.measure.memory import Arguments
+from grader.measure.samples import DeviceClaim
+from grader.measure.session import Session
+from grader.plan.assignment import Limits
+from grader.runner.cuda_api import CUDA_ERROR_OUT_OF_MEMORY
+from grader.sandbox.wall import ChildProcess, Wall
+
+MOST_EVENTS_NS = 1 << 53
+"""Beyond it (104 days) a claim is no time."""
+
+
+class DeviceSession(Session):
+    """One child with the submission loaded, computing on a device.
+
+    Attributes:
+        timed: every call that returned, in order.
+    """
+
+    def __init__(
+        self,
+        wall: Wall,
+        child: ChildProcess,
+        *,
+        submission: Submission,
+        limits: Limits,
+        driver: DeviceDriver,
+        reply_memory: DeviceReplyMemory,
+        flush: CacheFlush,
+    ) -> None:
+        super().__init__(
+            wall,
+            child,
+            submission=submission,
+            limits=limits,
+            reply_memory=reply_memory,
+            make_arguments=self._prepare,
+        )
+        self._driver = driver
+        self._replies = reply_memory
+        self._flush = flush
+        self._free_bytes = driver.free_bytes()
+        self._settling_ns = 0
+        self._load_settling_ns = 0
+        self._clocked_ns = 0
+        self.timed: list[DeviceClaim] = []
+
+    @property
+    def wall_ns(self) -> int:
+        """Time from request to the judge's copy of the reply, loading left out."""
+        return super().wall_ns + self._settling_ns - self._load_settling_ns
+
+    def claims(self) -> tuple[DeviceClaim, ...]:
+        """Return what the box claims of its calls so far."""
+        return tuple(self.timed)
+
+    def load(self, harness: str) -> None:
+        """Lend the memory for replies, which begins CUDA in the box, and import the submission.
+
+        Raises:
+            Raised, Stopped: as `Session.load`.
+            SandboxError: if the box cannot use the device; nothing of the submission is in it yet.
+        """
+        request = {
+            "op": "device",
+            "uuid": self._driver.facts.uuid,
+            "reply_bytes": self._replies.shared_bytes,
+        }
+        try:
+            self._ask(request, limit_s=self._limits.load_wall_s, fds=(self._replies.fd,))
+        except (Raised, Stopped) as error:
+            raise SandboxError(
+                f"a box could not begin to use the device: {error}",
+                hint=self.take_output()[-800:].strip(),
+            ) from error
+        super().load(harness)
+        self._load_settling_ns = self._settling_ns
+
+    def _prepare(self, tensors: list[torch.Tensor]) -> Arguments:
+        """Write the arguments, then make the cache cold: nothing of them may lie in it."""
+        arguments = DeviceArgumentMemory(self._driver, tensors)
+        self._replies.poison()
+        self._flush.flush()
+        return arguments
+
+    def _request(self, request: dict[str, Any], step: New | Call) -> Value:
+        self._clocked_ns = self.wall_ns
+        try:
+            return super()._request(request, step)
+        except DeviceError as error:
+            raise Stopped(self._device_fault(error)) from error
+
+    def _freeze(self) -> None:
+        """Copy the reply first, on the clock: a freeze stops no kernel."""
+        begin_ns = time.perf_counter_ns()
+        try:
+            self._replies.snapshot()
+        finally:
+            self._settling_ns += time.perf_counter_ns() - begin_ns
+            super()._freeze()
+
+    def _read(self, reply: dict[str, Any]) -> Value:
+        if "events_ns" in reply:
+            wall_ns = self.wall_ns - self._clocked_ns
+            claim = reply["events_ns"]
+            events_ns = (claim,) if type(claim) is int and 0 <= claim < MOST_EVENTS_NS else ()
+            self.timed.append(DeviceClaim(wall_ns=wall_ns, events_ns=events_ns))
+        return super()._read(reply)
+
+    def _device_fault(self, error: DeviceError) -> Fault:
+        """Name the fault of a device that refused the judge.
+
+        Under the lease nobody but the box can have taken memory that was free when it began.
+        """
+        self.alive = False
+        if error.code == CUDA_ERROR_OUT_OF_MEMORY:
+            with contextlib.suppress(DeviceError):
+                if self._driver.free_bytes() < self._free_bytes // 2:
+                    message = "it holds so much memory of the device that no input fits any more"
+                    return Fault(kind=FaultKind.OUT_OF_MEMORY, message=message)
+        return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
+
+
+@contextlib.contextmanager
+def open_device_session(
+    wall: Wall, submission: Submission, *, limits: Limits, driver: DeviceDriver
+) -> Iterator[DeviceSession]:
+    """Fork a child that computes on a device; end and sweep it when the block ends.
+
+    Raises:
+        SandboxError: if it cannot be confined.
+        DeviceError: if the device has no room for its replies.
+    """
+    with contextlib.ExitStack() as stack:
+        replies = DeviceReplyMemory(driver, limits.reply_bytes)
+        stack.callback(replies.close)
+        flush = stack.enter_context(CacheFlush(driver))
+        child = stack.enter_context(_child_without_host_memory(wall))
+        session = DeviceSession(
+            wall,
+            child,
+            submission=submission,
+            limits=limits,
+            driver=driver,
+            reply_memory=replies,
+            flush=flush,
+        )
+        stack.callback(session.close)
+        yield session
+
+
+@contextlib.contextmanager
+def _child_without_host_memory(wall: Wall) -> Iterator[ChildProcess]:
+    """Fork a child; its memory file for replies is as small as can be, and is not used."""
+    fd = make_memory_file(1)
+    try:
+        with wall.child(fd) as child:
+            yield child
+    finally:
+        os.close(fd)

@@ -1,0 +1,245 @@
+"""From raw samples to figures with intervals, and whether they decide.
+
+Takes: a target with its tier, a `TargetMeasurement`. Gives: `Decision`. Pure: the same samples give
+the same decision when they are judged again. Does not cover: points and words (see `judge.pace`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from grader.measure.figure import Figure, Kind
+from grader.measure.kept import kept_forks, unhindered
+from grader.measure.samples import ForkSample, TargetMeasurement
+from grader.measure.totals import Gauge, doubt_of, net_time, pair_counts, totals_of
+from grader.plan.plan import PlannedTarget
+from grader.plan.target import Clock, Quantity, Tier
+from grader.statistics.interval import (
+    Totals,
+    explains,
+    log_contrast,
+    own_half_width,
+    slope_weights,
+)
+from grader.statistics.verdict import (
+    NOISIER_CHANCE,
+    Outcome,
+    Rule,
+    credited,
+    last_look,
+    look,
+    share,
+)
+
+RULES = {
+    Quantity.TIME: Rule(looks=(4, 8, 12), resolution=0.02, floor=0.005, noise_limit=0.04),
+    Quantity.GROWTH: Rule(looks=(3, 6, 9), resolution=0.08, floor=0.02, noise_limit=0.25),
+    Quantity.MEMORY: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
+    Quantity.TRAFFIC: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
+}
+"""Resolutions, floors and limits in logarithms of ratios (0.02 is 2 %), for GROWTH in slopes."""
+
+WAITING_MARGIN = math.log(1.1)
+"""How far the wall clock's whole interval must lie above the processor's to decide instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the samples say so far.
+
+    Attributes:
+        outcome: PASS and FAIL decide; OPEN asks for another look.
+        share: of the points, if it passes.
+        figures: those that decide first; none if nothing could be compared.
+        deciding: how many of them decide.
+        unmetered: what is asked is counted by control groups, which this machine does not give.
+        kept_pairs: pairs that were used.
+        all_pairs: pairs that were measured.
+    """
+
+    outcome: Outcome
+    share: float
+    figures: tuple[Figure, ...]
+    deciding: int = 0
+    unmetered: bool = False
+    kept_pairs: int = 0
+    all_pairs: int = 0
+
+
+def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> Decision:
+    """Look at the samples; after the last look every doubt is settled."""
+    counted = target.quantity in (Quantity.MEMORY, Quantity.TRAFFIC)
+    if counted and not measured.metered:
+        return Decision(outcome=Outcome.OPEN, share=0.0, figures=(), unmetered=True)
+    kept = kept_forks(measured.forks)
+    figures = _figures(target, tier, measured, kept)
+    rule = RULES[target.quantity]
+    last = len(measured.forks) >= rule.looks[-1]
+    outcomes = [_outcome(figure, rule, last=last) for figure in figures.deciding]
+    shares = [_share(figure) for figure in figures.deciding]
+    outcome = next(
+        (o for o in (Outcome.FAIL, Outcome.TOO_NOISY, Outcome.OPEN) if o in outcomes), Outcome.PASS
+    )
+    return Decision(
+        outcome=outcome,
+        share=min(shares) if outcome is Outcome.PASS else 0.0,
+        figures=(*figures.deciding, *figures.shown),
+        deciding=len(figures.deciding),
+        kept_pairs=sum(len(fork.pairs) for fork in kept),
+        all_pairs=sum(len(fork.pairs) for fork in measured.forks),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    deciding: tuple[Figure, ...]
+    shown: tuple[Figure, ...]
+
+
+def _figures(
+    target: PlannedTarget, tier: Tier, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
+) -> _Figures:
+    """Return the figures that decide, and those that are only shown."""
+    maker = _FigureMaker(target, tier, measured, forks)
+    if target.quantity is Quantity.MEMORY:
+        return _Figures(
+            deciding=(maker.ratio(Kind.MEMORY, Gauge(amount=lambda run: run.peak_bytes)),), shown=()
+        )
+    if target.quantity is Quantity.TRAFFIC:
+        return _Figures(deciding=(maker.traffic(),), shown=())
+    wall = maker.times(Clock.WALL)
+    if not measured.metered:
+        return _Figures(deciding=wall, shown=())
+    cpu = maker.times(Clock.CPU)
+    if target.clock is Clock.WALL:
+        return _Figures(deciding=wall, shown=cpu)
+    pairs = tuple(zip(cpu, wall, strict=True))
+    return _Figures(
+        deciding=tuple(w if maker.waits(c, w) else c for c, w in pairs),
+        shown=tuple(c if maker.waits(c, w) else w for c, w in pairs),
+    )
+
+
+class _FigureMaker:
+    """Makes figures of one target's samples."""
+
+    def __init__(
+        self,
+        target: PlannedTarget,
+        tier: Tier,
+        measured: TargetMeasurement,
+        forks: tuple[ForkSample, ...],
+    ) -> None:
+        self._target = target
+        self._tier = tier
+        self._measured = measured
+        self._forks = forks
+        self._rule = RULES[target.quantity]
+
+    def times(self, clock: Clock) -> tuple[Figure, ...]:
+        """Return the ratio of times; of several sizes, the growth and the ratio at the largest."""
+        net = net_time(self._measured, clock)
+        of_cpu = clock is Clock.CPU
+        if self._target.quantity is Quantity.TIME:
+            return (self.ratio(Kind.CPU_RATIO if of_cpu else Kind.WALL_RATIO, net),)
+        growth = self._growth(Kind.CPU_GROWTH if of_cpu else Kind.WALL_GROWTH, net)
+        kind = Kind.CPU_LARGEST if of_cpu else Kind.WALL_LARGEST
+        limit = math.log(self._tier.ratio_at_most)
+        return growth, self._figure(kind, net, self._target.sizes[-1:], (limit, limit))
+
+    def waits(self, cpu: Figure, wall: Figure) -> bool:
+        """Return whether time passes that no processor works in: a submission that sleeps pays.
+
+        Who waits for a processor that others use does not sleep.
+        """
+        limit = cpu.interval.high + WAITING_MARGIN
+        if wall.interval.low <= limit:
+            return False
+        forks = tuple(unhindered(fork, self._measured.cores) for fork in self._forks)
+        maker = _FigureMaker(self._target, self._tier, self._measured, forks)
+        alone = next(f for f in maker.times(Clock.WALL) if f.kind is wall.kind)
+        return alone.interval.estimate > limit
+
+    def ratio(self, kind: Kind, gauge: Gauge) -> Figure:
+        """Return the ratio of totals at the only size."""
+        return self._figure(kind, gauge, self._target.sizes[-1:], self._log_limits())
+
+    def traffic(self) -> Figure:
+        """Return the ratio of bytes on the wire to what arithmetic says must cross."""
+        size = self._target.sizes[-1]
+        needed = next(work.wire_bytes for work in self._measured.work if work.size == size)
+        sent = totals_of(self._forks, (size,), lambda run: run.wire_bytes, subject=True)
+        totals = (sent, pair_counts(self._forks, (size,)) * max(needed, 1))
+        return self._judged(Kind.TRAFFIC, totals, (size,), self._log_limits())
+
+    def _log_limits(self) -> tuple[float, float]:
+        return _log(self._tier.pass_at), _log(self._tier.full_at)
+
+    def _growth(self, kind: Kind, gauge: Gauge) -> Figure:
+        limits = (self._tier.pass_at, self._tier.full_at)
+        return self._figure(kind, gauge, self._target.sizes, limits)
+
+    def _figure(
+        self, kind: Kind, gauge: Gauge, sizes: tuple[int, ...], limits: tuple[float, float]
+    ) -> Figure:
+        """Compare both sides' totals; what is taken off adds its own doubt to the interval."""
+        subject = totals_of(self._forks, sizes, gauge.amount, subject=True)
+        reference = totals_of(self._forks, sizes, gauge.amount, subject=False)
+        figure = self._judged(kind, (subject, reference), sizes, limits)
+        doubts = doubt_of(self._forks, sizes, gauge)
+        extra = sum(
+            abs(weight) * doubt for weight, doubt in zip(slope_weights(sizes), doubts, strict=True)
+        )
+        return replace(figure, interval=figure.interval.widened(2 * extra))
+
+    def _judged(
+        self,
+        kind: Kind,
+        totals: tuple[Totals, Totals],
+        sizes: tuple[int, ...],
+        limits: tuple[float, float],
+    ) -> Figure:
+        rate = self._rule.error_rate
+        interval = log_contrast(*totals, sizes, error_rate=rate)
+        per_pair = totals[1] / pair_counts(self._forks, sizes)
+        own = max(own_half_width(per_pair, sizes, error_rate=rate), self._rule.floor)
+        explained = explains(own, interval.half_width, len(self._forks), chance=NOISIER_CHANCE)
+        return Figure(
+            kind=kind,
+            interval=interval,
+            own_half_width=own,
+            explained=explained,
+            pass_at=limits[0],
+            full_at=limits[1],
+        )
+
+
+def _outcome(figure: Figure, rule: Rule, *, last: bool) -> Outcome:
+    if last:
+        return last_look(
+            figure.interval,
+            pass_at=figure.pass_at,
+            explained=figure.explained,
+            own=figure.own_half_width,
+            rule=rule,
+        )
+    return look(
+        figure.interval,
+        pass_at=figure.pass_at,
+        full_at=figure.full_at,
+        explained=figure.explained,
+        rule=rule,
+    )
+
+
+def _share(figure: Figure) -> float:
+    """Return the share of the points; tiers of ratios are linear in the ratio itself."""
+    value = credited(figure.interval, explained=figure.explained)
+    if figure.kind.is_slope:
+        return share(value, pass_at=figure.pass_at, full_at=figure.full_at)
+    return share(
+        math.exp(value), pass_at=math.exp(figure.pass_at), full_at=math.exp(figure.full_at)
+    )
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf

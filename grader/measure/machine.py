@@ -1,0 +1,59 @@
+"""What a measurement needs to know of the machine that it runs on.
+
+Takes: nothing. Gives: `TimedMachine`. Does not cover: measuring it (see `device`).
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from grader.device.ceilings import Ceilings
+from grader.device.classes import CPU
+from grader.device.driver import DeviceDriver
+from grader.intake.submission import Submission
+from grader.measure.device_session import open_device_session
+from grader.measure.session import Session, open_session
+from grader.plan.assignment import Limits
+from grader.sandbox.wall import Wall
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedMachine:
+    """One machine, as measurements see it.
+
+    Attributes:
+        drivers: of the device that submissions compute on; none on the processor.
+        ceilings: of the device; none if nothing is timed, and then no floor is known.
+        on_wait: called with a sentence while another run has the machine to itself.
+    """
+
+    drivers: tuple[DeviceDriver, ...] = ()
+    ceilings: tuple[Ceilings, ...] = ()
+    on_wait: Callable[[str], None] = _ignore
+
+    @property
+    def gpu_uuid(self) -> str:
+        """The GPU that submissions compute on; empty on the processor."""
+        return self.drivers[0].facts.uuid if self.drivers else ""
+
+    @property
+    def lease_name(self) -> str:
+        """What to hold a lease of while something is timed."""
+        return self.gpu_uuid or CPU
+
+    def open_box(
+        self, wall: Wall, submission: Submission, *, limits: Limits
+    ) -> AbstractContextManager[Session]:
+        """Fork a child that computes where this machine's submissions do.
+
+        Raises:
+            SandboxError: if it cannot be confined.
+            DeviceError: if the device has no room for its replies.
+        """
+        if not self.drivers:
+            return open_session(wall, submission, limits=limits)
+        return open_device_session(wall, submission, limits=limits, driver=self.drivers[0])

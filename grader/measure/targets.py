@@ -1,0 +1,91 @@
+"""Measures the targets of a submission, as long as it takes to decide each.
+
+Takes: a submission, a course, the problems whose checks have passed, walls. Gives:
+`TargetMeasurement`s. Does not cover: how one is measured (see `measure.pace`).
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from grader.device.lease import hold_lease
+from grader.errors import DeviceError, SandboxError
+from grader.intake.submission import Submission
+from grader.measure.figures import RULES, decide
+from grader.measure.machine import TimedMachine
+from grader.measure.observed import Fault
+from grader.measure.pace import PaceMeasurer
+from grader.measure.processors import cores
+from grader.measure.samples import EmptyCalls, TargetMeasurement
+from grader.plan.course import Course
+from grader.plan.plan import PlannedProblem, PlannedTarget
+from grader.sandbox.faults import FaultKind
+from grader.sandbox.pool import WallPool
+from grader.statistics.verdict import Outcome
+
+
+def measure_targets(
+    submission: Submission,
+    course: Course,
+    sound: frozenset[str],
+    *,
+    walls: WallPool,
+    machine: TimedMachine,
+) -> tuple[TargetMeasurement, ...]:
+    """Measure every target that this device can measure, of the problems named in `sound`.
+
+    No other run on this machine measures meanwhile. A wall that cannot be had is our failure: every
+    target says so.
+    """
+    wanted = [
+        (problem, target)
+        for problem in course.plan.problems
+        for target in problem.targets
+        if target.tiers and problem.name in sound
+    ]
+    if not wanted:
+        return ()
+    try:
+        with (
+            _alone(machine),
+            walls.borrow_pair() as pair,
+        ):
+            measurer = PaceMeasurer(pair, submission, course, machine)
+            measured = [_measure(measurer, *one) for one in wanted]
+    except (SandboxError, DeviceError) as error:
+        message = f"{error}. {error.hint}".strip()
+        fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
+        return tuple(_unmeasured(*one, fault) for one in wanted)
+    return tuple(replace(one, ceilings=machine.ceilings) for one in measured)
+
+
+def _alone(machine: TimedMachine) -> AbstractContextManager[None]:
+    """Have the machine, or its device, to oneself; others wait in line."""
+    return hold_lease(
+        machine.lease_name, on_wait=lambda place: machine.on_wait(f"waiting to measure: {place}")
+    )
+
+
+def _measure(
+    measurer: PaceMeasurer, problem: PlannedProblem, target: PlannedTarget
+) -> TargetMeasurement:
+    def enough(measured: TargetMeasurement) -> bool:
+        decision = decide(target, target.tiers[0], measured)
+        return decision.unmetered or decision.outcome is not Outcome.OPEN
+
+    looks = RULES[target.quantity].looks
+    return measurer.target(problem, target, looks=looks, enough=enough)
+
+
+def _unmeasured(problem: PlannedProblem, target: PlannedTarget, fault: Fault) -> TargetMeasurement:
+    return TargetMeasurement(
+        problem=problem.name,
+        target=target.name,
+        forks=(),
+        work=(),
+        empty=EmptyCalls(wall_ns=(), cpu_ns=(), block=1),
+        metered=False,
+        cores=cores(),
+        observations=(),
+        faults=(),
+        reference_faults=(fault,),
+    )

@@ -1,0 +1,119 @@
+"""Performance targets as an author writes them: a quantity, tiers per device, points.
+
+Takes: the `[[problem.target]]` tables of `assignment.toml`. Gives: `Target`. Does not cover: how
+the quantity is measured (see `measure.pace`) and judged (see `judge.pace`).
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from grader.device.classes import CLASSES, choose_tier, has_tier
+from grader.plan.toml_place import Locator
+
+
+class Quantity(StrEnum):
+    """What is compared with the hidden reference, measured in the same run. Less is better.
+
+    TIME: ratio of total times.
+    GROWTH: slope of log(submission / reference) over log(size); 0 grows as the reference does, 1
+        grows with one more power of the size.
+    MEMORY: ratio of peak memory, of what each adds to torch's own footprint.
+    TRAFFIC: bytes on the wire, as a ratio to the bytes that arithmetic says must cross.
+    """
+
+    TIME = "time"
+    GROWTH = "growth"
+    MEMORY = "memory"
+    TRAFFIC = "traffic"
+
+
+class Clock(StrEnum):
+    """Which time decides; the other one is measured as well.
+
+    CPU: processor time of everything that the submission started; does not see a neighbour.
+    WALL: from request to reply; what a user waits for, and the only one that sees a device.
+    """
+
+    CPU = "cpu"
+    WALL = "wall"
+
+
+class NoDevice(StrEnum):
+    """What becomes of a target that has no tier for the device at hand.
+
+    UNGRADED: its points stay open, and the grade is provisional.
+    LEAVE_OUT: it is not asked, and its points do not exist on this device.
+    """
+
+    UNGRADED = "ungraded"
+    LEAVE_OUT = "leave_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """Where points begin and where they are full; between the two they grow linearly.
+
+    Attributes:
+        pass_at: the largest figure that passes; it earns half of the points.
+        full_at: the largest figure that earns all of them.
+        ratio_at_most: for GROWTH, the largest ratio of times at the largest size: a submission that
+            is slow everywhere must not hide its growth behind that. 0 for other quantities.
+    """
+
+    pass_at: float
+    full_at: float
+    ratio_at_most: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One performance criterion of a problem; it counts once all its checks have passed.
+
+    Attributes:
+        name: identifier, unique among checks and targets of the problem.
+        title: what is asked, as a student reads it.
+        points: published weight.
+        quantity: what is measured.
+        tiers: by device class (`cpu`, `cuda:h200`, `cuda:*`, ...).
+        clock: which time decides, for TIME and GROWTH.
+        no_device: what happens on a device without a tier.
+        tolerance: as for a check: every measured call's reply is compared too.
+    """
+
+    name: str
+    title: str
+    points: float
+    quantity: Quantity
+    tiers: dict[str, Tier]
+    clock: Clock = Clock.CPU
+    no_device: NoDevice = NoDevice.UNGRADED
+    tolerance: dict[str, float] = field(default_factory=dict)
+
+    def tiers_for(self, device: str) -> tuple[Tier, ...]:
+        """Return the most special tier for a device class; none if there is none."""
+        return (choose_tier(self.tiers, device),) if has_tier(self.tiers, device) else ()
+
+
+def check_target(target: Target, problem: str, locate: Locator) -> None:
+    """Raise for values that have the right type and still make no sense.
+
+    Raises:
+        AuthorError: naming file, line, key, what was expected and what was found.
+    """
+    place = f"{problem}.{target.name}"
+    if not 0 < target.points < math.inf:
+        locate.fail("points", f"a number above 0 for {place}", target.points)
+    if not target.tiers:
+        locate.fail("tiers", f"at least one device class for {place}", 0)
+    for device, tier in target.tiers.items():
+        if device not in CLASSES:
+            locate.fail(device, f"one of {', '.join(CLASSES)} for {place}", device)
+        if not 0 <= tier.full_at <= tier.pass_at < math.inf:
+            found = f"{tier.full_at:g} and {tier.pass_at:g}"
+            locate.fail("full_at", f"0 <= full_at <= pass_at for {place}", found)
+        growth = target.quantity is Quantity.GROWTH
+        if growth and not 1 < tier.ratio_at_most < math.inf:
+            locate.fail("ratio_at_most", f"a number above 1 for {place}", tier.ratio_at_most)
+        if not growth and tier.ratio_at_most:
+            locate.fail("ratio_at_most", f"none: {place} measures no growth", tier.ratio_at_most)

@@ -1,0 +1,113 @@
+"""The advice on Triton kernels as its student sees it: legible text, a row per kernel and target.
+
+Takes: `Advice`. Gives: `AdviceView`. Does not cover: layout.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
+from grader.report.hostile_text import make_legible
+from grader.report.words import KERNEL_OUTCOME_WORDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRow:
+    """One kernel on one target, in words.
+
+    Attributes:
+        kernel: its name.
+        place: of its definition; may be empty.
+        target: such as `sm_80`, or several with the same words; empty if it was not compiled.
+        outcome: what became of it.
+        compiles: whether it compiles.
+        arguments: types and constants that it was compiled for; may be empty.
+        message: of the compiler; may be empty.
+        message_place: what the message points at; may be empty.
+        registers: per thread; empty if not known, as all that follow.
+        spill: bytes per thread.
+        shared: bytes per block.
+        warps: per block.
+        occupancy: in percent.
+    """
+
+    kernel: str
+    place: str
+    target: str
+    outcome: str
+    compiles: bool
+    arguments: str
+    message: str
+    message_place: str
+    registers: str
+    spill: str
+    shared: str
+    warps: str
+    occupancy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceView:
+    """The section about kernels; it is shown if it has a row or a notice.
+
+    Attributes:
+        rows: in the record's order.
+        notice: why there is no more than this; may be empty.
+    """
+
+    rows: tuple[KernelRow, ...]
+    notice: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything to be told."""
+        return bool(self.rows or self.notice)
+
+
+def view_advice(advice: Advice) -> AdviceView:
+    """Copy from `advice` what its student may know: all but what stopped our own part of it."""
+    return AdviceView(
+        rows=_merge_targets(_view_kernel(kernel) for kernel in advice.kernels),
+        notice=make_legible(advice.notice),
+    )
+
+
+def _view_kernel(kernel: KernelAdvice) -> KernelRow:
+    known = [_number_words(resources) for resources in kernel.resources]
+    registers, spill, shared, warps, occupancy = known[0] if known else ("",) * 5
+    return KernelRow(
+        kernel=make_legible(kernel.kernel),
+        place=make_legible(kernel.place),
+        target=make_legible(kernel.target),
+        outcome=KERNEL_OUTCOME_WORDS[kernel.outcome],
+        compiles=kernel.outcome is KernelOutcome.COMPILES,
+        arguments=make_legible(kernel.arguments),
+        message=make_legible(kernel.message),
+        message_place=make_legible(kernel.message_place),
+        registers=registers,
+        spill=spill,
+        shared=shared,
+        warps=warps,
+        occupancy=occupancy,
+    )
+
+
+def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
+    """Join rows that differ in nothing but the target: most failures are the same on all."""
+    targets: dict[KernelRow, list[str]] = {}
+    for row in rows:
+        targets.setdefault(replace(row, target=""), []).append(row.target)
+    return tuple(
+        replace(row, target=", ".join(dict.fromkeys(names))) for row, names in targets.items()
+    )
+
+
+def _number_words(resources: KernelResources) -> tuple[str, str, str, str, str]:
+    fits = resources.occupancy > 0
+    return (
+        str(resources.registers),
+        str(resources.spill_bytes),
+        str(resources.shared_bytes),
+        str(resources.warps),
+        f"{100 * resources.occupancy:.0f} %" if fits else "a block does not fit",
+    )

@@ -1,0 +1,117 @@
+"""Axes of the figures in a report: from values to places, and round numbers for their ticks.
+
+Takes: values that must be seen. Gives: `Axis`. Does not cover: what stands on it (see
+`pace_chart`).
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+MARGIN_PERCENT = 5.0
+"""Room beside the outermost values, in percent of the width."""
+MIN_SPAN = 0.1
+"""Least width of an axis in its own unit: of a logarithm 10 %, so that equal values stay equal."""
+MAX_TICKS = 6
+_MIN_GAP_PERCENT = 13.0
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_DECADES = range(-4, 13)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """One number on an axis.
+
+    Attributes:
+        at: its place in percent of the axis.
+        text: the number.
+    """
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A straight or a logarithmic axis.
+
+    Attributes:
+        low: value at its beginning; of a logarithmic axis, the natural logarithm of that.
+        high: value at its end, likewise.
+        is_log: whether it is logarithmic.
+    """
+
+    low: float
+    high: float
+    is_log: bool
+
+    def place(self, value: float) -> float:
+        """Return where a value stands, in percent; what lies outside stands at the edge."""
+        share = (self._own(value) - self.low) / (self.high - self.low)
+        return round(100 * min(1.0, max(0.0, share)), 2)
+
+    def cuts(self, value: float) -> bool:
+        """Return whether a value lies outside."""
+        return not self.low <= self._own(value) <= self.high
+
+    def ticks(self, words: Callable[[float], str]) -> tuple[Tick, ...]:
+        """Return round numbers that fit beside each other, as many as do."""
+        fitting = [numbers for numbers in self._candidates() if numbers and self._fits(numbers)]
+        numbers = max(fitting, key=len, default=[])
+        return tuple(Tick(at=self.place(n), text=words(n)) for n in numbers)
+
+    def _candidates(self) -> Iterator[list[float]]:
+        """Yield sets of round numbers on the axis."""
+        ends = [math.exp(x) if self.is_log else x for x in (self.low, self.high)]
+        for step in _STEPS:
+            first, last = ends[0] / step, ends[1] / step
+            if last - first < 4 * MAX_TICKS:
+                yield self._inside(
+                    round(n * step, 9) for n in range(math.ceil(first), math.floor(last) + 1)
+                )
+        if self.is_log:
+            for digits in ((1, 2, 5), (1, 3), (1,)):
+                yield self._inside(d * 10.0**decade for decade in _DECADES for d in digits)
+            yield self._inside(10.0**decade for decade in _DECADES[::3])
+
+    def _inside(self, numbers: Iterable[float]) -> list[float]:
+        return [n for n in numbers if (n > 0 or not self.is_log) and not self.cuts(n)]
+
+    def _fits(self, numbers: list[float]) -> bool:
+        places = [self.place(n) for n in numbers]
+        gaps = (after - before for before, after in itertools.pairwise(places))
+        return len(places) <= MAX_TICKS and min(gaps, default=100.0) >= _MIN_GAP_PERCENT
+
+    def _own(self, value: float) -> float:
+        if not self.is_log:
+            return value
+        return math.log(value) if value > 0 else -math.inf
+
+
+def make_axis(
+    wanted: Iterable[float], *, is_log: bool, bounds: Iterable[float] = (), margin: float = 0.0
+) -> Axis:
+    """Return an axis on which all `wanted` values are seen.
+
+    Args:
+        wanted: values that must be seen; those that no axis can hold are passed over.
+        is_log: whether it is logarithmic.
+        bounds: values that are seen as far as they do not make the axis twice as long.
+        margin: room on both sides, as a share; if 0, `MARGIN_PERCENT`.
+    """
+    own = _finite(wanted, is_log) or [0.0]
+    low, high = min(own), max(own)
+    reach = max((high - low) / 2, MIN_SPAN)
+    for bound in _finite(bounds, is_log):
+        low, high = min(low, max(bound, min(own) - reach)), max(high, min(bound, max(own) + reach))
+    missing = max(0.0, MIN_SPAN - (high - low)) / 2
+    low, high = low - missing, high + missing
+    room = (high - low) * (margin or MARGIN_PERCENT / 100)
+    return Axis(low=low - room, high=high + room, is_log=is_log)
+
+
+def _finite(values: Iterable[float], is_log: bool) -> list[float]:
+    if not is_log:
+        return [value for value in values if math.isfinite(value)]
+    return [math.log(value) for value in values if 0 < value < math.inf]

@@ -1,0 +1,264 @@
+"""A performance target as its student sees it: figures with intervals, and the runs behind them.
+
+Takes: a planned target, its judgement, its measurement. Gives: `TargetView`. Pure. Does not cover:
+where marks stand in a picture (see `pace_chart`).
+
+Numbers are added up by the functions that the verdict stands on. Held points keep their numbers to
+the staff until a person has looked at them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verdict
+from grader.measure.figure import Figure, Kind
+from grader.measure.kept import kept_forks, left_out
+from grader.measure.samples import TargetMeasurement
+from grader.plan.plan import PlannedTarget
+from grader.plan.target import Clock, Quantity
+from grader.report import pace_words
+from grader.report.hostile_text import make_legible
+from grader.report.pace_sums import SizeView, Sums, exponents
+from grader.report.pace_words import exp_ratio, ratio_words, slope_words
+from grader.statistics.verdict import credited
+
+GROWTH_KINDS = (Kind.CPU_GROWTH, Kind.WALL_GROWTH)
+LARGEST_KINDS = (Kind.CPU_LARGEST, Kind.WALL_LARGEST)
+_DECIDING = {Quantity.GROWTH: 2}
+"""How many figures decide, where it is not one: the growth, and the ratio at the largest size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureView:
+    """One compared quantity: a ratio, or the power of the size by which it grows faster.
+
+    Attributes:
+        name: what it is.
+        meter: what was added up for it.
+        is_slope: whether it is a power; else a ratio.
+        base: what it is compared with.
+        where: at which size, if there are several.
+        decides: whether points depend on it; else it is only shown.
+        estimate: of all forks together.
+        low: lower bound of the interval.
+        high: upper bound.
+        pass_at: largest value that passes.
+        full_at: largest value that earns everything.
+        counted: the bound that points are given for; none if it earned none.
+        forks: the same quantity in each fork, in the order in which they ran.
+        own_spread: how far the reference lies from itself, in words.
+        source: what made the number.
+    """
+
+    name: str
+    meter: str
+    is_slope: bool
+    base: str
+    where: str
+    decides: bool
+    estimate: float
+    low: float
+    high: float
+    pass_at: float
+    full_at: float
+    counted: tuple[float, ...]
+    forks: tuple[float, ...]
+    own_spread: str
+    source: str
+
+    def words(self, value: float) -> str:
+        """Return a value in the figure's unit."""
+        return slope_words(value) if self.is_slope else ratio_words(value)
+
+    @property
+    def fork_words(self) -> str:
+        """The values of all forks, in the order in which they ran."""
+        return ", ".join(self.words(value) for value in self.forks)
+
+    @property
+    def has_tiers_apart(self) -> bool:
+        """Whether there are points between the tiers."""
+        return self.full_at < self.pass_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceView:
+    """A measured target.
+
+    Attributes:
+        figures: those that decide first.
+        sizes: of the workload, ascending, by the first figure's clock or meter.
+        in_bytes: whether `sizes` counts bytes; else nanoseconds.
+        exponents: the power of the size by which each side grows; none unless growth is asked.
+        forks: fresh processes per side that count.
+        pairs: pairs of runs that count.
+        all_pairs: pairs of runs that were measured.
+        left_out: why forks were left out, in words, with their number.
+        roofline: shares of the possible speed, of submission and reference; none if not known.
+    """
+
+    figures: tuple[FigureView, ...]
+    sizes: tuple[SizeView, ...]
+    in_bytes: bool
+    exponents: tuple[tuple[float, float], ...]
+    forks: int
+    pairs: int
+    all_pairs: int
+    left_out: tuple[str, ...]
+    roofline: tuple[tuple[str, str], ...]
+
+    @property
+    def counts(self) -> str:
+        """How much was measured and what of it counts, in a sentence."""
+        gone = self.all_pairs - self.pairs
+        told = f" {gone} of {self.all_pairs} were left out." if gone else ""
+        return (
+            f"{self.pairs} pairs of runs, yours and the reference's in turn, "
+            f"in {self.forks} forks of both.{told}"
+        )
+
+    @property
+    def sizes_words(self) -> str:
+        """What both sides took per run at every size, in a sentence each."""
+        return " ".join(
+            f"Size {size.size}: yours {self.amount_words(size.subject)}, "
+            f"reference {self.amount_words(size.reference)} per run."
+            for size in self.sizes
+        )
+
+    @property
+    def exponents_words(self) -> tuple[tuple[str, str], ...]:
+        """The exponents of both sides in words; none unless growth is asked."""
+        return tuple((slope_words(a), slope_words(b)) for a, b in self.exponents)
+
+    def amount_words(self, amount: float) -> str:
+        """Return what a side took, with its unit."""
+        return pace_words.bytes_words(amount) if self.in_bytes else pace_words.time_words(amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetView:
+    """What a check's page adds for a target.
+
+    Attributes:
+        measured: what is measured.
+        blocked: whether it was not measured because a check of the problem failed.
+        open_words: why it has no verdict; empty if it has one, or if nothing special is known.
+        pace: the figures; none if it was not measured, and while points are held.
+    """
+
+    measured: str
+    blocked: bool
+    open_words: str
+    pace: tuple[PaceView, ...]
+
+
+def view_target(
+    target: PlannedTarget,
+    check: CheckJudgement,
+    measured: Sequence[TargetMeasurement],
+    device: str,
+) -> TargetView:
+    """Copy what a student may know of a target.
+
+    Args:
+        target: what was asked.
+        check: its judgement.
+        measured: its measurement; none if it was not measured.
+        device: the device that there was.
+    """
+    shown = check.pace if check.verdict is not Verdict.HELD else ()
+    return TargetView(
+        measured=_measured_words(target),
+        blocked=check.verdict is Verdict.FAIL and not measured,
+        open_words=_open_words(target, check, device),
+        pace=tuple(_view_pace(target, check, pace, measured[0]) for pace in shown if measured),
+    )
+
+
+def _measured_words(target: PlannedTarget) -> str:
+    clock = "processor time" if target.clock is Clock.CPU else "time on the clock"
+    what = {
+        Quantity.TIME: clock,
+        Quantity.GROWTH: f"growth of {clock}",
+        Quantity.MEMORY: "peak memory",
+        Quantity.TRAFFIC: "bytes on the wire",
+    }[target.quantity]
+    sizes = ", ".join(str(size) for size in target.sizes)
+    return f"{what}, {'sizes' if len(target.sizes) > 1 else 'size'} {sizes}" if sizes else what
+
+
+def _open_words(target: PlannedTarget, check: CheckJudgement, device: str) -> str:
+    if check.cause not in OUR_CAUSES:
+        return ""
+    if check.cause is Cause.NO_DEVICE:
+        if target.tiers:
+            return pace_words.UNMETERED_WORDS
+        devices = tuple(make_legible(name) for name in target.devices)
+        return pace_words.device_words(devices, make_legible(device))
+    return pace_words.NOISY_WORDS if check.pace else ""
+
+
+def _view_pace(
+    target: PlannedTarget, check: CheckJudgement, pace: Pace, measured: TargetMeasurement
+) -> PaceView:
+    forks = kept_forks(measured.forks)
+    deciding = _DECIDING.get(target.quantity, 1)
+    sums = Sums(target, measured, forks)
+    first = pace.figures[0].kind
+    gone = len(left_out(measured.forks))
+    sizes = sums.sizes(first)
+    return PaceView(
+        figures=tuple(
+            _view_figure(figure, place < deciding, check.verdict, sums.per_fork(figure.kind))
+            for place, figure in enumerate(pace.figures)
+        ),
+        sizes=sizes,
+        in_bytes=first in (Kind.MEMORY, Kind.TRAFFIC),
+        exponents=exponents(sizes) if first in GROWTH_KINDS else (),
+        forks=len(forks),
+        pairs=pace.kept_pairs,
+        all_pairs=pace.all_pairs,
+        left_out=tuple(
+            f"{count} {'fork' if count == 1 else 'forks'}: {pace_words.STOLEN_WORDS}"
+            for count in ((gone,) if gone else ())
+        ),
+        roofline=tuple(
+            (pace_words.percent_words(r.subject), pace_words.percent_words(r.reference))
+            for r in pace.roofline
+        ),
+    )
+
+
+def _view_figure(
+    figure: Figure, decides: bool, verdict: Verdict, forks: tuple[float, ...]
+) -> FigureView:
+    kind, interval = figure.kind, figure.interval
+    slope = kind.is_slope
+    counts = decides and verdict is Verdict.PASS and figure.full_at < figure.pass_at
+    counted = (credited(interval, explained=figure.explained),) if counts else ()
+
+    def unit(value: float) -> float:
+        return value if slope else exp_ratio(value)
+
+    return FigureView(
+        name=kind.value[0].upper() + kind.value[1:],
+        meter=pace_words.KIND_METERS[kind],
+        is_slope=slope,
+        base="what arithmetic says" if kind is Kind.TRAFFIC else "the reference's",
+        where=" at the largest size" if kind in LARGEST_KINDS else "",
+        decides=decides,
+        estimate=unit(interval.estimate),
+        low=unit(interval.low),
+        high=unit(interval.high),
+        pass_at=unit(figure.pass_at),
+        full_at=unit(figure.full_at),
+        counted=tuple(unit(value) for value in counted),
+        forks=tuple(unit(value) for value in forks),
+        own_spread=(
+            f"±{slope_words(figure.own_half_width)}"
+            if slope
+            else f"±{pace_words.percent_words(exp_ratio(figure.own_half_width) - 1)}"
+        ),
+        source=pace_words.KIND_SOURCES[kind],
+    )

@@ -1,0 +1,1 @@
+"""Intervals and stopping rules: numbers in, numbers out, no knowledge of what they measure."""

@@ -1,0 +1,45 @@
+"""Kernels on a machine without a device: interpreted, tuned ones too."""
+
+from grader.author.steps import Call
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.measure.session import open_session
+from grader.plan.assignment import Limits
+
+TUNED = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.autotune(
+    [triton.Config({"BLOCK": 16}), triton.Config({"BLOCK": 64}, num_warps=8)], key=["n"]
+)
+@triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
+@triton.jit
+def add_one(x, out, n, BLOCK: tl.constexpr, EVEN: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at, at < n) + 1 + EVEN, at < n)
+
+
+def more(x):
+    out = torch.empty_like(x)
+    add_one[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, out, x.numel())
+    return out
+"""
+
+
+def test_a_tuned_kernel_takes_its_first_configuration(wall):
+    """5 numbers: one block of 16, not even; 16 numbers: even for 16 and not for 64."""
+    import torch
+
+    submission = Submission(
+        name="tuned",
+        sha256="",
+        origin=Origin.MODULE,
+        entry="tuned",
+        files=(SourceFile(name="tuned.py", text=TUNED),),
+    )
+    with open_session(wall, submission, limits=Limits()) as session:
+        session.load("")
+        assert torch.equal(session.call(Call("more", torch.zeros(5))), torch.ones(5))
+        assert torch.equal(session.call(Call("more", torch.zeros(16))), torch.full((16,), 2.0))

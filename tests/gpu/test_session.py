@@ -1,0 +1,123 @@
+"""A submission on the device, end to end: its values, its times within bounds, its lies."""
+
+import pytest
+import torch
+
+from grader.author.steps import Call, New, Ref
+from grader.measure.claims import Accepted, BrokenBound, calibrate, check_claim
+from grader.measure.drive import Raised, Stopped
+from grader.measure.measurement import FaultKind
+
+pytestmark = pytest.mark.gpu
+
+HONEST = """
+import torch
+
+def nothing(a, b):
+    return None
+
+def product(a, b):
+    return a @ b
+
+def spoil(a, b):
+    a[0, 0] = 5.0
+    return a
+
+def too_much(a, b):
+    return torch.empty(1 << 50, dtype=torch.uint8, device=a.device)
+
+class Keeper:
+    def __init__(self):
+        self.kept = []
+    def keep(self, x):
+        self.kept.append(x)
+        return torch.stack([part.sum() for part in self.kept])
+"""
+
+OTHER_STREAM = """
+import torch
+
+STREAM = None
+
+def nothing(a, b):
+    return None
+
+def product(a, b):
+    global STREAM
+    STREAM = STREAM or torch.cuda.Stream()
+    with torch.cuda.stream(STREAM):
+        return a @ b
+"""
+
+PATCHED_EVENTS = """
+import torch
+
+def nothing(a, b):
+    return None
+
+def product(a, b):
+    return a @ b
+
+torch.cuda.Event.elapsed_time = lambda self, end: 0.001
+"""
+
+SIZE = 4096
+REPEATS = 10
+
+
+def pair():
+    return torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
+
+
+def timed(session, name, repeats=REPEATS):
+    """Return the judge's times and the box's claims of calls with arguments of one size."""
+    before = len(session.timed)
+    for _ in range(repeats):
+        session.call(Call(name, *pair()))
+    return session.timed[before:]
+
+
+def claim_of(session):
+    timed(session, "nothing", 3)
+    timed(session, "product", 3)
+    overhead = calibrate([call.wall_ns for call in timed(session, "nothing", 20)])
+    calls = timed(session, "product")
+    walls = [call.wall_ns for call in calls]
+    return check_claim([call.events_ns for call in calls], walls, overhead)
+
+
+def test_a_value_comes_back_from_the_device(open_session):
+    a, b = pair()
+    got = open_session(HONEST).call(Call("product", a, b))
+    want = a.double() @ b.double()
+    assert got.device.type == "cpu"
+    assert float((got - want).norm() / want.norm()) < 1e-4
+
+
+def test_objects_keep_their_arguments(open_session):
+    session = open_session(HONEST)
+    session.new(Ref(0), New("Keeper"))
+    parts = [torch.randn(1000) for _ in range(3)]
+    for part in parts:
+        got = session.call(Call(Ref(0), "keep", part))
+    assert torch.allclose(got, torch.stack([part.sum() for part in parts]), atol=1e-3)
+
+
+def test_event_times_lie_within_the_walls_bounds(open_session):
+    claim = claim_of(open_session(HONEST))
+    assert isinstance(claim, Accepted), claim
+
+
+@pytest.mark.parametrize("text", [OTHER_STREAM, PATCHED_EVENTS], ids=["stream", "events"])
+def test_work_that_events_do_not_show_breaks_the_bound(open_session, text):
+    assert isinstance(claim_of(open_session(text)), BrokenBound)
+
+
+def test_faults(open_session):
+    session = open_session(HONEST)
+    with pytest.raises(Raised) as raised:
+        session.call(Call("too_much", *pair()))
+    assert "MemoryError" in raised.value.names
+    with pytest.raises(Stopped) as stopped:
+        session.call(Call("spoil", *pair()))
+    assert stopped.value.fault.kind is FaultKind.INPUT_CHANGED

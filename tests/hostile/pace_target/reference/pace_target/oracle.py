@@ -1,0 +1,18 @@
+"""The expected values: no slower than a submission, for thousands of replies are compared."""
+
+import torch
+
+ROUNDS = 24
+
+
+def mixed(x: torch.Tensor) -> torch.Tensor:
+    """Return x times itself, tamed, 24 times over."""
+    y = x
+    for _ in range(ROUNDS):
+        y = torch.tanh(y @ x / 8)
+    return y
+
+
+def mixed_sum(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of all mixed matrices."""
+    return torch.stack([mixed(x) for x in tensors]).double().sum(0).float()

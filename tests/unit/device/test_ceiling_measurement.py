@@ -1,0 +1,31 @@
+"""The processor's own ceilings, with few and small sizes."""
+
+import torch
+
+from grader.device import ceiling_measurement
+from grader.device.ceiling_measurement import find_setting, measure_ceilings
+from grader.device.roofline import beats_floor, floor_ns
+
+
+def test_a_setting_names_hardware_and_versions():
+    setting = find_setting("cpu")
+    assert setting.device_class == "cpu"
+    assert setting.torch == torch.__version__
+    assert setting.hardware
+    assert setting.driver
+    assert setting == find_setting("cpu")
+
+
+def test_the_processor_has_ceilings(monkeypatch):
+    monkeypatch.setattr(ceiling_measurement, "CPU_SIZES_BYTES", (1 << 14, 1 << 16))
+    monkeypatch.setattr(ceiling_measurement, "CPU_MATRICES", (32, 64))
+    monkeypatch.setattr(ceiling_measurement, "CPU_DTYPES", (torch.float32,))
+    monkeypatch.setattr(ceiling_measurement, "CPU_REPEAT_SECONDS", 0.001)
+    threads = torch.get_num_threads()
+    ceilings = measure_ceilings(find_setting("cpu"))
+    assert torch.get_num_threads() == threads
+    assert [rate.way for rate in ceilings.memory] == ["copy", "read", "write"]
+    assert [rate.dtype for rate in ceilings.matmul] == ["float32"]
+    assert 1e7 < ceilings.bytes_per_s < 1e13
+    assert 1e6 < ceilings.flops_per_s("float32") < 1e14
+    assert beats_floor(1.0, floor_ns(1 << 30, 0, ceilings))

@@ -1,0 +1,228 @@
+"""One holder at a time, the oldest next; nothing stays of a process that was killed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from grader.device.lease import Place, hold_lease
+from grader.errors import DeviceError
+
+ROOT = Path(__file__).resolve().parents[3]
+GPU = "GPU-00000000-1111-2222-3333-444444444444"
+
+HOLDER = """
+    import sys, time
+    from pathlib import Path
+    from grader.device.lease import hold_lease
+
+    say = lambda *words: print(*words, flush=True)
+    folder, device = Path(sys.argv[1]), sys.argv[2]
+    with hold_lease(device, folder=folder, on_wait=lambda place: say("waits", place)):
+        say("holds")
+        sys.stdin.readline()
+    say("done")
+"""
+
+
+class Holder:
+    """Another process that asks for a lease, holds it, and lets go when told."""
+
+    def __init__(self, folder, device):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder), device],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def hear(self):
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def let_go(self):
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "leases"
+
+
+@pytest.fixture
+def ask(folder):
+    with contextlib.ExitStack() as stack:
+
+        def start(device="cpu"):
+            holder = Holder(folder, device)
+            stack.callback(holder.end)
+            return holder
+
+        yield start
+
+
+def tickets(folder):
+    return sorted(path.name for path in folder.glob("ticket.*"))
+
+
+def test_two_processes_hold_one_after_the_other(ask):
+    first = ask()
+    assert first.hear() == "holds"
+    second = ask()
+    assert second.hear() == f"waits 2nd in line, behind process {first.pid}"
+    third = ask()
+    assert third.hear() == f"waits 3rd in line, behind process {second.pid}"
+    first.let_go()
+    assert second.hear() == "holds"
+    assert third.hear() == f"waits 2nd in line, behind process {second.pid}"
+    second.let_go()
+    assert third.hear() == "holds"
+
+
+def test_a_killed_holder_holds_nothing(ask, folder):
+    first = ask()
+    assert first.hear() == "holds"
+    second = ask()
+    second.hear()
+    os.kill(first.pid, signal.SIGKILL)
+    assert second.hear() == "holds"
+    assert len(tickets(folder)) == 1
+
+
+def test_a_killed_waiter_is_passed_over(ask):
+    first, _ = (one := ask()), one.hear()
+    second, _ = (one := ask()), one.hear()
+    third, _ = (one := ask()), one.hear()
+    second.end()
+    assert third.hear() == f"waits 2nd in line, behind process {first.pid}"
+
+
+def test_devices_do_not_wait_for_each_other(ask):
+    assert ask("cpu").hear() == "holds"
+    assert ask(GPU).hear() == "holds"
+
+
+def test_a_stale_ticket_is_removed(folder):
+    folder.mkdir()
+    stale = folder / f"ticket.cpu.{1:020d}.1"  # process 1 lives, but did not make it
+    stale.touch()
+    other = folder / f"ticket.{GPU}.{1:020d}.1"
+    other.touch()
+    with hold_lease("cpu", folder=folder):
+        assert not stale.exists()
+        assert other.exists()
+        assert len(tickets(folder)) == 2
+
+
+def test_threads_wait_for_each_other(folder):
+    order = []
+
+    def run(number):
+        with hold_lease("cpu", folder=folder):
+            order.append(number)
+            time.sleep(0.02)
+            order.append(number)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert order[::2] == order[1::2]
+    assert len(set(order)) == 4
+    assert not tickets(folder)
+
+
+def test_the_wait_has_a_limit(folder):
+    places: list[Place] = []
+    with (
+        hold_lease("cpu", folder=folder),
+        pytest.raises(DeviceError, match="2nd in line"),
+        hold_lease("cpu", folder=folder, limit_s=0.1, on_wait=places.append),
+    ):
+        pass
+    assert places == [Place(position=1, ahead_pid=os.getpid())]
+    with hold_lease("cpu", folder=folder, limit_s=0.0):
+        pass
+
+
+def test_a_lock_without_a_ticket_still_excludes(folder):
+    with hold_lease("cpu", folder=folder):
+        for name in tickets(folder):
+            (folder / name).unlink()
+        with (
+            pytest.raises(DeviceError, match="behind another run"),
+            hold_lease("cpu", folder=folder, limit_s=0.1),
+        ):
+            pass
+
+
+def test_the_folder_is_for_everybody(folder):
+    before = os.umask(0o077)
+    try:
+        with hold_lease("cpu", folder=folder):
+            assert folder.stat().st_mode & 0o7777 == 0o1777
+            assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
+    finally:
+        os.umask(before)
+
+
+def test_nothing_is_followed(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+    with pytest.raises(DeviceError), hold_lease("cpu", folder=folder):
+        pass
+    folder.unlink()
+    folder.mkdir()
+    (folder / "cpu.lock").symlink_to(elsewhere / "victim")
+    with pytest.raises(DeviceError), hold_lease("cpu", folder=folder):
+        pass
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_pipe_in_place_of_the_lock_holds_nobody_up(folder):
+    folder.mkdir()
+    os.mkfifo(folder / "cpu.lock")
+    with pytest.raises(DeviceError, match="no file"), hold_lease("cpu", folder=folder):
+        pass
+
+
+def test_a_folder_that_others_may_empty_is_refused(folder):
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(DeviceError, match="sticky"), hold_lease("cpu", folder=folder):
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "../cpu", "a.b", "x" * 100, "GPU 1"])
+def test_a_device_has_a_plain_name(name, folder):
+    with pytest.raises(DeviceError, match="no name"), hold_lease(name, folder=folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("position", "text"),
+    [(1, "2nd"), (2, "3rd"), (3, "4th"), (10, "11th"), (11, "12th"), (20, "21st")],
+)
+def test_a_place_reads_as_english(position, text):
+    assert str(Place(position=position, ahead_pid=7)) == f"{text} in line, behind process 7"

@@ -1,0 +1,67 @@
+"""A session without a box: it answers by a function and uses what it is told to.
+
+Takes: replies and costs. Gives: `FakeSession`. Does not cover: walls.
+"""
+
+from grader.measure.drive import Raised
+from grader.sandbox.meter import Usage
+
+
+class FakeSession:
+    """Keeps what it was asked; every call costs the same."""
+
+    def __init__(self, reply=lambda step: None, *, call_ns=1000, name="", log=None, metered=True):
+        self._reply = reply
+        self._call_ns = call_ns
+        self._name = name
+        self.log = [] if log is None else log
+        self.calls = 0
+        self.wall_ns = 0
+        self.peak_bytes = 0
+        self.metered = metered
+        self.alive = True
+        self.load_error: Exception | None = None
+
+    def load(self, harness):
+        self.log.append((self._name, "load"))
+        if self.load_error is not None:
+            raise self.load_error
+
+    def new(self, ref, step):
+        self._cost(step)
+
+    def call(self, step):
+        self._cost(step)
+        reply = self._reply(step)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def drop(self, ref):
+        pass
+
+    def overwrite_arguments(self):
+        pass
+
+    def reclaim_arguments(self):
+        self.log.append((self._name, "reclaim"))
+
+    def end_case(self):
+        self.log.append((self._name, "end"))
+
+    def claims(self):
+        return ()
+
+    def usage(self):
+        return Usage(cpu_ns=2 * self.wall_ns, peak_bytes=self.peak_bytes, wire_bytes=5 * self.calls)
+
+    def _cost(self, step):
+        self.log.append((self._name, step))
+        self.calls += 1
+        self.wall_ns += self._call_ns
+        self.peak_bytes += 100
+
+
+def raised(name="ValueError"):
+    """Return what a session raises when the submission raised."""
+    return Raised((name, "Exception"), "of its own", "submission.py, line 1")

@@ -1,0 +1,126 @@
+"""Which targets are measured, and how long."""
+
+import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from grader.errors import SandboxError
+from grader.measure import targets as targets_module
+from grader.measure.figures import RULES
+from grader.measure.machine import TimedMachine
+from grader.measure.measurement import FaultKind
+from grader.measure.targets import measure_targets
+from grader.plan.plan import PlannedProblem
+from grader.plan.target import Quantity
+from tests.unit.measure.synthetic import planned, raced
+
+
+class Walls:
+    """Lends a pair, or says that there is none."""
+
+    def __init__(self, error=None):
+        self._error = error
+        self.lent = 0
+
+    @contextlib.contextmanager
+    def borrow_pair(self):
+        if self._error is not None:
+            raise self._error
+        self.lent += 1
+        yield "subject", "reference"
+
+
+class Measurer:
+    """Plays a race that was recorded, as long as nobody has seen enough."""
+
+    seen = raced()
+    asked: ClassVar[list[tuple[str, str, int]]] = []
+
+    def __init__(self, walls, submission, course, machine):
+        pass
+
+    def target(self, problem, target, *, looks, enough):
+        for forks in looks:
+            measured = replace(self.seen, problem=problem.name, target=target.name)
+            cut = replace(measured, forks=(measured.forks * forks)[:forks])
+            Measurer.asked.append((problem.name, target.name, forks))
+            if enough(cut):
+                break
+        return cut
+
+
+@pytest.fixture(autouse=True)
+def measurer(monkeypatch):
+    monkeypatch.setattr(targets_module, "PaceMeasurer", Measurer)
+    monkeypatch.setattr(Measurer, "asked", [])
+
+
+def course_with(*problems):
+    return SimpleNamespace(plan=SimpleNamespace(problems=problems))
+
+
+def problem(name, *targets):
+    return PlannedProblem(name=name, title=name, exports=(), checks=(), targets=targets)
+
+
+def run(course, sound, walls=None):
+    walls = walls or Walls()
+    found = measure_targets(
+        None,  # type: ignore[arg-type]
+        course,
+        frozenset(sound),
+        walls=walls,
+        machine=TimedMachine(),
+    )
+    return found, walls
+
+
+TARGET = planned()
+COURSE = course_with(
+    problem("a", TARGET, replace(TARGET, name="elsewhere", tiers=())), problem("b", TARGET)
+)
+
+
+def test_only_sound_problems_and_devices_at_hand_are_measured():
+    found, walls = run(COURSE, {"a"})
+    assert [(one.problem, one.target) for one in found] == [("a", "target")]
+    assert walls.lent == 1
+
+
+@pytest.mark.parametrize(("course", "sound"), [(COURSE, set()), (course_with(problem("a")), {"a"})])
+def test_without_anything_to_measure_no_wall_is_taken(course, sound):
+    found, walls = run(course, sound)
+    assert (found, walls.lent) == ((), 0)
+
+
+def test_all_targets_of_a_submission_share_a_pair_of_walls():
+    found, walls = run(COURSE, {"a", "b"})
+    assert [one.problem for one in found] == ["a", "b"]
+    assert walls.lent == 1
+
+
+@pytest.mark.parametrize(("ratio", "looks"), [(1.0, 1), (3.0, 1), (1.5, 3)])
+def test_a_race_goes_on_until_it_is_decided(monkeypatch, ratio, looks):
+    monkeypatch.setattr(Measurer, "seen", raced(ratio=ratio, noise=0.05))
+    run(COURSE, {"b"})
+    assert [forks for _, _, forks in Measurer.asked] == list(RULES[Quantity.TIME].looks[:looks])
+
+
+def test_what_no_further_fork_would_change_is_not_repeated(monkeypatch):
+    monkeypatch.setattr(Measurer, "seen", replace(raced(), metered=False))
+    memory = course_with(problem("m", planned(Quantity.MEMORY)))
+    run(memory, {"m"})
+    assert len(Measurer.asked) == 1
+
+
+def test_walls_that_cannot_be_had_are_our_failure_for_every_target():
+    found, _ = run(COURSE, {"a", "b"}, Walls(SandboxError("no wall", hint="make room")))
+    assert len(found) == 2
+    for one in found:
+        assert (one.forks, one.faults) == ((), ())
+        (fault,) = one.reference_faults
+        assert fault.kind is FaultKind.INFRASTRUCTURE
+        assert "make room" in fault.message
