@@ -9,7 +9,7 @@ object whose class takes a `device` is made on this one.
 
 import inspect
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +164,22 @@ def run_references(assignments: Path, root: Path, *, device: str) -> list[Refere
 
 
 def run_reference(course: Course, device: torch.device) -> ReferenceReport:
-    """Run every case of a course on its reference, and judge it as a submission is."""
+    """Run every case of a course on its reference, and judge it as a submission is.
+
+    Targets stay out: a reference that is raced against itself would say nothing.
+    """
     begin = time.perf_counter()
+    plan = replace(
+        course.plan,
+        problems=tuple(replace(problem, targets=()) for problem in course.plan.problems),
+    )
     solution = dict(vars(load_folder(course.reference, "solution")))
     harness = vars(load_folder(course.folder, "harness")) if course.harness else {}
     problems = []
-    for problem in course.plan.problems:
+    for problem in plan.problems:
         cases = tuple(
             drive(
-                instance.steps(course.plan),
+                instance.steps(plan),
                 DeviceBox(solution, dict(harness), device),
                 check=instance.maker.check,
                 index=instance.index,
@@ -192,7 +199,7 @@ def run_reference(course: Course, device: torch.device) -> ReferenceReport:
         problems=tuple(problems),
         wall_ns=0,
     )
-    judgement = judge(course.plan, measurement)
+    judgement = judge(plan, measurement)
     failures = [
         f"{check.problem}.{check.check}: {check.cause.value}: {check.summary}"
         for check in judgement.checks

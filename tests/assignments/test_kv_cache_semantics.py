@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from grader.author import Draw, load_cases, load_folder
+from grader.author.declare import load_workloads
 from grader.judge.judgement import Cause
 from grader.measure.drive import drive
 from grader.plan.assignment import Problem, load_assignment
@@ -30,8 +31,10 @@ ORACLE = load_folder(REFERENCE, "oracle")
 INPUTS = load_folder(REFERENCE, "inputs")
 SOLUTION = (REFERENCE / "solution.py").read_text(encoding="utf-8")
 RIGHT = sorted((REFERENCE / "right").glob("*.py"))
-SLOW = [
+GREEDY = [
     ("cat_per_token", "KVCache"),
+    ("grows_by_one", "KVCache"),
+    ("stores_twice", "KVCache"),
     ("repeats_heads", "decode_attention"),
     ("recomputes_prefix", "generate"),
     ("dequantises_everything", "QuantizedKVCache"),
@@ -110,10 +113,18 @@ def _all_failures(namespace: dict[str, Any]) -> dict[str, Cause]:
     }
 
 
-def test_points_add_up_to_100_and_every_check_has_a_case() -> None:
+def test_correctness_is_worth_100_points_and_performance_60() -> None:
+    checks = [check for problem in TABLE.problems for check in problem.checks]
+    targets = [target for problem in TABLE.problems for target in problem.targets]
+    assert sum(check.points for check in checks) == 100
+    assert sum(target.points for target in targets) == 60
+
+
+def test_every_check_has_a_case_and_every_target_a_workload() -> None:
     checks = {(problem.name, check.name) for problem in TABLE.problems for check in problem.checks}
-    assert TABLE.points == 100
+    targets = {(p.name, target.name) for p in TABLE.problems for target in p.targets}
     assert checks == set(CASES)
+    assert targets == set(load_workloads(REFERENCE))
 
 
 def test_solution_passes_everything() -> None:
@@ -126,11 +137,12 @@ def test_other_styles_pass_everything(path: Path) -> None:
     assert _all_failures(_namespace(path.read_text(encoding="utf-8"), path.stem)) == {}
 
 
-@pytest.mark.parametrize(("slow", "problem"), SLOW, ids=[name for name, _ in SLOW])
-def test_slow_ones_are_right(slow: str, problem: str) -> None:
-    text = (REFERENCE / "slow" / f"{slow}.py").read_text(encoding="utf-8")
-    assert "# later = " in text
-    assert _failures(_namespace(f"{SOLUTION}\n\n{text}", slow), _problem(problem)) == {}
+@pytest.mark.parametrize(("greedy", "problem"), GREEDY, ids=[name for name, _ in GREEDY])
+def test_greedy_ones_are_right(greedy: str, problem: str) -> None:
+    text = (REFERENCE / "wrong" / f"{greedy}.py").read_text(encoding="utf-8")
+    caught_by = text.split('caught_by = "')[1].split('"')[0].split(".")[1]
+    assert caught_by in {target.name for target in _problem(problem).targets}
+    assert _failures(_namespace(f"{SOLUTION}\n\n{text}", greedy), _problem(problem)) == {}
 
 
 def test_untouched_starter_is_missing_everywhere() -> None:
