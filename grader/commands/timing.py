@@ -3,10 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.console import Console
 
 from grader.device.ceiling_cache import cache_folder, ceilings_of
+from grader.device.ceilings import Ceilings, Setting
 from grader.device.classes import CPU, device_class
 from grader.device.cuda_driver import open_device
 from grader.device.driver import DeviceDriver
@@ -52,10 +54,16 @@ def timed_machine(
         return TimedMachine(drivers=drivers, on_wait=say)
     from grader.device.ceiling_measurement import find_setting, measure_ceilings  # imports torch
 
+    machine = TimedMachine(drivers=drivers, on_wait=say)
+
+    def measure_alone(setting: Setting) -> Ceilings:
+        with machine.alone():
+            return measure_ceilings(setting)
+
     ceilings = ceilings_of(
         find_setting("cuda" if drivers else CPU),
-        measure_ceilings,
+        measure_alone,
         folder=cache_folder(os.environ),
         on_notice=say,
     )
-    return TimedMachine(drivers=drivers, ceilings=(ceilings,), on_wait=say)
+    return replace(machine, ceilings=(ceilings,))

@@ -1,10 +1,10 @@
 """Ballast: the judge holds a device's memory, so that no more than a limit is left for a box.
 
-Takes: a driver and a limit. Gives: `hold_ballast`. Does not cover: memory of other processes that
-comes and goes meanwhile: a run has the device under a lease.
+Takes: a driver and a limit. Gives: `Ballast`, `hold_ballast`. Does not cover: memory of other
+processes that comes and goes meanwhile: a run has the device under a lease.
 
-A box needs memory for its own CUDA context too (some hundreds of MB), which comes out of what is
-left; a limit for its tensors alone is the limit here plus that.
+A box needs memory for its own CUDA context too (some hundreds of MB): a limit for its tensors alone
+is held once the context is there (see `measure.device_session`).
 """
 
 import contextlib
@@ -33,11 +33,44 @@ def hold_ballast(driver: DeviceDriver, limit_bytes: int) -> Iterator[int]:
             f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
             hint="end what else holds memory of the device",
         )
-    blocks: list[Block] = []
+    ballast = Ballast(driver)
     try:
-        yield _hold_all_but(driver, limit_bytes, blocks)
+        yield ballast.leave(limit_bytes)
     finally:
-        _free_all(driver, blocks)
+        ballast.release()
+
+
+class Ballast:
+    """What the judge holds so that nobody else can."""
+
+    def __init__(self, driver: DeviceDriver) -> None:
+        self._driver = driver
+        self._blocks: list[Block] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held."""
+        return bool(self._blocks)
+
+    def leave(self, limit_bytes: int) -> int:
+        """Hold more or less, so that `limit_bytes` are free, and return how many are.
+
+        Less is given up and taken in blocks, so that for moments more is free: whoever must not
+        take it has to be frozen.
+
+        Raises:
+            DeviceError: if less is free with nothing held, or the rest cannot be held.
+        """
+        return _hold_all_but(self._driver, limit_bytes, self._blocks)
+
+    def release(self) -> None:
+        """Give everything back, also when one block resists.
+
+        Raises:
+            DeviceError: if one did.
+        """
+        blocks, self._blocks = self._blocks, []
+        _free_all(self._driver, blocks)
 
 
 def _hold_all_but(driver: DeviceDriver, limit_bytes: int, blocks: list[Block]) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from grader.device import nvml
 from grader.device.driver import Block, DeviceDriver, DeviceFacts
-from grader.device.throttle import ThrottleReasons
+from grader.device.throttle import DeviceState
 from grader.errors import DeviceError
 from grader.runner import cuda_api
 from grader.runner.cuda_api import CudaApi, CudaCallFailed
@@ -137,9 +137,9 @@ class CudaDriver:
         self._call("cuCtxSetLimit", cuda_api.CU_LIMIT_PERSISTING_L2_CACHE_SIZE, 0)
         self._call("cuCtxResetPersistingL2Cache")
 
-    def throttle_reasons(self) -> ThrottleReasons:
-        """Return why the device runs below its clocks, now."""
-        return self._nvml.throttle_reasons()
+    def state(self) -> DeviceState:
+        """Return how fast the device runs, and why not faster, now."""
+        return self._nvml.state()
 
     def close(self) -> None:
         """Let go of the device."""

@@ -8,7 +8,7 @@ does it (see `device.cuda_driver`), a device in this machine's memory, for tests
 from dataclasses import dataclass
 from typing import Protocol
 
-from grader.device.throttle import ThrottleReasons
+from grader.device.throttle import DeviceState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ class DeviceDriver(Protocol):
     def forget_persisting_lines(self) -> None:
         """Let no cache line outlive a flush: none may be set aside, and those that are, are not."""
 
-    def throttle_reasons(self) -> ThrottleReasons:
-        """Return why the device runs below its clocks, now."""
+    def state(self) -> DeviceState:
+        """Return how fast the device runs, and why not faster, now."""
 
     def close(self) -> None:
         """Let go of the device; blocks must have been freed."""

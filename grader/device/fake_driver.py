@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 
 from grader.device.driver import Block, DeviceFacts
-from grader.device.throttle import ThrottleReasons
+from grader.device.throttle import DeviceState, ThrottleReasons
 from grader.errors import DeviceError
 from grader.runner.cuda_api import CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY
 
@@ -25,7 +25,7 @@ class FakeDriver:
     Attributes:
         calls: names of the methods that were called, in order.
         failing: codes to answer with, by method.
-        reasons: what `throttle_reasons` returns.
+        reasons: that `state` returns.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class FakeDriver:
         """Do nothing: there is no cache."""
         self._called("forget_persisting_lines")
 
-    def throttle_reasons(self) -> ThrottleReasons:
-        """Return what `reasons` says."""
-        self._called("throttle_reasons")
-        return self.reasons
+    def state(self) -> DeviceState:
+        """Return what `reasons` says, at clocks that never change."""
+        self._called("state")
+        return DeviceState(reasons=self.reasons, sm_clock_mhz=1980, memory_clock_mhz=3201)
 
     def close(self) -> None:
         """Refuse if a block was forgotten."""

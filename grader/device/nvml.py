@@ -1,20 +1,22 @@
-"""NVIDIA's management library, for the one thing that the CUDA driver does not tell.
+"""NVIDIA's management library, for what the CUDA driver does not tell: clocks and what lowers them.
 
 Takes: a device's UUID. Gives: `Nvml`. Does not cover: settings: nothing here changes a device.
 
 Source: NVML API reference (nvml.h): nvmlInit_v2, nvmlShutdown, nvmlDeviceGetHandleByUUID,
 nvmlDeviceGetCurrentClocksEventReasons, before driver 535 nvmlDeviceGetCurrentClocksThrottleReasons;
-nvmlReturn_t NVML_SUCCESS = 0.
+nvmlDeviceGetClockInfo (MHz); nvmlReturn_t NVML_SUCCESS = 0; nvmlClockType_t NVML_CLOCK_SM = 1,
+NVML_CLOCK_MEM = 2.
 """
 
 import ctypes
 from typing import Any, Protocol
 
-from grader.device.throttle import ThrottleReasons
+from grader.device.throttle import DeviceState, ThrottleReasons
 from grader.errors import DeviceError
 
 LIBRARY = "libnvidia-ml.so.1"
 _SUCCESS = 0
+_CLOCK_SM, _CLOCK_MEMORY = 1, 2
 _NEW_NAME = "nvmlDeviceGetCurrentClocksEventReasons"
 _OLD_NAME = "nvmlDeviceGetCurrentClocksThrottleReasons"
 
@@ -39,6 +41,8 @@ def load_library() -> ctypes.CDLL:
         for name in (_NEW_NAME, _OLD_NAME):
             if hasattr(library, name):
                 getattr(library, name).argtypes = (device, ctypes.POINTER(ctypes.c_ulonglong))
+        number = ctypes.POINTER(ctypes.c_uint)
+        library.nvmlDeviceGetClockInfo.argtypes = (device, ctypes.c_int, number)
     except (OSError, AttributeError) as error:
         raise DeviceError(
             f"{LIBRARY} cannot be used: {error}", hint="it comes with NVIDIA's driver"
@@ -59,20 +63,29 @@ class Nvml:
             self.close()
             raise
 
-    def throttle_reasons(self) -> ThrottleReasons:
-        """Return the reasons that are active now; bits that have no name here are kept.
+    def state(self) -> DeviceState:
+        """Return the clocks of this moment, and what lowers them.
 
         Raises:
-            DeviceError: if the device does not tell.
+            DeviceError: if the device does not tell, or is lost.
         """
         name = _NEW_NAME if hasattr(self._library, _NEW_NAME) else _OLD_NAME
         bits = ctypes.c_ulonglong()
         self._call(name, self._device, ctypes.byref(bits))
-        return ThrottleReasons(bits.value)
+        return DeviceState(
+            reasons=ThrottleReasons(bits.value),
+            sm_clock_mhz=self._clock_mhz(_CLOCK_SM),
+            memory_clock_mhz=self._clock_mhz(_CLOCK_MEMORY),
+        )
 
     def close(self) -> None:
         """Let go of the library."""
         self._call("nvmlShutdown")
+
+    def _clock_mhz(self, kind: int) -> int:
+        clock = ctypes.c_uint()
+        self._call("nvmlDeviceGetClockInfo", self._device, kind, ctypes.byref(clock))
+        return clock.value
 
     def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - a foreign function's
         code = int(getattr(self._library, name)(*arguments))

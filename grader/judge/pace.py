@@ -156,7 +156,9 @@ def _rule_figures(
     elif verdict is Verdict.FAIL:
         cause = TOO_MUCH[target.quantity]
     elif verdict is Verdict.UNGRADED:
-        said = f"The machine was too noisy to decide. {said}"
+        why = decision.held_back
+        noise = f"The device was held back: {why}" if why else "The machine was too noisy to decide"
+        said = f"{noise}. {said}"
     share = decision.share if verdict is Verdict.PASS else 0.0
     return _Ruling(verdict=verdict, cause=cause, summary=said, share=share, pace=(pace,))
 

@@ -28,6 +28,12 @@ from grader.runner.tensors import TensorHeader, view
 POISON = 0xFF
 
 
+def block_bytes(driver: DeviceDriver, tensors: list[torch.Tensor]) -> int:
+    """Return the size of the block that holds the arguments of one call."""
+    ends = (header.offset + header.span_bytes for header in lay_out(tensors))
+    return driver.facts.round_up(max(ends, default=0))
+
+
 class DeviceArgumentMemory:
     """The tensors of one call, in a block that the box maps as well.
 
@@ -39,8 +45,7 @@ class DeviceArgumentMemory:
     def __init__(self, driver: DeviceDriver, tensors: list[torch.Tensor]) -> None:
         self._driver = driver
         self.headers = lay_out(tensors)
-        size = max((h.offset + h.span_bytes for h in self.headers), default=0)
-        self._sent = bytearray([POISON]) * driver.facts.round_up(size)
+        self._sent = bytearray([POISON]) * block_bytes(driver, tensors)
         for header, tensor in zip(self.headers, tensors, strict=True):
             poison_gaps(self._sent, header)
             write_tensor(self._sent, header, tensor)

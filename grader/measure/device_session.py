@@ -1,30 +1,37 @@
 """A box on a device: as `measure.session`, with memory of the device and a clock that waits for it.
 
 Takes: a wall whose children may use the device, a submission, a driver. Gives: `DeviceSession`,
-`open_device_session`. Does not cover: what follows from claims (see `measure.claims`), the lease
-and the ballast, which hold for longer than one box.
+`open_device_session`. Does not cover: what follows from claims (see `measure.claims`) and from
+rooms (see `measure.room`), the lease, which holds for longer than one box.
 
 The clock runs from the request until the judge's own copy of the reply is done; the mapping of the
 arguments in the box lies in between, so an empty call with arguments of the same sizes calibrates
 what a call costs besides its work. Before each request the last reply is poisoned and the cache is
-written over.
+written over. After each reply, off the clock, the device says what held it back.
+
+Where memory is measured the box is squeezed: once its CUDA context is there and before anything of
+the submission is, the judge takes the rest of the device as ballast. What the judge lends for a
+call comes out of the ballast and goes back into it, so that only what the box keeps is charged.
 """
 
 import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from grader.author.steps import Call, New, Value
+from grader.device.ballast import Ballast
 from grader.device.cache_flush import CacheFlush
 from grader.device.driver import DeviceDriver
-from grader.errors import DeviceError, SandboxError
+from grader.device.throttle import DeviceState
+from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.buffers import make_memory_file
-from grader.measure.device_buffers import DeviceArgumentMemory, DeviceReplyMemory
+from grader.measure.device_buffers import DeviceArgumentMemory, DeviceReplyMemory, block_bytes
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import Fault, FaultKind
 from grader.measure.memory import Arguments
@@ -32,6 +39,7 @@ from grader.measure.samples import DeviceClaim
 from grader.measure.session import Session
 from grader.plan.assignment import Limits
 from grader.runner.cuda_api import CUDA_ERROR_OUT_OF_MEMORY
+from grader.sandbox.meter import Usage
 from grader.sandbox.wall import ChildProcess, Wall
 
 MOST_EVENTS_NS = 1 << 53
@@ -68,6 +76,12 @@ class DeviceSession(Session):
         self._replies = reply_memory
         self._flush = flush
         self._free_bytes = driver.free_bytes()
+        self._ballast = Ballast(driver)
+        self._begun = self._limited = self._calling = False
+        self._lent_bytes = self._mapped_bytes = 0
+        self._rooms: tuple[int, ...] = ()
+        self._least_free_bytes = 0
+        self._states: tuple[DeviceState, ...] = ()
         self._settling_ns = 0
         self._load_settling_ns = 0
         self._clocked_ns = 0
@@ -82,13 +96,55 @@ class DeviceSession(Session):
         """Return what the box claims of its calls so far."""
         return tuple(self.timed)
 
+    def device_states(self) -> tuple[DeviceState, ...]:
+        """Return how the device ran, over all replies since this was last asked, and now."""
+        self._see(self._driver.state())
+        seen, self._states = self._states, ()
+        return seen
+
+    def squeeze(self, limit_bytes: int) -> int:
+        """Begin CUDA in the box, then leave it at most `limit_bytes` more, until `release`."""
+        self._begin()
+        free_bytes = self._driver.free_bytes()
+        self._limited = limit_bytes < free_bytes
+        self._least_free_bytes = self._ballast.leave(limit_bytes) if self._limited else free_bytes
+        self._rooms = (self._least_free_bytes,)
+        return self._least_free_bytes
+
+    def release(self) -> None:
+        """Give the ballast back; from here on nothing of the device's memory is counted."""
+        self._limited = False
+        self._ballast.release()
+
+    def usage(self) -> Usage:
+        """Return what the child has used; of memory, the device's, where the box was squeezed."""
+        used = super().usage()
+        if not self._rooms:
+            return used
+        return replace(used, peak_bytes=max(self._rooms[0] - self._least_free_bytes, 0))
+
     def load(self, harness: str) -> None:
-        """Lend the memory for replies, which begins CUDA in the box, and import the submission.
+        """Begin CUDA in the box, unless that is done, and import the submission.
 
         Raises:
             Raised, Stopped: as `Session.load`.
             SandboxError: if the box cannot use the device; nothing of the submission is in it yet.
         """
+        self._begin()
+        super().load(harness)
+        self._load_settling_ns = self._settling_ns
+
+    def close(self) -> None:
+        """Let go of the judge's ends, and of the ballast."""
+        try:
+            super().close()
+        finally:
+            self.release()
+
+    def _begin(self) -> None:
+        """Lend the memory for replies, which begins CUDA in the box."""
+        if self._begun:
+            return
         request = {
             "op": "device",
             "uuid": self._driver.facts.uuid,
@@ -101,22 +157,44 @@ class DeviceSession(Session):
                 f"a box could not begin to use the device: {error}",
                 hint=self.take_output()[-800:].strip(),
             ) from error
-        super().load(harness)
-        self._load_settling_ns = self._settling_ns
+        self._begun = True
 
     def _prepare(self, tensors: list[torch.Tensor]) -> Arguments:
         """Write the arguments, then make the cache cold: nothing of them may lie in it."""
+        needed_bytes = block_bytes(self._driver, tensors)
+        if self._limited:
+            self._make_room(needed_bytes)
         arguments = DeviceArgumentMemory(self._driver, tensors)
+        self._lent_bytes = needed_bytes
+        self._mapped_bytes = needed_bytes if tensors else 0  # no tensors, nothing to map
         self._replies.poison()
         self._flush.flush()
         return arguments
 
+    def _make_room(self, needed_bytes: int) -> None:
+        """Let the next arguments come out of the ballast, and put the last ones back into it.
+
+        Those that the box still maps never came back: they are taken from what it was left.
+
+        Raises:
+            Stopped: if it was not left as much.
+        """
+        left_bytes = self._driver.free_bytes() - self._lent_bytes
+        if left_bytes < 0:
+            message = "it keeps more of the device's memory than was left to it"
+            raise Stopped(Fault(kind=FaultKind.OUT_OF_MEMORY, message=message))
+        self._lent_bytes = 0
+        self._ballast.leave(left_bytes + needed_bytes)
+
     def _request(self, request: dict[str, Any], step: New | Call) -> Value:
         self._clocked_ns = self.wall_ns
+        self._calling = True
         try:
             return super()._request(request, step)
         except DeviceError as error:
             raise Stopped(self._device_fault(error)) from error
+        finally:
+            self._calling = False
 
     def _freeze(self) -> None:
         """Copy the reply first, on the clock: a freeze stops no kernel."""
@@ -126,14 +204,34 @@ class DeviceSession(Session):
         finally:
             self._settling_ns += time.perf_counter_ns() - begin_ns
             super()._freeze()
+        self._see(self._driver.state())
+        if self._rooms:
+            # Limited, what is lent came out of the ballast; else out of what is free.
+            free_bytes = self._driver.free_bytes() + (0 if self._limited else self._lent_bytes)
+            self._least_free_bytes = min(self._least_free_bytes, free_bytes)
+
+    def _see(self, state: DeviceState) -> None:
+        self._states = (self._states[0].joined(state) if self._states else state,)
 
     def _read(self, reply: dict[str, Any]) -> Value:
-        if "events_ns" in reply:
+        if self._calling and "value" in reply:
             wall_ns = self.wall_ns - self._clocked_ns
-            claim = reply["events_ns"]
+            claim = reply.get("events_ns")  # a box that keeps silent has claimed no time
             events_ns = (claim,) if type(claim) is int and 0 <= claim < MOST_EVENTS_NS else ()
-            self.timed.append(DeviceClaim(wall_ns=wall_ns, events_ns=events_ns))
+            self.timed.append(
+                DeviceClaim(wall_ns=wall_ns, events_ns=events_ns, lent_bytes=self._mapped_bytes)
+            )
         return super()._read(reply)
+
+    def _give_up(self, error: ChannelError | SandboxError) -> Fault:
+        """Name the fault of a box that ended: not its own where the device is gone as well."""
+        fault = super()._give_up(error)
+        try:
+            self._driver.synchronize()
+            self._driver.state()
+        except DeviceError as lost:
+            return self._device_fault(lost)
+        return fault
 
     def _device_fault(self, error: DeviceError) -> Fault:
         """Name the fault of a device that refused the judge.
@@ -141,7 +239,7 @@ class DeviceSession(Session):
         Under the lease nobody but the box can have taken memory that was free when it began.
         """
         self.alive = False
-        if error.code == CUDA_ERROR_OUT_OF_MEMORY:
+        if error.code == CUDA_ERROR_OUT_OF_MEMORY and not self._limited:
             with contextlib.suppress(DeviceError):
                 if self._driver.free_bytes() < self._free_bytes // 2:
                     message = "it holds so much memory of the device that no input fits any more"

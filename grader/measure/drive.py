@@ -25,6 +25,7 @@ from grader.author.steps import (
     WorkloadStep,
     WorkloadSteps,
 )
+from grader.errors import DeviceError, SandboxError
 from grader.measure.compare import Mismatch, compare_parts
 from grader.measure.measurement import (
     CaseMeasurement,
@@ -130,6 +131,9 @@ def drive(steps: AnySteps, box: Box, *, check: str, index: int, public: bool) ->
         faults = (fault_of(raised),)
     except Stopped as stopped:
         faults = (stopped.fault,)
+    except (SandboxError, DeviceError) as error:
+        message = f"{error}. {error.hint}".strip()
+        faults = (Fault(kind=FaultKind.INFRASTRUCTURE, message=message),)
     except Exception as error:  # noqa: BLE001 - cases.py and oracles are authors' code; their failure is named as theirs
         message = f"{check}: the case itself failed: {type(error).__name__}: {error}"
         faults = (Fault(kind=FaultKind.AUTHOR, message=message),)

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     CPU_LARGEST = "processor time at the largest size"
     WALL_LARGEST = "time on the clock at the largest size"
     MEMORY = "peak memory"
+    ROOM = "memory of the device"
     TRAFFIC = "bytes on the wire"
 
     @property

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass, replace
 
 from grader.measure.figure import Figure, Kind
-from grader.measure.kept import kept_forks, unhindered
+from grader.measure.kept import held_back, kept_forks, most_left_out, throttled, unhindered
+from grader.measure.room import decide_room, has_rooms
 from grader.measure.samples import ForkSample, TargetMeasurement
 from grader.measure.totals import Gauge, doubt_of, net_time, pair_counts, totals_of
 from grader.plan.plan import PlannedTarget
@@ -52,6 +53,7 @@ class Decision:
         figures: those that decide first; none if nothing could be compared.
         deciding: how many of them decide.
         unmetered: what is asked is counted by control groups, which this machine does not give.
+        held_back: evidence that the device was, in forks that would count; then nothing is decided.
         kept_pairs: pairs that were used.
         all_pairs: pairs that were measured.
     """
@@ -61,6 +63,7 @@ class Decision:
     figures: tuple[Figure, ...]
     deciding: int = 0
     unmetered: bool = False
+    held_back: str = ""
     kept_pairs: int = 0
     all_pairs: int = 0
 
@@ -68,6 +71,8 @@ class Decision:
 def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> Decision:
     """Look at the samples; after the last look every doubt is settled."""
     counted = target.quantity in (Quantity.MEMORY, Quantity.TRAFFIC)
+    if target.quantity is Quantity.MEMORY and has_rooms(measured.forks):
+        return _decide_room(tier, measured)
     if counted and not measured.metered:
         return Decision(outcome=Outcome.OPEN, share=0.0, figures=(), unmetered=True)
     kept = kept_forks(measured.forks)
@@ -79,13 +84,32 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
     outcome = next(
         (o for o in (Outcome.FAIL, Outcome.TOO_NOISY, Outcome.OPEN) if o in outcomes), Outcome.PASS
     )
+    held = "" if counted else held_back(measured.forks)
+    if held:
+        over = len(throttled(measured.forks)) > most_left_out(rule.looks[-1])
+        outcome = Outcome.TOO_NOISY if last or over else Outcome.OPEN
     return Decision(
         outcome=outcome,
         share=min(shares) if outcome is Outcome.PASS else 0.0,
         figures=(*figures.deciding, *figures.shown),
         deciding=len(figures.deciding),
+        held_back=held,
         kept_pairs=sum(len(fork.pairs) for fork in kept),
         all_pairs=sum(len(fork.pairs) for fork in measured.forks),
+    )
+
+
+def _decide_room(tier: Tier, measured: TargetMeasurement) -> Decision:
+    """Decide on memory of a device by the room that sufficed; see `measure.room`."""
+    outcome, earned, figure = decide_room(tier, measured.forks)
+    pairs = sum(len(fork.pairs) for fork in measured.forks)
+    return Decision(
+        outcome=outcome,
+        share=earned,
+        figures=(figure,),
+        deciding=1,
+        kept_pairs=pairs,
+        all_pairs=pairs,
     )
 
 

@@ -4,12 +4,13 @@ Takes: nothing. Gives: `TimedMachine`. Does not cover: measuring it (see `device
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from grader.device.ceilings import Ceilings
 from grader.device.classes import CPU
 from grader.device.driver import DeviceDriver
+from grader.device.lease import hold_lease
 from grader.intake.submission import Submission
 from grader.measure.device_session import open_device_session
 from grader.measure.session import Session, open_session
@@ -44,6 +45,26 @@ class TimedMachine:
     def lease_name(self) -> str:
         """What to hold a lease of while something is timed."""
         return self.gpu_uuid or CPU
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Have the machine, or its device, to oneself; others wait in line.
+
+        Raises:
+            DeviceError: if it cannot be had.
+        """
+        return hold_lease(
+            self.lease_name, on_wait=lambda place: self.on_wait(f"waiting to measure: {place}")
+        )
+
+    def alone_on_device(self) -> AbstractContextManager[None]:
+        """Have the device to oneself, if there is one.
+
+        For work that is not timed: on a device it would disturb what is, and take memory of it.
+
+        Raises:
+            DeviceError: if it cannot be had.
+        """
+        return self.alone() if self.drivers else nullcontext()
 
     def open_box(
         self, wall: Wall, submission: Submission, *, limits: Limits

@@ -8,15 +8,16 @@ get the same inputs, new ones in every pair, one call at a time; every reply is 
 sides, so that the judge's own work disturbs both alike. Both are forked anew several times.
 """
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from grader.author.declare import Workload
 from grader.author.draw import Draw
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.clock import measure_empty_calls
+from grader.measure.clock import measure_empty_calls, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Fault, FaultKind, Observation, ValueObservation
@@ -39,11 +40,14 @@ from grader.sandbox.wall import Wall
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
 """Pairs per fork and size. Peak memory is counted from the fork on: one run in each."""
 
+WARM_UP_DRAW = 900
+"""Number of a fork's first draw before the clock counts; those that count begin at 0."""
+
 Enough = Callable[[TargetMeasurement], bool]
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """A target on its way."""
 
     forks: list[ForkSample] = field(default_factory=list)
@@ -56,6 +60,7 @@ class _Seen:
 
     @property
     def stopped(self) -> bool:
+        """Whether a fault has ended it."""
         return bool(self.faults or self.reference_faults)
 
     def compare(self, observations: Sequence[Observation]) -> None:
@@ -75,7 +80,7 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Side:
+class Side:
     """One of the two boxes of a fork."""
 
     session: Session
@@ -115,38 +120,76 @@ class PaceMeasurer:
             enough: whether what was seen decides.
         """
         workload = self._course.workloads[problem.name, target.name]
-        seen = _Seen()
+        seen = Seen()
+        lending: tuple[EmptyCalls, ...] = ()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
                 self._fork(workload, target, seen)
-            measured = _measured(workload, seen, self._empty)
+            lending = self._lend(seen, lending)
+            measured = replace(_measured(workload, seen, self._empty), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
 
-    def _fork(self, workload: Workload, target: PlannedTarget, seen: _Seen) -> None:
+    def _fork(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
         """Run all pairs of one fork of both sides."""
-        limits, open_box = self._course.plan.limits, self._machine.open_box
         seen.pairs = []
         try:
-            with (
-                open_box(self._walls[0], self._submissions[0], limits=limits) as subject,
-                open_box(self._walls[1], self._submissions[1], limits=limits) as reference,
-            ):
-                sides = (
-                    _Side(session=subject, is_subject=True),
-                    _Side(session=reference, is_subject=False),
-                )
-                seen.metered = seen.metered and subject.metered and reference.metered
-                if all(self._load(side, seen) for side in sides):
-                    self._pairs(workload, target, sides, seen)
+            self._race(workload, target, seen)
         except (SandboxError, DeviceError) as error:
-            message = f"{error}. {error.hint}".strip()
-            seen.reference_faults.append(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
+            seen.reference_faults.append(_ours(error))
         if not seen.stopped:
             seen.forks.append(ForkSample(pairs=tuple(seen.pairs)))
 
-    def _load(self, side: _Side, seen: _Seen) -> bool:
+    def _lend(self, seen: Seen, known: tuple[EmptyCalls, ...]) -> tuple[EmptyCalls, ...]:
+        """Return what calls cost that do nothing and lend as much memory as the measured ones."""
+        pairs = [pair for fork in seen.forks for pair in fork.pairs]
+        claims = [c for p in pairs for c in (*p.subject.claims, *p.reference.claims)]
+        sizes_bytes = {claim.lent_bytes for claim in claims} - {0}
+        if seen.stopped or max(sizes_bytes, default=0) <= max(
+            (e.lent_bytes for e in known), default=0
+        ):
+            return known
+        limits = self._course.plan.limits
+        try:
+            return measure_lending_calls(self._walls[1], limits, self._machine, sizes_bytes)
+        except (SandboxError, DeviceError) as error:
+            seen.reference_faults.append(_ours(error))
+            return known
+
+    def _race(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
+        """Open a box for each side and run the pairs of one fork in them."""
+        with self._open(is_subject=True) as subject, self._open(is_subject=False) as reference:
+            sides = (subject, reference)
+            seen.metered = seen.metered and all(side.session.metered for side in sides)
+            if all(self._load(side, seen) for side in sides) and all(
+                self._warm_up(workload, target, side, seen) for side in sides
+            ):
+                self._pairs(workload, target, sides, seen)
+
+    def _warm_up(self, workload: Workload, target: PlannedTarget, side: Side, seen: Seen) -> bool:
+        """Run every size once before the clock counts, on a device alone.
+
+        A kernel is compiled, tuned and loaded at its first call, which takes a thousand times as
+        long as the call; its reply is compared like every other one.
+        """
+        sizes = target.sizes if self._machine.drivers else ()
+        first = len(seen.forks) * 1000 + WARM_UP_DRAW
+        return all(
+            self._run(workload, size, first + number, side, seen) is not None
+            for number, size in enumerate(sizes)
+        )
+
+    @contextlib.contextmanager
+    def _open(self, *, is_subject: bool) -> Iterator[Side]:
+        """Fork a box for one side; nothing is loaded yet."""
+        place = 0 if is_subject else 1
+        wall, submission = self._walls[place], self._submissions[place]
+        limits = self._course.plan.limits
+        with self._machine.open_box(wall, submission, limits=limits) as session:
+            yield Side(session=session, is_subject=is_subject)
+
+    def _load(self, side: Side, seen: Seen) -> bool:
         try:
             side.session.load(self._course.harness)
         except Raised as raised:
@@ -159,8 +202,8 @@ class PaceMeasurer:
         self,
         workload: Workload,
         target: PlannedTarget,
-        sides: tuple[_Side, _Side],
-        seen: _Seen,
+        sides: tuple[Side, Side],
+        seen: Seen,
     ) -> None:
         """Run the pairs of a fork: A B, B A, and so on, the other way round in the next fork."""
         turns = itertools.product(range(TURNS[target.quantity]), target.sizes)
@@ -189,7 +232,7 @@ class PaceMeasurer:
             )
 
     def _run(
-        self, workload: Workload, size: int, draw_index: int, side: _Side, seen: _Seen
+        self, workload: Workload, size: int, draw_index: int, side: Side, seen: Seen
     ) -> RunSample | None:
         """Run the workload once on one side; nothing if that came to no end."""
         plan = self._course.plan
@@ -213,7 +256,7 @@ class PaceMeasurer:
         return sample
 
 
-def _blame(side: _Side, seen: _Seen, fault: Fault) -> None:
+def _blame(side: Side, seen: Seen, fault: Fault) -> None:
     """Put a fault where it belongs: what the reference does wrong is never a student's."""
     ours = (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR)
     if side.is_subject and fault.kind not in ours:
@@ -225,7 +268,11 @@ def _blame(side: _Side, seen: _Seen, fault: Fault) -> None:
         seen.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
 
 
-def _measured(workload: Workload, seen: _Seen, empty: EmptyCalls) -> TargetMeasurement:
+def _ours(error: SandboxError | DeviceError) -> Fault:
+    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
+
+
+def _measured(workload: Workload, seen: Seen, empty: EmptyCalls) -> TargetMeasurement:
     return TargetMeasurement(
         problem=workload.problem,
         target=workload.target,

@@ -26,6 +26,7 @@ class Phase:
         self._before_wall_ns = session.wall_ns
         self._calls = 0
         self._claims_before = len(session.claims())
+        self._state_before = session.device_states()
         self._ended: RunSample | None = None
         self.work = SizeWork(size=size, bytes_moved=0, flops=0, wire_bytes=0)
 
@@ -68,6 +69,7 @@ class Phase:
             wire_bytes=after.wire_bytes - self._before.wire_bytes,
             calls=self._calls,
             claims=self._session.claims()[self._claims_before :],
+            states=self._state_before + self._session.device_states(),
         )
 
     def _refuse_if_late(self) -> None:

@@ -209,11 +209,11 @@ def measure(
     plan = course.plan
     layers: tuple[str, ...] = ()
     try:
-        with walls.borrow() as wall:
+        with machine.alone_on_device(), walls.borrow() as wall:
             measurer = Measurer(wall, submission, course, machine)
             problems = tuple(measurer.problem(problem, course.cases) for problem in plan.problems)
             layers = (*wall.layers, *walls.caveats)
-    except SandboxError as error:
+    except (SandboxError, DeviceError) as error:
         fault = _our_fault(error)
         problems = tuple(_unmeasured(problem, course.cases, fault) for problem in plan.problems)
     return Measurement(

@@ -7,6 +7,7 @@ Takes: nothing. Gives: `TargetMeasurement` and its parts. Does not cover: what f
 from dataclasses import dataclass
 
 from grader.device.ceilings import Ceilings
+from grader.device.throttle import DeviceState
 from grader.measure.observed import Fault, Observation
 
 
@@ -17,10 +18,27 @@ class DeviceClaim:
     Attributes:
         wall_ns: from the request to the judge's completed copy of the reply.
         events_ns: the claim, one number; none if what came was no time.
+        lent_bytes: of the block with the arguments, which the box maps on the clock.
     """
 
     wall_ns: int
     events_ns: tuple[int, ...]
+    lent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much of a device's memory the judge left to a box, and whether the run came to its end.
+
+    Attributes:
+        limit_bytes: that were left when the submission began; the judge held the rest.
+        ratio: of the limit to the reference's peak in the same fork.
+        sufficed: whether the run ended; else it ran out, or failed in another way.
+    """
+
+    limit_bytes: int
+    ratio: float
+    sufficed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +48,13 @@ class RunSample:
     Attributes:
         wall_ns: from request to reply, summed over the calls, on the judge's clock.
         cpu_ns: processor time of everything in the box, over the whole run, gaps included.
-        peak_bytes: most memory that the child had held by the end of the run.
+        peak_bytes: most memory that the child had held by the end of the run; of a device whose
+            memory is measured, the most that was missing from it at a reply.
         wire_bytes: received on all interfaces of the child's network namespace during the run.
         calls: requests that got a reply.
         claims: on a device, one per call; none on the processor.
+        states: on a device, how it ran just before the run, then over all its replies.
+        room: on a device whose memory is measured, what was left of it.
     """
 
     wall_ns: int
@@ -42,6 +63,13 @@ class RunSample:
     wire_bytes: int
     calls: int
     claims: tuple[DeviceClaim, ...] = ()
+    states: tuple[DeviceState, ...] = ()
+    room: tuple[Room, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it came to its end; else it has no time."""
+        return all(room.sufficed for room in self.room)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +127,13 @@ class EmptyCalls:
         wall_ns: one sample per call.
         cpu_ns: processor time in the box, one sample per block of `block` calls.
         block: calls per block.
+        lent_bytes: of the block with the arguments that each call lends, on a device.
     """
 
     wall_ns: tuple[int, ...]
     cpu_ns: tuple[int, ...]
     block: int
+    lent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +149,7 @@ class TargetMeasurement:
         metered: whether control groups counted processor time and memory.
         cores: processors that this machine gives to the judge and the boxes.
         observations: the worst comparison of each label, dtype and verdict, over all runs.
+        lending: on a device, the cost of calls that do nothing and lend memory, by its size.
         ceilings: what the device can do at most; none if that was not measured.
         faults: empty, or the fault of the submission that ended the measurement.
         reference_faults: the same of the reference: the author's, or ours.
@@ -134,4 +165,13 @@ class TargetMeasurement:
     observations: tuple[Observation, ...]
     faults: tuple[Fault, ...]
     reference_faults: tuple[Fault, ...]
+    lending: tuple[EmptyCalls, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
+
+    def empty_for(self, lent_bytes: int) -> EmptyCalls:
+        """Return what a call costs that does nothing but lend so much; never less, if it is known.
+
+        The cost of a mapping grows with its size, so the next larger one that was measured counts.
+        """
+        known = (self.empty, *self.lending)
+        return next((empty for empty in known if empty.lent_bytes >= lent_bytes), known[-1])

@@ -18,8 +18,8 @@ from grader.measure.channel import Channel
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import Fault, FaultKind
 from grader.measure.memory import Arguments, Replies
-from grader.measure.samples import DeviceClaim
 from grader.measure.source_map import place_of
+from grader.measure.without_device import WithoutDevice
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.runner.tensors import DTYPES, NAMES
@@ -33,7 +33,7 @@ MAX_TENSORS = 4096
 EXIT_WAIT_SECONDS = 1.0
 
 
-class Session:
+class Session(WithoutDevice):
     """One child with the submission loaded.
 
     Attributes:
@@ -127,10 +127,6 @@ class Session:
         """
         return self._child.meter.read()
 
-    def claims(self) -> tuple[DeviceClaim, ...]:
-        """Return what the box claims of its calls on a device; here it has none."""
-        return ()
-
     @property
     def metered(self) -> bool:
         """Whether processor time and memory of the child are counted."""
@@ -150,10 +146,12 @@ class Session:
 
     def close(self) -> None:
         """Let go of the judge's ends; the wall ends the child."""
-        if self._arguments is not None:
-            self._arguments.close()
-            self._arguments = None
-        self._channel.close()
+        arguments, self._arguments = self._arguments, None
+        try:
+            if arguments is not None:
+                arguments.close()
+        finally:
+            self._channel.close()
 
     def _request(self, request: dict[str, Any], step: New | Call) -> Value:
         tensors: list[torch.Tensor] = []

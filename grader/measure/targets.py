@@ -4,10 +4,8 @@ Takes: a submission, a course, the problems whose checks have passed, walls. Giv
 `TargetMeasurement`s. Does not cover: how one is measured (see `measure.pace`).
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from grader.device.lease import hold_lease
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.figures import RULES, decide
@@ -15,11 +13,15 @@ from grader.measure.machine import TimedMachine
 from grader.measure.observed import Fault
 from grader.measure.pace import PaceMeasurer
 from grader.measure.processors import cores
+from grader.measure.room import ROOM_LOOKS
+from grader.measure.room_pace import RoomMeasurer
 from grader.measure.samples import EmptyCalls, TargetMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem, PlannedTarget
+from grader.plan.target import Quantity
 from grader.sandbox.faults import FaultKind
 from grader.sandbox.pool import WallPool
+from grader.sandbox.wall import Wall
 from grader.statistics.verdict import Outcome
 
 
@@ -45,12 +47,8 @@ def measure_targets(
     if not wanted:
         return ()
     try:
-        with (
-            _alone(machine),
-            walls.borrow_pair() as pair,
-        ):
-            measurer = PaceMeasurer(pair, submission, course, machine)
-            measured = [_measure(measurer, *one) for one in wanted]
+        with machine.alone(), walls.borrow_pair() as pair:
+            measured = _measure_all(pair, submission, course, machine, wanted)
     except (SandboxError, DeviceError) as error:
         message = f"{error}. {error.hint}".strip()
         fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
@@ -58,11 +56,18 @@ def measure_targets(
     return tuple(replace(one, ceilings=machine.ceilings) for one in measured)
 
 
-def _alone(machine: TimedMachine) -> AbstractContextManager[None]:
-    """Have the machine, or its device, to oneself; others wait in line."""
-    return hold_lease(
-        machine.lease_name, on_wait=lambda place: machine.on_wait(f"waiting to measure: {place}")
-    )
+def _measure_all(
+    walls: tuple[Wall, Wall],
+    submission: Submission,
+    course: Course,
+    machine: TimedMachine,
+    wanted: list[tuple[PlannedProblem, PlannedTarget]],
+) -> list[TargetMeasurement]:
+    """Measure one target after the other; memory of a device in its own way, by the room left."""
+    rooms = [target.quantity is Quantity.MEMORY and bool(machine.drivers) for _, target in wanted]
+    kinds: dict[bool, type[PaceMeasurer]] = {True: RoomMeasurer, False: PaceMeasurer}
+    measurers = {by: kinds[by](walls, submission, course, machine) for by in sorted(set(rooms))}
+    return [_measure(measurers[by], *one) for by, one in zip(rooms, wanted, strict=True)]
 
 
 def _measure(
@@ -72,7 +77,8 @@ def _measure(
         decision = decide(target, target.tiers[0], measured)
         return decision.unmetered or decision.outcome is not Outcome.OPEN
 
-    looks = RULES[target.quantity].looks
+    by_room = isinstance(measurer, RoomMeasurer)
+    looks = ROOM_LOOKS if by_room else RULES[target.quantity].looks
     return measurer.target(problem, target, looks=looks, enough=enough)
 
 

@@ -63,12 +63,26 @@ class Gauge:
 def net_time(measured: TargetMeasurement, clock: Clock) -> Gauge:
     """Return the time of a run without what as many empty calls cost."""
     empty = _empty_call(measured.empty, clock)
+    if clock is Clock.WALL and measured.lending:
+        return _net_of_lending(measured)
 
     def net(run: RunSample) -> float:
         gross_ns = run.cpu_ns if clock is Clock.CPU else run.wall_ns
         return gross_ns - run.calls * empty.median_ns
 
     return Gauge(amount=net, call_doubt_ns=empty.doubt_ns)
+
+
+def _net_of_lending(measured: TargetMeasurement) -> Gauge:
+    """Return the time of a run without what empty calls cost that lend as much memory."""
+
+    def net(run: RunSample) -> float:
+        lent = [claim.lent_bytes for claim in run.claims] + [0] * (run.calls - len(run.claims))
+        calls = (_empty_call(measured.empty_for(size), Clock.WALL) for size in lent)
+        return run.wall_ns - sum(call.median_ns for call in calls)
+
+    known = (_empty_call(empty, Clock.WALL) for empty in (measured.empty, *measured.lending))
+    return Gauge(amount=net, call_doubt_ns=max(call.doubt_ns for call in known))
 
 
 def doubt_of(
@@ -99,7 +113,8 @@ def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
     """
     clock = target.clock if measured.metered else Clock.WALL
     net = net_time(measured, clock)
-    spread_ns = _quiet_spread_ns(measured.empty, clock)
+    known = (measured.empty, *measured.lending) if clock is Clock.WALL else (measured.empty,)
+    spread_ns = max(_quiet_spread_ns(empty, clock) for empty in known)
     runs = [p.reference for f in measured.forks for p in f.pairs if p.size == target.sizes[0]]
     if not runs:
         return False

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from grader.author.declare import CaseMaker, Key, Workload
+from grader.device.classes import CPU
 from grader.errors import AuthorError
 from grader.plan.assignment import Assignment, Evidence, Limits, Problem
-from grader.plan.target import Clock, NoDevice, Quantity, Tier
+from grader.plan.target import Clock, NoDevice, Quantity, Target, Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,11 +254,17 @@ def _plan_targets(
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,
-                evidence=Evidence.OUTSIDE,
+                evidence=_evidence(target, device),
                 devices=tuple(sorted(target.tiers)),
             )
         )
     return tuple(targets)
+
+
+def _evidence(target: Target, device: str) -> Evidence:
+    """Return what a target stands on: memory of a device is withheld, all else is measured."""
+    withheld = target.quantity is Quantity.MEMORY and device != CPU
+    return Evidence.DENIED if withheld else Evidence.OUTSIDE
 
 
 def hash_folder(folder: Path) -> str:

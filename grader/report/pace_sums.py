@@ -85,7 +85,7 @@ class Sums:
         return subject, np.array(rows).reshape(len(self._forks), len(sizes))
 
     def _gauge(self, kind: Kind) -> Gauge:
-        if kind is Kind.MEMORY:
+        if kind in (Kind.MEMORY, Kind.ROOM):
             return Gauge(amount=lambda run: run.peak_bytes)
         if kind is Kind.TRAFFIC:
             return Gauge(amount=lambda run: run.wire_bytes)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verdict
 from grader.measure.figure import Figure, Kind
-from grader.measure.kept import kept_forks, left_out
-from grader.measure.samples import TargetMeasurement
+from grader.measure.kept import kept_forks, left_out, throttled
+from grader.measure.samples import ForkSample, TargetMeasurement
 from grader.plan.plan import PlannedTarget
 from grader.plan.target import Clock, Quantity
 from grader.report import pace_words
@@ -206,7 +206,6 @@ def _view_pace(
     deciding = _DECIDING.get(target.quantity, 1)
     sums = Sums(target, measured, forks)
     first = pace.figures[0].kind
-    gone = len(left_out(measured.forks))
     sizes = sums.sizes(first)
     return PaceView(
         figures=tuple(
@@ -214,20 +213,27 @@ def _view_pace(
             for place, figure in enumerate(pace.figures)
         ),
         sizes=sizes,
-        in_bytes=first in (Kind.MEMORY, Kind.TRAFFIC),
+        in_bytes=first in (Kind.MEMORY, Kind.ROOM, Kind.TRAFFIC),
         exponents=exponents(sizes) if first in GROWTH_KINDS else (),
         forks=len(forks),
         pairs=pace.kept_pairs,
         all_pairs=pace.all_pairs,
-        left_out=tuple(
-            f"{count} {'fork' if count == 1 else 'forks'}: {pace_words.STOLEN_WORDS}"
-            for count in ((gone,) if gone else ())
-        ),
+        left_out=_left_out_words(measured.forks),
         roofline=tuple(
             (pace_words.percent_words(r.subject), pace_words.percent_words(r.reference))
             for r in pace.roofline
         ),
     )
+
+
+def _left_out_words(forks: tuple[ForkSample, ...]) -> tuple[str, ...]:
+    """Return why forks were left out, in words, with their number."""
+    gone, held = set(left_out(forks)), set(throttled(forks))
+    reasons = (
+        (len(gone & held), pace_words.THROTTLED_WORDS),
+        (len(gone - held), pace_words.STOLEN_WORDS),
+    )
+    return tuple(f"{n} {'fork' if n == 1 else 'forks'}: {why}" for n, why in reasons if n)
 
 
 def _view_figure(

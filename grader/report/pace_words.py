@@ -18,6 +18,7 @@ KIND_SOURCES: Mapping[Kind, str] = {
     Kind.CPU_LARGEST: "control group of the box",
     Kind.WALL_LARGEST: "the judge's clock",
     Kind.MEMORY: "control group of the box",
+    Kind.ROOM: "the judge, who held the rest of the device's memory",
     Kind.TRAFFIC: "counters of the box's network",
 }
 """What made the number; all of it lies outside the box."""
@@ -30,12 +31,15 @@ KIND_METERS: Mapping[Kind, str] = {
     Kind.CPU_LARGEST: "Processor time",
     Kind.WALL_LARGEST: "Time on the clock",
     Kind.MEMORY: "Peak memory",
+    Kind.ROOM: "Memory of the device",
     Kind.TRAFFIC: "Bytes on the wire",
 }
 """What is added up, short enough for a mark in a picture."""
 
 STOLEN_WORDS = f"the hypervisor took over {100 * STOLEN_SHARE:.0f} % of the time from this machine"
 """Why forks are left out."""
+THROTTLED_WORDS = "the device was held back by heat, by its power supply or by another device"
+"""The same, of a device."""
 
 DEVICE_WORDS: Mapping[str, str] = {
     "cpu": "a processor",

@@ -63,8 +63,11 @@ def test_a_refusal_names_call_and_code(driver, size, code):
     assert (caught.value.call, caught.value.code) == ("cuMemCreate", code)
 
 
-def test_it_tells_why_it_is_slow(driver):
-    assert int(driver.throttle_reasons()) >= 0
+def test_it_tells_its_clocks_and_why_they_are_low(driver):
+    state = driver.state()
+    assert int(state.reasons) >= 0
+    assert 100 < state.sm_clock_mhz < 10_000
+    assert 100 < state.memory_clock_mhz < 20_000
 
 
 def test_nothing_persists_in_the_cache(driver):

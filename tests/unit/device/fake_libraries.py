@@ -12,6 +12,8 @@ from grader.runner.cuda_api import SIGNATURES
 NAMES = {2: b"CUDA_ERROR_OUT_OF_MEMORY", 801: b"CUDA_ERROR_NOT_SUPPORTED"}
 ATTRIBUTES = {38: 60 << 20, 102: 1, 103: 1, 108: 30 << 20}
 
+CLOCKS_MHZ = {1: 1980, 2: 3201}
+
 VALUES = {"cuDriverGetVersion": 13000, "cuMemGetAllocationGranularity": 2 << 20}
 
 
@@ -83,6 +85,7 @@ class FakeNvml:
             "nvmlInit_v2",
             "nvmlShutdown",
             "nvmlDeviceGetHandleByUUID",
+            "nvmlDeviceGetClockInfo",
             f"nvmlDeviceGetCurrentClocks{reading}",
         }
 
@@ -94,6 +97,8 @@ class FakeNvml:
             self.called.append(name)
             if "Clocks" in name:
                 arguments[1]._obj.value = self.bits
+            if name == "nvmlDeviceGetClockInfo":
+                arguments[2]._obj.value = CLOCKS_MHZ[arguments[1]]
             return self.failing.get(name, 0)
 
         return call

@@ -175,9 +175,20 @@ def test_the_context_is_released():
 @pytest.mark.parametrize("old", [False, True])
 def test_throttle_reasons_of_new_and_old_drivers(old):
     management = FakeNvml(bits=0x48, old=old)
-    reasons = CudaDriver(FakeCuda(), management).throttle_reasons()
-    assert reasons == ThrottleReasons.HW_SLOWDOWN | ThrottleReasons.HW_THERMAL_SLOWDOWN
-    assert management.called[-1].endswith("ThrottleReasons" if old else "EventReasons")
+    state = CudaDriver(FakeCuda(), management).state()
+    assert state.reasons == ThrottleReasons.HW_SLOWDOWN | ThrottleReasons.HW_THERMAL_SLOWDOWN
+    assert (state.sm_clock_mhz, state.memory_clock_mhz) == (1980, 3201)
+    assert management.called[-3].endswith("ThrottleReasons" if old else "EventReasons")
+
+
+@pytest.mark.parametrize(
+    "name", ["nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetClockInfo"]
+)
+def test_a_device_that_is_lost_says_so(name):
+    driver = CudaDriver(FakeCuda(), FakeNvml(**{name: 15}))  # NVML_ERROR_GPU_IS_LOST
+    with pytest.raises(DeviceError) as caught:
+        driver.state()
+    assert (caught.value.call, caught.value.code) == (name, 15)
 
 
 @pytest.mark.parametrize("name", ["nvmlInit_v2", "nvmlDeviceGetHandleByUUID"])

@@ -2,15 +2,19 @@
 
 import pytest
 
-from grader.device.throttle import DISTURBING, ThrottleReasons, disturbance
+from grader.device.throttle import DISTURBING, DeviceState, ThrottleReasons, disturbance
 
 NONE = ThrottleReasons(0)
+
+
+def states(*reasons):
+    return [DeviceState(reasons=one, sm_clock_mhz=1980, memory_clock_mhz=3201) for one in reasons]
 
 
 @pytest.mark.parametrize("reason", list(DISTURBING))
 def test_a_reason_before_or_after_disturbs(reason):
     for pair in ((reason, NONE), (NONE, reason), (reason, reason)):
-        assert "held back" in disturbance(*pair)
+        assert (reason.name or "").lower().replace("_", " ") in disturbance(states(*pair))
 
 
 @pytest.mark.parametrize(
@@ -24,11 +28,21 @@ def test_a_reason_before_or_after_disturbs(reason):
     ],
 )
 def test_what_a_submission_causes_or_both_sides_share_does_not(reason):
-    assert disturbance(reason, reason) == ""
+    assert disturbance(states(reason, reason)) == ""
 
 
 def test_all_reasons_are_named():
     before, after = ThrottleReasons.SYNC_BOOST, ThrottleReasons.HW_THERMAL_SLOWDOWN
-    assert disturbance(before, after) == (
-        "the device was held back: sync boost, hw thermal slowdown"
+    assert disturbance(states(before, after)) == "sync boost, hw thermal slowdown"
+
+
+def test_states_join_to_all_reasons_and_the_lowest_clocks():
+    hot = DeviceState(
+        reasons=ThrottleReasons.SW_THERMAL_SLOWDOWN, sm_clock_mhz=1200, memory_clock_mhz=3201
+    )
+    cold = DeviceState(reasons=ThrottleReasons.GPU_IDLE, sm_clock_mhz=1980, memory_clock_mhz=2619)
+    assert (
+        hot.joined(cold)
+        == cold.joined(hot)
+        == DeviceState(reasons=hot.reasons | cold.reasons, sm_clock_mhz=1200, memory_clock_mhz=2619)
     )

@@ -75,7 +75,7 @@ class Race:
         self.load_errors = {}
         self.open_errors = {}
         self.metered = {0: True, 1: True}
-        self.machine = SimpleNamespace(open_box=self.open)
+        self.machine = SimpleNamespace(open_box=self.open, drivers=())
         monkeypatch.setattr(pace, "measure_empty_calls", lambda *_: EMPTY)
 
     @contextlib.contextmanager
