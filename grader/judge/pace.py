@@ -178,6 +178,8 @@ def describe(figure: Figure) -> str:
     tiers = f"passes up to {limit:.2f}"
     if figure.full_at < figure.pass_at:
         tiers += f", full points up to {_exp(figure.full_at):.2f}"
+    if figure.kind is Kind.ROOM:  # seen to be too little and to suffice; nothing lies between
+        return f"{name}: more than {_exp(low):.2f}, at most {_exp(high):.2f} times {base} ({tiers})"
     return (
         f"{name}: {_exp(figure.interval.estimate):.2f} times {base} "
         f"({_exp(low):.2f} to {_exp(high):.2f}; {tiers})"

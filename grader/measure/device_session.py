@@ -75,7 +75,7 @@ class DeviceSession(Session):
         self._driver = driver
         self._replies = reply_memory
         self._flush = flush
-        self._free_bytes = driver.free_bytes()
+        self._free_bytes = 0
         self._ballast = Ballast(driver)
         self._begun = self._limited = self._calling = False
         self._lent_bytes = self._mapped_bytes = 0
@@ -145,6 +145,7 @@ class DeviceSession(Session):
         """Lend the memory for replies, which begins CUDA in the box."""
         if self._begun:
             return
+        self._free_bytes = self._driver.free_bytes()
         request = {
             "op": "device",
             "uuid": self._driver.facts.uuid,

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import socket
-import sys
-import threading
 import time
 from types import SimpleNamespace
 
@@ -13,128 +11,17 @@ import torch
 
 from grader.author.steps import Call, New, Ref
 from grader.device.fake_driver import FakeDriver
+from grader.device.throttle import ThrottleReasons
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.device_session import open_device_session
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import FaultKind
-from grader.plan.assignment import Limits
-from grader.runner import device_child, device_memory
-from grader.runner.tensors import map_memory
+from grader.runner import device_child
 from grader.sandbox.contract import Isolation
 from grader.sandbox.faults import Ending
 from grader.sandbox.pool import WallPool
-
-TEXT = """
-import torch
-
-def double(x):
-    return 2 * x
-
-def spoil(x):
-    x[0] = 99.0
-    return x + 0
-
-def run_out(x):
-    raise torch.OutOfMemoryError("CUDA out of memory")
-
-def keep_from_writing(x):
-    return x[:0]
-
-class Adder:
-    def __init__(self, start):
-        self.sum = start.clone()
-    def add(self, x):
-        self.sum += x
-        return self.sum
-"""
-LIMITS = Limits(call_wall_s=5.0, load_wall_s=20.0, reply_bytes=1 << 14)
-
-
-class Events:
-    """Stands for CUDA events."""
-
-    claim: object = 1234
-
-    def __init__(self):
-        self.events_ns: object = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.events_ns = self.claim
-
-
-class Box:
-    """A wall whose child is a thread of this process, and a device made of memory files."""
-
-    def __init__(self, home, name):
-        self.driver = FakeDriver(total_bytes=1 << 24)
-        self.log = []
-        self._home = home
-        self._submission = Submission(
-            name="ada",
-            sha256="",
-            origin=Origin.MODULE,
-            entry=name,
-            files=(SourceFile(name=f"{name}.py", text=TEXT),),
-        )
-        self._stack = contextlib.ExitStack()
-
-    def freeze(self):
-        self.log.append(("freeze", self.driver.calls[-2:]))
-
-    def thaw(self):
-        self.log.append(("thaw", self.driver.calls[-3:]))
-
-    def ending(self, child, wait_s):
-        return Ending(wall_alive=True, exited=False, status=0, oom_kills=0)
-
-    @contextlib.contextmanager
-    def child(self, fd):
-        ours, theirs = socket.socketpair()
-        output, output_theirs = os.pipe()
-        served = device_child.DeviceChild(
-            channel=theirs, reply_memory=map_memory(fd, populate=False), home=str(self._home)
-        )
-        thread = threading.Thread(target=served.serve, daemon=True)
-        thread.start()
-        yield SimpleNamespace(channel=ours, output_fd=output, exit_fd=-1)
-        thread.join(5)
-        theirs.close()
-        os.close(output_theirs)
-
-    def __enter__(self):
-        self.session = self._stack.enter_context(
-            open_device_session(
-                self,  # type: ignore[arg-type]
-                self._submission,
-                limits=LIMITS,
-                driver=self.driver,
-            )
-        )
-        self.session.load("")
-        return self
-
-    def __exit__(self, *error):
-        self._stack.__exit__(*error)
-
-
-@pytest.fixture
-def box(tmp_path, monkeypatch, request):
-    monkeypatch.setattr(
-        device_memory, "open_block", lambda fd, size: map_memory(os.dup(fd), populate=False)
-    )
-    monkeypatch.setattr(device_memory, "EventClock", Events)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    name = f"submitted_{abs(hash(request.node.name))}"
-    monkeypatch.setattr(Events, "claim", 1234)
-    with Box(tmp_path, name) as made:
-        yield made
-    made.driver.close()  # nothing was forgotten
-    sys.modules.pop(name, None)
+from tests.unit.measure.device_box import LIMITS, Events
 
 
 def test_a_call_goes_there_and_back(box):
@@ -164,6 +51,79 @@ def test_the_cache_is_cold_and_the_reply_poisoned_before_the_box_runs(box):
     order = box.driver.calls
     written = len(order) - 1 - order[::-1].index("write")
     assert "fill" in order[written:]  # after the arguments: they lie in no cache
+
+
+def test_a_timed_call_asks_the_device_for_this_and_in_this_order(box, monkeypatch):
+    calls = box.driver.calls
+    monkeypatch.setattr(box, "thaw", lambda: calls.append("THAW"))
+    monkeypatch.setattr(box, "freeze", lambda: calls.append("FREEZE"))
+    for _ in range(2):
+        before = len(calls)
+        box.session.call(Call("double", torch.ones(2)))
+        seen = [name for name in calls[before:] if name != "free"]  # of the last call's arguments
+        assert seen == [
+            *("allocate", "write", "export"),  # the arguments
+            "fill",  # the reply: poisoned
+            *("forget_persisting_lines", "fill", "synchronize"),  # a cold cache
+            "THAW",
+            *("copy", "synchronize"),  # the reply that counts; the clock stops
+            "FREEZE",
+            "state",  # what held the device back
+            "read",  # the reply's value
+            *("synchronize", "read"),  # the arguments are as they were
+        ]
+
+
+def test_the_flush_writes_twice_the_cache_of_the_device(box, monkeypatch):
+    filled = []
+    fill = box.driver.fill
+
+    def keep(block, value):
+        filled.append(block.size_bytes)
+        fill(block, value)
+
+    monkeypatch.setattr(box.driver, "fill", keep)
+    box.session.call(Call("double", torch.ones(2)))
+    assert filled == [LIMITS.reply_bytes, 2 * box.driver.facts.cache_bytes]
+
+
+def test_states_are_those_of_all_replies_since_the_last_time(box):
+    box.session.device_states()
+    box.driver.reasons = ThrottleReasons.HW_SLOWDOWN
+    box.session.call(Call("double", torch.ones(2)))
+    box.driver.reasons = ThrottleReasons.GPU_IDLE
+    (seen,) = box.session.device_states()
+    assert seen.reasons == ThrottleReasons.HW_SLOWDOWN | ThrottleReasons.GPU_IDLE
+    (now,) = box.session.device_states()
+    assert now.reasons == ThrottleReasons.GPU_IDLE
+
+
+def test_a_box_that_says_nothing_of_its_time_has_claimed_none(box, monkeypatch):
+    monkeypatch.setattr(
+        device_child.DeviceChild, "carry_out", lambda *a: {"value": None, "tensors": []}
+    )
+    box.session.call(Call("double", torch.ones(1)))
+    assert [claim.events_ns for claim in box.session.timed] == [()]
+
+
+def test_a_call_without_tensors_lends_nothing(box):
+    box.session.call(Call("allocate", 0))
+    box.session.call(Call("double", torch.ones(1)))
+    granule = box.driver.facts.granularity_bytes
+    assert [claim.lent_bytes for claim in box.session.timed] == [0, granule]
+
+
+def test_a_box_that_ends_as_its_device_does_is_no_students_fault(box):
+    def vanish(child, wait_s):
+        box.driver.failing.update(state=15, synchronize=719)
+        return Ending(wall_alive=True, exited=True, status=256, oom_kills=0)
+
+    box.ending = vanish
+    box.session._channel._sock.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(Stopped) as caught:
+        box.session.call(Call("double", torch.ones(2)))
+    assert caught.value.fault.kind is FaultKind.INFRASTRUCTURE
+    box.driver.failing.clear()
 
 
 def test_the_snapshot_comes_before_the_freeze(box):
