@@ -12,7 +12,7 @@ from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verd
 from grader.measure.bounds import broken_bounds, roofline
 from grader.measure.compare import Mismatch
 from grader.measure.figure import Figure, Kind
-from grader.measure.figures import Decision, decide
+from grader.measure.figures import MOST_LOGARITHM, Decision, decide
 from grader.measure.measurement import FaultKind, Observation, ValueObservation
 from grader.measure.samples import TargetMeasurement
 from grader.plan.plan import PlannedProblem, PlannedTarget
@@ -37,7 +37,6 @@ CAUSE_OF_FAULT = {
 """What a fault in a measured run means; every other one is a crash."""
 
 
-_MOST_LOGARITHM = 700.0
 _VERDICTS = {
     Outcome.PASS: (Verdict.PASS, Cause.NONE),
     Outcome.FAIL: (Verdict.FAIL, Cause.NONE),  # the cause is the quantity's
@@ -188,7 +187,7 @@ def describe(figure: Figure) -> str:
 
 def _exp(logarithm: float) -> float:
     """Return e to a power; infinity where a number has no room for it."""
-    return math.exp(logarithm) if logarithm < _MOST_LOGARITHM else math.inf
+    return math.exp(logarithm) if logarithm < MOST_LOGARITHM else math.inf
 
 
 def _ours(cause: Cause, summary: str) -> _Ruling:

@@ -41,6 +41,8 @@ RULES = {
 
 WAITING_MARGIN = math.log(1.1)
 """How far the wall clock's whole interval must lie above the processor's to decide instead."""
+MOST_LOGARITHM = 700.0
+"""Beyond it e to that power is no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,8 +262,11 @@ def _share(figure: Figure) -> float:
     value = credited(figure.interval, explained=figure.explained)
     if figure.kind.is_slope:
         return share(value, pass_at=figure.pass_at, full_at=figure.full_at)
+    # A time that drowns in what is taken off it has a bound without end.
     return share(
-        math.exp(value), pass_at=math.exp(figure.pass_at), full_at=math.exp(figure.full_at)
+        math.exp(min(value, MOST_LOGARITHM)),
+        pass_at=math.exp(figure.pass_at),
+        full_at=math.exp(figure.full_at),
     )
 
 

@@ -11,7 +11,7 @@ from grader.measure.measurement import ErrorObservation, Fault, FaultKind, Value
 from grader.plan.assignment import Evidence
 from grader.plan.plan import PlannedProblem
 from grader.plan.target import Quantity, Tier
-from tests.unit.measure.synthetic import GROWTH_TIER, held, planned, raced
+from tests.unit.measure.synthetic import GROWTH_TIER, heated, held, planned, raced
 
 SIZES = (8, 24, 72)
 PROBLEM = PlannedProblem(name="problem", title="Problem", exports=(), checks=())
@@ -225,3 +225,9 @@ def test_one_limit_for_all_points_is_told_once():
     found = ruled([raced(ratio=1.4)], planned(tier=tier))
     assert found.points == 10
     assert "full points" not in found.summary
+
+
+def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
+    found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
+    assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
+    assert found.summary.startswith("The device was held back: hw thermal slowdown in 3 of 12")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from grader.device.throttle import DeviceState, ThrottleReasons
 from grader.measure.samples import (
     EmptyCalls,
     ForkSample,
@@ -121,6 +122,19 @@ def raced(
         return ForkSample(pairs=tuple(pairs))
 
     return measured([fork() for _ in range(forks)], metered=metered)
+
+
+def heated(race, places, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
+    """Return a race in which the device was held back in the forks at `places`."""
+    state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
+
+    def heat(fork):
+        first, *rest = fork.pairs
+        hot = replace(first, reference=replace(first.reference, states=(state,)))
+        return ForkSample(pairs=(hot, *rest))
+
+    forks = tuple(heat(f) if n in places else f for n, f in enumerate(race.forks))
+    return replace(race, forks=forks)
 
 
 def held(*, ratio=1.0, wire_ratio=1.0, forks=3):

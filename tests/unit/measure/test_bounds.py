@@ -11,6 +11,7 @@ from grader.measure.samples import (
     EmptyCalls,
     ForkSample,
     PairSample,
+    Room,
     RunSample,
     SizeWork,
     TargetMeasurement,
@@ -102,3 +103,38 @@ def test_more_processor_time_than_there_was_cannot_be():
 def test_events_are_believed_between_the_clock_and_the_overhead(claim, held):
     claims = (DeviceClaim(wall_ns=10 * MS, events_ns=claim),)
     assert bool(broken_bounds(measured(run(10, claims=claims)))) is held
+
+
+CUDA = replace(CEILINGS, setting=replace(CEILINGS.setting, device_class="cuda:h200"))
+
+
+def test_a_device_has_one_floor_however_many_processors_there_are():
+    (seen,) = roofline(measured(run(20), ceilings=(CUDA,), cores=16))
+    assert seen.floor_ns == pytest.approx(10 * MS)
+    (evidence,) = broken_bounds(measured(run(8), ceilings=(CUDA,), cores=16))
+    assert "below the roofline floor" in evidence
+
+
+def test_a_claim_below_the_floor_cannot_be_however_long_the_call_took():
+    long_call = (110 * MS, 100_000) * 20  # so that a claim of 1 ms hides nothing
+    empty = EmptyCalls(wall_ns=long_call, cpu_ns=(1_000_000,), block=20)
+    claims = (DeviceClaim(wall_ns=100 * MS, events_ns=(1 * MS,)),)
+    seen = measured(run(100, claims=claims), ceilings=(CUDA,), elapsed_ms=1000)
+    (evidence,) = broken_bounds(replace(seen, empty=empty))
+    assert "1000.000 us is below the roofline floor of 10000.000 us" in evidence
+
+
+@pytest.mark.parametrize(("lent_bytes", "held"), [(2 << 20, False), (0, True)])
+def test_a_claim_is_held_against_calls_that_lend_as_much(lent_bytes, held):
+    """5 ms of 10 ms were not claimed: mapping costs so much, a call without arguments does not."""
+    mapping = EmptyCalls(
+        wall_ns=(5_000_000, 5_200_000) * 12, cpu_ns=(1,), block=24, lent_bytes=2 << 20
+    )
+    claims = (DeviceClaim(wall_ns=10 * MS, events_ns=(5 * MS,), lent_bytes=lent_bytes),)
+    seen = replace(measured(run(10, claims=claims)), lending=(mapping,))
+    assert bool(broken_bounds(seen)) is held
+
+
+def test_a_run_that_did_not_end_has_no_time_to_beat_a_floor_with():
+    short = Room(limit_bytes=1, ratio=1.0, sufficed=False)
+    assert broken_bounds(measured(replace(run(0), room=(short,)))) == ()

@@ -14,6 +14,7 @@ from tests.unit.measure.synthetic import (
     GROWTH_TIER,
     MS,
     TIER,
+    heated,
     held,
     measured,
     pair,
@@ -171,3 +172,39 @@ def test_doubt_about_empty_calls_widens_the_interval():
         timed(replace(seen, empty=e)).figures[0].interval.half_width for e in (seen.empty, loud)
     ]
     assert widths[1] > 10 * widths[0]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 3.0])
+@pytest.mark.parametrize(
+    ("forks", "hot", "outcome"),
+    [
+        (4, (1,), Outcome.OPEN),  # none of four may be left out: another look
+        (8, (1, 2), Outcome.OPEN),
+        (12, (1, 2, 3), Outcome.TOO_NOISY),
+        (4, (0, 1, 2), Outcome.TOO_NOISY),  # more than could ever be left out
+    ],
+)
+def test_no_verdict_on_time_stands_on_a_device_that_was_held_back(ratio, forks, hot, outcome):
+    decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
+    assert (decision.outcome, decision.share) == (outcome, 0.0)
+    assert f"in {len(hot)} of {forks} forks" in decision.held_back
+
+
+@pytest.mark.parametrize(("ratio", "outcome"), [(0.5, Outcome.PASS), (3.0, Outcome.FAIL)])
+@pytest.mark.parametrize(("forks", "hot"), [(8, (5,)), (12, (2, 7))])
+def test_forks_that_may_be_left_out_cost_nothing(ratio, outcome, forks, hot):
+    decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
+    assert (decision.outcome, decision.held_back) == (outcome, "")
+    assert decision.kept_pairs == decision.all_pairs - 4 * len(hot)
+
+
+def test_bytes_do_not_change_with_the_clocks_of_a_device():
+    target = planned(Quantity.TRAFFIC)
+    decision = decide(target, TIER, heated(held(), (0, 1, 2)))
+    assert (decision.outcome, decision.held_back) == (Outcome.PASS, "")
+
+
+def test_a_time_that_drowns_in_empty_calls_has_no_end_and_decides_nothing():
+    empty = EmptyCalls(wall_ns=(1000, 900_000) * 60, cpu_ns=(1000, 900_000) * 6, block=1)
+    drowned = replace(raced(reference_ms=1), empty=empty)
+    assert timed(drowned).outcome in (Outcome.OPEN, Outcome.TOO_NOISY)

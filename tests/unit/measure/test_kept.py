@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from grader.measure.kept import kept_forks, unhindered
+from grader.device.throttle import DeviceState, ThrottleReasons
+from grader.measure.kept import held_back, kept_forks, left_out, throttled, unhindered
 from grader.measure.samples import ForkSample, PairSample, RunSample
 
 MS = 1_000_000
@@ -42,6 +43,40 @@ def test_the_worst_fork_goes_whole():
     kept = kept_forks(forks)
     assert kept == forks[:5]  # one in five at most
     assert all(len(one.pairs) == 2 for one in kept)
+
+
+def hot(reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN, side="subject"):
+    """Return a fork in which the device was held back during one of two pairs."""
+    state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
+    return fork(**{side: replace(run(10, 10), states=(state,))})
+
+
+@pytest.mark.parametrize("side", ["subject", "reference"])
+def test_a_fork_in_which_the_device_was_held_back_goes_whole(side):
+    forks = (*(fork() for _ in range(9)), hot(side=side))
+    assert kept_forks(forks) == forks[:9]
+    assert held_back(forks) == ""
+
+
+def test_the_device_comes_before_the_hypervisor():
+    forks = (hot(), fork(stolen_ms=35), *(fork() for _ in range(3)))
+    assert left_out(forks) == (0,)  # one in five at most
+
+
+def test_what_is_over_the_share_is_told():
+    forks = (hot(), hot(ThrottleReasons.HW_POWER_BRAKE_SLOWDOWN), *(fork() for _ in range(3)))
+    assert throttled(forks) == (0, 1)
+    assert len(kept_forks(forks)) == 4
+    assert held_back(forks).endswith("in 2 of 5 forks")
+    assert held_back(forks[:2] + forks[:2]).startswith("hw thermal slowdown, hw power brake")
+
+
+@pytest.mark.parametrize(
+    "reasons", [ThrottleReasons.SW_POWER_CAP, ThrottleReasons.GPU_IDLE, ThrottleReasons(0x4000)]
+)
+def test_what_a_submission_can_bring_about_leaves_no_fork_out(reasons):
+    forks = tuple(hot(reasons) for _ in range(10))
+    assert (kept_forks(forks), throttled(forks), held_back(forks)) == (forks, (), "")
 
 
 def test_four_forks_are_too_few_to_leave_one_out():

@@ -28,7 +28,7 @@ def fork(ratio, need):
 
 def play(need, *, tier=TIER, all_of_it=ALL):
     """Return the forks of a submission that needs `need`, as many as it takes to decide."""
-    forks = ()
+    forks: tuple[ForkSample, ...] = ()
     for goal in ROOM_LOOKS:
         while len(forks) < goal:
             ratio = next_ratio(tier, forks)

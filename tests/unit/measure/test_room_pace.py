@@ -5,21 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from grader.author.declare import Workload
 from grader.author.steps import Call, Expect, PhaseEnd
-from grader.device.fake_driver import GRANULE_BYTES, FakeDriver
-from grader.intake.submission import Origin, SourceFile, Submission
+from grader.device.fake_driver import GRANULE_BYTES
 from grader.judge.judgement import Cause, Verdict
-from grader.judge.pace import judge_target
-from grader.measure.machine import TimedMachine
-from grader.measure.targets import measure_targets
-from grader.plan.assignment import Limits
-from grader.plan.course import Course
-from grader.plan.plan import Plan, PlannedProblem
 from grader.plan.target import Quantity, Tier
-from tests.unit.measure import thread_wall
+from tests.unit.measure.device_target import Device
 from tests.unit.measure.synthetic import planned
-from tests.unit.measure.thread_wall import ThreadWalls, pretend
+from tests.unit.measure.thread_wall import pretend
 
 OWN = 100 * GRANULE_BYTES
 TEXT = """
@@ -36,8 +28,6 @@ def read(x):
 """
 REFERENCE = TEXT.format(need=OWN, value="x + 1", later=0).replace(f"take(-{OWN})", "pass")
 TIER = Tier(pass_at=2.0, full_at=1.2)
-LIMITS = Limits(call_wall_s=10.0, load_wall_s=20.0, reply_bytes=1 << 14)
-MODULES = ("subject_of_rooms", "submission", "empty")
 
 
 def steps(draw, size):
@@ -53,69 +43,13 @@ def text(need, value="x + 1", later=0, before=""):
     return before + TEXT.format(need=int(need * OWN), value=value, later=later)
 
 
-class Device:
-    """A fake device with walls, and the target that is graded on it."""
-
-    def __init__(self, folder):
-        self.driver = FakeDriver(total_bytes=1000 * GRANULE_BYTES, cache_bytes=GRANULE_BYTES)
-        thread_wall.DEVICES.append(self.driver)
-        self.walls = ThreadWalls(folder, MODULES)
-        self.target = planned(Quantity.MEMORY, tier=TIER, sizes=(1000,))
-        self.problem = PlannedProblem(
-            name="problem", title="P", exports=("work",), checks=(), targets=(self.target,)
-        )
-
-    def course(self, reference=REFERENCE):
-        plan = Plan(
-            assignment="slug",
-            title="Slug",
-            device="cuda:*",
-            seed="s",
-            limits=LIMITS,
-            problems=(self.problem,),
-            assignment_sha256="",
-            reference_sha256="",
-        )
-        workload = Workload(problem="problem", target="target", sizes=(1000,), make=steps)
-        return Course(
-            assignment=None,  # type: ignore[arg-type]
-            plan=plan,
-            cases={},
-            workloads={("problem", "target"): workload},
-            solution=reference,
-            harness="",
-            folder=None,  # type: ignore[arg-type]
-            reference=None,  # type: ignore[arg-type]
-        )
-
-    def grade(self, submitted, reference=REFERENCE):
-        """Return the measurement and the judgement of a submission."""
-        submission = Submission(
-            name="ada",
-            sha256="",
-            origin=Origin.MODULE,
-            entry=MODULES[0],
-            files=(SourceFile(name=f"{MODULES[0]}.py", text=submitted),),
-        )
-        (measured,) = measure_targets(
-            submission,
-            self.course(reference),
-            frozenset({"problem"}),
-            walls=self.walls,  # type: ignore[arg-type]
-            machine=TimedMachine(drivers=(self.driver,)),
-        )
-        return measured, judge_target(self.problem, self.target, (), (measured,))
-
-
 @pytest.fixture
 def device(tmp_path, monkeypatch):
     pretend(monkeypatch)
-    made = Device(tmp_path)
+    target = planned(Quantity.MEMORY, tier=TIER, sizes=(1000,))
+    made = Device(tmp_path, target, steps, reference=REFERENCE)
     yield made
-    thread_wall.DEVICES.clear()
-    made.driver.failing.clear()
-    assert made.driver.free_bytes() == made.driver.facts.total_bytes
-    made.driver.close()
+    made.close()
 
 
 @pytest.mark.parametrize(

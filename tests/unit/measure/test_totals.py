@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grader.measure.samples import EmptyCalls, ForkSample
+from grader.measure.samples import DeviceClaim, EmptyCalls, ForkSample
 from grader.measure.totals import (
     SPREADS,
     doubt_of,
@@ -19,6 +19,7 @@ from grader.plan.target import Clock
 from tests.unit.measure.synthetic import (
     CALLS,
     EMPTY_NS,
+    MIB,
     MS,
     measured,
     pair,
@@ -100,3 +101,28 @@ def test_a_slow_submission_does_not_make_a_short_reference_long():
     fork = ForkSample(pairs=(pair(sample(900 * MS), sample(1000)),))
     assert too_short(planned(), measured([fork] * 4))
     assert not too_short(planned(), measured([]))
+
+
+def lent(*sizes, calls=0):
+    """Return a run of 100 ms and of what its calls cost: 0.1 ms, and 1 ms per MiB that is lent."""
+    claims = tuple(DeviceClaim(wall_ns=0, events_ns=(0,), lent_bytes=size * MIB) for size in sizes)
+    cost_ms = 0.1 * (len(sizes) + calls) + sum(sizes)
+    wall_ns = round((100 + cost_ms) * MS)
+    return replace(sample(), wall_ns=wall_ns, calls=len(sizes) + calls, claims=claims)
+
+
+def empty_call(size):
+    ns = round((0.1 + size) * MS)
+    return EmptyCalls(wall_ns=(ns,) * 24, cpu_ns=(ns,), block=1, lent_bytes=size * MIB)
+
+
+@pytest.mark.parametrize("run", [lent(2, 2, 8), lent(0, 8), lent(2, calls=3), lent(calls=1)])
+def test_what_lending_costs_is_taken_off_by_its_size(run):
+    seen = measured(FORKS, empty=empty_call(0), lending=(empty_call(2), empty_call(8)))
+    assert net_time(seen, Clock.WALL).amount(run) == pytest.approx(100 * MS)
+
+
+def test_a_size_that_was_not_measured_costs_what_the_next_larger_one_does():
+    seen = measured(FORKS, empty=empty_call(0), lending=(empty_call(2), empty_call(8)))
+    sizes = (0, 1, 2 * MIB, 3 * MIB, 9 * MIB)
+    assert [seen.empty_for(size).lent_bytes // MIB for size in sizes] == [0, 2, 2, 8, 8]

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from grader.author.declare import CaseMaker, workload
 from grader.errors import AuthorError
-from grader.plan.assignment import load_assignment
+from grader.plan.assignment import Evidence, load_assignment
 from grader.plan.course import new_seed, open_course
 from grader.plan.plan import CaseBook, hash_folder, make_plan
-from grader.plan.target import NoDevice
+from grader.plan.target import NoDevice, Quantity, Tier
 from tests.unit.plan.test_assignment import GOOD, write
 from tests.unit.report.sample_plan import make_plan as make_sample_plan
 
@@ -80,6 +80,29 @@ def test_a_device_without_a_tier_leaves_points_open_or_out(assignment):
 
     assert points(only_cpu) == 15.5
     assert points(replace(only_cpu, no_device=NoDevice.LEAVE_OUT)) == 12.5
+
+
+@pytest.mark.parametrize(
+    ("device", "evidence", "pass_at"),
+    [
+        ("cpu", Evidence.OUTSIDE, 1.5),
+        ("cuda:h200", Evidence.DENIED, 2.0),
+        ("cuda:*", Evidence.DENIED, 2.0),
+    ],
+)
+def test_memory_of_a_device_is_withheld_and_that_of_a_machine_measured(
+    assignment, device, evidence, pass_at
+):
+    attend = assignment.problems[1]
+    tiers = {"cpu": Tier(pass_at=1.5, full_at=1.1), "cuda:*": Tier(pass_at=2.0, full_at=1.1)}
+    target = replace(attend.targets[0], quantity=Quantity.MEMORY, tiers=tiers)
+    mine = replace(
+        assignment, problems=(assignment.problems[0], replace(attend, targets=(target,)))
+    )
+    plan = plan_of(mine, makers(*KEYS), workloads=speed(8), device=device)
+    (planned,) = plan.problems[1].targets
+    assert planned.evidence is evidence
+    assert [tier.pass_at for tier in planned.tiers] == [pass_at]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""A target that is graded on a device made of memory files, from the walls to the verdict.
+
+Takes: a folder, a planned target, its workload, a reference. Gives: `Device`. Does not cover:
+intake, correctness checks.
+"""
+
+from grader.author.declare import Workload
+from grader.device.fake_driver import GRANULE_BYTES, FakeDriver
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.pace import judge_target
+from grader.measure.machine import TimedMachine
+from grader.measure.targets import measure_targets
+from grader.plan.assignment import Limits
+from grader.plan.course import Course
+from grader.plan.plan import Plan, PlannedProblem
+from tests.unit.measure import thread_wall
+from tests.unit.measure.thread_wall import ThreadWalls
+
+LIMITS = Limits(call_wall_s=10.0, load_wall_s=20.0, reply_bytes=1 << 14)
+MODULES = ("subject_on_device", "submission", "empty")
+
+
+class Device:
+    """A fake device with walls, and the target that is graded on it."""
+
+    def __init__(self, folder, target, make, *, reference, ceilings=()):
+        self.driver = FakeDriver(total_bytes=1000 * GRANULE_BYTES, cache_bytes=GRANULE_BYTES)
+        thread_wall.DEVICES.append(self.driver)
+        self.walls = ThreadWalls(folder, MODULES)
+        self.target = target
+        self._make = make
+        self._reference = reference
+        self._ceilings = ceilings
+        self.problem = PlannedProblem(
+            name="problem", title="P", exports=("work",), checks=(), targets=(self.target,)
+        )
+
+    def course(self, reference):
+        plan = Plan(
+            assignment="slug",
+            title="Slug",
+            device="cuda:*",
+            seed="s",
+            limits=LIMITS,
+            problems=(self.problem,),
+            assignment_sha256="",
+            reference_sha256="",
+        )
+        workload = Workload(
+            problem="problem", target="target", sizes=self.target.sizes, make=self._make
+        )
+        return Course(
+            assignment=None,  # type: ignore[arg-type]
+            plan=plan,
+            cases={},
+            workloads={("problem", "target"): workload},
+            solution=reference,
+            harness="",
+            folder=None,  # type: ignore[arg-type]
+            reference=None,  # type: ignore[arg-type]
+        )
+
+    def grade(self, submitted, reference=""):
+        """Return the measurement and the judgement of a submission."""
+        submission = Submission(
+            name="ada",
+            sha256="",
+            origin=Origin.MODULE,
+            entry=MODULES[0],
+            files=(SourceFile(name=f"{MODULES[0]}.py", text=submitted),),
+        )
+        (measured,) = measure_targets(
+            submission,
+            self.course(reference or self._reference),
+            frozenset({"problem"}),
+            walls=self.walls,  # type: ignore[arg-type]
+            machine=TimedMachine(drivers=(self.driver,), ceilings=self._ceilings),
+        )
+        return measured, judge_target(self.problem, self.target, (), (measured,))
+
+    def close(self):
+        """Forget the device; complain of what was not given back to it."""
+        thread_wall.DEVICES.clear()
+        self.driver.failing.clear()
+        assert self.driver.free_bytes() == self.driver.facts.total_bytes
+        self.driver.close()
