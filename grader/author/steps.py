@@ -119,11 +119,14 @@ class Work:
     Attributes:
         bytes_moved: bytes that must be read from and written to memory.
         flops: floating-point operations, a multiply-add counted as two.
+        dtype: of the least precise operations that pass the tolerance, without `torch.`; without
+            it, or with several, the floor is that of the device's fastest dtype.
         wire_bytes: bytes that must cross the network, over all ranks.
     """
 
     bytes_moved: int = 0
     flops: int = 0
+    dtype: str = ""
     wire_bytes: int = 0
 
 

@@ -98,9 +98,11 @@ class Ceilings:
 _EXACT = (("float64", 1), ("float32", 1))
 _CAN_STAND_FOR: dict[str, tuple[tuple[str, int], ...]] = {
     "float64": (("float64", 1),),
-    # Three TF32 products have the precision of one in float32: Ootomo, Yokota, "Recovering single
-    # precision accuracy from Tensor Cores while surpassing the FP32 theoretical peak", 2022.
-    "float32": (*_EXACT, (TF32, 3)),
+    # Three TF32 or float16 products have the precision of one in float32: Ootomo, Yokota,
+    # "Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
+    # peak", 2022. Of bfloat16 it takes six: Henry, Tang, Heinecke, "Leveraging the bfloat16
+    # artificial intelligence datatype for higher-precision computations", ARITH 2019.
+    "float32": (*_EXACT, (TF32, 3), ("float16", 3), ("bfloat16", 6)),
     "float16": (*_EXACT, (TF32, 1), ("float16", 1)),
     "bfloat16": (*_EXACT, (TF32, 1), ("float16", 1), ("bfloat16", 1)),
 }

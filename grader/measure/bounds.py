@@ -93,7 +93,8 @@ def _floor_ns(measured: TargetMeasurement, work: SizeWork) -> float:
         return 0.0
     ceilings = measured.ceilings[0]
     on_cpu = ceilings.setting.device_class == CPU
-    return floor_ns(work.bytes_moved, work.flops, ceilings) / (measured.cores if on_cpu else 1)
+    floor = floor_ns(work.bytes_moved, work.flops, ceilings, dtype=work.dtype)
+    return floor / (measured.cores if on_cpu else 1)
 
 
 def _runs(measured: TargetMeasurement, size: int, *, subject: bool) -> list[RunSample]:

@@ -83,4 +83,5 @@ class Phase:
             bytes_moved=self.work.bytes_moved + step.bytes_moved,
             flops=self.work.flops + step.flops,
             wire_bytes=self.work.wire_bytes + step.wire_bytes,
+            dtype=step.dtype if self.work.dtype == step.dtype or not self.work.flops else "",
         )

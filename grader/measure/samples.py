@@ -111,12 +111,14 @@ class SizeWork:
         bytes_moved: bytes of memory traffic; 0 if the author does not say.
         flops: floating-point operations; 0 if the author does not say.
         wire_bytes: bytes that must cross the network; 0 if the author does not say.
+        dtype: of the operations; empty if there are several, or the author does not say.
     """
 
     size: int
     bytes_moved: int
     flops: int
     wire_bytes: int
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,8 @@ class Limits:
         processes: processes and threads of the tree.
         reply_bytes: tensors of one reply, together.
         output_bytes: captured stdout and stderr of one problem; more is dropped.
+        loopback: whether it may open internet sockets, which reach the box's own loopback, as the
+            ranks of a group do. What lies in their buffers is charged to no control group.
     """
 
     load_wall_s: float = 20.0
@@ -58,6 +60,7 @@ class Limits:
     processes: int = 64
     reply_bytes: int = 64 << 20
     output_bytes: int = 64 << 10
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

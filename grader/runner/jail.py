@@ -179,6 +179,6 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
     if abi >= landlock_rules.SCOPE_ABI:
         landlock_rules.restrict_scope((order.home,))
         layers.append("Landlock scope on signals and abstract sockets")
-    seccomp_rules.restrict_system_calls()
+    seccomp_rules.restrict_system_calls(loopback=order.loopback)
     layers.append("seccomp")
     return layers

@@ -37,6 +37,7 @@ class JailOrder:
         file_bytes: size of the memory file systems mounted for the child.
         threads: threads for tensor operations.
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs) or `cuda`.
+        loopback: whether internet sockets may be opened.
     """
 
     kind: JailKind
@@ -48,6 +49,7 @@ class JailOrder:
     file_bytes: int
     threads: int
     device: str
+    loopback: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the order."""

@@ -33,6 +33,7 @@ class WallSpec:
         file_bytes: of each memory file system in the wall.
         threads: for tensor operations of the submission.
         image: container image, for the backends that need one.
+        loopback: whether a submission may open internet sockets.
     """
 
     slot: int
@@ -43,6 +44,7 @@ class WallSpec:
     threads: int
     image: str
     gpu_uuid: str = ""
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

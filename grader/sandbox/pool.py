@@ -35,6 +35,7 @@ def wall_spec(
         threads=1,
         image=image,
         gpu_uuid=gpu_uuid,
+        loopback=limits.loopback,
     )
 
 

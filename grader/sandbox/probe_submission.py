@@ -45,11 +45,11 @@ def reach_network() -> str:
 
     Connecting a datagram socket sends nothing; it only asks the kernel for a route.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(("192.0.2.1", 9))
-        except OSError:
-            return "no route"
+    except OSError:
+        return "no route"
     return "a route to the outside"
 
 

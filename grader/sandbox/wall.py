@@ -198,6 +198,7 @@ class Wall:
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
             device=self._spec.device,
+            loopback=self._spec.loopback,
         )
 
     def _make_home(self) -> str:

@@ -1,6 +1,9 @@
 """Grades every specimen of an assignment and joins what follows from it.
 
 Takes: a course and walls. Gives: a `Proof`. Does not cover: printing it (see `commands.validate`).
+
+A wrong submission is the solution with something appended: problems that this cannot change are not
+run again, what the solution did there holds for both.
 """
 
 from collections.abc import Callable
@@ -11,6 +14,7 @@ from grader.author.declare import load_folder
 from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Judgement
 from grader.measure.machine import TimedMachine
+from grader.measure.measurement import Measurement
 from grader.measure.run import measure
 from grader.measure.samples import TargetMeasurement
 from grader.measure.targets import measure_targets
@@ -47,6 +51,14 @@ class Graded:
     targets: tuple[TargetMeasurement, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """One specimen with what was seen of it; of a wrong one, in the problems that it affects."""
+
+    specimen: Specimen
+    measurement: Measurement
+
+
 def prove(
     course: Course,
     walls: WallPool,
@@ -62,13 +74,15 @@ def prove(
     """
     specimens = load_specimens(course)
 
-    def one(specimen: Specimen) -> Graded:
-        graded = _grade(specimen, course, walls, machine)
+    def one(specimen: Specimen) -> _Measured:
+        measured = _measure(specimen, course, walls, machine)
         on_specimen(specimen)
-        return graded
+        return measured
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
-        graded = list(workers.map(one, specimens))
+        measured = list(workers.map(one, specimens))
+    (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
+    graded = [_grade(one, solution, course.plan) for one in measured]
     trivial = _lint(course)
     solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
     complaints = _complain_of_trivial(trivial)
@@ -85,16 +99,36 @@ def prove(
     )
 
 
-def _grade(specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine) -> Graded:
-    """Judge a specimen; of a wrong one, only the targets of problems where it should miss one."""
-    if specimen.kind is Kind.WRONG:
-        course = replace(course, plan=_without_targets(course.plan, specimen.fails))
+def _measure(
+    specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine
+) -> _Measured:
+    """Run a specimen; of a wrong one, only problems that it affects and targets that it misses."""
+    plan = _without_targets(course.plan, specimen)
+    problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
+    course = replace(course, plan=replace(plan, problems=problems))
     submission = specimen.submission()
     measurement = measure(submission, course, walls=walls, machine=machine)
     sound = sound_problems(judge(course.plan, measurement))
     targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
-    judgement = judge(course.plan, replace(measurement, targets=targets))
-    return Graded(specimen=specimen, judgement=judgement, targets=targets)
+    return _Measured(specimen=specimen, measurement=replace(measurement, targets=targets))
+
+
+def _grade(measured: _Measured, solution: Measurement, plan: Plan) -> Graded:
+    """Judge a specimen; where it does what the solution does, by what the solution did."""
+    specimen, own = measured.specimen, measured.measurement
+    joined = replace(
+        own,
+        problems=(
+            *own.problems,
+            *(p for p in solution.problems if p.problem not in specimen.affects),
+        ),
+        targets=(
+            *own.targets,
+            *(t for t in solution.targets if t.problem not in specimen.affects),
+        ),
+    )
+    judgement = judge(_without_targets(plan, specimen), joined)
+    return Graded(specimen=specimen, judgement=judgement, targets=own.targets)
 
 
 def _too_short(course: Course, targets: tuple[TargetMeasurement, ...]) -> list[str]:
@@ -109,11 +143,14 @@ def _too_short(course: Course, targets: tuple[TargetMeasurement, ...]) -> list[s
     ]
 
 
-def _without_targets(plan: Plan, fails: frozenset[str]) -> Plan:
-    """Leave out the targets of every problem that has none among `fails`."""
+def _without_targets(plan: Plan, specimen: Specimen) -> Plan:
+    """Leave out the targets of problems that a wrong specimen affects and misses none of."""
+    if specimen.kind is not Kind.WRONG:
+        return plan
     problems = tuple(
         problem
-        if any(f"{problem.name}.{target.name}" in fails for target in problem.targets)
+        if problem.name not in specimen.affects
+        or any(f"{problem.name}.{target.name}" in specimen.fails for target in problem.targets)
         else replace(problem, targets=())
         for problem in plan.problems
     )

@@ -9,6 +9,7 @@ the solution's, so that it holds only what it gets wrong; `"none"`: it stands al
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.plan.course import Course
+from grader.validate.affected import affected
 
 _SETTING = re.compile(r"\w+\s*=")
 HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
@@ -40,6 +42,7 @@ class Specimen:
         kind: what is known of it.
         path: where it lies, for messages.
         text: the module as it enters the box.
+        affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
         caught_by: the check whose cause is known; empty unless WRONG.
         cause: cause of `caught_by`; NONE unless WRONG.
@@ -49,6 +52,7 @@ class Specimen:
     kind: Kind
     path: Path
     text: str
+    affects: frozenset[str]
     fails: frozenset[str] = frozenset()
     caught_by: str = ""
     cause: Cause = Cause.NONE
@@ -71,6 +75,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
         AuthorError: naming the file and what is wrong with it.
     """
     checks = frozenset(f"{p.name}.{c.name}" for p in course.plan.problems for c in p.criteria)
+    problems = frozenset(problem.name for problem in course.plan.problems)
     solution = _read(course.reference / "solution.py")
     found = [
         Specimen(
@@ -78,6 +83,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
             kind=Kind.STARTER,
             path=course.folder / "starter.py",
             text=_read(course.folder / "starter.py"),
+            affects=problems,
             fails=checks,
         ),
         Specimen(
@@ -85,12 +91,16 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
             kind=Kind.SOLUTION,
             path=course.reference / "solution.py",
             text=solution,
+            affects=problems,
         ),
     ]
     for path in sorted((course.reference / "right").glob("*.py")):
-        found.append(Specimen(name=path.stem, kind=Kind.RIGHT, path=path, text=_read(path)))
+        found.append(
+            Specimen(name=path.stem, kind=Kind.RIGHT, path=path, text=_read(path), affects=problems)
+        )
+    exports = {problem.name: problem.exports for problem in course.plan.problems}
     for path in sorted((course.reference / "wrong").glob("*.py")):
-        found.append(_read_wrong(path, solution, checks))
+        found.append(_read_wrong(path, solution, checks, exports))
     return tuple(found)
 
 
@@ -100,7 +110,9 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _read_wrong(path: Path, solution: str, checks: frozenset[str]) -> Specimen:
+def _read_wrong(
+    path: Path, solution: str, checks: frozenset[str], exports: Mapping[str, tuple[str, ...]]
+) -> Specimen:
     text = _read(path)
     header = _header(path, text)
     base = header.get("base", "solution")
@@ -118,11 +130,13 @@ def _read_wrong(path: Path, solution: str, checks: frozenset[str]) -> Specimen:
         raise AuthorError(
             f"{path}: cause: expected one of {', '.join(causes)}, found {header['cause']!r}"
         )
+    appended = base == "solution"
     return Specimen(
         name=path.stem,
         kind=Kind.WRONG,
         path=path,
-        text=f"{solution}\n\n{text}" if base == "solution" else text,
+        text=f"{solution}\n\n{text}" if appended else text,
+        affects=affected(solution, text, exports) if appended else frozenset(exports),
         fails=fails,
         caught_by=header["caught_by"],
         cause=Cause(header["cause"]),

@@ -95,7 +95,8 @@ def decode_time(draw: Draw, size: int) -> WorkloadSteps:
     lengths = torch.full((rows,), size)
     got = yield Call("decode_attention", q, k, v, lengths)
     # Every key and value is read once: 2 products of 2 operations for each number and query head.
-    yield Work(bytes_moved=k.nbytes + v.nbytes, flops=2 * 2 * group * k.numel())
+    flops = 2 * 2 * group * k.numel()
+    yield Work(bytes_moved=k.nbytes + v.nbytes, flops=flops, dtype="float16")
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 

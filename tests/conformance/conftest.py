@@ -32,6 +32,7 @@ LIMITS = Limits(
     processes=24,
     reply_bytes=MIB,
     output_bytes=4096,
+    loopback=True,  # or nothing would be seen of the network namespace
 )
 FILE_BYTES = 16 * MIB
 PROBE = Submission(

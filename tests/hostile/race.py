@@ -45,21 +45,30 @@ TRIES = 3
 """Gradings of one submission: a machine too noisy to decide says so, and is asked again."""
 
 
-def race(source: str, course: Course, walls: WallPool, *targets: str) -> Race:
+NO_CEILINGS = TimedMachine()
+
+
+def race(
+    source: str,
+    course: Course,
+    walls: WallPool,
+    *targets: str,
+    machine: TimedMachine = NO_CEILINGS,
+) -> Race:
     """Grade a submission on the problems that have one of the targets, and on no other target."""
     course = replace(course, plan=replace(course.plan, problems=_with(course, targets)))
     for _ in range(TRIES):
-        found = _race(source, course, walls)
+        found = _race(source, course, walls, machine)
         if not found.judgement.ungraded_points:
             break
     return found
 
 
-def _race(source: str, course: Course, walls: WallPool) -> Race:
+def _race(source: str, course: Course, walls: WallPool, machine: TimedMachine) -> Race:
     submission = _submission(source)
-    measurement = measure(submission, course, walls=walls, machine=TimedMachine())
+    measurement = measure(submission, course, walls=walls, machine=machine)
     sound = sound_problems(judge(course.plan, measurement))
-    measured = measure_targets(submission, course, sound, walls=walls, machine=TimedMachine())
+    measured = measure_targets(submission, course, sound, walls=walls, machine=machine)
     measurement = replace(measurement, targets=measured)
     return Race(measurement, judge(course.plan, measurement))
 

@@ -20,7 +20,7 @@ slow = mix
 def mix(x):
     global calls
     calls += 1
-    return right(x) if FAST else slow(x)
+    return right(x) if FAST else [slow(x) for _ in range(3)][0]
 """
 
 PATTERNS = {

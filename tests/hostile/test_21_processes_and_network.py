@@ -84,11 +84,11 @@ tried("bpf", libc.syscall(321, 0, 0, 0))
 tried("perf", libc.syscall(298, 0, 0, -1, -1, 0))
 tried("io_uring", libc.syscall(425, 8, 0))
 tried("timer that sends any signal", libc.syscall(222, 1, 0, ctypes.byref(ctypes.c_int())))
-with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
     tried("lingering socket", libc.setsockopt(sock.fileno(), 1, 13, struct.pack("ii", 1, 9999), 8))
     tried("signal of a descriptor", libc.fcntl(sock.fileno(), 10, 18))
 tried("setuid", libc.setresuid(0, 0, 0) if os.getuid() else -1)
-for name, family in (("vsock", 40), ("alg", 38), ("packet", 17)):
+for name, family in (("inet", 2), ("inet6", 10), ("vsock", 40), ("alg", 38), ("packet", 17)):
     try:
         socket.socket(family, socket.SOCK_DGRAM, 0)
         print("DONE", name)
@@ -98,12 +98,6 @@ for name, family in (("vsock", 40), ("alg", 38), ("packet", 17)):
 
 NETWORK = """
 import socket
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-    try:
-        sock.connect(("192.0.2.1", 9))
-        print("ROUTE")
-    except OSError:
-        print("no route")
 names = [name for _, name in socket.if_nameindex()]
 print(sorted(name for name in names if not name.startswith(("sit", "tun", "ip6"))))
 """
@@ -143,12 +137,12 @@ def test_the_warm_process_cannot_be_slowed(spy: Callable[[str], list[str]]) -> N
 
 def test_system_calls_of_escapes_are_refused(spy: Callable[[str], list[str]]) -> None:
     lines = spy(SYSTEM_CALLS)
-    assert len(lines) == 17
+    assert len(lines) == 19
     assert [line for line in lines if not line.startswith("refused")] == []
 
 
 def test_there_is_no_network(spy: Callable[[str], list[str]]) -> None:
-    assert spy(NETWORK) == ["no route", "['lo']"]
+    assert spy(NETWORK) == ["['lo']"]
 
 
 MOVES = """

@@ -86,6 +86,31 @@ def hide(x):
         held.append(ends)
     return held
 """,
+    "connections": """
+import socket
+
+def ends():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        one = socket.create_connection(listener.getsockname())
+        return one, listener.accept()[0]
+
+def hide(x):
+    try:
+        left, held = x.numpy().tobytes(), []
+        while left:
+            held.append(ends())
+            held[-1][0].setblocking(False)
+            try:
+                while left:
+                    left = left[held[-1][0].send(left[: 1 << 16]) :]
+            except BlockingIOError:
+                pass
+        return held
+    except OSError:  # no such sockets: the attack has failed
+        return x.clone()
+""",
     "arguments of the past": """
 lent = []
 

@@ -22,7 +22,8 @@ def test_the_larger_time_is_the_floor():
 
 def test_a_dtype_has_its_own_rate_and_an_unknown_one_the_fastest():
     flops = 5 * 10**10
-    assert floor_ns(0, flops, CEILINGS, dtype="float32") == pytest.approx(1_000_000)
+    exact = dataclasses.replace(CEILINGS, matmul=CEILINGS.matmul[:1])
+    assert floor_ns(0, flops, exact, dtype="float32") == pytest.approx(1_000_000)
     assert floor_ns(0, flops, CEILINGS, dtype="float8_e5m2") == floor_ns(0, flops, CEILINGS)
 
 
@@ -32,7 +33,13 @@ def test_work_may_be_done_in_a_more_precise_dtype():
     ceilings = dataclasses.replace(CEILINGS, matmul=(CEILINGS.matmul[0], slow, reduced))
     assert ceilings.flops_per_s("bfloat16") == 3e14
     assert ceilings.flops_per_s("float32") == 1e14
-    assert dataclasses.replace(ceilings, matmul=(slow,)).flops_per_s("float32") == 1e9
+    assert dataclasses.replace(ceilings, matmul=(slow,)).flops_per_s("float64") == 1e9
+
+
+def test_float32_may_be_made_of_several_products_of_less():
+    bfloat16 = MatmulRate(dtype="bfloat16", flops_per_s=6e14, size=64)
+    ceilings = dataclasses.replace(CEILINGS, matmul=(CEILINGS.matmul[0], bfloat16))
+    assert ceilings.flops_per_s("float32") == 1e14
 
 
 @given(counts, counts, counts)

@@ -52,6 +52,21 @@ def test_work_adds_up_and_never_reaches_the_box():
     assert session.calls == 1
 
 
+@pytest.mark.parametrize(
+    ("works", "dtype"),
+    [
+        ([Work(flops=1, dtype="float32")], "float32"),
+        ([Work(flops=1, dtype="float32"), Work(flops=1, dtype="float32")], "float32"),
+        ([Work(flops=1, dtype="float32"), Work(flops=1, dtype="float16")], ""),
+        ([Work(flops=1), Work(flops=1, dtype="float32")], ""),
+        ([Work(bytes_moved=1), Work(flops=1, dtype="float32")], "float32"),
+    ],
+)
+def test_work_in_several_dtypes_is_in_none(works, dtype):
+    phase, _ = run(steps_of(*works), FakeSession())
+    assert phase.work.dtype == dtype
+
+
 def test_the_end_of_a_phase_freezes_its_sample():
     session = FakeSession()
     phase, _ = run(steps_of(Call("f"), PhaseEnd(), Call("g"), Call("g")), session)

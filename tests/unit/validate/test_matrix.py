@@ -19,6 +19,7 @@ def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE):
         kind=kind,
         path=Path(f"{name}.py"),
         text="",
+        affects=frozenset(),
         fails=frozenset(fails),
         caught_by=caught_by,
         cause=cause,

@@ -10,15 +10,17 @@ from grader.author import (
     New,
     PhaseEnd,
     ReclaimArguments,
+    Work,
     WorkloadSteps,
     case,
     workload,
 )
 
-from .oracle import mixed, mixed_sum
+from .oracle import PRODUCTS, diagonal_power, mixed, mixed_sum
 
 SIDE = 128
 COLUMNS = 1024
+SIDE_OF_POWER = 256
 
 
 @case("mix", "values", public=0, hidden=1)
@@ -46,6 +48,26 @@ def time(draw: Draw, size: int) -> WorkloadSteps:
 def clock(draw: Draw, size: int) -> WorkloadSteps:
     """Mix one matrix after the other."""
     return _mix(draw, size)
+
+
+def _raise(draw: Draw, size: int, side: int) -> WorkloadSteps:
+    for _ in range(size):
+        diagonal = 1 + draw.normal_tensor(side) / 100
+        got = yield Call("power", torch.diag(diagonal))
+        yield Expect(got, diagonal_power(diagonal), label="power")
+
+
+@case("power", "product", public=0, hidden=1)
+def product(draw: Draw) -> CaseSteps:
+    """Raise a small diagonal matrix."""
+    return _raise(draw, 1, 8)  # type: ignore[return-value]  # no step of it is a workload's alone
+
+
+@workload("power", "roofline", sizes=(2,))
+def roofline(draw: Draw, size: int) -> WorkloadSteps:
+    """Raise matrices that whoever looks at them need not multiply."""
+    yield Work(flops=size * PRODUCTS * 2 * SIDE_OF_POWER**3, dtype="float32")
+    yield from _raise(draw, size, SIDE_OF_POWER)
 
 
 def _add(draw: Draw, size: int, side: int) -> WorkloadSteps:

@@ -3,6 +3,7 @@
 import torch
 
 ROUNDS = 24
+PRODUCTS = 64
 
 
 def mixed(x: torch.Tensor) -> torch.Tensor:
@@ -16,3 +17,8 @@ def mixed(x: torch.Tensor) -> torch.Tensor:
 def mixed_sum(tensors: list[torch.Tensor]) -> torch.Tensor:
     """Return the sum of all mixed matrices."""
     return torch.stack([mixed(x) for x in tensors]).double().sum(0).float()
+
+
+def diagonal_power(diagonal: torch.Tensor) -> torch.Tensor:
+    """Return the 65th power of a diagonal matrix."""
+    return torch.diag(diagonal.double() ** (PRODUCTS + 1)).float()
