@@ -215,6 +215,8 @@ class DeviceSession(Session):
         self._states = (self._states[0].joined(state) if self._states else state,)
 
     def _read(self, reply: dict[str, Any]) -> Value:
+        if reply.get("device_lost") is True:  # of use to nobody but the next case: a fresh child
+            self.alive = False
         if self._calling and "value" in reply:
             wall_ns = self.wall_ns - self._clocked_ns
             claim = reply.get("events_ns")  # a box that keeps silent has claimed no time

@@ -68,7 +68,7 @@ class Child:
             memory = self.open_memory(request, fds)
             for fd in fds:
                 os.close(fd)
-            reply = self._answer(request, memory)
+            reply = self.answer(request, memory)
             memory = None  # the argument tensors alone keep it mapped now
             wire.send(self.channel, {"seq": request["seq"], **reply})
 
@@ -76,7 +76,8 @@ class Child:
         """Map the memory that came with a request, if any did."""
         return map_memory(fds[0], populate=True) if fds else None
 
-    def _answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+    def answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+        """Carry a request out and return the reply, whatever the submission raises."""
         try:
             return self.carry_out(request, memory)
         except MissingName as missing:

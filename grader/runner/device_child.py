@@ -34,6 +34,13 @@ class DeviceChild(Child):
             return Child.open_memory(self, request, fds)
         return device_memory.open_block(fds[0], _size_bytes(request))
 
+    def answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+        """Carry a request out; say so if the device is lost to this process from here on."""
+        reply = Child.answer(self, request, memory)
+        if "raised" in reply and self.on_device and not device_memory.is_usable():
+            reply["device_lost"] = True
+        return reply
+
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
         """Do what a request asks for and return the reply."""
         if request["op"] == "device":

@@ -98,6 +98,19 @@ def open_block(fd: int, size_bytes: int) -> DeviceMemory:
     return DeviceMemory(api, fd, max(-(-size_bytes // granule), 1) * granule)
 
 
+def is_usable() -> bool:
+    """Return whether this process can still compute on its device.
+
+    After an illegal access, and some other errors, every further call fails: the CUDA context is
+    lost for as long as the process lives.
+    """
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
+
+
 class EventClock:
     """CUDA events around a block of code, and a device that is done when it ends.
 

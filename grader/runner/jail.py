@@ -141,6 +141,7 @@ def _limit(which: int, ceiling: int) -> None:
 
 def _set_environment(order: JailOrder) -> None:
     """Leave nothing of the wall's environment; give compilers private caches."""
+    driver_folders = os.environ.get("LD_LIBRARY_PATH", "")
     os.environ.clear()
     os.environ.update(
         HOME=order.home,
@@ -153,6 +154,8 @@ def _set_environment(order: JailOrder) -> None:
         TORCHINDUCTOR_CACHE_DIR=f"{order.home}/.inductor",
         GLOO_SOCKET_IFNAME="lo",
     )
+    if order.device == "cuda" and driver_folders:  # Triton asks for it at its first launch
+        os.environ["LD_LIBRARY_PATH"] = driver_folders
     if order.device != "cuda":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if order.device == "cpu":

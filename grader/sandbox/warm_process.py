@@ -5,6 +5,7 @@ Takes: a command or a listener. Gives: a connected control socket. Does not cove
 
 import contextlib
 import importlib.util
+import re
 import shutil
 import socket
 import subprocess
@@ -15,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import SandboxError
-from grader.runner import wire
+from grader.runner import cuda_api, wire
 from grader.sandbox.contract import WallSpec
 
 RUNNER_FOLDER = Path(__file__).resolve().parent.parent / "runner"
 BOX_FOLDER = "/box"
 HELLO_SECONDS = 120.0
+MAPS = Path("/proc/self/maps")
+_SYSTEM_FOLDER = re.compile(r"(/usr)?/lib(32|64)?(/[a-z0-9_]+-linux-gnu)?")
+"""Where the loader looks by itself (ld.so(8)), and where Debian has it look."""
 
 ENTRY = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
@@ -44,6 +48,27 @@ def environment(threads: int) -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": "131072",
         "MALLOC_ARENA_MAX": "1",
     }
+
+
+def driver_environment(device: str, maps: Path = MAPS) -> dict[str, str]:
+    """Return where a box on a GPU finds CUDA's driver: where the judge itself has found it.
+
+    A machine may name that folder to the judge in LD_LIBRARY_PATH alone. One in which the loader
+    looks anyway is not named: what else lies there would go before torch's own libraries.
+
+    Args:
+        device: of the wall.
+        maps: what is loaded here, as in proc_pid_maps(5).
+    """
+    if device != "cuda" or not maps.exists():
+        return {}
+    with contextlib.suppress(cuda_api.CudaCallFailed):  # the box says what is missing
+        cuda_api.load_library()
+    words = (line.split(maxsplit=5) for line in maps.read_text().splitlines())
+    paths = {Path(word[5]) for word in words if len(word) == 6}
+    folders = {str(path.parent) for path in paths if path.name.startswith("libcuda.so")}
+    named = sorted(folder for folder in folders if not _SYSTEM_FOLDER.fullmatch(folder))
+    return {"LD_LIBRARY_PATH": ":".join(named)} if named else {}
 
 
 def interpreter() -> str:
@@ -113,7 +138,7 @@ def start_here(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env=environment(spec.threads),
+            env={**environment(spec.threads), **driver_environment(spec.device)},
             start_new_session=True,
         )
 

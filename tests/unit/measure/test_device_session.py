@@ -17,7 +17,7 @@ from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.device_session import open_device_session
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import FaultKind
-from grader.runner import device_child
+from grader.runner import device_child, device_memory
 from grader.sandbox.contract import Isolation
 from grader.sandbox.faults import Ending
 from grader.sandbox.pool import WallPool
@@ -154,6 +154,14 @@ def test_memory_that_runs_out_in_the_box_is_the_students(box):
         box.session.call(Call("run_out", torch.zeros(2)))
     assert "MemoryError" in caught.value.names
     assert not box.session.timed
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_box_whose_context_is_lost_is_not_asked_again(box, monkeypatch, usable):
+    monkeypatch.setattr(device_memory, "is_usable", lambda: usable)
+    with pytest.raises(Raised):
+        box.session.call(Call("fail"))
+    assert box.session.alive is usable
 
 
 def test_a_device_that_refuses_the_judge_is_ours(box):

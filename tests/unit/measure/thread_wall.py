@@ -57,6 +57,7 @@ def pretend(monkeypatch, events=Events):
         device_memory, "open_block", lambda fd, size: map_memory(os.dup(fd), populate=False)
     )
     monkeypatch.setattr(device_memory, "EventClock", events)
+    monkeypatch.setattr(device_memory, "is_usable", lambda: True)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
