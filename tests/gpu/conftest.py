@@ -39,8 +39,20 @@ def walls():
 
 
 @pytest.fixture
-def open_session(walls, driver):
-    """Open a session on the device with the given module as submission."""
+def open_session(open_box):
+    """Open a session on the device with the given module as submission, and load it."""
+
+    def start(text):
+        session = open_box(text)
+        session.load("")
+        return session
+
+    return start
+
+
+@pytest.fixture
+def open_box(walls, driver):
+    """Open a session on the device for the given module as submission; nothing is loaded yet."""
     from grader.measure.device_session import open_device_session
 
     with contextlib.ExitStack() as stack:
@@ -54,10 +66,8 @@ def open_session(walls, driver):
                 files=(SourceFile(name="submission.py", text=text),),
             )
             wall = stack.enter_context(walls.borrow())
-            session = stack.enter_context(
+            return stack.enter_context(
                 open_device_session(wall, submission, limits=LIMITS, driver=driver)
             )
-            session.load("")
-            return session
 
         yield start

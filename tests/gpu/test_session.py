@@ -26,6 +26,9 @@ def spoil(a, b):
 def too_much(a, b):
     return torch.empty(1 << 50, dtype=torch.uint8, device=a.device)
 
+def read_outside(a, b):
+    return torch.ops.aten.index(a.flatten(), [torch.full((1,), 1 << 60, device=a.device)])
+
 class Keeper:
     def __init__(self):
         self.kept = []
@@ -47,6 +50,18 @@ def product(a, b):
     STREAM = STREAM or torch.cuda.Stream()
     with torch.cuda.stream(STREAM):
         return a @ b
+"""
+
+ALLOCATING = """
+import torch
+
+HELD = []
+
+def hold(size):
+    HELD.append(torch.empty(size, dtype=torch.uint8, device="cuda").fill_(1))
+
+def count(a, b):
+    return a.numel() + b.numel()
 """
 
 PATCHED_EVENTS = """
@@ -121,3 +136,35 @@ def test_faults(open_session):
     with pytest.raises(Stopped) as stopped:
         session.call(Call("spoil", *pair()))
     assert stopped.value.fault.kind is FaultKind.INPUT_CHANGED
+
+
+def test_a_box_whose_context_is_lost_is_not_asked_again(open_session):
+    session = open_session(HONEST)
+    with pytest.raises(Raised):
+        session.call(Call("read_outside", *pair()))
+    assert not session.alive
+
+
+def test_states_of_the_device_come_with_the_replies(open_session):
+    session = open_session(HONEST)
+    session.device_states()
+    timed(session, "product", 3)
+    (state,) = session.device_states()
+    assert 100 < state.sm_clock_mhz < 10_000
+
+
+def test_a_box_gets_what_it_was_left_and_no_more(open_box):
+    session = open_box(ALLOCATING)
+    room = session.squeeze(1 << 30)
+    assert 1 << 30 <= room <= (1 << 30) + (16 << 20)
+    session.load("")
+    a, b = pair()
+    session.call(Call("hold", 512 << 20))
+    for _ in range(3):  # arguments come out of the ballast, not out of what the box was left
+        assert session.call(Call("count", a, b)) == 2 * SIZE * SIZE
+    assert 512 << 20 <= session.usage().peak_bytes <= 1 << 30
+    with pytest.raises(Raised) as raised:
+        session.call(Call("hold", 768 << 20))
+    assert "MemoryError" in raised.value.names
+    session.release()
+    session.call(Call("hold", 768 << 20))

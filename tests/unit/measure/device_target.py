@@ -1,8 +1,10 @@
-"""A target that is graded on a device made of memory files, from the walls to the verdict.
+"""A target that is graded on a device, from the walls to the verdict.
 
-Takes: a folder, a planned target, its workload, a reference. Gives: `Device`. Does not cover:
-intake, correctness checks.
+Takes: a driver, walls, a planned target, its workload, a reference. Gives: `Graded`, and
+`open_fake` for a device made of memory files. Does not cover: intake, correctness checks.
 """
+
+import contextlib
 
 from grader.author.declare import Workload
 from grader.device.fake_driver import GRANULE_BYTES, FakeDriver
@@ -20,17 +22,17 @@ LIMITS = Limits(call_wall_s=10.0, load_wall_s=20.0, reply_bytes=1 << 14)
 MODULES = ("subject_on_device", "submission", "empty")
 
 
-class Device:
-    """A fake device with walls, and the target that is graded on it."""
+class Graded:
+    """A target on a device with walls."""
 
-    def __init__(self, folder, target, make, *, reference, ceilings=()):
-        self.driver = FakeDriver(total_bytes=1000 * GRANULE_BYTES, cache_bytes=GRANULE_BYTES)
-        thread_wall.DEVICES.append(self.driver)
-        self.walls = ThreadWalls(folder, MODULES)
+    def __init__(self, driver, walls, target, make, *, reference, ceilings=(), limits=LIMITS):
+        self.driver = driver
+        self.walls = walls
         self.target = target
         self._make = make
         self._reference = reference
         self._ceilings = ceilings
+        self._limits = limits
         self.problem = PlannedProblem(
             name="problem", title="P", exports=("work",), checks=(), targets=(self.target,)
         )
@@ -41,7 +43,7 @@ class Device:
             title="Slug",
             device="cuda:*",
             seed="s",
-            limits=LIMITS,
+            limits=self._limits,
             problems=(self.problem,),
             assignment_sha256="",
             reference_sha256="",
@@ -73,14 +75,21 @@ class Device:
             submission,
             self.course(reference or self._reference),
             frozenset({"problem"}),
-            walls=self.walls,  # type: ignore[arg-type]
+            walls=self.walls,
             machine=TimedMachine(drivers=(self.driver,), ceilings=self._ceilings),
         )
         return measured, judge_target(self.problem, self.target, (), (measured,))
 
-    def close(self):
-        """Forget the device; complain of what was not given back to it."""
-        thread_wall.DEVICES.clear()
-        self.driver.failing.clear()
-        assert self.driver.free_bytes() == self.driver.facts.total_bytes
-        self.driver.close()
+
+@contextlib.contextmanager
+def open_fake(folder, target, make, *, reference, ceilings=()):
+    """Grade on a device made of memory files; complain of what was not given back to it."""
+    driver = FakeDriver(total_bytes=1000 * GRANULE_BYTES, cache_bytes=GRANULE_BYTES)
+    thread_wall.DEVICES.append(driver)
+    walls = ThreadWalls(folder, MODULES)
+    yield Graded(driver, walls, target, make, reference=reference, ceilings=ceilings)
+    thread_wall.DEVICES.clear()
+    thread_wall.SEEN.clear()
+    driver.failing.clear()
+    assert driver.free_bytes() == driver.facts.total_bytes
+    driver.close()

@@ -1,24 +1,28 @@
 """Timed targets on a device, from the walls on; the device is made of memory files."""
 
+import contextlib
+
 import pytest
 import torch
 
 from grader.author.steps import Call, Expect, Work
 from grader.device.ceilings import Ceilings, MatmulRate, MemoryRate, Setting
 from grader.device.throttle import ThrottleReasons
-from grader.judge.judgement import Cause, Verdict
+from grader.judge.judge import judge
+from grader.judge.judgement import Cause, Status, Verdict
 from grader.measure.bounds import broken_bounds
 from grader.measure.clock import LENDING_CALLS
 from grader.measure.figures import RULES, decide
 from grader.measure.kept import held_back, throttled
+from grader.measure.measurement import Measurement
 from grader.measure.pace import TURNS
 from grader.measure.samples import TargetMeasurement
 from grader.plan.target import Clock, Quantity
 from grader.record.codec import from_json, to_json
 from grader.statistics.verdict import Outcome
-from tests.unit.measure.device_target import Device
+from tests.unit.measure.device_target import open_fake
 from tests.unit.measure.synthetic import planned
-from tests.unit.measure.thread_wall import pretend
+from tests.unit.measure.thread_wall import SEEN, pretend
 
 TEXT = """
 def work(x):
@@ -53,16 +57,14 @@ TARGET = planned(Quantity.TIME, clock=Clock.WALL, sizes=(COUNT,))
 @pytest.fixture
 def open_device(tmp_path, monkeypatch):
     pretend(monkeypatch)
-    made = []
+    with contextlib.ExitStack() as stack:
 
-    def start(bytes_per_s=1e15):
-        given = (ceilings("cuda:*", bytes_per_s),)
-        made.append(Device(tmp_path, TARGET, steps, reference=TEXT, ceilings=given))
-        return made[-1]
+        def start(bytes_per_s=1e15):
+            given = (ceilings("cuda:*", bytes_per_s),)
+            fake = open_fake(tmp_path, TARGET, steps, reference=TEXT, ceilings=given)
+            return stack.enter_context(fake)
 
-    yield start
-    for device in made:
-        device.close()
+        yield start
 
 
 def test_a_run_claims_a_time_for_each_call_and_says_how_the_device_ran(open_device):
@@ -86,14 +88,16 @@ def test_empty_calls_lend_as_much_as_the_measured_ones(open_device):
 
 
 def test_every_size_runs_once_before_the_clock_counts(open_device):
-    """A submission that compiles at its first call does not pay for it, on either side."""
-    slow_at_first = (
-        "import time\nSEEN = []\n\ndef work(x):\n    if not SEEN:\n        time.sleep(0.3)\n"
-        "    SEEN.append(1)\n    return x + 1\n"
+    """A submission that compiles at its first call does not pay for it; all inputs are new."""
+    telling = (
+        "from tests.unit.measure.thread_wall import SEEN\n\n"
+        "def work(x):\n    SEEN.append(float(x[0]))\n    return x + 1\n"
     )
-    measured, _ = open_device().grade(slow_at_first)
-    runs = [p.subject for fork in measured.forks for p in fork.pairs]
-    assert max(run.wall_ns for run in runs) < 300_000_000
+    measured, _ = open_device().grade(telling)
+    timed = len(measured.forks) * TURNS[Quantity.TIME] * CALLS
+    assert len(SEEN) == timed + len(measured.forks) * CALLS
+    assert len(set(SEEN)) > 0.99 * len(SEEN)
+    assert sum(p.subject.calls for fork in measured.forks for p in fork.pairs) == timed
 
 
 def test_a_wrong_value_before_the_clock_counts_is_wrong(open_device):
@@ -151,3 +155,16 @@ def test_what_was_measured_on_a_device_survives_its_record(open_device):
     assert from_json(TargetMeasurement, to_json(measured)) == measured
     state = measured.forks[0].pairs[0].reference.states[0]
     assert int(state.reasons) == 0x8041
+
+
+def test_what_the_device_cost_a_submission_is_an_open_grade_and_no_zero(open_device):
+    """An open grade is graded again by the same command; points that are open are not lost."""
+    device = open_device()
+    device.driver.failing["copy"] = 999
+    measured, _ = device.grade(TEXT)
+    whole = Measurement(
+        sandbox="none", isolation="warm", layers=(), problems=(), wall_ns=0, targets=(measured,)
+    )
+    judgement = judge(device.course(TEXT).plan, whole)
+    assert (judgement.status, judgement.score) == (Status.UNGRADED, 0.0)
+    assert (judgement.ungraded_points, judgement.max_score) == (10.0, 10.0)

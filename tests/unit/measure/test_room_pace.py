@@ -9,7 +9,7 @@ from grader.author.steps import Call, Expect, PhaseEnd
 from grader.device.fake_driver import GRANULE_BYTES
 from grader.judge.judgement import Cause, Verdict
 from grader.plan.target import Quantity, Tier
-from tests.unit.measure.device_target import Device
+from tests.unit.measure.device_target import open_fake
 from tests.unit.measure.synthetic import planned
 from tests.unit.measure.thread_wall import pretend
 
@@ -47,9 +47,8 @@ def text(need, value="x + 1", later=0, before=""):
 def device(tmp_path, monkeypatch):
     pretend(monkeypatch)
     target = planned(Quantity.MEMORY, tier=TIER, sizes=(1000,))
-    made = Device(tmp_path, target, steps, reference=REFERENCE)
-    yield made
-    made.close()
+    with open_fake(tmp_path, target, steps, reference=REFERENCE) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

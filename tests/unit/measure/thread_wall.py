@@ -25,6 +25,8 @@ from grader.sandbox.meter import Usage
 
 HELD: list[int] = []
 """Bytes of the device that the box which runs now has taken."""
+SEEN: list[float] = []
+"""What submissions say that they were given."""
 DEVICES: list[FakeDriver] = []
 """The device; the last one counts."""
 

@@ -1,0 +1,154 @@
+"""Targets on the device, from the walls to the verdict: submissions of known speed and need."""
+
+import math
+
+import pytest
+import torch
+
+from grader.author.steps import Call, Expect, New, PhaseEnd, ReclaimArguments, Work
+from grader.device.ceiling_measurement import find_setting, measure_ceilings
+from grader.judge.judgement import Cause, Verdict
+from grader.measure.bounds import broken_bounds
+from grader.measure.claims import calibrate
+from grader.measure.totals import net_time
+from grader.plan.target import Clock, Quantity, Tier
+from tests.gpu.conftest import LIMITS
+from tests.unit.measure.device_target import Graded
+from tests.unit.measure.synthetic import planned
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
+
+MIB = 1 << 20
+WORK = """
+import torch
+
+def work(x):
+    for _ in range({times}):
+        y = x * 2 + 1
+    return y[:1000]
+"""
+COUNT = 64 * MIB // 4
+
+
+def race(draw, size):
+    """One pass over 64 MiB: what a call moves is known."""
+    x = torch.full((size,), float(draw.integer(0, 1000)))
+    got = yield Call("work", x)
+    yield Expect(got, lambda: (x * 2 + 1)[:1000], label="line", exact=True)
+    yield Work(bytes_moved=2 * x.nbytes)
+
+
+TIME = planned(Quantity.TIME, clock=Clock.WALL, sizes=(COUNT,), tier=Tier(pass_at=3.0, full_at=1.5))
+
+
+@pytest.fixture(scope="module")
+def ceilings():
+    return (measure_ceilings(find_setting("cuda")),)
+
+
+@pytest.fixture
+def timed(driver, walls, ceilings):
+    return Graded(
+        driver,
+        walls,
+        TIME,
+        race,
+        reference=WORK.format(times=8),
+        ceilings=ceilings,
+        limits=LIMITS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"), [(8, Verdict.PASS), (4, Verdict.PASS), (64, Verdict.FAIL)]
+)
+def test_known_speeds_get_their_verdicts(timed, times, verdict):
+    measured, judged = timed.grade(WORK.format(times=times))
+    assert broken_bounds(measured) == ()
+    assert judged.verdict is verdict, judged.summary
+
+
+def test_what_lending_costs_is_known_and_net_times_are_of_the_work(timed):
+    measured, _ = timed.grade(WORK.format(times=8))
+    (lending,) = measured.lending
+    gauge = net_time(measured, Clock.WALL)
+    for fork in measured.forks:
+        for pair in fork.pairs:
+            claimed_ns = sum(claim.events_ns[0] for claim in pair.subject.claims)
+            most_ns = calibrate(lending.wall_ns).most_ns(len(pair.subject.claims))
+            assert abs(gauge.amount(pair.subject) - claimed_ns) < most_ns
+
+
+STORE = """
+import torch
+
+class Store:
+    def __init__(self, rows):
+        self.kept = torch.zeros(rows, {columns}, device="cuda")
+        self.end = 0
+
+    def put(self, x):
+        {before}
+        self.kept[self.end : self.end + len(x), : x.shape[1]] = x
+        self.end += len(x)
+
+    def first(self):
+        return self.kept[:1, :8].clone()
+"""
+COLUMNS = 1 << 14
+ROWS = 4096
+"""256 MiB of float32 in all."""
+
+
+def fill(draw, size):
+    store = yield New("Store", size)
+    part = torch.full((size // 8, COLUMNS), float(draw.integer(1, 1000)))
+    for _ in range(8):
+        yield Call(store, "put", part)
+        yield ReclaimArguments()
+    yield PhaseEnd()
+    got = yield Call(store, "first")
+    yield Expect(got, lambda: part[:1, :8], label="first row", exact=True)
+
+
+def store(factor, before="pass"):
+    return STORE.format(columns=int(COLUMNS * factor), before=before)
+
+
+HIDDEN = (
+    "scratch = torch.empty(3 * self.kept.numel(), device='cuda').fill_(1); del scratch; "
+    "torch.cuda.empty_cache()"
+)
+
+
+@pytest.fixture
+def memory(driver, walls):
+    target = planned(Quantity.MEMORY, sizes=(ROWS,), tier=Tier(pass_at=1.8, full_at=1.25))
+    return Graded(driver, walls, target, fill, reference=store(1), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "cause"),
+    [
+        (store(1), Verdict.PASS, Cause.NONE),
+        (store(1.5), Verdict.PASS, Cause.NONE),
+        (store(2.5), Verdict.FAIL, Cause.TOO_MUCH_MEMORY),
+        (store(1, HIDDEN), Verdict.FAIL, Cause.TOO_MUCH_MEMORY),
+    ],
+    ids=["as the reference", "half as much again", "too much", "given back within the call"],
+)
+def test_known_needs_get_their_verdicts(memory, text, verdict, cause):
+    before = memory.driver.free_bytes()
+    measured, judged = memory.grade(text)
+    assert (judged.verdict, judged.cause) == (verdict, cause), judged.summary
+    peaks = [fork.pairs[0].reference.peak_bytes for fork in measured.forks]
+    assert min(peaks) >= 256 * MIB
+    assert max(peaks) - min(peaks) <= 0.05 * max(peaks)
+    assert memory.driver.free_bytes() >= before - 64 * MIB  # the ballast was given back
+
+
+def test_a_need_between_the_tiers_is_found_between_them(memory):
+    _, judged = memory.grade(store(1.5))
+    (figure,) = judged.pace[0].figures
+    assert 1.25 < math.exp(figure.interval.high) <= 1.8
+    assert 5.0 < judged.points < 10.0
