@@ -250,7 +250,7 @@ def _plan_targets(
                 description=(maker.make.__doc__ or "").strip(),
                 points=target.points,
                 quantity=target.quantity,
-                clock=target.clock,
+                clock=target.clock if device == CPU else Clock.WALL,  # no other sees a device
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,

@@ -18,7 +18,8 @@ class Quantity(StrEnum):
     TIME: ratio of total times.
     GROWTH: slope of log(submission / reference) over log(size); 0 grows as the reference does, 1
         grows with one more power of the size.
-    MEMORY: ratio of peak memory, of what each adds to torch's own footprint.
+    MEMORY: ratio of peak memory, of what each adds to torch's own footprint; on a device, of the
+        room in its memory that sufficed to the reference's peak there.
     TRAFFIC: bytes on the wire, as a ratio to the bytes that arithmetic says must cross.
     """
 
@@ -76,7 +77,7 @@ class Target:
         points: published weight.
         quantity: what is measured.
         tiers: by device class (`cpu`, `cuda:h200`, `cuda:*`, ...).
-        clock: which time decides, for TIME and GROWTH.
+        clock: which time decides, for TIME and GROWTH; on a device it is always WALL.
         no_device: what happens on a device without a tier.
         tolerance: as for a check: every measured call's reply is compared too.
     """

@@ -1,10 +1,14 @@
 """The processor's own ceilings, with few and small sizes."""
 
+import contextlib
+
+import pytest
 import torch
 
 from grader.device import ceiling_measurement
 from grader.device.ceiling_measurement import find_setting, measure_ceilings
 from grader.device.roofline import beats_floor, floor_ns
+from tests.unit.device.ceiling_samples import CEILINGS, SETTING
 
 
 def test_a_setting_names_hardware_and_versions():
@@ -29,3 +33,19 @@ def test_the_processor_has_ceilings(monkeypatch):
     assert 1e7 < ceilings.bytes_per_s < 1e13
     assert 1e6 < ceilings.flops_per_s("float32") < 1e14
     assert beats_floor(1.0, floor_ns(1 << 30, 0, ceilings))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_torch_keeps_of_a_device_is_given_back(monkeypatch, fails):
+    given_back = []
+
+    def rates():
+        if fails:
+            raise RuntimeError("CUDA error")
+        return CEILINGS.memory, CEILINGS.matmul
+
+    monkeypatch.setattr(ceiling_measurement, "_cuda_rates", rates)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
+    with contextlib.suppress(RuntimeError):
+        assert measure_ceilings(SETTING).memory == CEILINGS.memory
+    assert given_back == [True]

@@ -13,6 +13,7 @@ from grader.author.steps import (
     ReclaimArguments,
     Ref,
 )
+from grader.errors import DeviceError, SandboxError
 from grader.measure.compare import Mismatch
 from grader.measure.drive import Raised, Stopped, drive, fault_of, public_name
 from grader.measure.measurement import ErrorObservation, Fault, FaultKind, ValueObservation
@@ -254,6 +255,23 @@ def test_an_exception_of_the_authors_is_the_authors(where):
     (fault,) = seen.faults
     assert fault.kind is FaultKind.AUTHOR
     assert fault.message.startswith("c: the case itself failed: ")
+
+
+@pytest.mark.parametrize("error", [SandboxError, DeviceError])
+@pytest.mark.parametrize("step", [Call("f"), OverwriteArguments(), ReclaimArguments()])
+def test_what_the_machine_refuses_is_ours_whichever_step_it_was(monkeypatch, error, step):
+    def refuse(*_):
+        raise error("gone", hint="look at the device")
+
+    for method in ("call", "overwrite_arguments", "reclaim_arguments"):
+        monkeypatch.setattr(FakeBox, method, refuse)
+    seen, _ = run(iter_of(step))
+    (fault,) = seen.faults
+    assert (fault.kind, fault.message) == (FaultKind.INFRASTRUCTURE, "gone. look at the device")
+
+
+def iter_of(step):
+    yield step
 
 
 def test_a_case_is_closed_when_it_ends_early():

@@ -1,12 +1,20 @@
 """Who has the machine, or its device, to himself."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from grader.author.declare import CaseMaker
+from grader.author.steps import Call
 from grader.device import lease
 from grader.device.fake_driver import FakeDriver
-from grader.errors import DeviceError
+from grader.errors import DeviceError, SandboxError
 from grader.measure import machine as machine_module
 from grader.measure.machine import TimedMachine
+from grader.measure.measurement import FaultKind
+from grader.measure.run import measure
+from grader.plan.assignment import Evidence
+from grader.plan.plan import PlannedCheck, PlannedProblem
 
 
 @pytest.fixture
@@ -19,6 +27,23 @@ def held(monkeypatch, tmp_path):
     monkeypatch.setattr(machine_module, "hold_lease", hold)
 
 
+def never(draw):
+    yield Call("never")
+
+
+CASES = {
+    ("p", "c"): CaseMaker(problem="p", check="c", public=0, hidden=1, make=never),
+}
+CHECK = PlannedCheck(
+    name="c",
+    title="C",
+    description="",
+    points=1,
+    tolerance={},
+    evidence=Evidence.OUTSIDE,
+    public=0,
+    hidden=1,
+)
 ON_DEVICE = TimedMachine(drivers=(FakeDriver(),))
 
 
@@ -47,3 +72,27 @@ def test_who_waits_is_told(held):
     with machine.alone(), pytest.raises(DeviceError), machine.alone():
         pass
     assert told[0].startswith("waiting to measure: ")
+
+
+@pytest.mark.parametrize("machine", [TimedMachine(), ON_DEVICE])
+def test_checks_on_a_device_wait_until_it_is_free(held, machine):
+    """On the processor they run beside what is timed; a device would be disturbed."""
+
+    class Walls:
+        sandbox, isolation = "none", "warm"
+
+        def borrow(self):
+            raise SandboxError("no wall, but asked for")
+
+    problem = PlannedProblem(name="p", title="P", exports=(), checks=(CHECK,))
+    course = SimpleNamespace(plan=SimpleNamespace(problems=(problem,)), cases=CASES)
+    with machine.alone():
+        measured = measure(
+            None,  # type: ignore[arg-type]
+            course,  # type: ignore[arg-type]
+            walls=Walls(),  # type: ignore[arg-type]
+            machine=machine,
+        )
+    (fault,) = measured.problems[0].cases[0].faults
+    assert fault.kind is FaultKind.INFRASTRUCTURE
+    assert ("asked for" in fault.message) == (not machine.drivers)

@@ -11,7 +11,7 @@ from grader.errors import AuthorError
 from grader.plan.assignment import Evidence, load_assignment
 from grader.plan.course import new_seed, open_course
 from grader.plan.plan import CaseBook, hash_folder, make_plan
-from grader.plan.target import NoDevice, Quantity, Tier
+from grader.plan.target import Clock, NoDevice, Quantity, Tier
 from tests.unit.plan.test_assignment import GOOD, write
 from tests.unit.report.sample_plan import make_plan as make_sample_plan
 
@@ -80,6 +80,18 @@ def test_a_device_without_a_tier_leaves_points_open_or_out(assignment):
 
     assert points(only_cpu) == 15.5
     assert points(replace(only_cpu, no_device=NoDevice.LEAVE_OUT)) == 12.5
+
+
+@pytest.mark.parametrize("device", ["cuda:h200", "cuda:*"])
+def test_on_a_device_the_clock_decides_whatever_the_author_chose(assignment, device):
+    attend = assignment.problems[1]
+    tiers = {"cpu": Tier(pass_at=1.5, full_at=1.1), "cuda:*": Tier(pass_at=2.0, full_at=1.1)}
+    target = replace(attend.targets[0], quantity=Quantity.TIME, clock=Clock.CPU, tiers=tiers)
+    problems = (assignment.problems[0], replace(attend, targets=(target,)))
+    mine = replace(assignment, problems=problems)
+    for where, clock in ((device, Clock.WALL), ("cpu", Clock.CPU)):
+        plan = plan_of(mine, makers(*KEYS), workloads=speed(8), device=where)
+        assert plan.problems[1].targets[0].clock is clock
 
 
 @pytest.mark.parametrize(
