@@ -11,7 +11,7 @@ sides, so that the judge's own work disturbs both alike. Both are forked anew se
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from grader.author.declare import Workload
 from grader.author.draw import Draw
@@ -20,7 +20,6 @@ from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.clock import measure_empty_calls, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
-from grader.measure.measurement import Fault, FaultKind, Observation, ValueObservation
 from grader.measure.phase import Phase
 from grader.measure.processors import cores, read_processors
 from grader.measure.samples import (
@@ -28,10 +27,9 @@ from grader.measure.samples import (
     ForkSample,
     PairSample,
     RunSample,
-    SizeWork,
     TargetMeasurement,
 )
-from grader.measure.session import Session
+from grader.measure.seen import Seen, Side, blame, our_fault
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem, PlannedTarget
 from grader.plan.target import Quantity
@@ -44,47 +42,6 @@ WARM_UP_DRAW = 900
 """Number of a fork's first draw before the clock counts; those that count begin at 0."""
 
 Enough = Callable[[TargetMeasurement], bool]
-
-
-@dataclass(slots=True)
-class Seen:
-    """A target on its way."""
-
-    forks: list[ForkSample] = field(default_factory=list)
-    pairs: list[PairSample] = field(default_factory=list)
-    work: dict[int, SizeWork] = field(default_factory=dict)
-    observations: dict[tuple[str, ...], Observation] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    reference_faults: list[Fault] = field(default_factory=list)
-    metered: bool = True
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a fault has ended it."""
-        return bool(self.faults or self.reference_faults)
-
-    def compare(self, observations: Sequence[Observation]) -> None:
-        """Keep the worst comparison of each kind: thousands of replies are compared."""
-        for one in observations:
-            key: tuple[str, ...]
-            if isinstance(one, ValueObservation):
-                key = (one.label, one.comparison.dtype, one.comparison.mismatch)
-                before = self.observations.get(key)
-                if isinstance(before, ValueObservation) and not (
-                    one.comparison.error > before.comparison.error
-                ):
-                    continue
-            else:
-                key = (one.label, one.got)
-            self.observations[key] = one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One of the two boxes of a fork."""
-
-    session: Session
-    is_subject: bool
 
 
 class PaceMeasurer:
@@ -137,7 +94,7 @@ class PaceMeasurer:
         try:
             self._race(workload, target, seen)
         except (SandboxError, DeviceError) as error:
-            seen.reference_faults.append(_ours(error))
+            seen.reference_faults.append(our_fault(error))
         if not seen.stopped:
             seen.forks.append(ForkSample(pairs=tuple(seen.pairs)))
 
@@ -154,7 +111,7 @@ class PaceMeasurer:
         try:
             return measure_lending_calls(self._walls[1], limits, self._machine, sizes_bytes)
         except (SandboxError, DeviceError) as error:
-            seen.reference_faults.append(_ours(error))
+            seen.reference_faults.append(our_fault(error))
             return known
 
     def _race(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
@@ -193,9 +150,9 @@ class PaceMeasurer:
         try:
             side.session.load(self._course.harness)
         except Raised as raised:
-            _blame(side, seen, fault_of(raised))
+            blame(side, seen, fault_of(raised))
         except Stopped as stopped:
-            _blame(side, seen, stopped.fault)
+            blame(side, seen, stopped.fault)
         return not seen.stopped
 
     def _pairs(
@@ -246,7 +203,7 @@ class PaceMeasurer:
             public=False,
         )
         if case.faults:
-            _blame(side, seen, case.faults[0])
+            blame(side, seen, case.faults[0])
             return None
         sample = phase.end()
         side.session.end_case()
@@ -254,22 +211,6 @@ class PaceMeasurer:
             seen.compare(case.observations)
         seen.work[size] = phase.work
         return sample
-
-
-def _blame(side: Side, seen: Seen, fault: Fault) -> None:
-    """Put a fault where it belongs: what the reference does wrong is never a student's."""
-    ours = (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR)
-    if side.is_subject and fault.kind not in ours:
-        seen.faults.append(fault)
-    elif fault.kind in ours:
-        seen.reference_faults.append(fault)
-    else:
-        message = f"the reference itself failed: {fault.message} {fault.detail}".strip()
-        seen.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
-
-
-def _ours(error: SandboxError | DeviceError) -> Fault:
-    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
 
 
 def _measured(workload: Workload, seen: Seen, empty: EmptyCalls) -> TargetMeasurement:

@@ -17,10 +17,11 @@ from dataclasses import replace
 from grader.author.declare import Workload
 from grader.author.draw import Draw
 from grader.author.steps import PhaseEnd, Value, WorkloadSteps
-from grader.measure.pace import PaceMeasurer, Seen
+from grader.measure.pace import PaceMeasurer
 from grader.measure.processors import read_processors
 from grader.measure.room import next_ratio
 from grader.measure.samples import PairSample, Room, RunSample
+from grader.measure.seen import Seen
 from grader.measure.session import Session
 from grader.plan.plan import PlannedTarget
 

@@ -1,0 +1,72 @@
+"""What was seen of a target so far, and whose fault it is that there is no more.
+
+Takes: samples, observations and faults as they come. Gives: `Seen`, `Side`, `blame`, `our_fault`.
+Does not cover: the order in which they come (see `measure.pace`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from grader.errors import DeviceError, SandboxError
+from grader.measure.observed import Fault, Observation, ValueObservation
+from grader.measure.samples import ForkSample, PairSample, SizeWork
+from grader.measure.session import Session
+from grader.sandbox.faults import FaultKind
+
+
+@dataclass(slots=True)
+class Seen:
+    """A target on its way."""
+
+    forks: list[ForkSample] = field(default_factory=list)
+    pairs: list[PairSample] = field(default_factory=list)
+    work: dict[int, SizeWork] = field(default_factory=dict)
+    observations: dict[tuple[str, ...], Observation] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    reference_faults: list[Fault] = field(default_factory=list)
+    metered: bool = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a fault has ended it."""
+        return bool(self.faults or self.reference_faults)
+
+    def compare(self, observations: Sequence[Observation]) -> None:
+        """Keep the worst comparison of each kind: thousands of replies are compared."""
+        for one in observations:
+            key: tuple[str, ...]
+            if isinstance(one, ValueObservation):
+                key = (one.label, one.comparison.dtype, one.comparison.mismatch)
+                before = self.observations.get(key)
+                if isinstance(before, ValueObservation) and not (
+                    one.comparison.error > before.comparison.error
+                ):
+                    continue
+            else:
+                key = (one.label, one.got)
+            self.observations[key] = one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two boxes of a fork."""
+
+    session: Session
+    is_subject: bool
+
+
+def blame(side: Side, seen: Seen, fault: Fault) -> None:
+    """Put a fault where it belongs: what the reference does wrong is never a student's."""
+    ours = (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR)
+    if side.is_subject and fault.kind not in ours:
+        seen.faults.append(fault)
+    elif fault.kind in ours:
+        seen.reference_faults.append(fault)
+    else:
+        message = f"the reference itself failed: {fault.message} {fault.detail}".strip()
+        seen.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
+
+
+def our_fault(error: SandboxError | DeviceError) -> Fault:
+    """Return the fault of a machine that refused; never a student's."""
+    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
