@@ -15,6 +15,7 @@ from grader.intake.submission import Submission
 from grader.measure.device_session import open_device_session
 from grader.measure.session import Session, open_session
 from grader.plan.assignment import Limits
+from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.wall import Wall
 
 
@@ -67,7 +68,7 @@ class TimedMachine:
         return self.alone() if self.drivers else nullcontext()
 
     def open_box(
-        self, wall: Wall, submission: Submission, *, limits: Limits
+        self, wall: Wall, submission: Submission, *, limits: Limits, denial: Denial = NO_DENIAL
     ) -> AbstractContextManager[Session]:
         """Fork a child that computes where this machine's submissions do.
 
@@ -76,5 +77,7 @@ class TimedMachine:
             DeviceError: if the device has no room for its replies.
         """
         if not self.drivers:
-            return open_session(wall, submission, limits=limits)
-        return open_device_session(wall, submission, limits=limits, driver=self.drivers[0])
+            return open_session(wall, submission, limits=limits, denial=denial)
+        return open_device_session(
+            wall, submission, limits=limits, driver=self.drivers[0], denial=denial
+        )

@@ -20,6 +20,7 @@ from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.clock import measure_empty_calls, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
+from grader.measure.measurement import CaseMeasurement, FaultKind
 from grader.measure.phase import Phase
 from grader.measure.processors import cores, read_processors
 from grader.measure.samples import (
@@ -33,6 +34,7 @@ from grader.measure.seen import Seen, Side, blame, our_fault
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem, PlannedTarget
 from grader.plan.target import Quantity
+from grader.runner.order import Denial
 from grader.sandbox.wall import Wall
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
@@ -77,16 +79,36 @@ class PaceMeasurer:
             enough: whether what was seen decides.
         """
         workload = self._course.workloads[problem.name, target.name]
-        seen = Seen()
+        seen = Seen(denial=Denial(problem=problem.name, entries=problem.denied))
         lending: tuple[EmptyCalls, ...] = ()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
                 self._fork(workload, target, seen)
+            if seen.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
+                seen.undenied = self._undenied(workload, *seen.last)
             lending = self._lend(seen, lending)
             measured = replace(_measured(workload, seen, self._empty), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
+
+    def _undenied(
+        self, workload: Workload, size: int, draw_index: int
+    ) -> tuple[CaseMeasurement, ...]:
+        """Run the submission once more where nothing is denied; it can only change a cause."""
+        plan = self._course.plan
+        draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
+        try:
+            with self._machine.open_box(
+                self._walls[0], self._submissions[0], limits=plan.limits
+            ) as session:
+                session.load(self._course.harness)
+                phase = Phase(session, size, limit_s=plan.limits.problem_wall_s)
+                steps = phase.listen(workload(draw, size))
+                name = workload.target
+                return (drive(steps, session, check=name, index=draw_index, public=False),)
+        except (SandboxError, DeviceError, Raised, Stopped):
+            return ()  # the cause stays what it was under the denial
 
     def _fork(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
         """Run all pairs of one fork of both sides."""
@@ -116,7 +138,10 @@ class PaceMeasurer:
 
     def _race(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
         """Open a box for each side and run the pairs of one fork in them."""
-        with self._open(is_subject=True) as subject, self._open(is_subject=False) as reference:
+        with (
+            self._open(seen, is_subject=True) as subject,
+            self._open(seen, is_subject=False) as reference,
+        ):
             sides = (subject, reference)
             seen.metered = seen.metered and all(side.session.metered for side in sides)
             if all(self._load(side, seen) for side in sides) and all(
@@ -138,12 +163,12 @@ class PaceMeasurer:
         )
 
     @contextlib.contextmanager
-    def _open(self, *, is_subject: bool) -> Iterator[Side]:
-        """Fork a box for one side; nothing is loaded yet."""
+    def _open(self, seen: Seen, *, is_subject: bool) -> Iterator[Side]:
+        """Fork a box for one side, denied what both are; nothing is loaded yet."""
         place = 0 if is_subject else 1
         wall, submission = self._walls[place], self._submissions[place]
-        limits = self._course.plan.limits
-        with self._machine.open_box(wall, submission, limits=limits) as session:
+        limits, denial = self._course.plan.limits, seen.denial
+        with self._machine.open_box(wall, submission, limits=limits, denial=denial) as session:
             yield Side(session=session, is_subject=is_subject)
 
     def _load(self, side: Side, seen: Seen) -> bool:
@@ -192,6 +217,7 @@ class PaceMeasurer:
         self, workload: Workload, size: int, draw_index: int, side: Side, seen: Seen
     ) -> RunSample | None:
         """Run the workload once on one side; nothing if that came to no end."""
+        seen.last = (size, draw_index)
         plan = self._course.plan
         draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
         phase = Phase(side.session, size, limit_s=plan.limits.problem_wall_s)
@@ -225,6 +251,7 @@ def _measured(workload: Workload, seen: Seen, empty: EmptyCalls) -> TargetMeasur
         observations=tuple(seen.observations.values()),
         faults=tuple(seen.faults),
         reference_faults=tuple(seen.reference_faults),
+        undenied=seen.undenied,
     )
 
 

@@ -69,7 +69,7 @@ class RoomMeasurer(PaceMeasurer):
         limit_bytes: int = ALL_BYTES,
     ) -> RunSample | None:
         """Run one side by itself; nothing if it came to no end with all of the device."""
-        with self._open(is_subject=is_subject) as side:
+        with self._open(seen, is_subject=is_subject) as side:
             seen.metered = seen.metered and side.session.metered
             left_bytes = side.session.squeeze(limit_bytes)
             run = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from grader.device.ceilings import Ceilings
 from grader.device.throttle import DeviceState
-from grader.measure.observed import Fault, Observation
+from grader.measure.observed import CaseMeasurement, Fault, Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,8 @@ class TargetMeasurement:
         ceilings: what the device can do at most; none if that was not measured.
         faults: empty, or the fault of the submission that ended the measurement.
         reference_faults: the same of the reference: the author's, or ours.
+        undenied: of a problem that denies operators, the run that ended in a fault, once more
+            without the denial. No point ever comes from it.
     """
 
     problem: str
@@ -169,6 +171,7 @@ class TargetMeasurement:
     reference_faults: tuple[Fault, ...]
     lending: tuple[EmptyCalls, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
+    undenied: tuple[CaseMeasurement, ...] = ()
 
     def empty_for(self, lent_bytes: int) -> EmptyCalls:
         """Return what a call costs that does nothing but lend so much; never less, if it is known.

@@ -8,16 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from grader.errors import DeviceError, SandboxError
-from grader.measure.observed import Fault, Observation, ValueObservation
+from grader.measure.observed import CaseMeasurement, Fault, Observation, ValueObservation
 from grader.measure.samples import ForkSample, PairSample, SizeWork
 from grader.measure.session import Session
+from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.faults import FaultKind
 
 
 @dataclass(slots=True)
 class Seen:
-    """A target on its way."""
+    """A target on its way.
 
+    Attributes:
+        denial: what both sides are denied.
+        undenied: the run of the submission without it, if it failed under it.
+        last: size and number of the draw of the last run.
+    """
+
+    denial: Denial = NO_DENIAL
     forks: list[ForkSample] = field(default_factory=list)
     pairs: list[PairSample] = field(default_factory=list)
     work: dict[int, SizeWork] = field(default_factory=dict)
@@ -25,6 +33,8 @@ class Seen:
     faults: list[Fault] = field(default_factory=list)
     reference_faults: list[Fault] = field(default_factory=list)
     metered: bool = True
+    undenied: tuple[CaseMeasurement, ...] = ()
+    last: tuple[int, int] = (0, 0)
 
     @property
     def stopped(self) -> bool:

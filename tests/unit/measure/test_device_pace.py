@@ -137,10 +137,10 @@ def test_a_device_that_vanishes_leaves_the_target_open(open_device, monkeypatch,
     opened = device.walls._walls[0].child
     count = iter(range(100))
 
-    def child(fd):
+    def child(fd, denial):
         if next(count) == 2:
             device.driver.failing[call] = 999
-        return opened(fd)
+        return opened(fd, denial)
 
     monkeypatch.setattr(device.walls._walls[0], "child", child)
     _, judged = device.grade(TEXT)

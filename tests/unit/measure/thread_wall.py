@@ -19,6 +19,7 @@ import torch
 
 from grader.device.fake_driver import FakeDriver
 from grader.runner import device_child, device_memory
+from grader.runner.order import NO_DENIAL
 from grader.runner.tensors import map_memory
 from grader.sandbox.faults import Ending
 from grader.sandbox.meter import Usage
@@ -83,7 +84,7 @@ class ThreadWall:
         return Ending(wall_alive=True, exited=True, status=0, oom_kills=0)
 
     @contextlib.contextmanager
-    def child(self, fd):
+    def child(self, fd, denial=NO_DENIAL):
         for name in self._modules:
             sys.modules.pop(name, None)
         home = self._homes / str(len(list(self._homes.iterdir())))
