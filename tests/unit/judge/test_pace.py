@@ -7,7 +7,13 @@ import pytest
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Verdict
 from grader.judge.pace import describe, judge_target
 from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import ErrorObservation, Fault, FaultKind, ValueObservation
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    ValueObservation,
+)
 from grader.plan.assignment import Evidence
 from grader.plan.plan import PlannedProblem
 from grader.plan.target import Quantity, Tier
@@ -231,3 +237,26 @@ def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
     assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
     assert found.summary.startswith("The device was held back: hw thermal slowdown in 3 of 12")
+
+
+@pytest.mark.parametrize(
+    ("observations", "faults", "cause"),
+    [
+        ((value(),), (), Cause.FORBIDDEN),
+        ((value(1.0),), (), Cause.CRASH),
+        ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
+    ],
+)
+def test_a_timed_call_that_works_only_without_the_denial(observations, faults, cause):
+    again = CaseMeasurement(
+        check="target",
+        index=0,
+        public=False,
+        observations=observations,
+        faults=faults,
+        calls=1,
+        wall_ns=1,
+    )
+    stopped = replace(raced(ratio=1.0), faults=(fault(FaultKind.EXCEPTION),), undenied=(again,))
+    found = ruled([stopped])
+    assert (found.verdict, found.cause) == (Verdict.FAIL, cause)
