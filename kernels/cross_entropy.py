@@ -27,6 +27,8 @@ from .launch import choose, row_launch
 
 LARGEST = {75: {"BLOCK_N": 2048}, 80: {"BLOCK_N": 4096}, 90: {"BLOCK_N": 4096}}
 """Columns in one step of the loop over a row."""
+ONE_PROGRAM = {"BLOCK_M": 2048, "num_warps": 8}
+"""Rows in one step of the loops that count the rows and add their losses."""
 
 
 def naive_cross_entropy(
@@ -82,6 +84,27 @@ def _cross_entropy_kernel(
         tl.store(x_V + v * stride_xv, gradient, mask=v < V)
 
 
+@triton.jit
+def _count_kernel(target_M, kept, M, ignore_index, stride_t, BLOCK_M: tl.constexpr):
+    """Write how many rows are kept; one program, so that the count needs no atomics."""
+    count = tl.zeros((BLOCK_M,), dtype=tl.int32)
+    for start in range(0, M, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M).to(tl.int64)
+        target = tl.load(target_M + m * stride_t, mask=m < M, other=0).to(tl.int64)
+        count += ((target != ignore_index) & (m < M)).to(tl.int32)
+    tl.store(kept, tl.sum(count))
+
+
+@triton.jit
+def _mean_kernel(loss_M, kept, mean, M, BLOCK_M: tl.constexpr):
+    """Write the sum of the losses over the number of kept rows; one program."""
+    total = tl.zeros((BLOCK_M,), dtype=tl.float32)
+    for start in range(0, M, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M)
+        total += tl.load(loss_M + m, mask=m < M, other=0.0)
+    tl.store(mean, tl.sum(total) / tl.load(kept).to(tl.float32))
+
+
 def check_targets(target_M: torch.Tensor, *, columns: int, ignore_index: int = -100) -> None:
     """Check that all targets are columns or ignored; waits for the device.
 
@@ -121,14 +144,17 @@ def cross_entropy(
     )
     require(not overlap, "x: expected a place of its own for each element, got a stride of 0")
     loss_M = torch.empty(M, dtype=torch.float32, device=x_MV.device)
-    kept = (target_M != ignore_index).sum()
+    mean = torch.empty((), dtype=torch.float32, device=x_MV.device)
+    kept = torch.empty((), dtype=torch.int32, device=x_MV.device)
+    _count_kernel[(1,)](target_M, kept, M, ignore_index, target_M.stride(0), **ONE_PROGRAM)
     if M:
         _cross_entropy_kernel[(M,)](
             *(x_MV, target_M, kept, loss_M, V, ignore_index),
             *(*x_MV.stride(), target_M.stride(0)),
             **row_launch(V, largest=choose(LARGEST)["BLOCK_N"]),
         )
-    return loss_M.sum() / kept, x_MV
+    _mean_kernel[(1,)](loss_M, kept, mean, M, **ONE_PROGRAM)
+    return mean, x_MV
 
 
 def bytes_moved(*, rows: int, columns: int, element_bytes: int) -> int:

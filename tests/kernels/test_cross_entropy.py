@@ -108,7 +108,7 @@ def test_no_second_tensor_as_wide_as_the_vocabulary(monkeypatch):
     x, target = torch.randn(4, 3000, device=DEVICE), torch.zeros(4, device=DEVICE).long()
     monkeypatch.setattr(torch, "empty", count)
     op.cross_entropy(x, target)
-    assert sum(tensor.numel() for tensor in made) <= 4
+    assert sum(tensor.numel() for tensor in made) <= 4 + 2  # a loss of each row, two scalars
 
 
 X, T = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
