@@ -1,4 +1,4 @@
-"""`column_sum` against fp64: a sum of P numbers of mixed sign, exact to P·u of its terms in fp32."""
+"""`column_sum` against fp64: P numbers of mixed sign, summed in fp32, exact to P·u of its terms."""
 
 import pytest
 import torch
