@@ -217,27 +217,28 @@ def flash_attention_backward(
     check_heads(q, k, v)
     _check_results(q, do_BHTD, o, lse)
     (B, H, T, D), (G, S) = q.shape, k.shape[1:3]
-    dq, dk, dv = (x.new_zeros(x.shape) for x in (q, k, v))
-    if not q.numel() or not k.numel():
-        return dq, dk, dv
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     o, do, lse = o.contiguous(), do_BHTD.contiguous(), lse.contiguous()
     delta = torch.empty_like(lse)
     width = max(16, triton.next_power_of_2(D))
-    _delta_kernel[(triton.cdiv(lse.numel(), DELTA_ROWS),)](
-        o, do, delta, lse.numel(), D, BLOCK_R=DELTA_ROWS, BLOCK_D=width
-    )
+    if lse.numel():
+        _delta_kernel[(triton.cdiv(lse.numel(), DELTA_ROWS),)](
+            o, do, delta, lse.numel(), D, BLOCK_R=DELTA_ROWS, BLOCK_D=width
+        )
     launch: Launch = choose(WIDE if D > 64 else NARROW)
     if q.dtype == torch.float32:
         launch = choose(SINGLE)
     constants = {"CAUSAL": causal, "BLOCK_D": width, **launch}
     strides = (*q.stride(), *k.stride(), *v.stride())
     sizes = (H // G, T, S, D, D**-0.5 if scale is None else float(scale))
-    _flash_attention_backward_kernel[(triton.cdiv(S, launch["BLOCK_N"]) * B * G,)](
-        q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, **constants
-    )
-    _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
-        q, k, v, do, lse, delta, dq, H, *sizes, *strides, **constants
-    )
+    if k.numel():  # without queries the sums are empty, not absent: the kernels write 0
+        _flash_attention_backward_kernel[(triton.cdiv(S, launch["BLOCK_N"]) * B * G,)](
+            q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, **constants
+        )
+    if q.numel():
+        _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
+            q, k, v, do, lse, delta, dq, H, *sizes, *strides, **constants
+        )
     return dq, dk, dv
 
 

@@ -23,6 +23,7 @@ import triton.language as tl
 
 from .checks import FLOATS, check_device, check_like, check_shape, check_tensor, require
 from .launch import choose, row_launch
+from .sums import column_sum
 
 LARGEST_ROW = 8192
 """A longer row spills in the backward pass: 16 warps hold 16 elements of each tensor per thread."""
@@ -78,7 +79,7 @@ def _layernorm_backward_kernel(
     mean_M,
     rstd_M,
     dx_MH,
-    dwb_2PH,
+    dwb_P2H,
     M,
     H,
     stride_dym,
@@ -90,12 +91,11 @@ def _layernorm_backward_kernel(
     BLOCK_N: tl.constexpr,
 ):
     first = tl.program_id(0).to(tl.int64)
-    programs = tl.num_programs(0)
     h = tl.arange(0, BLOCK_N).to(tl.int64)
     w = tl.load(w_H + h * stride_w, mask=h < H, other=0.0).to(tl.float32)
     dw = tl.zeros((BLOCK_N,), dtype=tl.float32)
     db = tl.zeros((BLOCK_N,), dtype=tl.float32)
-    for row in range(first, M, programs):
+    for row in range(first, M, tl.num_programs(0)):
         dy = tl.load(dy_MH + row * stride_dym + h * stride_dyh, mask=h < H, other=0.0)
         x = tl.load(x_MH + row * stride_xm + h * stride_xh, mask=h < H, other=0.0)
         rstd = tl.load(rstd_M + row)
@@ -106,8 +106,8 @@ def _layernorm_backward_kernel(
         g = dy * w  # 0 behind the row, so both means are of the row alone
         dx = rstd * (g - tl.sum(g) / H - normal * (tl.sum(g * normal) / H))
         tl.store(dx_MH + row * stride_dxm + h, dx, mask=h < H)
-    tl.store(dwb_2PH + first * H + h, dw, mask=h < H)
-    tl.store(dwb_2PH + (programs + first) * H + h, db, mask=h < H)
+    tl.store(dwb_P2H + first * 2 * H + h, dw, mask=h < H)
+    tl.store(dwb_P2H + (first * 2 + 1) * H + h, db, mask=h < H)
 
 
 def _check(x_MH: torch.Tensor, **weights: torch.Tensor) -> None:
@@ -177,14 +177,14 @@ def layernorm_backward(
         check_device(name, tensor, x_MH)
     programs = min(M, choose(PROGRAMS)["P"])
     dx_MH = torch.empty((M, H), dtype=x_MH.dtype, device=x_MH.device)
-    dwb_2PH = torch.empty((2, programs, H), dtype=torch.float32, device=x_MH.device)
+    dwb_P2H = torch.empty((programs, 2, H), dtype=torch.float32, device=x_MH.device)
     if M:
         _layernorm_backward_kernel[(programs,)](
-            *(dy_MH, x_MH, w_H, mean_M.contiguous(), rstd_M.contiguous(), dx_MH, dwb_2PH, M, H),
+            *(dy_MH, x_MH, w_H, mean_M.contiguous(), rstd_M.contiguous(), dx_MH, dwb_P2H, M, H),
             *(*dy_MH.stride(), *x_MH.stride(), w_H.stride(0), dx_MH.stride(0)),
             **row_launch(H, largest=LARGEST_ROW),
         )
-    dw_H, db_H = dwb_2PH.sum(dim=1).to(w_H.dtype)
+    dw_H, db_H = column_sum(dwb_P2H.view(programs, 2 * H), dtype=w_H.dtype).view(2, H)
     return dx_MH, dw_H, db_H
 
 

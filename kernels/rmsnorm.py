@@ -20,6 +20,7 @@ import triton.language as tl
 
 from .checks import FLOATS, check_device, check_like, check_shape, check_tensor, require
 from .launch import choose, row_launch
+from .sums import column_sum
 
 LARGEST_ROW = 8192
 """A longer row spills in the backward pass: 16 warps hold 16 elements of each tensor per thread."""
@@ -158,7 +159,7 @@ def rmsnorm_backward(
             *(*dy_MH.stride(), *x_MH.stride(), w_H.stride(0), dx_MH.stride(0)),
             **row_launch(H, largest=LARGEST_ROW),
         )
-    return dx_MH, dw_PH.sum(dim=0).to(w_H.dtype)
+    return dx_MH, column_sum(dw_PH, dtype=w_H.dtype)
 
 
 def bytes_moved(*, rows: int, columns: int, element_bytes: int, backward: bool = False) -> int:

@@ -15,7 +15,7 @@ from types import ModuleType
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 PACKAGE = "llm_systems_kernels"
-SHARED = ("checks", "launch")
+SHARED = ("checks", "launch", "sums")
 """Files that hold no operation."""
 OPERATIONS = tuple(path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem not in SHARED)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from grader.author.declare import load_folder
+from grader.author.interpreted import load_solution
 from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Judgement
 from grader.measure.machine import TimedMachine
@@ -20,6 +21,7 @@ from grader.plan.plan import Plan
 from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
+from grader.validate.reach import reached_problems
 from grader.validate.signature import compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.triviality import TrivialResult, lint
@@ -86,9 +88,13 @@ def prove(
 
 
 def _grade(specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine) -> Graded:
-    """Judge a specimen; of a wrong one, only the targets of problems where it should miss one."""
+    """Judge a specimen; of a wrong one, only what may differ from the solution.
+
+    That is the problems that its text reaches, and of these the targets where it should miss one.
+    """
     if specimen.kind is Kind.WRONG:
-        course = replace(course, plan=_without_targets(course.plan, specimen.fails))
+        plan = _reached(_without_targets(course.plan, specimen.fails), course, specimen)
+        course = replace(course, plan=plan)
     submission = specimen.submission()
     measurement = measure(submission, course, walls=walls, machine=machine)
     sound = sound_problems(judge(course.plan, measurement))
@@ -120,6 +126,14 @@ def _without_targets(plan: Plan, fails: frozenset[str]) -> Plan:
     return replace(plan, problems=problems)
 
 
+def _reached(plan: Plan, course: Course, specimen: Specimen) -> Plan:
+    """Leave out the problems in which a specimen cannot differ from the solution."""
+    solution = (course.reference / "solution.py").read_text(encoding="utf-8")
+    exports = {problem.name: problem.exports for problem in plan.problems}
+    reached = reached_problems(solution, specimen.text, exports)
+    return replace(plan, problems=tuple(p for p in plan.problems if p.name in reached))
+
+
 def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
     complaints = [
         f"{result.problem}: a submission that answers with {result.trivial.value} passes every "
@@ -136,7 +150,7 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
 
 
 def _lint(course: Course) -> list[TrivialResult]:
-    solution = vars(load_folder(course.reference, "solution"))
+    solution = vars(load_solution(course.reference))
     has_harness = (course.folder / "harness.py").is_file()
     harness = vars(load_folder(course.folder, "harness")) if has_harness else {}
     return lint(course, solution, harness)

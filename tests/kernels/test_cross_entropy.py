@@ -108,7 +108,17 @@ def test_no_second_tensor_as_wide_as_the_vocabulary(monkeypatch):
     x, target = torch.randn(4, 3000, device=DEVICE), torch.zeros(4, device=DEVICE).long()
     monkeypatch.setattr(torch, "empty", count)
     op.cross_entropy(x, target)
-    assert sum(tensor.numel() for tensor in made) <= 4
+    assert sum(tensor.numel() for tensor in made) <= 4 + 2  # a loss of each row, two scalars
+
+
+def test_a_gradient_beside_the_logits():
+    x, target = torch.randn(5, 70, device=DEVICE), torch.tensor([0, 69, -100, 3, 4], device=DEVICE)
+    kept, gradient = x.clone(), torch.full((70, 10), float("nan"), device=DEVICE)[:, ::2].T
+    loss = op.cross_entropy_into(x, target, gradient)
+    assert x.equal(kept)
+    in_place, _ = op.cross_entropy(x, target)
+    assert loss.equal(in_place)
+    assert gradient.equal(x)
 
 
 X, T = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
@@ -125,6 +135,7 @@ X, T = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
         lambda: op.cross_entropy(X, T.to("meta")),
         lambda: op.cross_entropy(X[:, :0], T),
         lambda: op.cross_entropy(X[:1].expand(2, 3), T),
+        lambda: op.cross_entropy_into(X, T, X[:, :2]),
     ],
 )
 def test_bad_input(call):
