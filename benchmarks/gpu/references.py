@@ -21,8 +21,8 @@ from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
 from grader.measure.compare import use_one_thread
 from grader.measure.drive import Raised, Stopped, drive
+from grader.measure.instances import instances
 from grader.measure.measurement import Fault, FaultKind, Measurement, ProblemMeasurement
-from grader.measure.run import instances
 from grader.plan.course import Course, open_course
 from grader.runner.objects import MissingName, ObjectTable
 from grader.runner.tensors import NAMES, TensorHeader

@@ -18,8 +18,8 @@ from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
 from grader.author.steps import CaseSteps, Expect, Value
 from grader.intake.submission import Submission
 from grader.measure.drive import Raised, Stopped, drive
+from grader.measure.instances import Instance, instances
 from grader.measure.measurement import CaseMeasurement, FaultKind
-from grader.measure.run import Instance, instances
 from grader.measure.session import Session, open_session
 from grader.plan.assignment import Limits
 from grader.plan.course import Course

@@ -5,7 +5,7 @@ that a stored measurement can be judged again under other tolerances or points.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.judge.judgement import (
     OUR_CAUSES,
@@ -24,6 +24,7 @@ from grader.measure.measurement import (
     Fault,
     FaultKind,
     Measurement,
+    ProblemMeasurement,
     ValueObservation,
 )
 from grader.plan.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
@@ -64,14 +65,11 @@ def judge(plan: Plan, measurement: Measurement) -> Judgement:
         plan: what was asked, with tolerances and points.
         measurement: what was seen; a problem or case that is missing counts as our failure.
     """
-    measured = {problem.problem: problem.cases for problem in measurement.problems}
+    measured = {problem.problem: problem for problem in measurement.problems}
     judged: list[CheckJudgement] = []
     for problem in plan.problems:
-        cases = measured.get(problem.name, ())
-        checks = [
-            _judge_check(problem, check, [c for c in cases if c.check == check.name])
-            for check in problem.checks
-        ]
+        seen = measured.get(problem.name, _not_measured(problem))
+        checks = [_judge_check(problem, check, seen) for check in problem.checks]
         judged += checks
         for target in problem.targets:
             key = (problem.name, target.name)
@@ -125,10 +123,21 @@ def _rejected(problem: str, criterion: PlannedCheck | PlannedTarget) -> CheckJud
     )
 
 
+def _not_measured(problem: PlannedProblem) -> ProblemMeasurement:
+    return ProblemMeasurement(
+        problem=problem.name, cases=(), output="", hidden_output="", children=0
+    )
+
+
 def _judge_check(
-    problem: PlannedProblem, check: PlannedCheck, cases: list[CaseMeasurement]
+    problem: PlannedProblem, check: PlannedCheck, seen: ProblemMeasurement
 ) -> CheckJudgement:
-    troubles = [trouble for case in cases if (trouble := _trouble(check, case)) is not None]
+    cases = [case for case in seen.cases if case.check == check.name]
+    troubles = [
+        _name_forbidden(check, case, trouble, seen.undenied)
+        for case in cases
+        if (trouble := _trouble(check, case)) is not None
+    ]
     planned = check.cases
     if len(cases) != planned:
         lost = Fault(
@@ -153,6 +162,21 @@ def _judge_check(
         findings=tuple(trouble.finding for trouble in troubles),
         cases=planned,
     )
+
+
+def _name_forbidden(
+    check: PlannedCheck,
+    case: CaseMeasurement,
+    trouble: _Trouble,
+    undenied: tuple[CaseMeasurement, ...],
+) -> _Trouble:
+    """Name the cause of a case that failed under a denial and passes without it."""
+    key = (case.check, case.index, case.public)
+    again = next((one for one in undenied if (one.check, one.index, one.public) == key), None)
+    if trouble.cause in OUR_CAUSES or again is None or _trouble(check, again) is not None:
+        return trouble
+    said = f"It works only with an operation that this problem denies. {trouble.finding.summary}"
+    return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=said))
 
 
 def _gravest(causes: Iterable[Cause]) -> Cause:

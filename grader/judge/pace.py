@@ -13,7 +13,12 @@ from grader.measure.bounds import broken_bounds, roofline
 from grader.measure.compare import Mismatch
 from grader.measure.figure import Figure, Kind
 from grader.measure.figures import Decision, decide
-from grader.measure.measurement import FaultKind, Observation, ValueObservation
+from grader.measure.measurement import (
+    CaseMeasurement,
+    FaultKind,
+    Observation,
+    ValueObservation,
+)
 from grader.measure.samples import TargetMeasurement
 from grader.plan.plan import PlannedProblem, PlannedTarget
 from grader.plan.target import Quantity
@@ -122,8 +127,15 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Ruling:
         fault = measured.faults[0]
         where = f" ({fault.where})" if fault.where else ""
         cause = CAUSE_OF_FAULT.get(fault.kind, Cause.CRASH)
+        if any(_is_sound(target, again) for again in measured.undenied):
+            words = "A measured call works only with an operation that this problem denies"
+            return _theirs(Cause.FORBIDDEN, f"{words}: {fault.message}{where}.")
         return _theirs(cause, f"A measured call did not come to its end: {fault.message}{where}.")
     return _rule_figures(target, measured, decide(target, target.tiers[0], measured))
+
+
+def _is_sound(target: PlannedTarget, run: CaseMeasurement) -> bool:
+    return not run.faults and not any(_is_wrong(target, one) for one in run.observations)
 
 
 def _is_wrong(target: PlannedTarget, observation: Observation) -> bool:

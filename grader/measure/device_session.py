@@ -32,6 +32,7 @@ from grader.measure.samples import DeviceClaim
 from grader.measure.session import Session
 from grader.plan.assignment import Limits
 from grader.runner.cuda_api import CUDA_ERROR_OUT_OF_MEMORY
+from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.wall import ChildProcess, Wall
 
 MOST_EVENTS_NS = 1 << 53
@@ -151,7 +152,12 @@ class DeviceSession(Session):
 
 @contextlib.contextmanager
 def open_device_session(
-    wall: Wall, submission: Submission, *, limits: Limits, driver: DeviceDriver
+    wall: Wall,
+    submission: Submission,
+    *,
+    limits: Limits,
+    driver: DeviceDriver,
+    denial: Denial = NO_DENIAL,
 ) -> Iterator[DeviceSession]:
     """Fork a child that computes on a device; end and sweep it when the block ends.
 
@@ -163,7 +169,7 @@ def open_device_session(
         replies = DeviceReplyMemory(driver, limits.reply_bytes)
         stack.callback(replies.close)
         flush = stack.enter_context(CacheFlush(driver))
-        child = stack.enter_context(_child_without_host_memory(wall))
+        child = stack.enter_context(_child_without_host_memory(wall, denial))
         session = DeviceSession(
             wall,
             child,
@@ -178,11 +184,11 @@ def open_device_session(
 
 
 @contextlib.contextmanager
-def _child_without_host_memory(wall: Wall) -> Iterator[ChildProcess]:
+def _child_without_host_memory(wall: Wall, denial: Denial) -> Iterator[ChildProcess]:
     """Fork a child; its memory file for replies is as small as can be, and is not used."""
     fd = make_memory_file(1)
     try:
-        with wall.child(fd) as child:
+        with wall.child(fd, denial) as child:
             yield child
     finally:
         os.close(fd)

@@ -14,6 +14,7 @@ from grader.intake.submission import Submission
 from grader.measure.device_session import open_device_session
 from grader.measure.session import Session, open_session
 from grader.plan.assignment import Limits
+from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.wall import Wall
 
 
@@ -46,7 +47,7 @@ class TimedMachine:
         return self.gpu_uuid or CPU
 
     def open_box(
-        self, wall: Wall, submission: Submission, *, limits: Limits
+        self, wall: Wall, submission: Submission, *, limits: Limits, denial: Denial = NO_DENIAL
     ) -> AbstractContextManager[Session]:
         """Fork a child that computes where this machine's submissions do.
 
@@ -55,5 +56,7 @@ class TimedMachine:
             DeviceError: if the device has no room for its replies.
         """
         if not self.drivers:
-            return open_session(wall, submission, limits=limits)
-        return open_device_session(wall, submission, limits=limits, driver=self.drivers[0])
+            return open_session(wall, submission, limits=limits, denial=denial)
+        return open_device_session(
+            wall, submission, limits=limits, driver=self.drivers[0], denial=denial
+        )

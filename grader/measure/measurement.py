@@ -5,7 +5,13 @@ Takes: nothing. Gives: `Measurement` and its parts. Does not cover: verdicts (se
 
 from dataclasses import dataclass
 
-from grader.measure.observed import ErrorObservation, Fault, Observation, ValueObservation
+from grader.measure.observed import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    Observation,
+    ValueObservation,
+)
 from grader.measure.samples import TargetMeasurement
 from grader.sandbox.faults import FaultKind
 
@@ -23,29 +29,6 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaseMeasurement:
-    """One instance of a case.
-
-    Attributes:
-        check: name of the check it belongs to.
-        index: number of the instance among those of its visibility.
-        public: whether students may see its inputs and expected values.
-        observations: in the order in which they were made.
-        faults: empty, or the one fault that ended the case.
-        calls: requests that got a reply.
-        wall_ns: from request to reply, summed over the calls, on the judge's clock.
-    """
-
-    check: str
-    index: int
-    public: bool
-    observations: tuple[Observation, ...]
-    faults: tuple[Fault, ...]
-    calls: int
-    wall_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemMeasurement:
     """All cases of one problem, in one child process (more only after a crash).
 
@@ -55,6 +38,8 @@ class ProblemMeasurement:
         output: stdout and stderr before the first hidden case, capped.
         hidden_output: the same from then on; it may repeat hidden inputs and stays with the staff.
         children: child processes that were forked for it.
+        undenied: of a problem that denies operators, what became without the denial of the first
+            case of each check that raised. No point ever comes from these.
     """
 
     problem: str
@@ -62,6 +47,7 @@ class ProblemMeasurement:
     output: str
     hidden_output: str
     children: int
+    undenied: tuple[CaseMeasurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""What can be seen in one step of a case: how far a reply was off, which exception came, a fault.
+"""What can be seen of one case: how far a reply was off, which exception came, a fault.
 
-Takes: nothing. Gives: `Observation`s and `Fault`. Does not cover: verdicts (see `judge`).
+Takes: nothing. Gives: `Observation`s, `Fault`, `CaseMeasurement`. Does not cover: verdicts
+(see `judge`).
 """
 
 from dataclasses import dataclass
@@ -55,3 +56,26 @@ class ErrorObservation:
 
 
 Observation = ValueObservation | ErrorObservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseMeasurement:
+    """One instance of a case.
+
+    Attributes:
+        check: name of the check it belongs to.
+        index: number of the instance among those of its visibility.
+        public: whether students may see its inputs and expected values.
+        observations: in the order in which they were made.
+        faults: empty, or the one fault that ended the case.
+        calls: requests that got a reply.
+        wall_ns: from request to reply, summed over the calls, on the judge's clock.
+    """
+
+    check: str
+    index: int
+    public: bool
+    observations: tuple[Observation, ...]
+    faults: tuple[Fault, ...]
+    calls: int
+    wall_ns: int

@@ -19,7 +19,13 @@ from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.clock import measure_empty_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
-from grader.measure.measurement import Fault, FaultKind, Observation, ValueObservation
+from grader.measure.measurement import (
+    CaseMeasurement,
+    Fault,
+    FaultKind,
+    Observation,
+    ValueObservation,
+)
 from grader.measure.phase import Phase
 from grader.measure.processors import cores, read_processors
 from grader.measure.samples import (
@@ -34,6 +40,7 @@ from grader.measure.session import Session
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem, PlannedTarget
 from grader.plan.target import Quantity
+from grader.runner.order import Denial
 from grader.sandbox.wall import Wall
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
@@ -53,6 +60,8 @@ class _Seen:
     faults: list[Fault] = field(default_factory=list)
     reference_faults: list[Fault] = field(default_factory=list)
     metered: bool = True
+    undenied: tuple[CaseMeasurement, ...] = ()
+    last: tuple[int, int] = (0, 0)  # size and number of the draw
 
     @property
     def stopped(self) -> bool:
@@ -115,23 +124,48 @@ class PaceMeasurer:
             enough: whether what was seen decides.
         """
         workload = self._course.workloads[problem.name, target.name]
+        denial = Denial(problem=problem.name, entries=problem.denied)
         seen = _Seen()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
-                self._fork(workload, target, seen)
+                self._fork(workload, target, denial, seen)
+            if denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
+                seen.undenied = self._undenied(workload, *seen.last)
             measured = _measured(workload, seen, self._empty)
             if seen.stopped or enough(measured):
                 return measured
         return measured
 
-    def _fork(self, workload: Workload, target: PlannedTarget, seen: _Seen) -> None:
-        """Run all pairs of one fork of both sides."""
+    def _undenied(
+        self, workload: Workload, size: int, draw_index: int
+    ) -> tuple[CaseMeasurement, ...]:
+        """Run the submission once more where nothing is denied; it can only change a cause."""
+        plan = self._course.plan
+        draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
+        try:
+            with self._machine.open_box(
+                self._walls[0], self._submissions[0], limits=plan.limits
+            ) as session:
+                session.load(self._course.harness)
+                phase = Phase(session, size, limit_s=plan.limits.problem_wall_s)
+                steps = phase.listen(workload(draw, size))
+                name = workload.target
+                return (drive(steps, session, check=name, index=draw_index, public=False),)
+        except (SandboxError, DeviceError, Raised, Stopped):
+            return ()  # the cause stays what it was under the denial
+
+    def _fork(self, workload: Workload, target: PlannedTarget, denial: Denial, seen: _Seen) -> None:
+        """Run all pairs of one fork of both sides; both are denied the same."""
         limits, open_box = self._course.plan.limits, self._machine.open_box
         seen.pairs = []
         try:
             with (
-                open_box(self._walls[0], self._submissions[0], limits=limits) as subject,
-                open_box(self._walls[1], self._submissions[1], limits=limits) as reference,
+                open_box(
+                    self._walls[0], self._submissions[0], limits=limits, denial=denial
+                ) as subject,
+                open_box(
+                    self._walls[1], self._submissions[1], limits=limits, denial=denial
+                ) as reference,
             ):
                 sides = (
                     _Side(session=subject, is_subject=True),
@@ -192,6 +226,7 @@ class PaceMeasurer:
         self, workload: Workload, size: int, draw_index: int, side: _Side, seen: _Seen
     ) -> RunSample | None:
         """Run the workload once on one side; nothing if that came to no end."""
+        seen.last = (size, draw_index)
         plan = self._course.plan
         draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
         phase = Phase(side.session, size, limit_s=plan.limits.problem_wall_s)
@@ -237,6 +272,7 @@ def _measured(workload: Workload, seen: _Seen, empty: EmptyCalls) -> TargetMeasu
         observations=tuple(seen.observations.values()),
         faults=tuple(seen.faults),
         reference_faults=tuple(seen.reference_faults),
+        undenied=seen.undenied,
     )
 
 

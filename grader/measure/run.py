@@ -4,15 +4,12 @@ Takes: a submission, a plan, its cases and a wall. Gives: a `Measurement`. Does 
 """
 
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from grader.author.declare import CaseMaker
-from grader.author.draw import PUBLIC_SEED, Draw
-from grader.author.steps import CaseSteps
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.drive import Raised, Stopped, drive, fault_of
+from grader.measure.instances import Cases, Instance, instances
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import (
     CaseMeasurement,
@@ -22,48 +19,15 @@ from grader.measure.measurement import (
     ProblemMeasurement,
 )
 from grader.measure.session import Session
+from grader.measure.undenied import first_raised, run_undenied
 from grader.plan.course import Course
-from grader.plan.plan import Plan, PlannedProblem
+from grader.plan.plan import PlannedProblem
+from grader.runner.order import Denial
 from grader.sandbox.pool import WallPool
 from grader.sandbox.wall import Wall
 
 MAX_CHILDREN = 3
 """Children per problem: one, and two more after crashes, so that one bad case costs one check."""
-
-Cases = Mapping[tuple[str, str], CaseMaker]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """One case still to be run.
-
-    Attributes:
-        maker: its generator.
-        index: number among the instances of its visibility.
-        public: whether it is drawn from the public seed.
-    """
-
-    maker: CaseMaker
-    index: int
-    public: bool
-
-    def steps(self, plan: Plan) -> CaseSteps:
-        """Start the case with its own stream of inputs."""
-        seed = PUBLIC_SEED if self.public else plan.seed
-        path = (plan.assignment, self.maker.problem, self.maker.check)
-        return self.maker(Draw(seed, path, self.index))
-
-    def unmeasured(self, fault: Fault) -> CaseMeasurement:
-        """Return the measurement of a case that could not be run."""
-        return CaseMeasurement(
-            check=self.maker.check,
-            index=self.index,
-            public=self.public,
-            observations=(),
-            faults=(fault,),
-            calls=0,
-            wall_ns=0,
-        )
 
 
 @dataclass(slots=True)
@@ -72,6 +36,7 @@ class _Run:
 
     waiting: list[Instance]
     deadline: float
+    denial: Denial
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
     hidden_output: str = ""
@@ -96,13 +61,14 @@ class Measurer:
         self._plan = course.plan
         self._harness = course.harness
         self._machine = machine
-        self._load_faults: tuple[Fault, ...] = ()
+        self._load_faults: dict[tuple[str, ...], Fault] = {}  # by what is denied
 
     def problem(self, problem: PlannedProblem, cases: Cases) -> ProblemMeasurement:
         """Run every case of a problem, public ones first."""
         deadline = time.monotonic() + self._plan.limits.problem_wall_s
-        run = _Run(waiting=list(instances(problem, cases)), deadline=deadline)
-        fault = self._load_faults[0] if self._load_faults else None
+        denial = Denial(problem=problem.name, entries=problem.denied)
+        run = _Run(waiting=list(instances(problem, cases)), deadline=deadline, denial=denial)
+        fault = self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.children < MAX_CHILDREN:
             run.children += 1
             fault = self._one_child(run)
@@ -115,13 +81,34 @@ class Measurer:
             output=run.output,
             hidden_output=run.hidden_output,
             children=run.children,
+            undenied=self._undenied(problem, cases, run.done) if problem.denied else (),
         )
+
+    def _undenied(
+        self, problem: PlannedProblem, cases: Cases, done: list[CaseMeasurement]
+    ) -> tuple[CaseMeasurement, ...]:
+        """Run what raised under the denial once without it; it can only change a cause."""
+        raised = {(case.check, case.index, case.public) for case in first_raised(done)}
+        waiting = [
+            one
+            for one in instances(problem, cases)
+            if (one.maker.check, one.index, one.public) in raised
+        ]
+        if not waiting:
+            return ()
+        limits = self._plan.limits
+        try:
+            with self._machine.open_box(self._wall, self._submission, limits=limits) as session:
+                return run_undenied(session, waiting, self._plan, self._harness)
+        except (SandboxError, DeviceError):
+            return ()  # the cause stays what it was under the denial
 
     def _one_child(self, run: _Run) -> Fault | None:
         """Run cases in one child until it ends; return a fault that concerns all that wait."""
         try:
-            limits = self._plan.limits
-            with self._machine.open_box(self._wall, self._submission, limits=limits) as session:
+            with self._machine.open_box(
+                self._wall, self._submission, limits=self._plan.limits, denial=run.denial
+            ) as session:
                 try:
                     return self._load_and_run(session, run)
                 finally:
@@ -133,9 +120,9 @@ class Measurer:
         try:
             session.load(self._harness)
         except Raised as raised:
-            return self._cannot_load(fault_of(raised))
+            return self._cannot_load(fault_of(raised), run.denial)
         except Stopped as stopped:
-            return self._cannot_load(stopped.fault)
+            return self._cannot_load(stopped.fault, run.denial)
         while run.waiting and session.alive:
             if time.monotonic() > run.deadline:
                 message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
@@ -157,8 +144,8 @@ class Measurer:
             public=instance.public,
         )
 
-    def _cannot_load(self, fault: Fault) -> Fault:
-        """Remember a fault of the import: it concerns every problem, and is not tried again.
+    def _cannot_load(self, fault: Fault, denial: Denial) -> Fault:
+        """Remember a fault of the import: every problem that denies the same has it as well.
 
         No hidden input has entered this child, so all that it said may be shown.
         """
@@ -169,17 +156,8 @@ class Measurer:
             where=fault.where,
         )
         if fault.kind is not FaultKind.INFRASTRUCTURE:
-            self._load_faults = (named,)
+            self._load_faults[denial.entries] = named
         return named
-
-
-def instances(problem: PlannedProblem, cases: Cases) -> Iterator[Instance]:
-    """Yield public instances of all checks before any hidden one."""
-    for public in (True, False):
-        for check in problem.checks:
-            maker = cases[problem.name, check.name]
-            for index in range(check.public if public else check.hidden):
-                yield Instance(maker=maker, index=index, public=public)
 
 
 def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:

@@ -7,7 +7,7 @@ Takes: nothing. Gives: `TargetMeasurement` and its parts. Does not cover: what f
 from dataclasses import dataclass
 
 from grader.device.ceilings import Ceilings
-from grader.measure.observed import Fault, Observation
+from grader.measure.observed import CaseMeasurement, Fault, Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,8 @@ class TargetMeasurement:
         ceilings: what the device can do at most; none if that was not measured.
         faults: empty, or the fault of the submission that ended the measurement.
         reference_faults: the same of the reference: the author's, or ours.
+        undenied: of a problem that denies operators, the run that ended in a fault, once more
+            without the denial. No point ever comes from it.
     """
 
     problem: str
@@ -135,3 +137,4 @@ class TargetMeasurement:
     faults: tuple[Fault, ...]
     reference_faults: tuple[Fault, ...]
     ceilings: tuple[Ceilings, ...] = ()
+    undenied: tuple[CaseMeasurement, ...] = ()

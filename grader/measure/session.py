@@ -22,6 +22,7 @@ from grader.measure.samples import DeviceClaim
 from grader.measure.source_map import place_of
 from grader.plan.assignment import Limits
 from grader.runner import wire
+from grader.runner.order import NO_DENIAL, Denial
 from grader.runner.tensors import DTYPES, NAMES
 from grader.sandbox.faults import classify
 from grader.sandbox.meter import Usage
@@ -276,7 +277,9 @@ def _text(value: Any) -> str:  # noqa: ANN401 - what the box claims to be a text
 
 
 @contextlib.contextmanager
-def open_session(wall: Wall, submission: Submission, *, limits: Limits) -> Iterator[Session]:
+def open_session(
+    wall: Wall, submission: Submission, *, limits: Limits, denial: Denial = NO_DENIAL
+) -> Iterator[Session]:
     """Fork a child for a submission; end and sweep it when the block ends.
 
     Raises:
@@ -284,7 +287,7 @@ def open_session(wall: Wall, submission: Submission, *, limits: Limits) -> Itera
     """
     reply_memory = ReplyMemory(limits.reply_bytes)
     try:
-        with wall.child(reply_memory.fd) as child:
+        with wall.child(reply_memory.fd, denial) as child:
             session = Session(
                 wall, child, submission=submission, limits=limits, reply_memory=reply_memory
             )

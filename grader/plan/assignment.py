@@ -20,6 +20,7 @@ from grader.plan.toml_place import Locator
 
 SCHEMA_VERSION = 1
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
+DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 DTYPE_NAMES = frozenset(
     {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"}
@@ -90,6 +91,7 @@ class Problem:
         exports: names that the submission must define for this problem.
         checks: its criteria of correctness.
         targets: its criteria of performance.
+        denied: operators of torch that raise while its code runs; see `runner.operators`.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Problem:
     exports: tuple[str, ...]
     checks: tuple[Check, ...]
     targets: tuple[Target, ...] = ()
+    denied: tuple[str, ...] = ()
 
     @property
     def points(self) -> float:
@@ -146,6 +149,7 @@ class _ProblemTable:
     exports: tuple[str, ...]
     check: tuple[_CheckTable, ...]
     target: tuple[Target, ...] = ()
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +210,7 @@ def _problem(table: _ProblemTable) -> Problem:
         exports=table.exports,
         checks=checks,
         targets=table.target,
+        denied=table.denied,
     )
 
 
@@ -220,6 +225,7 @@ def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None
     _check_names("problem name", [problem.name for problem in assignment.problems], locate)
     for problem in assignment.problems:
         _check_problem(problem, locate)
+        _check_denied(problem, locate)
 
 
 def _check_problem(problem: Problem, locate: Locator) -> None:
@@ -239,6 +245,14 @@ def _check_problem(problem: Problem, locate: Locator) -> None:
                 locate.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
             if not 0 <= tolerance < 1:
                 locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+
+
+def _check_denied(problem: Problem, locate: Locator) -> None:
+    """Raise for what cannot be the name of an operator; see `plan.denied` for unknown ones."""
+    for entry in problem.denied:
+        if not DENIED_PATTERN.fullmatch(entry):
+            expected = f'"@compute" or names such as "aten::mm" in {problem.name}'
+            locate.fail("denied", expected, entry)
 
 
 def _check_names(what: str, names: list[str], locate: Locator) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from grader.author.declare import CaseMaker, Key, Workload, load_cases, load_workloads
 from grader.errors import AuthorError
 from grader.plan.assignment import Assignment, load_assignment
+from grader.plan.denied import refuse_unknown_operators
 from grader.plan.plan import CaseBook, Plan, hash_folder, make_plan
 
 
@@ -50,6 +51,7 @@ def open_course(folder: Path, reference: Path, *, device: str, seed: str) -> Cou
         AuthorError: naming file, key and line.
     """
     assignment = load_assignment(folder)
+    refuse_unknown_operators(assignment, folder)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution = reference / "solution.py"
     if workloads and not solution.is_file():

@@ -84,13 +84,14 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedProblem:
-    """One problem, its checks and its targets."""
+    """One problem, its checks and its targets; `denied` as in `Problem`."""
 
     name: str
     title: str
     exports: tuple[str, ...]
     checks: tuple[PlannedCheck, ...]
     targets: tuple[PlannedTarget, ...] = ()
+    denied: tuple[str, ...] = ()
 
     @property
     def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
@@ -182,6 +183,7 @@ def make_plan(
                 exports=problem.exports,
                 checks=_plan_checks(assignment.slug, problem, book.cases),
                 targets=_plan_targets(assignment.slug, problem, book.workloads, device),
+                denied=problem.denied,
             )
             for problem in assignment.problems
         ),
@@ -217,7 +219,7 @@ def _plan_checks(
                 description=(maker.make.__doc__ or "").strip(),
                 points=check.points,
                 tolerance=check.tolerance,
-                evidence=check.evidence,
+                evidence=Evidence.DENIED if problem.denied else check.evidence,
                 public=maker.public,
                 hidden=maker.hidden,
             )

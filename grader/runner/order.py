@@ -1,6 +1,6 @@
 """What the judge asks of the warm process: one frozen record per order, as JSON on the way.
 
-Takes: nothing. Gives: `JailOrder`. Does not cover: carrying it out (see `runner.jail`).
+Takes: nothing. Gives: `JailOrder`, `Denial`. Does not cover: carrying it out (see `runner.jail`).
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +22,22 @@ class JailKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """What torch refuses to do for a child.
+
+    Attributes:
+        problem: name of the problem that asks for it; part of what a student reads.
+        entries: of the `denied` list in `assignment.toml`; empty if nothing is denied.
+    """
+
+    problem: str = ""
+    entries: tuple[str, ...] = ()
+
+
+NO_DENIAL = Denial()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JailOrder:
     """How one child is to be confined.
 
@@ -37,6 +53,7 @@ class JailOrder:
         file_bytes: size of the memory file systems mounted for the child.
         threads: threads for tensor operations.
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs) or `cuda`.
+        denial: operators of torch that raise.
     """
 
     kind: JailKind
@@ -48,6 +65,7 @@ class JailOrder:
     file_bytes: int
     threads: int
     device: str
+    denial: Denial = NO_DENIAL
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the order."""
@@ -56,4 +74,6 @@ class JailOrder:
     @classmethod
     def from_json(cls, form: dict[str, Any]) -> "JailOrder":
         """Return the order whose JSON form is `form`."""
-        return cls(**{**form, "kind": JailKind(form["kind"])})
+        wanted = form["denial"]
+        denial = Denial(problem=wanted["problem"], entries=tuple(wanted["entries"]))
+        return cls(**{**form, "kind": JailKind(form["kind"]), "denial": denial})

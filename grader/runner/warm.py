@@ -16,10 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import kernel, wire
 from .order import JailKind, JailOrder
+
+if TYPE_CHECKING:
+    from .denial import Denials
 
 CLEAN_SECONDS = 5.0
 
@@ -33,6 +36,9 @@ class Warm:
         self._control = control
         self._order: JailOrder | None = None
         self._children: set[int] = set()
+        from . import denial  # needs torch, which is imported once devices are chosen
+
+        self._denials = denial.Denials()
 
     def serve(self) -> None:
         """Obey orders until the judge closes the control socket."""
@@ -70,6 +76,7 @@ class Warm:
         self._order = order
         if order.kind is not JailKind.PLAIN:
             self._refuse_foreign_namespace(order)
+        self._denials.install(order.denial.entries)
         own = os.open("/proc/self/ns/pid", os.O_RDONLY) if _has_pid_namespace(order) else -1
         if own >= 0:
             kernel.unshare(kernel.CLONE_NEWPID)
@@ -81,7 +88,7 @@ class Warm:
                 kernel.setns(own, kernel.CLONE_NEWPID)
                 os.close(own)
         if pid == 0:
-            _become_child(order, fds)
+            _become_child(order, fds, self._denials)
         self._children.add(pid)
         return pid
 
@@ -152,10 +159,11 @@ def _has_pid_namespace(order: JailOrder) -> bool:
     return order.kind is JailKind.NAMESPACES
 
 
-def _become_child(order: JailOrder, fds: list[int]) -> None:
+def _become_child(order: JailOrder, fds: list[int], denials: "Denials") -> None:
     """Turn a fresh fork into a child; never returns."""
     status = 70  # EX_SOFTWARE: confinement failed, the submission was never touched
     try:
+        denials.seal(order.denial.problem)
         _serve_as_child(order, fds)
         status = 0
     except BaseException as error:  # noqa: BLE001 - the last frame of the process: say why and end

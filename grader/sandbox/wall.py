@@ -21,7 +21,7 @@ from typing import Any
 from grader.errors import ChannelClosed, ChannelError, SandboxError, WallLost
 from grader.plan.assignment import Limits
 from grader.runner import wire
-from grader.runner.order import JailKind, JailOrder
+from grader.runner.order import NO_DENIAL, Denial, JailKind, JailOrder
 from grader.sandbox.cgroup import Cgroup, make_cgroup, remove_parents
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.faults import Ending
@@ -81,11 +81,12 @@ class Wall:
         return self._usable
 
     @contextlib.contextmanager
-    def child(self, reply_fd: int) -> Iterator[ChildProcess]:
+    def child(self, reply_fd: int, denial: Denial = NO_DENIAL) -> Iterator[ChildProcess]:
         """Fork a child, and leave nothing of it behind.
 
         Args:
             reply_fd: memory file for its reply tensors.
+            denial: what torch refuses to do for it.
 
         Raises:
             SandboxError: if it cannot be confined or limited.
@@ -98,19 +99,17 @@ class Wall:
         exit_fd = -1
         borrowed = False
         try:
-            order = self._order(home, limited_outside=group is not None)
-            fork = {"op": "fork", "jail": order.to_json()}
+            order = self._order(home, denial, limited_outside=group is not None).to_json()
             try:
-                answer = self._ask(fork, (theirs.fileno(), reply_fd, output_theirs))
+                fds = (theirs.fileno(), reply_fd, output_theirs)
+                answer = self._ask({"op": "fork", "jail": order}, fds)
             finally:
                 theirs.close()
                 os.close(output_theirs)
             host_pid, layers = _await_ready(ours, self._started.log)
             _name_senders(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
-            if group is not None:
-                group.enter(host_pid)
-            self.layers = (*self._started.layers, _limit_layer(group), *layers)
+            self.layers = (*self._started.layers, _enter(group, host_pid), *layers)
             with contextlib.closing(Meter(group, host_pid)) as meter:
                 borrowed = True  # from here on, whoever reads the output closes it
                 yield ChildProcess(
@@ -169,10 +168,13 @@ class Wall:
         try:
             self._started.stop()
         finally:
-            while self._groups:
-                self._groups[-1].remove()
-                self._groups.pop()
+            self._remove_groups()
             remove_parents()
+
+    def _remove_groups(self) -> None:
+        while self._groups:
+            self._groups[-1].remove()
+            self._groups.pop()
 
     def _make_group(self) -> Cgroup | None:
         group = make_cgroup(
@@ -183,7 +185,7 @@ class Wall:
         self._groups += [group] if group else []
         return group
 
-    def _order(self, home: str, *, limited_outside: bool) -> JailOrder:
+    def _order(self, home: str, denial: Denial, *, limited_outside: bool) -> JailOrder:
         uid = self._started.first_uid
         plain = self._started.jail is JailKind.PLAIN
         namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
@@ -193,11 +195,12 @@ class Wall:
             home=home,
             judge_pid_namespace=namespace,
             memory_bytes=0 if limited_outside else self._limits.memory_bytes,
-            # Without a uid or namespace of its own, the limit would count the judge's processes.
+            # Without a uid or namespace of its own, it would count the judge's processes.
             processes=0 if limited_outside or plain else self._limits.processes,
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
             device=self._spec.device,
+            denial=denial,
         )
 
     def _make_home(self) -> str:
@@ -214,18 +217,12 @@ class Wall:
         """Kill and remove what a child left; a wall that cannot is not used again."""
         try:
             left = self._ask({"op": "sweep"})["left"]
-        except SandboxError:
-            self._usable = False
-            return
-        if self._started.jail is JailKind.PLAIN:
-            shutil.rmtree(home, ignore_errors=True)
-        if left:
-            self._usable = False
-            return
-        try:
-            while self._groups:
-                self._groups[-1].remove()
-                self._groups.pop()
+            if self._started.jail is JailKind.PLAIN:
+                shutil.rmtree(home, ignore_errors=True)
+            if left:
+                self._usable = False
+            else:
+                self._remove_groups()
         except SandboxError:
             self._usable = False  # tried again when the wall is taken down
 
@@ -263,9 +260,11 @@ class Wall:
         return WallLost(f"the warm process is gone ({error})", hint=self._started.log()[-800:])
 
 
-def _limit_layer(group: Cgroup | None) -> str:
+def _enter(group: Cgroup | None, host_pid: int) -> str:
+    """Put a child under its control group, if it has one; return what limits it."""
     if group is None:
         return "memory and processes limited per process (rlimits; no control group)"
+    group.enter(host_pid)
     return f"memory and processes limited by a control group (version {group.version})"
 
 

@@ -18,8 +18,8 @@ from grader.author.steps import Call, Value
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
 from grader.measure.drive import drive
+from grader.measure.instances import instances
 from grader.measure.measurement import Measurement, ProblemMeasurement
-from grader.measure.run import instances
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox

@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "device": {"errors", "runner"},
     "author": {"errors"},
     "intake": {"errors"},
-    "plan": {"errors", "device", "author"},
+    # Which operators there are to deny is known to the torch that denies them.
+    "plan": {"errors", "runner", "device", "author"},
     "sandbox": {"errors", "runner", "plan"},
     "statistics": set(),
     "measure": {
@@ -88,7 +89,7 @@ LONG_FUNCTIONS = {
     ("commands/validate.py", "command"): (51, "one parameter per command-line option"),
     ("measure/compare.py", "_compare_tensors"): (44, "one comparison, one early return per way"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
-    ("sandbox/wall.py", "child"): (47, "a context: set-up and, backwards, tear-down of a child"),
+    ("sandbox/wall.py", "child"): (46, "a context: set-up and, backwards, tear-down of a child"),
 }
 """Exceptions: the most lines that each may have, and why."""
 

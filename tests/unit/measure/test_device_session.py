@@ -20,6 +20,7 @@ from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import FaultKind
 from grader.plan.assignment import Limits
 from grader.runner import device_child, device_memory
+from grader.runner.order import NO_DENIAL
 from grader.runner.tensors import map_memory
 from grader.sandbox.contract import Isolation
 from grader.sandbox.faults import Ending
@@ -92,7 +93,7 @@ class Box:
         return Ending(wall_alive=True, exited=False, status=0, oom_kills=0)
 
     @contextlib.contextmanager
-    def child(self, fd):
+    def child(self, fd, denial=NO_DENIAL):
         ours, theirs = socket.socketpair()
         output, output_theirs = os.pipe()
         served = device_child.DeviceChild(

@@ -18,6 +18,7 @@ from grader.plan.assignment import Limits
 from grader.plan.course import Course
 from grader.plan.plan import Plan, PlannedProblem
 from grader.plan.target import Quantity
+from grader.runner.order import NO_DENIAL
 from tests.unit.measure.fake_session import FakeSession, raised
 from tests.unit.measure.synthetic import EMPTY, planned
 
@@ -79,7 +80,7 @@ class Race:
         monkeypatch.setattr(pace, "measure_empty_calls", lambda *_: EMPTY)
 
     @contextlib.contextmanager
-    def open(self, wall, submission, *, limits):
+    def open(self, wall, submission, *, limits, denial=NO_DENIAL):
         if wall in self.open_errors:
             raise self.open_errors[wall]
         self.opened.append((SIDES[wall], submission.files[0].text))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.runner.order import JailKind, JailOrder
+from grader.runner.order import Denial, JailKind, JailOrder
 
 orders = st.builds(
     JailOrder,
@@ -19,6 +19,7 @@ orders = st.builds(
     file_bytes=st.integers(0, 2**40),
     threads=st.integers(1, 64),
     device=st.sampled_from(["cpu", "cuda"]),
+    denial=st.builds(Denial, problem=st.text(), entries=st.lists(st.text()).map(tuple)),
 )
 
 
@@ -29,7 +30,7 @@ def test_an_order_comes_back_equal(order):
     assert isinstance(back.kind, JailKind)
 
 
-@given(orders, st.sampled_from(["kind", "uid", "device"]))
+@given(orders, st.sampled_from(["kind", "uid", "device", "denial"]))
 def test_an_order_without_a_field_is_no_order(order, field):
     form = order.to_json()
     del form[field]

@@ -1,0 +1,106 @@
+"""Operators that raise: what a problem rules out is taken from torch's dispatcher itself.
+
+Takes: entries of a `denied` list (see `runner.operators`). Gives: `Denials`, installed in the warm
+process and sealed in its child. Does not cover: what computes without torch's dispatcher: Python's
+own arithmetic, numpy, machine code of a submission's own, and whatever `ctypes` reaches in
+libraries and memory.
+
+Every route that torch documents ends in the dispatcher's table: functions, methods, operators such
+as `@`, `torch.ops`, TorchScript. Each kernel there, for each key, is overridden with one that
+raises. The dispatcher gives an older kernel back only to who holds the handle of the newer
+registration, and in a child no Python object refers to it any more. A kernel that a submission
+registers on top can only be its own code.
+
+Overriding takes a quarter of a second for `@compute`. So the warm process does it before it forks,
+keeps it while the next child is denied the same, and undoes it for a child that is not.
+"""
+
+import ctypes
+import re
+import warnings
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from torch import _C
+
+from . import operators
+
+Value = Any  # whatever an operator is called with
+
+_REGISTERED = re.compile(r"^(?!debug)(\w+)(?:\[alias\])?: registered at", re.MULTILINE)
+"""A line of the dispatcher's own description of an operator: one kernel under one key. (`debug`
+says where the schema is from.)"""
+
+
+class OperationDenied(RuntimeError):
+    """A submission called an operator that its problem denies."""
+
+
+class _Refusal:
+    """A kernel that raises."""
+
+    problem = ""
+    reason = ""
+
+    def __init__(self, operator: str) -> None:
+        self._operator = operator
+
+    def __call__(self, *_: Value, **__: Value) -> NoReturn:
+        raise OperationDenied(
+            f"{self._operator} is denied in the problem {self.problem}: {self.reason}"
+        )
+
+
+class Denials:
+    """What is denied in this process, and in its forks."""
+
+    def __init__(self) -> None:
+        self._entries: tuple[str, ...] = ()
+        self._handles: list[Any] = []
+
+    def install(self, entries: Iterable[str]) -> None:
+        """Deny exactly the operators that `entries` mean; no time passes if they are denied."""
+        wanted = tuple(entries)
+        if wanted == self._entries:
+            return
+        for handle in self._handles:
+            handle.reset()
+        self._handles.clear()
+        self._entries = ()
+        if wanted:
+            self._override(operators.expand(wanted))
+        self._entries = wanted
+
+    def seal(self, problem: str) -> None:
+        """Give the denial up to a problem: from here on this process cannot undo it.
+
+        Each handle is kept alive by a count that no object stands for.
+        """
+        _Refusal.problem = problem
+        _Refusal.reason = (
+            "a kernel of your own must compute; torch may only allocate, view, copy and cast"
+            if operators.COMPUTE in self._entries
+            else "the assignment rules this operation out"
+        )
+        for handle in self._handles:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
+        self._handles.clear()
+
+    def _override(self, names: tuple[str, ...]) -> None:
+        libraries: dict[str, Any] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that kernels are overridden
+            for name in names:
+                library, _, rest = name.partition("::")
+                if library not in libraries:
+                    handle = _C._dispatch_library("IMPL", library, "", __file__, 0)
+                    libraries[library] = handle
+                    self._handles.append(handle)
+                refusal = _Refusal(name)
+                for key in registered_keys(name):
+                    libraries[library].impl(rest, key, refusal)
+
+
+def registered_keys(operator: str) -> tuple[str, ...]:
+    """Return the dispatch keys, aliases among them, that an operator has a kernel for."""
+    return tuple(dict.fromkeys(_REGISTERED.findall(_C._dispatch_dump(operator))))

@@ -1,0 +1,36 @@
+"""A kernel problem, a problem with one denied operator, and one without any."""
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+
+
+@case("product", "values", public=1, hidden=1)
+def product(draw: Draw) -> CaseSteps:
+    """Multiply two small matrices."""
+    a, b = draw.normal_tensor(5, 7), draw.normal_tensor(7, 3)
+    got = yield Call("product", a, b)
+    yield Expect(got, lambda: (a.double() @ b.double()).float(), label="product")
+
+
+@case("product", "refusal", public=0, hidden=1)
+def refusal(draw: Draw) -> CaseSteps:
+    """Hand over matrices whose inner sizes differ."""
+    a, b = draw.normal_tensor(5, 7), draw.normal_tensor(6, 3)
+    yield Raises(Call("product", a, b), "ValueError", label="inner sizes 7 and 6")
+
+
+@case("softmax", "values", public=1, hidden=0)
+def softmax(draw: Draw) -> CaseSteps:
+    """Take the softmax of each row."""
+    x = draw.normal_tensor(4, 6)
+    got = yield Call("softmax", x)
+    yield Expect(got, lambda: torch.softmax(x.double(), dim=1).float(), label="softmax")
+
+
+@case("total", "values", public=0, hidden=1)
+def total(draw: Draw) -> CaseSteps:
+    """Add up all entries."""
+    x = draw.normal_tensor(4, 6)
+    got = yield Call("total", x)
+    yield Expect(got, lambda: x.double().sum().float(), label="sum")
