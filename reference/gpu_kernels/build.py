@@ -134,7 +134,8 @@ def build() -> str:
         for file in (*SHARED, *OPERATIONS)
         for piece in pieces_of(file, (KERNELS / f"{file}.py").read_text(encoding="utf-8"))
     ]
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "solution.py", "-"]
+    config = str(HERE.parents[1] / "pyproject.toml")
+    command = [sys.executable, "-m", "ruff", "format", "--config", config, "-"]
     formatted = subprocess.run(
         command,
         input=f"{HEAD}\n{joined(pieces)}\n\n{TAIL}",

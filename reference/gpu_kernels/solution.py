@@ -57,8 +57,7 @@ def check_shape(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None
         ValueError: it has not; the caller's fault.
     """
     require(
-        tuple(tensor.shape) == shape,
-        f"{name}: expected shape {shape}, got {tuple(tensor.shape)}",
+        tuple(tensor.shape) == shape, f"{name}: expected shape {shape}, got {tuple(tensor.shape)}"
     )
 
 
@@ -218,11 +217,7 @@ def matrix_add(x_MN: torch.Tensor, y_MN: torch.Tensor) -> torch.Tensor:
     return out_MN
 
 
-SOFTMAX_LARGEST = {
-    75: {"BLOCK_N": 4096},
-    80: {"BLOCK_N": 16384},
-    90: {"BLOCK_N": 16384},
-}
+SOFTMAX_LARGEST = {75: {"BLOCK_N": 4096}, 80: {"BLOCK_N": 16384}, 90: {"BLOCK_N": 16384}}
 """The longest row that stays in registers."""
 
 
@@ -560,17 +555,7 @@ def layernorm_backward(
     dwb_P2H = torch.empty((programs, 2, H), dtype=torch.float32, device=x_MH.device)
     if M:
         _layernorm_backward_kernel[(programs,)](
-            *(
-                dy_MH,
-                x_MH,
-                w_H,
-                mean_M.contiguous(),
-                rstd_M.contiguous(),
-                dx_MH,
-                dwb_P2H,
-                M,
-                H,
-            ),
+            *(dy_MH, x_MH, w_H, mean_M.contiguous(), rstd_M.contiguous(), dx_MH, dwb_P2H, M, H),
             *(*dy_MH.stride(), *x_MH.stride(), w_H.stride(0), dx_MH.stride(0)),
             **row_launch(H, largest=LARGEST_ROW),
         )
@@ -578,11 +563,7 @@ def layernorm_backward(
     return dx_MH, dw_H, db_H
 
 
-CROSS_ENTROPY_LARGEST = {
-    75: {"BLOCK_N": 2048},
-    80: {"BLOCK_N": 4096},
-    90: {"BLOCK_N": 4096},
-}
+CROSS_ENTROPY_LARGEST = {75: {"BLOCK_N": 2048}, 80: {"BLOCK_N": 4096}, 90: {"BLOCK_N": 4096}}
 """Columns in one step of the loop over a row."""
 
 
@@ -685,10 +666,7 @@ def cross_entropy_into(
     overlap = any(
         size > 1 and not step for size, step in zip(dx_MV.shape, dx_MV.stride(), strict=True)
     )
-    require(
-        not overlap,
-        "dx: expected a place of its own for each element, got a stride of 0",
-    )
+    require(not overlap, "dx: expected a place of its own for each element, got a stride of 0")
     loss_M = torch.empty(M, dtype=torch.float32, device=x_MV.device)
     mean = torch.empty((), dtype=torch.float32, device=x_MV.device)
     kept = torch.empty((), dtype=torch.int32, device=x_MV.device)
@@ -708,20 +686,8 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2}
 
 HALF = {
     75: {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
-    80: {
-        "BLOCK_M": 128,
-        "BLOCK_N": 128,
-        "BLOCK_K": 32,
-        "num_warps": 8,
-        "num_stages": 4,
-    },
-    90: {
-        "BLOCK_M": 128,
-        "BLOCK_N": 128,
-        "BLOCK_K": 64,
-        "num_warps": 8,
-        "num_stages": 4,
-    },
+    80: {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 4},
+    90: {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 4},
 }
 
 
@@ -824,10 +790,7 @@ def matmul(
     check_shape("b", b_KN, (K, N))
     check_device("b", b_KN, a_MK)
     names = ", ".join(ACTIVATIONS)
-    require(
-        activation in ACTIVATIONS,
-        f"activation: expected one of {names}, got {activation!r}",
-    )
+    require(activation in ACTIVATIONS, f"activation: expected one of {names}, got {activation!r}")
     if bias_N is not None:
         check_tensor("bias", bias_N, rank=1, dtypes=FLOATS)
         check_shape("bias", bias_N, (N,))
@@ -838,11 +801,7 @@ def matmul(
         grid = (triton.cdiv(M, launch["BLOCK_M"]) * triton.cdiv(N, launch["BLOCK_N"]),)
         _matmul_kernel[grid](
             *(a_MK, b_KN, out_MN if bias_N is None else bias_N, out_MN, M, N, K),
-            *(
-                *a_MK.stride(),
-                *b_KN.stride(),
-                0 if bias_N is None else bias_N.stride(0),
-            ),
+            *(*a_MK.stride(), *b_KN.stride(), 0 if bias_N is None else bias_N.stride(0)),
             out_MN.stride(0),
             HAS_BIAS=bias_N is not None,
             ACTIVATION=ACTIVATIONS[activation],
@@ -894,11 +853,7 @@ def _walk(
     for start in range(begin, end, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N).to(tl.int64)
         inside = (n[:, None] < S) & (d[None, :] < D)
-        k = tl.load(
-            k_SD + n[:, None] * stride_ks + d[None, :] * stride_kd,
-            mask=inside,
-            other=0.0,
-        )
+        k = tl.load(k_SD + n[:, None] * stride_ks + d[None, :] * stride_kd, mask=inside, other=0.0)
         s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale2
         if MASKED:
             seen = n[None, :] < S
@@ -910,11 +865,7 @@ def _walk(
         p = tl.exp2(s - shift[:, None])
         shrink = tl.exp2(top - shift)
         total = total * shrink + tl.sum(p, axis=1)
-        v = tl.load(
-            v_SD + n[:, None] * stride_vs + d[None, :] * stride_vd,
-            mask=inside,
-            other=0.0,
-        )
+        v = tl.load(v_SD + n[:, None] * stride_vs + d[None, :] * stride_vd, mask=inside, other=0.0)
         acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
         top = new_top
     return acc, top, total
@@ -1013,12 +964,7 @@ def flash_attention(
         _flash_attention_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
             *(q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, H // G, T, S, D),
             D**-0.5 if scale is None else float(scale),
-            *(
-                *q_BHTD.stride(),
-                *k_BGSD.stride(),
-                *v_BGSD.stride(),
-                *o_BHTD.stride()[:3],
-            ),
+            *(*q_BHTD.stride(), *k_BGSD.stride(), *v_BGSD.stride(), *o_BHTD.stride()[:3]),
             CAUSAL=causal,
             BLOCK_D=max(16, triton.next_power_of_2(D)),
             **launch,
@@ -1112,10 +1058,7 @@ def _flash_attention_backward_kernel(
     first_n = tl.program_id(0) % tiles * BLOCK_N
     head = (tl.program_id(0) // tiles).to(tl.int64)
     b, g = head // G, head % G
-    k_SD, v_SD = (
-        k_BGSD + b * stride_kb + g * stride_kh,
-        v_BGSD + b * stride_vb + g * stride_vh,
-    )
+    k_SD, v_SD = k_BGSD + b * stride_kb + g * stride_kh, v_BGSD + b * stride_vb + g * stride_vh
     k = _tile(k_SD, first_n, S, D, stride_ks, stride_kd, BLOCK_N, BLOCK_D)
     v = _tile(v_SD, first_n, S, D, stride_vs, stride_vd, BLOCK_N, BLOCK_D)
     dk = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
@@ -1173,10 +1116,7 @@ def _flash_attention_backward_query_kernel(
 
 
 def _check_results(
-    q_BHTD: torch.Tensor,
-    do_BHTD: torch.Tensor,
-    o_BHTD: torch.Tensor,
-    lse_BHT: torch.Tensor,
+    q_BHTD: torch.Tensor, do_BHTD: torch.Tensor, o_BHTD: torch.Tensor, lse_BHT: torch.Tensor
 ) -> None:
     check_like("do", do_BHTD, q_BHTD)
     check_like("o", o_BHTD, q_BHTD)
