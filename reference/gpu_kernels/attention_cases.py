@@ -118,9 +118,9 @@ def _backward(
 
 @case("flash_attention_backward", "gradients", hidden=3)
 def gradients(draw: Draw) -> CaseSteps:
-    """Heads 80, 16 and 64 wide, no mask; a gradient in other strides; one query; float16."""
-    width = (80, 16, 64)[draw.index]
-    queries = (draw.integer(9, 20), 1, 33)[draw.index]
+    """Heads 80, 128, 64 wide, no mask; a gradient in other strides; 1, 129 queries; float16."""
+    width = (80, 128, 64)[draw.index]
+    queries = (draw.integer(9, 20), 1, 129)[draw.index]
     qkv = _qkv(draw, (1, 1), (queries, draw.integer(17, 25)), width)
     if draw.index == 2:
         q, k, v = qkv
