@@ -11,7 +11,7 @@ raises. The dispatcher gives an older kernel back only to who holds the handle o
 registration, and in a child no Python object refers to it any more. A kernel that a submission
 registers on top can only be its own code.
 
-Overriding takes a quarter of a second for `@compute`. So the warm process does it before it forks,
+Overriding takes a fifth of a second for `@compute`. So the warm process does it before it forks,
 keeps it while the next child is denied the same, and undoes it for a child that is not.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from torch import _C
 
-from . import operators
+from . import fences, operators
 
 Value = Any  # whatever an operator is called with
 
@@ -46,9 +46,12 @@ class _Refusal:
         self._operator = operator
 
     def __call__(self, *_: Value, **__: Value) -> NoReturn:
-        raise OperationDenied(
-            f"{self._operator} is denied in the problem {self.problem}: {self.reason}"
-        )
+        raise refuse(self._operator)
+
+
+def refuse(name: str) -> OperationDenied:
+    """Return what a student reads: what was called, in which problem, why it is denied."""
+    return OperationDenied(f"{name} is denied in the problem {_Refusal.problem}: {_Refusal.reason}")
 
 
 class Denials:
@@ -76,15 +79,19 @@ class Denials:
 
         Each handle is kept alive by a count that no object stands for.
         """
+        if not self._entries:
+            return
         _Refusal.problem = problem
+        for_kernel = operators.COMPUTE in self._entries
         _Refusal.reason = (
             "a kernel of your own must compute; torch may only allocate, view, copy and cast"
-            if operators.COMPUTE in self._entries
+            if for_kernel
             else "the assignment rules this operation out"
         )
         for handle in self._handles:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
         self._handles.clear()
+        fences.put_up(refuse, readers=for_kernel)
 
     def _override(self, names: tuple[str, ...]) -> None:
         libraries: dict[str, Any] = {}

@@ -112,6 +112,11 @@ def _enter_namespaces(order: JailOrder) -> None:
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
     kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
     kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
+    if order.denial.entries:
+        from . import fences  # needs torch
+
+        for folder in fences.hidden_folders():
+            kernel.mount_tmpfs(folder, size_bytes=4096, mode=0o555)
     if order.device == "cuda":
         kernel.mount_proc("/proc")  # of this pid namespace; CUDA begins with one only
     else:
@@ -179,6 +184,9 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
     if abi >= landlock_rules.SCOPE_ABI:
         landlock_rules.restrict_scope((order.home,))
         layers.append("Landlock scope on signals and abstract sockets")
-    seccomp_rules.restrict_system_calls()
-    layers.append("seccomp")
+    # A new process would have a torch of its own, which denies nothing. On a GPU Triton needs to
+    # start its assembler.
+    no_programs = bool(order.denial.entries) and order.device == "cpu"
+    seccomp_rules.restrict_system_calls(no_programs=no_programs)
+    layers.append("seccomp, no new programs" if no_programs else "seccomp")
     return layers

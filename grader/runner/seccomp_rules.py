@@ -68,10 +68,14 @@ _CSIGNAL = 0xFF  # linux/sched.h: the part of clone's flags that is sent when th
 _CLONE_NAMESPACES = 0x7E02_0000 | 0x0000_0080  # mnt, cgroup, uts, ipc, user, pid, net; time
 
 
-def restrict_system_calls() -> None:
-    """Load the filter into this process and all that it will start."""
+def restrict_system_calls(*, no_programs: bool = False) -> None:
+    """Load the filter into this process and all that it will start.
+
+    Args:
+        no_programs: whether it may only fork, and start no program.
+    """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name in DENIED:
+    for name in (*DENIED, *(("execve", "execveat") if no_programs else ())):
         _deny(rules, name)
     for name, place in SELF_ONLY:
         _deny(rules, name, pyseccomp.Arg(place, pyseccomp.NE, 0))

@@ -8,7 +8,7 @@ import pytest
 
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge
-from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.measure.run import measure
@@ -22,6 +22,7 @@ from tests.hostile.race import Race
 from tests.hostile.unhurried import PACE_TARGET
 
 TARGET = Path(__file__).parent / "target"
+DENIAL_TARGET = Path(__file__).parent / "denial_target"
 SEED = "a-seed-that-no-box-may-hold-91c2"
 
 WALLS = [
@@ -48,6 +49,22 @@ def pace_target() -> Course:
         device="cpu",
         seed=SEED,
     )
+
+
+@pytest.fixture(scope="session")
+def denial_target() -> Course:
+    return open_course(
+        DENIAL_TARGET / "assignments" / "denial_target",
+        DENIAL_TARGET / "reference" / "denial_target",
+        device="cpu",
+        seed=SEED,
+    )
+
+
+@pytest.fixture(scope="session", params=WALLS)
+def denial_walls(request: pytest.FixtureRequest, denial_target: Course) -> Iterator[WallPool]:
+    with closing(_pool(request.param, denial_target)) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session", params=WALLS)
@@ -89,14 +106,19 @@ class Result:
 
     def cause(self, problem: str) -> Cause:
         """The cause of the problem's only check; NONE if it passed."""
-        (check,) = [c for c in self.judgement.checks if c.problem == problem]
+        check = self._check(problem)
         assert (check.verdict is Verdict.PASS) == (check.cause is Cause.NONE)
         return check.cause
 
     def finding(self, problem: str) -> str:
-        """What is known of why the problem's only check failed, the submission's words included."""
-        (check,) = [c for c in self.judgement.checks if c.problem == problem]
+        """What is known of why the check failed, the submission's words included."""
+        check = self._check(problem)
         return " ".join([check.summary, *(finding.got for finding in check.findings)])
+
+    def _check(self, problem: str) -> CheckJudgement:
+        """The problem's only check, or the one that compares values."""
+        checks = [c for c in self.judgement.checks if c.problem == problem]
+        return next((c for c in checks if c.check == "values"), checks[0])
 
 
 Attack = Callable[[str], Result]
@@ -104,18 +126,25 @@ Attack = Callable[[str], Result]
 
 @pytest.fixture
 def attack(target: Course, walls: WallPool) -> Attack:
-    def run(source: str) -> Result:
-        submission = Submission(
-            name="attack",
-            sha256="0" * 64,
-            origin=Origin.MODULE,
-            entry="submission",
-            files=(SourceFile(name="submission.py", text=source),),
-        )
-        measurement = measure(submission, target, walls=walls, machine=TimedMachine())
-        return Result(measurement, judge(target.plan, measurement))
+    return lambda source: _grade(source, target, walls)
 
-    return run
+
+@pytest.fixture
+def attack_denial(denial_target: Course, denial_walls: WallPool) -> Attack:
+    """Grade a source on the denial target, whose problems deny all computing, one, and nothing."""
+    return lambda source: _grade(source, denial_target, denial_walls)
+
+
+def _grade(source: str, course: Course, walls: WallPool) -> Result:
+    submission = Submission(
+        name="attack",
+        sha256="0" * 64,
+        origin=Origin.MODULE,
+        entry="submission",
+        files=(SourceFile(name="submission.py", text=source),),
+    )
+    measurement = measure(submission, course, walls=walls, machine=TimedMachine())
+    return Result(measurement, judge(course.plan, measurement))
 
 
 Racing = Callable[..., Race]

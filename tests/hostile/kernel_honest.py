@@ -33,3 +33,25 @@ def softmax(x):
 def total(x):
     return x.sum()
 """
+
+WAYS = """
+WAYS = []
+
+def way(function):
+    WAYS.append(function)
+    return function
+
+def product(a, b):
+    for function in WAYS:
+        try:
+            got = function(a, b)
+        except BaseException as error:
+            print("stopped", function.__name__, type(error).__name__, str(error)[:120])
+        else:
+            if got is not None:
+                print("THROUGH", function.__name__)
+                return got
+            print("stopped", function.__name__, "nothing came back")
+    raise RuntimeError("no way through")
+"""
+"""Tries one way after the other; the first one that comes back with something answers."""

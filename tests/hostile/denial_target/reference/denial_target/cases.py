@@ -2,7 +2,7 @@
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Call, CaseSteps, Draw, Expect, Raises, WorkloadSteps, case, workload
 
 
 @case("product", "values", public=1, hidden=1)
@@ -18,6 +18,15 @@ def refusal(draw: Draw) -> CaseSteps:
     """Hand over matrices whose inner sizes differ."""
     a, b = draw.normal_tensor(5, 7), draw.normal_tensor(6, 3)
     yield Raises(Call("product", a, b), "ValueError", label="inner sizes 7 and 6")
+
+
+@workload("product", "speed", sizes=(6,))
+def speed(draw: Draw, size: int) -> WorkloadSteps:
+    """Multiply several times."""
+    for _ in range(size):
+        a, b = draw.normal_tensor(5, 7), draw.normal_tensor(7, 3)
+        got = yield Call("product", a, b)
+        yield Expect(got, lambda: (a.double() @ b.double()).float(), label="product")  # noqa: B023 - called at once
 
 
 @case("softmax", "values", public=1, hidden=0)
