@@ -227,3 +227,34 @@ def test_cases_are_deterministic() -> None:
     maker = CASES["matmul", "product"]
     first, second = (next(maker(Draw("same", ("x",), 0))) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.args, second.args, strict=True))  # type: ignore[union-attr]
+
+
+SMALL = {"matrix_add": 24, "softmax": 40, "cross_entropy": 3, "flash_attention": 40}
+"""Sizes at which the interpreter carries out a workload in a second; 16 for the others."""
+
+
+@pytest.mark.parametrize("key", load_workloads(REFERENCE), ids=".".join)
+def test_workloads_hold_for_the_solution(
+    key: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At small sizes, and in float16: the interpreter gets products of bfloat16 wrong."""
+    module = load_folder(REFERENCE, "workloads")
+    monkeypatch.setattr(module, "LOW", torch.float16)
+    monkeypatch.setattr(module, "FAR", 1009)
+    monkeypatch.setattr(module, "VOCABULARY", 301)
+    (target,) = [t for t in PROBLEMS[key[0]].targets if t.name == key[1]]
+    tolerance = {**target.tolerance, "float16": target.tolerance.get("bfloat16", 1e-3)}
+    steps = load_workloads(REFERENCE)[key](_draw(*key), SMALL.get(key[0], 16))
+    box = LocalBox(vars(load_solution(REFERENCE)), {})
+    seen = drive(steps, box, check=key[1], index=0, public=False)
+    assert seen.observations
+    assert judge_case(seen, tolerance).cause is Cause.NONE
+
+
+def test_a_workload_whose_reply_has_another_form_goes_on() -> None:
+    for key, maker in load_workloads(REFERENCE).items():
+        if key != ("matrix_add", "large_offsets"):  # 4 GB
+            steps = maker(_draw(*key), SMALL.get(key[0], 16))
+            box = LocalBox({name: lambda *_, **__: None for name in EXPORTS[key[0]]}, {})
+            seen = drive(steps, box, check=key[1], index=0, public=False)
+            assert judge_case(seen, {}).cause is Cause.WRONG_VALUE
