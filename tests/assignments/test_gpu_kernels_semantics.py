@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -122,7 +123,7 @@ def test_untouched_starter_is_missing_everywhere() -> None:
 
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
-def test_a_wrong_submission_changes_one_problem(path) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_submission_changes_one_problem(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (caught_by,) = re.findall(r'^# caught_by = "(\w+)\.', text, re.MULTILINE)
     assert reached_problems(SOLUTION, f"{SOLUTION}\n\n{text}", EXPORTS) == {caught_by}
@@ -185,9 +186,9 @@ def test_oracle_of_attention_is_torchs_with_its_gradients(lengths: tuple[int, in
     q = draw.normal_tensor(2, 4, T, 8, dtype=torch.float64).requires_grad_()
     k, v = (draw.normal_tensor(2, 2, S, 8, dtype=torch.float64).requires_grad_() for _ in "kv")
     do = draw.normal_tensor(2, 4, T, 8, dtype=torch.float64)
-    wide = [x.repeat_interleave(2, dim=1) for x in (k, v)]
+    keys, values = (x.repeat_interleave(2, dim=1) for x in (k, v))
     mask = torch.ones(T, S, dtype=torch.bool).tril(S - T)
-    want = functional.scaled_dot_product_attention(q, *wide, attn_mask=mask, scale=0.3)
+    want = functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=0.3)
     plain = [x.detach() for x in (q, k, v)]
     assert _near(ORACLE.flash_attention(*plain, 0.3, True)[0], want.detach(), 1e-13)
     got = ORACLE.flash_attention_backward(do, plain, 0.3, True)
