@@ -16,7 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}
 
 AUTHOR_WORDS = {"__init__", "declare", "interpreted", "draw", "steps"}
-"""Modules of `author` that cases are written with and solutions loaded; the others are tools that use later stages."""
+"""Modules of `author` that cases are written with or solutions loaded; the others are tools that
+use later stages."""
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
