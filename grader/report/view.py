@@ -16,6 +16,7 @@ from grader.report.advice_view import AdviceView, view_advice
 from grader.report.check_view import CheckView, view_check
 from grader.report.hostile_text import make_legible
 from grader.report.tally import ProblemTally, tally_problems
+from grader.report.words import denied_words
 
 UNCONFINED = "none"
 OUTPUT_SHOWN_CHARS = 16_000
@@ -29,6 +30,7 @@ class ProblemView:
     Attributes:
         tally: its points.
         exports: names that the submission had to define.
+        denied: which operations raised, in words; empty if none did.
         checks: in the plan's order.
         output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
         output_dropped_chars: how much was cut.
@@ -37,6 +39,7 @@ class ProblemView:
 
     tally: ProblemTally
     exports: tuple[str, ...]
+    denied: str
     checks: tuple[CheckView, ...]
     output: str
     output_dropped_chars: int
@@ -149,6 +152,7 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
             ProblemView(
                 tally=tally,
                 exports=tuple(make_legible(name) for name in planned.exports),
+                denied=make_legible(denied_words(planned.denied)),
                 checks=tuple(view_check(record, planned, check) for check in checks),
                 output=output[:OUTPUT_SHOWN_CHARS],
                 output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),

@@ -88,7 +88,11 @@ EVIDENCE_WORDS: Mapping[Evidence, str] = {
 EVIDENCE_EXPLAINED: Mapping[Evidence, str] = {
     Evidence.OUTSIDE: "Compared or timed by the judge, where a submission cannot reach.",
     Evidence.BOUNDED: "Reported from inside the box, accepted only within bounds measured outside.",
-    Evidence.DENIED: "An operation or resource was withheld while your code ran.",
+    Evidence.DENIED: (
+        "Compared by the judge; meanwhile torch refused the operations that the problem denies. "
+        "The box cannot keep code from computing on its own memory without torch, in Python, with "
+        "numpy or in machine code of its own: that, a person has to see."
+    ),
     Evidence.ADVICE: "Read from your code. It never changes points.",
 }
 
@@ -115,6 +119,19 @@ KERNEL_OUTCOME_WORDS: Mapping[KernelOutcome, str] = {
 }
 
 ORIGIN_WORDS: Mapping[Origin, str] = {Origin.MODULE: "Python module", Origin.NOTEBOOK: "notebook"}
+
+
+def denied_words(entries: tuple[str, ...]) -> str:
+    """Return what a problem denies, as a student reads it; `entries` as in `assignment.toml`."""
+    if not entries:
+        return ""
+    if "@compute" in entries:
+        return (
+            "In every run, timed ones too, torch allocates, views, copies and casts here, and "
+            "every other operation of it raises: a kernel of your own must compute."
+        )
+    names = ", ".join(entries)
+    return f"In every run, timed ones too, torch raises here for {names}, by any of their names."
 
 
 def number_words(value: float) -> str:

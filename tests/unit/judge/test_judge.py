@@ -294,3 +294,45 @@ def test_a_measurement_can_be_judged_again_under_other_terms():
     loose = tuple(replace(c, tolerance={"float32": 1e-2}, points=1.0) for c in problem.checks)
     plan = replace(PLAN, problems=(replace(problem, checks=loose),))
     assert judge(plan, seen).score == judge(plan, seen).max_score == 2.0
+
+
+def undenied(seen, *again):
+    (problem,) = measured(seen, case(GOOD, public=True), *OTHER_GOOD).problems
+    whole = replace(measured(), problems=(replace(problem, undenied=again),))
+    return judge(PLAN, whole).checks[0]
+
+
+RAISED = case(faults=[fault(FaultKind.EXCEPTION)])
+
+
+def test_what_works_only_without_the_denial_is_forbidden():
+    check = undenied(RAISED, case(GOOD))
+    assert (check.verdict, check.cause, check.points) == (Verdict.FAIL, Cause.FORBIDDEN, 0)
+    assert "works only with an operation that this problem denies" in check.summary
+    refused = case(promised(matches=False, got="RuntimeError"))
+    assert undenied(refused, case(promised(matches=True))).cause is Cause.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        (),
+        (case(value(1.0)),),
+        (case(faults=[fault(FaultKind.EXCEPTION)]),),
+        (case(GOOD, faults=[fault(FaultKind.TIMEOUT)]),),
+        (case(),),
+        (case(GOOD, index=1),),
+        (case(GOOD, public=True),),
+        (case(GOOD, check="rollback"),),
+    ],
+)
+def test_what_does_not_work_without_the_denial_keeps_its_cause(again):
+    assert undenied(RAISED, *again).cause is Cause.CRASH
+
+
+def test_a_run_without_the_denial_gives_no_points_and_hides_no_fault_of_ours():
+    wrong = case(value(1.0))
+    assert undenied(wrong, case(GOOD)).points == 0
+    ours = case(faults=[fault(FaultKind.INFRASTRUCTURE)])
+    check = undenied(ours, case(GOOD))
+    assert (check.verdict, check.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)

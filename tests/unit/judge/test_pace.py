@@ -7,7 +7,13 @@ import pytest
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Verdict
 from grader.judge.pace import describe, judge_target
 from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import ErrorObservation, Fault, FaultKind, ValueObservation
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    ValueObservation,
+)
 from grader.plan.assignment import Evidence
 from grader.plan.plan import PlannedProblem
 from grader.plan.target import Quantity, Tier
@@ -225,3 +231,26 @@ def test_one_limit_for_all_points_is_told_once():
     found = ruled([raced(ratio=1.4)], planned(tier=tier))
     assert found.points == 10
     assert "full points" not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("observations", "faults", "cause"),
+    [
+        ((value(),), (), Cause.FORBIDDEN),
+        ((value(1.0),), (), Cause.CRASH),
+        ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
+    ],
+)
+def test_a_timed_call_that_works_only_without_the_denial(observations, faults, cause):
+    again = CaseMeasurement(
+        check="target",
+        index=0,
+        public=False,
+        observations=observations,
+        faults=faults,
+        calls=1,
+        wall_ns=1,
+    )
+    stopped = replace(raced(ratio=1.0), faults=(fault(FaultKind.EXCEPTION),), undenied=(again,))
+    found = ruled([stopped])
+    assert (found.verdict, found.cause) == (Verdict.FAIL, cause)

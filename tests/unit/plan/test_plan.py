@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grader.author.declare import CaseMaker, workload
 from grader.errors import AuthorError
-from grader.plan.assignment import load_assignment
+from grader.plan.assignment import Evidence, load_assignment
 from grader.plan.course import new_seed, open_course
 from grader.plan.plan import CaseBook, hash_folder, make_plan
 from grader.plan.target import NoDevice
@@ -267,3 +267,31 @@ def test_targets_need_a_solution_to_measure_against(folders):
     (reference / "solution.py").unlink()
     with pytest.raises(AuthorError, match=r"solution\.py: not found"):
         open_course(folder, reference, device="cpu", seed="s")
+
+
+DENIED = 'exports = ["Cache"]\ndenied = ["@compute", "aten::{}"]'
+
+
+def test_denied_operators_reach_the_plan(folders):
+    folder, reference = folders
+    text = GOOD.replace('exports = ["Cache"]', DENIED.format("softmax"))
+    (folder / "assignment.toml").write_text(text)
+    cache, attend = open_course(folder, reference, device="cpu", seed="s").plan.problems
+    assert cache.denied == ("@compute", "aten::softmax")
+    assert {check.evidence for check in cache.checks} == {Evidence.DENIED}
+    assert attend.denied == ()
+
+
+def test_an_operator_that_torch_does_not_have_is_the_authors_mistake(folders):
+    folder, reference = folders
+    text = GOOD.replace('exports = ["Cache"]', DENIED.format("sotfmax"))
+    (folder / "assignment.toml").write_text(text)
+    with pytest.raises(AuthorError, match=r"toml:14: denied: .* in Cache, found 'aten::sotfmax'"):
+        open_course(folder, reference, device="cpu", seed="s")
+
+
+@pytest.mark.parametrize("entry", ["softmax", "@everything", "torch.softmax", "aten::", ""])
+def test_what_is_no_operators_name_is_the_authors_mistake(tmp_path, entry):
+    text = GOOD.replace('exports = ["Cache"]', f'exports = ["Cache"]\ndenied = ["{entry}"]')
+    with pytest.raises(AuthorError, match=r"toml:14: denied: .* in Cache, found"):
+        load_assignment(write(tmp_path, text))

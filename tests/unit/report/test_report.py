@@ -148,3 +148,16 @@ def test_markdown_structure() -> None:
     assert html.count("<pre>") == 3
     assert "\\" not in Page(html).text
     assert "Expected: 0.48712953" in Page(html).text
+
+
+@pytest.mark.parametrize("markdown", [True, False])
+def test_what_a_problem_denies_is_said_with_what_the_box_cannot_prevent(markdown: bool) -> None:
+    record = _every_verdict()
+    cache, attend, slots = record.plan.problems
+    problems = (replace(cache, denied=("@compute",)), replace(attend, denied=("aten::mm",)), slots)
+    view = make_view(replace(record, plan=replace(record.plan, problems=problems)))
+    text = render_report_markdown(view) if markdown else Page(render_report_html(view)).text
+    assert text.count("In every run, timed ones too") == 2
+    assert "a kernel of your own must compute" in text
+    assert "aten" in text
+    assert "cannot keep code from computing on its own memory" in text

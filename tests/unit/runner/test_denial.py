@@ -1,0 +1,133 @@
+"""Operators of torch are taken away and given back, and in a sealed child they stay away."""
+
+import os
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from torch import _C
+
+from grader.runner import denial, fences
+from grader.runner.denial import Denials, OperationDenied, registered_keys
+from grader.runner.operators import COMPUTE, expand
+
+ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered at (\S+?):\d+", re.MULTILINE)
+
+
+@pytest.fixture
+def denials():
+    held = Denials()
+    yield held
+    held.install(())
+    assert torch.equal(torch.ones(2) + 1, torch.full((2,), 2.0))
+
+
+def in_a_child(work):
+    """Run `work` in a fork and return whether it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - also pytest's own; told by the status
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_no_kernel_of_a_denied_operator_is_left(denials):
+    denials.install([COMPUTE])
+    for operator in expand([COMPUTE]):
+        places = set(ACTIVE.findall(_C._dispatch_dump(operator)))
+        assert places <= {denial.__file__}, operator
+
+
+def test_an_operator_is_denied_and_given_back(denials):
+    x = torch.ones(2, 2)
+    denials.install(["aten::mm"])
+    with pytest.raises(OperationDenied, match="aten::mm is denied"):
+        torch.mm(x, x)
+    assert torch.equal(torch.bmm(x[None], x[None])[0], torch.full((2, 2), 2.0))
+    denials.install(["aten::bmm"])
+    assert torch.equal(torch.mm(x, x), torch.full((2, 2), 2.0))
+    with pytest.raises(OperationDenied, match="aten::bmm is denied"):
+        torch.bmm(x[None], x[None])
+    denials.install(())
+    assert torch.equal(torch.mm(x, x), torch.full((2, 2), 2.0))
+
+
+def test_the_same_denial_is_not_installed_twice(denials, monkeypatch):
+    denials.install(["aten::mm"])
+    monkeypatch.setattr(Denials, "_override", lambda *_: pytest.fail("installed again"))
+    denials.install(("aten::mm",))
+
+
+def test_what_a_kernels_wrapper_needs_is_spared(denials):
+    denials.install([COMPUTE])
+    x = torch.empty(4, 6, dtype=torch.float16)
+    x.fill_(2.0)
+    y = torch.zeros_like(x, dtype=torch.float32)
+    y.copy_(x)
+    assert y.t().reshape(-1).contiguous().shape == (24,)
+    first, second = y[1:3].to(torch.float64).unbind()
+    assert first.is_contiguous()
+    assert second.stride() == (1,)
+    assert torch.full((2, 3), 1.0)[:, None].expand(2, 4, 3).transpose(0, 1).shape == (4, 2, 3)
+    assert torch.tensor([1.0, 2.0]).detach().clone().untyped_storage().nbytes() == 8
+    assert torch.nn.Parameter(y).requires_grad
+    assert torch.frombuffer(bytearray(8), dtype=torch.float32).view(torch.int32).numel() == 2
+
+
+def test_a_sealed_child_cannot_give_back(denials):
+    denials.install([COMPUTE])
+
+    def work():
+        denials.seal("softmax")
+        denials.install(())
+        with pytest.raises(OperationDenied, match="in the problem softmax: a kernel of your own"):
+            torch.ones(2).exp_()
+        for reader in (torch.Tensor.numpy, torch._C.TensorBase.tolist, torch.Tensor.__array__):
+            with pytest.raises(OperationDenied, match="Tensor"):
+                reader(torch.empty(2))
+        with pytest.raises(OperationDenied, match=r"torch\._dynamo"):
+            torch.compile(torch.exp)
+        assert not hasattr(torch._C, "_te")
+
+    assert in_a_child(work)
+
+
+def test_a_problem_in_plain_torch_may_read_numbers(denials):
+    denials.install(["aten::softmax"])
+
+    def work():
+        denials.seal("softmax")
+        assert (torch.ones(2) + 1).tolist() == [2.0, 2.0]
+        assert torch.ones(2).numpy().sum() == 2
+        with pytest.raises(OperationDenied, match="the assignment rules this operation out"):
+            torch.nn.functional.softmax(torch.ones(2), dim=0)
+
+    assert in_a_child(work)
+
+
+def test_a_child_that_is_denied_nothing_keeps_everything(denials):
+    def work():
+        denials.seal("")
+        assert torch.ones(2).tolist() == [1.0, 1.0]
+        assert hasattr(torch._C, "_te")
+
+    assert in_a_child(work)
+
+
+def test_keys_are_read_from_the_dispatchers_own_words():
+    keys = registered_keys("aten::add.Tensor")
+    assert {"CPU", "Meta", "SparseCPU", "Autograd"} <= set(keys)
+    assert "CompositeImplicitAutograd" in registered_keys("aten::matmul")
+    assert "debug" not in keys
+
+
+def test_hidden_folders_are_torchs():
+    for folder in fences.hidden_folders():
+        assert Path(folder).is_dir()
