@@ -27,7 +27,7 @@ from . import fences, operators
 
 Value = Any  # whatever an operator is called with
 
-_REGISTERED = re.compile(r"^(?!debug)(\w+)(?:\[alias\])?: registered at", re.MULTILINE)
+_REGISTERED = re.compile(r"^(?!debug)(\w+)(?:\[alias\])?: registered (?:at|by)", re.MULTILINE)
 """A line of the dispatcher's own description of an operator: one kernel under one key. (`debug`
 says where the schema is from.)"""
 
@@ -62,17 +62,27 @@ class Denials:
         self._handles: list[Any] = []
 
     def install(self, entries: Iterable[str]) -> None:
-        """Deny exactly the operators that `entries` mean; no time passes if they are denied."""
+        """Deny exactly the operators that `entries` mean; no time passes if they are denied.
+
+        Raises:
+            OSError: if torch does not let an operator be denied: ours or the machine's fault.
+        """
         wanted = tuple(entries)
         if wanted == self._entries:
             return
+        self._undo()
+        try:
+            self._override(operators.expand(wanted))
+        except RuntimeError as error:
+            self._undo()
+            raise OSError(f"an operator cannot be denied: {error}") from error
+        self._entries = wanted
+
+    def _undo(self) -> None:
         for handle in self._handles:
             handle.reset()
         self._handles.clear()
         self._entries = ()
-        if wanted:
-            self._override(operators.expand(wanted))
-        self._entries = wanted
 
     def seal(self, problem: str) -> None:
         """Give the denial up to a problem: from here on this process cannot undo it.
@@ -109,5 +119,13 @@ class Denials:
 
 
 def registered_keys(operator: str) -> tuple[str, ...]:
-    """Return the dispatch keys, aliases among them, that an operator has a kernel for."""
-    return tuple(dict.fromkeys(_REGISTERED.findall(_C._dispatch_dump(operator))))
+    """Return the dispatch keys, aliases among them, that an operator has a kernel for.
+
+    Raises:
+        RuntimeError: if it has kernels and this torch words its description in another way.
+    """
+    keys = tuple(dict.fromkeys(_REGISTERED.findall(_C._dispatch_dump(operator))))
+    computed = _C._dispatch_has_computed_kernel_for_dispatch_key
+    if not keys and any(computed(operator, key) for key in ("CPU", "CUDA", "Undefined")):
+        raise RuntimeError(f"this torch does not say where {operator} has its kernels")
+    return keys

@@ -42,6 +42,10 @@ def error(got, *, matches):
     return ErrorObservation(label="f", expected="ValueError", got=got, text="", matches=matches)
 
 
+def again(session, waiting):
+    return run_undenied(session, waiting, PLAN, "")  # type: ignore[arg-type]
+
+
 def test_the_first_case_of_each_check_that_raised():
     cases = [
         case("values", 0),
@@ -64,23 +68,23 @@ def test_no_error_that_was_asked_for_or_did_not_come_is_run_again(seen):
 
 def test_cases_are_run_in_their_order():
     session = FakeSession(lambda step: 1)
-    done = run_undenied(session, [instance(3), instance(5)], PLAN, "")
+    done = again(session, [instance(3), instance(5)])
     assert [(one.index, one.faults) for one in done] == [(3, ()), (5, ())]
     assert session.log[0] == ("", "load")
 
 
 def test_a_case_that_raises_without_the_denial_says_so():
     session = FakeSession(lambda step: raised())
-    (done,) = run_undenied(session, [instance(0)], PLAN, "")
+    (done,) = again(session, [instance(0)])
     assert done.faults[0].kind is FaultKind.EXCEPTION
 
 
 def test_nothing_is_known_of_what_cannot_be_imported():
     session = FakeSession()
     session.load_error = raised()
-    assert run_undenied(session, [instance(0)], PLAN, "") == ()
+    assert again(session, [instance(0)]) == ()
 
 
 def test_cases_beyond_the_problems_time_are_left_out():
     session = FakeSession(lambda step: 1, call_ns=20_000)
-    assert len(run_undenied(session, [instance(0), instance(1)], PLAN, "")) == 1
+    assert len(again(session, [instance(0), instance(1)])) == 1

@@ -13,7 +13,7 @@ from grader.runner import denial, fences
 from grader.runner.denial import Denials, OperationDenied, registered_keys
 from grader.runner.operators import COMPUTE, expand
 
-ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered at (\S+?):\d+", re.MULTILINE)
+ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def in_a_child(work):
 
 def test_no_kernel_of_a_denied_operator_is_left(denials):
     denials.install([COMPUTE])
+    assert "CompositeImplicitAutograd" in registered_keys("_test::cat")  # of the older interface
     for operator in expand([COMPUTE]):
         places = set(ACTIVE.findall(_C._dispatch_dump(operator)))
         assert places <= {denial.__file__}, operator
@@ -126,6 +127,22 @@ def test_keys_are_read_from_the_dispatchers_own_words():
     assert {"CPU", "Meta", "SparseCPU", "Autograd"} <= set(keys)
     assert "CompositeImplicitAutograd" in registered_keys("aten::matmul")
     assert "debug" not in keys
+
+
+def test_a_torch_that_words_it_in_another_way_is_refused(denials, monkeypatch):
+    monkeypatch.setattr(_C, "_dispatch_dump", lambda _: "CPU => somewhere")
+    with pytest.raises(OSError, match=r"cannot be denied: .* does not say where aten::mm"):
+        denials.install(["aten::mm"])
+
+
+def test_what_is_denied_only_in_part_is_given_back(denials, monkeypatch):
+    def stops_at_mm(name):
+        return registered_keys(name) if name != "aten::mm.out" else ("no key",)
+
+    monkeypatch.setattr(denial, "registered_keys", stops_at_mm)
+    with pytest.raises(OSError, match="cannot be denied"):
+        denials.install(["aten::mm"])
+    assert torch.equal(torch.mm(torch.ones(1, 2), torch.ones(2, 1)), torch.full((1, 1), 2.0))
 
 
 def test_hidden_folders_are_torchs():
