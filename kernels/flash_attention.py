@@ -35,7 +35,7 @@ LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 NARROW = {
     75: {"BLOCK_M": 64, "BLOCK_N": 32, "num_warps": 8, "num_stages": 2},
     80: {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 3},
-    90: {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 3},
+    90: {"BLOCK_M": 128, "BLOCK_N": 128, "num_warps": 8, "num_stages": 3},
 }
 WIDE = {
     75: {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 8, "num_stages": 2},
@@ -73,29 +73,43 @@ def naive_flash_attention(
 
 
 @triton.jit
+def _tile(
+    x_TD, t, T, stride_t, stride_d,
+    ALL: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Load rows t of a matrix, 0 where there are none; with ALL there are, and none is asked."""
+    d = tl.arange(0, BLOCK_D)
+    x = x_TD + t[:, None] * stride_t + d[None, :] * stride_d
+    if ALL and D == BLOCK_D:
+        return tl.load(x)
+    inside = d[None, :] < D
+    if not ALL:
+        inside = inside & (t[:, None] < T)
+    return tl.load(x, mask=inside, other=0.0)
+
+
+@triton.jit
 def _walk(
-    acc, top, total, q, k_SD, v_SD, begin, end, S, D, offset, m, scale2,
-    stride_ks, stride_kd, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, MASKED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    acc, top, total, q, k_SD, v_SD, begin, end, S, offset, m, scale2,
+    stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Take the keys from `begin` to `end` into the running output, maximum and sum."""
-    d = tl.arange(0, BLOCK_D)
     for start in range(begin, end, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N).to(tl.int64)
-        inside = (n[:, None] < S) & (d[None, :] < D)
-        k = tl.load(k_SD + n[:, None] * stride_ks + d[None, :] * stride_kd, mask=inside, other=0.0)
-        s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale2
+        k = _tile(k_SD, n, S, stride_ks, stride_kd, not MASKED, D, BLOCK_D)
+        s = tl.dot(q, tl.trans(k), input_precision="ieee")
         if MASKED:
             seen = n[None, :] < S
             if CAUSAL:
                 seen = seen & (n[None, :] <= m[:, None] + offset)
             s = tl.where(seen, s, -float("inf"))
         new_top = tl.maximum(top, tl.max(s, axis=1))
-        shift = tl.where(new_top == -float("inf"), 0.0, new_top)
-        p = tl.exp2(s - shift[:, None])
-        shrink = tl.exp2(top - shift)
+        shift = tl.where(new_top == -float("inf"), 0.0, new_top * scale2)
+        p = tl.exp2(tl.fma(s, scale2, -shift[:, None]))
+        shrink = tl.exp2(top * scale2 - shift)
         total = total * shrink + tl.sum(p, axis=1)
-        v = tl.load(v_SD + n[:, None] * stride_vs + d[None, :] * stride_vd, mask=inside, other=0.0)
+        v = _tile(v_SD, n, S, stride_vs, stride_vd, not MASKED, D, BLOCK_D)
         acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
         top = new_top
     return acc, top, total
@@ -103,10 +117,11 @@ def _walk(
 
 @triton.jit
 def _flash_attention_kernel(
-    q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, GROUP, T, S, D, scale,
+    q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd, stride_ob, stride_oh, stride_ot,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     tiles = tl.cdiv(T, BLOCK_M)
     # The last tiles of queries see the most keys: start with them, so that none is late.
@@ -118,8 +133,11 @@ def _flash_attention_kernel(
     k_SD = k_BGSD + b * stride_kb + h // GROUP * stride_kh
     v_SD = v_BGSD + b * stride_vb + h // GROUP * stride_vh
     q_TD = q_BHTD + b * stride_qb + h * stride_qh
-    inside = (m[:, None] < T) & (d[None, :] < D)
-    q = tl.load(q_TD + m[:, None] * stride_qt + d[None, :] * stride_qd, mask=inside, other=0.0)
+    q = _tile(q_TD, m, T, stride_qt, stride_qd, False, D, BLOCK_D)
+    # The sign goes to q, exactly: so the largest score is the largest product, and one
+    # multiply-add takes a product to the exponent. A scale of 0 makes q 0, and can be any number.
+    q = (q * tl.where(scale < 0, -1.0, tl.where(scale == 0, 0.0, 1.0))).to(q_BHTD.dtype.element_ty)
+    scale2 = tl.where(scale == 0, 1.0, tl.abs(scale) * LOG2_E)
 
     offset = S - T
     whole = S  # keys that all queries of the tile see, then those that any sees
@@ -132,17 +150,18 @@ def _flash_attention_kernel(
     top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
     total = tl.zeros((BLOCK_M,), dtype=tl.float32)
     acc, top, total = _walk(
-        acc, top, total, q, k_SD, v_SD, 0, whole, S, D, offset, m, scale * LOG2_E,
-        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, BLOCK_N, BLOCK_D,
+        acc, top, total, q, k_SD, v_SD, 0, whole, S, offset, m, scale2,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, BLOCK_N, D, BLOCK_D,
     )  # fmt: skip
     acc, top, total = _walk(
-        acc, top, total, q, k_SD, v_SD, whole, end, S, D, offset, m, scale * LOG2_E,
-        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, BLOCK_N, BLOCK_D,
+        acc, top, total, q, k_SD, v_SD, whole, end, S, offset, m, scale2,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, BLOCK_N, D, BLOCK_D,
     )  # fmt: skip
     acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]
     o_TD = o_BHTD + b * stride_ob + h * stride_oh
+    inside = (m[:, None] < T) & (d[None, :] < D)
     tl.store(o_TD + m[:, None] * stride_ot + d[None, :], acc, mask=inside)
-    lse = tl.where(total == 0.0, -float("inf"), (top + tl.log2(total)) * LN_2)
+    lse = tl.where(total == 0.0, -float("inf"), (top * scale2 + tl.log2(total)) * LN_2)
     tl.store(lse_BHT + head * T + m, lse, mask=m < T)
 
 
@@ -192,10 +211,11 @@ def flash_attention(
         if q_BHTD.dtype == torch.float32:
             launch = choose(SINGLE)
         _flash_attention_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
-            *(q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, H // G, T, S, D),
+            *(q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, H // G, T, S),
             D**-0.5 if scale is None else float(scale),
             *(*q_BHTD.stride(), *k_BGSD.stride(), *v_BGSD.stride(), *o_BHTD.stride()[:3]),
             CAUSAL=causal,
+            D=D,
             BLOCK_D=max(16, triton.next_power_of_2(D)),
             **launch,
         )

@@ -28,25 +28,27 @@ import triton
 import triton.language as tl
 
 from .checks import check_device, check_like, check_shape, check_tensor
-from .flash_attention import LOG2_E, check_heads, naive_flash_attention
+from .flash_attention import LOG2_E, _tile, check_heads, naive_flash_attention
 from .launch import Launch, choose
 
 NARROW = {
-    75: {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 4, "num_stages": 2},
-    90: {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
+    75: {"OWN": 32, "WALK_M": 32, "WALK_N": 32, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 64, "WALK_M": 32, "WALK_N": 32, "num_warps": 4, "num_stages": 2},
+    90: {"OWN": 128, "WALK_M": 64, "WALK_N": 64, "num_warps": 8, "num_stages": 3},
 }
 WIDE = {
-    75: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 32, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
-    90: {"BLOCK_M": 32, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
+    75: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 64, "WALK_M": 32, "WALK_N": 32, "num_warps": 8, "num_stages": 2},
+    90: {"OWN": 128, "WALK_M": 32, "WALK_N": 64, "num_warps": 8, "num_stages": 2},
 }
 SINGLE = {
-    75: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    90: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
+    75: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    90: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
 }
-"""For half precision with D up to 64, with D above, and for fp32."""
+"""For half precision with D up to 64, with D above, and for fp32: rows that a program owns, and the
+queries (for dk and dv) or keys (for dq) of a tile that it walks over. Two sums in registers leave
+room for fewer of them than one."""
 DELTA_ROWS = 32
 
 
@@ -77,110 +79,142 @@ def _delta_kernel(o_RD, do_RD, delta_R, R, D, BLOCK_R: tl.constexpr, BLOCK_D: tl
 
 
 @triton.jit
-def _tile(x_TD, first, T, D, stride_t, stride_d, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Load rows from `first` on, 0 where there are none."""
-    t = first + tl.arange(0, BLOCK).to(tl.int64)
+def _store_tile(x_TD, value, t, T, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Store rows t of a contiguous matrix."""
     d = tl.arange(0, BLOCK_D)
-    inside = (t[:, None] < T) & (d[None, :] < D)
-    return tl.load(x_TD + t[:, None] * stride_t + d[None, :] * stride_d, mask=inside, other=0.0)
+    tl.store(x_TD + t[:, None] * D + d[None, :], value, mask=(t[:, None] < T) & (d[None, :] < D))
 
 
 @triton.jit
-def _store_tile(x_TD, value, first, T, D, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Store rows of a contiguous matrix from `first` on."""
-    t = first + tl.arange(0, BLOCK).to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
-    inside = (t[:, None] < T) & (d[None, :] < D)
-    tl.store(x_TD + t[:, None] * D + d[None, :], value, mask=inside)
+def _slopes(x, y, z, u, lse2, delta, seen, scale2, MASKED: tl.constexpr):
+    """Return p and ds, the gradient of the scaled scores, of a tile: from q, k, do, v.
+
+    From k, q, v, do, with lse and delta along the other axis, both come transposed: so what the
+    next product wants as its left side is in the registers that this one leaves it in.
+    """
+    p = tl.exp2(tl.fma(tl.dot(x, tl.trans(y), input_precision="ieee"), scale2, -lse2))
+    if MASKED:
+        p = tl.where(seen, p, 0.0)
+    return p, p * (tl.dot(z, tl.trans(u), input_precision="ieee") - delta)
 
 
 @triton.jit
-def _slopes(
-    q, k, v, do, lse_T, delta_T, first_m, first_n, T, S, scale,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+def _walk_queries(
+    dk, dv, k, v, n, q_TD, do_TD, lse_T, delta_T, begin, end, T, offset, scale2, stride_t, stride_d,
+    MASKED: tl.constexpr, BLOCK_M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Return p and ds, the gradient of the scaled scores, of one tile."""
-    m = first_m + tl.arange(0, BLOCK_M)
-    n = first_n + tl.arange(0, BLOCK_N)
-    lse = tl.load(lse_T + m, mask=m < T, other=0.0)
-    delta = tl.load(delta_T + m, mask=m < T, other=0.0)
-    seen = (m[:, None] < T) & (n[None, :] < S)
-    if CAUSAL:
-        seen = seen & (n[None, :] <= m[:, None] + (S - T))
-    s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2_E)
-    p = tl.where(seen, tl.exp2(s - lse[:, None] * LOG2_E), 0.0)
-    dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-    return p, p * (dp - delta[:, None])
+    """Add what the queries from `begin` to `end` give to dk and dv.
+
+    Behind the last query q, do, lse and delta are 0: p is 1 there, ds is 0, and both add 0.
+    """
+    for first in range(begin, end, BLOCK_M):
+        m = first + tl.arange(0, BLOCK_M).to(tl.int64)
+        q = _tile(q_TD, m, T, stride_t, stride_d, False, D, BLOCK_D)
+        do = _tile(do_TD, m, T, D, 1, False, D, BLOCK_D)
+        lse2 = tl.load(lse_T + m, mask=m < T, other=0.0) * LOG2_E
+        delta = tl.load(delta_T + m, mask=m < T, other=0.0)
+        seen = n[:, None] <= m[None, :] + offset
+        p, ds = _slopes(k, q, v, do, lse2[None, :], delta[None, :], seen, scale2, MASKED)
+        dv = tl.dot(p.to(do.dtype), do, dv, input_precision="ieee")
+        dk = tl.dot(ds.to(q.dtype), q, dk, input_precision="ieee")
+    return dk, dv
 
 
 @triton.jit
 def _flash_attention_backward_kernel(
     q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dk_BGSD, dv_BGSD,
-    G, GROUP, T, S, D, scale,
+    G, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, OWN: tl.constexpr, WALK: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Write dk and dv of BLOCK_N keys, summed over all queries of all heads that read them."""
-    tiles = tl.cdiv(S, BLOCK_N)
-    first_n = tl.program_id(0) % tiles * BLOCK_N
+    """Write dk and dv of OWN keys, summed over all queries of all heads that read them."""
+    tiles = tl.cdiv(S, OWN)
+    first = tl.program_id(0) % tiles * OWN
     head = (tl.program_id(0) // tiles).to(tl.int64)
     b, g = head // G, head % G
+    n = first + tl.arange(0, OWN).to(tl.int64)
     k_SD, v_SD = k_BGSD + b * stride_kb + g * stride_kh, v_BGSD + b * stride_vb + g * stride_vh
-    k = _tile(k_SD, first_n, S, D, stride_ks, stride_kd, BLOCK_N, BLOCK_D)
-    v = _tile(v_SD, first_n, S, D, stride_vs, stride_vd, BLOCK_N, BLOCK_D)
-    dk = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
-    dv = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
-    begin = 0
-    if CAUSAL:  # queries before this one see none of the keys
-        begin = max(0, first_n - (S - T)) // BLOCK_M * BLOCK_M
+    k = _tile(k_SD, n, S, stride_ks, stride_kd, False, D, BLOCK_D)
+    v = _tile(v_SD, n, S, stride_vs, stride_vd, False, D, BLOCK_D)
+    dk = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    dv = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    offset = S - T
+    begin, whole = 0, 0  # queries that see any of the keys, then those that see all
+    if CAUSAL:
+        begin = max(0, first - offset) // WALK * WALK
+        whole = tl.cdiv(max(0, first + OWN - 1 - offset), WALK) * WALK
     for h in range(g * GROUP, (g + 1) * GROUP):
         row = (b * G * GROUP + h) * T
-        for first_m in range(begin, T, BLOCK_M):
-            q_TD = q_BHTD + b * stride_qb + h * stride_qh
-            q = _tile(q_TD, first_m, T, D, stride_qt, stride_qd, BLOCK_M, BLOCK_D)
-            do = _tile(do_BHTD + row * D, first_m, T, D, D, 1, BLOCK_M, BLOCK_D)
-            p, ds = _slopes(
-                q, k, v, do, lse_BHT + row, delta_BHT + row, first_m, first_n, T, S, scale,
-                CAUSAL, BLOCK_M, BLOCK_N,
-            )  # fmt: skip
-            dv = tl.dot(tl.trans(p.to(do.dtype)), do, dv, input_precision="ieee")
-            dk = tl.dot(tl.trans(ds.to(q.dtype)), q, dk, input_precision="ieee")
-    _store_tile(dk_BGSD + head * S * D, dk * scale, first_n, S, D, BLOCK_N, BLOCK_D)
-    _store_tile(dv_BGSD + head * S * D, dv, first_n, S, D, BLOCK_N, BLOCK_D)
+        q_TD, do_TD = q_BHTD + b * stride_qb + h * stride_qh, do_BHTD + row * D
+        dk, dv = _walk_queries(
+            dk, dv, k, v, n, q_TD, do_TD, lse_BHT + row, delta_BHT + row, begin, min(T, whole),
+            T, offset, scale * LOG2_E, stride_qt, stride_qd, True, WALK, D, BLOCK_D,
+        )  # fmt: skip
+        dk, dv = _walk_queries(
+            dk, dv, k, v, n, q_TD, do_TD, lse_BHT + row, delta_BHT + row, whole, T,
+            T, offset, scale * LOG2_E, stride_qt, stride_qd, False, WALK, D, BLOCK_D,
+        )  # fmt: skip
+    _store_tile(dk_BGSD + head * S * D, dk * scale, n, S, D, BLOCK_D)
+    _store_tile(dv_BGSD + head * S * D, dv, n, S, D, BLOCK_D)
+
+
+@triton.jit
+def _walk_keys(
+    dq, q, do, lse2, delta, m, k_SD, v_SD, begin, end, S, offset, scale2,
+    stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Add what the keys from `begin` to `end` give to dq."""
+    for first in range(begin, end, BLOCK_N):
+        n = first + tl.arange(0, BLOCK_N).to(tl.int64)
+        k = _tile(k_SD, n, S, stride_ks, stride_kd, not MASKED, D, BLOCK_D)
+        v = _tile(v_SD, n, S, stride_vs, stride_vd, not MASKED, D, BLOCK_D)
+        seen = n[None, :] < S
+        if CAUSAL:
+            seen = seen & (n[None, :] <= m[:, None] + offset)
+        _, ds = _slopes(q, k, do, v, lse2[:, None], delta[:, None], seen, scale2, MASKED)
+        dq = tl.dot(ds.to(k.dtype), k, dq, input_precision="ieee")
+    return dq
 
 
 @triton.jit
 def _flash_attention_backward_query_kernel(
-    q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dq_BHTD, H, GROUP, T, S, D, scale,
+    q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dq_BHTD, H, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, OWN: tl.constexpr, WALK: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Write dq of BLOCK_M queries, summed over all keys."""
-    tiles = tl.cdiv(T, BLOCK_M)
-    first_m = (tiles - 1 - tl.program_id(0) % tiles) * BLOCK_M
+    """Write dq of OWN queries, summed over all keys."""
+    tiles = tl.cdiv(T, OWN)
+    first = (tiles - 1 - tl.program_id(0) % tiles) * OWN
     head = (tl.program_id(0) // tiles).to(tl.int64)
-    b, h = head // H, head % H
-    row = head * T
-    q_TD = q_BHTD + b * stride_qb + h * stride_qh
-    q = _tile(q_TD, first_m, T, D, stride_qt, stride_qd, BLOCK_M, BLOCK_D)
-    do = _tile(do_BHTD + row * D, first_m, T, D, D, 1, BLOCK_M, BLOCK_D)
+    b, h, row = head // H, head % H, head * T
+    m = first + tl.arange(0, OWN).to(tl.int64)
+    q = _tile(q_BHTD + b * stride_qb + h * stride_qh, m, T, stride_qt, stride_qd, False, D, BLOCK_D)
+    do = _tile(do_BHTD + row * D, m, T, D, 1, False, D, BLOCK_D)
+    lse2 = tl.load(lse_BHT + row + m, mask=m < T, other=0.0) * LOG2_E
+    delta = tl.load(delta_BHT + row + m, mask=m < T, other=0.0)
     k_SD = k_BGSD + b * stride_kb + h // GROUP * stride_kh
     v_SD = v_BGSD + b * stride_vb + h // GROUP * stride_vh
-    dq = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
-    end = S
+    dq = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    offset = S - T
+    whole, end = S, S  # as in the forward pass
     if CAUSAL:
-        end = min(S, max(0, first_m + BLOCK_M + (S - T)))
-    for first_n in range(0, end, BLOCK_N):
-        k = _tile(k_SD, first_n, S, D, stride_ks, stride_kd, BLOCK_N, BLOCK_D)
-        v = _tile(v_SD, first_n, S, D, stride_vs, stride_vd, BLOCK_N, BLOCK_D)
-        _, ds = _slopes(
-            q, k, v, do, lse_BHT + row, delta_BHT + row, first_m, first_n, T, S, scale,
-            CAUSAL, BLOCK_M, BLOCK_N,
-        )  # fmt: skip
-        dq = tl.dot(ds.to(k.dtype), k, dq, input_precision="ieee")
-    _store_tile(dq_BHTD + row * D, dq * scale, first_m, T, D, BLOCK_M, BLOCK_D)
+        whole = min(S, max(0, first + offset + 1))
+        end = min(S, max(0, first + OWN + offset))
+    whole = whole // WALK * WALK
+    dq = _walk_keys(
+        dq, q, do, lse2, delta, m, k_SD, v_SD, 0, whole, S, offset, scale * LOG2_E,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, WALK, D, BLOCK_D,
+    )  # fmt: skip
+    dq = _walk_keys(
+        dq, q, do, lse2, delta, m, k_SD, v_SD, whole, end, S, offset, scale * LOG2_E,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, WALK, D, BLOCK_D,
+    )  # fmt: skip
+    _store_tile(dq_BHTD + row * D, dq * scale, m, T, D, BLOCK_D)
 
 
 def _check_results(
@@ -228,16 +262,17 @@ def flash_attention_backward(
     launch: Launch = choose(WIDE if D > 64 else NARROW)
     if q.dtype == torch.float32:
         launch = choose(SINGLE)
-    constants = {"CAUSAL": causal, "BLOCK_D": width, **launch}
+    constants = {key: launch[key] for key in ("OWN", "num_warps", "num_stages")}
+    constants |= {"CAUSAL": causal, "D": D, "BLOCK_D": width}
     strides = (*q.stride(), *k.stride(), *v.stride())
-    sizes = (H // G, T, S, D, D**-0.5 if scale is None else float(scale))
+    sizes = (H // G, T, S, D**-0.5 if scale is None else float(scale))
     if k.numel():  # without queries the sums are empty, not absent: the kernels write 0
-        _flash_attention_backward_kernel[(triton.cdiv(S, launch["BLOCK_N"]) * B * G,)](
-            q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, **constants
+        _flash_attention_backward_kernel[(triton.cdiv(S, launch["OWN"]) * B * G,)](
+            q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, WALK=launch["WALK_M"], **constants
         )
     if q.numel():
-        _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
-            q, k, v, do, lse, delta, dq, H, *sizes, *strides, **constants
+        _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["OWN"]) * B * H,)](
+            q, k, v, do, lse, delta, dq, H, *sizes, *strides, WALK=launch["WALK_N"], **constants
         )
     return dq, dk, dv
 

@@ -31,8 +31,8 @@ from .paged_decode import (
     naive_paged_decode,
 )
 
-PROGRAMS = {75: {"C": 80}, 80: {"C": 216}, 90: {"C": 264}}
-"""Programs that fill the device: two for each multiprocessor of a T4, an A100, an H100."""
+PROGRAMS = {75: {"C": 80}, 80: {"C": 216}, 90: {"C": 528}}
+"""Programs that fill the device: two for each multiprocessor of a T4, an A100, four of an H100."""
 LEAST_TOKENS = 256
 """Of a part, on average: shorter ones spend their time on being started and merged."""
 

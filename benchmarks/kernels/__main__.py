@@ -13,6 +13,8 @@ device.
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,19 +87,23 @@ def run_apart(operations: tuple[str, ...], *, budget_s: float) -> list[Result]:
 def run_one(stem: str, *, budget_s: float, limit_s: float) -> Result:
     """Run one operation in a process; whatever ends it without a result is broken."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "result.json"
+        path, log = Path(folder) / "result.json", Path(folder) / "log"
         command = [sys.executable, "-m", f"benchmarks.kernels.{stem}", "--json", str(path)]
         command += ["--budget-s", str(budget_s)]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=out, stderr=out, start_new_session=True
             )
-        except subprocess.TimeoutExpired:
-            return broken(f"{stem}: stopped after {limit_s:.0f} s")
+            try:
+                code = process.wait(limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # what compiles for it, too
+                process.wait()
+                return broken(f"{stem}: stopped after {limit_s:.0f} s")
         if path.is_file():
             return from_json(path.read_text(encoding="utf-8"))
-        last = " / ".join(done.stderr.splitlines()[-LAST_LINES:])
-        return broken(f"{stem}: ended with {done.returncode}: {last}")
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        return broken(f"{stem}: ended with {code}: {' / '.join(last)}")
 
 
 def broken(text: str) -> Result:

@@ -123,13 +123,21 @@ CASES: dict[str, Case] = {
 }
 
 PARKED = "set aside by the assembler with most of the 255 registers free"
+FULL = "four registers too few for two sums of 128 × 128; smaller tiles idle the tensor cores"
+OWN = "two registers too few; without tensor cores the operands are a thread's own"
 SPILLS: dict[tuple[str, str, int], tuple[int, str]] = {
     ("matmul fp32", "_matmul_kernel", 90): (8, PARKED),
-    ("backward fp32 128", "_flash_attention_backward_kernel", 80): (24, PARKED),
+    ("flash fp32 80", "_flash_attention_kernel", 80): (16, PARKED),
+    ("flash fp32 128", "_flash_attention_kernel", 80): (8, PARKED),
+    ("backward fp16 128", "_flash_attention_backward_kernel", 75): (8, OWN),
+    ("backward fp16 128", "_flash_attention_backward_kernel", 90): (16, FULL),
+    ("backward bf16 128", "_flash_attention_backward_kernel", 90): (16, FULL),
+    ("backward fp32 128", "_flash_attention_backward_query_kernel", 75): (8, PARKED),
+    ("backward fp32 128", "_flash_attention_backward_kernel", 80): (8, PARKED),
     ("backward fp32 128", "_flash_attention_backward_kernel", 90): (8, PARKED),
     ("paged_decode fp32", "_paged_decode_kernel", 75): (8, PARKED),
     ("prefill fp32", "_paged_prefill_kernel", 75): (16, PARKED),
-    ("flash fp32 80", "_flash_attention_kernel", 75): (8, PARKED),
-    ("flash fp32 128", "_flash_attention_kernel", 75): (8, PARKED),
+    ("split_kv fp16", "_split_kv_decode_kernel", 90): (8, PARKED),
+    ("split_kv bf16", "_split_kv_decode_kernel", 90): (8, PARKED),
 }
 """Exceptions, by case, kernel and architecture: the most bytes that a thread may spill, and why."""

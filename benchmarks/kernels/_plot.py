@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from benchmarks.kernels._case import OURS
 from benchmarks.kernels._result import Point, Result, Row
 
-WIDTH, HEIGHT, KEY_WIDTH = 760, 520, 330
+WIDTH, HEIGHT, KEY_WIDTH = 760, 520, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 50
 LINE = 16
 COLOURS = ("#1b6ca8", "#c0392b", "#1e8449", "#7d3c98", "#b9770e", "#117a65", "#5d6d7e")

@@ -15,11 +15,14 @@ Exit code 0: everything compiled, and nothing spilled but what `_cases.SPILLS` l
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ TARGETS = (75, 80, 90)
 SHARED_LIMIT = {75: 64 * 1024, 80: 163 * 1024, 90: 227 * 1024}
 """Shared memory of one block, bytes. Source: CUDA C++ Programming Guide, compute capabilities."""
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "kernels_compiled.json"
+MOST_WORKERS = 8
+"""Each imports torch and Triton, which takes longer than a few kernels do."""
 
 Row = dict[str, str | int]
 
@@ -105,15 +110,27 @@ def compile_case(case: str, call: Callable[[], object], capability: int) -> list
     return rows
 
 
-def compile_all() -> list[Row]:
-    """Return the rows of all cases and targets; a kernel that does not compile raises."""
+def compile_targets(name: str) -> list[Row]:
+    """Return the rows of a case for all targets; a kernel that does not compile raises."""
+    stem, make = CASES[name]
+    module = load_kernels(stem)
     rows: list[Row] = []
-    for name, (stem, make) in CASES.items():
-        module = load_kernels(stem)
-        for capability in TARGETS:
-            if capability == 75 and "bf16" in name:
-                continue  # the tensor cores of sm_75 have no bfloat16
-            found = compile_case(name, lambda m=module, f=make: f(m), capability)  # type: ignore[misc]
+    for capability in TARGETS:
+        if capability == 75 and "bf16" in name:
+            continue  # the tensor cores of sm_75 have no bfloat16
+        rows += compile_case(name, lambda: make(module), capability)
+    return rows
+
+
+def compile_all() -> list[Row]:
+    """Return the rows of all cases, in order, compiled in as many processes as there are cores.
+
+    New processes, not forks: LLVM and torch have threads.
+    """
+    rows: list[Row] = []
+    workers = min(MOST_WORKERS, os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(compile_targets, CASES):
             for row in found:
                 print(" ".join(f"{value!s:>12}" for value in row.values()), flush=True)
             rows += found

@@ -22,7 +22,7 @@ def draw_pages(lengths, *, page_size=16, g=2, d=16, dtype=torch.float32, spare=3
         mine = order[taken : taken + count]
         taken += count
         table[b, :count] = mine.int()
-        for t in range(length):
-            caches[:, mine[t // page_size], t % page_size] = torch.randn(2, g, d)
+        t = torch.arange(length)
+        caches[:, mine[t // page_size], t % page_size] = torch.randn(2, length, g, d)
     k_cache, v_cache = caches.to(DEVICE, dtype)
     return (k_cache, v_cache), table.to(DEVICE), torch.tensor(lengths, device=DEVICE).int()

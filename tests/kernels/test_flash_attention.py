@@ -39,14 +39,14 @@ def check(q, k, v, *, scale=None, causal=True):
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("d", [1, 64, 80, 128])
 def test_129_tokens(d, causal, dtype):
-    check(*draw(t=129, s=129, d=d, dtype=dtype), causal=causal)
+    check(*draw(h=1, t=129, s=129, d=d, dtype=dtype), causal=causal)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 130), (5, 70), (64, 65), (65, 64), (32, 96)])
 def test_fewer_or_more_queries_than_keys(lengths, causal):
     t, s = lengths
-    check(*draw(t=t, s=s, dtype=torch.float16), causal=causal)
+    check(*draw(h=1, t=t, s=s, dtype=torch.float16), causal=causal)
 
 
 @pytest.mark.parametrize("lengths", [(70, 5), (130, 1), (100, 60)])

@@ -37,7 +37,7 @@ def check(do, q, k, v, *, scale=None, causal=True):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [1, 64, 80, 128])
 def test_widths(d, dtype):
-    check(*draw(t=40, s=40, d=d, dtype=dtype))
+    check(*draw(h=1, t=40, s=40, d=d, dtype=dtype))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -49,7 +49,7 @@ def test_129_tokens(causal):
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 50), (5, 40), (40, 5), (50, 1)])
 def test_fewer_or_more_queries_than_keys(lengths, causal):
     t, s = lengths
-    dq, _, _ = check(*draw(t=t, s=s, d=16, dtype=torch.float16), causal=causal)
+    dq, _, _ = check(*draw(h=1, t=t, s=s, d=16, dtype=torch.float16), causal=causal)
     if causal:
         assert not dq[:, :, : max(0, t - s)].any()
 
@@ -62,7 +62,7 @@ def test_sums_over_the_heads_of_a_group(heads):
 
 @pytest.mark.parametrize("scale", [0.0, -0.3, 1.0])
 def test_any_scale(scale):
-    do, q, k, v = draw(d=16)
+    do, q, k, v = draw(h=1, d=16)
     check(do, q / 2, k, v, scale=scale)
 
 

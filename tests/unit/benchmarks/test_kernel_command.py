@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from importlib import import_module
 
 import pytest
@@ -34,12 +35,12 @@ def process(monkeypatch):
     """Replace the process of an operation by a script that is given the JSON's path."""
 
     def use(script):
-        run = subprocess.run
+        popen = subprocess.Popen
 
         def start(arguments, **options):
-            return run([sys.executable, "-c", script, *arguments[4:5]], **options)
+            return popen([sys.executable, "-c", script, *arguments[4:5]], **options)
 
-        monkeypatch.setattr(subprocess, "run", start)
+        monkeypatch.setattr(subprocess, "Popen", start)
 
     return use
 
@@ -54,6 +55,18 @@ def test_a_process_that_hangs_is_stopped(process):
     process("import time; time.sleep(600)")
     (text,) = command.run_one("softmax", budget_s=1.0, limit_s=0.5).broken
     assert "stopped after" in text
+
+
+def test_what_a_process_started_ends_with_it(process, tmp_path):
+    late = tmp_path / "late"
+    child = f"import time; time.sleep(3); open({str(late)!r}, 'w')"
+    process(
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); "
+        "time.sleep(600)"
+    )
+    assert command.run_one("softmax", budget_s=1.0, limit_s=1.0).broken
+    time.sleep(3)
+    assert not late.exists()
 
 
 def test_no_operation_begins_after_the_limit(monkeypatch):
