@@ -66,9 +66,9 @@ def grouped_heads(draw: Draw) -> CaseSteps:
     yield from _forward(_qkv(draw, shared, (draw.integer(2, 9), draw.integer(17, 30)), 16))
 
 
-@case("flash_attention", "scores", hidden=3)
+@case("flash_attention", "scores", hidden=4)
 def scores(draw: Draw) -> CaseSteps:
-    """A given scale, a negative one, scores from −20000 down, no two of them closer than 500."""
+    """A given scale, a negative one, 0, scores from −20000 down, no two of them closer than 500."""
     q, k, v = _qkv(draw, (2, 2), (draw.integer(5, 20), 2 * draw.integer(9, 15) + 1), 16)
     if draw.index == 1:
         # float32 holds such scores to 0.002, and weights no better: so one key takes all.
@@ -76,7 +76,7 @@ def scores(draw: Draw) -> CaseSteps:
         q, k = torch.ones_like(q), torch.ones_like(k) * (1 + 0.025 * steps)[:, None]
         yield from _forward((q, k, v), scale=-20000 / 16)
         return
-    yield from _forward((q, k, v), scale=(1.5, 0.0, -0.7)[draw.index])
+    yield from _forward((q, k, v), scale=(1.5, 0.0, -0.7, 0.0)[draw.index])
 
 
 @case("flash_attention", "bad_input", hidden=1)

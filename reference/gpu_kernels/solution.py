@@ -687,6 +687,13 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2}
 HALF = {
     75: {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
     80: {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 4},
+    90: {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 64, "num_warps": 8, "num_stages": 4},
+}
+
+
+HALF_GELU = {
+    75: {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 8, "num_stages": 2},
+    80: {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 4},
     90: {"BLOCK_M": 128, "BLOCK_N": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 4},
 }
 
@@ -697,7 +704,8 @@ MATMUL_SINGLE = {
     90: {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 16, "num_warps": 4, "num_stages": 3},
 }
 """In fp32 the multiply-adds are a thread's own, and its operands take registers too. So they are on
-sm_75 in half precision: for its tensor cores Triton 3.9 compiles nothing."""
+sm_75 in half precision: for its tensor cores Triton 3.9 compiles nothing. On sm_90 the polynomials
+of a GELU do not fit into registers beside an accumulator of 128 × 256."""
 
 
 GROUP_M = 8
@@ -797,7 +805,8 @@ def matmul(
         check_device("bias", bias_N, a_MK)
     out_MN = torch.empty((M, N), dtype=a_MK.dtype, device=a_MK.device)
     if out_MN.numel():
-        launch: Launch = choose(MATMUL_SINGLE if a_MK.dtype == torch.float32 else HALF)
+        half = HALF if activation == "none" else HALF_GELU
+        launch: Launch = choose(MATMUL_SINGLE if a_MK.dtype == torch.float32 else half)
         grid = (triton.cdiv(M, launch["BLOCK_M"]) * triton.cdiv(N, launch["BLOCK_N"]),)
         _matmul_kernel[grid](
             *(a_MK, b_KN, out_MN if bias_N is None else bias_N, out_MN, M, N, K),
@@ -823,7 +832,7 @@ LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 FLASH_ATTENTION_NARROW = {
     75: {"BLOCK_M": 64, "BLOCK_N": 32, "num_warps": 8, "num_stages": 2},
     80: {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 3},
-    90: {"BLOCK_M": 128, "BLOCK_N": 64, "num_warps": 8, "num_stages": 3},
+    90: {"BLOCK_M": 128, "BLOCK_N": 128, "num_warps": 8, "num_stages": 3},
 }
 
 
@@ -843,29 +852,43 @@ FLASH_ATTENTION_SINGLE = {
 
 
 @triton.jit
+def _tile(
+    x_TD, t, T, stride_t, stride_d,
+    ALL: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Load rows t of a matrix, 0 where there are none; with ALL there are, and none is asked."""
+    d = tl.arange(0, BLOCK_D)
+    x = x_TD + t[:, None] * stride_t + d[None, :] * stride_d
+    if ALL and D == BLOCK_D:
+        return tl.load(x)
+    inside = d[None, :] < D
+    if not ALL:
+        inside = inside & (t[:, None] < T)
+    return tl.load(x, mask=inside, other=0.0)
+
+
+@triton.jit
 def _walk(
-    acc, top, total, q, k_SD, v_SD, begin, end, S, D, offset, m, scale2,
-    stride_ks, stride_kd, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, MASKED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    acc, top, total, q, k_SD, v_SD, begin, end, S, offset, m, scale2,
+    stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Take the keys from `begin` to `end` into the running output, maximum and sum."""
-    d = tl.arange(0, BLOCK_D)
     for start in range(begin, end, BLOCK_N):
         n = start + tl.arange(0, BLOCK_N).to(tl.int64)
-        inside = (n[:, None] < S) & (d[None, :] < D)
-        k = tl.load(k_SD + n[:, None] * stride_ks + d[None, :] * stride_kd, mask=inside, other=0.0)
-        s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale2
+        k = _tile(k_SD, n, S, stride_ks, stride_kd, not MASKED, D, BLOCK_D)
+        s = tl.dot(q, tl.trans(k), input_precision="ieee")
         if MASKED:
             seen = n[None, :] < S
             if CAUSAL:
                 seen = seen & (n[None, :] <= m[:, None] + offset)
             s = tl.where(seen, s, -float("inf"))
         new_top = tl.maximum(top, tl.max(s, axis=1))
-        shift = tl.where(new_top == -float("inf"), 0.0, new_top)
-        p = tl.exp2(s - shift[:, None])
-        shrink = tl.exp2(top - shift)
+        shift = tl.where(new_top == -float("inf"), 0.0, new_top * scale2)
+        p = tl.exp2(tl.fma(s, scale2, -shift[:, None]))
+        shrink = tl.exp2(top * scale2 - shift)
         total = total * shrink + tl.sum(p, axis=1)
-        v = tl.load(v_SD + n[:, None] * stride_vs + d[None, :] * stride_vd, mask=inside, other=0.0)
+        v = _tile(v_SD, n, S, stride_vs, stride_vd, not MASKED, D, BLOCK_D)
         acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
         top = new_top
     return acc, top, total
@@ -873,10 +896,11 @@ def _walk(
 
 @triton.jit
 def _flash_attention_kernel(
-    q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, GROUP, T, S, D, scale,
+    q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd, stride_ob, stride_oh, stride_ot,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     tiles = tl.cdiv(T, BLOCK_M)
     # The last tiles of queries see the most keys: start with them, so that none is late.
@@ -888,8 +912,11 @@ def _flash_attention_kernel(
     k_SD = k_BGSD + b * stride_kb + h // GROUP * stride_kh
     v_SD = v_BGSD + b * stride_vb + h // GROUP * stride_vh
     q_TD = q_BHTD + b * stride_qb + h * stride_qh
-    inside = (m[:, None] < T) & (d[None, :] < D)
-    q = tl.load(q_TD + m[:, None] * stride_qt + d[None, :] * stride_qd, mask=inside, other=0.0)
+    q = _tile(q_TD, m, T, stride_qt, stride_qd, False, D, BLOCK_D)
+    # The sign goes to q, exactly: so the largest score is the largest product, and one
+    # multiply-add takes a product to the exponent. A scale of 0 makes q 0, and can be any number.
+    q = (q * tl.where(scale < 0, -1.0, tl.where(scale == 0, 0.0, 1.0))).to(q_BHTD.dtype.element_ty)
+    scale2 = tl.where(scale == 0, 1.0, tl.abs(scale) * LOG2_E)
 
     offset = S - T
     whole = S  # keys that all queries of the tile see, then those that any sees
@@ -902,17 +929,18 @@ def _flash_attention_kernel(
     top = tl.full((BLOCK_M,), -float("inf"), dtype=tl.float32)
     total = tl.zeros((BLOCK_M,), dtype=tl.float32)
     acc, top, total = _walk(
-        acc, top, total, q, k_SD, v_SD, 0, whole, S, D, offset, m, scale * LOG2_E,
-        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, BLOCK_N, BLOCK_D,
+        acc, top, total, q, k_SD, v_SD, 0, whole, S, offset, m, scale2,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, BLOCK_N, D, BLOCK_D,
     )  # fmt: skip
     acc, top, total = _walk(
-        acc, top, total, q, k_SD, v_SD, whole, end, S, D, offset, m, scale * LOG2_E,
-        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, BLOCK_N, BLOCK_D,
+        acc, top, total, q, k_SD, v_SD, whole, end, S, offset, m, scale2,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, BLOCK_N, D, BLOCK_D,
     )  # fmt: skip
     acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]
     o_TD = o_BHTD + b * stride_ob + h * stride_oh
+    inside = (m[:, None] < T) & (d[None, :] < D)
     tl.store(o_TD + m[:, None] * stride_ot + d[None, :], acc, mask=inside)
-    lse = tl.where(total == 0.0, -float("inf"), (top + tl.log2(total)) * LN_2)
+    lse = tl.where(total == 0.0, -float("inf"), (top * scale2 + tl.log2(total)) * LN_2)
     tl.store(lse_BHT + head * T + m, lse, mask=m < T)
 
 
@@ -962,10 +990,11 @@ def flash_attention(
         if q_BHTD.dtype == torch.float32:
             launch = choose(FLASH_ATTENTION_SINGLE)
         _flash_attention_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
-            *(q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, H // G, T, S, D),
+            *(q_BHTD, k_BGSD, v_BGSD, o_BHTD, lse_BHT, H, H // G, T, S),
             D**-0.5 if scale is None else float(scale),
             *(*q_BHTD.stride(), *k_BGSD.stride(), *v_BGSD.stride(), *o_BHTD.stride()[:3]),
             CAUSAL=causal,
+            D=D,
             BLOCK_D=max(16, triton.next_power_of_2(D)),
             **launch,
         )
@@ -973,25 +1002,27 @@ def flash_attention(
 
 
 FLASH_ATTENTION_BACKWARD_NARROW = {
-    75: {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 32, "BLOCK_N": 32, "num_warps": 4, "num_stages": 2},
-    90: {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
+    75: {"OWN": 32, "WALK_M": 32, "WALK_N": 32, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 64, "WALK_M": 32, "WALK_N": 32, "num_warps": 4, "num_stages": 2},
+    90: {"OWN": 128, "WALK_M": 64, "WALK_N": 64, "num_warps": 8, "num_stages": 3},
 }
 
 
 FLASH_ATTENTION_BACKWARD_WIDE = {
-    75: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 32, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
-    90: {"BLOCK_M": 32, "BLOCK_N": 64, "num_warps": 8, "num_stages": 2},
+    75: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 64, "WALK_M": 32, "WALK_N": 32, "num_warps": 8, "num_stages": 2},
+    90: {"OWN": 128, "WALK_M": 32, "WALK_N": 64, "num_warps": 8, "num_stages": 2},
 }
 
 
 FLASH_ATTENTION_BACKWARD_SINGLE = {
-    75: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    80: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
-    90: {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 8, "num_stages": 1},
+    75: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    80: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
+    90: {"OWN": 16, "WALK_M": 16, "WALK_N": 16, "num_warps": 8, "num_stages": 1},
 }
-"""For half precision with D up to 64, with D above, and for fp32."""
+"""For half precision with D up to 64, with D above, and for fp32: rows that a program owns, and the
+queries (for dk and dv) or keys (for dq) of a tile that it walks over. Two sums in registers leave
+room for fewer of them than one."""
 
 
 DELTA_ROWS = 32
@@ -1009,110 +1040,142 @@ def _delta_kernel(o_RD, do_RD, delta_R, R, D, BLOCK_R: tl.constexpr, BLOCK_D: tl
 
 
 @triton.jit
-def _tile(x_TD, first, T, D, stride_t, stride_d, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Load rows from `first` on, 0 where there are none."""
-    t = first + tl.arange(0, BLOCK).to(tl.int64)
+def _store_tile(x_TD, value, t, T, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Store rows t of a contiguous matrix."""
     d = tl.arange(0, BLOCK_D)
-    inside = (t[:, None] < T) & (d[None, :] < D)
-    return tl.load(x_TD + t[:, None] * stride_t + d[None, :] * stride_d, mask=inside, other=0.0)
+    tl.store(x_TD + t[:, None] * D + d[None, :], value, mask=(t[:, None] < T) & (d[None, :] < D))
 
 
 @triton.jit
-def _store_tile(x_TD, value, first, T, D, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Store rows of a contiguous matrix from `first` on."""
-    t = first + tl.arange(0, BLOCK).to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
-    inside = (t[:, None] < T) & (d[None, :] < D)
-    tl.store(x_TD + t[:, None] * D + d[None, :], value, mask=inside)
+def _slopes(x, y, z, u, lse2, delta, seen, scale2, MASKED: tl.constexpr):
+    """Return p and ds, the gradient of the scaled scores, of a tile: from q, k, do, v.
+
+    From k, q, v, do, with lse and delta along the other axis, both come transposed: so what the
+    next product wants as its left side is in the registers that this one leaves it in.
+    """
+    p = tl.exp2(tl.fma(tl.dot(x, tl.trans(y), input_precision="ieee"), scale2, -lse2))
+    if MASKED:
+        p = tl.where(seen, p, 0.0)
+    return p, p * (tl.dot(z, tl.trans(u), input_precision="ieee") - delta)
 
 
 @triton.jit
-def _slopes(
-    q, k, v, do, lse_T, delta_T, first_m, first_n, T, S, scale,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+def _walk_queries(
+    dk, dv, k, v, n, q_TD, do_TD, lse_T, delta_T, begin, end, T, offset, scale2, stride_t, stride_d,
+    MASKED: tl.constexpr, BLOCK_M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Return p and ds, the gradient of the scaled scores, of one tile."""
-    m = first_m + tl.arange(0, BLOCK_M)
-    n = first_n + tl.arange(0, BLOCK_N)
-    lse = tl.load(lse_T + m, mask=m < T, other=0.0)
-    delta = tl.load(delta_T + m, mask=m < T, other=0.0)
-    seen = (m[:, None] < T) & (n[None, :] < S)
-    if CAUSAL:
-        seen = seen & (n[None, :] <= m[:, None] + (S - T))
-    s = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * LOG2_E)
-    p = tl.where(seen, tl.exp2(s - lse[:, None] * LOG2_E), 0.0)
-    dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-    return p, p * (dp - delta[:, None])
+    """Add what the queries from `begin` to `end` give to dk and dv.
+
+    Behind the last query q, do, lse and delta are 0: p is 1 there, ds is 0, and both add 0.
+    """
+    for first in range(begin, end, BLOCK_M):
+        m = first + tl.arange(0, BLOCK_M).to(tl.int64)
+        q = _tile(q_TD, m, T, stride_t, stride_d, False, D, BLOCK_D)
+        do = _tile(do_TD, m, T, D, 1, False, D, BLOCK_D)
+        lse2 = tl.load(lse_T + m, mask=m < T, other=0.0) * LOG2_E
+        delta = tl.load(delta_T + m, mask=m < T, other=0.0)
+        seen = n[:, None] <= m[None, :] + offset
+        p, ds = _slopes(k, q, v, do, lse2[None, :], delta[None, :], seen, scale2, MASKED)
+        dv = tl.dot(p.to(do.dtype), do, dv, input_precision="ieee")
+        dk = tl.dot(ds.to(q.dtype), q, dk, input_precision="ieee")
+    return dk, dv
 
 
 @triton.jit
 def _flash_attention_backward_kernel(
     q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dk_BGSD, dv_BGSD,
-    G, GROUP, T, S, D, scale,
+    G, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, OWN: tl.constexpr, WALK: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Write dk and dv of BLOCK_N keys, summed over all queries of all heads that read them."""
-    tiles = tl.cdiv(S, BLOCK_N)
-    first_n = tl.program_id(0) % tiles * BLOCK_N
+    """Write dk and dv of OWN keys, summed over all queries of all heads that read them."""
+    tiles = tl.cdiv(S, OWN)
+    first = tl.program_id(0) % tiles * OWN
     head = (tl.program_id(0) // tiles).to(tl.int64)
     b, g = head // G, head % G
+    n = first + tl.arange(0, OWN).to(tl.int64)
     k_SD, v_SD = k_BGSD + b * stride_kb + g * stride_kh, v_BGSD + b * stride_vb + g * stride_vh
-    k = _tile(k_SD, first_n, S, D, stride_ks, stride_kd, BLOCK_N, BLOCK_D)
-    v = _tile(v_SD, first_n, S, D, stride_vs, stride_vd, BLOCK_N, BLOCK_D)
-    dk = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
-    dv = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
-    begin = 0
-    if CAUSAL:  # queries before this one see none of the keys
-        begin = max(0, first_n - (S - T)) // BLOCK_M * BLOCK_M
+    k = _tile(k_SD, n, S, stride_ks, stride_kd, False, D, BLOCK_D)
+    v = _tile(v_SD, n, S, stride_vs, stride_vd, False, D, BLOCK_D)
+    dk = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    dv = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    offset = S - T
+    begin, whole = 0, 0  # queries that see any of the keys, then those that see all
+    if CAUSAL:
+        begin = max(0, first - offset) // WALK * WALK
+        whole = tl.cdiv(max(0, first + OWN - 1 - offset), WALK) * WALK
     for h in range(g * GROUP, (g + 1) * GROUP):
         row = (b * G * GROUP + h) * T
-        for first_m in range(begin, T, BLOCK_M):
-            q_TD = q_BHTD + b * stride_qb + h * stride_qh
-            q = _tile(q_TD, first_m, T, D, stride_qt, stride_qd, BLOCK_M, BLOCK_D)
-            do = _tile(do_BHTD + row * D, first_m, T, D, D, 1, BLOCK_M, BLOCK_D)
-            p, ds = _slopes(
-                q, k, v, do, lse_BHT + row, delta_BHT + row, first_m, first_n, T, S, scale,
-                CAUSAL, BLOCK_M, BLOCK_N,
-            )  # fmt: skip
-            dv = tl.dot(tl.trans(p.to(do.dtype)), do, dv, input_precision="ieee")
-            dk = tl.dot(tl.trans(ds.to(q.dtype)), q, dk, input_precision="ieee")
-    _store_tile(dk_BGSD + head * S * D, dk * scale, first_n, S, D, BLOCK_N, BLOCK_D)
-    _store_tile(dv_BGSD + head * S * D, dv, first_n, S, D, BLOCK_N, BLOCK_D)
+        q_TD, do_TD = q_BHTD + b * stride_qb + h * stride_qh, do_BHTD + row * D
+        dk, dv = _walk_queries(
+            dk, dv, k, v, n, q_TD, do_TD, lse_BHT + row, delta_BHT + row, begin, min(T, whole),
+            T, offset, scale * LOG2_E, stride_qt, stride_qd, True, WALK, D, BLOCK_D,
+        )  # fmt: skip
+        dk, dv = _walk_queries(
+            dk, dv, k, v, n, q_TD, do_TD, lse_BHT + row, delta_BHT + row, whole, T,
+            T, offset, scale * LOG2_E, stride_qt, stride_qd, False, WALK, D, BLOCK_D,
+        )  # fmt: skip
+    _store_tile(dk_BGSD + head * S * D, dk * scale, n, S, D, BLOCK_D)
+    _store_tile(dv_BGSD + head * S * D, dv, n, S, D, BLOCK_D)
+
+
+@triton.jit
+def _walk_keys(
+    dq, q, do, lse2, delta, m, k_SD, v_SD, begin, end, S, offset, scale2,
+    stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Add what the keys from `begin` to `end` give to dq."""
+    for first in range(begin, end, BLOCK_N):
+        n = first + tl.arange(0, BLOCK_N).to(tl.int64)
+        k = _tile(k_SD, n, S, stride_ks, stride_kd, not MASKED, D, BLOCK_D)
+        v = _tile(v_SD, n, S, stride_vs, stride_vd, not MASKED, D, BLOCK_D)
+        seen = n[None, :] < S
+        if CAUSAL:
+            seen = seen & (n[None, :] <= m[:, None] + offset)
+        _, ds = _slopes(q, k, do, v, lse2[:, None], delta[:, None], seen, scale2, MASKED)
+        dq = tl.dot(ds.to(k.dtype), k, dq, input_precision="ieee")
+    return dq
 
 
 @triton.jit
 def _flash_attention_backward_query_kernel(
-    q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dq_BHTD, H, GROUP, T, S, D, scale,
+    q_BHTD, k_BGSD, v_BGSD, do_BHTD, lse_BHT, delta_BHT, dq_BHTD, H, GROUP, T, S, scale,
     stride_qb, stride_qh, stride_qt, stride_qd, stride_kb, stride_kh, stride_ks, stride_kd,
     stride_vb, stride_vh, stride_vs, stride_vd,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, OWN: tl.constexpr, WALK: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Write dq of BLOCK_M queries, summed over all keys."""
-    tiles = tl.cdiv(T, BLOCK_M)
-    first_m = (tiles - 1 - tl.program_id(0) % tiles) * BLOCK_M
+    """Write dq of OWN queries, summed over all keys."""
+    tiles = tl.cdiv(T, OWN)
+    first = (tiles - 1 - tl.program_id(0) % tiles) * OWN
     head = (tl.program_id(0) // tiles).to(tl.int64)
-    b, h = head // H, head % H
-    row = head * T
-    q_TD = q_BHTD + b * stride_qb + h * stride_qh
-    q = _tile(q_TD, first_m, T, D, stride_qt, stride_qd, BLOCK_M, BLOCK_D)
-    do = _tile(do_BHTD + row * D, first_m, T, D, D, 1, BLOCK_M, BLOCK_D)
+    b, h, row = head // H, head % H, head * T
+    m = first + tl.arange(0, OWN).to(tl.int64)
+    q = _tile(q_BHTD + b * stride_qb + h * stride_qh, m, T, stride_qt, stride_qd, False, D, BLOCK_D)
+    do = _tile(do_BHTD + row * D, m, T, D, 1, False, D, BLOCK_D)
+    lse2 = tl.load(lse_BHT + row + m, mask=m < T, other=0.0) * LOG2_E
+    delta = tl.load(delta_BHT + row + m, mask=m < T, other=0.0)
     k_SD = k_BGSD + b * stride_kb + h // GROUP * stride_kh
     v_SD = v_BGSD + b * stride_vb + h // GROUP * stride_vh
-    dq = tl.zeros((BLOCK_M, BLOCK_D), dtype=tl.float32)
-    end = S
+    dq = tl.zeros((OWN, BLOCK_D), dtype=tl.float32)
+    offset = S - T
+    whole, end = S, S  # as in the forward pass
     if CAUSAL:
-        end = min(S, max(0, first_m + BLOCK_M + (S - T)))
-    for first_n in range(0, end, BLOCK_N):
-        k = _tile(k_SD, first_n, S, D, stride_ks, stride_kd, BLOCK_N, BLOCK_D)
-        v = _tile(v_SD, first_n, S, D, stride_vs, stride_vd, BLOCK_N, BLOCK_D)
-        _, ds = _slopes(
-            q, k, v, do, lse_BHT + row, delta_BHT + row, first_m, first_n, T, S, scale,
-            CAUSAL, BLOCK_M, BLOCK_N,
-        )  # fmt: skip
-        dq = tl.dot(ds.to(k.dtype), k, dq, input_precision="ieee")
-    _store_tile(dq_BHTD + row * D, dq * scale, first_m, T, D, BLOCK_M, BLOCK_D)
+        whole = min(S, max(0, first + offset + 1))
+        end = min(S, max(0, first + OWN + offset))
+    whole = whole // WALK * WALK
+    dq = _walk_keys(
+        dq, q, do, lse2, delta, m, k_SD, v_SD, 0, whole, S, offset, scale * LOG2_E,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, False, WALK, D, BLOCK_D,
+    )  # fmt: skip
+    dq = _walk_keys(
+        dq, q, do, lse2, delta, m, k_SD, v_SD, whole, end, S, offset, scale * LOG2_E,
+        stride_ks, stride_kd, stride_vs, stride_vd, CAUSAL, True, WALK, D, BLOCK_D,
+    )  # fmt: skip
+    _store_tile(dq_BHTD + row * D, dq * scale, m, T, D, BLOCK_D)
 
 
 def _check_results(
@@ -1162,16 +1225,17 @@ def flash_attention_backward(
     )
     if q.dtype == torch.float32:
         launch = choose(FLASH_ATTENTION_BACKWARD_SINGLE)
-    constants = {"CAUSAL": causal, "BLOCK_D": width, **launch}
+    constants = {key: launch[key] for key in ("OWN", "num_warps", "num_stages")}
+    constants |= {"CAUSAL": causal, "D": D, "BLOCK_D": width}
     strides = (*q.stride(), *k.stride(), *v.stride())
-    sizes = (H // G, T, S, D, D**-0.5 if scale is None else float(scale))
+    sizes = (H // G, T, S, D**-0.5 if scale is None else float(scale))
     if k.numel():  # without queries the sums are empty, not absent: the kernels write 0
-        _flash_attention_backward_kernel[(triton.cdiv(S, launch["BLOCK_N"]) * B * G,)](
-            q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, **constants
+        _flash_attention_backward_kernel[(triton.cdiv(S, launch["OWN"]) * B * G,)](
+            q, k, v, do, lse, delta, dk, dv, G, *sizes, *strides, WALK=launch["WALK_M"], **constants
         )
     if q.numel():
-        _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * B * H,)](
-            q, k, v, do, lse, delta, dq, H, *sizes, *strides, **constants
+        _flash_attention_backward_query_kernel[(triton.cdiv(T, launch["OWN"]) * B * H,)](
+            q, k, v, do, lse, delta, dq, H, *sizes, *strides, WALK=launch["WALK_N"], **constants
         )
     return dq, dk, dv
 

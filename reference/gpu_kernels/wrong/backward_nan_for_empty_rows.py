@@ -9,17 +9,9 @@
 
 
 @triton.jit
-def _slopes(
-    q, k, v, do, lse_T, delta_T, first_m, first_n, T, S, scale,
-    CAUSAL: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
-    m, n = first_m + tl.arange(0, BLOCK_M), first_n + tl.arange(0, BLOCK_N)
-    lse = tl.load(lse_T + m, mask=m < T, other=0.0)
-    delta = tl.load(delta_T + m, mask=m < T, other=0.0)
-    seen = (m[:, None] < T) & (n[None, :] < S)
-    if CAUSAL:
-        seen = seen & (n[None, :] <= m[:, None] + (S - T))
-    s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
-    p = tl.exp(tl.where(seen, s, -float("inf")) - lse[:, None])
-    dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-    return p, p * (dp - delta[:, None])
+def _slopes(x, y, z, u, lse2, delta, seen, scale2, MASKED: tl.constexpr):
+    s = tl.dot(x, tl.trans(y), input_precision="ieee") * scale2
+    if MASKED:
+        s = tl.where(seen, s, -float("inf"))
+    p = tl.exp2(s - lse2)
+    return p, p * (tl.dot(z, tl.trans(u), input_precision="ieee") - delta)
