@@ -8,10 +8,11 @@ package `llm_systems_kernels`, and its files may import each other relative to i
 """
 
 import importlib
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
+
+from grader.author.interpreted import import_interpreter
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 PACKAGE = "llm_systems_kernels"
@@ -30,25 +31,8 @@ def load_kernels(name: str, *, interpreted: bool = False) -> ModuleType:
     """
     if PACKAGE not in sys.modules:
         if interpreted:
-            _import_interpreter()
+            import_interpreter()
         package = ModuleType(PACKAGE)
         package.__path__ = [str(FOLDER)]
         sys.modules[PACKAGE] = package
     return importlib.import_module(f"{PACKAGE}.{name}")
-
-
-def _import_interpreter() -> None:
-    """Import Triton so that it interprets, in this process only: what it starts is told nothing.
-
-    Triton's own functions are defined for one kind of run as well. If something imported them for
-    a device before, they are defined again; who holds the old ones keeps them.
-    """
-    for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
-        if not name.startswith("triton._C"):  # compiled, the same for both
-            del sys.modules[name]
-    before = os.environ.get("TRITON_INTERPRET")
-    os.environ["TRITON_INTERPRET"] = "1"
-    triton = importlib.import_module("triton")
-    triton.knobs.runtime.interpret = True
-    if before is None:
-        del os.environ["TRITON_INTERPRET"]

@@ -14,6 +14,7 @@ import torch
 
 from grader.author.declare import CaseMaker, load_cases, load_folder
 from grader.author.draw import PUBLIC_SEED, Draw
+from grader.author.interpreted import load_solution
 from grader.author.steps import Call, CaseSteps, Expect, New, Raises, Step, Value
 from grader.errors import AuthorError
 from grader.measure.drive import drive
@@ -54,7 +55,7 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
     """
     table = load_assignment(assignment)
     cases = load_cases(reference)
-    solution = vars(load_folder(reference, "solution"))
+    solution = vars(load_solution(reference))
     has_harness = (assignment / "harness.py").is_file()
     harness = vars(load_folder(assignment, "harness")) if has_harness else {}
     box = LocalBox(solution, harness)

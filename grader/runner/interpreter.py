@@ -1,11 +1,12 @@
-"""What Triton's interpreter cannot do by itself: choose a configuration without a device.
+"""What Triton's interpreter does not do as a device does: choose a configuration, divide by 0.
 
-Takes: nothing. Gives: `choose_first_configuration`, called in the warm process before any fork.
-Does not cover: compiling (see `runner.ahead_of_time`).
+Takes: nothing. Gives: `choose_first_configuration` and `divide_as_a_device`, called in the warm
+process before any fork. Does not cover: compiling (see `runner.ahead_of_time`).
 """
 
 from typing import Any
 
+import numpy
 from triton.runtime.autotuner import Autotuner
 
 Value = Any  # what a student passes to a kernel
@@ -18,6 +19,14 @@ def choose_first_configuration() -> None:
     faster than another.
     """
     Autotuner._bench = _as_fast_as_any
+
+
+def divide_as_a_device() -> None:
+    """Let 0/0 and −inf − (−inf) be NaN without a warning: interpreted, kernels compute in numpy.
+
+    It would stand among what a student's code printed, and name a line of Triton's.
+    """
+    numpy.seterr(all="ignore")
 
 
 def _as_fast_as_any(*_: Value, **__: Value) -> list[float]:

@@ -256,7 +256,9 @@ def _import_libraries(device: str) -> None:
             importlib.import_module(f".{name}", __package__)
     if device == "cpu":
         with contextlib.suppress(ModuleNotFoundError):  # no Triton on every platform
-            importlib.import_module(".interpreter", __package__).choose_first_configuration()
+            interpreter = importlib.import_module(".interpreter", __package__)
+            interpreter.choose_first_configuration()
+            interpreter.divide_as_a_device()
     if device == "compile":
         with contextlib.suppress(ModuleNotFoundError):  # the child says so
             importlib.import_module(".ahead_of_time", __package__).prepare()

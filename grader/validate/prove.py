@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from grader.author.declare import load_folder
+from grader.author.interpreted import load_solution
 from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Judgement
 from grader.measure.machine import TimedMachine
@@ -173,7 +174,7 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
 
 
 def _lint(course: Course) -> list[TrivialResult]:
-    solution = vars(load_folder(course.reference, "solution"))
+    solution = vars(load_solution(course.reference))
     has_harness = (course.folder / "harness.py").is_file()
     harness = vars(load_folder(course.folder, "harness")) if has_harness else {}
     return lint(course, solution, harness)

@@ -15,8 +15,9 @@ PACKAGE = ROOT / "grader"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}
 
-AUTHOR_WORDS = {"__init__", "declare", "draw", "steps"}
-"""Modules of `author` that cases are written with; the others are tools that use later stages."""
+AUTHOR_WORDS = {"__init__", "declare", "interpreted", "draw", "steps"}
+"""Modules of `author` that cases are written with or solutions loaded; the others are tools that
+use later stages."""
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -75,7 +76,7 @@ TORCH_FILES = {
     *("author/draw.py", "author/record_public.py", "sandbox/probe_submission.py"),
     "device/ceiling_measurement.py",
 }
-RUNNER_PACKAGES = {"torch", "landlock", "pyseccomp", "triton"}
+RUNNER_PACKAGES = {"torch", "numpy", "landlock", "pyseccomp", "triton"}
 UNSAFE_MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 

@@ -59,6 +59,7 @@ def test_shared_lines_labels_and_imports_are_no_leaks(answers):
     lines = (
         '"a label that is quite long and that students read"',
         "from torch import logsumexp as quite_a_long_name",
+        "@dataclass(frozen=True, slots=True, kw_only=True)",
     )
     (answers / "cases.py").write_text("\n".join(lines))
     content = "\n".join([SHARED, *lines]).encode()

@@ -1,0 +1,162 @@
+"""Cases of `rmsnorm` and `layernorm`, forward and backward.
+
+Takes: `Draw`. Gives: case makers. Does not cover: speed.
+"""
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+
+from .inputs import HALF, SINGLE, expanded, sliced, transposed, vector
+from .oracle import layernorm, layernorm_backward, rmsnorm, rmsnorm_backward
+
+Tensor = torch.Tensor
+
+
+def _rows(draw: Draw) -> Tensor:
+    """Return rows of 50, 1, 8192 columns and views of other sizes, one kind for each instance."""
+    if draw.index == 1:
+        return draw.uniform_tensor(3, 1, low=0.5, high=1.5)  # eps is for rows of their own
+    if draw.index == 2:
+        return draw.normal_tensor(2, 8192, dtype=HALF)
+    return sliced(draw, draw.integer(3, 6), 50 if draw.index == 0 else draw.integer(17, 45))
+
+
+def _rms(x: Tensor, w: Tensor, eps: float) -> CaseSteps:
+    got = yield Call("rmsnorm", x, w, eps=eps)
+    yield Expect(got, lambda: rmsnorm(x, w, eps), label="rows and rstd")
+
+
+@case("rmsnorm", "forward", hidden=4)
+def rms_forward(draw: Draw) -> CaseSteps:
+    """Rows of 50, 1 and 8192 columns, sliced views, float16, weights of another dtype."""
+    x = _rows(draw)
+    w = vector(draw, x.shape[1], HALF if draw.index == 3 else SINGLE)
+    yield from _rms(x, w, 1e-6)
+
+
+@case("rmsnorm", "extreme_rows", hidden=3)
+def rms_extreme_rows(draw: Draw) -> CaseSteps:
+    """Rows so small that eps decides, rows of zeros, rows with a huge mean."""
+    x = draw.normal_tensor(5, 32, scale=(1e-4, 1e-3, 1e-20)[draw.index])
+    x[3] = 0
+    x[4] = 0.25 * (x[4] + 1e-4)
+    if draw.index == 1:
+        x = x * 1e-3 + 5e3
+    yield from _rms(x, vector(draw, 32), (1e-5, 1e-6, 1e-3)[draw.index])
+
+
+def _rms_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
+    rstd = rmsnorm(x, w, 1e-6)[1]
+    got = yield Call("rmsnorm_backward", dy, x, w, rstd)
+    yield Expect(got, lambda: rmsnorm_backward(dy, x, w, rstd), label="dx and dw")
+
+
+@case("rmsnorm", "backward", hidden=3)
+def rms_backward(draw: Draw) -> CaseSteps:
+    """Gradients of views and of expanded ones, 50 columns and a few."""
+    columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
+    x = sliced(draw, draw.integer(3, 7), columns)
+    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
+    yield from _rms_gradients(draw, dy, x, vector(draw, columns))
+
+
+def _one_large(draw: Draw) -> Tensor:
+    """Return a float16 gradient: a row around 2048, then rows around 0.9, which float16 loses."""
+    dy = draw.uniform_tensor(draw.integer(40, 50), 32, dtype=HALF, low=0.8, high=1.0)
+    dy[0] = draw.uniform_tensor(32, low=2048, high=2300)
+    return dy
+
+
+@case("rmsnorm", "weight_gradient", hidden=1)
+def rms_weight_gradient(draw: Draw) -> CaseSteps:
+    """Float16 rows, one with a large contribution to dw, many with small ones of its sign."""
+    dy = _one_large(draw)
+    x = draw.uniform_tensor(dy.shape[0], 32, dtype=HALF, low=0.8, high=1.2)
+    yield from _rms_gradients(draw, dy, x, vector(draw, 32, HALF))
+
+
+@case("rmsnorm", "bad_input", hidden=1)
+def rms_bad_input(draw: Draw) -> CaseSteps:
+    """What does not fit raises ValueError, forward and backward."""
+    x, w = draw.normal_tensor(draw.integer(3, 5), 8), vector(draw, 8)
+    rstd = rmsnorm(x, w, 1e-6)[1]
+    bad = [
+        ("a vector for rows", Call("rmsnorm", x[0], w)),
+        ("a weight too few", Call("rmsnorm", x, w[1:])),
+        ("integers", Call("rmsnorm", x.int(), w)),
+        ("a negative eps", Call("rmsnorm", x, w, eps=-1e-6)),
+        ("a gradient with a row less", Call("rmsnorm_backward", x[1:], x, w, rstd)),
+        ("a gradient of another dtype", Call("rmsnorm_backward", x.half(), x, w, rstd)),
+        ("an rstd too few", Call("rmsnorm_backward", x, x, w, rstd[1:])),
+        ("rstd in float16", Call("rmsnorm_backward", x, x, w, rstd.half())),
+    ]
+    for what, call in draw.shuffled(bad):
+        yield Raises(call, "ValueError", what)
+
+
+def _layer(x: Tensor, w: Tensor, b: Tensor, eps: float) -> CaseSteps:
+    got = yield Call("layernorm", x, w, b, eps=eps)
+    yield Expect(got, lambda: layernorm(x, w, b, eps), label="rows, mean and rstd")
+
+
+@case("layernorm", "forward", hidden=4)
+def layer_forward(draw: Draw) -> CaseSteps:
+    """Rows of 50, 1 and 8192 columns, sliced views, float16, weights of another dtype."""
+    x = _rows(draw)
+    dtype = HALF if draw.index == 3 else SINGLE
+    w, b = vector(draw, x.shape[1], dtype), vector(draw, x.shape[1], dtype)
+    yield from _layer(x, w, b, 1e-5)
+
+
+@case("layernorm", "huge_mean", hidden=3)
+def layer_huge_mean(draw: Draw) -> CaseSteps:
+    """Means some thousand times the deviation, and constant rows, where eps decides."""
+    x = draw.normal_tensor(4, 64) + draw.integer(3000, 5000) * (-1.0) ** draw.index
+    x[2] = 2.0
+    yield from _layer(x, vector(draw, 64), vector(draw, 64), 1e-5)
+
+
+def _layer_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
+    _, mean, rstd = layernorm(x, w, w, 1e-5)
+    got = yield Call("layernorm_backward", dy, x, w_H=w, mean_M=mean, rstd_M=rstd)
+    want = lambda: layernorm_backward(dy, x, w, mean, rstd)  # noqa: E731 - called after the reply
+    yield Expect(got, want, label="dx, dw and db")
+
+
+@case("layernorm", "backward", hidden=3)
+def layer_backward(draw: Draw) -> CaseSteps:
+    """Gradients of views and of expanded ones, with a mean that is not 0."""
+    columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
+    x = sliced(draw, draw.integer(3, 7), columns) + 2
+    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
+    yield from _layer_gradients(draw, dy, x, vector(draw, columns))
+
+
+@case("layernorm", "weight_gradients", hidden=1)
+def layer_weight_gradients(draw: Draw) -> CaseSteps:
+    """Float16 rows, one with a large contribution to dw and db, many with small ones."""
+    dy = _one_large(draw)
+    x = draw.normal_tensor(1, 32, dtype=HALF)
+    x = x + draw.normal_tensor(dy.shape[0], 32, dtype=HALF, scale=0.1)
+    yield from _layer_gradients(draw, dy, x, vector(draw, 32, HALF))
+
+
+@case("layernorm", "bad_input", hidden=1)
+def layer_bad_input(draw: Draw) -> CaseSteps:
+    """What does not fit raises ValueError, forward and backward."""
+    x, w = draw.normal_tensor(draw.integer(3, 5), 8), vector(draw, 8)
+    _, mean, rstd = layernorm(x, w, w, 1e-5)
+    sums = {"w_H": w, "mean_M": mean, "rstd_M": rstd}
+    bad = [
+        ("a vector for rows", Call("layernorm", x[0], w, w)),
+        ("a weight too few", Call("layernorm", x, w[1:], w)),
+        ("a bias too few", Call("layernorm", x, w, w[1:])),
+        ("integers", Call("layernorm", x.int(), w, w)),
+        ("a negative eps", Call("layernorm", x, w, w, eps=-1e-6)),
+        ("a gradient with a row less", Call("layernorm_backward", x[1:], x, **sums)),
+        ("a mean too few", Call("layernorm_backward", x, x, **{**sums, "mean_M": mean[1:]})),
+        ("rstd in float16", Call("layernorm_backward", x, x, **{**sums, "rstd_M": rstd.half()})),
+    ]
+    for what, call in draw.shuffled(bad):
+        yield Raises(call, "ValueError", what)
