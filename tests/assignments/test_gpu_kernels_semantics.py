@@ -19,7 +19,7 @@ from grader.measure.drive import drive
 from grader.plan.assignment import Problem, load_assignment
 from grader.student.local_box import LocalBox
 from grader.student.verdict import judge_case
-from grader.validate.reach import reached_problems
+from grader.validate.affected import affected
 
 ASSIGNMENT = find_assignment("gpu_kernels", None)
 REFERENCE = find_reference("gpu_kernels", None)
@@ -126,7 +126,7 @@ def test_untouched_starter_is_missing_everywhere() -> None:
 def test_a_wrong_submission_changes_one_problem(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (caught_by,) = re.findall(r'^# caught_by = "(\w+)\.', text, re.MULTILINE)
-    assert reached_problems(SOLUTION, f"{SOLUTION}\n\n{text}", EXPORTS) == {caught_by}
+    assert affected(SOLUTION, text, EXPORTS) == {caught_by}
 
 
 def test_every_problem_has_wrong_submissions_enough() -> None:
