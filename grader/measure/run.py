@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from grader.author.declare import CaseMaker
 from grader.author.draw import PUBLIC_SEED, Draw
+from grader.author.sequences import SequenceMaker
 from grader.author.steps import CaseSteps
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Submission
@@ -21,6 +22,7 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
+from grader.measure.sequences import drive_sequence, failed
 from grader.measure.session import Session
 from grader.plan.course import Course
 from grader.plan.plan import Plan, PlannedProblem
@@ -47,11 +49,15 @@ class Instance:
     index: int
     public: bool
 
-    def steps(self, plan: Plan) -> CaseSteps:
-        """Start the case with its own stream of inputs."""
+    def draw(self, plan: Plan) -> Draw:
+        """Return the case's own stream of inputs."""
         seed = PUBLIC_SEED if self.public else plan.seed
         path = (plan.assignment, self.maker.problem, self.maker.check)
-        return self.maker(Draw(seed, path, self.index))
+        return Draw(seed, path, self.index)
+
+    def steps(self, plan: Plan) -> CaseSteps:
+        """Start the case."""
+        return self.maker(self.draw(plan))
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
         """Return the measurement of a case that could not be run."""
@@ -143,19 +149,30 @@ class Measurer:
             instance = run.waiting.pop(0)
             if not instance.public:
                 run.hear(session.take_output())
-            run.done.append(self._one_case(session, instance))
+            # One shortest sequence for each check: the others fail by the same fault most often.
+            again = any(c.check == instance.maker.check and failed(c) for c in run.done)
+            run.done.append(self._one_case(session, instance, shrinking=not again))
             session.end_case()
             run.hear(session.take_output())
         return None
 
-    def _one_case(self, session: Session, instance: Instance) -> CaseMeasurement:
-        return drive(
-            instance.steps(self._plan),
-            session,
-            check=instance.maker.check,
-            index=instance.index,
-            public=instance.public,
-        )
+    def _one_case(
+        self, session: Session, instance: Instance, *, shrinking: bool
+    ) -> CaseMeasurement:
+        def run(steps: CaseSteps) -> CaseMeasurement:
+            session.end_case()
+            return drive(
+                steps,
+                session,
+                check=instance.maker.check,
+                index=instance.index,
+                public=instance.public,
+            )
+
+        if isinstance(instance.maker, SequenceMaker) and shrinking:
+            draw = instance.draw(self._plan)
+            return drive_sequence(instance.maker, draw, run, alive=lambda: session.alive)
+        return run(instance.steps(self._plan))
 
     def _cannot_load(self, fault: Fault) -> Fault:
         """Remember a fault of the import: it concerns every problem, and is not tried again.

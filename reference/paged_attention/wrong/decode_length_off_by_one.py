@@ -1,0 +1,18 @@
+# base = "solution"
+# caught_by = "paged_decode.ragged_contexts"
+# cause = "wrong_value"
+# also_fails = []
+
+"""Leaves the newest token out."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+_decode_checked = paged_decode
+
+
+def paged_decode(q_BHqD, k_PNHD, v_PNHD, table_BL, lengths_B, *, scale=None):
+    _require_paged(q_BHqD, k_PNHD, v_PNHD, table_BL, lengths_B, rows=q_BHqD.shape[0])
+
+    return _decode_checked(
+        q_BHqD, k_PNHD, v_PNHD, table_BL, (lengths_B - 1).clamp(min=0), scale=scale
+    )
