@@ -70,21 +70,21 @@ def reuse(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(12, 20), allocate=1, release=1)
 
 
-@sequence_case("BlockAllocator", "sharing", play=_play)
+@sequence_case("BlockAllocator", "sharing", play=_play, hidden=12)
 def sharing(draw: Draw) -> Sequence:
     """Blocks get several holders, and are free when the last one is gone."""
     first = _draw(draw, 1, allocate_all=1)
-    others = _draw(draw, draw.integer(12, 20), share=2, release=1, release_holders=1)
+    others = _draw(draw, draw.integer(16, 24), share=2, release=1, release_holders=1)
     return replace(first, operations=(*first.operations, *others.operations))
 
 
-@sequence_case("BlockAllocator", "exhaustion", play=_play, hidden=4)
+@sequence_case("BlockAllocator", "exhaustion", play=_play, hidden=10)
 def exhaustion(draw: Draw) -> Sequence:
     """More blocks than are free are refused with RuntimeError, and none is taken."""
     return _draw(draw, draw.integer(5, 8), allocate=2, allocate_too_many=1)
 
 
-@sequence_case("BlockAllocator", "misuse", play=_play)
+@sequence_case("BlockAllocator", "misuse", play=_play, hidden=12)
 def misuse(draw: Draw) -> Sequence:
     """What is free or does not exist is neither shared nor released: ValueError, nothing changes.
 
@@ -96,8 +96,8 @@ def misuse(draw: Draw) -> Sequence:
     return replace(first, operations=(*first.operations, *others.operations))
 
 
-@sequence_case("BlockAllocator", "second_life", play=_play, hidden=5)
+@sequence_case("BlockAllocator", "second_life", play=_play, hidden=10)
 def second_life(draw: Draw) -> Sequence:
     """One block goes from hand to hand: what it was before leaves no trace."""
-    sequence = _draw(draw, draw.integer(20, 30), allocate_all=2, share=1, release_one=2)
+    sequence = _draw(draw, draw.integer(30, 40), allocate_all=2, share=2, release_one=3)
     return replace(sequence, settings=(1,))

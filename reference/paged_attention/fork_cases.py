@@ -4,7 +4,7 @@ Takes: `Draw`. Gives: case makers. Does not cover: memory. Token number n has ke
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -62,11 +62,12 @@ def _play(sequence: Sequence, *, gathers: bool, counts: bool) -> PlaySteps:
 
 def _operate(game: _Round, operation: Operation) -> PlaySteps:
     which, many = operation.numbers
-    known = list(game.model.sequences)
+    known = list(game.model.sequences)[-3:]
     if not known:
         yield from ask(game.ref, game.model.create, "create")
     elif operation.name.startswith("append"):
-        yield from _append(game, known[which % len(known)], many % 5, operation.name)
+        count = many if operation.name == "append any" else many % 5
+        yield from _append(game, known[which % len(known)], count, operation.name)
     else:
         method, number = operation.name, known[which % len(known)]
         yield from ask(game.ref, getattr(game.model, method), method, number)
@@ -90,28 +91,37 @@ def _append(game: _Round, number: int, count: int, name: str) -> PlaySteps:
 
 
 def _draw(draw: Draw, count: int, settings: tuple[int, int], **weights: int) -> Sequence:
+    """Return operations behind a beginning that matters: a fork of a fork, all of them go on."""
     named = {name.replace("_", " "): weight for name, weight in weights.items()}
-    return replace(draw_operations(draw, named, count, 2), settings=settings)
+    append = next(name for name in named if name.startswith("append"))
+    family = [
+        Operation(name=append, numbers=(0, 1)),
+        Operation(name="fork", numbers=(0, 0)),
+        Operation(name="fork", numbers=(1, 0)),
+        *(Operation(name=append, numbers=(draw.integer(0, 2), 1)) for _ in range(4)),
+    ]
+    others = draw_operations(draw, named, count, 2).operations
+    return Sequence(settings=settings, operations=(*family, *others))
 
 
-@sequence_case("fork", "branches", play=partial(_play, gathers=True, counts=False), hidden=6)
+@sequence_case("fork", "branches", play=partial(_play, gathers=True, counts=False), hidden=12)
 def branches(draw: Draw) -> Sequence:
     """Sequences fork, forks fork, all of them go on: each keeps its own tokens."""
-    return _draw(draw, draw.integer(16, 24), (80, draw.integer(2, 4)), append=3, fork=2)
+    return _draw(draw, draw.integer(16, 24), (400, draw.integer(2, 4)), append=3, fork=2)
 
 
-@sequence_case("fork", "blocks", play=partial(_play, gathers=False, counts=True), hidden=6)
+@sequence_case("fork", "blocks", play=partial(_play, gathers=False, counts=True), hidden=12)
 def blocks(draw: Draw) -> Sequence:
     """A fork takes no block, a write copies one at most, and what nobody holds becomes free."""
-    settings = (80, draw.integer(1, 4))
-    return _draw(draw, draw.integer(20, 30), settings, append=4, fork=2, release=1)
+    settings = (400, draw.integer(2, 4))
+    return _draw(draw, draw.integer(20, 30), settings, append=3, fork=2, release=2)
 
 
-@sequence_case("fork", "exhaustion", play=partial(_play, gathers=False, counts=True), hidden=5)
+@sequence_case("fork", "exhaustion", play=partial(_play, gathers=False, counts=True), hidden=12)
 def exhaustion(draw: Draw) -> Sequence:
     """Without enough free blocks, that for a copy included, nothing is appended."""
-    settings = (draw.integer(3, 5), draw.integer(2, 3))
-    return _draw(draw, draw.integer(12, 20), settings, append_any=3, fork=1)
+    settings = (draw.integer(6, 9), draw.integer(2, 3))
+    return _draw(draw, draw.integer(12, 20), settings, append_any=2, fork=1)
 
 
 @case("fork", "bad_input", hidden=2)

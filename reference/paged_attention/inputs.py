@@ -87,5 +87,21 @@ def draw_pages(draw: Draw, lengths: list[int], layout: Layout) -> Pages:
     return Pages(k=k, v=v, table=table, lengths=torch.tensor(lengths, dtype=torch.int64))
 
 
+def raise_scores(q: Tensor, pages: Pages) -> Tensor:
+    """Return queries [.., D] whose scores with every key are all about `COARSE_SCORE` higher.
+
+    The last column of keys is set to one number; softmax does not feel the sum, but scores that
+    are kept in float16 lie 2^-5 apart there.
+    """
+    dim = q.shape[-1]
+    pages.k[..., -1] = torch.where(pages.k[..., -1].isnan(), math.nan, COARSE_SCORE / 8 * dim**0.5)
+    raised = q.clone()
+    raised[..., -1] = 8.0
+    return raised
+
+
+COARSE_SCORE = 40.0
+"""Added to scores of float16 cases."""
+
 NAN = math.nan
 """Poison: 0 times it is not 0."""

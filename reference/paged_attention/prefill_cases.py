@@ -10,7 +10,7 @@ import torch
 from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
 
 from .attention_cases import bad_pages
-from .inputs import NAN, OUT_OF_RANGE, Layout, draw_pages
+from .inputs import NAN, OUT_OF_RANGE, Layout, draw_pages, raise_scores
 from .oracle import paged_prefill
 
 
@@ -26,7 +26,9 @@ def _attend(
     starts = list(itertools.accumulate((n for n, _ in chunks), initial=0))
     pages = draw_pages(draw, [length for _, length in chunks], layout)
     q = draw.normal_tensor(layout.heads * group, starts[-1], layout.dim).transpose(0, 1)
-    q = ((6 if layout.dtype == torch.float16 else 2) * q).to(layout.dtype)
+    q = (2 * q).to(layout.dtype)
+    if layout.dtype == torch.float16:
+        q = raise_scores(q, pages)
     keywords = {} if scale is None else {"scale": scale}
     got = yield Call("paged_prefill", q, torch.tensor(starts), *pages.arguments, **keywords)
 

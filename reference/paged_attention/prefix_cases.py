@@ -100,7 +100,7 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int], **weights: int) -> 
     return replace(draw_operations(draw, named, count, 3), settings=settings)
 
 
-@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True))
+@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True), hidden=12)
 def shared_prefix(draw: Draw) -> Sequence:
     """Prompts share their beginning; of one that is known as a whole the last block is new."""
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 4)), prompt=1)
@@ -131,7 +131,7 @@ def eviction(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(25, 35), settings, prompt=3, release=2)
 
 
-@sequence_case("PrefixCache", "out_of_blocks", play=_play)
+@sequence_case("PrefixCache", "out_of_blocks", play=_play, hidden=14)
 def out_of_blocks(draw: Draw) -> Sequence:
     """A prompt for which there are too few blocks is refused, and nothing has changed."""
     settings = (draw.integer(4, 9), draw.integer(2, 3))

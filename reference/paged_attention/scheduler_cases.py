@@ -127,7 +127,7 @@ def first_come(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(8, 14), settings, add=1, step=1)
 
 
-@sequence_case("Scheduler", "preemption", play=_play, hidden=6)
+@sequence_case("Scheduler", "preemption", play=_play, hidden=10)
 def preemption(draw: Draw) -> Sequence:
     """Blocks run out: the newest goes first and comes back first, nobody overtakes."""
     settings = (draw.integer(4, 7), draw.integer(2, 3), 20)

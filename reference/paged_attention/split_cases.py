@@ -25,7 +25,7 @@ def merge_parts(draw: Draw) -> CaseSteps:
     yield Expect(got, merge(o, lse), label="output and log-sum-exp")
 
 
-@case("split_kv_decode", "empty_parts", public=1, hidden=3)
+@case("split_kv_decode", "empty_parts", public=1, hidden=6)
 def empty_parts(draw: Draw) -> CaseSteps:
     """Empty parts have -inf and hold NaN; a head whose parts are all empty gives 0 and -inf."""
     parts, rows, heads = draw.integer(2, 5), draw.integer(2, 3), 2

@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "paged_decode.page_sizes"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = [
+#   "paged_decode.dead_slots",
+#   "paged_decode.grouped_heads",
+#   "paged_decode.ragged_contexts",
+#   "paged_decode.table_tail",
+# ]
 
 """Looks token t up in page t // 16."""
 

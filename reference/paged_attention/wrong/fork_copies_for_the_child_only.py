@@ -1,7 +1,10 @@
 # base = "solution"
 # caught_by = "fork.branches"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = [
+#   "fork.blocks",
+#   "fork.exhaustion",
+# ]
 
 """Whoever was forked from writes in place: a fork that is forked again, and its parent, both do."""
 

@@ -1,7 +1,11 @@
 # base = "solution"
 # caught_by = "paged_prefill.whole_prompts"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = [
+#   "paged_prefill.dead_pages",
+#   "paged_prefill.later_chunks",
+#   "paged_prefill.mixed_lengths",
+# ]
 
 """Masks nothing: every query sees the whole sequence."""
 

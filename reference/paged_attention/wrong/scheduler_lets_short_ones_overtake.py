@@ -1,7 +1,10 @@
 # base = "solution"
 # caught_by = "Scheduler.first_come"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = [
+#   "Scheduler.ending",
+#   "Scheduler.preemption",
+# ]
 
 """Admits the shortest request of the queue first."""
 

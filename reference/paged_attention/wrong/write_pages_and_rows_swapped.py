@@ -1,7 +1,10 @@
 # base = "solution"
 # caught_by = "write_kv.slots"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = [
+#   "write_kv.bad_input",
+#   "write_kv.padding",
+# ]
 
 """Takes slot s for row s // P of page s % P."""
 
