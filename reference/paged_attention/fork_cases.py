@@ -5,6 +5,7 @@ Takes: `Draw`. Gives: case makers. Does not cover: memory. Token number n has ke
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 
 import torch
@@ -31,6 +32,14 @@ from .playing import ask, draw_operations, look, make
 HEADS, DIM = 1, 2
 
 
+class Watch(Enum):
+    """What is compared beside what the operations return; a check sees one kind of fault alone."""
+
+    TOKENS = "tokens of all sequences at the end"
+    BLOCKS = "free blocks after each operation"
+    BLOCKS_AT_THE_END = "free blocks at the end"
+
+
 def _rows(numbers: Iterable[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return keys and values [T, H, D] of tokens by number."""
     k = torch.tensor(list(numbers), dtype=torch.float32).reshape(-1, 1, 1).repeat(1, HEADS, DIM)
@@ -46,17 +55,19 @@ class _Round:
     written: int = 0
 
 
-def _play(sequence: Sequence, *, gathers: bool, counts: bool) -> PlaySteps:
+def _play(sequence: Sequence, *, watch: Watch) -> PlaySteps:
     n_blocks, size = (max(1, setting) for setting in sequence.settings)
     ref = yield from make("ForkingCache", n_blocks, size, HEADS, DIM)
     game = _Round(ref=ref, model=ForkModel(n_blocks, size))
     yield from ask(ref, game.model.create, "create")
     for operation in sequence.operations:
         yield from _operate(game, operation)
-        if counts:
+        if watch is Watch.BLOCKS:
             yield from look(ref, "n_free", game.model.n_free)
+    if watch is Watch.BLOCKS_AT_THE_END:
+        yield from look(ref, "n_free", game.model.n_free)
     for number, tokens in game.model.sequences.items():
-        if gathers:
+        if watch is Watch.TOKENS:
             yield from look(ref, "gather", _rows(tokens), number)
 
 
@@ -104,24 +115,24 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int], **weights: int) -> 
     return Sequence(settings=settings, operations=(*family, *others))
 
 
-@sequence_case("fork", "branches", play=partial(_play, gathers=True, counts=False), hidden=12)
+@sequence_case("fork", "branches", play=partial(_play, watch=Watch.TOKENS), hidden=8)
 def branches(draw: Draw) -> Sequence:
     """Sequences fork, forks fork, all of them go on: each keeps its own tokens."""
-    return _draw(draw, draw.integer(16, 24), (400, draw.integer(2, 4)), append=3, fork=2)
+    return _draw(draw, draw.integer(4, 10), (400, draw.integer(2, 4)), append=3, fork=2)
 
 
-@sequence_case("fork", "blocks", play=partial(_play, gathers=False, counts=True), hidden=12)
+@sequence_case("fork", "blocks", play=partial(_play, watch=Watch.BLOCKS), hidden=12)
 def blocks(draw: Draw) -> Sequence:
     """A fork takes no block, a write copies one at most, and what nobody holds becomes free."""
     settings = (400, draw.integer(2, 4))
-    return _draw(draw, draw.integer(20, 30), settings, append=3, fork=2, release=2)
+    return _draw(draw, draw.integer(12, 18), settings, append=2, fork=2, release=2)
 
 
-@sequence_case("fork", "exhaustion", play=partial(_play, gathers=False, counts=True), hidden=12)
+@sequence_case("fork", "exhaustion", play=partial(_play, watch=Watch.BLOCKS_AT_THE_END), hidden=14)
 def exhaustion(draw: Draw) -> Sequence:
     """Without enough free blocks, that for a copy included, nothing is appended."""
     settings = (draw.integer(6, 9), draw.integer(2, 3))
-    return _draw(draw, draw.integer(12, 20), settings, append_any=2, fork=1)
+    return _draw(draw, draw.integer(8, 12), settings, append_any=2, fork=1)
 
 
 @case("fork", "bad_input", hidden=2)

@@ -59,6 +59,7 @@ def _play(sequence: Sequence, *, modulus: int = MODULUS, exact: bool = False) ->
     game = _Round(ref=ref, model=model, exact=exact)
     for operation in sequence.operations:
         yield from _operate(game, operation)
+    yield from look(ref, "n_free", model.n_free)
 
 
 def _operate(game: _Round, operation: Operation) -> PlaySteps:
@@ -72,7 +73,10 @@ def _operate(game: _Round, operation: Operation) -> PlaySteps:
         else:
             blocks, _ = _peek(model, tokens)
             tables.append(blocks)
+        fits = model.fits(tokens)
         yield from ask(game.ref, model.allocate, "allocate", tokens)
+        if not fits:
+            yield from look(game.ref, "n_free", model.n_free)
     elif name == "release nothing there":
         bad = [*(tables[which % len(tables)] if tables else []), len(model.blocks.holders) + length]
         yield from ask(game.ref, model.release, "release", bad)
@@ -82,9 +86,6 @@ def _operate(game: _Round, operation: Operation) -> PlaySteps:
         yield from ask(game.ref, model.release, "release", [*bad, mine[-1]])
     elif name == "release" and tables:
         yield from ask(game.ref, model.release, "release", tables.pop(which % len(tables)))
-    else:
-        return
-    yield from look(game.ref, "n_free", model.n_free)
 
 
 def _peek(model: PrefixModel, tokens: list[int]) -> tuple[list[int], int]:

@@ -67,11 +67,12 @@ def _play(sequence: Sequence, *, ending: bool = False) -> PlaySteps:
 
 def _step(ref: Ref, model: SchedulerModel, *, ending: bool) -> PlaySteps:
     yield from ask(ref, model.step, "step")
-    yield from look(ref, "n_free", model.n_free)
     pairs = [[one.number, next_token(one.tokens, ending=ending)] for one in model.running]
     if pairs:
+        before = len(model.running)
         yield from ask(ref, model.commit, "commit", pairs)
-        yield from look(ref, "n_free", model.n_free)
+        if len(model.running) < before:
+            yield from look(ref, "n_free", model.n_free)
 
 
 def _play_to_the_end(sequence: Sequence) -> PlaySteps:
@@ -127,7 +128,7 @@ def first_come(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(8, 14), settings, add=1, step=1)
 
 
-@sequence_case("Scheduler", "preemption", play=_play, hidden=10)
+@sequence_case("Scheduler", "preemption", play=_play, hidden=8)
 def preemption(draw: Draw) -> Sequence:
     """Blocks run out: the newest goes first and comes back first, nobody overtakes."""
     settings = (draw.integer(4, 7), draw.integer(2, 3), 20)
