@@ -59,10 +59,10 @@ def _reading(pages: Pages, group: int) -> Work:
 
 @workload("BlockAllocator", "growth", sizes=(2048, 4096, 8192))
 def allocator_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """All blocks of a pool are allocated and released again, in a random order, twice."""
+    """All blocks of a pool are allocated and released again, in a random order, three times."""
     allocator = yield New("BlockAllocator", size)
     queue = list(range(size))
-    for _ in range(2):
+    for _ in range(3):
         got = yield Call(allocator, "allocate", size)
         yield Expect(got, queue, label="blocks")
         queue = draw.shuffled(queue)
@@ -130,8 +130,8 @@ def _split(draw: Draw, pages: Pages, n_splits: int) -> WorkloadSteps:
 
 @workload("split_kv_decode", "split_memory", sizes=(65536,))
 def split_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """65536 tokens, 64 MiB of keys and values, in 8 parts."""
-    yield from _split(draw, _long_pages(draw, [size], 2, dtype=torch.float32), 8)
+    """65536 tokens, 64 MiB of keys and values, in 32 parts."""
+    yield from _split(draw, _long_pages(draw, [size], 2, dtype=torch.float32), 32)
 
 
 @workload("split_kv_decode", "split_time", sizes=(32768,))
@@ -140,7 +140,7 @@ def split_time(draw: Draw, size: int) -> WorkloadSteps:
     yield from _split(draw, _long_pages(draw, [size], 8, dtype=torch.float16), 32)
 
 
-@workload("PrefixCache", "lookup_growth", sizes=(1024, 2048, 4096))
+@workload("PrefixCache", "lookup_growth", sizes=(1024, 1600, 2560))
 def lookup_growth(draw: Draw, size: int) -> WorkloadSteps:
     """Long prompts in blocks of 4, each allocated, found again and released, three times."""
     hashing = yield New("harness:TableHash", MODULUS)
@@ -201,9 +201,9 @@ def _prefill(draw: Draw, pages: Pages, counts: list[int], group: int) -> Workloa
     yield Expect(got, want, label="attention")
 
 
-@workload("paged_prefill", "prefill_memory", sizes=(640,))
+@workload("paged_prefill", "prefill_memory", sizes=(320,))
 def prefill_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """A prompt of 640 tokens beside 31 sequences that have one new token each."""
+    """A prompt of 320 tokens beside 31 sequences that have one new token each."""
     pages = _long_pages(draw, [16] * 16 + [size] + [16] * 15, 1, dtype=torch.float32)
     yield from _prefill(draw, pages, [1] * 16 + [size] + [1] * 15, 8)
 

@@ -180,8 +180,9 @@ class PrefixCache(BlockAllocator):
                 break
             chain.append(found)
         hits = [one["block"] for one in chain[1:]]
+        known = set(hits)
         fresh = math.ceil(len(tokens) / self._size) - len(hits)
-        if fresh > sum(block not in hits for block in islice(self._idle, fresh + len(hits))):
+        if fresh > sum(block not in known for block in islice(self._idle, fresh + len(hits))):
             raise RuntimeError("out of blocks")
         for block in hits:
             self.claim(block)
