@@ -2,6 +2,7 @@
 
 from grader.author.declare import CaseMaker, Workload, case, load_cases, load_folder, workload
 from grader.author.draw import PUBLIC_SEED, Draw
+from grader.author.sequences import Operation, PlaySteps, Sequence, SequenceMaker, sequence_case
 from grader.author.steps import (
     Call,
     CaseSteps,
@@ -28,11 +29,15 @@ __all__ = [
     "Drop",
     "Expect",
     "New",
+    "Operation",
     "OverwriteArguments",
     "PhaseEnd",
+    "PlaySteps",
     "Raises",
     "ReclaimArguments",
     "Ref",
+    "Sequence",
+    "SequenceMaker",
     "Step",
     "Value",
     "Work",
@@ -41,5 +46,6 @@ __all__ = [
     "case",
     "load_cases",
     "load_folder",
+    "sequence_case",
     "workload",
 ]

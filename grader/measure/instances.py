@@ -30,11 +30,15 @@ class Instance:
     index: int
     public: bool
 
-    def steps(self, plan: Plan) -> CaseSteps:
-        """Start the case with its own stream of inputs."""
+    def draw(self, plan: Plan) -> Draw:
+        """Return the case's own stream of inputs."""
         seed = PUBLIC_SEED if self.public else plan.seed
         path = (plan.assignment, self.maker.problem, self.maker.check)
-        return self.maker(Draw(seed, path, self.index))
+        return Draw(seed, path, self.index)
+
+    def steps(self, plan: Plan) -> CaseSteps:
+        """Start the case."""
+        return self.maker(self.draw(plan))
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
         """Return the measurement of a case that could not be run."""

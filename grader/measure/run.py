@@ -6,6 +6,8 @@ Takes: a submission, a plan, its cases and a wall. Gives: a `Measurement`. Does 
 import time
 from dataclasses import dataclass, field
 
+from grader.author.sequences import SequenceMaker
+from grader.author.steps import CaseSteps
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.drive import Raised, Stopped, drive, fault_of
@@ -18,6 +20,7 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
+from grader.measure.sequences import drive_sequence, failed
 from grader.measure.session import Session
 from grader.measure.undenied import first_raised, run_undenied
 from grader.plan.course import Course
@@ -130,19 +133,30 @@ class Measurer:
             instance = run.waiting.pop(0)
             if not instance.public:
                 run.hear(session.take_output())
-            run.done.append(self._one_case(session, instance))
+            # One shortest sequence for each check: the others fail by the same fault most often.
+            again = any(c.check == instance.maker.check and failed(c) for c in run.done)
+            run.done.append(self._one_case(session, instance, shrinking=not again))
             session.end_case()
             run.hear(session.take_output())
         return None
 
-    def _one_case(self, session: Session, instance: Instance) -> CaseMeasurement:
-        return drive(
-            instance.steps(self._plan),
-            session,
-            check=instance.maker.check,
-            index=instance.index,
-            public=instance.public,
-        )
+    def _one_case(
+        self, session: Session, instance: Instance, *, shrinking: bool
+    ) -> CaseMeasurement:
+        def run(steps: CaseSteps) -> CaseMeasurement:
+            session.end_case()
+            return drive(
+                steps,
+                session,
+                check=instance.maker.check,
+                index=instance.index,
+                public=instance.public,
+            )
+
+        if isinstance(instance.maker, SequenceMaker) and shrinking:
+            draw = instance.draw(self._plan)
+            return drive_sequence(instance.maker, draw, run, alive=lambda: session.alive)
+        return run(instance.steps(self._plan))
 
     def _cannot_load(self, fault: Fault, denial: Denial) -> Fault:
         """Remember a fault of the import: every problem that denies the same has it as well.

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "grader"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}
 
-AUTHOR_WORDS = {"__init__", "declare", "interpreted", "draw", "steps"}
+AUTHOR_WORDS = {"__init__", "declare", "draw", "interpreted", "sequences", "shrinking", "steps"}
 """Modules of `author` that cases are written with or solutions loaded; the others are tools that
 use later stages."""
 

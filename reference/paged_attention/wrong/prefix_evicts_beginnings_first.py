@@ -1,0 +1,13 @@
+# base = "solution"
+# caught_by = "PrefixCache.eviction"
+# cause = "wrong_value"
+# also_fails = []
+
+"""Releases the first block of a prompt first, so that it is given out first."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+class PrefixCache(PrefixCache):
+    def release(self, blocks):
+        super().release(blocks[::-1])

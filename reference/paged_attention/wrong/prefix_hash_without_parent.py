@@ -1,0 +1,13 @@
+# base = "solution"
+# caught_by = "PrefixCache.parents"
+# cause = "wrong_value"
+# also_fails = []
+
+"""Hashes the tokens of a block alone."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+class PrefixCache(PrefixCache):
+    def _full_blocks(self, tokens):
+        return [(self._hash(0, chunk), chunk) for _, chunk in super()._full_blocks(tokens)]
