@@ -55,15 +55,11 @@ def fallback_for_the_key(a, b):
     KEPT.append(raw)
     raw.fallback_fallthrough("CPU")
     return torch.mm(a, b)
-
-@way
-def plainly(a, b):
-    return a @ b
 """
 
 
 def test_no_way_leads_through(attack_denial: Attack) -> None:
     result = attack_denial(KERNEL + WAYS + ATTACK)
     assert "THROUGH" not in result.output, result.output
-    assert result.output.count("stopped") >= ATTACK.count("@way")
+    assert result.output.count("stopped") > ATTACK.count("@way")
     assert result.cause("product") is Cause.FORBIDDEN, result.finding("product")

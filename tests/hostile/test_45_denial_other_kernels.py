@@ -91,15 +91,11 @@ def references(a, b):
         if str(operator) == "aten.mm.default":
             return function(a, b)
     return torch._refs.sum(torch._refs.mul(a[:, :, None], b[None]), dim=1)
-
-@way
-def plainly(a, b):
-    return a @ b
 """
 
 
 def test_no_way_leads_through(attack_denial: Attack) -> None:
     result = attack_denial(KERNEL + WAYS + ATTACK)
     assert "THROUGH" not in result.output, result.output
-    assert result.output.count("stopped") >= ATTACK.count("@way")
+    assert result.output.count("stopped") > ATTACK.count("@way")
     assert result.cause("product") is Cause.FORBIDDEN, result.finding("product")

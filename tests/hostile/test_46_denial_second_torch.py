@@ -58,15 +58,11 @@ def libraries_from_the_disk(a, b):
     if os.path.exists(os.path.join(lib, "libtorch_cpu.so")):
         print("THROUGH: torch's libraries can be read")
     return a @ b
-
-@way
-def plainly(a, b):
-    return a @ b
 """
 
 
 def test_no_way_leads_through(attack_denial: Attack) -> None:
     result = attack_denial(KERNEL + WAYS + ATTACK)
     assert "THROUGH" not in result.output, result.output
-    assert result.output.count("stopped") >= ATTACK.count("@way")
+    assert result.output.count("stopped") > ATTACK.count("@way")
     assert result.cause("product") is Cause.FORBIDDEN, result.finding("product")

@@ -61,7 +61,7 @@ def product(a, b):
 def test_no_ordinary_call_hands_numbers_over(attack_denial: Attack) -> None:
     result = attack_denial(KERNEL + WAYS + ATTACK)
     assert "THROUGH" not in result.output, result.output
-    assert result.output.count("stopped") >= ATTACK.count("@way")
+    assert result.output.count("stopped") > ATTACK.count("@way")
     assert result.cause("product") is Cause.FORBIDDEN, result.finding("product")
 
 
