@@ -116,8 +116,12 @@ def row_launch(columns: int, *, largest: int, per_thread: int = 16) -> Launch:
     return {"BLOCK_N": block, "num_warps": warps}
 
 
-BLOCK_P, BLOCK_H = 32, 32
-"""128 bytes of a row for each warp that reads it; many programs, as there are few columns."""
+LAUNCHES = {
+    75: {"BLOCK_P": 8, "BLOCK_H": 256, "num_warps": 4},
+    80: {"BLOCK_P": 32, "BLOCK_H": 32, "num_warps": 4},
+    90: {"BLOCK_P": 32, "BLOCK_H": 32, "num_warps": 4},
+}
+"""Narrow blocks make many programs of few columns; the smaller device gets along with fewer."""
 
 
 @triton.jit
@@ -140,9 +144,8 @@ def column_sum(part_PH: torch.Tensor, *, dtype: torch.dtype) -> torch.Tensor:
     """
     P, H = part_PH.shape
     sum_H = torch.empty(H, dtype=dtype, device=part_PH.device)
-    _column_sum_kernel[(triton.cdiv(H, BLOCK_H),)](
-        part_PH, sum_H, P, H, BLOCK_P=BLOCK_P, BLOCK_H=BLOCK_H, num_warps=4
-    )
+    launch = choose(LAUNCHES)
+    _column_sum_kernel[(triton.cdiv(H, launch["BLOCK_H"]),)](part_PH, sum_H, P, H, **launch)
     return sum_H
 
 
