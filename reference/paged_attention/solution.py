@@ -67,6 +67,10 @@ class BlockAllocator:
                 self._free.append(block)
 
 
+# The cache keeps this allocator when a text that follows replaces the other name.
+_Blocks = BlockAllocator
+
+
 def write_kv(pool: "PagePool", k_THD: Tensor, v_THD: Tensor, slots_T: Tensor) -> None:
     k_PNHD, v_PNHD = pool.k_PNHD, pool.v_PNHD
     P, N, H, D = k_PNHD.shape
@@ -305,7 +309,7 @@ class ForkingCache:
         sizes = (n_blocks, block_size, n_kv_heads, head_dim)
         _require(min(sizes) >= 1, f"sizes must be at least 1, got {sizes}")
         self._kv = torch.empty((2, *sizes), dtype=dtype, device=device)
-        self._blocks = BlockAllocator(n_blocks)
+        self._blocks = _Blocks(n_blocks)
         self._tables: dict[int, list[int]] = {}
         self._lengths: dict[int, int] = {}
         self._created = 0

@@ -73,7 +73,10 @@ def test_scores_of_known_submissions(proof: Proof) -> None:
     assert [result.percent for result in by_kind[Kind.STARTER]] == [0.0]
     assert [result.percent for result in by_kind[Kind.SOLUTION]] == [100.0]
     assert {result.percent for result in by_kind[Kind.RIGHT]} == {100.0}
-    assert all(result.percent < 100.0 for result in by_kind[Kind.WRONG])
+    # What only a device can judge is passed where there is none, and nothing else.
+    judged = {result.check for result in proof.validation.checks}
+    for result, header in zip(by_kind[Kind.WRONG], _headers(proof.validation), strict=True):
+        assert (result.percent < 100.0) == (header in judged), result.name
 
 
 def test_every_check_is_the_only_catcher_of_something(proof: Proof) -> None:
@@ -88,6 +91,12 @@ def test_there_is_enough_to_prove_it_with(proof: Proof) -> None:
     if proof.validation.assignment in ("kv_cache", "paged_attention"):
         assert len(by_kind[Kind.WRONG]) >= 14
         assert len(by_kind[Kind.RIGHT]) >= 3
+
+
+def _headers(validation: Validation) -> list[str]:
+    """Return the check that catches each wrong submission, in the order of their names."""
+    files = sorted((ROOT / "reference" / validation.assignment / "wrong").glob("*.py"))
+    return [path.read_text("utf-8").split('caught_by = "')[1].split('"')[0] for path in files]
 
 
 def _by_kind(validation: Validation) -> dict[Kind, list]:  # type: ignore[type-arg]

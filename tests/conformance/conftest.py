@@ -122,6 +122,7 @@ def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterato
         file_bytes=FILE_BYTES,
         threads=1,
         image=DEFAULT_IMAGE,
+        loopback=limits.loopback,
     )
     wall = Wall(kind.make().start(spec), spec, limits)
     try:
