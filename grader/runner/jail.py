@@ -60,8 +60,10 @@ def enter(order: JailOrder) -> tuple[str, ...]:
     held_bytes = _private_bytes()
     if order.kind is JailKind.NAMESPACES:
         _enter_namespaces(order)
-        own = "pid, mount and ipc" if order.world else "pid, mount, network and ipc"
-        layers.append(f"own {own} namespaces")
+        if order.world:
+            layers.append("own pid, mount and ipc namespaces; a network namespace for its group")
+        else:
+            layers.append("own pid, mount, network and ipc namespaces")
     if order.uid:
         if order.kind is JailKind.NAMESPACES:  # its home is a mount that the warm process made
             os.chown(order.home, order.uid, order.uid)

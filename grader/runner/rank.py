@@ -8,18 +8,20 @@ Rank 0 listens, the judge tells the others its port, and all join. What the rank
 the loopback of their network namespace, where it is counted from outside.
 """
 
+import contextlib
 import datetime
 import faulthandler
-import signal
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
 from .child import Child, Json
+from .rank_signal import STACK_SIGNAL
 from .tensors import Memory
 
-STACK_SIGNAL = signal.SIGUSR1
 BACKEND = "gloo"
 ADDRESS = "127.0.0.1"
 
@@ -40,9 +42,11 @@ class Rank(Child):
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
         """Do what a request asks for and return the reply."""
         if request["op"] == "listen":
-            return self._express(self._listen())
+            with _silence():
+                return self._express(self._listen())
         if request["op"] == "join":
-            self._join(request["port"], request["seconds"])
+            with _silence():
+                self._join(request["port"], request["seconds"])
             return self._express(None)
         return Child.carry_out(self, request, memory)
 
@@ -61,6 +65,19 @@ class Rank(Child):
             BACKEND, store=store, rank=self.rank, world_size=self.world, timeout=limit
         )
         dist.barrier()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep warnings of the libraries (a loopback has no host names) out of a student's output."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def show_stack_on_signal(fd: int) -> None:
