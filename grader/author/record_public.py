@@ -15,7 +15,7 @@ import torch
 from grader.author.declare import CaseMaker, load_cases, load_folder
 from grader.author.draw import PUBLIC_SEED, Draw
 from grader.author.interpreted import load_solution
-from grader.author.steps import Call, CaseSteps, Expect, New, Raises, Step, Value
+from grader.author.steps import CaseSteps, Expect, Raises, Step, Value
 from grader.errors import AuthorError
 from grader.measure.drive import drive
 from grader.measure.measurement import CaseMeasurement
@@ -139,7 +139,7 @@ def _logged(steps: CaseSteps, log: _Log, place: str) -> CaseSteps:
         else:
             log.steps.append(map_values(step, lambda value: _kept(value, log)))
         reply = yield step
-        log.replies.append(reply if isinstance(step, New | Call | Raises) else _NO_REPLY)
+        log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
 
 
 def _evaluated(step: Expect) -> Expect:

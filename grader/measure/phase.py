@@ -7,8 +7,8 @@ which runs there are (see `measure.pace`).
 from grader.author.steps import Call, New, PhaseEnd, Work, WorkloadSteps
 from grader.measure.drive import Stopped
 from grader.measure.observed import Fault
+from grader.measure.ranks import AnySession
 from grader.measure.samples import RunSample, SizeWork
-from grader.measure.session import Session
 from grader.sandbox.faults import FaultKind
 
 
@@ -19,7 +19,7 @@ class Phase:
         work: what the workload says that it needs, added up.
     """
 
-    def __init__(self, session: Session, size: int, *, limit_s: float) -> None:
+    def __init__(self, session: AnySession, size: int, *, limit_s: float) -> None:
         self._session = session
         self._limit_s = limit_s
         self._before = session.usage()

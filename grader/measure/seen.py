@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from grader.errors import DeviceError, SandboxError
 from grader.measure.observed import CaseMeasurement, Fault, Observation, ValueObservation
+from grader.measure.ranks import AnySession
 from grader.measure.samples import ForkSample, PairSample, SizeWork
-from grader.measure.session import Session
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.faults import FaultKind
 
@@ -61,7 +61,7 @@ class Seen:
 class Side:
     """One of the two boxes of a fork."""
 
-    session: Session
+    session: AnySession
     is_subject: bool
 
 

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import torch
 
-from grader.author.steps import Call, CaseSteps, New, Raises, Step, Value
+from grader.author.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
 from grader.judge.judgement import Cause
 from grader.measure.drive import drive
 from grader.plan.assignment import Check, Problem, load_assignment
@@ -114,6 +114,10 @@ def _doing(step: Step) -> str:
             return f"{step.name}(…)"
         case Call():
             return f"{step.method or step.target}(…)"
+        case Each():
+            return f"{_doing(step.steps[0])} on every rank"
+        case On():
+            return f"{_doing(step.step)} on rank {step.rank}"
         case Raises():
             return _doing(step.step)
         case _:
