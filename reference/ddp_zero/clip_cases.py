@@ -1,0 +1,120 @@
+"""Cases of `clip_grad_norm`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: where shards come from.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Each, Expect, New, Raises, World, case
+
+from .oracle import clipped
+
+Tensor = torch.Tensor
+
+
+def _clip(
+    shards: Sequence[Sequence[Tensor]], max_norm: float, label: str, *, exact: bool = False
+) -> CaseSteps:
+    """Clip each rank's own shards and compare the norm and what became of them."""
+    held = yield Each(*(New("harness:clones", list(own)) for own in shards))
+    got = yield Each(Call("clip_grad_norm", held, max_norm))
+    norm, after = clipped(shards, max_norm)
+    yield Expect(got, [norm] * len(shards), label=f"norm of {label}")
+    got = yield Each(Call("harness:read", held))
+    yield Expect(got, after, label=f"shards of {label}", exact=exact)
+
+
+def _drawn(draw: Draw, world: int, count: int) -> list[list[Tensor]]:
+    return [[draw.normal_tensor(draw.integer(1, 40)) for _ in range(count)] for _ in range(world)]
+
+
+@case("clip_grad_norm", "global_norm", public=1, hidden=3)
+def global_norm(draw: Draw) -> CaseSteps:
+    """Several shards per rank, of different sizes and magnitudes: one norm, one factor."""
+    world = (2, 3, 4, 1)[draw.index % 4]
+    shards = [[x * 10.0**rank for x in own] for rank, own in enumerate(_drawn(draw, world, 3))]
+    yield World(world)
+    yield from _clip(shards, 1.5, "three shards per rank")
+
+
+@case("clip_grad_norm", "below", public=1, hidden=2)
+def below(draw: Draw) -> CaseSteps:
+    """A norm below the limit changes no bit; a limit of infinity only measures."""
+    world = (3, 2, 4)[draw.index % 3]
+    shards = _drawn(draw, world, 1)
+    norm = float(clipped(shards, math.inf)[0])
+    yield World(world)
+    yield from _clip(shards, norm * 1.01, "shards just below the limit", exact=True)
+    yield from _clip(shards, math.inf, "shards without a limit", exact=True)
+
+
+@case("clip_grad_norm", "zero_norm", public=1, hidden=2)
+def zero_norm(draw: Draw) -> CaseSteps:
+    """Gradients of zeros stay zeros, with the smallest limit too."""
+    world = (2, 4, 3)[draw.index % 3]
+    shards = [[torch.zeros(draw.integer(1, 9))] for _ in range(world)]
+    yield World(world)
+    yield from _clip(shards, 1e-300, "zeros", exact=True)
+
+
+@case("clip_grad_norm", "not_finite", public=1, hidden=2)
+def not_finite(draw: Draw) -> CaseSteps:
+    """An infinity or NaN on one rank: every rank returns that norm and leaves its shards alone."""
+    world, bad = (2, 3, 4)[draw.index % 3], (math.inf, math.nan, -math.inf)[draw.index % 3]
+    shards = _drawn(draw, world, 1)
+    shards[draw.integer(0, world - 1)][0][0] = bad
+    yield World(world)
+    held = yield Each(*(New("harness:clones", own) for own in shards))
+    got = yield Each(Call("clip_grad_norm", held, 1.0))
+    norm = torch.tensor(abs(bad), dtype=torch.float64)
+    yield Expect(got, [norm] * world, label="norm of shards that are not finite")
+    got = yield Each(Call("harness:read", held))
+    yield Expect(got, shards, label="shards that are not finite", exact=True)
+
+
+@case("clip_grad_norm", "dtypes", public=1, hidden=3)
+def dtypes(draw: Draw) -> CaseSteps:
+    """Half and single precision side by side; squares that neither of them can hold."""
+    world = (2, 3, 4, 2)[draw.index % 4]
+    large = draw.index % 2 == 1
+    shards = [
+        [
+            draw.normal_tensor(draw.integer(9, 30), scale=1e25 if large else 1.0),
+            draw.normal_tensor(draw.integer(9, 30), scale=1e3).to(torch.float16),
+            draw.normal_tensor(draw.integer(9, 30)).to(torch.bfloat16),
+        ]
+        for _ in range(world)
+    ]
+    yield World(world)
+    norm = float(clipped(shards, math.inf)[0])
+    yield from _clip(shards, norm / 4, "shards of three dtypes")
+
+
+@case("clip_grad_norm", "empty_shards", public=1, hidden=2)
+def empty_shards(draw: Draw) -> CaseSteps:
+    """A rank without shards, and one whose shard is empty, take part all the same."""
+    world = (3, 2, 4)[draw.index % 3]
+    shards = _drawn(draw, world, 1)
+    shards[draw.integer(0, world - 1)] = []
+    if world > 2:
+        place = next(rank for rank, own in enumerate(shards) if own)
+        shards[place] = [torch.zeros(0), draw.normal_tensor(5)]
+    yield World(world)
+    norm = float(clipped(shards, math.inf)[0])
+    yield from _clip(shards, norm / 2, "shards of which some are empty")
+
+
+@case("clip_grad_norm", "bad_input", hidden=1)
+def bad_input(draw: Draw) -> CaseSteps:
+    """A limit that is not above 0 raises ValueError on every rank; no shard changes."""
+    shards = _drawn(draw, 2, 1)
+    yield World(2)
+    held = yield Each(*(New("harness:clones", own) for own in shards))
+    for bad in (0.0, -1.0, math.nan):
+        step = Each(Call("clip_grad_norm", held, bad))
+        yield Raises(step, "ValueError", f"a limit of {bad}")
+    got = yield Each(Call("harness:read", held))
+    yield Expect(got, shards, label="shards after refusals", exact=True)

@@ -1,0 +1,107 @@
+"""What cases of several problems draw and start: models, batches, loops.
+
+Takes: `Draw`. Gives: steps of cases and what the oracle needs beside them. Does not cover: expected
+values (see `oracle`).
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from grader.author import Call, CaseSteps, Draw, Each, Expect, New, Ref
+
+from .modules import Chain, Sheet
+from .oracle import Batch, OneProcess
+from .text import batch
+from .tiny_gpt import TinyGPT
+
+Tensor = torch.Tensor
+
+ADAMW = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-2, "weight_decay": 0.1}
+"""eps bounds how much AdamW magnifies rounding: an error e of a gradient moves a weight by at most
+lr * e / eps, so that tolerances of gradients carry over to weights."""
+
+
+def new_gpt(draw: Draw, **sizes: int) -> CaseSteps:
+    """Start the same small GPT on every rank; return its ref and the judge's own."""
+    seed = draw.integer(1, 1 << 20)
+    ref = yield Each(New("harness:TinyGPT", seed=seed, **sizes))
+    return ref, TinyGPT(seed=seed, **sizes)
+
+
+def new_sheet(values: Sequence[Tensor], **keywords: Any) -> CaseSteps:
+    """Start the same `Sheet` on every rank; return its ref and the judge's own."""
+    ref = yield Each(New("harness:Sheet", list(values), **keywords))
+    return ref, Sheet(list(values), **keywords)
+
+
+def new_chain(draw: Draw, widths: Sequence[int], order: Sequence[int] = ()) -> CaseSteps:
+    """Start the same `Chain` on every rank, its last bias a scalar; return ref and own one."""
+    weights = [
+        draw.normal_tensor(out, inside, scale=inside**-0.5)
+        for inside, out in itertools.pairwise(widths)
+    ]
+    biases = [draw.normal_tensor(width, scale=0.3) for width in widths[1:-1]]
+    biases.append(draw.normal_tensor(scale=0.3))
+    calls = list(order) or list(range(len(weights)))
+    ref = yield Each(New("harness:Chain", weights, biases, calls))
+    return ref, Chain(weights, biases, calls)
+
+
+def text_batches(draw: Draw, world: int, *, rows: int = 2, length: int = 12) -> list[Batch]:
+    """Return a batch of `rows` rows of text for each rank."""
+    tokens, targets = batch(draw.integer(0, 4000), world * rows, length)
+    return list(zip(tokens.split(rows), targets.split(rows), strict=True))
+
+
+def float_batches(draw: Draw, world: int, columns: int, *, rows: int = 3) -> list[Batch]:
+    """Return a batch of `rows` rows of normal numbers for each rank."""
+    return [(draw.normal_tensor(rows, columns),) for _ in range(world)]
+
+
+def backward(
+    loop: Ref,
+    single: OneProcess,
+    batches: Sequence[Batch],
+    options: Sequence[dict[str, Any]] = (),
+    **keywords: Any,
+) -> CaseSteps:
+    """Run one backward pass on every rank with its own batch, and on the judge's side."""
+    each = options or [{} for _ in batches]
+    got = yield Each(
+        *(
+            Call(loop, "backward", *batch_of_rank, **keywords, **option)
+            for batch_of_rank, option in zip(batches, each, strict=True)
+        )
+    )
+    losses = single.backward(batches, options)
+    yield Expect(got, list(losses.float()), label="loss of each rank")
+
+
+def train(loop: Ref, single: OneProcess, steps: Sequence[Sequence[Batch]]) -> CaseSteps:
+    """Take one step per batch on every rank, in one request, and on the judge's side."""
+    world = len(steps[0])
+    yield Each(*(Call(loop, "train", [step[rank] for step in steps]) for rank in range(world)))
+    for step in steps:
+        single.backward(step)
+        single.update()
+
+
+def expect_gradients(loop: Ref, single: OneProcess, world: int, label: str) -> CaseSteps:
+    """Compare the gradients of every rank."""
+    got = yield Each(Call(loop, "gradients"))
+    yield Expect(got, [single.gradients()] * world, label=f"gradients {label}")
+
+
+def expect_weights(loop: Ref, single: OneProcess, world: int, label: str) -> CaseSteps:
+    """Compare the parameters of every rank."""
+    got = yield Each(Call(loop, "weights"))
+    yield Expect(got, [single.weights()] * world, label=f"parameters {label}")
+
+
+def names(model: nn.Module) -> list[str]:
+    """Return the names of a model's parameters."""
+    return [name for name, _ in model.named_parameters()]

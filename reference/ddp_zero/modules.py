@@ -1,0 +1,122 @@
+"""Modules that cases train: parameters of any shape, chains of layers, a stack of large matrices.
+
+Takes: tensors. Gives: modules whose forward pass returns a loss per row. Does not cover: language
+models (see `tiny_gpt`).
+
+`assignments/ddp_zero/harness.py` holds the same text between its marker lines; a test compares.
+Shape letters: B rows, K columns of a batch, L layers, W width.
+"""
+
+import torch
+from torch import nn
+
+Tensor = torch.Tensor
+
+# --- modules: begin ---
+
+
+class Sheet(nn.Module):
+    """Parameters p0, p1, … of any shapes and dtypes; each adds a term to the loss if it is used.
+
+    Args:
+        values: what the parameters begin with; strides are kept.
+        frozen: numbers of parameters that require no gradient.
+        tied: pairs (number, number): the second name stands for the first one's parameter.
+        buffers: contents of buffers b0, b1, …; those of odd number are not persistent.
+    """
+
+    def __init__(
+        self,
+        values: list[Tensor],
+        *,
+        frozen: list[int] | None = None,
+        tied: list[tuple[int, int]] | None = None,
+        buffers: list[Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.names = [f"p{number}" for number in range(len(values))]
+        for number, value in enumerate(values):
+            own = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+            trained = number not in (frozen or [])
+            self.register_parameter(f"p{number}", nn.Parameter(own.copy_(value), trained))
+        for first, second in tied or []:
+            self.register_parameter(f"p{second}", getattr(self, f"p{first}"))
+        for number, content in enumerate(buffers or []):
+            self.register_buffer(f"b{number}", content.clone(), persistent=number % 2 == 0)
+
+    def forward(self, x_BK: Tensor, used: list[int] | None = None) -> Tensor:
+        """Return half the squared distance from 1 of each used term, added up per row, float64."""
+        total = torch.zeros(len(x_BK), dtype=torch.float64)
+        for number in range(len(self.names)) if used is None else used:
+            param = getattr(self, f"p{number}")
+            wide = torch.promote_types(param.dtype, torch.float32)  # halves are summed in float32
+            row = x_BK[:, torch.arange(param.numel()) % x_BK.shape[1]].to(wide)
+            term = row @ param.reshape(-1).to(wide) / param.numel() ** 0.5
+            total = total + 0.5 * (term.double() - 1).square()
+        return total
+
+
+class Chain(nn.Module):
+    """Linear layers with tanh between them, called in a given order.
+
+    Args:
+        weights: [out, in] of each layer.
+        biases: [out] of each layer; of no dimensions for one that is added to all outputs.
+        order: numbers of the layers in the order of their calls; one may be called twice.
+    """
+
+    def __init__(self, weights: list[Tensor], biases: list[Tensor], order: list[int]) -> None:
+        super().__init__()
+        pairs = zip(weights, biases, strict=True)
+        self.layers = nn.ModuleList(_Layer(weight, bias) for weight, bias in pairs)
+        self.order = order
+
+    def forward(self, x_BK: Tensor) -> Tensor:
+        """Return half the squared distance from 1 of the last outputs, added up per row."""
+        for number in self.order:
+            x_BK = torch.tanh(self.layers[number](x_BK))
+        return 0.5 * (x_BK - 1).square().sum(dim=1)
+
+
+class _Layer(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(bias.clone())
+
+    def forward(self, x_BK: Tensor) -> Tensor:
+        return x_BK @ self.weight.t() + self.bias
+
+
+class Stack(nn.Module):
+    """L matrices [W, W] side by side: the loss of each row of each matrix is its own.
+
+    So the judge can follow a few rows alone. Row i of matrix l begins as
+    `base[l * W + i : l * W + i + W]`.
+
+    Args:
+        base: numbers that the matrices begin with, [(L + 1) * W].
+        n_layers: L.
+        width: W.
+        rows: numbers of the rows that `sampled` returns.
+    """
+
+    def __init__(self, base: Tensor, *, n_layers: int, width: int, rows: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for number in range(n_layers):
+            part = base[number * width : (number + 2) * width - 1]
+            layer = nn.Linear(width, width, bias=False, device="meta")
+            layer.weight = nn.Parameter(part.unfold(0, width, 1).clone())
+            self.layers.append(layer)
+        self.rows = rows
+
+    def forward(self, x_BK: Tensor) -> Tensor:
+        """Return half the squared outputs of all matrices, added up per row of the batch."""
+        total = torch.zeros(len(x_BK))
+        for layer in self.layers:
+            total = total + 0.5 * layer(x_BK).square().sum(dim=1)
+        return total
+
+
+# --- modules: end ---
