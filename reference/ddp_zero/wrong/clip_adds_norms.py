@@ -1,0 +1,22 @@
+# base = "solution"
+# caught_by = "clip_grad_norm.global_norm"
+# cause = "wrong_value"
+# also_fails = ["clip_grad_norm.below", "clip_grad_norm.dtypes", "clip_grad_norm.empty_shards"]
+
+"""Adds the ranks' norms instead of their squares."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+def clip_grad_norm(shards, max_norm):
+    if not max_norm > 0:
+        raise ValueError(f"max_norm: expected a number above 0, found {max_norm}")
+    squares = torch.zeros((), dtype=torch.float64)
+    for shard in shards:
+        squares += shard.double().square().sum()
+    norm = squares.sqrt()
+    dist.all_reduce(norm)
+    if max_norm < norm < math.inf:
+        for shard in shards:
+            shard.mul_(max_norm / float(norm))
+    return norm
