@@ -79,28 +79,28 @@ class PaceMeasurer:
             enough: whether what was seen decides.
         """
         workload = self._course.workloads[problem.name, target.name]
-        seen = Seen(denial=Denial(problem=problem.name, entries=problem.denied))
+        denial = Denial(problem=problem.name, entries=problem.denied)
+        seen = Seen(denial=denial, ranks=problem.ranks)
         lending: tuple[EmptyCalls, ...] = ()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
                 self._fork(workload, target, seen)
             if seen.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
-                seen.undenied = self._undenied(workload, *seen.last)
+                seen.undenied = self._undenied(workload, seen)
             lending = self._lend(seen, lending)
             measured = replace(_measured(workload, seen, self._empty), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
 
-    def _undenied(
-        self, workload: Workload, size: int, draw_index: int
-    ) -> tuple[CaseMeasurement, ...]:
+    def _undenied(self, workload: Workload, seen: Seen) -> tuple[CaseMeasurement, ...]:
         """Run the submission once more where nothing is denied; it can only change a cause."""
         plan = self._course.plan
+        size, draw_index = seen.last
         draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
         try:
             with self._machine.open_box(
-                self._walls[0], self._submissions[0], limits=plan.limits
+                self._walls[0], self._submissions[0], limits=plan.limits, ranks=seen.ranks
             ) as session:
                 session.load(self._course.harness)
                 phase = Phase(session, size, limit_s=plan.limits.problem_wall_s)
@@ -168,7 +168,9 @@ class PaceMeasurer:
         place = 0 if is_subject else 1
         wall, submission = self._walls[place], self._submissions[place]
         limits, denial = self._course.plan.limits, seen.denial
-        with self._machine.open_box(wall, submission, limits=limits, denial=denial) as session:
+        with self._machine.open_box(
+            wall, submission, limits=limits, denial=denial, ranks=seen.ranks
+        ) as session:
             yield Side(session=session, is_subject=is_subject)
 
     def _load(self, side: Side, seen: Seen) -> bool:
@@ -232,6 +234,7 @@ class PaceMeasurer:
             blame(side, seen, case.faults[0])
             return None
         sample = phase.end()
+        seen.metered = seen.metered and side.session.metered  # of ranks, known from their start on
         side.session.end_case()
         if side.is_subject:
             seen.compare(case.observations)

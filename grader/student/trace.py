@@ -203,7 +203,7 @@ def _check(tree: Json) -> TracedCheck:
 def _step_to_json(step: Step) -> Json:
     match step:
         case New() | Call() | Each() | On():
-            return _request_to_json(step)
+            return request_to_json(step)
         case World():
             return {"op": "world", "size": step.size}
         case Drop():
@@ -211,7 +211,7 @@ def _step_to_json(step: Step) -> Json:
         case OverwriteArguments():
             return {"op": "overwrite_arguments"}
         case Raises():
-            inner = _request_to_json(step.step)
+            inner = request_to_json(step.step)
             return {"op": "raises", "error": step.error, "label": step.label, "step": inner}
         case Expect():
             return {
@@ -224,11 +224,12 @@ def _step_to_json(step: Step) -> Json:
             }
 
 
-def _request_to_json(step: Request) -> Json:
+def request_to_json(step: Request) -> Json:
+    """Return the JSON form of a step that asks for something."""
     if isinstance(step, Each):
-        return {"op": "each", "steps": [_request_to_json(one) for one in step.steps]}
+        return {"op": "each", "steps": [request_to_json(one) for one in step.steps]}
     if isinstance(step, On):
-        return {"op": "on", "rank": step.rank, "step": _request_to_json(step.step)}
+        return {"op": "on", "rank": step.rank, "step": request_to_json(step.step)}
     args = [to_json(value) for value in step.args]
     kwargs = {key: to_json(value) for key, value in step.kwargs.items()}
     if isinstance(step, New):
@@ -257,13 +258,18 @@ def _step_from_json(tree: Json) -> Step:
 
 def _request_from_json(tree: Json) -> Request:
     if tree["op"] == "each":
-        return Each(*map(_one_from_json, tree["steps"]))
+        return Each(*map(one_from_json, tree["steps"]))
     if tree["op"] == "on":
-        return On(int(tree["rank"]), _one_from_json(tree["step"]))
-    return _one_from_json(tree)
+        return On(int(tree["rank"]), one_from_json(tree["step"]))
+    return one_from_json(tree)
 
 
-def _one_from_json(tree: Json) -> New | Call:
+def one_from_json(tree: Json) -> New | Call:
+    """Return the step whose JSON form is `tree`, of one rank or of a box of its own.
+
+    Raises:
+        WireError: if it is none.
+    """
     args = [from_json(value) for value in tree["args"]]
     kwargs = {key: from_json(value) for key, value in tree["kwargs"].items()}
     if tree["op"] == "new":

@@ -7,22 +7,24 @@ author's own process: no wall is needed for trusted code. A kind that never appl
 n/a, with the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import torch
 
-from grader.author.steps import Call, Value
+from grader.author.steps import Call, New, Ref, Value
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
+from grader.measure.box import Raised
 from grader.measure.drive import drive
 from grader.measure.instances import instances
 from grader.measure.measurement import Measurement, ProblemMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
+from grader.student.local_ranks import LocalRanks
 
 
 class Trivial(StrEnum):
@@ -152,6 +154,30 @@ class _TrivialBox(LocalBox):
         return self._spoiler.spoil(super().call(step), arguments)
 
 
+class _TrivialRanks(LocalRanks):
+    """Local ranks whose replies are spoiled on the way out."""
+
+    def __init__(
+        self,
+        submission: dict[str, Value],
+        harness: dict[str, Value],
+        spoiler: _Spoiler,
+        *,
+        most: int,
+    ) -> None:
+        super().__init__(submission, harness, most=most)
+        self._spoiler = spoiler
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        replies = super().ask(steps, ref)
+        for rank, reply in replies.items():
+            given = (*steps[rank].args, *steps[rank].kwargs.values())
+            arguments = [a for a in given if isinstance(a, torch.Tensor)]
+            if not isinstance(reply, Raised) and isinstance(steps[rank], Call):
+                replies[rank] = self._spoiler.spoil(reply, arguments)
+        return replies
+
+
 def lint(
     course: Course, solution: dict[str, Value], harness: dict[str, Value]
 ) -> list[TrivialResult]:
@@ -179,12 +205,13 @@ def _try(
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases = []
+    box = _TrivialRanks(solution, harness, spoiler, most=problem.ranks) if problem.ranks else None
     for instance in instances(problem, course.cases):
         spoiler.last.clear()
         cases.append(
             drive(
                 instance.steps(course.plan),
-                _TrivialBox(solution, harness, spoiler),
+                box or _TrivialBox(solution, harness, spoiler),
                 check=instance.maker.check,
                 index=instance.index,
                 public=instance.public,
