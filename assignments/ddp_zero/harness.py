@@ -284,6 +284,7 @@ class Stack(nn.Module):
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared outputs of all matrices, added up per row of the batch."""
+        x_BK = x_BK.detach().requires_grad_()  # so that backward needs every matrix once more
         total = torch.zeros(len(x_BK))
         for layer in self.layers:
             total = total + 0.5 * layer(x_BK).square().sum(dim=1)
@@ -340,8 +341,6 @@ Apply = Callable[..., torch.Tensor]
 
 def spread(seed: int, name: str, shape: tuple[int, ...], scale: float) -> torch.Tensor:
     """Return float32 numbers in [-scale, scale) that depend on seed, name and place alone.
-
-    They are made on torch's default device, in memory of 8 bytes a number.
 
     Whole numbers of 32 bits are mixed by multiplications and shifts, and 24 bits are kept, so that
     the result is the same, bit for bit, on every machine. Source: the finalizer of MurmurHash3.

@@ -113,6 +113,7 @@ class Stack(nn.Module):
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared outputs of all matrices, added up per row of the batch."""
+        x_BK = x_BK.detach().requires_grad_()  # so that backward needs every matrix once more
         total = torch.zeros(len(x_BK))
         for layer in self.layers:
             total = total + 0.5 * layer(x_BK).square().sum(dim=1)
