@@ -65,8 +65,9 @@ def gather(
             if len(answers) == len(asked) or left_s <= 0:
                 break
             ready = [key.data for key, _ in selector.select(left_s)]
-    for rank in asked.keys() - answers.keys():
+    for rank in sorted(asked.keys() - answers.keys()):
         answers[rank] = CallTimeout("no reply within the limit")
+        last_s = time.perf_counter()
     return answers, last_s
 
 

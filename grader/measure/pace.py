@@ -17,7 +17,7 @@ from grader.author.declare import Workload
 from grader.author.draw import Draw
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.clock import measure_empty_calls, measure_lending_calls
+from grader.measure.clock import measure_empty_calls, measure_empty_steps, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import CaseMeasurement, FaultKind
@@ -61,6 +61,7 @@ class PaceMeasurer:
         self._submissions = (submission, _reference_of(course))
         self._course = course
         self._empty = measure_empty_calls(walls[1], course.plan.limits, machine)
+        self._empty_steps: dict[int, EmptyCalls] = {}  # by the size of the group
 
     def target(
         self,
@@ -88,10 +89,24 @@ class PaceMeasurer:
             if seen.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
                 seen.undenied = self._undenied(workload, seen)
             lending = self._lend(seen, lending)
-            measured = replace(_measured(workload, seen, self._empty), lending=lending)
+            measured = replace(_measured(workload, seen, self._empty_for(seen)), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
+
+    def _empty_for(self, seen: Seen) -> EmptyCalls:
+        """Return what an empty call costs: of a group, one of the size that was measured."""
+        if not seen.world:
+            return self._empty
+        if seen.world not in self._empty_steps:
+            try:
+                self._empty_steps[seen.world] = measure_empty_steps(
+                    self._walls[1], self._course.plan.limits, self._machine, ranks=seen.world
+                )
+            except (SandboxError, DeviceError) as error:
+                seen.reference_faults.append(our_fault(error))
+                return self._empty
+        return self._empty_steps[seen.world]
 
     def _undenied(self, workload: Workload, seen: Seen) -> tuple[CaseMeasurement, ...]:
         """Run the submission once more where nothing is denied; it can only change a cause."""
@@ -235,6 +250,7 @@ class PaceMeasurer:
             return None
         sample = phase.end()
         seen.metered = seen.metered and side.session.metered  # of ranks, known from their start on
+        seen.world = len(sample.rank_peak_bytes)
         side.session.end_case()
         if side.is_subject:
             seen.compare(case.observations)

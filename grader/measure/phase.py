@@ -77,6 +77,7 @@ class Phase:
             calls=self._calls,
             claims=self._session.claims()[self._claims_before :],
             states=self._state_before + self._session.device_states(),
+            rank_peak_bytes=self._session.rank_peaks(),
         )
 
     def _refuse_if_late(self) -> None:
@@ -91,4 +92,5 @@ class Phase:
             flops=self.work.flops + step.flops,
             wire_bytes=self.work.wire_bytes + step.wire_bytes,
             dtype=step.dtype if self.work.dtype == step.dtype or not self.work.flops else "",
+            derivation="; ".join(filter(None, (self.work.derivation, step.derivation))),
         )

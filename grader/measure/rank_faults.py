@@ -60,6 +60,8 @@ def group_fault(
     for rank, error in silent.items():
         wait_s = 0.0 if rank in waiting else EXIT_WAIT_SECONDS
         kind, message = classify(error, wall.ending(ranks[rank].child, wait_s))
+        if len(ranks) > 1 and message.endswith(("SIGSEGV", "SIGABRT")):
+            message += ", as where ranks meet in one collective with different sizes"
         found[rank] = Fault(kind=kind, message=f"rank {rank} of {len(ranks)}: {message}")
     for kind in _FIRST:
         for fault in found.values():
@@ -116,3 +118,10 @@ def _nobody(waiting: Sequence[int], size: int, stacks: tuple[RankStack, ...]) ->
 def _names(ranks: Sequence[int]) -> str:
     listed = ", ".join(str(rank) for rank in ranks)
     return f"rank {listed}" if len(ranks) == 1 else f"ranks {listed}"
+
+
+def cannot_load(raised: Raised) -> Fault:
+    """Return the fault of an import; no hidden input has entered this world."""
+    fault = fault_of(raised)
+    said = fault.detail or fault.message
+    return replace(fault, message=f"the submission could not be imported: {said}", detail="")

@@ -12,7 +12,6 @@ all ranks have joined and the submission is imported.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from grader.author.steps import Call, New, Ref, Value
@@ -20,11 +19,9 @@ from grader.errors import AuthorError, ChannelError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.box import Raised, Stopped
 from grader.measure.buffers import ReplyMemory
-from grader.measure.drive import fault_of
 from grader.measure.gather import GRACE_SECONDS, Answer, Asked, gather
 from grader.measure.group_meter import GroupMeter
-from grader.measure.observed import Fault
-from grader.measure.rank_faults import group_fault
+from grader.measure.rank_faults import cannot_load, group_fault
 from grader.measure.rank_session import RankSession
 from grader.measure.requests import load_request
 from grader.measure.session import Session
@@ -99,7 +96,7 @@ class RankedBox(WithoutDevice):
         for rank, session in enumerate(self._ranks):
             value = session.value_of(answers[rank])
             if isinstance(value, Raised):
-                raise Stopped(_cannot_load(value))
+                raise Stopped(cannot_load(value))
         self._meter.begin(self._readings())
 
     def _open(self, size: int) -> None:
@@ -155,8 +152,11 @@ class RankedBox(WithoutDevice):
             Stopped: if one ended, hangs, changed an input or answered nothing of use.
         """
         requests = {rank: self._ranks[rank].request(step, ref) for rank, step in steps.items()}
-        answers = self._exchange(requests, self._limits.call_wall_s)
-        self.wall_ns += self._last_ns
+        self._last_ns = 0
+        try:
+            answers = self._exchange(requests, self._limits.call_wall_s)
+        finally:
+            self.wall_ns += self._last_ns
         replies: dict[int, Value | Raised] = {}
         for rank, answer in answers.items():
             value = self._ranks[rank].value_of(answer)
@@ -274,13 +274,6 @@ class RankedBox(WithoutDevice):
         if self._frozen:
             self._wall.thaw()
             self._frozen = False
-
-
-def _cannot_load(raised: Raised) -> Fault:
-    """Return the fault of an import; no hidden input has entered this world."""
-    fault = fault_of(raised)
-    said = fault.detail or fault.message
-    return replace(fault, message=f"the submission could not be imported: {said}", detail="")
 
 
 AnySession = Session | RankedBox

@@ -21,13 +21,15 @@ class Seen:
 
     Attributes:
         denial: what both sides are denied.
-        ranks: largest world that both sides start; 0 for boxes of their own.
+        ranks: largest world that both sides may start; 0 for boxes of their own.
+        world: size of the one that was measured last.
         undenied: the run of the submission without it, if it failed under it.
         last: size and number of the draw of the last run.
     """
 
     denial: Denial = NO_DENIAL
     ranks: int = 0
+    world: int = 0
     forks: list[ForkSample] = field(default_factory=list)
     pairs: list[PairSample] = field(default_factory=list)
     work: dict[int, SizeWork] = field(default_factory=dict)

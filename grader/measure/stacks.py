@@ -27,6 +27,8 @@ MAX_BYTES = 16 << 10
 FIRST_SECONDS = 0.5
 """How long a stack may take to begin; a rank that has replaced the handler has none."""
 QUIET_SECONDS = 0.05
+_OF_THE_BOX = re.compile(r'File "(?:[^"]*/runner/\w+\.py|<string>)"')
+_FOLDERS = re.compile(r'File "[^"]*/(?:site-packages|home(?:/\d+)?|tmp/\d+)/')
 _FRAME = re.compile(r'File "(?P<path>[^"]*)", line (?P<line>\d{1,7}) in (?P<name>.*)')
 
 
@@ -47,10 +49,16 @@ def read_stacks(
             rank=rank,
             state=states[rank],
             where=place_of(submission, _frames(texts.get(rank, ""))),
-            text=texts.get(rank, ""),
+            text=_own_frames(texts.get(rank, "")),
         )
         for rank in sorted(states)
     )
+
+
+def _own_frames(text: str) -> str:
+    """Leave out the frames of the box itself, and the folders that a student does not know."""
+    lines = (line for line in text.splitlines() if not _OF_THE_BOX.search(line))
+    return "\n".join(_FOLDERS.sub('File "', line) for line in lines)
 
 
 def _ask(child: ChildProcess) -> bool:

@@ -116,7 +116,8 @@ class Wall:
         try:
             yield homes
         finally:
-            self._sweep(homes)
+            if homes:
+                self._sweep(homes)
 
     @contextlib.contextmanager
     def _fork(

@@ -17,7 +17,7 @@ import torch
 from grader.author.steps import Call, New, Ref, Value
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
-from grader.measure.box import Raised
+from grader.measure.box import Box, Raised
 from grader.measure.drive import drive
 from grader.measure.instances import instances
 from grader.measure.measurement import Measurement, ProblemMeasurement
@@ -195,6 +195,17 @@ def lint(
     ]
 
 
+def _box(
+    problem: PlannedProblem,
+    solution: dict[str, Value],
+    harness: dict[str, Value],
+    spoiler: _Spoiler,
+) -> Box:
+    if problem.ranks:
+        return _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
+    return _TrivialBox(solution, harness, spoiler)
+
+
 def _try(
     course: Course,
     problem: PlannedProblem,
@@ -205,13 +216,12 @@ def _try(
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases = []
-    box = _TrivialRanks(solution, harness, spoiler, most=problem.ranks) if problem.ranks else None
     for instance in instances(problem, course.cases):
         spoiler.last.clear()
         cases.append(
             drive(
                 instance.steps(course.plan),
-                box or _TrivialBox(solution, harness, spoiler),
+                _box(problem, solution, harness, spoiler),
                 check=instance.maker.check,
                 index=instance.index,
                 public=instance.public,
