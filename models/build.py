@@ -39,7 +39,7 @@ def copies() -> dict[Path, str]:
         before, rest = source.split(BEGIN)
         after = rest.split(END)[1]
         body = model[model.index(FIRST) :]
-        found[harness] = f"{before}{BEGIN}{body}{END}{after}"
+        found[harness] = f"{before}{BEGIN}{body}\n\n{END}{after}"
         reference = ROOT / "reference" / harness.parent.name
         found[reference / "tiny_gpt.py"] = re.sub(r"  # noqa: ANN.*", "", model)
         found[reference / "text.py"] = text

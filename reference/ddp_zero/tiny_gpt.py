@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
 """Every operation of a model here, by name; what runs one may cast its arguments first."""
 
 
-def run(op: str, *args: Any, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as the operation
+def run(op: str, *args: Any, **keywords: Any) -> torch.Tensor:
     """Return the result of an operation, on arguments as they are.
 
     Raises:
@@ -63,6 +63,8 @@ Apply = Callable[..., torch.Tensor]
 
 def spread(seed: int, name: str, shape: tuple[int, ...], scale: float) -> torch.Tensor:
     """Return float32 numbers in [-scale, scale) that depend on seed, name and place alone.
+
+    They are made on torch's default device, in memory of 8 bytes a number.
 
     Whole numbers of 32 bits are mixed by multiplications and shifts, and 24 bits are kept, so that
     the result is the same, bit for bit, on every machine. Source: the finalizer of MurmurHash3.
