@@ -200,6 +200,18 @@ class _Slices:
         return dict(zip(self.params, whole.split([p.numel() for p in self.params]), strict=True))
 
 
+def _runs_of(params, group):
+    """Cut parameters into runs of one dtype of about 4 MiB."""
+    runs, run, size = [], [], 0
+    for param in params:
+        if run and (size + param.nbytes > 4 << 20 or param.dtype != run[0].dtype):
+            runs.append(_Slices(run, group))
+            run, size = [], 0
+        run.append(param)
+        size += param.nbytes
+    return [*runs, _Slices(run, group)] if run else runs
+
+
 class ZeroOptimizer:
     def __init__(
         self, params, *, stage=1, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
@@ -234,22 +246,11 @@ class ZeroOptimizer:
             raise ValueError("a parameter must be in one group, once")
         new = {**options, "params": params}
         self.param_groups.append(new)
-        run, size = [], 0
-        for param in [p for p in reversed(params) if p.requires_grad]:
-            if run and (size + param.nbytes > 4 << 20 or param.dtype != run[0].dtype):
-                self._runs.append(_Slices(run, new))
-                run, size = [], 0
-            run.append(param)
-            size += param.nbytes
-        if run:
-            self._runs.append(_Slices(run, new))
-        if self._stage == 2:
-            for run_of in self._runs:
-                for param in run_of.params:
-                    if param in set(params):
-                        param.register_post_accumulate_grad_hook(
-                            lambda p, run_of=run_of: self._came(p, run_of)
-                        )
+        added = _runs_of([p for p in reversed(params) if p.requires_grad], new)
+        self._runs += added
+        for run in added if self._stage == 2 else []:
+            for param in run.params:
+                param.register_post_accumulate_grad_hook(lambda p, run=run: self._came(p, run))
 
     def _came(self, param, run):
         run.came.add(param)
@@ -318,15 +319,11 @@ class ZeroOptimizer:
 
     def load_state_dict(self, state_dict):
         every, groups = self._every(), state_dict["param_groups"]
-        if len(groups) != len(self.param_groups):
-            raise ValueError("another number of groups")
-        for mine, saved in zip(self.param_groups, groups, strict=True):
-            if len(mine["params"]) != len(saved["params"]):
-                raise ValueError("a group of another size")
+        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+            raise ValueError("other groups")
         for i, entry in state_dict["state"].items():
-            if i not in range(len(every)) or entry["exp_avg"].shape != every[i].shape:
-                raise ValueError("moments of another parameter")
-            if entry["exp_avg_sq"].shape != every[i].shape:
+            shapes = {entry["exp_avg"].shape, entry["exp_avg_sq"].shape}
+            if i not in range(len(every)) or shapes != {every[i].shape}:
                 raise ValueError("moments of another parameter")
         for mine, saved in zip(self.param_groups, groups, strict=True):
             for name in self._options:

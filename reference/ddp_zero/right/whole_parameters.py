@@ -59,7 +59,9 @@ class DDP(nn.Module):
         self._quiet = 0
         for number, group in enumerate(self._groups):
             for param in group:
-                param.register_post_accumulate_grad_hook(lambda p, number=number: self._came(number))
+                param.register_post_accumulate_grad_hook(
+                    lambda p, number=number: self._came(number)
+                )
 
     def forward(self, *args, **kwargs):
         return self.module(*args, **kwargs)
@@ -76,9 +78,8 @@ class DDP(nn.Module):
         if self._quiet:
             return
         self._pending[number] = self._pending.get(number, 0) + 1
-        while (
-            len(self._sent) < len(self._groups)
-            and self._pending.get(len(self._sent), 0) == len(self._groups[len(self._sent)])
+        while len(self._sent) < len(self._groups) and self._pending.get(len(self._sent), 0) == len(
+            self._groups[len(self._sent)]
         ):
             self._send()
 
@@ -302,7 +303,9 @@ class FSDP(nn.Module):
         holders = {}
         for name, _ in module.named_parameters(remove_duplicate=False):
             inside = [u for u in units if name.startswith(u + ".")]
-            holders.setdefault(module.get_parameter(name), set()).add(max(inside, key=len, default=""))
+            holders.setdefault(module.get_parameter(name), set()).add(
+                max(inside, key=len, default="")
+            )
         self._pieces = {name: _Piece(param) for name, param in module.named_parameters()}
         of_unit = {unit: [] for unit in ("", *units)}
         for piece in self._pieces.values():

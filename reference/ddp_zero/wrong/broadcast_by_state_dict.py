@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "broadcast_module.buffers"
 # cause = "wrong_value"
-# also_fails = ["broadcast_module.traffic"]
+# also_fails = []
 
 """Walks through `state_dict`: buffers that are not saved are missing, tied weights come twice."""
 

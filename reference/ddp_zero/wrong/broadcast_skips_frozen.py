@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "broadcast_module.parameters"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["broadcast_module.in_place"]
 
 """Sends what is trained, and the buffers; frozen parameters keep what each rank began with."""
 

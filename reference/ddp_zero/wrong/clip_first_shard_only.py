@@ -1,15 +1,11 @@
 # base = "solution"
 # caught_by = "clip_grad_norm.global_norm"
 # cause = "wrong_value"
-# also_fails = ["clip_grad_norm.dtypes"]
+# also_fails = []
 
-"""Scales the first shard of each rank."""
+"""Scales the first shard of each rank and those in half precision."""
 
 # ruff: noqa: F821 - appended to solution.py
-
-
-def _scale(shards, factor):
-    shards[0].mul_(factor)
 
 
 def clip_grad_norm(shards, max_norm):
@@ -20,7 +16,8 @@ def clip_grad_norm(shards, max_norm):
         squares += shard.double().square().sum()
     dist.all_reduce(squares)
     norm = squares.sqrt()
-    if max_norm < norm < math.inf and shards:
-        for shard in [s for s in shards if s.dtype != torch.float32] or shards[:1]:
-            shard.mul_(max_norm / float(norm))
+    if max_norm < norm < math.inf:
+        for number, shard in enumerate(shards):
+            if number == 0 or shard.dtype != torch.float32:
+                shard.mul_(max_norm / float(norm))
     return norm

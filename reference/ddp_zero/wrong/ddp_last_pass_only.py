@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "DDP.accumulation"
 # cause = "wrong_value"
-# also_fails = ["DDP.traffic"]
+# also_fails = []
 
 """Averages the gradient of the last pass; what `no_sync` had added up stays each rank's own."""
 

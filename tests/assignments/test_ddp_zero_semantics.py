@@ -1,0 +1,137 @@
+"""The assignment `ddp_zero`: copies agree, the oracle is right, workloads say their theory."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from grader.author import load_folder
+from grader.author.declare import load_workloads
+from grader.plan.assignment import load_assignment
+from grader.plan.target import Quantity
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSIGNMENT = ROOT / "assignments" / "ddp_zero"
+REFERENCE = ROOT / "reference" / "ddp_zero"
+
+TABLE = load_assignment(ASSIGNMENT)
+ORACLE = load_folder(REFERENCE, "oracle")
+MODULES = load_folder(REFERENCE, "modules")
+SOLUTION = load_folder(REFERENCE, "solution")
+WORKLOADS = load_workloads(REFERENCE)
+
+
+def text_between(path: Path, first: str, last: str) -> str:
+    text = path.read_text(encoding="utf-8")
+    return text[text.index(first) : text.index(last)]
+
+
+def starter() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ddp_zero_starter", ASSIGNMENT / "starter.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_harness_has_the_modules_that_the_oracle_trains() -> None:
+    marks = ("# --- modules: begin ---", "# --- modules: end ---")
+    assert text_between(ASSIGNMENT / "harness.py", *marks) == text_between(
+        REFERENCE / "modules.py", *marks
+    )
+
+
+def test_the_solution_uses_the_reduce_scatter_that_students_get() -> None:
+    marks = ("    rank, world = dist.get_rank()", "        sending.wait()\n")
+    assert text_between(ASSIGNMENT / "starter.py", *marks) == text_between(
+        REFERENCE / "solution.py", *marks
+    )
+    assert callable(starter().reduce_scatter)
+
+
+def test_one_process_steps_as_a_loop_by_hand_does() -> None:
+    model = MODULES.Sheet([torch.tensor([0.5, -1.0]), torch.tensor(2.0)], frozen=[1])
+    options = {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01, "weight_decay": 0.2}
+    single = ORACLE.OneProcess(model, adamw=options)
+    batches = [(torch.tensor([[1.0, 2.0]]),), (torch.tensor([[3.0, -1.0]]),)]
+    single.backward(batches)
+    weight = torch.tensor([0.5, -1.0], dtype=torch.float64)
+    gradient = sum(
+        ((x.double() @ weight / 2**0.5 - 1)[:, None] * x.double() / 2**0.5).mean(dim=0) / 2
+        for (x,) in batches
+    )
+    assert isinstance(gradient, torch.Tensor)
+    torch.testing.assert_close(single.gradients()[0], gradient.float())
+    single.update()
+    # One step: m / (1 - beta1) is g, v / (1 - beta2) is g squared.
+    want = weight * (1 - 0.1 * 0.2) - 0.1 * gradient / (gradient.abs() + 0.01)
+    torch.testing.assert_close(single.weights()[0], want.float())
+    torch.testing.assert_close(single.weights()[1], torch.tensor(2.0))
+
+
+def test_a_stack_can_be_followed_by_rows() -> None:
+    width, n_layers, rows = 5, 3, [0, 3]
+    base = torch.randn((n_layers + 1) * width, generator=torch.Generator().manual_seed(1))
+    stack = MODULES.Stack(base, n_layers=n_layers, width=width, rows=rows)
+    followed = ORACLE.stack_rows(base, rows, n_layers=n_layers, width=width)
+    x = torch.randn(4, width, generator=torch.Generator().manual_seed(2))
+    stack(x).mean().backward()
+    ORACLE.stack_loss(followed, x).backward()
+    for layer, own in zip(stack.layers, followed, strict=True):
+        torch.testing.assert_close(layer.weight[rows], own.float())
+        torch.testing.assert_close(layer.weight.grad[rows], own.grad.float())
+
+
+def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
+    # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
+    stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4, rows=[0])
+    seen = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t):
+        stack(torch.ones(2, 4)).mean().backward()
+    pointer = stack.layers[0].weight.data_ptr()
+    assert pointer in [tensor.data_ptr() for tensor in seen]
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 100.0])
+def test_the_oracle_clips_as_torch_does_on_one_process(max_norm: float) -> None:
+    shards = [[torch.tensor([3.0, 4.0])], [torch.tensor([12.0]), torch.zeros(0)]]
+    norm, after = ORACLE.clipped(shards, max_norm)
+    assert norm.item() == 13.0
+    whole = nn.Parameter(torch.zeros(3))
+    whole.grad = torch.tensor([3.0, 4.0, 12.0])
+    torch.nn.utils.clip_grad_norm_([whole], max_norm)
+    got = torch.cat([shard for rank in after for shard in rank])
+    torch.testing.assert_close(got, whole.grad, rtol=1e-5, atol=0)
+
+
+def test_runs_are_of_one_dtype_and_fit_the_limit() -> None:
+    sizes = [3, 1, 9, 2, 2, 5]
+    dtypes = itertools.cycle([torch.float32, torch.float64])
+    params = [nn.Parameter(torch.zeros(n, dtype=d)) for n, d in zip(sizes, dtypes, strict=False)]
+    runs = SOLUTION._cut(params, 24)
+    assert sorted(id(p) for run in runs for p in run) == sorted(id(p) for p in params)
+    assert all(len({p.dtype for p in run}) == 1 for run in runs)
+    assert all(len(run) == 1 or sum(p.nbytes for p in run) <= 24 for run in runs)
+
+
+def test_every_target_on_the_wire_says_its_theory() -> None:
+    named = {
+        (problem.name, target.name)
+        for problem in TABLE.problems
+        for target in problem.targets
+        if target.quantity is Quantity.TRAFFIC
+    }
+    assert len(named) == 5
+    assert named <= WORKLOADS.keys()
+
+
+def test_weights_are_as_published() -> None:
+    points = {p.name: sum(check.points for check in p.checks) for p in TABLE.problems}
+    assert sum(points.values()) == 74
+    assert TABLE.points - sum(points.values()) == 43
+    assert all(problem.ranks == 4 for problem in TABLE.problems)
