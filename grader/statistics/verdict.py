@@ -67,9 +67,19 @@ def look(
 
 
 def last_look(
-    interval: Interval, *, pass_at: float, explained: bool, own: float, rule: Rule
+    interval: Interval,
+    *,
+    pass_at: float,
+    explained: bool,
+    by_one_fork: bool,
+    own: float,
+    rule: Rule,
 ) -> Outcome:
-    """Decide, with the benefit of the doubt only where the reference's own spread explains it."""
+    """Decide, with the benefit of the doubt only where the reference's own spread explains it.
+
+    A width that a single fork makes is the machine's as likely as the submission's: it is no ground
+    to fail, nor to pass.
+    """
     if interval.low > pass_at:
         return Outcome.FAIL
     if interval.high <= pass_at:
@@ -77,7 +87,7 @@ def last_look(
     if own > rule.noise_limit:
         return Outcome.TOO_NOISY
     if not explained:
-        return Outcome.FAIL
+        return Outcome.TOO_NOISY if by_one_fork else Outcome.FAIL
     return Outcome.TOO_NOISY if interval.half_width > rule.noise_limit else Outcome.PASS
 
 

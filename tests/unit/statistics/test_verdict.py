@@ -85,13 +85,16 @@ def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explai
         assert seen.high <= pass_at
 
 
-@given(INTERVALS, TIERS, st.booleans(), st.floats(0, 1))
-def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, own):
-    outcome = last_look(seen, pass_at=tier[0], explained=explained, own=own, rule=RULE)
+@given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
+def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, one, own):
+    outcome = last_look(
+        seen, pass_at=tier[0], explained=explained, by_one_fork=one, own=own, rule=RULE
+    )
     straddles = seen.low <= tier[0] < seen.high
     assert outcome is not Outcome.OPEN
     wide = explained and seen.half_width > RULE.noise_limit
-    noisy = straddles and (own > RULE.noise_limit or wide)
+    nobodys = one and not explained
+    noisy = straddles and (own > RULE.noise_limit or wide or nobodys)
     assert (outcome is Outcome.TOO_NOISY) == noisy
     if straddles and not noisy:
         assert outcome is (Outcome.PASS if explained else Outcome.FAIL)
