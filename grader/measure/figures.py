@@ -34,8 +34,14 @@ from grader.statistics.verdict import (
     share,
 )
 
+ODDEST = math.log(1.5)
+"""How far from the others a fork may lie and still be the machine's doing: of 2,112 recorded forks
+of known slowness one lay farther (0.41), the next at 0.32."""
+
 RULES = {
-    Quantity.TIME: Rule(looks=(4, 8, 12, 24), resolution=0.02, floor=0.005, noise_limit=0.04),
+    Quantity.TIME: Rule(
+        looks=(4, 8, 12, 24), resolution=0.02, floor=0.005, noise_limit=0.04, burst=ODDEST
+    ),
     Quantity.GROWTH: Rule(looks=(3, 6, 9, 18), resolution=0.08, floor=0.02, noise_limit=0.25),
     Quantity.MEMORY: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
     Quantity.TRAFFIC: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
@@ -44,9 +50,6 @@ RULES = {
 
 WAITING_MARGIN = math.log(1.1)
 """How far the wall clock's whole interval must lie above the processor's to decide instead."""
-ODDEST = math.log(1.5)
-"""How far from the others a fork may lie and still be the machine's doing: of 2,112 recorded forks
-of known slowness one lay farther (0.41), the next at 0.32."""
 MOST_LOGARITHM = 700.0
 """Beyond it e to that power is no number."""
 
@@ -87,7 +90,7 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
     figures = _figures(target, tier, measured, kept)
     rule = RULES[target.quantity]
     last = len(measured.forks) >= rule.looks[-1]
-    outcomes = [_outcome(figure, rule, last=last) for figure in figures.deciding]
+    outcomes = [_outcome(f, rule, len(measured.forks)) for f in figures.deciding]
     shares = [_share(figure) for figure in figures.deciding]
     outcome = next(
         (o for o in (Outcome.FAIL, Outcome.TOO_NOISY, Outcome.OPEN) if o in outcomes), Outcome.PASS
@@ -257,8 +260,8 @@ class _FigureMaker:
         return interval, own, explains(own, interval.half_width, len(rows), chance=NOISIER_CHANCE)
 
 
-def _outcome(figure: Figure, rule: Rule, *, last: bool) -> Outcome:
-    if last:
+def _outcome(figure: Figure, rule: Rule, forks: int) -> Outcome:
+    if forks >= rule.looks[-1]:
         return last_look(
             figure.interval,
             pass_at=figure.pass_at,
@@ -272,6 +275,7 @@ def _outcome(figure: Figure, rule: Rule, *, last: bool) -> Outcome:
         pass_at=figure.pass_at,
         full_at=figure.full_at,
         explained=figure.explained,
+        first=forks <= rule.looks[0],
         rule=rule,
     )
 

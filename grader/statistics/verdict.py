@@ -41,12 +41,15 @@ class Rule:
         floor: spread that every machine has; the reference's own is never taken for less.
         noise_limit: half-width, the reference's own or the whole, beyond which doubt is no longer
             given.
+        burst: how far over the tier a FAIL at the first look must lie: its few forks are over in a
+            second, and what else a machine does may last as long.
     """
 
     looks: tuple[int, ...]
     resolution: float
     floor: float
     noise_limit: float
+    burst: float = 0.0
 
     @property
     def error_rate(self) -> float:
@@ -55,11 +58,12 @@ class Rule:
 
 
 def look(
-    interval: Interval, *, pass_at: float, full_at: float, explained: bool, rule: Rule
+    interval: Interval, *, pass_at: float, full_at: float, explained: bool, first: bool, rule: Rule
 ) -> Outcome:
     """Say whether an interval decides, before the last look."""
     if interval.low > pass_at:
-        return Outcome.FAIL
+        soon = first and interval.low <= pass_at + rule.burst
+        return Outcome.OPEN if soon else Outcome.FAIL
     fine = interval.half_width <= rule.resolution and explained
     if interval.high <= full_at or (interval.high <= pass_at and fine):
         return Outcome.PASS
