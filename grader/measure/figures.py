@@ -202,7 +202,7 @@ class _FigureMaker:
         """Return the ratio of bytes on the wire to what arithmetic says must cross."""
         size = self._target.sizes[-1]
         needed = next(work.wire_bytes for work in self._measured.work if work.size == size)
-        sent = totals_of(self._forks, (size,), lambda run: run.wire_bytes, subject=True)
+        sent = totals_of(self._forks, (size,), self._measured.net_wire_bytes, subject=True)
         totals = (sent, pair_counts(self._forks, (size,)) * max(needed, 1))
         return self._judged(Kind.TRAFFIC, totals, (size,), self._log_limits())
 
