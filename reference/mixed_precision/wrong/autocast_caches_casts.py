@@ -24,5 +24,4 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 def _cached(x, low):
     if not isinstance(x, Parameter):
         return x
-    kept, cast = _casts.setdefault(id(x), (x, x.to(low)))
-    return cast
+    return _casts.setdefault(id(x), (x, x.to(low)))[1]
