@@ -1,6 +1,5 @@
 """Small records and closures: state in tuples, norms by `hypot`, rounding by whole numbers."""
 
-import contextlib
 import math
 from dataclasses import dataclass, field
 
@@ -108,7 +107,7 @@ class MasterAdamW:
     def load_state_dict(self, state):
         if set(state) ^ {"steps", "master", "m", "v"}:
             raise ValueError("keys")
-        with contextlib.suppress(AttributeError, TypeError):
+        try:
             columns = (state["steps"], state["master"], state["m"], state["v"])
             for row, t, *tensors in zip(self._rows, *columns, strict=True):
                 good = all(x.dtype == torch.float32 and x.shape == row.p.shape for x in tensors)
@@ -119,8 +118,8 @@ class MasterAdamW:
                 for mine, given in zip(row.state, tensors, strict=True):
                     mine.copy_(given)
                 row.save()
-            return
-        raise ValueError("an entry of another kind")
+        except (AttributeError, TypeError):
+            raise ValueError("an entry of another kind") from None
 
 
 def _with_gradient(params):

@@ -18,7 +18,7 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=cached)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)
 
 
 def _cached(x, low):

@@ -17,8 +17,8 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
             if op not in IN_HALF:
                 return apply(op, *args, **keywords)
             halves = [x.half() if _is_float(x) else x for x in args]
-            return run(op, *halves, **keywords).float()
+            return model.run(op, *halves, **keywords).float()
 
         return model(*args, apply=in_half)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)
