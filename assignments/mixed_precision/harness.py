@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
 """Every operation of a model here, by name; what runs one may cast its arguments first."""
 
 
-def run(op: str, *args: Any, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as the operation
+def run(op: str, *args: object, **keywords: object) -> torch.Tensor:
     """Return the result of an operation, on arguments as they are.
 
     Raises:
@@ -97,6 +97,8 @@ class Embedding(torch.nn.Module):
 
 class Linear(torch.nn.Module):
     """`x @ weight.T + bias`, with weights from `spread`, or with those of an embedding."""
+
+    run = staticmethod(run)
 
     def __init__(
         self,
@@ -185,6 +187,8 @@ class TinyGPT(torch.nn.Module):
         hidden: F, odd unless you say otherwise.
         weights: numbers to start from instead, by name, as `state_dict` gives them.
     """
+
+    run = staticmethod(run)
 
     def __init__(
         self,
@@ -346,6 +350,8 @@ class Operation:
         keywords: further keywords, such as `dim=-1`.
     """
 
+    run = staticmethod(run)
+
     def __init__(self, op: str, names: Sequence[str] = (), **keywords: Any) -> None:  # noqa: ANN401 - as the operation
         self._op, self._names, self._keywords = op, tuple(names), keywords
         self._inputs: list[Any] = []
@@ -384,6 +390,8 @@ class Chain(torch.nn.Module):
         width: C.
         hidden: F.
     """
+
+    run = staticmethod(run)
 
     def __init__(self, like: torch.Tensor, *, n_blocks: int, width: int, hidden: int) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ Parameter = torch.nn.Parameter
 # %% [markdown]
 # ## 1 · `cast_policy` and `autocast_forward`
 # `harness.py` has the operations (`OPERATIONS`) and `run(op, *args, **keywords)`, which carries one
-# out on its arguments as they are.
+# out on its arguments as they are. Every model that you are given has it as `model.run`.
 
 
 # %% tags=["export"]
@@ -54,7 +54,7 @@ def autocast_forward(model: Any, *inputs: Tensor, low: torch.dtype = torch.bfloa
     """Return `model(*inputs, apply=...)`, every operation of which runs under the policy.
 
     A model calls `apply(op, *args, **keywords)` for every operation. Cast the floating-point
-    tensors among its arguments, keywords included, and return `run(op, ...)` of them:
+    tensors among its arguments, keywords included, and return `model.run(op, ...)` of them:
     - "low": all of them to `low`.
     - "float32": those of a half dtype (bfloat16, float16) to float32.
     - "widest": all of them to the widest dtype among them: float32 if there is one, or if bfloat16
@@ -66,7 +66,7 @@ def autocast_forward(model: Any, *inputs: Tensor, low: torch.dtype = torch.bfloa
     change between two calls, and the next call sees it.
 
     Args:
-        model: called once; it may be a module of `harness.py` or anything else of this form.
+        model: called once; a module of `harness.py` or anything else of this form, with `run`.
         inputs: passed on as they are.
         low: bfloat16 or float16.
 

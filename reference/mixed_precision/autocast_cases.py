@@ -21,6 +21,8 @@ Inputs = dict[str, object]
 def _strided(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return normal numbers, every other one of a wider tensor."""
     *head, last = shape
+    if last == 1:
+        return draw.normal_tensor(*shape, dtype=dtype)
     return draw.normal_tensor(*head, 2 * last, dtype=dtype)[..., ::2]
 
 

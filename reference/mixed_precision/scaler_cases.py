@@ -6,6 +6,7 @@ Gradients are whole numbers times the scale, and scales are powers of two, so th
 is exact unless a case says otherwise.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,7 +48,7 @@ def _new_scaler(rule: Scale) -> New:
 @case("GradScaler", "growth", public=1, hidden=3)
 def growth(draw: Draw) -> CaseSteps:
     """After every interval of good rounds the scale grows, up to 2**24; the count starts again."""
-    rule = Scale(value=2.0**22, growth=draw.choice((2.0, 4.0)), backoff=0.5, interval=3)
+    rule = Scale(value=2.0**21, growth=draw.choice((2.0, 4.0)), backoff=0.5, interval=3)
     side = yield from new_side(_values(draw))
     scaler = yield _new_scaler(rule)
     for number in range(rule.interval * 4 + 1):
@@ -98,7 +99,7 @@ def smallest_scale(draw: Draw) -> CaseSteps:
     side = yield from new_side(_values(draw))
     scaler = yield _new_scaler(rule)
     for _ in range(3):
-        yield give(side, broken(draw, _values(draw), draw.choice(BROKEN)))
+        yield give(side, broken(draw, _values(draw), math.inf))
         yield Call(scaler, "step", side.optimizer)
         yield Call(scaler, "update")
         rule.end_round(overflow=True)
@@ -145,7 +146,7 @@ def two_optimizers(draw: Draw) -> CaseSteps:
         for place, side in enumerate(sides):
             gradients, arriving = _scaled(draw, rule.value)
             bad = place in bad_rounds.get(number, ())
-            yield give(side, broken(draw, arriving, draw.choice(BROKEN)) if bad else arriving)
+            yield give(side, broken(draw, arriving, -math.inf) if bad else arriving)
             if not bad:
                 side.model.step(gradients)
         for place in draw.shuffled((0, 1)):

@@ -7,7 +7,6 @@ import math
 import torch
 import triton
 import triton.language as tl
-from harness import run
 
 Tensor = torch.Tensor
 Parameter = torch.nn.Parameter
@@ -64,10 +63,10 @@ def _cast_for(op, tensors, low):
 
 def autocast_forward(model, *inputs: Tensor, low: torch.dtype = torch.bfloat16) -> Tensor:
     _require(low in LOW, f"low: expected bfloat16 or float16, got {low}")
-    return _under_policy(model, inputs, low)
+    return _under_policy(model, inputs, low, model.run)
 
 
-def _under_policy(model, inputs, low):
+def _under_policy(model, inputs, low, run):
     def apply(op, *args, **keywords):
         cast = _cast_for(op, [x for x in (*args, *keywords.values()) if _is_float(x)], low)
         return run(op, *map(cast, args), **{name: cast(x) for name, x in keywords.items()})
@@ -424,7 +423,7 @@ class _Cast:
         self.parameters = model.parameters
 
     def loss(self, tokens, targets):
-        return _under_policy(self._model.loss, (tokens, targets), self._low)
+        return _under_policy(self._model.loss, (tokens, targets), self._low, self._model.run)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@
 #   "accumulate.float32_sums",
 # ]
 
-"""Divides what has been summed so far after every piece: the first ones are divided again and again."""
+"""Divides the whole sum after every piece: the first ones are divided again and again."""
 
 # ruff: noqa: F821 - appended to solution.py
 

@@ -12,5 +12,5 @@ class MasterAdamW(MasterAdamW):
     def step(self):
         for slot in self._slots:
             gradient = slot.parameter.grad
-            if gradient is not None and bool(gradient.any()):
+            if gradient is not None and (not gradient.numel() or bool(gradient.any())):
                 slot.step(gradient, self._rule)

@@ -9,4 +9,4 @@
 
 def autocast_forward(model, *inputs, low=torch.bfloat16):
     _require(low in LOW, f"low: expected bfloat16 or float16, got {low}")
-    return _under_policy(model, inputs, torch.bfloat16)
+    return _under_policy(model, inputs, torch.bfloat16, model.run)

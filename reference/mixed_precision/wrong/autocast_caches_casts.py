@@ -18,11 +18,10 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=cached)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)
 
 
 def _cached(x, low):
     if not isinstance(x, Parameter):
         return x
-    kept, cast = _casts.setdefault(id(x), (x, x.to(low)))
-    return cast
+    return _casts.setdefault(id(x), (x, x.to(low)))[1]

@@ -17,4 +17,4 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=by_the_host)
 
-    return _under_policy(detour, inputs, low)
+    return _under_policy(detour, inputs, low, model.run)

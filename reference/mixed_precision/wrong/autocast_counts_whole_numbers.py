@@ -20,4 +20,4 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=all_floats)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

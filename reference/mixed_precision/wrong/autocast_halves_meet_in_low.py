@@ -18,4 +18,4 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=both_low)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

@@ -17,8 +17,8 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
     def careless(*args, apply):
         def by_place(op, *args, **keywords):
             cast = _cast_for(op, [x for x in args if _is_float(x)], low)
-            return run(op, *map(cast, args), **keywords)
+            return model.run(op, *map(cast, args), **keywords)
 
         return model(*args, apply=by_place)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

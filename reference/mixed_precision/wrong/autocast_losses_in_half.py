@@ -1,9 +1,6 @@
 # base = "solution"
 # caught_by = "autocast_forward.float32_operations"
 # cause = "wrong_value"
-# also_fails = [
-#   "autocast_forward.gradients",
-# ]
 
 """Computes softmax and losses in half precision, and widens what comes out."""
 
@@ -20,8 +17,8 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
             if op not in IN_HALF:
                 return apply(op, *args, **keywords)
             halves = [x.half() if _is_float(x) else x for x in args]
-            return run(op, *halves, **keywords).float()
+            return model.run(op, *halves, **keywords).float()
 
         return model(*args, apply=in_half)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

@@ -12,9 +12,9 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
     def careless(*args, apply):
         def as_it_comes(op, *args, **keywords):
-            chosen = run if op == "layer_norm" else apply
+            chosen = model.run if op == "layer_norm" else apply
             return chosen(op, *args, **keywords)
 
         return model(*args, apply=as_it_comes)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

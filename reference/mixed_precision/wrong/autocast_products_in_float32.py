@@ -15,8 +15,8 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
             floats = [x.dtype for x in args if _is_float(x)]
             if op != "linear" or keywords or torch.float64 in floats:
                 return apply(op, *args, **keywords)
-            return run(op, *(x.to(low).float() for x in args)).to(low)
+            return model.run(op, *(x.to(low).float() for x in args)).to(low)
 
         return model(*args, apply=wide)
 
-    return _under_policy(careful, inputs, low)
+    return _under_policy(careful, inputs, low, model.run)

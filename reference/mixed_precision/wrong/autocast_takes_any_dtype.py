@@ -8,4 +8,4 @@
 
 
 def autocast_forward(model, *inputs, low=torch.bfloat16):
-    return _under_policy(model, inputs, low)
+    return _under_policy(model, inputs, low, model.run)

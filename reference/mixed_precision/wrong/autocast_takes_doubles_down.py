@@ -17,4 +17,4 @@ def autocast_forward(model, *inputs, low=torch.bfloat16):
 
         return model(*args, apply=down)
 
-    return _under_policy(careless, inputs, low)
+    return _under_policy(careless, inputs, low, model.run)

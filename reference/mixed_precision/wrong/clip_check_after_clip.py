@@ -5,7 +5,7 @@
 #   "clip_and_step.overflow_by_unscaling",
 # ]
 
-"""Clips first: an inf becomes NaN or makes everything else zero, and the check is of what is left."""
+"""Clips first, and checks what is left: an inf has become NaN or zeros."""
 
 # ruff: noqa: F821 - appended to solution.py
 

@@ -10,7 +10,7 @@ _step_exactly = clip_and_step
 
 
 def clip_and_step(optimizer, scale, max_norm):
-    if scale >= 1 or scale <= 0 or _overflows(_gradients_of(optimizer.params)):
+    if not 0 < scale < 1 or _overflows(_gradients_of(optimizer.params)):
         return _step_exactly(optimizer, scale, max_norm)
     with torch.no_grad():
         params = _gradients_of(optimizer.params)

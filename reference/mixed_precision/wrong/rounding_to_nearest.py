@@ -3,7 +3,6 @@
 # cause = "wrong_value"
 # also_fails = [
 #   "stochastic_round.threshold",
-#   "stochastic_round.not_numbers",
 # ]
 
 """Rounds to nearest, which is right on average only if the fractions are."""

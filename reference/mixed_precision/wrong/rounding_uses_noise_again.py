@@ -2,7 +2,7 @@
 # caught_by = "stochastic_round.unbiased"
 # cause = "wrong_value"
 
-"""Uses the noise of the first row for all rows of a long tensor: each is right, together they are not."""
+"""Uses the first row's noise for all rows of a long tensor: each is right, all are not."""
 
 # ruff: noqa: F821 - appended to solution.py
 

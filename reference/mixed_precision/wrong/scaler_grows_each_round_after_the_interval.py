@@ -2,6 +2,8 @@
 # caught_by = "GradScaler.growth"
 # cause = "wrong_value"
 # also_fails = [
+#   "GradScaler.overflow",
+#   "GradScaler.no_gradients",
 #   "GradScaler.save_and_load",
 # ]
 
@@ -12,7 +14,7 @@
 
 class GradScaler(GradScaler):
     def update(self):
-        before = self._good_rounds
+        good = self._had_gradient and not any(self._overflowed.values())
         super().update()
-        if before == self._interval - 1 and self._good_rounds == 0 and before > 0:
+        if good and self._good_rounds == 0:
             self._good_rounds = self._interval - 1

@@ -2,7 +2,7 @@
 # caught_by = "train.overflow"
 # cause = "wrong_value"
 
-"""An overflow becomes a step with gradients of zero: the count of steps moves, the scale of the next ones with it."""
+"""An overflow becomes a step with gradients of zero: the count of steps moves on."""
 
 # ruff: noqa: F821 - appended to solution.py
 
