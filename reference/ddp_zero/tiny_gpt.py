@@ -12,7 +12,6 @@ Source of the architecture: Radford et al., "Language models are unsupervised mu
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +45,7 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
 """Every operation of a model here, by name; what runs one may cast its arguments first."""
 
 
-def run(op: str, *args: Any, **keywords: Any) -> torch.Tensor:
+def run(op: str, *args: object, **keywords: object) -> torch.Tensor:
     """Return the result of an operation, on arguments as they are.
 
     Raises:
@@ -97,6 +96,8 @@ class Embedding(torch.nn.Module):
 
 class Linear(torch.nn.Module):
     """`x @ weight.T + bias`, with weights from `spread`, or with those of an embedding."""
+
+    run = staticmethod(run)
 
     def __init__(
         self,
@@ -185,6 +186,8 @@ class TinyGPT(torch.nn.Module):
         hidden: F, odd unless you say otherwise.
         weights: numbers to start from instead, by name, as `state_dict` gives them.
     """
+
+    run = staticmethod(run)
 
     def __init__(
         self,
