@@ -90,8 +90,13 @@ def test_a_stack_can_be_followed_by_rows() -> None:
 def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
     # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
     stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4, rows=[0])
-    seen = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t):
+    seen: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        seen.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         stack(torch.ones(2, 4)).mean().backward()
     pointer = stack.layers[0].weight.data_ptr()
     assert pointer in [tensor.data_ptr() for tensor in seen]
