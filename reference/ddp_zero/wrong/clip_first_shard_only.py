@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "clip_grad_norm.global_norm"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["clip_grad_norm.empty_shards"]
 
 """Scales the first shard of each rank and those in half precision."""
 
