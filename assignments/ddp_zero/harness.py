@@ -154,9 +154,9 @@ class Loop:
         """Return the gradients of the model's parameters."""
         return [param.grad for param in self._model.parameters()]
 
-    def shard_gradients(self) -> list[bool]:
-        """Return, for each shard of the engine, whether it has a gradient."""
-        return [shard.grad is not None for shard in self._engine.shards()]
+    def has_gradients(self) -> bool:
+        """Return whether any shard of the engine has a gradient."""
+        return any(shard.grad is not None for shard in self._engine.shards())
 
     def weights(self) -> list[Tensor]:
         """Return the model's parameters."""

@@ -119,9 +119,7 @@ def evaluation(draw: Draw) -> CaseSteps:
         got = yield Each(*(Call(loop, "evaluate", *own_rows) for own_rows in batches))
         want = [single.evaluate(own_rows).float() for own_rows in batches]
         yield Expect(got, want, label=f"losses in evaluation after {number} steps")
-        got = yield Each(Call(loop, "shard_gradients"))
-        if isinstance(got, list) and all(isinstance(shards, list) for shards in got):
-            got = [any(shards) for shards in got]
+        got = yield Each(Call(loop, "has_gradients"))
         yield Expect(got, [False] * world, label="whether evaluation left gradients")
         yield from _step(loop, single, text_batches(draw, world))
 

@@ -1,6 +1,6 @@
 # base = "solution"
 # caught_by = "FSDP.nested"
-# cause = "wrong_value"
+# cause = "crash"
 # also_fails = []
 
 """Gives a parameter to the outermost unit that holds it, and gathers it there alone.

@@ -4,7 +4,6 @@
 # also_fails = [
 #   "ZeroOptimizer.stage_1",
 #   "ZeroOptimizer.stage_2",
-#   "ZeroOptimizer.groups",
 #   "ZeroOptimizer.checkpoint",
 # ]
 
