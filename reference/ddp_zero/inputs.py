@@ -24,12 +24,14 @@ ADAMW = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-2, "weight_decay": 0.1}
 """eps bounds how much AdamW magnifies rounding: an error e of a gradient moves a weight by at most
 lr * e / eps, so that tolerances of gradients carry over to weights."""
 
+SMALL = {"width": 16, "hidden": 27}
+
 
 def new_gpt(draw: Draw, **sizes: int) -> CaseSteps:
     """Start the same small GPT on every rank; return its ref and the judge's own."""
     seed = draw.integer(1, 1 << 20)
-    ref = yield Each(New("harness:TinyGPT", seed=seed, **sizes))
-    return ref, TinyGPT(seed=seed, **sizes)
+    ref = yield Each(New("harness:TinyGPT", seed=seed, **(SMALL | sizes)))
+    return ref, TinyGPT(seed=seed, **(SMALL | sizes))
 
 
 def new_sheet(values: Sequence[Tensor], **keywords: Any) -> CaseSteps:

@@ -153,7 +153,7 @@ def checkpoint(draw: Draw) -> CaseSteps:
     weights = yield Each(Call(loop, "weights"))
     yield Expect(weights, [single.weights()] * before, label="parameters before saving")
     yield World(after)
-    model = yield Each(New("harness:TinyGPT", n_layers=1))
+    model, _ = yield from new_gpt(draw, n_layers=1)
     yield Each(Call("harness:set_weights", model, weights[0]))
     optimizer, loop = yield from _optimized(model, 3 - stage, lr=1.0)
     yield Each(Call(optimizer, "load_state_dict", saved[0]))
