@@ -4,6 +4,7 @@ Takes: a wall and a submission. Gives: `Session`, which `measure.drive` runs cas
 cover: the order of problems and what happens after a crash (see `measure.run`).
 """
 
+import base64
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -85,7 +86,11 @@ class Session(WithoutDevice):
         files = [{"name": f.name, "text": f.text} for f in self._submission.files]
         if harness:
             files.append({"name": "harness.py", "text": harness})
-        request = {"op": "load", "files": files, "harness": bool(harness)}
+        binaries = [
+            {"name": b.name, "base64": base64.b64encode(b.content).decode()}
+            for b in self._submission.binaries
+        ]
+        request = {"op": "load", "files": files, "binaries": binaries, "harness": bool(harness)}
         request["entry"] = self._submission.entry
         self._ask(request, limit_s=self._limits.load_wall_s)
         self._load_wall_ns = self._channel.wall_ns
@@ -105,6 +110,22 @@ class Session(WithoutDevice):
         self._ask(
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
+
+    def find(self, names: tuple[str, ...]) -> None:
+        """Look names of the submission up; nothing of it is called.
+
+        Raises:
+            Stopped: if it does not define one of them.
+        """
+        self._ask({"op": "find", "names": list(names)}, limit_s=self._limits.call_wall_s)
+
+    def build(self, request: dict[str, Any]) -> Value:
+        """Return what a box with the CUDA compiler made of the submission; see `runner.nvcc`.
+
+        Raises:
+            Stopped: the box ended, or stayed silent too long.
+        """
+        return self._ask({"op": "build", **request}, limit_s=self._limits.call_wall_s)
 
     def kernels(self) -> Value:
         """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""

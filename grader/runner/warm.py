@@ -187,9 +187,13 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     os.close(output_fd)
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
-    further: dict[str, Callable[[], Json]] = {}
+    further: dict[str, Callable[[dict[str, Json]], Json]] = {}
     if order.device == "compile":
         further["kernels"] = _compile_kernels(order.home)
+    if order.device == "nvcc":
+        from . import nvcc
+
+        further["build"] = lambda request: nvcc.compile_library(request, order.home)
     wire.send(channel, {"ready": list(layers)})
     kind: type[child.Child] = child.Child
     if order.device == "cuda":
@@ -199,13 +203,13 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     kind(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
 
 
-def _compile_kernels(home: str) -> Callable[[], Json]:
+def _compile_kernels(home: str) -> Callable[[dict[str, Json]], Json]:
     """Let Triton compile instead of launching; return what tells what became of each kernel."""
     from . import ahead_of_time
 
     compiler = ahead_of_time.KernelCompiler(home)
     compiler.install()
-    return compiler.report
+    return lambda _: compiler.report()
 
 
 def _keep_only(fds: list[int]) -> list[int]:
@@ -250,7 +254,7 @@ def _import_libraries(device: str) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
-    own = ("child", "jail", "landlock_rules", "seccomp_rules")
+    own = ("child", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
     for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f".{name}", __package__)
