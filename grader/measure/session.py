@@ -4,7 +4,6 @@ Takes: a wall and a submission. Gives: `Session`, which `measure.drive` runs cas
 cover: the order of problems and what happens after a crash (see `measure.run`).
 """
 
-import base64
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from grader.intake.submission import Submission
 from grader.measure.buffers import ArgumentMemory, ReplyMemory
 from grader.measure.channel import Channel
 from grader.measure.drive import Raised, Stopped
+from grader.measure.load import load_request
 from grader.measure.measurement import Fault, FaultKind
 from grader.measure.memory import Arguments, Replies
 from grader.measure.source_map import place_of
@@ -83,15 +83,7 @@ class Session(WithoutDevice):
             Raised: the import raised.
             Stopped: the child ended or stayed silent.
         """
-        files = [{"name": f.name, "text": f.text} for f in self._submission.files]
-        if harness:
-            files.append({"name": "harness.py", "text": harness})
-        binaries = [
-            {"name": b.name, "base64": base64.b64encode(b.content).decode()}
-            for b in self._submission.binaries
-        ]
-        request = {"op": "load", "files": files, "binaries": binaries, "harness": bool(harness)}
-        request["entry"] = self._submission.entry
+        request = load_request(self._submission, harness)
         self._ask(request, limit_s=self._limits.load_wall_s)
         self._load_wall_ns = self._channel.wall_ns
 
@@ -111,25 +103,13 @@ class Session(WithoutDevice):
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
 
-    def find(self, names: tuple[str, ...]) -> None:
-        """Look names of the submission up; nothing of it is called.
+    def ask(self, operation: str, fields: dict[str, Any] | None = None) -> Value:
+        """Ask for something besides: `find` names, `build` a library, tell of `kernels`.
 
         Raises:
-            Stopped: if it does not define one of them.
+            Raised, Stopped: the box could not, ended, or stayed silent too long.
         """
-        self._ask({"op": "find", "names": list(names)}, limit_s=self._limits.call_wall_s)
-
-    def build(self, request: dict[str, Any]) -> Value:
-        """Return what a box with the CUDA compiler made of the submission; see `runner.nvcc`.
-
-        Raises:
-            Stopped: the box ended, or stayed silent too long.
-        """
-        return self._ask({"op": "build", **request}, limit_s=self._limits.call_wall_s)
-
-    def kernels(self) -> Value:
-        """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""
-        return self._ask({"op": "kernels"}, limit_s=self._limits.call_wall_s)
+        return self._ask({"op": operation, **(fields or {})}, limit_s=self._limits.call_wall_s)
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the box is frozen meanwhile."""

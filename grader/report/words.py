@@ -118,7 +118,11 @@ KERNEL_OUTCOME_WORDS: Mapping[KernelOutcome, str] = {
     KernelOutcome.NOT_REACHED: "not compiled: no public case launched it",
 }
 
-ORIGIN_WORDS: Mapping[Origin, str] = {Origin.MODULE: "Python module", Origin.NOTEBOOK: "notebook"}
+ORIGIN_WORDS: Mapping[Origin, str] = {
+    Origin.MODULE: "Python module",
+    Origin.NOTEBOOK: "notebook",
+    Origin.CUDA: "CUDA C++",
+}
 
 
 def denied_words(entries: tuple[str, ...]) -> str:

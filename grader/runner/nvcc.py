@@ -1,8 +1,8 @@
 """Compiles a submission in CUDA C++ into a shared library; nothing of it runs.
 
-Takes: the files that were handed in, the assignment's header, architectures. Gives: `compile_library`,
-`find_nvcc`. Does not cover: what the compiler said (see `measure.compiler_words`), loading the
-library (see `runner.launchers`).
+Takes: the files that were handed in, the assignment's header, architectures. Gives:
+`compile_library`, `find_nvcc`. Does not cover: what the compiler said (see
+`measure.compiler_words`), loading the library (see `runner.launchers`).
 
 The compiler runs in the box, under its limits: it reads what the box may read, and the judge's
 clock ends it. What it says and makes is as untrusted as any reply.
@@ -49,7 +49,7 @@ def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) 
     Args:
         nvcc: the compiler.
         architectures: such as `compute_75` (code that a driver compiles on) or `sm_90`.
-        header: file that is included before the first line.
+        header: file that is included before the first line, alone in its folder.
         out: the library to make.
 
     No symbol may stay undefined (`-z defs`): the loader would find it in what torch has loaded, and
@@ -65,7 +65,7 @@ def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) 
         *("-Xlinker=-z,defs", "-Xlinker=-Bsymbolic", "-Xlinker=-s"),
         f"-L{top}/lib",  # where its packages keep the runtime; a system's toolkit knows its own
         *codes,
-        *("-include", header, "-o", out),
+        *(f"-I{os.path.dirname(header)}", "-include", header, "-o", out),
     ]
 
 
@@ -93,9 +93,7 @@ def compile_library(request: dict[str, Json], home: str) -> Json:
             with open(f"{folder}/{file['name']}", "x", encoding="utf-8") as source:
                 source.write(file["text"])
     header = f"{given}/{request['header']['name']}"
-    command = command_line(
-        nvcc, architectures=request["architectures"], header=header, out=out
-    )
+    command = command_line(nvcc, architectures=request["architectures"], header=header, out=out)
     with open(f"{home}/said", "w+b") as said:
         ended = subprocess.run(
             [*command, request["entry"]],

@@ -14,6 +14,7 @@ from grader.author.declare import load_folder
 from grader.author.interpreted import load_solution
 from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Judgement
+from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.measure.run import measure
@@ -37,10 +38,12 @@ class Proof:
     Attributes:
         validation: the specimens, the kill matrix and the complaints.
         trivial: what became of trivial submissions.
+        unproven: specimens that this machine cannot compile, each with what it lacks.
     """
 
     validation: Validation
     trivial: tuple[TrivialResult, ...]
+    unproven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class _Measured:
 
     specimen: Specimen
     measurement: Measurement
+    lacks: str = ""
 
 
 def prove(
@@ -67,6 +71,7 @@ def prove(
     jobs: int,
     on_specimen: Callable[[Specimen], None],
     machine: TimedMachine,
+    builder: Builder,
 ) -> Proof:
     """Run every specimen behind a wall, and every trivial submission without one.
 
@@ -76,14 +81,14 @@ def prove(
     specimens = load_specimens(course)
 
     def one(specimen: Specimen) -> _Measured:
-        measured = _measure(specimen, course, walls, machine)
+        measured = _measure(specimen, course, walls=walls, machine=machine, builder=builder)
         on_specimen(specimen)
         return measured
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
         measured = list(workers.map(one, specimens))
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
-    graded = [_grade(one, solution, course.plan) for one in measured]
+    graded = [_grade(one, solution, course.plan) for one in measured if not one.lacks]
     trivial = _lint(course)
     solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
     complaints = _complain_of_trivial(trivial)
@@ -97,21 +102,33 @@ def prove(
             course.assignment.slug, [(one.specimen, one.judgement) for one in graded], complaints
         ),
         trivial=tuple(trivial),
+        unproven=tuple(
+            f"{one.specimen.kind.value}/{one.specimen.name}: no {one.lacks}"
+            for one in measured
+            if one.lacks
+        ),
     )
 
 
 def _measure(
-    specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine
+    specimen: Specimen,
+    course: Course,
+    *,
+    walls: WallPool,
+    machine: TimedMachine,
+    builder: Builder,
 ) -> _Measured:
     """Run a specimen; of a wrong one, only problems that it affects and targets that it misses."""
     plan = _without_targets(course.plan, specimen)
     problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
     course = replace(course, plan=replace(plan, problems=problems))
-    submission = specimen.submission()
-    measurement = measure(submission, course, walls=walls, machine=machine)
+    built = builder.build(specimen.submission())
+    submission = built.submission
+    measurement = measure(submission, course, walls=walls, machine=machine, faults=built.faults)
     sound = sound_problems(judge(course.plan, measurement))
     targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
-    return _Measured(specimen=specimen, measurement=replace(measurement, targets=targets))
+    measurement = replace(measurement, targets=targets)
+    return _Measured(specimen=specimen, measurement=measurement, lacks=built.lacks)
 
 
 def _grade(measured: _Measured, solution: Measurement, plan: Plan) -> Graded:
