@@ -1,6 +1,6 @@
 """What tests need of a machine: found out here, skipped with a reason, or required.
 
-A test marked `docker`, `bwrap`, `browser` or `gpu` is skipped where that is not usable. Where the
+A test marked `docker`, `bwrap`, `browser`, `nvcc` or `gpu` is skipped where that is not usable. Where the
 environment variable GRADER_REQUIRE lists the marker (`GRADER_REQUIRE=docker,bwrap`), a skip is a
 failure, and so is a session in which no test of that marker ran.
 
@@ -65,6 +65,15 @@ def missing_gpu() -> str:
     return "" if torch.cuda.is_available() else "no CUDA device is visible"
 
 
+def missing_nvcc() -> str:
+    """Return why no CUDA C++ can be compiled here; empty if it can."""
+    from grader.runner import nvcc
+
+    if not nvcc.find_nvcc():
+        return "nvcc is not installed (pip install 'llm-systems-grader[cuda]')"
+    return "" if nvcc.find_host_compiler() else "g++ is not installed"
+
+
 def find_chromium() -> str:
     """Return the path of the installed Chromium, empty if there is none."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), "")
@@ -75,6 +84,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "bwrap": functools.cache(missing_bwrap),
     "browser": functools.cache(missing_browser),
     "gpu": functools.cache(missing_gpu),
+    "nvcc": functools.cache(missing_nvcc),
 }
 
 

@@ -53,13 +53,13 @@ def _kernel(
     entry: tuple[str, str], registers: int, spill_bytes: int, shared_bytes: int
 ) -> KernelAdvice:
     symbol, target = entry
-    name = readable_name(symbol)
+    name, is_template = readable_name(symbol)
     return KernelAdvice(
         kernel=name,
         place="",
         target=target,
         outcome=KernelOutcome.COMPILES,
-        arguments="" if name == symbol else symbol[:200],
+        arguments=symbol[:200] if is_template else "",
         message="",
         message_place="",
         resources=(
@@ -74,13 +74,13 @@ def _kernel(
     )
 
 
-def readable_name(symbol: str) -> str:
-    """Return the function's own name in a mangled symbol, the symbol itself if it has none.
+def readable_name(symbol: str) -> tuple[str, bool]:
+    """Return the function's own name in a mangled symbol, and whether it is one of a template.
 
     Source: Itanium C++ ABI, section 5.1: a name is its length and its letters; N…E nests.
     """
     if not symbol.startswith("_Z"):
-        return symbol
+        return symbol, False
     rest = re.sub(r"^_Z(?:N[KVr]*)?", "", symbol)
     name = ""
     while match := re.match(r"(\d{1,3})", rest):
@@ -88,4 +88,4 @@ def readable_name(symbol: str) -> str:
         name, rest = rest[len(match[1]) :][:size], rest[len(match[1]) + size :]
         if not symbol.startswith("_ZN"):
             break
-    return name or symbol
+    return name or symbol, rest.startswith("I")
