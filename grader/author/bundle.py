@@ -183,7 +183,7 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
 
 def _shared_texts(assignment: Path, reference: Path) -> list[str]:
     """Return what students may see by design, though lines of it stand in the reference, too."""
-    names = (name for name in HANDED_OUT if name.endswith((".py", ".md", ".toml")))
+    names = (name for name in HANDED_OUT if name.endswith((".py", ".cu", ".md", ".toml")))
     texts = [
         (assignment / name).read_text(encoding="utf-8")
         for name in names
