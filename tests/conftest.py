@@ -1,8 +1,8 @@
 """What tests need of a machine: found out here, skipped with a reason, or required.
 
-A test marked `docker`, `bwrap`, `browser`, `nvcc` or `gpu` is skipped where that is not usable. Where the
-environment variable GRADER_REQUIRE lists the marker (`GRADER_REQUIRE=docker,bwrap`), a skip is a
-failure, and so is a session in which no test of that marker ran.
+A test marked `docker`, `bwrap`, `browser`, `nvcc` or `gpu` is skipped where that is not usable.
+Where the environment variable GRADER_REQUIRE lists the marker (`GRADER_REQUIRE=docker,bwrap`), a
+skip is a failure, and so is a session in which no test of that marker ran.
 
 Environment: GRADER_REQUIRE; GRADER_ARTEFACTS, the folder for screenshots (default: a temporary
 one); DOCKER_HOST, as the docker SDK reads it.
@@ -67,11 +67,9 @@ def missing_gpu() -> str:
 
 def missing_nvcc() -> str:
     """Return why no CUDA C++ can be compiled here; empty if it can."""
-    from grader.runner import nvcc
+    from grader.sandbox import backends
 
-    if not nvcc.find_nvcc():
-        return "nvcc is not installed (pip install 'llm-systems-grader[cuda]')"
-    return "" if nvcc.find_host_compiler() else "g++ is not installed"
+    return backends.missing_nvcc()
 
 
 def find_chromium() -> str:

@@ -62,16 +62,10 @@ def admit_cuda(
             f"expected CUDA C++, found an empty file: {show(chosen)}",
             hint="save your work and hand it in again",
         )
-    notices: list[str] = []
     stem = chosen[: -len(ENTRY_ENDING)]
     entry = stem if _PLAIN_NAME.fullmatch(stem) else FALLBACK_MODULE
-    if entry != stem:
-        notices.append(f"{show(chosen)} is graded as {entry}.cu: its own name is not plain")
+    notices = _notices(chosen, entry, sources, contents)
     beside = [_beside(n, c, entry, notices) for n, c in sources.items() if n != chosen]
-    unused = [file.name for file in contents.files if file.name not in sources]
-    if unused:
-        shown = ", ".join(show(one) for one in sorted(unused)[:MAX_LISTED])
-        notices.append(f"not used: {shown}; only C++ files at the top travel with a .cu file")
     return Submission(
         name=name,
         sha256=contents.sha256,
@@ -80,6 +74,20 @@ def admit_cuda(
         files=(SourceFile(name=f"{entry}.cu", text=text), *(f for one in beside for f in one)),
         notices=tuple(notices),
     )
+
+
+def _notices(
+    chosen: str, entry: str, sources: Mapping[str, bytes], contents: Contents
+) -> list[str]:
+    """Say what becomes of names, and which files do not travel."""
+    notices = []
+    if chosen[: -len(ENTRY_ENDING)] != entry:
+        notices.append(f"{show(chosen)} is graded as {entry}.cu: its own name is not plain")
+    unused = [file.name for file in contents.files if file.name not in sources]
+    if unused:
+        shown = ", ".join(show(one) for one in sorted(unused)[:MAX_LISTED])
+        notices.append(f"not used: {shown}; only C++ files at the top travel with a .cu file")
+    return notices
 
 
 def _beside(

@@ -20,12 +20,12 @@ from grader.errors import SandboxError
 from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
 from grader.measure.compiler_words import explain
 from grader.measure.drive import Raised, Stopped
+from grader.measure.load import build_request
 from grader.measure.observed import Fault
 from grader.measure.session import open_session
 from grader.plan.assignment import Limits
 from grader.plan.course import Course
 from grader.plan.launcher import Launcher
-from grader.plan.launcher_header import header_name, write_header
 from grader.runner.nvcc import MAX_LIBRARY_BYTES, MAX_SAID_BYTES
 from grader.sandbox.contract import Isolation
 from grader.sandbox.faults import FaultKind
@@ -95,13 +95,7 @@ class Builder:
         """Return a submission as it goes into the box; never raises for what is in it."""
         if submission.origin is not Origin.CUDA or submission.binaries:
             return Built(submission=submission)
-        slug, launchers = self._assignment.slug, self._assignment.launchers
-        request = {
-            "files": [{"name": file.name, "text": file.text} for file in submission.files],
-            "header": {"name": header_name(slug), "text": write_header(slug, launchers)},
-            "entry": f"{submission.entry}.cu",
-            "architectures": list(architectures(self._device)),
-        }
+        request = build_request(submission, self._assignment, architectures(self._device))
         try:
             with (
                 self._walls().borrow() as wall,
@@ -112,7 +106,7 @@ class Builder:
             return Built(submission=submission, faults=(_in_words(stopped.fault),))
         except (SandboxError, Raised) as error:
             return _not_built(submission, FaultKind.INFRASTRUCTURE, f"the compiler's box: {error}")
-        return _read(reply, submission, launchers)
+        return _read(reply, submission, self._assignment.launchers)
 
     def close(self) -> None:
         """Take the wall down, if it was ever started."""

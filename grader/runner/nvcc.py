@@ -1,46 +1,27 @@
 """Compiles a submission in CUDA C++ into a shared library; nothing of it runs.
 
 Takes: the files that were handed in, the assignment's header, architectures. Gives:
-`compile_library`, `find_nvcc`. Does not cover: what the compiler said (see
+`compile_library`. Does not cover: finding the compiler (see `runner.toolkit`), what it said (see
 `measure.compiler_words`), loading the library (see `runner.launchers`).
 
 The compiler runs in the box, under its limits: it reads what the box may read, and the judge's
 clock ends it. What it says and makes is as untrusted as any reply.
 """
 
-import glob
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 from typing import Any
 
 import torch
 
-SYSTEM_TOOLKITS = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
+from .toolkit import find_host_compiler, find_nvcc
+
 MAX_SAID_BYTES = 64 << 10
 MAX_LIBRARY_BYTES = 32 << 20
 """Of a library: some hundred kernels for three architectures are a few MiB."""
 
 Json = Any  # a part of a request
-
-
-def find_nvcc() -> str:
-    """Return the path of the CUDA compiler, empty if there is none.
-
-    The one among the interpreter's own packages first: its version is pinned.
-    """
-    packages = sorted(glob.glob(f"{sysconfig.get_path('purelib')}/nvidia/cu*/bin/nvcc"))
-    for path in (*reversed(packages), *SYSTEM_TOOLKITS):
-        if os.access(path, os.X_OK):
-            return path
-    return shutil.which("nvcc", path="/usr/local/bin:/usr/bin:/bin") or ""
-
-
-def find_host_compiler() -> str:
-    """Return the path of the C++ compiler that nvcc needs, empty if there is none."""
-    return shutil.which("g++", path="/usr/local/bin:/usr/bin:/bin") or ""
 
 
 def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) -> list[str]:
@@ -87,17 +68,33 @@ def compile_library(request: dict[str, Json], home: str) -> Json:
     if missing:
         return {"missing": missing, "status": 0, "said": "", "library": []}
     handed, given, out = f"{home}/handed", f"{home}/given", f"{home}/library.so"
-    for folder, files in ((handed, request["files"]), (given, [request["header"]])):
-        os.mkdir(folder)
-        for file in files:
-            with open(f"{folder}/{file['name']}", "x", encoding="utf-8") as source:
-                source.write(file["text"])
+    _write(handed, request["files"])
+    _write(given, [request["header"]])
     header = f"{given}/{request['header']['name']}"
     command = command_line(nvcc, architectures=request["architectures"], header=header, out=out)
+    status, said = _run([*command, request["entry"]], home, handed)
+    library = []
+    if status == 0 and os.path.getsize(out) > MAX_LIBRARY_BYTES:
+        status, said = 1, f"error: the library is larger than {MAX_LIBRARY_BYTES >> 20} MiB"
+    elif status == 0:
+        with open(out, "rb") as made:
+            library = [torch.frombuffer(bytearray(made.read()), dtype=torch.uint8)]
+    return {"missing": "", "status": status, "said": said, "library": library}
+
+
+def _write(folder: str, files: list[Json]) -> None:
+    os.mkdir(folder)
+    for file in files:
+        with open(f"{folder}/{file['name']}", "x", encoding="utf-8") as source:
+            source.write(file["text"])
+
+
+def _run(command: list[str], home: str, folder: str) -> tuple[int, str]:
+    """Run the compiler in `folder`, so that messages name files as they were handed in."""
     with open(f"{home}/said", "w+b") as said:
         ended = subprocess.run(
-            [*command, request["entry"]],
-            cwd=handed,  # so that messages name files as they were handed in
+            command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -105,14 +102,7 @@ def compile_library(request: dict[str, Json], home: str) -> Json:
             check=False,
         )
         said.seek(0)
-        text = said.read(MAX_SAID_BYTES).decode(errors="replace")
-    status, library = ended.returncode, []
-    if status == 0 and os.path.getsize(out) > MAX_LIBRARY_BYTES:
-        status, text = 1, f"the library is larger than {MAX_LIBRARY_BYTES >> 20} MiB"
-    elif status == 0:
-        with open(out, "rb") as made:
-            library = [torch.frombuffer(bytearray(made.read()), dtype=torch.uint8)]
-    return {"missing": "", "status": status, "said": text, "library": library}
+        return ended.returncode, said.read(MAX_SAID_BYTES).decode(errors="replace")
 
 
 def _environment(home: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ from grader.plan.plan import Plan
 from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
-from grader.validate.signature import compare_signatures
+from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.triviality import TrivialResult, lint
 
@@ -63,6 +63,11 @@ class _Measured:
     measurement: Measurement
     lacks: str = ""
 
+    @property
+    def words(self) -> str:
+        """Which specimen it is, and what kept it from being compiled."""
+        return f"{self.specimen.kind.value}/{self.specimen.name}: no {self.lacks}"
+
 
 def prove(
     course: Course,
@@ -93,20 +98,13 @@ def prove(
     solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
     complaints = _complain_of_trivial(trivial)
     complaints += [c for one in solutions for c in _too_short(course, one.targets)]
-    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
-    complaints += compare_signatures(
-        course.folder / "starter.py", course.reference / "solution.py", exports
-    )
+    complaints += _complain_of_signatures(course)
     return Proof(
         validation=build_matrix(
             course.assignment.slug, [(one.specimen, one.judgement) for one in graded], complaints
         ),
         trivial=tuple(trivial),
-        unproven=tuple(
-            f"{one.specimen.kind.value}/{one.specimen.name}: no {one.lacks}"
-            for one in measured
-            if one.lacks
-        ),
+        unproven=tuple(one.words for one in measured if one.lacks),
     )
 
 
@@ -173,6 +171,15 @@ def _without_targets(plan: Plan, specimen: Specimen) -> Plan:
         for problem in plan.problems
     )
     return replace(plan, problems=problems)
+
+
+def _complain_of_signatures(course: Course) -> list[str]:
+    starter = course.folder / "starter.py"
+    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
+    return [
+        *compare_signatures(starter, course.reference / "solution.py", exports),
+        *compare_launchers(starter, course.assignment.launchers),
+    ]
 
 
 def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:

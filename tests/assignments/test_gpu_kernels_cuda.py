@@ -1,8 +1,8 @@
 """`gpu_kernels` in CUDA C++: starter and header are current, and the right submission is right.
 
-No kernel runs here on a device. The right submission is also plain C++: built by the host's compiler
-it is called by the box's own adapter, on the processor, with the cases of the judge. This needs
-CUDA's headers for half precision, so it goes where nvcc goes.
+No kernel runs here on a device. The right submission is also plain C++: built by the host's
+compiler it is called by the box's own adapter, on the processor, with the cases of the judge. This
+needs CUDA's headers for half precision, so it goes where nvcc goes.
 """
 
 import json
@@ -22,7 +22,7 @@ from grader.judge.judgement import Cause
 from grader.measure.drive import drive
 from grader.plan.assignment import Problem, load_assignment
 from grader.plan.launcher_header import header_name, write_header
-from grader.runner import launchers, nvcc
+from grader.runner import launchers, toolkit
 from grader.student.local_box import LocalBox
 from grader.student.verdict import judge_case
 
@@ -46,7 +46,7 @@ def compile_for_host(source: Path, folder: Path) -> Path:
     header = folder / header_name(TABLE.slug)
     header.write_text(write_header(TABLE.slug, TABLE.launchers), encoding="utf-8")
     library = folder / "host.so"
-    include = Path(nvcc.find_nvcc()).resolve().parents[1] / "include"
+    include = Path(toolkit.find_nvcc()).resolve().parents[1] / "include"
     command = ["g++", "-x", "c++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wno-unknown-pragmas"]
     command += [f"-I{folder}", "-isystem", str(include), "-include", str(header)]
     subprocess.run([*command, "-o", str(library), str(source)], check=True, timeout=120)
