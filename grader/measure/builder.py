@@ -20,8 +20,8 @@ from grader.errors import SandboxError
 from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
 from grader.measure.compiler_words import explain
 from grader.measure.drive import Raised, Stopped
-from grader.measure.load import build_request
 from grader.measure.observed import Fault
+from grader.measure.requests import build_request
 from grader.measure.session import open_session
 from grader.plan.assignment import Limits
 from grader.plan.course import Course

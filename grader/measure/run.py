@@ -21,6 +21,7 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
+from grader.measure.ranks import AnySession
 from grader.measure.sequences import drive_sequence, failed
 from grader.measure.session import Session
 from grader.measure.undenied import first_raised, run_undenied
@@ -42,6 +43,7 @@ class _Run:
     deadline: float
     denial: Denial
     exports: tuple[str, ...]
+    ranks: int
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
     hidden_output: str = ""
@@ -77,6 +79,7 @@ class Measurer:
             deadline=deadline,
             denial=denial,
             exports=problem.exports,
+            ranks=problem.ranks,
         )
         fault = self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.children < MAX_CHILDREN:
@@ -108,7 +111,9 @@ class Measurer:
             return ()
         limits = self._plan.limits
         try:
-            with self._machine.open_box(self._wall, self._submission, limits=limits) as session:
+            with self._machine.open_box(
+                self._wall, self._submission, limits=limits, ranks=problem.ranks
+            ) as session:
                 return run_undenied(session, waiting, self._plan, self._harness)
         except (SandboxError, DeviceError):
             return ()  # the cause stays what it was under the denial
@@ -117,7 +122,11 @@ class Measurer:
         """Run cases in one child until it ends; return a fault that concerns all that wait."""
         try:
             with self._machine.open_box(
-                self._wall, self._submission, limits=self._plan.limits, denial=run.denial
+                self._wall,
+                self._submission,
+                limits=self._plan.limits,
+                denial=run.denial,
+                ranks=run.ranks,
             ) as session:
                 try:
                     return self._load_and_run(session, run)
@@ -126,14 +135,15 @@ class Measurer:
         except (SandboxError, DeviceError) as error:
             return _our_fault(error)
 
-    def _load_and_run(self, session: Session, run: _Run) -> Fault | None:
+    def _load_and_run(self, session: AnySession, run: _Run) -> Fault | None:
         try:
             session.load(self._harness)
         except Raised as raised:
             return self._cannot_load(fault_of(raised), run.denial)
         except Stopped as stopped:
             return self._cannot_load(stopped.fault, run.denial)
-        if self._submission.origin is Origin.CUDA and self._plan.device == CPU:
+        without = self._submission.origin is Origin.CUDA and self._plan.device == CPU
+        if without and isinstance(session, Session):  # ranks are not taken in C++
             return _without_device(session, run.exports)
         while run.waiting and session.alive:
             if time.monotonic() > run.deadline:
@@ -150,7 +160,7 @@ class Measurer:
         return None
 
     def _one_case(
-        self, session: Session, instance: Instance, *, shrinking: bool
+        self, session: AnySession, instance: Instance, *, shrinking: bool
     ) -> CaseMeasurement:
         def run(steps: CaseSteps) -> CaseMeasurement:
             session.end_case()

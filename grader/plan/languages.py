@@ -30,6 +30,8 @@ def check_languages(assignment: "Assignment", locate: Locator) -> None:
         locate.fail("languages", "each language once", [*assignment.languages])
     in_cuda = Language.CUDA in assignment.languages
     for problem in assignment.problems:
+        if in_cuda and problem.ranks:
+            locate.fail("languages", f"python alone, because {problem.name} has ranks", "cuda")
         found = [one.name for one in problem.launchers]
         expected = sorted(problem.exports) if in_cuda else []
         if sorted(found) != expected:

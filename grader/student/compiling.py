@@ -55,7 +55,7 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
         UsageError: if the compiler is not installed here.
     """
     from grader.measure.compiler_words import explain  # these import torch, which takes a while
-    from grader.measure.load import build_request
+    from grader.measure.requests import build_request
     from grader.runner.nvcc import compile_library
 
     names = tuple(launcher.name for launcher in table.launchers)

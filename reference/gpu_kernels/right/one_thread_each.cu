@@ -1,7 +1,11 @@
+// misses = [
+//   "matrix_add.time", "softmax.time", "rmsnorm.time", "layernorm.time", "cross_entropy.time",
+//   "matmul.time", "flash_attention.time", "flash_attention_backward.time",
+// ]
 // One thread for each element, row or query: no tiles, no shared memory, sums in double precision.
 //
-// Right and slow: on a device it misses the targets of time. A C++ compiler alone takes this file,
-// too; threads then run one after the other on the processor, which is how a test tries it.
+// Right and slow. A C++ compiler alone takes this file, too; threads then run one after the other
+// on the processor, which is how a test tries it.
 
 #include "gpu_kernels.h"
 

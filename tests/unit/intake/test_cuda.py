@@ -36,7 +36,7 @@ def test_a_name_that_is_not_plain_is_replaced(tmp_path: Path, name: str) -> None
 
 
 def test_headers_at_the_top_travel(tmp_path: Path) -> None:
-    files = {
+    files: dict[str, bytes | str] = {
         "gpu_kernels.cu": CU,
         "tile.cuh": "// a",
         "deep/other.h": "// b",
