@@ -102,9 +102,13 @@ class Session(WithoutDevice):
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
 
-    def kernels(self) -> Value:
-        """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""
-        return self._ask({"op": "kernels"}, limit_s=self._limits.call_wall_s)
+    def ask(self, operation: str, fields: dict[str, Any] | None = None) -> Value:
+        """Ask for something besides: `find` names, `build` a library, tell of `kernels`.
+
+        Raises:
+            Raised, Stopped: the box could not, ended, or stayed silent too long.
+        """
+        return self._ask({"op": operation, **(fields or {})}, limit_s=self._limits.call_wall_s)
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the box is frozen meanwhile."""

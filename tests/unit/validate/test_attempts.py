@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from grader.judge.judgement import Cause
+from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.sandbox.pool import WallPool
@@ -15,6 +16,13 @@ from tests.unit.validate.course import make_course
 from tests.unit.validate.test_matrix import judgement
 
 MEASUREMENT = Measurement(sandbox="none", isolation="warm", layers=(), problems=(), wall_ns=1)
+
+
+class AsItIs:
+    """Builds nothing: the submission is Python."""
+
+    def build(self, submission):
+        return SimpleNamespace(submission=submission, faults=(), lacks="")
 
 
 def attempts(tmp_path, monkeypatch, causes, *, metered=True):
@@ -33,7 +41,13 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
     monkeypatch.setattr(prove, "measure_targets", measure_targets)
     monkeypatch.setattr(prove, "judge", judge)
     monkeypatch.setattr(prove, "sound_problems", lambda judged: frozenset())
-    prove._measure(load_specimens(course)[1], course, cast(WallPool, None), TimedMachine())
+    prove._measure(
+        load_specimens(course)[1],
+        course,
+        walls=cast(WallPool, None),
+        machine=TimedMachine(),
+        builder=cast(Builder, AsItIs()),
+    )
     return len(measured)
 
 
