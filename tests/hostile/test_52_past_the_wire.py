@@ -49,7 +49,8 @@ def reach_named():
 def every_process():
     done = []
     for pid in range(1, 400):
-        if pid != os.getpid():
+        own_thread = libc.syscall(234, os.getpid(), pid, 0) == 0  # tgkill
+        if not own_thread:
             try:
                 os.kill(pid, 0); done.append(pid)
             except OSError:
