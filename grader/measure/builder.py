@@ -48,6 +48,7 @@ BUILD_LIMITS = Limits(
     processes=64,
     reply_bytes=MAX_LIBRARY_BYTES + (1 << 20),
 )
+STARVED = "the submission could not be compiled: the compiler used more memory than the limit"
 REMEDY = (
     "install the toolkit beside the grader, pip install 'llm-systems-grader[cuda]', and g++; in "
     "containers, build the image from a base with g++ and a wheelhouse with those packages"
@@ -102,11 +103,15 @@ class Builder:
                 open_session(wall, submission, limits=BUILD_LIMITS) as session,
             ):
                 reply = session.ask("build", request)
+                starved = session.oom_kills > 0
         except Stopped as stopped:
             return Built(submission=submission, faults=(_in_words(stopped.fault),))
         except (SandboxError, Raised) as error:
             return _not_built(submission, FaultKind.INFRASTRUCTURE, f"the compiler's box: {error}")
-        return _read(reply, submission, self._assignment.launchers)
+        built = _read(reply, submission, self._assignment.launchers)
+        if starved and not built.submission.binaries and not built.lacks:
+            return _not_built(submission, FaultKind.OUT_OF_MEMORY, STARVED)
+        return built
 
     def close(self) -> None:
         """Take the wall down, if it was ever started."""

@@ -133,6 +133,11 @@ class Session(WithoutDevice):
         """Whether processor time and memory of the child are counted."""
         return self._child.meter.counts
 
+    @property
+    def oom_kills(self) -> int:
+        """Processes of the child that the kernel ended for want of memory."""
+        return self._child.meter.oom_kills()
+
     def end_case(self) -> None:
         """Forget the objects of the case that has ended; the next one counts from 0 again."""
         refs = list(range(self._first_ref, self._next_ref))

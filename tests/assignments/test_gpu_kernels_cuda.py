@@ -6,6 +6,7 @@ needs CUDA's headers for half precision, so it goes where nvcc goes.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,11 +19,13 @@ import torch
 from grader.author import Draw, load_cases
 from grader.author.folders import find_assignment, find_reference
 from grader.author.starter_cuda import write_starter
+from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.measure.drive import drive
+from grader.measure.requests import build_request
 from grader.plan.assignment import Problem, load_assignment
 from grader.plan.launcher_header import header_name, write_header
-from grader.runner import launchers, toolkit
+from grader.runner import launchers, nvcc, toolkit
 from grader.student.local_box import LocalBox
 from grader.student.verdict import judge_case
 
@@ -55,11 +58,30 @@ def compile_for_host(source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    library = compile_for_host(RIGHT, tmp_path_factory.mktemp("host"))
+    return bind(compile_for_host(RIGHT, tmp_path_factory.mktemp("host")))
+
+
+def bind(library: Path) -> dict[str, Any]:
+    """Name the launchers of a library, as the box does."""
     namespace: dict[str, Any] = {}
     forms = json.dumps([asdict(launcher) for launcher in TABLE.launchers])
     launchers.bind(str(library), forms, namespace)
     return namespace
+
+
+def failures(namespace: dict[str, Any], problem: Problem) -> dict[tuple[str, int], Cause]:
+    """Return the hidden instances of a problem that fail, each with its cause."""
+    failed: dict[tuple[str, int], Cause] = {}
+    for check in problem.checks:
+        maker = CASES[problem.name, check.name]
+        for index in range(maker.hidden):
+            draw = Draw("secret", (TABLE.slug, problem.name, check.name), index)
+            box = LocalBox(namespace, {})
+            seen = drive(maker(draw), box, check=check.name, index=index, public=False)
+            verdict = judge_case(seen, check.tolerance)
+            if verdict.cause is not Cause.NONE:
+                failed[check.name, index] = verdict.cause
+    return failed
 
 
 def test_the_starter_is_made_from_the_one_in_python() -> None:
@@ -75,14 +97,40 @@ def test_every_export_has_a_launcher() -> None:
 @pytest.mark.nvcc
 @pytest.mark.parametrize("problem", TABLE.problems, ids=lambda problem: problem.name)
 def test_the_right_submission_is_right(right: dict[str, Any], problem: Problem) -> None:
-    failed: dict[tuple[str, int], Cause] = {}
-    for check in problem.checks:
-        maker = CASES[problem.name, check.name]
-        for index in range(maker.hidden):
-            draw = Draw("secret", (TABLE.slug, problem.name, check.name), index)
-            box = LocalBox(right, {})
-            seen = drive(maker(draw), box, check=check.name, index=index, public=False)
-            verdict = judge_case(seen, check.tolerance)
-            if verdict.cause is not Cause.NONE:
-                failed[check.name, index] = verdict.cause
-    assert failed == {}
+    assert failures(right, problem) == {}
+
+
+@pytest.mark.nvcc
+def test_the_example_of_the_handout_compiles(tmp_path: Path) -> None:
+    text = (ASSIGNMENT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```cpp\n(.*?)```", text, re.DOTALL)
+    work = Submission(
+        name="ada",
+        sha256="",
+        origin=Origin.CUDA,
+        entry="work",
+        files=(SourceFile(name="work.cu", text=example),),
+    )
+    reply = nvcc.compile_library(build_request(work, TABLE, ("sm_90a",)), str(tmp_path))
+    assert reply["status"] == 0, reply["said"]
+    assert "shift" in reply["said"]
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("at(x, m, n) + at(y, m, n)", "at(x, m, n) - at(y, m, n)", "matrix_add"),
+        ("sums[d] * fade + weight", "sums[d] + weight", "flash_attention"),
+    ],
+)
+def test_a_wrong_one_is_wrong_where_the_right_one_is_tried(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    text = RIGHT.read_text(encoding="utf-8")
+    assert old in text
+    source = tmp_path / "wrong.cu"
+    source.write_text(text.replace(old, new), encoding="utf-8")
+    namespace = bind(compile_for_host(source, tmp_path))
+    (planned,) = [one for one in TABLE.problems if one.name == problem]
+    assert Cause.WRONG_VALUE in set(failures(namespace, planned).values())

@@ -145,8 +145,12 @@ def test_nothing_is_left_of_the_student_before(builder: Builder) -> None:
         "long x = T<0, 40>::v;\n",
         '#include "/dev/zero"\n',
         '#include "attack.cu"\n#include "attack.cu"\n',
+        # 2^40 words
+        "#define A0 1 +\n"
+        + "".join(f"#define A{n + 1} A{n} A{n}\n" for n in range(40))
+        + "int x = A40 0;\n",
     ],
-    ids=["templates", "endless file", "itself twice"],
+    ids=["templates", "endless file", "itself twice", "macros"],
 )
 def test_a_bomb_costs_the_time_limit_and_no_more(
     builder: Builder, bomb: str, monkeypatch: pytest.MonkeyPatch

@@ -62,11 +62,14 @@ def course() -> Course:
     )
 
 
-def build(monkeypatch: pytest.MonkeyPatch, course: Course, reply: Any) -> Built:
+def build(monkeypatch: pytest.MonkeyPatch, course: Course, reply: Any, oom_kills: int = 0) -> Built:
     """Build with a box that answers `reply`, or raises it."""
     asked: list[dict[str, Any]] = []
 
     class Session:
+        def __init__(self) -> None:
+            self.oom_kills = oom_kills
+
         def ask(self, operation: str, fields: dict[str, Any]) -> Any:
             asked.append({**fields, "op": operation})
             if isinstance(reply, Exception):
@@ -126,6 +129,14 @@ def test_what_takes_too_long_or_too_much_is_the_students(
 ) -> None:
     (fault,) = build(monkeypatch, course, Stopped(Fault(kind=kind, message="why"))).faults
     assert (fault.kind, fault.message) == (kind, "the submission could not be compiled: why")
+
+
+def test_a_compiler_that_starved_ran_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch, course: Course
+) -> None:
+    (fault,) = build(monkeypatch, course, {**REFUSED, "said": "Killed"}, oom_kills=1).faults
+    assert fault.kind is FaultKind.OUT_OF_MEMORY
+    assert build(monkeypatch, course, COMPILED, oom_kills=1).faults == ()
 
 
 @pytest.mark.parametrize("lacks", ["nvcc", "g++"])
