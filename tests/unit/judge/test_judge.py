@@ -139,6 +139,7 @@ def test_the_table_of_faults():
         "input_changed": "wrong_value",
         "infrastructure": "infrastructure",
         "author": "author",
+        "no_device": "no_device",
     }
     assert set(CAUSE_OF_FAULT) == set(FaultKind)
 
