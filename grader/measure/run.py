@@ -20,8 +20,8 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
+from grader.measure.ranks import AnySession
 from grader.measure.sequences import drive_sequence, failed
-from grader.measure.session import Session
 from grader.measure.undenied import first_raised, run_undenied
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
@@ -40,6 +40,7 @@ class _Run:
     waiting: list[Instance]
     deadline: float
     denial: Denial
+    ranks: int
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
     hidden_output: str = ""
@@ -70,7 +71,12 @@ class Measurer:
         """Run every case of a problem, public ones first."""
         deadline = time.monotonic() + self._plan.limits.problem_wall_s
         denial = Denial(problem=problem.name, entries=problem.denied)
-        run = _Run(waiting=list(instances(problem, cases)), deadline=deadline, denial=denial)
+        run = _Run(
+            waiting=list(instances(problem, cases)),
+            deadline=deadline,
+            denial=denial,
+            ranks=problem.ranks,
+        )
         fault = self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.children < MAX_CHILDREN:
             run.children += 1
@@ -101,7 +107,9 @@ class Measurer:
             return ()
         limits = self._plan.limits
         try:
-            with self._machine.open_box(self._wall, self._submission, limits=limits) as session:
+            with self._machine.open_box(
+                self._wall, self._submission, limits=limits, ranks=problem.ranks
+            ) as session:
                 return run_undenied(session, waiting, self._plan, self._harness)
         except (SandboxError, DeviceError):
             return ()  # the cause stays what it was under the denial
@@ -110,7 +118,11 @@ class Measurer:
         """Run cases in one child until it ends; return a fault that concerns all that wait."""
         try:
             with self._machine.open_box(
-                self._wall, self._submission, limits=self._plan.limits, denial=run.denial
+                self._wall,
+                self._submission,
+                limits=self._plan.limits,
+                denial=run.denial,
+                ranks=run.ranks,
             ) as session:
                 try:
                     return self._load_and_run(session, run)
@@ -119,7 +131,7 @@ class Measurer:
         except (SandboxError, DeviceError) as error:
             return _our_fault(error)
 
-    def _load_and_run(self, session: Session, run: _Run) -> Fault | None:
+    def _load_and_run(self, session: AnySession, run: _Run) -> Fault | None:
         try:
             session.load(self._harness)
         except Raised as raised:
@@ -141,7 +153,7 @@ class Measurer:
         return None
 
     def _one_case(
-        self, session: Session, instance: Instance, *, shrinking: bool
+        self, session: AnySession, instance: Instance, *, shrinking: bool
     ) -> CaseMeasurement:
         def run(steps: CaseSteps) -> CaseMeasurement:
             session.end_case()

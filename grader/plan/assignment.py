@@ -7,7 +7,7 @@ Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: ca
 import math
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,19 @@ from typing import Any
 import cattrs
 
 from grader.errors import AuthorError
+from grader.plan.limits import MOST_RANKS, Limits
 from grader.plan.target import Clock, NoDevice, Quantity, Target, check_target
 from grader.plan.toml_place import Locator
+
+__all__ = [
+    "SLUG_PATTERN",
+    "Assignment",
+    "Check",
+    "Evidence",
+    "Limits",
+    "Problem",
+    "load_assignment",
+]
 
 SCHEMA_VERSION = 1
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
@@ -36,32 +47,6 @@ class Evidence(StrEnum):
     BOUNDED = "bounded"
     DENIED = "denied"
     ADVICE = "advice"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one child process of the box may use.
-
-    Attributes:
-        load_wall_s: importing the submission, seconds on the judge's clock.
-        call_wall_s: one request, from sending to reply.
-        problem_wall_s: all calls of one problem.
-        memory_bytes: memory of the submission's process tree, torch's own footprint excluded.
-        processes: processes and threads of the tree.
-        reply_bytes: tensors of one reply, together.
-        output_bytes: captured stdout and stderr of one problem; more is dropped.
-        loopback: whether it may open internet sockets, which reach the box's own loopback, as the
-            ranks of a group do. What lies in their buffers is charged to no control group.
-    """
-
-    load_wall_s: float = 20.0
-    call_wall_s: float = 10.0
-    problem_wall_s: float = 60.0
-    memory_bytes: int = 1 << 30
-    processes: int = 64
-    reply_bytes: int = 64 << 20
-    output_bytes: int = 64 << 10
-    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +80,7 @@ class Problem:
         checks: its criteria of correctness.
         targets: its criteria of performance.
         denied: operators of torch that raise while its code runs; see `runner.operators`.
+        ranks: largest world that its cases start; 0 if it runs in a box of its own.
     """
 
     name: str
@@ -103,6 +89,7 @@ class Problem:
     checks: tuple[Check, ...]
     targets: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
+    ranks: int = 0
 
     @property
     def points(self) -> float:
@@ -153,6 +140,7 @@ class _ProblemTable:
     check: tuple[_CheckTable, ...]
     target: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
+    ranks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +150,7 @@ class _AssignmentFile:
     title: str
     problem: tuple[_ProblemTable, ...]
     allowed_imports: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def load_assignment(folder: Path) -> Assignment:
@@ -189,11 +177,15 @@ def load_assignment(folder: Path) -> Assignment:
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
-        limits=parsed.limits,
+        limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
         problems=tuple(_problem(table) for table in parsed.problem),
     )
     _check_values(assignment, folder, locate)
     return assignment
+
+
+def _most_ranks(parsed: _AssignmentFile) -> int:
+    return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
 
 
 def _problem(table: _ProblemTable) -> Problem:
@@ -214,6 +206,7 @@ def _problem(table: _ProblemTable) -> Problem:
         checks=checks,
         targets=table.target,
         denied=table.denied,
+        ranks=table.ranks,
     )
 
 
@@ -240,6 +233,8 @@ def _check_problem(problem: Problem, locate: Locator) -> None:
         if not 0 < check.points < math.inf:
             expected = f"a number above 0 for {problem.name}.{check.name}"
             locate.fail("points", expected, check.points)
+    if not 0 <= problem.ranks <= MOST_RANKS:
+        locate.fail("ranks", f"0 to {MOST_RANKS} in {problem.name}", problem.ranks)
     for target in problem.targets:
         check_target(target, problem.name, locate)
     for criterion in criteria:

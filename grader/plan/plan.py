@@ -85,7 +85,7 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedProblem:
-    """One problem, its checks and its targets; `denied` as in `Problem`."""
+    """One problem, its checks and its targets; `denied` and `ranks` as in `Problem`."""
 
     name: str
     title: str
@@ -93,6 +93,7 @@ class PlannedProblem:
     checks: tuple[PlannedCheck, ...]
     targets: tuple[PlannedTarget, ...] = ()
     denied: tuple[str, ...] = ()
+    ranks: int = 0
 
     @property
     def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
@@ -185,6 +186,7 @@ def make_plan(
                 checks=_plan_checks(assignment.slug, problem, book.cases),
                 targets=_plan_targets(assignment.slug, problem, book.workloads, device),
                 denied=problem.denied,
+                ranks=problem.ranks,
             )
             for problem in assignment.problems
         ),

@@ -55,6 +55,9 @@ class JailOrder:
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs) or `cuda`.
         loopback: whether internet sockets may be opened.
         denial: operators of torch that raise.
+        world: size of the process group that it is a rank of; 0 for a box of its own. The ranks of
+            a group share one network namespace and nothing else.
+        rank: its number in the group.
     """
 
     kind: JailKind
@@ -68,6 +71,8 @@ class JailOrder:
     device: str
     loopback: bool
     denial: Denial = NO_DENIAL
+    world: int = 0
+    rank: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the order."""

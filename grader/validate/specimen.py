@@ -5,6 +5,9 @@ Takes: the two folders of an assignment. Gives: `Specimen`s. Does not cover: run
 A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
 the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone), `caught_by`
 (the check that must fail), `cause` (why), `also_fails` (every other check that fails).
+
+A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
+which a correct style need not reach on a device.
 """
 
 import re
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from grader.device.classes import CPU
 from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
@@ -22,6 +26,7 @@ from grader.validate.affected import affected
 
 _SETTING = re.compile(r"\w+\s*=")
 HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
+RIGHT_HEADER_KEYS = {"misses": list}
 
 
 class Kind(StrEnum):
@@ -44,6 +49,7 @@ class Specimen:
         text: the module as it enters the box.
         affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
+        misses: targets that may fail or pass: of a right one, on a device.
         caught_by: the check whose cause is known; empty unless WRONG.
         cause: cause of `caught_by`; NONE unless WRONG.
     """
@@ -54,6 +60,7 @@ class Specimen:
     text: str
     affects: frozenset[str]
     fails: frozenset[str] = frozenset()
+    misses: frozenset[str] = frozenset()
     caught_by: str = ""
     cause: Cause = Cause.NONE
 
@@ -95,9 +102,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
         ),
     ]
     for path in sorted((course.reference / "right").glob("*.py")):
-        found.append(
-            Specimen(name=path.stem, kind=Kind.RIGHT, path=path, text=_read(path), affects=problems)
-        )
+        found.append(_read_right(path, course))
     exports = {problem.name: problem.exports for problem in course.plan.problems}
     for path in sorted((course.reference / "wrong").glob("*.py")):
         found.append(_read_wrong(path, solution, checks, exports))
@@ -110,11 +115,38 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def _read_right(path: Path, course: Course) -> Specimen:
+    text = _read(path)
+    misses = frozenset(_header(path, text, RIGHT_HEADER_KEYS).get("misses", []))
+    slow = {
+        f"{problem.name}.{target.name}"
+        for problem in course.assignment.problems
+        for target in problem.targets
+        if CPU not in target.tiers
+    }
+    for name in sorted(misses - slow):
+        raise AuthorError(
+            f"{path}: misses: expected targets without a tier for `{CPU}`, found {name!r}",
+            hint=f"they are {', '.join(sorted(slow)) or 'none'}",
+        )
+    return Specimen(
+        name=path.stem,
+        kind=Kind.RIGHT,
+        path=path,
+        text=text,
+        affects=frozenset(problem.name for problem in course.plan.problems),
+        misses=misses,
+    )
+
+
 def _read_wrong(
     path: Path, solution: str, checks: frozenset[str], exports: Mapping[str, tuple[str, ...]]
 ) -> Specimen:
     text = _read(path)
-    header = _header(path, text)
+    header = _header(path, text, HEADER_KEYS)
+    for key in ("caught_by", "cause"):
+        if key not in header:
+            raise AuthorError(f"{path}: the header has no {key!r}")
     base = header.get("base", "solution")
     if base not in ("solution", "none"):
         raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
@@ -143,7 +175,7 @@ def _read_wrong(
     )
 
 
-def _header(path: Path, text: str) -> dict:  # type: ignore[type-arg]
+def _header(path: Path, text: str, keys: Mapping[str, type]) -> dict:  # type: ignore[type-arg]
     """Return the TOML of the comment lines at the top of a file, checked key by key."""
     lines: list[str] = []
     open_brackets = 0
@@ -158,13 +190,8 @@ def _header(path: Path, text: str) -> dict:  # type: ignore[type-arg]
     except tomllib.TOMLDecodeError as error:
         raise AuthorError(f"{path}: the header is not TOML: {error}") from error
     for key, value in header.items():
-        if key not in HEADER_KEYS:
-            raise AuthorError(
-                f"{path}: unknown header key {key!r}; allowed: {', '.join(HEADER_KEYS)}"
-            )
-        if not isinstance(value, HEADER_KEYS[key]):
-            raise AuthorError(f"{path}: {key}: expected a {HEADER_KEYS[key].__name__}")
-    for key in ("caught_by", "cause"):
-        if key not in header:
-            raise AuthorError(f"{path}: the header has no {key!r}")
+        if key not in keys:
+            raise AuthorError(f"{path}: unknown header key {key!r}; allowed: {', '.join(keys)}")
+        if not isinstance(value, keys[key]):
+            raise AuthorError(f"{path}: {key}: expected a {keys[key].__name__}")
     return header

@@ -90,7 +90,6 @@ LONG_FUNCTIONS = {
     ("commands/validate.py", "command"): (51, "one parameter per command-line option"),
     ("measure/compare.py", "_compare_tensors"): (44, "one comparison, one early return per way"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
-    ("sandbox/wall.py", "child"): (46, "a context: set-up and, backwards, tear-down of a child"),
 }
 """Exceptions: the most lines that each may have, and why."""
 

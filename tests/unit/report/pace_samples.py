@@ -87,6 +87,7 @@ def make_measured(
             for size in target.sizes
         ]
         made.append(ForkSample(pairs=tuple(pairs)))
+    wire_bytes = 32 * MIB if target.quantity is Quantity.TRAFFIC else 0
     first = [
         replace(pair, stolen_ns=pair.elapsed_ns // 5) if number < stolen else pair
         for number, pair in enumerate(made[0].pairs)
@@ -96,7 +97,7 @@ def make_measured(
         target=target.name,
         forks=(ForkSample(pairs=tuple(first)), *made[1:]),
         work=tuple(
-            SizeWork(size=size, bytes_moved=0, flops=0, wire_bytes=32 * MIB)
+            SizeWork(size=size, bytes_moved=0, flops=0, wire_bytes=wire_bytes)
             for size in target.sizes
         ),
         empty=EmptyCalls(wall_ns=(EMPTY_NS,) * 40, cpu_ns=(EMPTY_NS,) * 40, block=1),

@@ -5,7 +5,7 @@ import pytest
 from grader.errors import AuthorError
 from grader.judge.judgement import Cause
 from grader.validate.specimen import Kind, load_specimens
-from tests.unit.validate.course import SOLUTION, make_course
+from tests.unit.validate.course import CASES, SOLUTION, make_course
 
 HEADER = '# caught_by = "double.values"\n# cause = "wrong_value"\n'
 BODY = "\ndef double(x):\n    return 3 * x\n"
@@ -74,3 +74,52 @@ def test_starter_and_solution_must_be_there(tmp_path, missing):
     (tmp_path / missing).unlink()
     with pytest.raises(AuthorError, match="not found"):
         load_specimens(course)
+
+
+TARGET = """
+[[problem.target]]
+name = "time"
+title = "Fast"
+points = 2
+quantity = "time"
+clock = "wall"
+
+[problem.target.tiers."%s"]
+pass_at = 2.0
+full_at = 1.0
+"""
+WORKLOAD = """
+
+from grader.author import workload
+
+@workload("double", "time", sizes=(8,))
+def time(draw, size):
+    x = draw.normal_tensor(size)
+    got = yield Call("double", x)
+    yield Expect(got, lambda: 2 * x, label="double(x)")
+"""
+
+
+def right_with(tmp_path, misses, device="cuda:*"):
+    course = make_course(tmp_path, cases=CASES + WORKLOAD, more=TARGET % device)
+    path = course.reference / "right" / "sum.py"
+    path.write_text(f"# misses = {misses}\n" + path.read_text())
+    return {specimen.name: specimen for specimen in load_specimens(course)}["sum"]
+
+
+def test_a_right_one_may_be_slow_on_a_device(tmp_path):
+    assert right_with(tmp_path, '["double.time"]').misses == {"double.time"}
+
+
+@pytest.mark.parametrize(
+    ("misses", "device", "said"),
+    [
+        ('["double.time"]', "cpu", "without a tier for `cpu`, found 'double.time'"),
+        ('["double.values"]', "cuda:*", "found 'double.values'"),
+        ('"double.time"', "cuda:*", "misses: expected a list"),
+    ],
+)
+def test_what_a_right_one_may_not_miss(tmp_path, misses, device, said):
+    with pytest.raises(AuthorError, match=r"right/sum\.py") as error:
+        right_with(tmp_path, misses, device)
+    assert said in str(error.value)
