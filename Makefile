@@ -7,8 +7,8 @@
 #   PYTHON            the interpreter that makes the environment (default: python3)
 #   BIN               the bin folder of an environment that has everything already; then nothing
 #                     is installed
-#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"; for make gpu, its
-#                     own: make gpu ARGS="--skip kernels"
+#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"; for make prove and
+#                     make gpu, their own: make prove ARGS=kv_cache, make gpu ARGS="--skip kernels"
 #   OUT               where make gpu writes (default: out/gpu)
 
 PYTHON ?= python3
@@ -23,7 +23,7 @@ INSTALLED := .venv/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check gpu
+.PHONY: help setup demo test prove check gpu
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: $(INSTALLED) ## Grade a sample class and show where the report lies
 
 test: $(INSTALLED) ## Run all tests that this machine can run, on JOBS cores (default 2)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+prove: $(INSTALLED) ## Grade every known-wrong and known-right submission of every assignment
+	$(BIN)/grader validate $(ARGS)
 
 check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
 	$(BIN)/python -m ruff format --check .

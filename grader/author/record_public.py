@@ -15,12 +15,13 @@ import torch
 from grader.author.declare import CaseMaker, load_cases, load_folder
 from grader.author.draw import PUBLIC_SEED, Draw
 from grader.author.interpreted import load_solution
-from grader.author.steps import Call, CaseSteps, Expect, New, Raises, Step, Value
+from grader.author.steps import CaseSteps, Expect, Raises, Request, Step, Value
 from grader.errors import AuthorError
+from grader.measure.box import Box
 from grader.measure.drive import drive
 from grader.measure.measurement import CaseMeasurement
 from grader.plan.assignment import Assignment, Check, Problem, load_assignment
-from grader.student.local_box import LocalBox
+from grader.student.local_ranks import local_box
 from grader.student.trace import (
     PUBLIC_FOLDER,
     Recording,
@@ -58,9 +59,9 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
     solution = vars(load_solution(reference))
     has_harness = (assignment / "harness.py").is_file()
     harness = vars(load_folder(assignment, "harness")) if has_harness else {}
-    box = LocalBox(solution, harness)
     files: dict[str, str] = {}
     for problem in table.problems:
+        box = local_box(problem.ranks, solution, harness)
         checks = tuple(_record_check(table, problem, check, cases, box) for check in problem.checks)
         traced = TracedProblem(problem=problem.name, checks=checks)
         files[f"{problem.name}.json"] = dump_problem(traced)
@@ -89,7 +90,7 @@ def _record_check(
     problem: Problem,
     check: Check,
     cases: dict[tuple[str, str], CaseMaker],
-    box: LocalBox,
+    box: Box,
 ) -> TracedCheck:
     maker = cases.get((problem.name, check.name))
     place = f"{table.slug}: {problem.name}.{check.name}"
@@ -139,7 +140,7 @@ def _logged(steps: CaseSteps, log: _Log, place: str) -> CaseSteps:
         else:
             log.steps.append(map_values(step, lambda value: _kept(value, log)))
         reply = yield step
-        log.replies.append(reply if isinstance(step, New | Call | Raises) else _NO_REPLY)
+        log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
 
 
 def _evaluated(step: Expect) -> Expect:

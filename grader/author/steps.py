@@ -72,19 +72,57 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget an object in the box."""
+    """Forget an object in the box, or on every rank."""
 
     ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Start `size` fresh ranks that have joined a process group, and end those that were there.
+
+    The first step of every case whose problem says `ranks` in `assignment.toml`; objects of an
+    earlier world are gone, what replies held of them is not. There is no reply.
+    """
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Each:
+    """Ask every rank at once: one step for all of them, or one for each, in order of rank.
+
+    All requests lie with their ranks before any of them runs, so a collective is possible. The
+    reply of `New` is one `Ref`, which stands for an object on every rank; that of `Call` is a list,
+    by rank. All steps are of one kind.
+    """
+
+    steps: tuple[New | Call, ...]
+
+    def __init__(self, *steps: New | Call) -> None:
+        object.__setattr__(self, "steps", steps)
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """Ask one rank while the others wait, so no collective is possible; the reply is its own."""
+
+    rank: int
+    step: New | Call
+
+
+Request = New | Call | Each | On
 
 
 @dataclass(frozen=True, slots=True)
 class Raises:
     """Carry out `step` and require that it raises the named built-in exception (or a subclass).
 
-    The reply is the text of the exception. A step that returns instead fails with `wrong_error`.
+    The reply is the text of the exception, of `Each` a list of them: every rank must raise. A step
+    that returns instead fails with `wrong_error`.
     """
 
-    step: New | Call
+    step: Request
     error: str
     label: str
 
@@ -100,6 +138,14 @@ class ReclaimArguments:
 
     What the box still maps of them reads as zeros, and what it touches again is charged to it: a
     submission cannot keep its state in memory that the judge paid for.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStart:
+    """Read the meters now: what came before, such as building a model, is not measured.
+
+    Peak memory is counted from the start of the process all the same.
     """
 
 
@@ -122,12 +168,14 @@ class Work:
         dtype: of the least precise operations that pass the tolerance, without `torch.`; without
             it, or with several, the floor is that of the device's fastest dtype.
         wire_bytes: bytes that must cross the network, over all ranks.
+        derivation: where `wire_bytes` comes from, one line that a student reads in the report.
     """
 
     bytes_moved: int = 0
     flops: int = 0
     dtype: str = ""
     wire_bytes: int = 0
+    derivation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +200,7 @@ class Expect:
     per_row: bool = field(default=False, kw_only=True)
 
 
-Step = New | Call | Drop | Raises | OverwriteArguments | Expect
-WorkloadStep = Step | ReclaimArguments | PhaseEnd | Work
+Step = Request | World | Drop | Raises | OverwriteArguments | Expect
+WorkloadStep = Step | ReclaimArguments | PhaseStart | PhaseEnd | Work
 CaseSteps = Generator[Step, Value, None]
 WorkloadSteps = Generator[WorkloadStep, Value, None]

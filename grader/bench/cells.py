@@ -29,7 +29,7 @@ class Scale:
     live: int
 
 
-FULL = Scale(factors=NEAR, rounds=6, series=5000, live=5)
+FULL = Scale(factors=NEAR, rounds=9, series=5000, live=5)
 QUICK = Scale(factors=FAR, rounds=2, series=200, live=1)
 
 

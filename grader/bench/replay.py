@@ -106,7 +106,13 @@ class Tally:
 
     @property
     def contradicted(self) -> int:
-        """How many are wrong with an interval that lies wholly on the wrong side."""
+        """How many are wrong with an interval that lies wholly on the wrong side.
+
+        Wrong by the count of the work and by the pool's own ratio: where these two differ, the
+        pool's error is larger than its distance from the target, and its truth is not known.
+        """
+        if self.over != (self.cell.slowness.factor > 1):
+            return 0
         return self.count(Verdict.PASS) if self.over else self.count(Verdict.FAIL)
 
     def _wrong(self, *, over: bool) -> int:

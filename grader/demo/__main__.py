@@ -1,12 +1,14 @@
 """Grade the sample class on what this machine has, and compare with what each must get.
 
-Takes: nothing. Gives: a table, `out/demo/`, exit code 0 if every row is as expected. Does not
-cover: a real class (see `grader grade`).
+Takes: names of submissions to leave it at, or nothing. Gives: a table, `out/demo/`, exit code 0 if
+every row is as expected. Does not cover: a real class (see `grader grade`).
 """
 
+import argparse
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,11 +31,11 @@ SLUG = "kv_cache"
 OUT = Path("out") / "demo"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Run the demo; 0 if every submission got what it must."""
     console = Console()
     folder, reference = find_assignment(SLUG, None), find_reference(SLUG, None)
-    pupils = make_class(folder, reference)
+    pupils = _chosen(make_class(folder, reference), arguments)
     shutil.rmtree(OUT, ignore_errors=True)
     handed = OUT / "submissions"
     handed.mkdir(parents=True)
@@ -46,9 +48,21 @@ def main() -> int:
     rows = [(pupil, by_name[pupil.name]) for pupil in pupils]
     console.print(_table(rows))
     console.print(f"class index:  {OUT / 'index.html'}\ngrades:       {OUT / 'grades.csv'}")
-    console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
+    if "grace" in by_name:
+        console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
     console.print("`grader doctor` says which walls this machine has and what it did without.")
     return 0 if all(as_expected(pupil, record) for pupil, record in rows) else 1
+
+
+def _chosen(pupils: tuple[Pupil, ...], arguments: Sequence[str]) -> tuple[Pupil, ...]:
+    names = [pupil.name for pupil in pupils]
+    parser = argparse.ArgumentParser(prog="python -m grader.demo", description=__doc__)
+    parser.add_argument("only", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    only = parser.parse_args(arguments).only
+    for name in only:
+        if name not in names:
+            parser.error(f"no submission called {name!r}; there are {', '.join(names)}")
+    return tuple(pupil for pupil in pupils if not only or pupil.name in only)
 
 
 def _one_problems_targets(course: Course) -> Course:
@@ -119,7 +133,7 @@ def _table(rows: list[tuple[Pupil, GradeRecord]]) -> Table:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except GraderError as problem:
         print(f"error: {problem}\n  hint: {problem.hint}", file=sys.stderr)
         sys.exit(1)

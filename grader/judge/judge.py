@@ -7,6 +7,7 @@ that a stored measurement can be judged again under other tolerances or points.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from grader.judge.fault_words import describe_fault
 from grader.judge.judgement import (
     OUR_CAUSES,
     CaseFinding,
@@ -39,6 +40,7 @@ CAUSE_OF_FAULT: dict[FaultKind, Cause] = {
     FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
     FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
     FaultKind.AUTHOR: Cause.AUTHOR,
+    FaultKind.NO_DEVICE: Cause.NO_DEVICE,
 }
 
 MISMATCH_TEXT: dict[Mismatch, str] = {
@@ -255,14 +257,16 @@ def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> _Troub
 
 
 def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> CaseFinding:
-    where = f" ({fault.where})" if fault.where else ""
     return CaseFinding(
         public=public,
         index=index,
-        summary=f"{fault.message}{where}",
+        summary=describe_fault(fault),
         expected="",
         got=fault.detail,
         where=fault.where,
+        stacks="\n".join(
+            f"rank {stack.rank} {stack.state}\n{stack.text}".rstrip() for stack in fault.stacks
+        ),
     )
 
 

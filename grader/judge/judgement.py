@@ -64,6 +64,7 @@ class CaseFinding:
         expected: the expected value in short.
         got: the reply in short.
         where: place of the worst entry, or place in the student's source.
+        stacks: where each rank of a group stood, in its own words; may be shown as `got` may.
     """
 
     public: bool
@@ -72,6 +73,7 @@ class CaseFinding:
     expected: str
     got: str
     where: str
+    stacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from grader.judge.fault_words import describe_fault
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verdict
 from grader.measure.bounds import broken_bounds, roofline
 from grader.measure.compare import Mismatch
@@ -124,12 +125,12 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Ruling:
         return _theirs(Cause.WRONG_VALUE, f"A measured call was wrong: {wrong.label}.")
     if measured.faults:
         fault = measured.faults[0]
-        where = f" ({fault.where})" if fault.where else ""
+        said = describe_fault(fault)
         cause = CAUSE_OF_FAULT.get(fault.kind, Cause.CRASH)
         if any(_is_sound(target, again) for again in measured.undenied):
             words = "A measured call works only with an operation that this problem denies"
-            return _theirs(Cause.FORBIDDEN, f"{words}: {fault.message}{where}.")
-        return _theirs(cause, f"A measured call did not come to its end: {fault.message}{where}.")
+            return _theirs(Cause.FORBIDDEN, f"{words}: {said}.")
+        return _theirs(cause, f"A measured call did not come to its end: {said}.")
     return _rule_figures(target, measured, decide(target, target.tiers[0], measured))
 
 

@@ -14,6 +14,8 @@ METER_SLACK = 0.1
 """Share by which counters of processor time and the clock may differ."""
 METER_GRAIN_NS = 20_000_000
 """Grain of the coarsest counter of processor time, two ticks."""
+SILENT = 0.95
+"""Share of the bytes that must cross the wire below which they went another way."""
 
 
 def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
@@ -27,6 +29,7 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
             if evidence:
                 found.append(f"at size {work.size}: {evidence}")
     found += _broken_claims(measured)
+    found += _silences(measured)
     for fork in measured.forks:
         for pair in fork.pairs:
             most_ns = pair.elapsed_ns * measured.cores * (1 + METER_SLACK) + METER_GRAIN_NS
@@ -36,6 +39,22 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
                     f"in {pair.elapsed_ns / 1e6:.1f} ms on {measured.cores} processors"
                 )
     return tuple(found)
+
+
+def _silences(measured: TargetMeasurement) -> list[str]:
+    """Return where fewer bytes crossed the wire than arithmetic allows."""
+    if not measured.metered:
+        return []
+    found: list[str] = []
+    for work in measured.work:
+        runs = _runs(measured, work.size, subject=True)
+        least = min((measured.net_wire_bytes(run) for run in runs), default=work.wire_bytes)
+        if least < SILENT * work.wire_bytes:
+            found.append(
+                f"at size {work.size}: a silent wire: {least:,.0f} bytes crossed it, and "
+                f"{work.wire_bytes:,} must"
+            )
+    return found
 
 
 def _broken_claims(measured: TargetMeasurement) -> list[str]:

@@ -11,6 +11,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from grader.errors import CallTimeout, ChannelClosed, ChannelError
@@ -22,6 +23,24 @@ _UNREAD_BYTES = 1 << 15
 """Bytes that surely fit into a socket whose other end does not read (the default holds 208 KiB)."""
 _DRAIN_CHUNKS = 64
 """Chunks of output taken at a time, so that a flood of it cannot hold the judge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """A request as it goes over the wire.
+
+    Attributes:
+        sequence: what its reply must name.
+        frame: its bytes.
+    """
+
+    sequence: str
+    frame: bytes
+
+    @property
+    def large(self) -> bool:
+        """Whether it may not fit into a socket whose other end is frozen."""
+        return len(self.frame) > _UNREAD_BYTES
 
 
 class Channel:
@@ -67,39 +86,60 @@ class Channel:
             ChannelClosed: the child ended first.
             ChannelError: the bytes that came are no reply to this request.
         """
-        if self._buffer or self._read_some():
-            raise ChannelError("something was sent before it was asked for")
-        sequence = secrets.token_hex(8)
-        try:
-            frame = wire.frame_of({"seq": sequence, **request})
-        except wire.WireError as error:
-            raise ChannelError(f"the request cannot be sent: {error}") from error
-        large = len(frame) > _UNREAD_BYTES  # a frozen box would never make room for it
+        composed = self.compose(request)
         begin_ns = time.perf_counter_ns()
-        if large:
+        if composed.large:  # a frozen box would never make room for it
             start()
-        self._send(frame, fds, limit_s)
-        if not large:
+        self.post(composed, fds=fds, limit_s=limit_s)
+        if not composed.large:
             begin_ns = time.perf_counter_ns()
             start()
         try:
             reply = self.receive(begin_ns / 1e9 + limit_s)
         finally:
             self.wall_ns += time.perf_counter_ns() - begin_ns
-        if reply.pop("seq", None) != sequence:
-            raise ChannelError("a reply to something that was not asked")
-        return reply
+        return self.check(composed, reply)
 
-    def _send(self, frame: bytes, fds: tuple[int, ...], limit_s: float) -> None:
+    def compose(self, request: dict[str, Any]) -> Composed:
+        """Return a request as it goes over the wire.
+
+        Raises:
+            ChannelError: if it cannot, or the box has sent something that was not asked for.
+        """
+        if self._buffer or self._read_some():
+            raise ChannelError("something was sent before it was asked for")
+        sequence = secrets.token_hex(8)
+        try:
+            return Composed(sequence=sequence, frame=wire.frame_of({"seq": sequence, **request}))
+        except wire.WireError as error:
+            raise ChannelError(f"the request cannot be sent: {error}") from error
+
+    def post(self, composed: Composed, *, fds: tuple[int, ...], limit_s: float) -> None:
+        """Put a request into the box's socket.
+
+        Raises:
+            CallTimeout: there was no room for it within `limit_s` seconds.
+            ChannelClosed: the child has ended.
+        """
         self._sock.settimeout(limit_s)
         try:
-            wire.send_frame(self._sock, frame, fds)
+            wire.send_frame(self._sock, composed.frame, fds)
         except TimeoutError as error:
             raise CallTimeout("the request was not taken within the limit") from error
         except OSError as error:
             raise ChannelClosed("the submission's process has ended") from error
         finally:
             self._sock.setblocking(False)
+
+    def check(self, composed: Composed, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return a reply if it answers that request.
+
+        Raises:
+            ChannelError: if it answers another one.
+        """
+        if reply.pop("seq", None) != composed.sequence:
+            raise ChannelError("a reply to something that was not asked")
+        return reply
 
     def receive(self, deadline_s: float) -> dict[str, Any]:
         """Return the next message.
@@ -110,24 +150,41 @@ class Channel:
         Raises:
             CallTimeout, ChannelClosed, ChannelError: as for `ask`.
         """
-        ended = False
         while True:
-            message = self._take_message()
+            left_s = deadline_s - time.perf_counter()
+            message = self.poll(max(left_s, 0.0))
             if message is not None:
                 return message
-            if ended:
-                raise ChannelClosed("the submission's process has ended")
-            left_s = deadline_s - time.perf_counter()
             if left_s <= 0:
                 raise CallTimeout("no reply within the limit")
-            for key, _ in self._selector.select(left_s):
-                if key.data == "output":
-                    self._drain()
-                elif key.data == "reply":
-                    self._read_some()
-                else:
-                    self._read_some()
-                    ended = True
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something for `poll`."""
+        return self._selector.fileno()
+
+    def poll(self, seconds: float = 0.0) -> dict[str, Any] | None:
+        """Take what has come, within so many seconds; return a message if it is whole.
+
+        Raises:
+            ChannelClosed: the child has ended, and there is no whole message of it.
+            ChannelError: what came is no message.
+        """
+        message = self._take_message()
+        if message is not None:
+            return message
+        ended = False
+        for key, _ in self._selector.select(seconds):
+            if key.data == "output":
+                self._drain()
+            elif key.data == "reply":
+                self._read_some()
+            else:
+                self._read_some()
+                ended = True
+        message = self._take_message()
+        if message is None and ended:
+            raise ChannelClosed("the submission's process has ended")
+        return message
 
     def take_output(self) -> str:
         """Return what the submission printed since the last time, capped."""

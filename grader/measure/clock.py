@@ -14,11 +14,13 @@ import torch
 from grader.author.steps import Call
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.machine import TimedMachine
+from grader.measure.ranks import open_ranks
 from grader.measure.samples import EmptyCalls
 from grader.plan.assignment import Limits
 from grader.sandbox.wall import Wall
 
 BLOCKS = 12
+GROUP_BLOCKS = 4
 BLOCK_CALLS = 20
 LENDING_CALLS = 24
 LENDING_SIZES = 6
@@ -53,6 +55,38 @@ def measure_empty_calls(wall: Wall, limits: Limits, machine: TimedMachine) -> Em
                 cpu_ns.append(session.usage().cpu_ns - before_cpu_ns)
                 wall_ns += walls
     return EmptyCalls(wall_ns=tuple(wall_ns), cpu_ns=tuple(cpu_ns), block=BLOCK_CALLS)
+
+
+def measure_empty_steps(
+    wall: Wall, limits: Limits, machine: TimedMachine, *, ranks: int
+) -> EmptyCalls:
+    """Ask every rank of a group to do nothing, several times; its wire should be silent.
+
+    Raises:
+        SandboxError: if the box fails.
+    """
+    wall_ns: list[int] = []
+    cpu_ns: list[int] = []
+    with open_ranks(wall, _probe(), limits=limits, most=ranks) as box:
+        box.load("")
+        box.world(ranks)
+        steps = dict.fromkeys(range(ranks), Call("nothing"))
+        for block in range(GROUP_BLOCKS + 1):
+            before = box.usage()
+            if block <= 1:
+                first = before
+            walls: list[int] = []
+            for _ in range(BLOCK_CALLS):
+                before_wall_ns = box.wall_ns
+                box.ask(steps, None)
+                walls.append(box.wall_ns - before_wall_ns)
+            if block:
+                cpu_ns.append(box.usage().cpu_ns - before.cpu_ns)
+                wall_ns += walls
+        wire_bytes = box.usage().wire_bytes - first.wire_bytes
+    return EmptyCalls(
+        wall_ns=tuple(wall_ns), cpu_ns=tuple(cpu_ns), block=BLOCK_CALLS, wire_bytes=wire_bytes
+    )
 
 
 def measure_lending_calls(

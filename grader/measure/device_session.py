@@ -40,8 +40,9 @@ from grader.measure.session import Session
 from grader.plan.assignment import Limits
 from grader.runner.cuda_api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.runner.order import NO_DENIAL, Denial
+from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.meter import Usage
-from grader.sandbox.wall import ChildProcess, Wall
+from grader.sandbox.wall import Wall
 
 MOST_EVENTS_NS = 1 << 53
 """Beyond it (104 days) a claim is no time."""

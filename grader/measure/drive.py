@@ -9,24 +9,29 @@ The oracle of an `Expect` is computed here, after the reply, and never leaves th
 import builtins
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from grader.author.steps import (
     Call,
     CaseSteps,
     Drop,
+    Each,
     Expect,
     New,
+    On,
     OverwriteArguments,
     Raises,
     ReclaimArguments,
     Ref,
+    Request,
     Value,
     WorkloadStep,
     WorkloadSteps,
+    World,
 )
-from grader.errors import DeviceError, SandboxError
+from grader.errors import AuthorError, DeviceError, SandboxError
+from grader.measure.box import Box, GroupBox, Raised, Stopped
 from grader.measure.compare import Mismatch, compare_parts
+from grader.measure.group_misuse import explain_misuse
 from grader.measure.measurement import (
     CaseMeasurement,
     ErrorObservation,
@@ -36,7 +41,11 @@ from grader.measure.measurement import (
     ValueObservation,
 )
 
+__all__ = ["UNUSABLE", "Box", "GroupBox", "Raised", "Stopped", "drive", "fault_of", "public_name"]
+
 AnySteps = CaseSteps | WorkloadSteps
+
+RANKS_HINT = "say `ranks = N` in its [[problem]]"
 
 _BUILTIN_EXCEPTIONS = frozenset(
     name
@@ -45,62 +54,12 @@ _BUILTIN_EXCEPTIONS = frozenset(
 )
 
 
-class Raised(Exception):
-    """The submission raised: the class names (most derived first) and text that came back.
-
-    Attributes:
-        names: class names along the method resolution order.
-        text: text of the exception, capped.
-        where: place in the student's source.
-    """
-
-    def __init__(self, names: tuple[str, ...], text: str, where: str) -> None:
-        super().__init__(f"{names[0]}: {text}")
-        self.names = names
-        self.text = text
-        self.where = where
-
-
-class Stopped(Exception):
-    """The case cannot go on."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
-
-
 UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
 """Mismatches after which a case cannot go on: an author may index what was compared before."""
 
 
 class _Unusable(Exception):  # ends a case whose last reply has another form than expected
     pass
-
-
-class Box(Protocol):
-    """Where a submission runs.
-
-    Every method raises `Raised` when the submission raised, `Stopped` when the case must end.
-    """
-
-    def new(self, ref: Ref, step: New) -> None:
-        """Make an object and remember it as `ref`."""
-
-    def call(self, step: Call) -> Value:
-        """Call a function or method and return its reply."""
-
-    def drop(self, ref: Ref) -> None:
-        """Forget an object."""
-
-    def overwrite_arguments(self) -> None:
-        """Overwrite the tensors passed to the last call."""
-
-    def reclaim_arguments(self) -> None:
-        """Take the memory of the tensors passed to the last call back."""
-
-    @property
-    def wall_ns(self) -> int:
-        """Time from request to reply of all calls so far, on the judge's clock."""
 
 
 @dataclass(slots=True)
@@ -173,8 +132,10 @@ def _carry_out(step: WorkloadStep, box: Box, progress: _Progress) -> Value:
             return None
         case Raises():
             return _expect_error(step, box, progress)
-        case New() | Call():
+        case New() | Call() | Each() | On():
             return _request(step, box, progress)
+        case World():
+            _group(box).world(step.size)
         case Drop():
             box.drop(step.ref)
         case OverwriteArguments():
@@ -184,26 +145,82 @@ def _carry_out(step: WorkloadStep, box: Box, progress: _Progress) -> Value:
     return None
 
 
-def _request(step: New | Call, box: Box, progress: _Progress) -> Value:
+def _request(step: Request, box: Box, progress: _Progress) -> Value:
     progress.calls += 1
     if isinstance(step, Call):
         return box.call(step)
-    ref = Ref(progress.refs)
+    if isinstance(step, New):
+        ref = _next_ref(progress)
+        box.new(ref, step)
+        return ref
+    refs, replies = _ask_ranks(step, box, progress)
+    for reply in replies.values():
+        if isinstance(reply, Raised):
+            raise reply
+    if refs:
+        return refs[0]
+    values = [replies[rank] for rank in sorted(replies)]
+    return values if isinstance(step, Each) else values[0]
+
+
+def _ask_ranks(
+    step: Each | On, box: Box, progress: _Progress
+) -> tuple[list[Ref], dict[int, Value | Raised]]:
+    """Return the object that was made, if one was, and what each rank replied."""
+    group = _group(box)
+    if isinstance(step, On):
+        steps = {step.rank: step.step}
+    else:
+        count = group.size if len(step.steps) == 1 else len(step.steps)
+        given = step.steps * count if len(step.steps) == 1 else step.steps
+        steps = dict(enumerate(given))
+    if not steps or not all(0 <= rank < group.size for rank in steps):
+        raise AuthorError(f"steps for ranks {sorted(steps)} in a world of {group.size}")
+    if isinstance(step, Each) and len(steps) != group.size:
+        raise AuthorError(f"Each has {len(steps)} steps for {group.size} ranks; give one or all")
+    kinds = {isinstance(one, New) for one in steps.values()}
+    if len(kinds) > 1:
+        raise AuthorError("Each takes either New or Call for all ranks")
+    refs = [_next_ref(progress)] if kinds == {True} else []
+    return refs, group.ask(steps, refs[0] if refs else None)
+
+
+def _group(box: Box) -> GroupBox:
+    if isinstance(box, GroupBox):
+        return box
+    raise AuthorError("a case asks for ranks of a problem without any", hint=RANKS_HINT)
+
+
+def _next_ref(progress: _Progress) -> Ref:
     progress.refs += 1
-    box.new(ref, step)
-    return ref
+    return Ref(progress.refs - 1)
 
 
-def _expect_error(step: Raises, box: Box, progress: _Progress) -> str:
-    got, text, matches = "", "", False
+def _expect_error(step: Raises, box: Box, progress: _Progress) -> Value:
+    if isinstance(step.step, Each):
+        progress.calls += 1
+        _, replies = _ask_ranks(step.step, box, progress)
+        texts = []
+        for rank in sorted(replies):
+            label = f"{step.label}, rank {rank}"
+            texts.append(_observe_error(step, label, replies[rank], progress))
+        return texts
     try:
-        _request(step.step, box, progress)
+        reply = _request(step.step, box, progress)
     except Raised as raised:
-        got, text, matches = public_name(raised.names), str(raised), step.error in raised.names
-        if "NotImplementedError" in raised.names and step.error != "NotImplementedError":
-            raise  # an untouched stub is missing work, not a wrong error
+        reply = raised
+    return _observe_error(step, step.label, reply, progress)
+
+
+def _observe_error(step: Raises, label: str, reply: Value | Raised, progress: _Progress) -> str:
+    """Keep what came of a step that must raise; return the text of its exception."""
+    got, text, matches = "", "", False
+    if isinstance(reply, Raised):
+        got, text, matches = public_name(reply.names), str(reply), step.error in reply.names
+        if "NotImplementedError" in reply.names and step.error != "NotImplementedError":
+            raise reply  # an untouched stub is missing work, not a wrong error
     progress.observations.append(
-        ErrorObservation(label=step.label, expected=step.error, got=got, text=text, matches=matches)
+        ErrorObservation(label=label, expected=step.error, got=got, text=text, matches=matches)
     )
     return text
 
@@ -216,6 +233,10 @@ def fault_of(raised: Raised) -> Fault:
         kind, message = FaultKind.OUT_OF_MEMORY, "memory ran out"
     else:
         kind, message = FaultKind.EXCEPTION, f"{public_name(raised.names)} was raised"
+        advice = explain_misuse(raised.names, raised.text)
+        message = f"{message}: {advice}" if advice else message
+    if raised.who:
+        message = f"{raised.who}: {message}"
     return Fault(kind=kind, message=message, detail=str(raised), where=raised.where)
 
 

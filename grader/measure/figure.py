@@ -37,6 +37,7 @@ class Figure:
         interval: slope, or logarithm of the ratio.
         own_half_width: what the reference's own spread explains of the interval's width.
         explained: whether it explains it.
+        by_one_fork: whether it does once the oddest fork is left out.
         pass_at: largest value that passes, in the interval's unit.
         full_at: largest value that earns everything.
     """
@@ -45,6 +46,7 @@ class Figure:
     interval: Interval
     own_half_width: float
     explained: bool
+    by_one_fork: bool = False
     pass_at: float
     full_at: float
 

@@ -13,7 +13,8 @@ from grader.device.driver import DeviceDriver
 from grader.device.lease import hold_lease
 from grader.intake.submission import Submission
 from grader.measure.device_session import open_device_session
-from grader.measure.session import Session, open_session
+from grader.measure.ranks import AnySession, open_ranks
+from grader.measure.session import open_session
 from grader.plan.assignment import Limits
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.wall import Wall
@@ -68,14 +69,34 @@ class TimedMachine:
         return self.alone() if self.drivers else nullcontext()
 
     def open_box(
-        self, wall: Wall, submission: Submission, *, limits: Limits, denial: Denial = NO_DENIAL
-    ) -> AbstractContextManager[Session]:
+        self,
+        wall: Wall,
+        submission: Submission,
+        *,
+        limits: Limits,
+        denial: Denial = NO_DENIAL,
+        ranks: int = 0,
+        wire_rate: int = 0,
+    ) -> AbstractContextManager[AnySession]:
         """Fork a child that computes where this machine's submissions do.
+
+        Args:
+            wall: with nothing in it.
+            submission: what it will import.
+            limits: of the box, or of each rank.
+            denial: what torch refuses to do in it.
+            ranks: largest world of a problem with ranks, which compute on the processor; 0 for a
+                box of its own.
+            wire_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
 
         Raises:
             SandboxError: if it cannot be confined.
             DeviceError: if the device has no room for its replies.
         """
+        if ranks:
+            return open_ranks(
+                wall, submission, limits=limits, most=ranks, denial=denial, wire_rate=wire_rate
+            )
         if not self.drivers:
             return open_session(wall, submission, limits=limits, denial=denial)
         return open_device_session(

@@ -11,6 +11,23 @@ from grader.sandbox.faults import FaultKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankStack:
+    """Where one rank stood when its group came to no end.
+
+    Attributes:
+        rank: its number.
+        state: what had become of it, in the grader's own words.
+        where: place in the student's source; empty if its stack names none.
+        text: its stack in its own words, capped; it may repeat hidden inputs, as `Fault.detail`.
+    """
+
+    rank: int
+    state: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why a case could not go on.
 
@@ -20,12 +37,14 @@ class Fault:
         detail: in the submission's words, such as the text of an exception. It may repeat hidden
             inputs, so a student reads it for public cases only.
         where: place in the student's source, "cell 3, line 2" or "kv_cache.py, line 41".
+        stacks: of a group that came to no end, one per rank; else none.
     """
 
     kind: FaultKind
     message: str
     detail: str = ""
     where: str = ""
+    stacks: tuple[RankStack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

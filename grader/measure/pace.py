@@ -17,7 +17,7 @@ from grader.author.declare import Workload
 from grader.author.draw import Draw
 from grader.errors import DeviceError, SandboxError
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.clock import measure_empty_calls, measure_lending_calls
+from grader.measure.clock import measure_empty_calls, measure_empty_steps, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import CaseMeasurement, FaultKind
@@ -61,6 +61,7 @@ class PaceMeasurer:
         self._submissions = (submission, _reference_of(course))
         self._course = course
         self._empty = measure_empty_calls(walls[1], course.plan.limits, machine)
+        self._empty_steps: dict[int, EmptyCalls] = {}  # by the size of the group
 
     def target(
         self,
@@ -79,28 +80,42 @@ class PaceMeasurer:
             enough: whether what was seen decides.
         """
         workload = self._course.workloads[problem.name, target.name]
-        seen = Seen(denial=Denial(problem=problem.name, entries=problem.denied))
+        denial = Denial(problem=problem.name, entries=problem.denied)
+        seen = Seen(denial=denial, ranks=problem.ranks, wire_rate=target.wire_rate)
         lending: tuple[EmptyCalls, ...] = ()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
                 self._fork(workload, target, seen)
             if seen.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
-                seen.undenied = self._undenied(workload, *seen.last)
+                seen.undenied = self._undenied(workload, seen)
             lending = self._lend(seen, lending)
-            measured = replace(_measured(workload, seen, self._empty), lending=lending)
+            measured = replace(_measured(workload, seen, self._empty_for(seen)), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
 
-    def _undenied(
-        self, workload: Workload, size: int, draw_index: int
-    ) -> tuple[CaseMeasurement, ...]:
+    def _empty_for(self, seen: Seen) -> EmptyCalls:
+        """Return what an empty call costs: of a group, one of the size that was measured."""
+        if not seen.world:
+            return self._empty
+        if seen.world not in self._empty_steps:
+            try:
+                self._empty_steps[seen.world] = measure_empty_steps(
+                    self._walls[1], self._course.plan.limits, self._machine, ranks=seen.world
+                )
+            except (SandboxError, DeviceError) as error:
+                seen.reference_faults.append(our_fault(error))
+                return self._empty
+        return self._empty_steps[seen.world]
+
+    def _undenied(self, workload: Workload, seen: Seen) -> tuple[CaseMeasurement, ...]:
         """Run the submission once more where nothing is denied; it can only change a cause."""
         plan = self._course.plan
+        size, draw_index = seen.last
         draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
         try:
             with self._machine.open_box(
-                self._walls[0], self._submissions[0], limits=plan.limits
+                self._walls[0], self._submissions[0], limits=plan.limits, ranks=seen.ranks
             ) as session:
                 session.load(self._course.harness)
                 phase = Phase(session, size, limit_s=plan.limits.problem_wall_s)
@@ -168,7 +183,14 @@ class PaceMeasurer:
         place = 0 if is_subject else 1
         wall, submission = self._walls[place], self._submissions[place]
         limits, denial = self._course.plan.limits, seen.denial
-        with self._machine.open_box(wall, submission, limits=limits, denial=denial) as session:
+        with self._machine.open_box(
+            wall,
+            submission,
+            limits=limits,
+            denial=denial,
+            ranks=seen.ranks,
+            wire_rate=seen.wire_rate,
+        ) as session:
             yield Side(session=session, is_subject=is_subject)
 
     def _load(self, side: Side, seen: Seen) -> bool:
@@ -232,6 +254,8 @@ class PaceMeasurer:
             blame(side, seen, case.faults[0])
             return None
         sample = phase.end()
+        seen.metered = seen.metered and side.session.metered  # of ranks, known from their start on
+        seen.world = len(sample.rank_peak_bytes)
         side.session.end_case()
         if side.is_subject:
             seen.compare(case.observations)

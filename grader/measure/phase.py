@@ -4,11 +4,11 @@ Takes: a session, a workload. Gives: a `RunSample` and the author's arithmetic. 
 which runs there are (see `measure.pace`).
 """
 
-from grader.author.steps import Call, New, PhaseEnd, Work, WorkloadSteps
+from grader.author.steps import PhaseEnd, PhaseStart, Request, Work, WorkloadSteps
 from grader.measure.drive import Stopped
 from grader.measure.observed import Fault
+from grader.measure.ranks import AnySession
 from grader.measure.samples import RunSample, SizeWork
-from grader.measure.session import Session
 from grader.sandbox.faults import FaultKind
 
 
@@ -19,16 +19,21 @@ class Phase:
         work: what the workload says that it needs, added up.
     """
 
-    def __init__(self, session: Session, size: int, *, limit_s: float) -> None:
+    def __init__(self, session: AnySession, size: int, *, limit_s: float) -> None:
         self._session = session
         self._limit_s = limit_s
+        self._begin()
+        self._ended: RunSample | None = None
+        self.work = SizeWork(size=size, bytes_moved=0, flops=0, wire_bytes=0)
+
+    def _begin(self) -> None:
+        """Read the meters; what came before is not measured."""
+        session = self._session
         self._before = session.usage()
         self._before_wall_ns = session.wall_ns
         self._calls = 0
         self._claims_before = len(session.claims())
         self._state_before = session.device_states()
-        self._ended: RunSample | None = None
-        self.work = SizeWork(size=size, bytes_moved=0, flops=0, wire_bytes=0)
 
     def listen(self, steps: WorkloadSteps) -> WorkloadSteps:
         """Pass a workload's steps on and their replies back; the box hears of no `Work`.
@@ -45,11 +50,13 @@ class Phase:
             reply = None
             if isinstance(step, Work):
                 self._add(step)
+            elif isinstance(step, PhaseStart):
+                self._begin()
             elif isinstance(step, PhaseEnd):
                 self._ended = self._read()
             else:
                 self._refuse_if_late()
-                self._calls += isinstance(step, New | Call)
+                self._calls += isinstance(step, Request)
                 reply = yield step
 
     def end(self) -> RunSample:
@@ -70,6 +77,7 @@ class Phase:
             calls=self._calls,
             claims=self._session.claims()[self._claims_before :],
             states=self._state_before + self._session.device_states(),
+            rank_peak_bytes=self._session.rank_peaks(),
         )
 
     def _refuse_if_late(self) -> None:
@@ -84,4 +92,5 @@ class Phase:
             flops=self.work.flops + step.flops,
             wire_bytes=self.work.wire_bytes + step.wire_bytes,
             dtype=step.dtype if self.work.dtype == step.dtype or not self.work.flops else "",
+            derivation="; ".join(filter(None, (self.work.derivation, step.derivation))),
         )

@@ -19,10 +19,10 @@ from grader.author.draw import Draw
 from grader.author.steps import PhaseEnd, Value, WorkloadSteps
 from grader.measure.pace import PaceMeasurer
 from grader.measure.processors import read_processors
+from grader.measure.ranks import AnySession
 from grader.measure.room import next_ratio
 from grader.measure.samples import PairSample, Room, RunSample
 from grader.measure.seen import Seen
-from grader.measure.session import Session
 from grader.plan.plan import PlannedTarget
 
 ALL_BYTES = 1 << 62
@@ -92,7 +92,7 @@ class RoomMeasurer(PaceMeasurer):
         )
 
 
-def _lifting(workload: Workload, session: Session) -> Callable[[Draw, int], WorkloadSteps]:
+def _lifting(workload: Workload, session: AnySession) -> Callable[[Draw, int], WorkloadSteps]:
     """Return the workload's steps, which give the box all of the device at the end of the phase."""
 
     def make(draw: Draw, size: int) -> WorkloadSteps:

@@ -55,6 +55,8 @@ class RunSample:
         claims: on a device, one per call; none on the processor.
         states: on a device, how it ran just before the run, then over all its replies.
         room: on a device whose memory is measured, what was left of it.
+        rank_peak_bytes: of a group, the peak of each rank of its last world; `peak_bytes` is the
+            largest of all worlds.
     """
 
     wall_ns: int
@@ -65,6 +67,7 @@ class RunSample:
     claims: tuple[DeviceClaim, ...] = ()
     states: tuple[DeviceState, ...] = ()
     room: tuple[Room, ...] = ()
+    rank_peak_bytes: tuple[int, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -112,6 +115,7 @@ class SizeWork:
         flops: floating-point operations; 0 if the author does not say.
         wire_bytes: bytes that must cross the network; 0 if the author does not say.
         dtype: of the operations; empty if there are several, or the author does not say.
+        derivation: where `wire_bytes` comes from, in the author's words.
     """
 
     size: int
@@ -119,6 +123,7 @@ class SizeWork:
     flops: int
     wire_bytes: int
     dtype: str = ""
+    derivation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +135,15 @@ class EmptyCalls:
         cpu_ns: processor time in the box, one sample per block of `block` calls.
         block: calls per block.
         lent_bytes: of the block with the arguments that each call lends, on a device.
+        wire_bytes: of a group that exchanges nothing, what it put on the wire all the same, over
+            all calls: `wall_ns` has one sample for each.
     """
 
     wall_ns: tuple[int, ...]
     cpu_ns: tuple[int, ...]
     block: int
     lent_bytes: int = 0
+    wire_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +180,10 @@ class TargetMeasurement:
     lending: tuple[EmptyCalls, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
     undenied: tuple[CaseMeasurement, ...] = ()
+
+    def net_wire_bytes(self, run: RunSample) -> float:
+        """Return what a run put on the wire, without what its group says with nothing to say."""
+        return run.wire_bytes - run.calls * self.empty.wire_bytes / max(len(self.empty.wall_ns), 1)
 
     def empty_for(self, lent_bytes: int) -> EmptyCalls:
         """Return what a call costs that does nothing but lend so much; never less, if it is known.

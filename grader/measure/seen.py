@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from grader.errors import DeviceError, SandboxError
 from grader.measure.observed import CaseMeasurement, Fault, Observation, ValueObservation
+from grader.measure.ranks import AnySession
 from grader.measure.samples import ForkSample, PairSample, SizeWork
-from grader.measure.session import Session
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.faults import FaultKind
 
@@ -21,11 +21,17 @@ class Seen:
 
     Attributes:
         denial: what both sides are denied.
+        ranks: largest world that both sides may start; 0 for boxes of their own.
+        wire_rate: bytes per second that their wire is held to; 0 for no limit.
+        world: size of the one that was measured last.
         undenied: the run of the submission without it, if it failed under it.
         last: size and number of the draw of the last run.
     """
 
     denial: Denial = NO_DENIAL
+    ranks: int = 0
+    wire_rate: int = 0
+    world: int = 0
     forks: list[ForkSample] = field(default_factory=list)
     pairs: list[PairSample] = field(default_factory=list)
     work: dict[int, SizeWork] = field(default_factory=dict)
@@ -61,7 +67,7 @@ class Seen:
 class Side:
     """One of the two boxes of a fork."""
 
-    session: Session
+    session: AnySession
     is_subject: bool
 
 

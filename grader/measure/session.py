@@ -11,22 +11,24 @@ from typing import Any
 import torch
 
 from grader.author.steps import Call, New, Ref, Value
-from grader.errors import AuthorError, ChannelError, SandboxError
+from grader.errors import ChannelError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.buffers import ArgumentMemory, ReplyMemory
 from grader.measure.channel import Channel
 from grader.measure.drive import Raised, Stopped
 from grader.measure.measurement import Fault, FaultKind
 from grader.measure.memory import Arguments, Replies
+from grader.measure.requests import arguments_of, call_request, load_request, new_request
 from grader.measure.source_map import place_of
 from grader.measure.without_device import WithoutDevice
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.runner.order import NO_DENIAL, Denial
-from grader.runner.tensors import DTYPES, NAMES
+from grader.runner.tensors import DTYPES
+from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.faults import classify
 from grader.sandbox.meter import Usage
-from grader.sandbox.wall import ChildProcess, Wall
+from grader.sandbox.wall import Wall
 
 MAX_TEXT = 2000
 MAX_CLASSES = 20
@@ -82,23 +84,17 @@ class Session(WithoutDevice):
             Raised: the import raised.
             Stopped: the child ended or stayed silent.
         """
-        files = [{"name": f.name, "text": f.text} for f in self._submission.files]
-        if harness:
-            files.append({"name": "harness.py", "text": harness})
-        request = {"op": "load", "files": files, "harness": bool(harness)}
-        request["entry"] = self._submission.entry
-        self._ask(request, limit_s=self._limits.load_wall_s)
+        self._ask(load_request(self._submission, harness), limit_s=self._limits.load_wall_s)
         self._load_wall_ns = self._channel.wall_ns
 
     def new(self, ref: Ref, step: New) -> None:
         """Make an object and remember it as `ref`."""
         self._next_ref = max(self._next_ref, self._first_ref + ref.id + 1)
-        self._request({"op": "new", "ref": self._first_ref + ref.id, "name": step.name}, step)
+        self._request(new_request(self._first_ref + ref.id, step), step)
 
     def call(self, step: Call) -> Value:
         """Call a function or method and return its reply, copied out of the box."""
-        target = self._first_ref + step.target.id if isinstance(step.target, Ref) else step.target
-        return self._request({"op": "call", "target": target, "method": step.method}, step)
+        return self._request(call_request(self._first_ref, step), step)
 
     def drop(self, ref: Ref) -> None:
         """Forget an object."""
@@ -106,9 +102,13 @@ class Session(WithoutDevice):
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
 
-    def kernels(self) -> Value:
-        """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""
-        return self._ask({"op": "kernels"}, limit_s=self._limits.call_wall_s)
+    def ask(self, operation: str, fields: dict[str, Any] | None = None) -> Value:
+        """Ask for something besides: `find` names, `build` a library, tell of `kernels`.
+
+        Raises:
+            Raised, Stopped: the box could not, ended, or stayed silent too long.
+        """
+        return self._ask({"op": operation, **(fields or {})}, limit_s=self._limits.call_wall_s)
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the box is frozen meanwhile."""
@@ -133,6 +133,11 @@ class Session(WithoutDevice):
         """Whether processor time and memory of the child are counted."""
         return self._child.meter.counts
 
+    @property
+    def oom_kills(self) -> int:
+        """Processes of the child that the kernel ended for want of memory."""
+        return self._child.meter.oom_kills()
+
     def end_case(self) -> None:
         """Forget the objects of the case that has ended; the next one counts from 0 again."""
         refs = list(range(self._first_ref, self._next_ref))
@@ -155,35 +160,30 @@ class Session(WithoutDevice):
             self._channel.close()
 
     def _request(self, request: dict[str, Any], step: New | Call) -> Value:
-        tensors: list[torch.Tensor] = []
+        packed, fds = self._pack(request, step)
+        value = self._ask(packed, limit_s=self._limits.call_wall_s, fds=fds)
+        self._refuse_changed(step)
+        return value
 
-        def leaf(value: Value) -> Any:  # noqa: ANN401 - JSON
-            if isinstance(value, torch.Tensor):
-                tensors.append(value.detach())
-                return {"t": len(tensors) - 1}
-            if isinstance(value, Ref):
-                return {"r": self._first_ref + value.id}
-            if isinstance(value, torch.dtype):
-                return {"y": NAMES[value]}
-            raise AuthorError(f"a case passes a {type(value).__name__}, which cannot travel")
-
-        args = [wire.flatten(value, leaf) for value in step.args]
-        kwargs = {key: wire.flatten(value, leaf) for key, value in step.kwargs.items()}
+    def _pack(
+        self, request: dict[str, Any], step: New | Call
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """Return the request with its arguments, and the descriptor of their tensors."""
+        arguments, tensors = arguments_of(self._first_ref, step)
         if self._arguments is not None:
             self._arguments.close()
         self._arguments = None
         self._arguments = self._make_arguments(tensors)
         headers = [header.to_json() for header in self._arguments.headers]
-        value = self._ask(
-            {**request, "args": args, "kwargs": kwargs, "tensors": headers},
-            limit_s=self._limits.call_wall_s,
-            fds=(self._arguments.fd,) if headers else (),
-        )
-        if not self._arguments.unchanged():
+        fds = (self._arguments.fd,) if headers else ()
+        return {**request, **arguments, "tensors": headers}, fds
+
+    def _refuse_changed(self, step: New | Call) -> None:
+        """Raise if the last call changed an input; the box is frozen."""
+        if self._arguments is not None and not self._arguments.unchanged():
             name = getattr(step, "method", "") or getattr(step, "target", "") or step.args
             message = f"{name} changed one of its input tensors"
             raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
-        return value
 
     def _ask(
         self,

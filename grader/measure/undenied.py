@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from grader.measure.drive import Raised, Stopped, drive
 from grader.measure.instances import Instance
 from grader.measure.measurement import CaseMeasurement, ErrorObservation, FaultKind
-from grader.measure.session import Session
+from grader.measure.ranks import AnySession
 from grader.plan.plan import Plan
 
 
@@ -33,7 +33,7 @@ def _has_raised(case: CaseMeasurement) -> bool:
 
 
 def run_undenied(
-    session: Session, waiting: Sequence[Instance], plan: Plan, harness: str
+    session: AnySession, waiting: Sequence[Instance], plan: Plan, harness: str
 ) -> tuple[CaseMeasurement, ...]:
     """Run cases in a box without a denial, as far as it gets; what it prints is not kept."""
     try:

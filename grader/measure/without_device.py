@@ -1,7 +1,7 @@
-"""What a box on the processor answers when it is asked about a device.
+"""What a box answers when it is asked about a device or ranks that it does not have.
 
 Takes: nothing. Gives: `WithoutDevice`, which every session is unless it says otherwise. Does not
-cover: boxes on a device (see `measure.device_session`).
+cover: boxes on a device (see `measure.device_session`), nor ranks (see `measure.ranks`).
 """
 
 from grader.device.throttle import DeviceState
@@ -10,7 +10,11 @@ from grader.measure.samples import DeviceClaim
 
 
 class WithoutDevice:
-    """There is no device to ask about."""
+    """There is no device to ask about, and no group."""
+
+    def rank_peaks(self) -> tuple[int, ...]:
+        """Return the most memory that each rank held; none without a group."""
+        return ()
 
     def claims(self) -> tuple[DeviceClaim, ...]:
         """Return what the box claims of its calls on a device, oldest first."""

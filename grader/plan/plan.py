@@ -63,6 +63,7 @@ class PlannedTarget:
         tolerance: as for a check.
         evidence: what the verdict stands on.
         devices: classes that have a tier, ascending; told to students where this device has none.
+        wire_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PlannedTarget:
     tolerance: dict[str, float]
     evidence: Evidence
     devices: tuple[str, ...] = ()
+    wire_rate: int = 0
 
     @property
     def cases(self) -> int:
@@ -85,7 +87,7 @@ class PlannedTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedProblem:
-    """One problem, its checks and its targets; `denied` as in `Problem`."""
+    """One problem, its checks and its targets; `denied` and `ranks` as in `Problem`."""
 
     name: str
     title: str
@@ -93,6 +95,7 @@ class PlannedProblem:
     checks: tuple[PlannedCheck, ...]
     targets: tuple[PlannedTarget, ...] = ()
     denied: tuple[str, ...] = ()
+    ranks: int = 0
 
     @property
     def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
@@ -185,6 +188,7 @@ def make_plan(
                 checks=_plan_checks(assignment.slug, problem, book.cases),
                 targets=_plan_targets(assignment.slug, problem, book.workloads, device),
                 denied=problem.denied,
+                ranks=problem.ranks,
             )
             for problem in assignment.problems
         ),
@@ -258,6 +262,7 @@ def _plan_targets(
                 tolerance=target.tolerance,
                 evidence=_evidence(target, device),
                 devices=tuple(sorted(target.tiers)),
+                wire_rate=target.wire_rate,
             )
         )
     return tuple(targets)

@@ -23,13 +23,14 @@ from grader.report.words import CAUSE_EXPLAINED, UNGRADED_WORDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicFinding:
-    """A public case that did not pass, in full."""
+    """A public case that did not pass, in full; of a group also where each rank stood."""
 
     index: int
     summary: str
     expected: str
     got: str
     where: str
+    stacks: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +144,7 @@ def _view_public(finding: CaseFinding) -> PublicFinding:
         expected=make_legible(finding.expected),
         got=make_legible(finding.got),
         where=make_legible(finding.where),
+        stacks=make_legible(finding.stacks),
     )
 
 

@@ -88,7 +88,7 @@ class Sums:
         if kind in (Kind.MEMORY, Kind.ROOM):
             return Gauge(amount=lambda run: run.peak_bytes)
         if kind is Kind.TRAFFIC:
-            return Gauge(amount=lambda run: run.wire_bytes)
+            return Gauge(amount=self._measured.net_wire_bytes)
         return net_time(self._measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
 
 

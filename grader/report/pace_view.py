@@ -17,6 +17,7 @@ from grader.measure.samples import ForkSample, TargetMeasurement
 from grader.plan.plan import PlannedTarget
 from grader.plan.target import Clock, Quantity
 from grader.report import pace_words
+from grader.report.group_view import GroupTable, group_tables
 from grader.report.hostile_text import make_legible
 from grader.report.pace_sums import SizeView, Sums, exponents
 from grader.report.pace_words import exp_ratio, ratio_words, slope_words
@@ -95,6 +96,7 @@ class PaceView:
         all_pairs: pairs of runs that were measured.
         left_out: why forks were left out, in words, with their number.
         roofline: shares of the possible speed, of submission and reference; none if not known.
+        tables: of a group, its bytes against theory or its memory by rank; else none.
     """
 
     figures: tuple[FigureView, ...]
@@ -106,6 +108,7 @@ class PaceView:
     all_pairs: int
     left_out: tuple[str, ...]
     roofline: tuple[tuple[str, str], ...]
+    tables: tuple[GroupTable, ...] = ()
 
     @property
     def counts(self) -> str:
@@ -119,7 +122,9 @@ class PaceView:
 
     @property
     def sizes_words(self) -> str:
-        """What both sides took per run at every size, in a sentence each."""
+        """What both sides took per run at every size, in a sentence each; tables say it too."""
+        if self.tables:
+            return ""
         return " ".join(
             f"Size {size.size}: yours {self.amount_words(size.subject)}, "
             f"reference {self.amount_words(size.reference)} per run."
@@ -223,6 +228,7 @@ def _view_pace(
             (pace_words.percent_words(r.subject), pace_words.percent_words(r.reference))
             for r in pace.roofline
         ),
+        tables=group_tables(first, measured, forks),
     )
 
 

@@ -60,7 +60,10 @@ def enter(order: JailOrder) -> tuple[str, ...]:
     held_bytes = _private_bytes()
     if order.kind is JailKind.NAMESPACES:
         _enter_namespaces(order)
-        layers.append("own pid, mount, network and ipc namespaces")
+        if order.world:
+            layers.append("own pid, mount and ipc namespaces; a network namespace for its group")
+        else:
+            layers.append("own pid, mount, network and ipc namespaces")
     if order.uid:
         if order.kind is JailKind.NAMESPACES:  # its home is a mount that the warm process made
             os.chown(order.home, order.uid, order.uid)
@@ -106,7 +109,9 @@ def _private_bytes() -> int:
 
 
 def _enter_namespaces(order: JailOrder) -> None:
-    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS
+    flags = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+    if not order.world:  # ranks are forked in the network namespace of their group
+        flags |= kernel.CLONE_NEWNET
     kernel.unshare(flags)
     kernel.make_mounts_private()
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
@@ -121,7 +126,8 @@ def _enter_namespaces(order: JailOrder) -> None:
         kernel.mount_proc("/proc")  # of this pid namespace; CUDA begins with one only
     else:
         kernel.mount_tmpfs("/proc", size_bytes=4096, mode=0o555)  # hides the warm process's
-    kernel.bring_loopback_up()
+    if not order.world:
+        kernel.bring_loopback_up()
 
 
 def _set_limits(order: JailOrder, held_bytes: int) -> None:
@@ -161,6 +167,9 @@ def _set_environment(order: JailOrder) -> None:
     )
     if order.device == "cuda" and driver_folders:  # Triton asks for it at its first launch
         os.environ["LD_LIBRARY_PATH"] = driver_folders
+    if order.world:
+        rank = str(order.rank)
+        os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=str(order.world))
     if order.device != "cuda":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if order.device == "cpu":

@@ -63,6 +63,7 @@ SENDS_SIGNAL = (
 )
 """(system call, number of the argument that is the signal)."""
 
+_SOCK_TYPE_MASK = 0xF  # linux/net.h
 _F_SETSIG = 10  # linux/fcntl.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CSIGNAL = 0xFF  # linux/sched.h: the part of clone's flags that is sent when the child ends
@@ -73,8 +74,8 @@ def restrict_system_calls(*, loopback: bool, no_programs: bool = False) -> None:
     """Load the filter into this process and all that it will start.
 
     Args:
-        loopback: whether internet sockets may be opened. What lies in their buffers is charged to
-            no control group: two of them, connected over the loopback, hide memory from a meter.
+        loopback: whether internet sockets may be opened. Streams alone: what lies in the buffers of
+            datagrams is charged to no control group, that of streams apart (`sandbox.cgroup`).
         no_programs: whether it may only fork, and start no program.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -84,13 +85,7 @@ def restrict_system_calls(*, loopback: bool, no_programs: bool = False) -> None:
         _deny(rules, name, pyseccomp.Arg(place, pyseccomp.NE, 0))
     for name, itself in (("setpriority", 0), ("ioprio_set", 1)):  # not a whole group or user
         _deny(rules, name, pyseccomp.Arg(0, pyseccomp.NE, itself))
-    allowed = (*LOCAL_FAMILIES, *(INTERNET_FAMILIES if loopback else ()))
-    for family in range(max(allowed) + 1):
-        if family not in allowed:
-            _deny(rules, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
-    _deny(rules, "socket", pyseccomp.Arg(0, pyseccomp.GT, int(max(allowed))))
-    route_only = pyseccomp.Arg(0, pyseccomp.EQ, int(socket.AF_NETLINK))
-    _deny(rules, "socket", route_only, pyseccomp.Arg(2, pyseccomp.NE, 0))
+    _restrict_sockets(rules, loopback=loopback)
     for bit in range(32):
         flag = 1 << bit
         if flag & _CLONE_NAMESPACES:
@@ -102,6 +97,23 @@ def restrict_system_calls(*, loopback: bool, no_programs: bool = False) -> None:
     # clone3 hides its flags behind a pointer; "not implemented" makes libc fall back to clone.
     rules.add_rule(_ENOSYS, "clone3")
     rules.load()
+
+
+def _restrict_sockets(rules: pyseccomp.SyscallFilter, *, loopback: bool) -> None:
+    """Allow local sockets, route queries and, for a loopback, streams of the internet."""
+    allowed = (*LOCAL_FAMILIES, *(INTERNET_FAMILIES if loopback else ()))
+    for family in range(max(allowed) + 1):
+        if family not in allowed:
+            _deny(rules, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    _deny(rules, "socket", pyseccomp.Arg(0, pyseccomp.GT, int(max(allowed))))
+    for family in INTERNET_FAMILIES if loopback else ():
+        of_family = pyseccomp.Arg(0, pyseccomp.EQ, int(family))
+        for kind in range(_SOCK_TYPE_MASK + 1):
+            if kind != int(socket.SOCK_STREAM):
+                of_kind = pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _SOCK_TYPE_MASK, kind)
+                _deny(rules, "socket", of_family, of_kind)
+    route_only = pyseccomp.Arg(0, pyseccomp.EQ, int(socket.AF_NETLINK))
+    _deny(rules, "socket", route_only, pyseccomp.Arg(2, pyseccomp.NE, 0))
 
 
 def _keep_frozen(rules: pyseccomp.SyscallFilter) -> None:

@@ -15,14 +15,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import kernel, wire
+from .birth import become_child
 from .order import JailKind, JailOrder
-
-if TYPE_CHECKING:
-    from .denial import Denials
 
 CLEAN_SECONDS = 5.0
 
@@ -34,7 +31,8 @@ class Warm:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._order: JailOrder | None = None
+        self._orders: list[JailOrder] = []  # of the submission that is here, one per child
+        self._group_network = -1  # namespace of its ranks
         self._children: set[int] = set()
         from . import denial  # needs torch, which is imported once devices are chosen
 
@@ -44,7 +42,7 @@ class Warm:
         """Obey orders until the judge closes the control socket."""
         while True:
             try:
-                order, fds = wire.receive(self._control, max_fds=3)
+                order, fds = wire.receive(self._control, max_fds=4)
             except wire.WireClosed:
                 return
             try:
@@ -73,24 +71,41 @@ class Warm:
 
     def _fork(self, order: JailOrder, fds: list[int]) -> int:
         """Fork a child that confines itself, reports ready on the channel and serves it."""
-        self._order = order
+        self._orders.append(order)
         if order.kind is not JailKind.PLAIN:
             self._refuse_foreign_namespace(order)
         self._denials.install(order.denial.entries)
-        own = os.open("/proc/self/ns/pid", os.O_RDONLY) if _has_pid_namespace(order) else -1
-        if own >= 0:
+        own: list[tuple[int, int]] = []
+        if order.kind is JailKind.NAMESPACES:
+            own.append((os.open("/proc/self/ns/pid", os.O_RDONLY), kernel.CLONE_NEWPID))
             kernel.unshare(kernel.CLONE_NEWPID)
+            if order.world:
+                own.append((os.open("/proc/self/ns/net", os.O_RDONLY), kernel.CLONE_NEWNET))
+                self._enter_group_network()
         try:
             pid = os.fork()
         finally:
             # Only the parent gets here with `own` still needed; the child closes it with the rest.
-            if own >= 0 and os.getpid() != 1:
-                kernel.setns(own, kernel.CLONE_NEWPID)
-                os.close(own)
+            if own and os.getpid() != 1:
+                for fd, kind in own:
+                    kernel.setns(fd, kind)
+                    os.close(fd)
         if pid == 0:
-            _become_child(order, fds, self._denials)
+            become_child(order, fds, self._denials)
         self._children.add(pid)
         return pid
+
+    def _enter_group_network(self) -> None:
+        """Enter the network namespace that all ranks of this submission share; the first makes it.
+
+        Namespaces of a network end with their last process and descriptor: none outlives a sweep.
+        """
+        if self._group_network >= 0:
+            kernel.setns(self._group_network, kernel.CLONE_NEWNET)
+            return
+        kernel.unshare(kernel.CLONE_NEWNET)
+        kernel.bring_loopback_up()
+        self._group_network = os.open("/proc/self/ns/net", os.O_RDONLY)
 
     def _refuse_foreign_namespace(self, order: JailOrder) -> None:
         """Refuse to act on "all processes" in a namespace that is the judge's own."""
@@ -99,9 +114,9 @@ class Warm:
 
     def _signal_all(self, number: signal.Signals) -> None:
         """Send a signal to every process of the submission: all that the warm process can see."""
-        if self._order is None:
+        if not self._orders:
             return
-        if self._order.kind is JailKind.PLAIN:
+        if self._orders[0].kind is JailKind.PLAIN:
             for pid in self._children:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, number)
@@ -130,9 +145,13 @@ class Warm:
             self._signal_all(signal.SIGCONT)
             time.sleep(0.002)
             left = self._reap()
-        order, self._order = self._order, None
-        if order is not None and order.kind is JailKind.UID:
-            left += _remove_as(order.uid, order.home)
+        orders, self._orders = self._orders, []
+        if self._group_network >= 0:
+            os.close(self._group_network)
+            self._group_network = -1
+        for order in orders:
+            if order.kind is JailKind.UID:
+                left += _remove_as(order.uid, order.home)
         return left
 
     def _reap(self) -> int:
@@ -146,74 +165,13 @@ class Warm:
             if not pid:
                 break
             self._children.discard(pid)
-        if self._order is None or self._order.kind is JailKind.PLAIN:
+        if not self._orders or self._orders[0].kind is JailKind.PLAIN:
             return len(self._children)
         try:
             os.kill(-1, 0)
         except ProcessLookupError:
             return 0
         return 1
-
-
-def _has_pid_namespace(order: JailOrder) -> bool:
-    return order.kind is JailKind.NAMESPACES
-
-
-def _become_child(order: JailOrder, fds: list[int], denials: "Denials") -> None:
-    """Turn a fresh fork into a child; never returns."""
-    status = 70  # EX_SOFTWARE: confinement failed, the submission was never touched
-    try:
-        denials.seal(order.denial.problem)
-        _serve_as_child(order, fds)
-        status = 0
-    except BaseException as error:  # noqa: BLE001 - the last frame of the process: say why and end
-        os.write(2, f"child: {type(error).__name__}: {error}\n".encode(errors="replace"))
-    finally:
-        os._exit(status)
-
-
-def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
-    from . import child, jail, tensors
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    channel_fd, memory_fd, output_fd = _keep_only(fds)
-    channel = socket.socket(fileno=channel_fd)
-    memory = tensors.map_memory(memory_fd, populate=False)
-    os.close(memory_fd)
-    layers = jail.enter(order)
-    os.dup2(output_fd, 1)
-    os.dup2(output_fd, 2)
-    os.close(output_fd)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
-    further: dict[str, Callable[[], Json]] = {}
-    if order.device == "compile":
-        further["kernels"] = _compile_kernels(order.home)
-    wire.send(channel, {"ready": list(layers)})
-    kind: type[child.Child] = child.Child
-    if order.device == "cuda":
-        from . import device_child  # imported before the fork; CUDA begins here, in the child
-
-        kind = device_child.DeviceChild
-    kind(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
-
-
-def _compile_kernels(home: str) -> Callable[[], Json]:
-    """Let Triton compile instead of launching; return what tells what became of each kernel."""
-    from . import ahead_of_time
-
-    compiler = ahead_of_time.KernelCompiler(home)
-    compiler.install()
-    return compiler.report
-
-
-def _keep_only(fds: list[int]) -> list[int]:
-    """Move the child's descriptors to 3, 4 and 5, and close every other one but 0, 1 and 2."""
-    high = [os.dup2(fd, 200 + number, inheritable=False) for number, fd in enumerate(fds)]
-    low = [os.dup2(fd, 3 + number, inheritable=False) for number, fd in enumerate(high)]
-    os.closerange(3 + len(fds), 65536)
-    return low
 
 
 def _remove_as(uid: int, home: str) -> int:
@@ -250,7 +208,7 @@ def _import_libraries(device: str) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
-    own = ("child", "jail", "landlock_rules", "seccomp_rules")
+    own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
     for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f".{name}", __package__)

@@ -29,8 +29,8 @@ def wall_spec(
     return WallSpec(
         slot=slot,
         device=device,
-        memory_bytes=limits.memory_bytes + WARM_MEMORY_BYTES,
-        processes=limits.processes + WARM_PROCESSES,
+        memory_bytes=limits.memory_bytes * limits.ranks + WARM_MEMORY_BYTES,
+        processes=limits.processes * limits.ranks + WARM_PROCESSES,
         file_bytes=FILE_BYTES,
         threads=1,
         image=image,

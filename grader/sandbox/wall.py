@@ -1,7 +1,7 @@
 """A standing wall and its children: fork, freeze, end, sweep.
 
-Takes: a `Started` wall. Gives: `Wall`, `ChildProcess`. Does not cover: what a child is asked (see
-`measure.session`).
+Takes: a `Started` wall. Gives: `Wall`. Does not cover: what a child is asked (see
+`measure.session`, and `measure.ranks` for several at once).
 
 A wall holds one submission at a time. Nothing of a child is left when its `with` block ends: its
 processes are gone, its files are removed, and a wall that cannot say so is not used again.
@@ -12,46 +12,32 @@ import os
 import secrets
 import shutil
 import socket
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from grader.errors import ChannelClosed, ChannelError, SandboxError, WallLost
+from grader.errors import SandboxError, WallLost
 from grader.plan.assignment import Limits
 from grader.runner import wire
 from grader.runner.order import NO_DENIAL, Denial, JailKind, JailOrder
 from grader.sandbox.cgroup import Cgroup, make_cgroup, remove_parents
+from grader.sandbox.child_process import (
+    ALONE,
+    ChildProcess,
+    Member,
+    await_ready,
+    close_all,
+    enter_group,
+    name_senders,
+)
 from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.faults import Ending
 from grader.sandbox.meter import Meter
 from grader.sandbox.stale import owner
+from grader.sandbox.wire_rate import slowed_wire
 
-READY_SECONDS = 20.0
 CONTROL_SECONDS = 30.0
 UIDS_PER_WALL = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildProcess:
-    """One confined process, before it has seen the submission.
-
-    Attributes:
-        pid: as the warm process sees it.
-        exit_fd: becomes readable when it ends; −1 where this system has no such descriptor.
-        channel: the judge's end of its socket.
-        output_fd: the reading end of its stdout and stderr.
-        layers: what its jail says holds.
-        meter: what it uses, read from outside.
-    """
-
-    pid: int
-    exit_fd: int
-    channel: socket.socket
-    output_fd: int
-    layers: tuple[str, ...]
-    meter: Meter
 
 
 class Wall:
@@ -91,42 +77,86 @@ class Wall:
         Raises:
             SandboxError: if it cannot be confined or limited.
         """
+        with self._emptied() as homes, self._fork(homes, reply_fd, denial, ALONE) as child:
+            yield child
+
+    @contextlib.contextmanager
+    def ranks(
+        self, reply_fds: Sequence[int], denial: Denial = NO_DENIAL, *, wire_rate: int = 0
+    ) -> Iterator[tuple[ChildProcess, ...]]:
+        """Fork one child per memory file for replies, and leave nothing of them behind.
+
+        They share a network namespace, which holds nothing but them where this wall can make one;
+        each has a control group, a home and a jail of its own. `wire_rate` holds their wire to so
+        many bytes per second, if it is not 0.
+
+        Raises:
+            SandboxError: if one cannot be confined or limited.
+        """
+        with self._emptied() as homes, contextlib.ExitStack() as stack:
+            children = tuple(
+                stack.enter_context(
+                    self._fork(homes, fd, denial, Member(rank=rank, size=len(reply_fds)))
+                )
+                for rank, fd in enumerate(reply_fds)
+            )
+            if wire_rate:
+                if self._started.jail is JailKind.PLAIN:
+                    raise SandboxError("without a wall the wire is the machine's own loopback")
+                stack.enter_context(slowed_wire(children[0].host_pid, wire_rate))
+            yield children
+
+    @contextlib.contextmanager
+    def _emptied(self) -> Iterator[list[str]]:
+        """Collect the homes of children; end all of them and sweep up when the block ends."""
+        homes: list[str] = []
+        try:
+            yield homes
+        finally:
+            if homes:
+                self._sweep(homes)
+
+    @contextlib.contextmanager
+    def _fork(
+        self, homes: list[str], reply_fd: int, denial: Denial, member: Member
+    ) -> Iterator[ChildProcess]:
         group = self._make_group()
-        home = self._make_home()
+        homes.append(self._make_home())
         ours, theirs = socket.socketpair()
-        _name_senders(ours, True)  # before the child can send
+        name_senders(ours, True)  # before the child can send
         output, output_theirs = os.pipe()
+        stack, stack_theirs = os.pipe() if member.size else (-1, -1)
         exit_fd = -1
         borrowed = False
         try:
-            order = self._order(home, denial, limited_outside=group is not None).to_json()
+            order = self._order(homes[-1], denial, member, limited_outside=group is not None)
             try:
-                fds = (theirs.fileno(), reply_fd, output_theirs)
-                answer = self._ask({"op": "fork", "jail": order}, fds)
+                fds = (theirs.fileno(), reply_fd, output_theirs, stack_theirs)
+                answer = self._ask(
+                    {"op": "fork", "jail": order.to_json()}, fds if member.size else fds[:3]
+                )
             finally:
                 theirs.close()
-                os.close(output_theirs)
-            host_pid, layers = _await_ready(ours, self._started.log)
-            _name_senders(ours, False)
+                close_all(output_theirs, stack_theirs)
+            host_pid, layers = await_ready(ours, self._started.log)
+            name_senders(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
-            self.layers = (*self._started.layers, _enter(group, host_pid), *layers)
+            self.layers = (*self._started.layers, enter_group(group, host_pid), *layers)
             with contextlib.closing(Meter(group, host_pid)) as meter:
                 borrowed = True  # from here on, whoever reads the output closes it
                 yield ChildProcess(
                     pid=answer["pid"],
+                    host_pid=host_pid,
                     exit_fd=exit_fd,
                     channel=ours,
                     output_fd=output,
                     layers=layers,
                     meter=meter,
+                    stack_fd=stack,
                 )
         finally:
             ours.close()
-            if not borrowed:
-                os.close(output)
-            if exit_fd >= 0:
-                os.close(exit_fd)
-            self._sweep(home)
+            close_all(exit_fd, stack, -1 if borrowed else output)
 
     def freeze(self) -> None:
         """Stop every process of the submission, before anything of it is read."""
@@ -185,7 +215,9 @@ class Wall:
         self._groups += [group] if group else []
         return group
 
-    def _order(self, home: str, denial: Denial, *, limited_outside: bool) -> JailOrder:
+    def _order(
+        self, home: str, denial: Denial, member: Member, *, limited_outside: bool
+    ) -> JailOrder:
         uid = self._started.first_uid
         plain = self._started.jail is JailKind.PLAIN
         namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
@@ -200,8 +232,10 @@ class Wall:
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
             device=self._spec.device,
-            loopback=self._spec.loopback,
+            loopback=self._spec.loopback or member.size > 0,
             denial=denial,
+            world=member.size,
+            rank=member.rank,
         )
 
     def _make_home(self) -> str:
@@ -214,11 +248,11 @@ class Wall:
         home.mkdir(mode=0o700)
         return str(home)
 
-    def _sweep(self, home: str) -> None:
-        """Kill and remove what a child left; a wall that cannot is not used again."""
+    def _sweep(self, homes: list[str]) -> None:
+        """Kill and remove what children left; a wall that cannot is not used again."""
         try:
             left = self._ask({"op": "sweep"})["left"]
-            if self._started.jail is JailKind.PLAIN:
+            for home in homes if self._started.jail is JailKind.PLAIN else ():
                 shutil.rmtree(home, ignore_errors=True)
             if left:
                 self._usable = False
@@ -259,41 +293,3 @@ class Wall:
     def _lost(self, error: Exception) -> WallLost:
         self._usable = False
         return WallLost(f"the warm process is gone ({error})", hint=self._started.log()[-800:])
-
-
-def _enter(group: Cgroup | None, host_pid: int) -> str:
-    """Put a child under its control group, if it has one; return what limits it."""
-    if group is None:
-        return "memory and processes limited per process (rlimits; no control group)"
-    group.enter(host_pid)
-    return f"memory and processes limited by a control group (version {group.version})"
-
-
-def _name_senders(channel: socket.socket, wanted: bool) -> None:
-    """Let the kernel attach the sender's pid to every message, or stop doing so."""
-    channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, int(wanted))
-
-
-def _await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, tuple[str, ...]]:
-    """Return the child's pid as the judge sees it, and what its jail says holds.
-
-    The kernel, not the child, names the pid (SCM_CREDENTIALS), translated into our namespace.
-
-    Raises:
-        SandboxError: if the child ends instead.
-    """
-    channel.settimeout(READY_SECONDS)
-    space = socket.CMSG_SPACE(struct.calcsize("3i"))
-    try:
-        head, ancillary, _, _ = channel.recvmsg(4, space)
-        if not head:
-            raise ChannelClosed("closed")
-        rest = wire.check_length(int.from_bytes(head, "big"))
-        body = channel.recv(rest, socket.MSG_WAITALL)
-        layers = tuple(str(layer) for layer in wire.parse(body)["ready"])
-    except (wire.WireError, OSError, KeyError, ChannelError) as error:
-        raise SandboxError(f"a child could not be confined ({error})", hint=log()[-800:]) from error
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-            return struct.unpack("3i", content)[0], layers
-    raise SandboxError("the kernel did not name the child's process")

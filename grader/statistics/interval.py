@@ -114,6 +114,22 @@ def explains(own: float, seen: float, forks: int, *, chance: float) -> bool:
     return own > 0 and (seen / own) ** 2 <= _f_quantile(forks - 1, chance)
 
 
+def without_the_oddest(
+    subject: Totals, reference: Totals, sizes: tuple[int, ...]
+) -> tuple[list[int], float]:
+    """Return the rows of all forks but the one farthest from their median, and how far that is.
+
+    Raises:
+        ValueError: if there are fewer than two forks.
+    """
+    if len(subject) < 2:
+        raise ValueError(f"expected at least two forks, got {len(subject)}")
+    per_fork = np.log(subject / reference) @ np.array(slope_weights(sizes))
+    distance = np.abs(per_fork - np.median(per_fork))
+    oddest = int(distance.argmax())
+    return [fork for fork in range(len(subject)) if fork != oddest], float(distance[oddest])
+
+
 @cache
 def _resampled_forks(forks: int) -> NDArray[np.int64]:
     """Return which forks each resample holds, [RESAMPLES, forks]."""

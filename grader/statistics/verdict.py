@@ -41,12 +41,15 @@ class Rule:
         floor: spread that every machine has; the reference's own is never taken for less.
         noise_limit: half-width, the reference's own or the whole, beyond which doubt is no longer
             given.
+        burst: how far over the tier a FAIL at the first look must lie: its few forks are over in a
+            second, and what else a machine does may last as long.
     """
 
     looks: tuple[int, ...]
     resolution: float
     floor: float
     noise_limit: float
+    burst: float = 0.0
 
     @property
     def error_rate(self) -> float:
@@ -55,11 +58,12 @@ class Rule:
 
 
 def look(
-    interval: Interval, *, pass_at: float, full_at: float, explained: bool, rule: Rule
+    interval: Interval, *, pass_at: float, full_at: float, explained: bool, first: bool, rule: Rule
 ) -> Outcome:
     """Say whether an interval decides, before the last look."""
     if interval.low > pass_at:
-        return Outcome.FAIL
+        soon = first and interval.low <= pass_at + rule.burst
+        return Outcome.OPEN if soon else Outcome.FAIL
     fine = interval.half_width <= rule.resolution and explained
     if interval.high <= full_at or (interval.high <= pass_at and fine):
         return Outcome.PASS
@@ -67,9 +71,19 @@ def look(
 
 
 def last_look(
-    interval: Interval, *, pass_at: float, explained: bool, own: float, rule: Rule
+    interval: Interval,
+    *,
+    pass_at: float,
+    explained: bool,
+    by_one_fork: bool,
+    own: float,
+    rule: Rule,
 ) -> Outcome:
-    """Decide, with the benefit of the doubt only where the reference's own spread explains it."""
+    """Decide, with the benefit of the doubt only where the reference's own spread explains it.
+
+    A width that a single fork makes is the machine's as likely as the submission's: it is no ground
+    to fail, nor to pass.
+    """
     if interval.low > pass_at:
         return Outcome.FAIL
     if interval.high <= pass_at:
@@ -77,7 +91,7 @@ def last_look(
     if own > rule.noise_limit:
         return Outcome.TOO_NOISY
     if not explained:
-        return Outcome.FAIL
+        return Outcome.TOO_NOISY if by_one_fork else Outcome.FAIL
     return Outcome.TOO_NOISY if interval.half_width > rule.noise_limit else Outcome.PASS
 
 

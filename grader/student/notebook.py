@@ -77,14 +77,20 @@ def _run(
     folder: Path, table: Assignment, problem: Problem, namespace: dict[str, Defined]
 ) -> PublicResult:
     # These import torch, which the rest of a student's commands do without.
-    from grader.student.local_box import LocalBox
+    from grader.student.local_ranks import local_box
     from grader.student.replay import load_harness, run_check
     from grader.student.trace import load_problem
 
     traced = load_problem(folder, problem.name)
     harness = load_harness(folder, "grader_harness")
     results = tuple(
-        run_check(problem, one, traced, LocalBox(namespace, harness, place=_place), _unobserved)
+        run_check(
+            problem,
+            one,
+            traced,
+            local_box(problem.ranks, namespace, harness, place=_place),
+            _unobserved,
+        )
         for one in problem.checks
     )
     return PublicResult(assignment=table.slug, source="this notebook", checks=results)

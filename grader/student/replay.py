@@ -15,12 +15,13 @@ from typing import TextIO
 
 import torch
 
-from grader.author.steps import Call, CaseSteps, New, Raises, Step, Value
+from grader.author.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
 from grader.judge.judgement import Cause
+from grader.measure.box import Box
 from grader.measure.drive import drive
 from grader.plan.assignment import Check, Problem, load_assignment
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
-from grader.student.local_box import LocalBox
+from grader.student.local_ranks import local_box
 from grader.student.result import PublicCheck, PublicFinding
 from grader.student.trace import Recording, TracedProblem, load_problem, play
 from grader.student.verdict import judge_check
@@ -65,14 +66,14 @@ def replay(job: ReplayJob, events: TextIO) -> None:
             emit(Event(kind=EventKind.STEP, problem=name, check=check.name, doing=doing))
 
         for check in problem.checks:
-            box = LocalBox(submission, harness, place=place)
+            box = local_box(problem.ranks, submission, harness, place=place)
             result = run_check(problem, check, recorded[problem.name], box, observe)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
 
 
 def run_check(
-    problem: Problem, check: Check, traced: TracedProblem, box: LocalBox, observe: Observer
+    problem: Problem, check: Check, traced: TracedProblem, box: Box, observe: Observer
 ) -> PublicCheck:
     """Run all public cases of one check; `observe` is told of every step before it begins."""
     mine = [one for one in traced.checks if one.name == check.name]
@@ -114,6 +115,10 @@ def _doing(step: Step) -> str:
             return f"{step.name}(…)"
         case Call():
             return f"{step.method or step.target}(…)"
+        case Each():
+            return f"{_doing(step.steps[0])} on every rank"
+        case On():
+            return f"{_doing(step.step)} on rank {step.rank}"
         case Raises():
             return _doing(step.step)
         case _:

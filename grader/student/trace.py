@@ -17,13 +17,17 @@ from grader.author.steps import (
     Call,
     CaseSteps,
     Drop,
+    Each,
     Expect,
     New,
+    On,
     OverwriteArguments,
     Raises,
     Ref,
+    Request,
     Step,
     Value,
+    World,
 )
 from grader.errors import AuthorError
 from grader.measure.compare import brief
@@ -92,12 +96,22 @@ def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
             target = [step.method] if isinstance(step.target, Ref) else []
             arguments = [*target, *map(change, step.args)]
             return Call(step.target, *arguments, **_mapped(step.kwargs, change))
+        case Each():
+            return Each(*(_mapped_one(one, change) for one in step.steps))
+        case On():
+            return On(step.rank, _mapped_one(step.step, change))
         case Raises():
             inner = map_values(step.step, change)
-            assert isinstance(inner, New | Call)
+            assert isinstance(inner, Request)
             return Raises(inner, step.error, step.label)
         case _:
             return step
+
+
+def _mapped_one(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
+    mapped = map_values(step, change)
+    assert isinstance(mapped, New | Call)
+    return mapped
 
 
 def load_problem(assignment: Path, problem: str) -> TracedProblem:
@@ -188,14 +202,16 @@ def _check(tree: Json) -> TracedCheck:
 
 def _step_to_json(step: Step) -> Json:
     match step:
-        case New() | Call():
-            return _request_to_json(step)
+        case New() | Call() | Each() | On():
+            return request_to_json(step)
+        case World():
+            return {"op": "world", "size": step.size}
         case Drop():
             return {"op": "drop", "ref": to_json(step.ref)}
         case OverwriteArguments():
             return {"op": "overwrite_arguments"}
         case Raises():
-            inner = _request_to_json(step.step)
+            inner = request_to_json(step.step)
             return {"op": "raises", "error": step.error, "label": step.label, "step": inner}
         case Expect():
             return {
@@ -208,7 +224,12 @@ def _step_to_json(step: Step) -> Json:
             }
 
 
-def _request_to_json(step: New | Call) -> Json:
+def request_to_json(step: Request) -> Json:
+    """Return the JSON form of a step that asks for something."""
+    if isinstance(step, Each):
+        return {"op": "each", "steps": [request_to_json(one) for one in step.steps]}
+    if isinstance(step, On):
+        return {"op": "on", "rank": step.rank, "step": request_to_json(step.step)}
     args = [to_json(value) for value in step.args]
     kwargs = {key: to_json(value) for key, value in step.kwargs.items()}
     if isinstance(step, New):
@@ -221,6 +242,8 @@ def _step_from_json(tree: Json) -> Step:
     match tree["op"]:
         case "drop":
             return Drop(from_json(tree["ref"]))
+        case "world":
+            return World(int(tree["size"]))
         case "overwrite_arguments":
             return OverwriteArguments()
         case "raises":
@@ -233,7 +256,20 @@ def _step_from_json(tree: Json) -> Step:
             return _request_from_json(tree)
 
 
-def _request_from_json(tree: Json) -> New | Call:
+def _request_from_json(tree: Json) -> Request:
+    if tree["op"] == "each":
+        return Each(*map(one_from_json, tree["steps"]))
+    if tree["op"] == "on":
+        return On(int(tree["rank"]), one_from_json(tree["step"]))
+    return one_from_json(tree)
+
+
+def one_from_json(tree: Json) -> New | Call:
+    """Return the step whose JSON form is `tree`, of one rank or of a box of its own.
+
+    Raises:
+        WireError: if it is none.
+    """
     args = [from_json(value) for value in tree["args"]]
     kwargs = {key: from_json(value) for key, value in tree["kwargs"].items()}
     if tree["op"] == "new":

@@ -7,22 +7,24 @@ author's own process: no wall is needed for trusted code. A kind that never appl
 n/a, with the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import torch
 
-from grader.author.steps import Call, Value
+from grader.author.steps import Call, New, Ref, Value
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
+from grader.measure.box import Box, Raised
 from grader.measure.drive import drive
 from grader.measure.instances import instances
 from grader.measure.measurement import Measurement, ProblemMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
+from grader.student.local_ranks import LocalRanks
 
 
 class Trivial(StrEnum):
@@ -152,6 +154,30 @@ class _TrivialBox(LocalBox):
         return self._spoiler.spoil(super().call(step), arguments)
 
 
+class _TrivialRanks(LocalRanks):
+    """Local ranks whose replies are spoiled on the way out."""
+
+    def __init__(
+        self,
+        submission: dict[str, Value],
+        harness: dict[str, Value],
+        spoiler: _Spoiler,
+        *,
+        most: int,
+    ) -> None:
+        super().__init__(submission, harness, most=most)
+        self._spoiler = spoiler
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        replies = super().ask(steps, ref)
+        for rank, reply in replies.items():
+            given = (*steps[rank].args, *steps[rank].kwargs.values())
+            arguments = [a for a in given if isinstance(a, torch.Tensor)]
+            if not isinstance(reply, Raised) and isinstance(steps[rank], Call):
+                replies[rank] = self._spoiler.spoil(reply, arguments)
+        return replies
+
+
 def lint(
     course: Course, solution: dict[str, Value], harness: dict[str, Value]
 ) -> list[TrivialResult]:
@@ -169,6 +195,17 @@ def lint(
     ]
 
 
+def _box(
+    problem: PlannedProblem,
+    solution: dict[str, Value],
+    harness: dict[str, Value],
+    spoiler: _Spoiler,
+) -> Box:
+    if problem.ranks:
+        return _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
+    return _TrivialBox(solution, harness, spoiler)
+
+
 def _try(
     course: Course,
     problem: PlannedProblem,
@@ -184,7 +221,7 @@ def _try(
         cases.append(
             drive(
                 instance.steps(course.plan),
-                _TrivialBox(solution, harness, spoiler),
+                _box(problem, solution, harness, spoiler),
                 check=instance.maker.check,
                 index=instance.index,
                 public=instance.public,

@@ -4,12 +4,14 @@ Takes: the repository. Gives: `failures` of a submission's text. Does not cover:
 """
 
 import importlib.util
+import linecache
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from grader.author import Draw, SequenceMaker, load_cases
+from grader.author.interpreted import import_interpreter
 from grader.author.steps import CaseSteps
 from grader.judge.judgement import Cause
 from grader.measure.drive import drive
@@ -43,7 +45,14 @@ def harness() -> dict[str, Any]:
 
 def namespace(text: str, name: str) -> dict[str, Any]:
     """Return the names that a module of this text defines."""
+    import_interpreter()
     names: dict[str, Any] = {"__name__": name}
+    linecache.cache[name] = (
+        len(text),
+        None,
+        text.splitlines(keepends=True),
+        name,
+    )  # Triton reads it
     exec(compile(text, name, "exec"), names)
     return names
 

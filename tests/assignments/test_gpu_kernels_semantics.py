@@ -20,6 +20,7 @@ from grader.plan.assignment import Problem, load_assignment
 from grader.student.local_box import LocalBox
 from grader.student.verdict import judge_case
 from grader.validate.affected import affected
+from reference.one_file import joined, pieces_of
 
 ASSIGNMENT = find_assignment("gpu_kernels", None)
 REFERENCE = find_reference("gpu_kernels", None)
@@ -96,15 +97,14 @@ def test_every_problem_denies_what_computes() -> None:
 
 def test_the_solution_is_built_from_the_kernels() -> None:
     build = load_folder(REFERENCE, "build")
-    assert build.build() == SOLUTION, "python reference/gpu_kernels/build.py writes it anew"
+    assert build.build() == SOLUTION, "python -m reference.gpu_kernels.build writes it anew"
 
 
 def test_a_name_with_two_meanings_gets_its_file_in_front() -> None:
-    build = load_folder(REFERENCE, "build")
-    pieces = build.pieces_of("one", "import torch\nA = 1\nB = 2\n\ndef f():\n    return A + B\n")
-    pieces += build.pieces_of("two", "A = 3\nB = 2\n\ndef g():\n    return A + B\n")
+    pieces = pieces_of("one", "import torch\nA = 1\nB = 2\n\ndef f():\n    return A + B\n")
+    pieces += pieces_of("two", "A = 3\nB = 2\n\ndef g():\n    return A + B\n")
     namespace: dict[str, Any] = {}
-    exec(build.joined(pieces), namespace)
+    exec(joined(pieces), namespace)
     assert (namespace["f"](), namespace["g"]()) == (3, 5)
     assert namespace["ONE_A"] == 1
     assert namespace["B"] == 2

@@ -92,6 +92,28 @@ def test_solution_passes_everything(seed: str) -> None:
     assert failures(namespace(SOLUTION, "solution"), seed=seed) == {}
 
 
+def test_the_solution_is_built_from_the_kernels() -> None:
+    build = load_folder(REFERENCE, "build")
+    assert build.build() == SOLUTION, "python -m reference.paged_attention.build writes it anew"
+
+
+@pytest.mark.parametrize(
+    "problem", ["write_kv", "paged_decode", "split_kv_decode", "paged_prefill"]
+)
+def test_the_solutions_kernels_pass_everything(problem: str) -> None:
+    names = namespace(SOLUTION, "solution_by_kernel")
+    asked = []
+
+    def by_kernel(x: torch.Tensor) -> bool:
+        """As on a device."""
+        asked.append(x)
+        return True
+
+    names["_by_kernel"] = by_kernel
+    assert failures(names, problem=problem) == {}
+    assert asked
+
+
 @pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
 def test_other_styles_pass_everything(path: Path) -> None:
     assert len(RIGHT) >= 3

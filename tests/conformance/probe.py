@@ -110,7 +110,7 @@ def fork_many(count):
 
 def network():
     """Return whether there is a route to RFC 5737's example, and the interfaces."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(("192.0.2.1", 9))
             route = True

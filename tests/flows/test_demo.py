@@ -19,11 +19,11 @@ from grader.record.grade_record import GradeRecord
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_demo(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path, path: str, *only: str) -> subprocess.CompletedProcess[str]:
     for name in ("assignments", "reference"):
         (folder / name).symlink_to(ROOT / name)
     return subprocess.run(
-        [sys.executable, "-m", "grader.demo"],
+        [sys.executable, "-m", "grader.demo", *only],
         cwd=folder,
         env={**os.environ, "PATH": path, "COLUMNS": "140"},
         capture_output=True,
@@ -33,14 +33,16 @@ def run_demo(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def check_demo(folder: Path, ran: subprocess.CompletedProcess[str]) -> dict[str, GradeRecord]:
+def check_demo(
+    folder: Path, ran: subprocess.CompletedProcess[str], *only: str
+) -> dict[str, GradeRecord]:
     """Compare every row with what it must be, from the files rather than the program's word."""
     assert ran.returncode == 0, ran.stdout + ran.stderr
     out = folder / "out" / "demo"
     pupils = make_class(find_assignment("kv_cache", None), find_reference("kv_cache", None))
     assert len(pupils) >= 8
     records = {}
-    for pupil in pupils:
+    for pupil in (pupil for pupil in pupils if not only or pupil.name in only):
         staff = out / "staff" / pupil.name / "record.json"
         record = from_json(GradeRecord, staff.read_text(encoding="utf-8"))
         records[pupil.name] = record
@@ -83,8 +85,9 @@ def test_demo_without_bubblewrap_says_so(tmp_path: Path) -> None:
         found = shutil.which(program)
         if found:
             (bare / program).symlink_to(found)
-    ran = run_demo(tmp_path, str(bare))
-    records = check_demo(tmp_path, ran)
+    only = ("ada", "grace", "donald", "mallory")  # right, wrong and endless are enough here
+    ran = run_demo(tmp_path, str(bare), *only)
+    records = check_demo(tmp_path, ran, *only)
     assert {record.measurement.sandbox for record in records.values()} == {"none"}
     assert "UNCONFINED" in ran.stdout
     page = (tmp_path / "out" / "demo" / "students" / "ada" / "report.html").read_text()

@@ -23,6 +23,7 @@ from tests.hostile.unhurried import PACE_TARGET
 
 TARGET = Path(__file__).parent / "target"
 DENIAL_TARGET = Path(__file__).parent / "denial_target"
+RANK_TARGET = Path(__file__).parent / "rank_target"
 SEED = "a-seed-that-no-box-may-hold-91c2"
 
 WALLS = [
@@ -59,6 +60,22 @@ def denial_target() -> Course:
         device="cpu",
         seed=SEED,
     )
+
+
+@pytest.fixture(scope="session")
+def rank_target() -> Course:
+    return open_course(
+        RANK_TARGET / "assignments" / "rank_target",
+        RANK_TARGET / "reference" / "rank_target",
+        device="cpu",
+        seed=SEED,
+    )
+
+
+@pytest.fixture(scope="session", params=WALLS)
+def rank_walls(request: pytest.FixtureRequest, rank_target: Course) -> Iterator[WallPool]:
+    with closing(_pool(request.param, rank_target)) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session", params=WALLS)
@@ -122,6 +139,7 @@ class Result:
 
 
 Attack = Callable[[str], Result]
+Racing = Callable[..., Race]
 
 
 @pytest.fixture
@@ -135,6 +153,22 @@ def attack_denial(denial_target: Course, denial_walls: WallPool) -> Attack:
     return lambda source: _grade(source, denial_target, denial_walls)
 
 
+@pytest.fixture
+def attack_ranks(rank_target: Course, rank_walls: WallPool) -> Attack:
+    """Grade a source on the rank target: a mean over ranks, and a state in parts."""
+    return lambda source: _grade(source, rank_target, rank_walls)
+
+
+@pytest.fixture
+def race_ranks(rank_target: Course, rank_walls: WallPool) -> Racing:
+    """Grade a source on the named targets of the rank target."""
+
+    def run(source: str, *targets: str) -> Race:
+        return racing.race(source, rank_target, rank_walls, *targets)
+
+    return run
+
+
 def _grade(source: str, course: Course, walls: WallPool) -> Result:
     submission = Submission(
         name="attack",
@@ -145,9 +179,6 @@ def _grade(source: str, course: Course, walls: WallPool) -> Result:
     )
     measurement = measure(submission, course, walls=walls, machine=TimedMachine())
     return Result(measurement, judge(course.plan, measurement))
-
-
-Racing = Callable[..., Race]
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+# misses = ["matmul.time", "flash_attention.time", "flash_attention_backward.time"]
+
 """Every reduction is split over programs that know nothing of each other; a second kernel merges.
 
 Rows are split along their columns, products along K, attention along the keys (parts are merged by

@@ -1,3 +1,5 @@
+# misses = ["flash_attention.time", "flash_attention_backward.time"]
+
 """Every kernel takes tiles of several rows, loops along the other dimension, and masks everywhere.
 
 Norms read a row three times, attention visits every tile of keys, and gradients of weights are sums

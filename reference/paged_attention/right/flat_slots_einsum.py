@@ -316,7 +316,7 @@ class Scheduler:
 
     def __init__(self, n_blocks, block_size, *, max_running, eos_id):
         need(n_blocks >= 1 and block_size >= 1 and max_running >= 1)
-        self.n_blocks, self.size = n_blocks, block_size
+        self.n_blocks, self.size, self.n_free = n_blocks, block_size, n_blocks
         self.max_running, self.eos_id = max_running, eos_id
         self.texts, self.limits, self.states, self.held = {}, {}, {}, {}
         self.due = frozenset()
@@ -324,9 +324,10 @@ class Scheduler:
     def named(self, state):
         return [number for number in self.texts if self.states[number] == state]
 
-    @property
-    def n_free(self):
-        return self.n_blocks - sum(self.held.values())
+    def hold(self, number, blocks):
+        self.n_free += self.held.pop(number, 0) - blocks
+        if blocks:
+            self.held[number] = blocks
 
     def add(self, request, prompt, max_new_tokens):
         need(request not in self.texts and prompt and max_new_tokens >= 1)
@@ -346,15 +347,15 @@ class Scheduler:
             while self.states[number] == "running" and self.lacks(number):
                 newest = self.named("running")[-1]
                 self.states[newest] = "waiting"
-                del self.held[newest]
+                self.hold(newest, 0)
                 plan["preempted"].append(newest)
             if self.states[number] == "running":
-                self.held[number] = self.wants(number)
+                self.hold(number, self.wants(number))
         plan["decoded"] = self.named("running")
         for number in [] if plan["preempted"] else self.named("waiting"):
             if len(self.held) == self.max_running or self.wants(number) > self.n_free:
                 break
-            self.held[number] = self.wants(number)
+            self.hold(number, self.wants(number))
             self.states[number] = "running"
             plan["admitted"].append(number)
         self.due = frozenset(self.named("running"))
@@ -376,7 +377,7 @@ class Scheduler:
         ]
         for number in ended:
             self.states[number] = "ended"
-            del self.held[number]
+            self.hold(number, 0)
         return ended
 
     def tokens(self, request):

@@ -361,7 +361,7 @@ class Scheduler:
             raise ValueError("sizes")
         self.n_free, self.total, self.width = n_blocks, n_blocks, block_size
         self.limit, self.eos = max_running, eos_id
-        self.numbers, self.text, self.most, self.owned = [], [], [], []
+        self.numbers, self.text, self.most, self.owned = {}, [], [], []
         self.queue, self.batch, self.open = [], [], False
 
     def add(self, request, prompt, max_new_tokens):
@@ -370,8 +370,8 @@ class Scheduler:
             raise ValueError(request)
         if math.ceil((last - 1) / self.width) > self.total:
             raise ValueError("it could never run")
-        self.queue.append(len(self.numbers))
-        self.numbers.append(request)
+        self.queue.append(len(self.text))
+        self.numbers[request] = len(self.text)
         self.text.append(list(prompt))
         self.most.append(last)
         self.owned.append(0)
@@ -379,6 +379,13 @@ class Scheduler:
     def _own(self, place, blocks):
         self.n_free += self.owned[place] - blocks
         self.owned[place] = blocks
+
+    def _runs(self, place):
+        return bool(self.batch) and place <= self.batch[-1]
+
+    def _named(self, places):
+        numbers = list(self.numbers)
+        return [numbers[place] for place in places]
 
     def _size(self, place):
         return math.ceil(len(self.text[place]) / self.width)
@@ -388,11 +395,11 @@ class Scheduler:
             raise RuntimeError("not committed")
         gone = []
         for place in tuple(self.batch):
-            while place in self.batch and self._size(place) > self.owned[place] + self.n_free:
+            while self._runs(place) and self._size(place) > self.owned[place] + self.n_free:
                 gone.append(self.batch.pop())
                 self._own(gone[-1], 0)
                 insort(self.queue, gone[-1])
-            if place in self.batch:
+            if self._runs(place):
                 self._own(place, self._size(place))
         old, new = list(self.batch), []
         if not gone:
@@ -404,10 +411,11 @@ class Scheduler:
                 self.batch.append(new[-1])
         self.open = bool(self.batch)
         names = {"admitted": new, "decoded": old, "preempted": gone}
-        return {name: [self.numbers[place] for place in places] for name, places in names.items()}
+        return {name: self._named(places) for name, places in names.items()}
 
     def commit(self, tokens):
-        expected = {self.numbers[place]: place for place in self.batch} if self.open else {}
+        running = self.batch if self.open else []
+        expected = dict(zip(self._named(running), running, strict=True))
         given = Counter(number for number, _ in tokens)
         if given != Counter(expected.keys()):
             raise ValueError("other requests")
@@ -422,10 +430,11 @@ class Scheduler:
         ]
         for place in done:
             self._own(place, 0)
-            self.batch.remove(place)
-        return [self.numbers[place] for place in done]
+        ended = set(done)
+        self.batch = [place for place in self.batch if place not in ended]
+        return self._named(done)
 
     def tokens(self, request):
         if request not in self.numbers:
             raise ValueError(request)
-        return self.text[self.numbers.index(request)][:]
+        return self.text[self.numbers[request]][:]

@@ -55,6 +55,9 @@ class FakeSession:
     def device_states(self):
         return ()
 
+    def rank_peaks(self):
+        return ()
+
     def usage(self):
         return Usage(cpu_ns=2 * self.wall_ns, peak_bytes=self.peak_bytes, wire_bytes=5 * self.calls)
 

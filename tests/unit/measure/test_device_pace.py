@@ -123,8 +123,8 @@ def test_a_device_that_is_held_back_throughout_leaves_the_target_open(open_devic
     device = open_device()
     device.driver.reasons = ThrottleReasons.HW_THERMAL_SLOWDOWN
     measured, judged = device.grade(TEXT)
-    assert throttled(measured.forks) == tuple(range(RULES[Quantity.TIME].looks[0]))
-    assert "hw thermal slowdown in 4 of 4 forks" in held_back(measured.forks)
+    assert throttled(measured.forks) == tuple(range(RULES[Quantity.TIME].looks[1]))
+    assert "hw thermal slowdown in 8 of 8 forks" in held_back(measured.forks)
     decision = decide(TARGET, TARGET.tiers[0], measured)
     assert decision.outcome is Outcome.TOO_NOISY
     assert judged.verdict in (Verdict.UNGRADED, Verdict.HELD)  # a busy machine may break a claim

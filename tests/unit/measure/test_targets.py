@@ -102,7 +102,7 @@ def test_all_targets_of_a_submission_share_a_pair_of_walls():
     assert walls.lent == 1
 
 
-@pytest.mark.parametrize(("ratio", "looks"), [(1.0, 1), (3.0, 1), (1.5, 3)])
+@pytest.mark.parametrize(("ratio", "looks"), [(1.0, 1), (3.0, 1), (1.5, 4)])
 def test_a_race_goes_on_until_it_is_decided(monkeypatch, ratio, looks):
     monkeypatch.setattr(Measurer, "seen", raced(ratio=ratio, noise=0.05))
     run(COURSE, {"b"})

@@ -101,7 +101,7 @@ def test_forks_left_out_are_counted_with_the_evidence() -> None:
 
 def test_points_between_the_tiers_name_the_bound_that_they_are_given_for() -> None:
     target = pace_samples.PARTLY
-    measured = make_measured(target, 1.42, forks=12, spread=0.02)
+    measured = make_measured(target, 1.42, forks=24, spread=0.02)
     check = _judged(target, measured)
     (pace,) = view_target(target, check, [measured], "cpu").pace
     (counted,) = pace.figures[0].counted
@@ -232,6 +232,7 @@ def test_no_secret_of_a_target_reaches_a_students_file(tmp_path: Path) -> None:
     seen = {planted[m] for p in pages for m in re.findall(r"mk\d{5}", p.read_text())}
     of_targets = {path for path in seen if "targets" in path or "pace" in path}
     assert of_targets == {
+        "measurement.targets[].work[].derivation",
         "plan.problems[].targets[].description",
         "plan.problems[].targets[].devices[]",
     }

@@ -91,7 +91,7 @@ def test_no_secret_field_reaches_a_students_file(tmp_path: Path) -> None:
         if check.verdict is not Verdict.UNGRADED
         for finding in check.findings
         if finding.public
-        for text in (finding.expected, finding.got, finding.where)
+        for text in (finding.expected, finding.got, finding.where, finding.stacks)
     }
 
     seen = _seen_markers(record, tmp_path)

@@ -11,9 +11,18 @@ RULE = Rule(looks=(4, 8, 12), resolution=0.02, floor=0.005, noise_limit=0.04)
 AT = math.log(1.25)
 
 
-def last(estimate: float, half: float, *, explained: bool = True, own: float = 0.01) -> Outcome:
+def last(
+    estimate: float,
+    half: float,
+    *,
+    explained: bool = True,
+    by_one_fork: bool = False,
+    own: float = 0.01,
+) -> Outcome:
     interval = Interval(estimate=estimate, low=estimate - half, high=estimate + half)
-    return last_look(interval, pass_at=AT, explained=explained, own=own, rule=RULE)
+    return last_look(
+        interval, pass_at=AT, explained=explained, by_one_fork=by_one_fork, own=own, rule=RULE
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,15 @@ def test_a_home_made_width_fails(half):
 def test_a_noisy_reference_leaves_it_open():
     assert last(AT, 0.03, own=0.05) is Outcome.TOO_NOISY
     assert last(AT, 0.03, own=0.05, explained=False) is Outcome.TOO_NOISY
+
+
+@pytest.mark.parametrize(
+    ("estimate", "outcome"),
+    [
+        (AT - 0.10, Outcome.PASS),
+        (AT, Outcome.TOO_NOISY),
+        (AT + 0.10, Outcome.FAIL),
+    ],
+)
+def test_a_width_that_one_fork_makes_is_nobodys(estimate, outcome):
+    assert last(estimate, 0.05, explained=False, by_one_fork=True) is outcome

@@ -1,6 +1,7 @@
 """What an interval earns: looks that stop early, doubt that is bounded, linear points."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -72,26 +73,47 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
     ],
 )
 def test_a_look_decides_only_what_no_further_look_would_change(low, high, explained, outcome):
-    found = look(interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, rule=RULE)
+    found = look(
+        interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, first=True, rule=RULE
+    )
     assert found is outcome
+
+
+@pytest.mark.parametrize(
+    ("low", "first", "outcome"),
+    [
+        (1.1, True, Outcome.OPEN),
+        (1.1, False, Outcome.FAIL),
+        (1.5, True, Outcome.FAIL),
+    ],
+)
+def test_a_burst_at_the_first_look_fails_nobody(low, first, outcome):
+    rule = replace(RULE, burst=0.4)
+    seen = interval(low, low + 0.1)
+    assert look(seen, pass_at=1.0, full_at=0.5, explained=True, first=first, rule=rule) is outcome
 
 
 @given(INTERVALS, TIERS, st.booleans())
 def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explained):
     pass_at, full_at = tier
-    outcome = look(seen, pass_at=pass_at, full_at=full_at, explained=explained, rule=RULE)
+    outcome = look(
+        seen, pass_at=pass_at, full_at=full_at, explained=explained, first=True, rule=RULE
+    )
     assert (outcome is Outcome.FAIL) == (seen.low > pass_at)
     if outcome is Outcome.PASS:
         assert seen.high <= pass_at
 
 
-@given(INTERVALS, TIERS, st.booleans(), st.floats(0, 1))
-def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, own):
-    outcome = last_look(seen, pass_at=tier[0], explained=explained, own=own, rule=RULE)
+@given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
+def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, one, own):
+    outcome = last_look(
+        seen, pass_at=tier[0], explained=explained, by_one_fork=one, own=own, rule=RULE
+    )
     straddles = seen.low <= tier[0] < seen.high
     assert outcome is not Outcome.OPEN
     wide = explained and seen.half_width > RULE.noise_limit
-    noisy = straddles and (own > RULE.noise_limit or wide)
+    nobodys = one and not explained
+    noisy = straddles and (own > RULE.noise_limit or wide or nobodys)
     assert (outcome is Outcome.TOO_NOISY) == noisy
     if straddles and not noisy:
         assert outcome is (Outcome.PASS if explained else Outcome.FAIL)

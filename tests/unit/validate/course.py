@@ -61,14 +61,19 @@ def double(x):
 
 
 def make_course(
-    root: Path, *, tolerance: str = "1e-6", cases: str = CASES, wrong: dict[str, str] | None = None
+    root: Path,
+    *,
+    tolerance: str = "1e-6",
+    cases: str = CASES,
+    wrong: dict[str, str] | None = None,
+    more: str = "",
 ) -> Course:
-    """Write and read a course; `wrong` holds the known-wrong submissions by name."""
+    """Write and read a course; `wrong` has known-wrong ones by name, `more` ends the problem."""
     folder, reference = root / "tiny", root / "reference"
     (reference / "wrong").mkdir(parents=True)
     (reference / "right").mkdir()
     folder.mkdir()
-    (folder / "assignment.toml").write_text(ASSIGNMENT % tolerance)
+    (folder / "assignment.toml").write_text(ASSIGNMENT % tolerance + more)
     (folder / "starter.py").write_text(STARTER)
     (reference / "cases.py").write_text(cases)
     (reference / "solution.py").write_text(SOLUTION)

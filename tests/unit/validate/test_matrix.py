@@ -13,7 +13,7 @@ A, B = "p.a", "p.b"
 WRONG = Cause.WRONG_VALUE
 
 
-def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE):
+def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE, misses=()):
     return Specimen(
         name=name,
         kind=kind,
@@ -21,6 +21,7 @@ def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE):
         text="",
         affects=frozenset(),
         fails=frozenset(fails),
+        misses=frozenset(misses),
         caught_by=caught_by,
         cause=cause,
     )
@@ -132,3 +133,10 @@ def test_what_no_machine_part_can_judge_is_no_division_by_zero():
 def test_other_complaints_come_along():
     assert build_matrix("demo", SOUND, ["from elsewhere"]).complaints == ("from elsewhere",)
     assert build_matrix("demo", []).checks == ()
+
+
+def test_a_right_one_may_miss_what_it_says():
+    slow = [(specimen("slow", Kind.RIGHT, misses=[A]), judgement(a=Cause.TOO_SLOW))]
+    assert not [c for c in build_matrix("x", slow).complaints if "slow.py" in c]
+    slower = [(specimen("slow", Kind.RIGHT, misses=[A]), judgement(b=Cause.TOO_SLOW))]
+    assert [c for c in build_matrix("x", slower).complaints if "should pass p.b" in c]

@@ -1,11 +1,15 @@
 """Headers of known-wrong submissions: each slip is named."""
 
+from dataclasses import replace
+
 import pytest
 
 from grader.errors import AuthorError
+from grader.intake.submission import Origin
 from grader.judge.judgement import Cause
+from grader.plan.assignment import load_assignment
 from grader.validate.specimen import Kind, load_specimens
-from tests.unit.validate.course import SOLUTION, make_course
+from tests.unit.validate.course import CASES, SOLUTION, make_course
 
 HEADER = '# caught_by = "double.values"\n# cause = "wrong_value"\n'
 BODY = "\ndef double(x):\n    return 3 * x\n"
@@ -74,3 +78,92 @@ def test_starter_and_solution_must_be_there(tmp_path, missing):
     (tmp_path / missing).unlink()
     with pytest.raises(AuthorError, match="not found"):
         load_specimens(course)
+
+
+TARGET = """
+[[problem.target]]
+name = "time"
+title = "Fast"
+points = 2
+quantity = "time"
+clock = "wall"
+
+[problem.target.tiers."%s"]
+pass_at = 2.0
+full_at = 1.0
+"""
+WORKLOAD = """
+
+from grader.author import workload
+
+@workload("double", "time", sizes=(8,))
+def time(draw, size):
+    x = draw.normal_tensor(size)
+    got = yield Call("double", x)
+    yield Expect(got, lambda: 2 * x, label="double(x)")
+"""
+
+
+def right_with(tmp_path, misses, device="cuda:*"):
+    course = make_course(tmp_path, cases=CASES + WORKLOAD, more=TARGET % device)
+    path = course.reference / "right" / "sum.py"
+    path.write_text(f"# misses = {misses}\n" + path.read_text())
+    return {specimen.name: specimen for specimen in load_specimens(course)}["sum"]
+
+
+def test_a_right_one_may_be_slow_on_a_device(tmp_path):
+    assert right_with(tmp_path, '["double.time"]').misses == {"double.time"}
+
+
+@pytest.mark.parametrize(
+    ("misses", "device", "said"),
+    [
+        ('["double.time"]', "cpu", "without a tier for `cpu`, found 'double.time'"),
+        ('["double.values"]', "cuda:*", "found 'double.values'"),
+        ('"double.time"', "cuda:*", "misses: expected a list"),
+    ],
+)
+def test_what_a_right_one_may_not_miss(tmp_path, misses, device, said):
+    with pytest.raises(AuthorError, match=r"right/sum\.py") as error:
+        right_with(tmp_path, misses, device)
+    assert said in str(error.value)
+
+
+LAUNCHER = """
+[[problem.launcher]]
+name = "double"
+inputs = ["x_M"]
+outputs = ["y_M: x_M"]
+"""
+CUDA_HEADER = '// caught_by = "double.values"\n// cause = "crash"\n'
+
+
+def load_cuda(tmp_path, header):
+    course = make_course(tmp_path)
+    path = course.folder / "assignment.toml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace('exports = ["double"]\n', f'exports = ["double"]\n{LAUNCHER}', 1)
+    path.write_text(text.replace("title =", 'languages = ["python", "cuda"]\ntitle =', 1))
+    (course.folder / "starter.cu").write_text("// nothing yet")
+    (course.reference / "right" / "plain.cu").write_text("int x;")
+    (course.reference / "wrong" / "broken.cu").write_text(f"{header}\nint x")
+    assignment = load_assignment(course.folder)
+    return {one.name: one for one in load_specimens(replace(course, assignment=assignment))}
+
+
+def test_specimens_in_cuda_stand_alone(tmp_path):
+    found = load_cuda(tmp_path, CUDA_HEADER + '// also_fails = ["*"]\n')
+    assert found["starter.cu"].kind is Kind.STARTER
+    assert found["starter.cu"].fails == {"double.values", "double.refuses"}
+    assert found["plain.cu"].kind is Kind.RIGHT
+    wrong = found["broken.cu"]
+    assert wrong.fails == {"double.values", "double.refuses"}
+    assert wrong.affects == {"double"}
+    assert SOLUTION not in wrong.text
+    submission = wrong.submission()
+    assert (submission.origin, submission.files[0].name) == (Origin.CUDA, "submission.cu")
+
+
+def test_a_star_stands_for_the_checks_of_a_problem(tmp_path):
+    wrong = load(tmp_path, HEADER + '# also_fails = ["double.*"]\n' + BODY)["triple"]
+    assert wrong.fails == {"double.values", "double.refuses"}

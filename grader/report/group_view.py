@@ -1,0 +1,100 @@
+"""What a target over ranks shows besides its figures: bytes against theory, memory by rank.
+
+Takes: a target's measurement, the forks that count. Gives: `GroupTable`s. Pure. Does not cover:
+figures and pictures (see `pace_view`, `pace_chart`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from grader.measure.figure import Kind
+from grader.measure.samples import ForkSample, RunSample, TargetMeasurement
+from grader.report.hostile_text import make_legible
+from grader.report.pace_words import bytes_words, ratio_words
+
+HEADER_WORDS = (
+    "Counted on the loopback of the group's own network, outside all ranks, headers and "
+    "acknowledgements of TCP included (0.2 % of large messages)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTable:
+    """A small table.
+
+    Attributes:
+        caption: what it shows.
+        head: titles of its columns.
+        rows: its cells, the first one being the row's title.
+        note: what to know of the numbers.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+
+def group_tables(
+    kind: Kind, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
+) -> tuple[GroupTable, ...]:
+    """Return the tables of a target that is decided by a figure of `kind`; most have none."""
+    if not forks:
+        return ()
+    if kind is Kind.TRAFFIC:
+        return (_wire_table(measured, forks),)
+    if kind is Kind.MEMORY and all(p.subject.rank_peak_bytes for f in forks for p in f.pairs):
+        return (_memory_table(forks),)
+    return ()
+
+
+def _wire_table(measured: TargetMeasurement, forks: tuple[ForkSample, ...]) -> GroupTable:
+    work = measured.work[-1]
+    sides = {
+        "Theory": float(work.wire_bytes),
+        "Reference": _mean(forks, measured.net_wire_bytes, subject=False),
+        "Yours": _mean(forks, measured.net_wire_bytes, subject=True),
+    }
+    rows = tuple(
+        (name, bytes_words(amount), ratio_words(amount / max(work.wire_bytes, 1)))
+        for name, amount in sides.items()
+    )
+    derivation = make_legible(work.derivation)
+    idle = measured.empty.wire_bytes
+    silent = f" An idle group put {idle:,} bytes on it, which are taken off." if idle else ""
+    return GroupTable(
+        caption="Bytes on the wire per run, over all ranks",
+        head=("", "Bytes", "To theory"),
+        rows=rows,
+        note=f"Theory: {derivation}. {HEADER_WORDS}{silent}" if derivation else HEADER_WORDS,
+    )
+
+
+def _memory_table(forks: tuple[ForkSample, ...]) -> GroupTable:
+    last = forks[-1].pairs[-1]
+    count = min(len(last.subject.rank_peak_bytes), len(last.reference.rank_peak_bytes))
+
+    def peak(rank: int) -> Callable[[RunSample], float]:
+        return lambda run: (*run.rank_peak_bytes, *([0] * count))[rank]
+
+    rows = tuple(
+        (
+            f"Rank {rank}",
+            bytes_words(_mean(forks, peak(rank), subject=True)),
+            bytes_words(_mean(forks, peak(rank), subject=False)),
+        )
+        for rank in range(count)
+    )
+    return GroupTable(
+        caption="Peak memory of each rank",
+        head=("", "Yours", "Reference"),
+        rows=rows,
+        note="The rank that holds most decides. Each has a control group of its own.",
+    )
+
+
+def _mean(
+    forks: tuple[ForkSample, ...], amount: Callable[[RunSample], float], *, subject: bool
+) -> float:
+    runs = [pair.subject if subject else pair.reference for fork in forks for pair in fork.pairs]
+    return sum(amount(run) for run in runs) / max(len(runs), 1)

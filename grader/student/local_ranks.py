@@ -1,0 +1,278 @@
+"""A group of ranks without walls: forks of this very process, on a student's own machine.
+
+Takes: the submission's namespace. Gives: `LocalRanks`, which `measure.drive` can run cases in. Does
+not cover: trust, limits (see `student.public_run`). Nothing measured here counts for a grade.
+
+Each world is a set of fresh forks that join a process group over the loopback. In grading the group
+is there before the submission is imported; here the submission is imported first.
+"""
+
+import contextlib
+import datetime
+import os
+import selectors
+import socket
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore
+
+from grader.author.steps import Call, New, Ref, Value
+from grader.errors import AuthorError
+from grader.measure.box import Raised, Stopped
+from grader.measure.drive import fault_of
+from grader.measure.measurement import Fault, FaultKind
+from grader.runner import wire
+from grader.student.local_box import LocalBox
+from grader.student.trace import one_from_json, request_to_json
+from grader.student.values import from_json, to_json
+
+COLLECTIVE_SECONDS = 60
+GRACE_SECONDS = 2.0
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+Namespace = Mapping[str, Value]
+Place = Callable[[BaseException], str]
+Json = Any  # a message's fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    pid: int
+    sock: socket.socket
+
+
+class LocalRanks:
+    """Runs requests in forks of this process, one per rank."""
+
+    def __init__(
+        self, submission: Namespace, harness: Namespace, *, most: int, place: Place | None = None
+    ) -> None:
+        self._submission = submission
+        self._harness = harness
+        self._most = most
+        self._place = place
+        self._members: tuple[_Member, ...] = ()
+        self.wall_ns = 0
+
+    @property
+    def size(self) -> int:
+        """Ranks of the world that is there."""
+        return len(self._members)
+
+    def world(self, size: int) -> None:
+        """End the world that is there and fork another.
+
+        Raises:
+            AuthorError: if the problem has no world of that size.
+            Stopped: if this machine cannot fork, or the ranks do not find each other.
+        """
+        if not 1 <= size <= self._most:
+            raise AuthorError(f"World({size}) in a problem whose `ranks` is {self._most}")
+        if not hasattr(os, "fork") or not dist.is_gloo_available():
+            message = "groups of processes need Linux, macOS or WSL, and a torch that has gloo"
+            raise Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
+        self.close()
+        with tempfile.TemporaryDirectory(prefix="grader-ranks-") as folder:
+            store = Path(folder) / "store"
+            members: list[_Member] = []
+            for rank in range(size):
+                members.append(self._fork(rank, size, store, members))
+            self._members = tuple(members)
+            for answer in self._collect(dict(enumerate(members))).values():
+                if "joined" not in answer:
+                    message = f"the ranks did not find each other: {answer}"
+                    raise Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Refuse: which rank is meant must be said."""
+        raise AuthorError(f"New({step.name!r}) in a problem with ranks")
+
+    def call(self, step: Call) -> Value:
+        """Refuse: which rank is meant must be said."""
+        raise AuthorError(f"Call({step.target!r}) in a problem with ranks")
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        """Ask several ranks at once; return what each replied or raised, who came first first.
+
+        Raises:
+            Stopped: if one ended, waits for the others in vain, or changed an input.
+        """
+        begin_ns = time.perf_counter_ns()
+        for rank, step in steps.items():
+            request = {"step": request_to_json(step), "ref": ref.id if ref else 0}
+            self._send(rank, request)
+        answers = self._collect({rank: self._members[rank] for rank in steps})
+        self.wall_ns += time.perf_counter_ns() - begin_ns
+        replies = {rank: _reply(rank, answer) for rank, answer in answers.items()}
+        for reply in replies.values():
+            if isinstance(reply, Raised) and len(replies) < len(steps):
+                waiting = sorted(steps.keys() - replies.keys())
+                fault = fault_of(reply)
+                message = f"{fault.message}; ranks {waiting} waited for it"
+                raise Stopped(replace(fault, message=message))
+        return replies
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object on every rank."""
+        self._tell_all({"drop": ref.id})
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors passed to each rank's last call."""
+        self._tell_all({"overwrite": True})
+
+    def reclaim_arguments(self) -> None:
+        """Zero the tensors passed to each rank's last call."""
+        self._tell_all({"reclaim": True})
+
+    def close(self) -> None:
+        """End the world that is there."""
+        members, self._members = self._members, ()
+        for member in members:
+            member.sock.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, 9)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(member.pid, 0)
+
+    def __del__(self) -> None:
+        """End what a case that was broken off has left."""
+        self.close()
+
+    def _fork(self, rank: int, size: int, store: Path, others: list[_Member]) -> _Member:
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        with warnings.catch_warnings():
+            # Python warns of forks beside threads; a fork here starts none of torch's again.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            theirs.close()
+            return _Member(pid=pid, sock=ours)
+        try:
+            ours.close()
+            for other in others:
+                other.sock.close()
+            box = LocalBox(self._submission, self._harness, place=self._place)
+            _serve(theirs, box, rank=rank, size=size, store=store)
+        finally:
+            os._exit(0)
+
+    def _send(self, rank: int, request: dict[str, Json]) -> None:
+        try:
+            wire.send(self._members[rank].sock, request)
+        except OSError as error:
+            raise Stopped(_crash(rank)) from error
+
+    def _tell_all(self, request: dict[str, Json]) -> None:
+        for rank in range(self.size):
+            self._send(rank, request)
+        self._collect(dict(enumerate(self._members)))
+
+    def _collect(self, asked: Mapping[int, _Member]) -> dict[int, dict[str, Json]]:
+        """Return the answers; once one has failed, the others get `GRACE_SECONDS` more."""
+        answers: dict[int, dict[str, Json]] = {}
+        left_s: float | None = None
+        with selectors.DefaultSelector() as selector:
+            for rank, member in asked.items():
+                selector.register(member.sock, selectors.EVENT_READ, rank)
+            while len(answers) < len(asked):
+                ready = selector.select(left_s)
+                if not ready:
+                    break
+                for key, _ in ready:
+                    rank = key.data
+                    try:
+                        answer, _ = wire.receive(asked[rank].sock, max_bytes=wire.MAX_REQUEST_BYTES)
+                    except (wire.WireError, OSError):
+                        raise Stopped(_crash(rank)) from None
+                    answers[rank] = answer
+                    selector.unregister(asked[rank].sock)
+                    if "raised" in answer or "fault" in answer:
+                        left_s = GRACE_SECONDS
+        return answers
+
+
+def local_box(
+    ranks: int, submission: Namespace, harness: Namespace, *, place: Place | None = None
+) -> LocalBox | LocalRanks:
+    """Return a box for a problem that says `ranks`, 0 for a box of its own."""
+    if ranks:
+        return LocalRanks(submission, harness, most=ranks, place=place)
+    return LocalBox(submission, harness, place=place)
+
+
+def _serve(sock: socket.socket, box: LocalBox, *, rank: int, size: int, store: Path) -> None:
+    """Answer the requests to one rank until the other end is closed."""
+    torch.set_num_threads(1)  # the fork has none of the threads that more would need
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
+    requests, feed = socket.socketpair()
+    # The process ends with its parent, also out of a collective that nobody joins.
+    threading.Thread(target=_watch, args=(sock, feed), daemon=True).start()
+    dist.init_process_group(
+        "gloo",
+        store=FileStore(str(store), size),
+        rank=rank,
+        world_size=size,
+        timeout=datetime.timedelta(seconds=COLLECTIVE_SECONDS),
+    )
+    wire.send(sock, {"joined": rank})
+    while True:
+        request, _ = wire.receive(requests, max_bytes=wire.MAX_REQUEST_BYTES)
+        wire.send(sock, _answer(request, box))
+
+
+def _watch(sock: socket.socket, feed: socket.socket) -> None:
+    while True:
+        try:
+            request, _ = wire.receive(sock, max_bytes=wire.MAX_REQUEST_BYTES)
+        except (wire.WireError, OSError):
+            os._exit(0)
+        wire.send(feed, request)
+
+
+def _answer(request: dict[str, Json], box: LocalBox) -> dict[str, Json]:
+    try:
+        if "drop" in request:
+            box.drop(Ref(request["drop"]))
+        elif "overwrite" in request:
+            box.overwrite_arguments()
+        elif "reclaim" in request:
+            box.reclaim_arguments()
+        else:
+            step = one_from_json(request["step"])
+            if isinstance(step, Call):
+                return {"value": to_json(box.call(step))}
+            box.new(Ref(request["ref"]), step)
+    except Raised as raised:
+        return {"raised": [list(raised.names), raised.text, raised.where]}
+    except Stopped as stopped:
+        fault = stopped.fault
+        return {"fault": [fault.kind, fault.message, fault.detail]}
+    except TypeError as error:
+        return {"fault": [FaultKind.BAD_REPLY, "it returned what cannot travel", str(error)]}
+    return {"value": None}
+
+
+def _reply(rank: int, answer: dict[str, Json]) -> Value | Raised:
+    if "raised" in answer:
+        names, text, where = answer["raised"]
+        return Raised(tuple(names), text, where, who=f"rank {rank}")
+    if "fault" in answer:
+        kind, message, detail = answer["fault"]
+        raise Stopped(Fault(kind=FaultKind(kind), message=f"rank {rank}: {message}", detail=detail))
+    return from_json(answer["value"])
+
+
+def _crash(rank: int) -> Fault:
+    return Fault(kind=FaultKind.CRASH, message=f"rank {rank}: its process exited early")
