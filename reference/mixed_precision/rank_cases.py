@@ -82,8 +82,8 @@ def alone(draw: Draw) -> CaseSteps:
     ranks = yield from _new_ranks(draw, 1, [3])
     for bad in draw.shuffled((True, False, False)):
         (mine,) = _drawn(draw, [3])
-        value = draw.choice(BROKEN)
-        yield from _round(ranks, [broken(draw, mine, value) if bad else mine], overflow=bad)
+        mine = broken(draw, mine, BROKEN[0]) if bad else mine
+        yield from _round(ranks, [mine], overflow=bad)
 
 
 @case("found_inf_everywhere", "opposite_overflows", hidden=2)
