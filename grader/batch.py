@@ -16,6 +16,7 @@ from grader.advice.adviser import Adviser
 from grader.errors import ChannelError, SandboxError, StoreError
 from grader.intake import Handed, Rejected, Submission
 from grader.judge.judgement import Status
+from grader.measure.builder import Builder
 from grader.measure.compare import use_one_thread
 from grader.measure.drive import Raised, Stopped
 from grader.measure.machine import TimedMachine
@@ -110,6 +111,17 @@ def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
         yield walls
 
 
+def make_builder(course: Course, options: BatchOptions) -> Builder:
+    """Return what compiles submissions; its wall has a slot that no other wall has."""
+    return Builder(
+        course,
+        sandbox=options.sandbox,
+        isolation=options.isolation,
+        image=options.image,
+        first_slot=options.jobs + 5,  # after the adviser's, which are three at most
+    )
+
+
 def grade_class(
     handed: Sequence[Handed],
     course: Course,
@@ -152,6 +164,15 @@ def grade_class(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    """What stands while a batch is graded."""
+
+    walls: WallPool
+    builder: Builder
+    adviser: Adviser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
     """What every submission of a batch shares."""
 
@@ -183,8 +204,12 @@ class _Batch:
                 for taken in todo:
                     self._keep(self._fail(taken, error))
             else:
-                adviser = stack.enter_context(closing(self._make_adviser()))
-                self._grade_behind(walls, adviser, todo)
+                tools = _Tools(
+                    walls=walls,
+                    builder=stack.enter_context(closing(make_builder(self.course, self.options))),
+                    adviser=stack.enter_context(closing(self._make_adviser())),
+                )
+                self._grade_behind(tools, todo)
 
     def _make_adviser(self) -> Adviser:
         """Return an adviser whose wall has a slot that no grading wall has."""
@@ -196,12 +221,12 @@ class _Batch:
             first_slot=self.options.jobs + 2,  # after the workers, the one ahead, the reference
         )
 
-    def _grade_behind(self, walls: WallPool, adviser: Adviser, todo: Sequence[Taken]) -> None:
+    def _grade_behind(self, tools: _Tools, todo: Sequence[Taken]) -> None:
         """Grade several at a time; a fault of ours costs one submission, not the class."""
         stop = threading.Event()
 
         def one(taken: Taken) -> GradeRecord | None:
-            return None if stop.is_set() else self._grade(taken, walls, adviser)
+            return None if stop.is_set() else self._grade(taken, tools)
 
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="grade") as workers:
             futures = [workers.submit(one, taken) for taken in todo]
@@ -256,16 +281,17 @@ class _Batch:
         was_unconfined = done.measurement.sandbox == "none"
         return done if was_unconfined == (self.options.sandbox == "none") else None
 
-    def _grade(self, taken: Taken, walls: WallPool, adviser: Adviser) -> GradeRecord:
+    def _grade(self, taken: Taken, tools: _Tools) -> GradeRecord:
         if isinstance(taken, _Failed):
             return self._fail(taken, taken.error)
         try:
             return grade(
                 taken,
                 self.course,
-                walls=walls,
+                walls=tools.walls,
                 machine=self.options.machine,
-                adviser=adviser,
+                builder=tools.builder,
+                adviser=tools.adviser,
                 store=self.store,
             )
         except StoreError:

@@ -10,10 +10,12 @@ from grader.advice.adviser import Adviser
 from grader.advice.kernel_advice import NO_ADVICE
 from grader.intake import Handed, Rejected, Submission, take_in
 from grader.judge.judge import judge, reject, sound_problems
+from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.run import measure, measurement_of_failure, nothing_measured
 from grader.measure.targets import measure_targets
 from grader.plan.course import Course
+from grader.plan.languages import Language
 from grader.record.grade_record import GradeRecord
 from grader.record.make import make_record
 from grader.record.store import RecordStore
@@ -22,7 +24,8 @@ from grader.sandbox.pool import WallPool
 
 def take(handed: Handed, course: Course) -> Submission | Rejected:
     """Read what was handed in; nothing of it is executed."""
-    return take_in(handed, slug=course.assignment.slug)
+    assignment = course.assignment
+    return take_in(handed, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
 
 
 def grade(
@@ -31,6 +34,7 @@ def grade(
     *,
     walls: WallPool,
     machine: TimedMachine,
+    builder: Builder,
     adviser: Adviser,
     store: RecordStore,
 ) -> GradeRecord:
@@ -44,12 +48,14 @@ def grade(
         judgement = reject(course.plan, f"{taken.message}\n{taken.hint}".strip())
         advice = NO_ADVICE
     else:
-        measurement = measure(taken, course, walls=walls, machine=machine)
+        built = builder.build(taken)
+        work = built.submission
+        measurement = measure(work, course, walls=walls, machine=machine, faults=built.faults)
         sound = sound_problems(judge(course.plan, measurement))
-        targets = measure_targets(taken, course, sound, walls=walls, machine=machine)
+        targets = measure_targets(work, course, sound, walls=walls, machine=machine)
         measurement = replace(measurement, targets=targets)
         judgement = judge(course.plan, measurement)
-        advice = adviser.advise(taken)
+        advice = adviser.advise(taken, said=built.said)
     return store.commit(make_record(taken, course.plan, measurement, judgement, advice))
 
 

@@ -1,8 +1,8 @@
 """What tests need of a machine: found out here, skipped with a reason, or required.
 
-A test marked `docker`, `bwrap`, `browser` or `gpu` is skipped where that is not usable. Where the
-environment variable GRADER_REQUIRE lists the marker (`GRADER_REQUIRE=docker,bwrap`), a skip is a
-failure, and so is a session in which no test of that marker ran.
+A test marked `docker`, `bwrap`, `browser`, `nvcc` or `gpu` is skipped where that is not usable.
+Where the environment variable GRADER_REQUIRE lists the marker (`GRADER_REQUIRE=docker,bwrap`), a
+skip is a failure, and so is a session in which no test of that marker ran.
 
 Environment: GRADER_REQUIRE; GRADER_ARTEFACTS, the folder for screenshots (default: a temporary
 one); DOCKER_HOST, as the docker SDK reads it.
@@ -65,6 +65,13 @@ def missing_gpu() -> str:
     return "" if torch.cuda.is_available() else "no CUDA device is visible"
 
 
+def missing_nvcc() -> str:
+    """Return why no CUDA C++ can be compiled here; empty if it can."""
+    from grader.sandbox import backends
+
+    return backends.missing_nvcc()
+
+
 def find_chromium() -> str:
     """Return the path of the installed Chromium, empty if there is none."""
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), "")
@@ -75,6 +82,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "bwrap": functools.cache(missing_bwrap),
     "browser": functools.cache(missing_browser),
     "gpu": functools.cache(missing_gpu),
+    "nvcc": functools.cache(missing_nvcc),
 }
 
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Mixed precision
 #
-# Seven problems, graded one by one; a problem you leave alone costs only its own points (`train`
+# Eight problems, graded one by one; a problem you leave alone costs only its own points (`train`
 # puts the others together). Read `README.md` first: it has the theory, the arithmetic and how each
 # problem is graded.
 #
@@ -19,7 +19,7 @@
 # and a call that raises leaves everything as it was.
 
 # %% tags=["export"]
-"""Mixed precision: seven problems around training in 16 bits."""
+"""Mixed precision: eight problems around training in 16 bits."""
 
 # One file by design: it is what you hand in.
 
@@ -391,6 +391,28 @@ def train(
 
 
 # %% [markdown]
+# ## 8 · `found_inf_everywhere`
+# Several processes train one model, each on its own data. `torch.distributed` is ready when your
+# code is imported: `torch.distributed.all_reduce` and the like reach all ranks.
+
+
+# %% tags=["export"]
+def found_inf_everywhere(optimizer: Any) -> bool:  # noqa: ANN401 - any optimizer of the form above
+    """Step on every rank, or on none: return whether a gradient of any rank overflows.
+
+    Every rank calls this, with its own unscaled gradients (they may differ between ranks). If one
+    of them overflows on any rank, nobody takes a step and all return True. Else every rank calls
+    `optimizer.step()` and returns False. A rank whose parameters have no gradients takes part like
+    every other; so do one rank alone, and ranks with different numbers of parameters. Gradients
+    stay as they are, and no more than a few bytes are sent.
+
+    Args:
+        optimizer: has `params` and `step()`; gradients are float32 or bfloat16.
+    """
+    raise NotImplementedError
+
+
+# %% [markdown]
 # ## Public cases
 # Passing them does not mean that the hidden ones pass: those have other shapes, strides and values.
 
@@ -404,3 +426,4 @@ def train(
 # check("accumulate", accumulate)
 # check("stochastic_round", stochastic_round)
 # check("train", train)
+# check("found_inf_everywhere", found_inf_everywhere)

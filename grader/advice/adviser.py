@@ -14,9 +14,10 @@ from contextlib import closing
 from dataclasses import replace
 
 from grader.advice.claims import MAX_TEXT, read_claims
+from grader.advice.cuda_kernels import advise_on_cuda
 from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
 from grader.author.steps import CaseSteps, Expect, Value
-from grader.intake.submission import Submission
+from grader.intake.submission import Origin, Submission
 from grader.measure.drive import Raised, Stopped, drive
 from grader.measure.instances import Instance, instances
 from grader.measure.measurement import CaseMeasurement, FaultKind
@@ -69,8 +70,15 @@ class Adviser:
         self._lock = threading.Lock()
         self._pools: list[WallPool] = []
 
-    def advise(self, submission: Submission) -> Advice:
-        """Return advice on a submission's kernels; never raises, because no grade waits for it."""
+    def advise(self, submission: Submission, *, said: str = "") -> Advice:
+        """Return advice on a submission's kernels; never raises, because no grade waits for it.
+
+        Args:
+            submission: as it was handed in.
+            said: of the CUDA compiler; empty for a submission that needed none.
+        """
+        if submission.origin is Origin.CUDA:
+            return advise_on_cuda(said)
         if not any(TRIGGER in file.text for file in submission.files):
             return NO_ADVICE
         hearing = _Hearing(submission, self._course)
@@ -162,7 +170,7 @@ class _Hearing:
         self._detail = f"{case.check}: {fault.kind}: {fault.message}"[:MAX_TEXT]
 
     def _note(self, session: Session) -> None:
-        self._kernels, left_out = read_claims(session.kernels(), self._submission)
+        self._kernels, left_out = read_claims(session.ask("kernels"), self._submission)
         self._notice = CUT_SHORT if left_out else ""
 
     def _public_cases(self) -> list[Instance]:

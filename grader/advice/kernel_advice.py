@@ -1,4 +1,4 @@
-"""The nouns of the advice: what is told about each Triton kernel of one submission.
+"""The nouns of the advice: what is told about each kernel of one submission.
 
 Takes: nothing. Gives: `Advice`, `KernelAdvice`, `KernelResources`. Does not cover: how it is made
 (see `advice.adviser`).
@@ -32,9 +32,10 @@ class KernelResources:
         registers: per thread.
         spill_bytes: local memory per thread, where registers are spilled to.
         shared_bytes: shared memory per block.
-        warps: per block.
+        warps: per block; 0 where only the launch decides them, as in C++.
         occupancy: warps that fit on a multiprocessor, as a part of the most it can hold; computed
-            by `advice.occupancy` from the other fields. 0 if one block does not fit.
+            by `advice.occupancy` from the other fields. 0 if one block does not fit, or warps are
+            not known.
     """
 
     registers: int
@@ -51,7 +52,7 @@ class KernelAdvice:
     Attributes:
         kernel: name of the function.
         place: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
-        target: `sm_80` or `sm_90`; empty for a kernel that no case reached.
+        target: such as `sm_80`; empty for a kernel that no case reached.
         outcome: what became of it.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler, for a kernel that fails; empty otherwise.
@@ -85,4 +86,4 @@ class Advice:
 
 
 NO_ADVICE = Advice(kernels=(), notice="", detail="")
-"""Of a submission without a Triton kernel, and of records made before there was advice."""
+"""Of a submission without a kernel, and of records made before there was advice."""

@@ -21,12 +21,16 @@ from grader.author.declare import load_cases
 from grader.author.leaks import find_leaks
 from grader.author.record_public import record_public, write_public
 from grader.author.scaffold.starter_notebook import refresh_notebook
+from grader.author.starter_cuda import refresh_starter
 from grader.errors import AuthorError, UsageError
+from grader.plan.assignment import load_assignment
 from grader.student.folders import PACKAGE
 from grader.student.trace import PUBLIC_FOLDER
 
 BUILD_LIMIT_S = 300
-HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", "harness.py", "assignment.toml")
+HANDED_OUT = (
+    *("README.md", "starter.py", "starter.ipynb", "starter.cu", "harness.py", "assignment.toml"),
+)
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
 _NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
@@ -80,6 +84,9 @@ def release(assignment: Path, reference: Path, out: Path) -> Bundle:
     changed = list(write_public(assignment, record_public(assignment, reference)))
     if refresh_notebook(assignment):
         changed.append(assignment / "starter.ipynb")
+    table = load_assignment(assignment)
+    if table.launchers and refresh_starter(table, assignment):
+        changed.append(assignment / "starter.cu")
     members = _members(assignment, checkout)
     leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
     if leaks:
@@ -176,7 +183,7 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
 
 def _shared_texts(assignment: Path, reference: Path) -> list[str]:
     """Return what students may see by design, though lines of it stand in the reference, too."""
-    names = (name for name in HANDED_OUT if name.endswith((".py", ".md", ".toml")))
+    names = (name for name in HANDED_OUT if name.endswith((".py", ".cu", ".md", ".toml")))
     texts = [
         (assignment / name).read_text(encoding="utf-8")
         for name in names

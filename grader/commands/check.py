@@ -5,6 +5,7 @@ Does not cover: hidden cases, and with them the grade.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,9 @@ from rich.console import Console
 
 from grader.commands.listing import AssignmentsOption
 from grader.errors import UsageError
+from grader.intake.submission import Origin, Submission
 from grader.plan.assignment import Assignment, Problem, load_assignment
+from grader.student.compiling import compile_work, print_compiled
 from grader.student.folders import find_assignment
 from grader.student.packing import take_in_work
 from grader.student.public_run import run_public
@@ -22,7 +25,9 @@ from grader.student.work import find_work
 
 PathArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[PATH]", help="Your .py or .ipynb file, or its folder; default: here."),
+    typer.Argument(
+        metavar="[PATH]", help="Your .py, .ipynb or .cu file, or its folder; default: here."
+    ),
 ]
 SlugOption = Annotated[
     str | None,
@@ -46,12 +51,27 @@ def command(
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
-    result = run_public(take_in_work(work), folder, table, wanted, source=work.path.name)
+    submission = take_in_work(work, table)
+    if submission.origin is Origin.CUDA:
+        _check_compiles(submission, table, as_json=as_json)
+        return
+    result = run_public(submission, folder, table, wanted, source=work.path.name)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         print_result(result, Console())
     if not result.passed:
+        raise typer.Exit(1)
+
+
+def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:
+    """Compile a submission in CUDA C++; its public cases need the grader's box on a GPU."""
+    compiled = compile_work(submission, table)
+    if as_json:
+        typer.echo(json.dumps(asdict(compiled), indent=2))
+    else:
+        print_compiled(compiled, Console())
+    if not compiled.compiles:
         raise typer.Exit(1)
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from grader.errors import GraderError
 from grader.measure.selftest import PROBE_LIMITS, Finding, try_limits
 from grader.plan.assignment import Limits
-from grader.sandbox.backends import BACKENDS, missing_bwrap, missing_docker
+from grader.sandbox.backends import BACKENDS, missing_bwrap, missing_docker, missing_nvcc
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.sandbox.pool import WallPool
@@ -67,6 +67,7 @@ def machine_facts() -> dict[str, str]:
         "bubblewrap": shutil.which("bwrap") or "not installed",
         "chromium": shutil.which("chromium") or "not installed: page tests are skipped",
         "cgroups": _cgroup_version(),
+        "CUDA C++": missing_nvcc() or "compiles, outside of containers",
     }
     for package in ("torch", "triton", "landlock", "pyseccomp", "docker"):
         installed = importlib.util.find_spec(package) is not None

@@ -13,8 +13,11 @@ from rich.text import Text
 
 from grader.commands.listing import AssignmentsOption
 from grader.errors import UsageError
+from grader.plan.assignment import load_assignment
+from grader.plan.languages import Language
 from grader.student.folders import find_assignment
 from grader.student.kit import kit_files, write_kit
+from grader.student.work import CUDA_ENDING
 
 
 def command(
@@ -25,6 +28,9 @@ def command(
     *,
     notebook: Annotated[bool, typer.Option("--notebook", help="Only the notebook.")] = False,
     module: Annotated[bool, typer.Option("--module", help="Only the Python module.")] = False,
+    language: Annotated[
+        Language, typer.Option("--language", help="python, or cuda where the assignment takes it.")
+    ] = Language.PYTHON,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     assignments: AssignmentsOption = None,
 ) -> None:
@@ -34,7 +40,14 @@ def command(
             "--notebook and --module exclude each other", hint="leave both out for both"
         )
     suffixes = (".ipynb",) if notebook else (".py",) if module else (".py", ".ipynb")
-    files = kit_files(find_assignment(slug, assignments), suffixes=suffixes)
+    assignment = find_assignment(slug, assignments)
+    if language is Language.CUDA:
+        if notebook or module:
+            raise UsageError("--language cuda excludes --notebook and --module")
+        if Language.CUDA not in load_assignment(assignment).languages:
+            raise UsageError(f"{slug} is not taken in CUDA C++", hint="leave --language out")
+        suffixes = (CUDA_ENDING,)
+    files = kit_files(assignment, suffixes=suffixes)
     target = folder or Path(slug)
     console = Console()
     for path in write_kit(files, target, force=force):

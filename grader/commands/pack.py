@@ -12,7 +12,9 @@ from rich.text import Text
 
 from grader.commands.check import PathArgument, SlugOption
 from grader.commands.listing import AssignmentsOption
+from grader.intake.submission import Origin
 from grader.plan.assignment import load_assignment
+from grader.student.compiling import compile_work, print_compiled
 from grader.student.folders import find_assignment
 from grader.student.packing import Package, pack, take_in_work
 from grader.student.public_run import run_public
@@ -32,9 +34,11 @@ def command(
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
-    submission = take_in_work(work)
+    submission = take_in_work(work, table)
     console = Console()
-    if check:
+    if check and submission.origin is Origin.CUDA:
+        print_compiled(compile_work(submission, table), console)
+    elif check:
         result = run_public(submission, folder, table, table.problems, source=work.path.name)
         print_result(result, console)
     _print_package(pack(work, submission, table, out), console)

@@ -1,6 +1,7 @@
 """`grader validate`: prove that assignments grade what they say."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from grader.author.folders import find_assignment, find_reference, list_assignments
-from grader.batch import BatchOptions, open_walls
+from grader.batch import BatchOptions, make_builder, open_walls
 from grader.commands.timing import class_of, open_drivers, timed_machine
 from grader.plan.course import Course, new_seed, open_course
 from grader.record.codec import to_json
@@ -75,6 +76,7 @@ def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
     with (
         Progress(console=console, transient=True) as progress,
         open_walls(course, options) as walls,
+        closing(make_builder(course, options)) as builder,
     ):
         task = progress.add_task(f"validating {course.assignment.slug}", total=None)
         return prove(
@@ -83,6 +85,7 @@ def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
             jobs=options.jobs,
             on_specimen=lambda _: progress.advance(task),
             machine=options.machine,
+            builder=builder,
         )
 
 
@@ -92,6 +95,8 @@ def print_proof(proof: Proof, console: Console) -> None:
     console.print(_scores(validation))
     console.print(_matrix(validation))
     console.print(_trivial(proof.trivial))
+    for one in proof.unproven:
+        console.print(f"NOT PROVEN HERE {one}", style="yellow", markup=False)
     for complaint in validation.complaints:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
     count = len(validation.complaints)
@@ -106,7 +111,8 @@ def _scores(validation: Validation) -> Table:
         if result.kind is Kind.STARTER:
             causes = sorted({cause.value for _, cause in result.failed})
             fails = f"{len(result.failed)} checks ({', '.join(causes)})"
-        table.add_row(f"{result.kind.value}/{result.name}", f"{result.percent:.0f} %", fails)
+        score = f"{result.percent:.0f} %" if result.max_score else "needs a device"
+        table.add_row(f"{result.kind.value}/{result.name}", score, fails)
     return table
 
 

@@ -7,9 +7,10 @@ Does not cover: grading it.
 from grader.intake.admission import take_in
 from grader.intake.handed import Handed, Part
 from grader.intake.roster import collect
-from grader.intake.submission import CellLine, Origin, Rejected, SourceFile, Submission
+from grader.intake.submission import BinaryFile, CellLine, Origin, Rejected, SourceFile, Submission
 
 __all__ = [
+    "BinaryFile",
     "CellLine",
     "Handed",
     "Origin",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents, File, Refused, read_contents
+from grader.intake.cuda import admit_cuda, is_cuda_entry, is_cuda_source
 from grader.intake.disk import MIB, require_size
 from grader.intake.handed import Handed
 from grader.intake.modules import (
@@ -39,8 +40,13 @@ class _Entry:
     notebook_json: str = ""
 
 
-def take_in(handed: Handed, *, slug: str) -> Submission | Rejected:
+def take_in(handed: Handed, *, slug: str, cuda: bool = False) -> Submission | Rejected:
     """Take in one student's work; nothing in it is executed, parsed here, or trusted.
+
+    Args:
+        handed: where it lies.
+        slug: of the assignment.
+        cuda: whether the assignment takes CUDA C++ as well.
 
     Raises:
         SandboxError: if the disk, the rights or the machine do not let us: ours, never a grade.
@@ -49,7 +55,7 @@ def take_in(handed: Handed, *, slug: str) -> Submission | Rejected:
     try:
         contents = read_contents(handed)
         sha256 = contents.sha256
-        return _admit(contents, name=handed.name, slug=slug)
+        return _admit(contents, name=handed.name, slug=slug, cuda=cuda)
     except Refused as refused:
         error: IntakeError = refused
         sha256 = refused.sha256
@@ -58,10 +64,15 @@ def take_in(handed: Handed, *, slug: str) -> Submission | Rejected:
     return Rejected(name=handed.name, sha256=sha256, message=str(error), hint=error.hint)
 
 
-def _admit(contents: Contents, *, name: str, slug: str) -> Submission:
+def _admit(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission:
     notices: list[str] = []
+    sources = _cuda_sources(contents.files) if cuda else {}
     modules, notebooks = _sort(contents.files, notices)
-    chosen = choose_entry((*modules, *notebooks), slug=slug)
+    entries = tuple(file for file in sources if is_cuda_entry(file))
+    endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
+    chosen = choose_entry((*modules, *notebooks, *entries), slug=slug, endings=endings)
+    if chosen in sources:
+        return admit_cuda(chosen, sources, contents, name=name)
     entry = _read_entry(chosen, modules.pop(chosen, b"") or notebooks.pop(chosen, b""))
     if notebooks:
         notices.append(f"not used: {_listed(tuple(notebooks))}; one notebook is graded")
@@ -82,6 +93,11 @@ def _admit(contents: Contents, *, name: str, slug: str) -> Submission:
         notices=(*notices, *entry.notices),
         notebook_json=entry.notebook_json,
     )
+
+
+def _cuda_sources(files: tuple[File, ...]) -> dict[str, bytes]:
+    """Return the C++ files at the top by file name."""
+    return {file.name: file.content for file in files if is_cuda_source(file.name)}
 
 
 def _sort(files: tuple[File, ...], notices: list[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:

@@ -46,21 +46,30 @@ def is_module_name(stem: str) -> bool:
 
 
 def is_entry(file_name: str, slug: str) -> bool:
-    """Return whether a file is named as the assignment asks: after the slug, or `submission`."""
+    """Return whether a file is named as an assignment asks: after the slug, or `submission`."""
     stem, _, suffix = file_name.rpartition(".")
-    return suffix.lower() in ("py", "ipynb") and _plain(stem) in (_plain(slug), FALLBACK_MODULE)
+    return suffix.lower() in ("py", "ipynb", "cu") and _plain(stem) in (
+        _plain(slug),
+        FALLBACK_MODULE,
+    )
 
 
-def choose_entry(names: tuple[str, ...], *, slug: str) -> str:
-    """Return the file to grade among modules and notebooks.
+def choose_entry(names: tuple[str, ...], *, slug: str, endings: tuple[str, ...]) -> str:
+    """Return the file to grade among those that could be it.
+
+    Args:
+        names: of the files.
+        slug: of the assignment.
+        endings: of files that the assignment takes, for messages.
 
     Raises:
         IntakeError: if there is none, or several and none is named as the assignment asks.
     """
+    wanted_names = " or ".join(f"{slug}{ending}" for ending in endings)
     if not names:
         raise IntakeError(
-            f"expected a module or a notebook, {slug}.py or {slug}.ipynb; found none",
-            hint=f"hand in your work as {slug}.py or {slug}.ipynb",
+            f"expected a file such as {wanted_names}; found none",
+            hint=f"hand in your work as {wanted_names}",
         )
     for wanted in (_plain(slug), FALLBACK_MODULE):
         named = [name for name in names if _plain(name.rpartition(".")[0]) == wanted]
@@ -73,8 +82,7 @@ def choose_entry(names: tuple[str, ...], *, slug: str) -> str:
             )
     if len(names) > 1:
         raise IntakeError(
-            f"expected one file to grade or one named {slug}.py or {slug}.ipynb, "
-            f"found {_listed(names)}",
+            f"expected one file to grade or one named {wanted_names}, found {_listed(names)}",
             hint=f"rename the file that holds your work to {slug} and keep its ending",
         )
     return names[0]
@@ -91,13 +99,23 @@ def decode_source(content: bytes, *, name: str) -> str:
     Raises:
         IntakeError: if it is not UTF-8 text; the hint says how to save it so.
     """
+    text = decode_text(content, name=name)
+    require_utf8_declared(text, name=name)
+    return text
+
+
+def decode_text(content: bytes, *, name: str) -> str:
+    """Return the text of a source file in any language, all line ends as newlines.
+
+    Raises:
+        IntakeError: as `decode_source`.
+    """
     text = decode_utf8(content, name=name).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise IntakeError(
-            f"expected Python source, found binary data in {show(name)}",
+            f"expected source code, found binary data in {show(name)}",
             hint="check that you handed in the right file; save it as UTF-8",
         )
-    require_utf8_declared(text, name=name)
     return text
 
 

@@ -3,8 +3,8 @@
 Takes: paths. Gives: one `Handed` per student, in a fixed order. Does not cover: opening the work
 itself (see `admission`).
 
-A file is one submission. So is a folder or zip with `<slug>.py`, `<slug>.ipynb`, `submission.py` or
-`submission.ipynb` at its top. Any other folder or zip is a class: every file and subfolder in it is
+A file is one submission. So is a folder or zip with `<slug>` or `submission` at its top, ending in
+`.py`, `.ipynb` or `.cu`. Any other folder or zip is a class: every file and subfolder in it is
 one submission, also of a kind that will be refused, so that no student is passed over in silence.
 """
 
@@ -22,7 +22,7 @@ from grader.intake.handed import Handed, Part
 from grader.intake.modules import is_entry
 from grader.intake.names import is_gradescope_export, make_unique, parse_canvas
 
-SUFFIXES = (".py", ".ipynb", ".zip")
+SUFFIXES = (".py", ".ipynb", ".cu", ".zip")
 STAFF_SUFFIXES = (".csv", ".json", ".log", ".md", ".yaml", ".yml")
 """Lists and notes that staff keep beside submissions; nobody hands such a file in."""
 MAX_SUBMISSIONS = 5000

@@ -12,6 +12,7 @@ class Origin(StrEnum):
 
     MODULE = "module"
     NOTEBOOK = "notebook"
+    CUDA = "cuda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +30,10 @@ class CellLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One Python file as it will lie in the box.
+    """One source file as it will lie in the box.
 
     Attributes:
-        name: flat file name, a valid module name plus `.py`.
+        name: flat file name: a valid module name plus `.py`, or as handed in for CUDA C++.
         text: the source.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
     """
@@ -43,17 +44,32 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryFile:
+    """One file that a compiler made of a submission.
+
+    Attributes:
+        name: flat file name.
+        content: its bytes, made in a box and never read outside one.
+    """
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One student's work, ready to be put into the box.
 
     Attributes:
         name: identifier, unique within a class, safe as a folder name.
         sha256: hash of the bytes that were handed in.
-        origin: whether the entry is a module or a notebook.
-        entry: module name of the entry file (`files` holds `<entry>.py`).
-        files: the entry first, then modules that travel with it.
+        origin: what the entry is.
+        entry: module name of the entry file (`files` holds `<entry>.py`; in CUDA C++, until it is
+            compiled, `<entry>.cu`).
+        files: the entry first, then files that travel with it.
         notices: what the student should know about the way in, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
+        binaries: files that a compiler made of it, which go into the box as well.
     """
 
     name: str
@@ -63,6 +79,7 @@ class Submission:
     files: tuple[SourceFile, ...]
     notices: tuple[str, ...] = ()
     notebook_json: str = ""
+    binaries: tuple[BinaryFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ CAUSE_OF_FAULT: dict[FaultKind, Cause] = {
     FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
     FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
     FaultKind.AUTHOR: Cause.AUTHOR,
+    FaultKind.NO_DEVICE: Cause.NO_DEVICE,
 }
 
 MISMATCH_TEXT: dict[Mismatch, str] = {

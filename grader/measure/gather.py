@@ -1,7 +1,7 @@
-"""Waits for the replies of several children at once, on one clock.
+"""Asks several children, and waits for all their replies at once, on one clock.
 
-Takes: channels with a request in each. Gives: what came of each, in the order in which it came.
-Does not cover: sending (see `measure.ranks`), whose fault a silence is.
+Takes: channels and requests. Gives: what came of each, in the order in which it came. Does not
+cover: whose fault a silence is (see `measure.rank_faults`).
 
 Ranks wait for each other inside collectives: when one has raised or ended, the others may never
 return. They get `GRACE_SECONDS` more, not the whole limit.
@@ -9,7 +9,7 @@ return. They get `GRACE_SECONDS` more, not the whole limit.
 
 import selectors
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,41 @@ class Asked:
 
 
 Answer = dict[str, Json] | ChannelError
+Request = tuple[dict[str, Json], tuple[int, ...]]
+"""What is asked, and the descriptors that go with it."""
+
+
+def post(
+    channels: Mapping[int, Channel],
+    requests: Mapping[int, Request],
+    *,
+    limit_s: float,
+    thaw: Callable[[], None],
+) -> tuple[dict[int, Asked], dict[int, Answer]]:
+    """Put a request into each rank's socket; return who has one, and what is wrong with the others.
+
+    Args:
+        channels: by rank.
+        requests: by rank.
+        limit_s: seconds that a rank may take to make room.
+        thaw: lets the ranks run, which a request that is too large for a frozen one needs.
+    """
+    asked: dict[int, Asked] = {}
+    broken: dict[int, Answer] = {}
+    for rank, (request, _) in requests.items():
+        try:
+            asked[rank] = Asked(channel=channels[rank], composed=channels[rank].compose(request))
+        except ChannelError as error:
+            broken[rank] = error
+    if any(one.composed.large for one in asked.values()):
+        thaw()
+    for rank, one in list(asked.items()):
+        try:
+            one.channel.post(one.composed, fds=requests[rank][1], limit_s=limit_s)
+        except ChannelError as error:
+            broken[rank] = error
+            del asked[rank]
+    return asked, broken
 
 
 def gather(

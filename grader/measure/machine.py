@@ -76,6 +76,7 @@ class TimedMachine:
         limits: Limits,
         denial: Denial = NO_DENIAL,
         ranks: int = 0,
+        wire_rate: int = 0,
     ) -> AbstractContextManager[AnySession]:
         """Fork a child that computes where this machine's submissions do.
 
@@ -86,13 +87,16 @@ class TimedMachine:
             denial: what torch refuses to do in it.
             ranks: largest world of a problem with ranks, which compute on the processor; 0 for a
                 box of its own.
+            wire_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
 
         Raises:
             SandboxError: if it cannot be confined.
             DeviceError: if the device has no room for its replies.
         """
         if ranks:
-            return open_ranks(wall, submission, limits=limits, most=ranks, denial=denial)
+            return open_ranks(
+                wall, submission, limits=limits, most=ranks, denial=denial, wire_rate=wire_rate
+            )
         if not self.drivers:
             return open_session(wall, submission, limits=limits, denial=denial)
         return open_device_session(

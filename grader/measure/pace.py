@@ -81,7 +81,7 @@ class PaceMeasurer:
         """
         workload = self._course.workloads[problem.name, target.name]
         denial = Denial(problem=problem.name, entries=problem.denied)
-        seen = Seen(denial=denial, ranks=problem.ranks)
+        seen = Seen(denial=denial, ranks=problem.ranks, wire_rate=target.wire_rate)
         lending: tuple[EmptyCalls, ...] = ()
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
@@ -184,7 +184,12 @@ class PaceMeasurer:
         wall, submission = self._walls[place], self._submissions[place]
         limits, denial = self._course.plan.limits, seen.denial
         with self._machine.open_box(
-            wall, submission, limits=limits, denial=denial, ranks=seen.ranks
+            wall,
+            submission,
+            limits=limits,
+            denial=denial,
+            ranks=seen.ranks,
+            wire_rate=seen.wire_rate,
         ) as session:
             yield Side(session=session, is_subject=is_subject)
 

@@ -12,14 +12,13 @@ all ranks have joined and the submission is imported.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from grader.author.steps import Call, New, Ref, Value
 from grader.errors import AuthorError, ChannelError, SandboxError
 from grader.intake.submission import Submission
 from grader.measure.box import Raised, Stopped
 from grader.measure.buffers import ReplyMemory
-from grader.measure.gather import GRACE_SECONDS, Answer, Asked, gather
+from grader.measure.gather import GRACE_SECONDS, Answer, Request, gather, post
 from grader.measure.group_meter import GroupMeter
 from grader.measure.rank_faults import cannot_load, group_fault
 from grader.measure.rank_session import RankSession
@@ -36,8 +35,6 @@ COLLECTIVE_SLACK = 10.0
 """How many seconds longer than a step a collective may wait: the judge ends a hang, not gloo."""
 EACH_HINT = "say Each(...) for all ranks, or On(rank, ...) for one, after World(n)"
 
-Request = tuple[dict[str, Any], tuple[int, ...]]
-
 
 class RankedBox(WithoutDevice):
     """Where the ranks of one submission run, one world at a time.
@@ -49,13 +46,21 @@ class RankedBox(WithoutDevice):
     """
 
     def __init__(
-        self, wall: Wall, submission: Submission, *, limits: Limits, most: int, denial: Denial
+        self,
+        wall: Wall,
+        submission: Submission,
+        *,
+        limits: Limits,
+        most: int,
+        denial: Denial,
+        wire_rate: int = 0,
     ) -> None:
         self._wall = wall
         self._submission = submission
         self._limits = limits
         self._most = most
         self._denial = denial
+        self._wire_rate = wire_rate
         self._harness = ""
         self._ranks: tuple[RankSession, ...] = ()
         self._stack = contextlib.ExitStack()
@@ -105,7 +110,9 @@ class RankedBox(WithoutDevice):
             for memory in memories:
                 stack.callback(memory.close)
             fds = [memory.fd for memory in memories]
-            children = stack.enter_context(self._wall.ranks(fds, self._denial))
+            children = stack.enter_context(
+                self._wall.ranks(fds, self._denial, wire_rate=self._wire_rate)
+            )
             self._ranks = tuple(
                 RankSession(
                     self._wall,
@@ -240,23 +247,8 @@ class RankedBox(WithoutDevice):
         Raises:
             Stopped: if a rank ended, hangs, or broke the protocol.
         """
-        asked: dict[int, Asked] = {}
-        broken: dict[int, Answer] = {}
-        for rank, (request, _) in requests.items():
-            channel = self._ranks[rank].channel
-            try:
-                asked[rank] = Asked(channel=channel, composed=channel.compose(request))
-            except ChannelError as error:
-                broken[rank] = error
-        if any(one.composed.large for one in asked.values()):
-            self._thaw()
-        for rank in list(asked):
-            try:
-                one = asked[rank]
-                one.channel.post(one.composed, fds=requests[rank][1], limit_s=limit_s)
-            except ChannelError as error:
-                broken[rank] = error
-                del asked[rank]
+        channels = {rank: self._ranks[rank].channel for rank in requests}
+        asked, broken = post(channels, requests, limit_s=limit_s, thaw=self._thaw)
         begin_ns = time.perf_counter_ns()
         self._thaw()
         answers, last_s = gather(
@@ -282,14 +274,22 @@ AnySession = Session | RankedBox
 
 @contextlib.contextmanager
 def open_ranks(
-    wall: Wall, submission: Submission, *, limits: Limits, most: int, denial: Denial = NO_DENIAL
+    wall: Wall,
+    submission: Submission,
+    *,
+    limits: Limits,
+    most: int,
+    denial: Denial = NO_DENIAL,
+    wire_rate: int = 0,
 ) -> Iterator[RankedBox]:
     """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
+
+    `wire_rate` holds their wire to so many bytes per second, if it is not 0.
 
     Raises:
         SandboxError: if a world cannot be ended.
     """
-    box = RankedBox(wall, submission, limits=limits, most=most, denial=denial)
+    box = RankedBox(wall, submission, limits=limits, most=most, denial=denial, wire_rate=wire_rate)
     try:
         yield box
     finally:

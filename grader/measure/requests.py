@@ -1,9 +1,10 @@
-"""Requests to a box as JSON: a submission to import, an object to make, a call.
+"""Requests to a box as JSON: a submission to import or compile, an object to make, a call.
 
 Takes: steps of a case. Gives: the form of `runner.wire`, tensors apart. Does not cover: sending it
 (see `measure.channel`), nor the tensors' memory (see `measure.buffers`).
 """
 
+import base64
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ import torch
 from grader.author.steps import Call, New, Ref, Value
 from grader.errors import AuthorError
 from grader.intake.submission import Submission
+from grader.plan.assignment import Assignment
+from grader.plan.launcher_header import header_name, write_header
 from grader.runner import wire
 from grader.runner.tensors import NAMES
 
@@ -22,7 +25,38 @@ def load_request(submission: Submission, harness: str) -> dict[str, Json]:
     files = [{"name": file.name, "text": file.text} for file in submission.files]
     if harness:
         files.append({"name": "harness.py", "text": harness})
-    return {"op": "load", "files": files, "harness": bool(harness), "entry": submission.entry}
+    binaries = [
+        {"name": file.name, "base64": base64.b64encode(file.content).decode()}
+        for file in submission.binaries
+    ]
+    return {
+        "op": "load",
+        "files": files,
+        "binaries": binaries,
+        "harness": bool(harness),
+        "entry": submission.entry,
+    }
+
+
+def build_request(
+    submission: Submission, assignment: Assignment, architectures: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the request that has a submission in CUDA C++ compiled, see `runner.nvcc`.
+
+    Args:
+        submission: what was handed in.
+        assignment: whose header is included before the first line.
+        architectures: such as `sm_90a`.
+    """
+    slug = assignment.slug
+    header = {"name": header_name(slug), "text": write_header(slug, assignment.launchers)}
+    return {
+        "op": "build",
+        "files": [{"name": file.name, "text": file.text} for file in submission.files],
+        "header": header,
+        "entry": f"{submission.entry}.cu",
+        "architectures": list(architectures),
+    }
 
 
 def new_request(number: int, step: New) -> dict[str, Json]:

@@ -4,12 +4,13 @@ Takes: a submission, a plan, its cases and a wall. Gives: a `Measurement`. Does 
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grader.author.sequences import SequenceMaker
 from grader.author.steps import CaseSteps
+from grader.device.classes import CPU
 from grader.errors import DeviceError, SandboxError
-from grader.intake.submission import Submission
+from grader.intake.submission import Origin, Submission
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.instances import Cases, Instance, instances
 from grader.measure.machine import TimedMachine
@@ -22,6 +23,7 @@ from grader.measure.measurement import (
 )
 from grader.measure.ranks import AnySession
 from grader.measure.sequences import drive_sequence, failed
+from grader.measure.session import Session
 from grader.measure.undenied import first_raised, run_undenied
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
@@ -40,6 +42,7 @@ class _Run:
     waiting: list[Instance]
     deadline: float
     denial: Denial
+    exports: tuple[str, ...]
     ranks: int
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
@@ -75,6 +78,7 @@ class Measurer:
             waiting=list(instances(problem, cases)),
             deadline=deadline,
             denial=denial,
+            exports=problem.exports,
             ranks=problem.ranks,
         )
         fault = self._load_faults.get(problem.denied)
@@ -138,6 +142,9 @@ class Measurer:
             return self._cannot_load(fault_of(raised), run.denial)
         except Stopped as stopped:
             return self._cannot_load(stopped.fault, run.denial)
+        without = self._submission.origin is Origin.CUDA and self._plan.device == CPU
+        if without and isinstance(session, Session):  # ranks are not taken in C++
+            return _without_device(session, run.exports)
         while run.waiting and session.alive:
             if time.monotonic() > run.deadline:
                 message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
@@ -186,6 +193,21 @@ class Measurer:
         return named
 
 
+def _without_device(session: Session, exports: tuple[str, ...]) -> Fault:
+    """Say what a loaded library lacks, or that nothing else can be known of it here."""
+    for name in exports:
+        try:
+            session.ask("find", {"names": [name]})
+        except Stopped as stopped:
+            missing = stopped.fault.kind is FaultKind.MISSING
+            message = f"the launcher {name} is not defined" if missing else stopped.fault.message
+            return Fault(kind=stopped.fault.kind, message=message)
+        except Raised as raised:
+            return fault_of(raised)
+    message = "compiled; running it needs a CUDA device, which this machine does not have"
+    return Fault(kind=FaultKind.NO_DEVICE, message=message)
+
+
 def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
     """Say why cases were left over after the last child ended."""
     last = next((case.faults[0] for case in reversed(done) if case.faults), None)
@@ -197,7 +219,12 @@ def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
 
 
 def measure(
-    submission: Submission, course: Course, *, walls: WallPool, machine: TimedMachine
+    submission: Submission,
+    course: Course,
+    *,
+    walls: WallPool,
+    machine: TimedMachine,
+    faults: tuple[Fault, ...] = (),
 ) -> Measurement:
     """Run every problem of a course's plan on one submission, behind one wall.
 
@@ -208,10 +235,14 @@ def measure(
         course: the plan, its cases and the harness.
         walls: where a free wall comes from.
         machine: where its children compute.
+        faults: why it cannot be run at all, such as an error of its compiler; else none.
     """
     begin_ns = time.perf_counter_ns()
     plan = course.plan
     layers: tuple[str, ...] = ()
+    if faults:
+        problems = tuple(_unmeasured(problem, course.cases, faults[0]) for problem in plan.problems)
+        return replace(nothing_measured(walls), problems=problems)
     try:
         with machine.alone_on_device(), walls.borrow() as wall:
             measurer = Measurer(wall, submission, course, machine)

@@ -22,6 +22,7 @@ class Seen:
     Attributes:
         denial: what both sides are denied.
         ranks: largest world that both sides may start; 0 for boxes of their own.
+        wire_rate: bytes per second that their wire is held to; 0 for no limit.
         world: size of the one that was measured last.
         undenied: the run of the submission without it, if it failed under it.
         last: size and number of the draw of the last run.
@@ -29,6 +30,7 @@ class Seen:
 
     denial: Denial = NO_DENIAL
     ranks: int = 0
+    wire_rate: int = 0
     world: int = 0
     forks: list[ForkSample] = field(default_factory=list)
     pairs: list[PairSample] = field(default_factory=list)

@@ -102,9 +102,13 @@ class Session(WithoutDevice):
             {"op": "drop", "refs": [self._first_ref + ref.id]}, limit_s=self._limits.call_wall_s
         )
 
-    def kernels(self) -> Value:
-        """Return what a box that compiles says of the submission's kernels; see `advice.claims`."""
-        return self._ask({"op": "kernels"}, limit_s=self._limits.call_wall_s)
+    def ask(self, operation: str, fields: dict[str, Any] | None = None) -> Value:
+        """Ask for something besides: `find` names, `build` a library, tell of `kernels`.
+
+        Raises:
+            Raised, Stopped: the box could not, ended, or stayed silent too long.
+        """
+        return self._ask({"op": operation, **(fields or {})}, limit_s=self._limits.call_wall_s)
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the box is frozen meanwhile."""
@@ -128,6 +132,11 @@ class Session(WithoutDevice):
     def metered(self) -> bool:
         """Whether processor time and memory of the child are counted."""
         return self._child.meter.counts
+
+    @property
+    def oom_kills(self) -> int:
+        """Processes of the child that the kernel ended for want of memory."""
+        return self._child.meter.oom_kills()
 
     def end_case(self) -> None:
         """Forget the objects of the case that has ended; the next one counts from 0 again."""

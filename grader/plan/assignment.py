@@ -10,12 +10,15 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import cattrs
 
 from grader.errors import AuthorError
+from grader.plan.dtypes import DTYPE_NAMES
+from grader.plan.languages import Language, check_languages
+from grader.plan.launcher import BadEntry, Launcher, read_launcher
 from grader.plan.limits import MOST_RANKS, Limits
+from grader.plan.strict_toml import make_converter
 from grader.plan.target import Clock, NoDevice, Quantity, Target, check_target
 from grader.plan.toml_place import Locator
 
@@ -33,11 +36,6 @@ SCHEMA_VERSION = 1
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
 DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-DTYPE_NAMES = frozenset(
-    {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"}
-    | {"int8", "int16", "int32", "int64", "uint8", "bool"}
-)
-"""Dtypes of replies that a tolerance may be written for."""
 
 
 class Evidence(StrEnum):
@@ -80,6 +78,7 @@ class Problem:
         checks: its criteria of correctness.
         targets: its criteria of performance.
         denied: operators of torch that raise while its code runs; see `runner.operators`.
+        launchers: for submissions in CUDA C++, what stands for each export; else none.
         ranks: largest world that its cases start; 0 if it runs in a box of its own.
     """
 
@@ -89,6 +88,7 @@ class Problem:
     checks: tuple[Check, ...]
     targets: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
+    launchers: tuple[Launcher, ...] = ()
     ranks: int = 0
 
     @property
@@ -108,6 +108,7 @@ class Assignment:
         allowed_imports: top-level modules that the problem set expects; others are advice.
         limits: what one child process may use.
         problems: in the order in which they are graded and shown.
+        languages: what a submission may be written in.
     """
 
     schema_version: int
@@ -116,6 +117,12 @@ class Assignment:
     allowed_imports: tuple[str, ...]
     limits: Limits
     problems: tuple[Problem, ...]
+    languages: tuple[Language, ...] = (Language.PYTHON,)
+
+    @property
+    def launchers(self) -> tuple[Launcher, ...]:
+        """What stands for the exports of all problems in CUDA C++; none if it is not taken."""
+        return tuple(one for problem in self.problems for one in problem.launchers)
 
     @property
     def points(self) -> float:
@@ -133,6 +140,13 @@ class _CheckTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _LauncherTable:
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _ProblemTable:
     name: str
     title: str
@@ -140,6 +154,7 @@ class _ProblemTable:
     check: tuple[_CheckTable, ...]
     target: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
+    launcher: tuple[_LauncherTable, ...] = ()
     ranks: int = 0
 
 
@@ -151,6 +166,11 @@ class _AssignmentFile:
     problem: tuple[_ProblemTable, ...]
     allowed_imports: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    languages: tuple[Language, ...] = (Language.PYTHON,)
+
+
+_CHOICES = (Evidence, Quantity, Clock, NoDevice, Language)
+"""What is one word of several in the file."""
 
 
 def load_assignment(folder: Path) -> Assignment:
@@ -169,7 +189,7 @@ def load_assignment(folder: Path) -> Assignment:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
     locate = Locator(path, text)
     try:
-        parsed = _converter().structure(table, _AssignmentFile)
+        parsed = make_converter(_CHOICES).structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
         raise AuthorError(locate.explain(error)) from error
     assignment = Assignment(
@@ -178,7 +198,8 @@ def load_assignment(folder: Path) -> Assignment:
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
         limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
-        problems=tuple(_problem(table) for table in parsed.problem),
+        problems=tuple(_problem(table, locate) for table in parsed.problem),
+        languages=parsed.languages,
     )
     _check_values(assignment, folder, locate)
     return assignment
@@ -188,7 +209,7 @@ def _most_ranks(parsed: _AssignmentFile) -> int:
     return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
 
 
-def _problem(table: _ProblemTable) -> Problem:
+def _problem(table: _ProblemTable, locate: Locator) -> Problem:
     checks = tuple(
         Check(
             name=check.name,
@@ -206,8 +227,16 @@ def _problem(table: _ProblemTable) -> Problem:
         checks=checks,
         targets=table.target,
         denied=table.denied,
+        launchers=tuple(_launcher(one, locate) for one in table.launcher),
         ranks=table.ranks,
     )
+
+
+def _launcher(table: _LauncherTable, locate: Locator) -> Launcher:
+    try:
+        return read_launcher(table.name, table.inputs, table.outputs)
+    except BadEntry as bad:
+        raise AuthorError(locate.complain(bad.key, bad.expected, bad.found)) from bad
 
 
 def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None:
@@ -222,6 +251,7 @@ def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None
     for problem in assignment.problems:
         _check_problem(problem, locate)
         _check_denied(problem, locate)
+    check_languages(assignment, locate)
 
 
 def _check_problem(problem: Problem, locate: Locator) -> None:
@@ -259,35 +289,3 @@ def _check_names(what: str, names: list[str], locate: Locator) -> None:
             locate.fail("name", f"a {what} of letters, digits and _", name)
         if names.count(name) > 1:
             locate.fail("name", f"every {what} once", name)
-
-
-def _converter() -> cattrs.Converter:
-    """Return a strict converter: no coercion between types, no unknown keys."""
-    converter = cattrs.Converter(forbid_extra_keys=True)
-
-    def strict(value: Any, kind: type) -> Any:  # noqa: ANN401 - the edge where TOML becomes typed
-        if type(value) is not kind:
-            raise TypeError(f"expected {_kind_name(kind)}, found {value!r}")
-        return value
-
-    def number(value: Any, _: type) -> float:  # noqa: ANN401 - as above
-        if type(value) not in (int, float):
-            raise TypeError(f"expected a number, found {value!r}")
-        return float(value)
-
-    def choice(value: Any, kind: type[StrEnum]) -> StrEnum:  # noqa: ANN401 - as above
-        allowed = [e.value for e in kind]
-        if value not in allowed:
-            raise ValueError(f"expected one of {', '.join(allowed)}, found {value!r}")
-        return kind(value)
-
-    for kind in (int, str, bool):
-        converter.register_structure_hook(kind, strict)
-    converter.register_structure_hook(float, number)
-    for options in (Evidence, Quantity, Clock, NoDevice):
-        converter.register_structure_hook(options, choice)
-    return converter
-
-
-def _kind_name(kind: type) -> str:
-    return {int: "a whole number", str: "a string", bool: "true or false"}[kind]

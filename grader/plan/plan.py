@@ -63,6 +63,7 @@ class PlannedTarget:
         tolerance: as for a check.
         evidence: what the verdict stands on.
         devices: classes that have a tier, ascending; told to students where this device has none.
+        wire_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PlannedTarget:
     tolerance: dict[str, float]
     evidence: Evidence
     devices: tuple[str, ...] = ()
+    wire_rate: int = 0
 
     @property
     def cases(self) -> int:
@@ -260,6 +262,7 @@ def _plan_targets(
                 tolerance=target.tolerance,
                 evidence=_evidence(target, device),
                 devices=tuple(sorted(target.tiers)),
+                wire_rate=target.wire_rate,
             )
         )
     return tuple(targets)

@@ -80,6 +80,8 @@ class Target:
         clock: which time decides, for TIME and GROWTH; on a device it is always WALL.
         no_device: what happens on a device without a tier.
         tolerance: as for a check: every measured call's reply is compared too.
+        wire_rate: bytes per second that the wire of a problem with ranks is held to while this is
+            measured, for both sides; 0 for no limit.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Target:
     clock: Clock = Clock.CPU
     no_device: NoDevice = NoDevice.UNGRADED
     tolerance: dict[str, float] = field(default_factory=dict)
+    wire_rate: int = 0
 
     def tiers_for(self, device: str) -> tuple[Tier, ...]:
         """Return the most special tier for a device class; none if there is none."""
@@ -105,6 +108,8 @@ def check_target(target: Target, problem: str, locate: Locator) -> None:
     place = f"{problem}.{target.name}"
     if not 0 < target.points < math.inf:
         locate.fail("points", f"a number above 0 for {place}", target.points)
+    if target.wire_rate < 0:
+        locate.fail("wire_rate", f"bytes per second, or 0, for {place}", target.wire_rate)
     if not target.tiers:
         locate.fail("tiers", f"at least one device class for {place}", 0)
     for device, tier in target.tiers.items():

@@ -27,8 +27,12 @@ class Locator:
         Raises:
             AuthorError: always.
         """
+        raise AuthorError(self.complain(key, expected, found))
+
+    def complain(self, key: str, expected: str, found: object) -> str:
+        """Return a complaint about `key` as `file:line: key: expected, found`."""
         line = self._line_of([key.split(".")[0]], found)
-        raise AuthorError(f"{self._path}:{line}: {key}: expected {expected}, found {found!r}")
+        return f"{self._path}:{line}: {key}: expected {expected}, found {found!r}"
 
     def explain(self, error: cattrs.BaseValidationError) -> str:
         """Return the first leaf of a cattrs error as `file:line: key: what`."""

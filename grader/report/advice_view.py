@@ -1,4 +1,4 @@
-"""The advice on Triton kernels as its student sees it: legible text, a row per kernel and target.
+"""The advice on kernels as its student sees it: legible text, a row per kernel and target.
 
 Takes: `Advice`. Gives: `AdviceView`. Does not cover: layout.
 """
@@ -103,11 +103,15 @@ def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
 
 
 def _number_words(resources: KernelResources) -> tuple[str, str, str, str, str]:
+    numbers = (resources.registers, resources.spill_bytes, resources.shared_bytes)
+    registers, spill, shared = map(str, numbers)
+    if not resources.warps:  # a launch in C++ decides them
+        return registers, spill, shared, "", ""
     fits = resources.occupancy > 0
     return (
-        str(resources.registers),
-        str(resources.spill_bytes),
-        str(resources.shared_bytes),
+        registers,
+        spill,
+        shared,
         str(resources.warps),
         f"{100 * resources.occupancy:.0f} %" if fits else "a block does not fit",
     )

@@ -76,7 +76,7 @@ class StudentView:
         isolation: `warm` or `strict`.
         layers: what stood between the submission and the judge.
         notebook_json: the student's own notebook, as it came; empty for a module.
-        advice: on Triton kernels; never graded.
+        advice: on kernels; never graded.
     """
 
     name: str

@@ -91,7 +91,8 @@ EVIDENCE_EXPLAINED: Mapping[Evidence, str] = {
     Evidence.DENIED: (
         "Compared by the judge; meanwhile torch refused the operations that the problem denies. "
         "The box cannot keep code from computing on its own memory without torch, in Python, with "
-        "numpy or in machine code of its own: that, a person has to see."
+        "numpy or in machine code of its own; nor code in C++, which is linked against no library "
+        "of CUDA's, from finding those that torch has loaded (dlsym): that, a person has to see."
     ),
     Evidence.ADVICE: "Read from your code. It never changes points.",
 }
@@ -118,7 +119,11 @@ KERNEL_OUTCOME_WORDS: Mapping[KernelOutcome, str] = {
     KernelOutcome.NOT_REACHED: "not compiled: no public case launched it",
 }
 
-ORIGIN_WORDS: Mapping[Origin, str] = {Origin.MODULE: "Python module", Origin.NOTEBOOK: "notebook"}
+ORIGIN_WORDS: Mapping[Origin, str] = {
+    Origin.MODULE: "Python module",
+    Origin.NOTEBOOK: "notebook",
+    Origin.CUDA: "CUDA C++",
+}
 
 
 def denied_words(entries: tuple[str, ...]) -> str:

@@ -49,9 +49,13 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     os.close(output_fd)
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
-    further: dict[str, Callable[[], Json]] = {}
+    further: dict[str, Callable[[dict[str, Json]], Json]] = {}
     if order.device == "compile":
         further["kernels"] = _compile_kernels(order.home)
+    if order.device == "nvcc":
+        from . import nvcc
+
+        further["build"] = lambda request: nvcc.compile_library(request, order.home)
     wire.send(channel, {"ready": list(layers)})
     if order.world:
         _serve_as_rank(order, channel, memory, stack_fds[0])
@@ -76,13 +80,13 @@ def _serve_as_rank(
     member.serve()
 
 
-def _compile_kernels(home: str) -> Callable[[], Json]:
+def _compile_kernels(home: str) -> Callable[[dict[str, Json]], Json]:
     """Let Triton compile instead of launching; return what tells what became of each kernel."""
     from . import ahead_of_time
 
     compiler = ahead_of_time.KernelCompiler(home)
     compiler.install()
-    return compiler.report
+    return lambda _: compiler.report()
 
 
 def _keep_only(fds: list[int]) -> list[int]:

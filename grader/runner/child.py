@@ -1,4 +1,4 @@
-"""One child: it imports one submission and answers `load`, `new`, `call` and `drop`.
+"""One child: it imports one submission and answers `load`, `find`, `new`, `call` and `drop`.
 
 Takes: a channel, reply memory and, per request, a memory file with the argument tensors. Gives:
 replies. Does not cover: confinement (done before, see `runner.jail`) or judging.
@@ -7,6 +7,7 @@ Nothing in this process is trusted by the judge. What is careful here only keeps
 submission's result from being garbled.
 """
 
+import base64
 import importlib
 import os
 import socket
@@ -46,14 +47,14 @@ class Child:
         channel: to the judge.
         reply_memory: where reply tensors go.
         home: folder with the submission's files.
-        further: operations without arguments that this box answers besides, by name.
+        further: operations that this box answers besides, by name; each gets the request.
         table: the student's functions and objects.
     """
 
     channel: socket.socket
     reply_memory: Memory
     home: str
-    further: Mapping[str, Callable[[], Value]] = field(default_factory=dict)
+    further: Mapping[str, Callable[[dict[str, Json]], Value]] = field(default_factory=dict)
     table: ObjectTable = field(default_factory=lambda: ObjectTable({}, {}))
 
     def serve(self) -> None:
@@ -100,7 +101,10 @@ class Child:
                 self.table.drop(ref)
             return {"value": None, "tensors": []}
         if operation in self.further:
-            return self._express(self.further[operation]())
+            return self._express(self.further[operation](request))
+        if operation == "find":
+            self.table.require(request["names"])
+            return {"value": None, "tensors": []}
         args, kwargs = self._arguments(request, memory)
         if operation == "new":
             self.table.new(request["ref"], request["name"], args, kwargs)
@@ -110,8 +114,11 @@ class Child:
     def _load(self, request: dict[str, Json]) -> None:
         """Write the files, import the harness and then the submission."""
         for file in request["files"]:
-            with open(f"{self.home}/{file['name']}", "x", encoding="utf-8") as out:
-                out.write(file["text"])
+            with open(f"{self.home}/{file['name']}", "xb") as out:
+                out.write(file["text"].encode())
+        for file in request.get("binaries", ()):
+            with open(f"{self.home}/{file['name']}", "xb") as out:
+                out.write(base64.b64decode(file["base64"]))
         sys.path.insert(0, self.home)
         harness: dict[str, Value] = {}
         if request["harness"]:

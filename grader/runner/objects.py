@@ -24,6 +24,15 @@ class ObjectTable:
         self._harness = harness
         self._objects: dict[int, Value] = {}
 
+    def require(self, names: list[str]) -> None:
+        """Look names up without calling anything.
+
+        Raises:
+            MissingName: if the submission does not define one.
+        """
+        for name in names:
+            self._lookup(name)
+
     def new(self, ref: int, name: str, args: list[Value], kwargs: dict[str, Value]) -> None:
         """Make an object of the class `name` and remember it as `ref`.
 

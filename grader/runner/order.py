@@ -52,7 +52,8 @@ class JailOrder:
         processes: processes of one uid; 0 leaves the limit to a cgroup.
         file_bytes: size of the memory file systems mounted for the child.
         threads: threads for tensor operations.
-        device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs) or `cuda`.
+        device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs), `nvcc`
+            (nothing but the CUDA compiler runs) or `cuda`.
         loopback: whether internet sockets may be opened.
         denial: operators of torch that raise.
         world: size of the process group that it is a rank of; 0 for a box of its own. The ranks of

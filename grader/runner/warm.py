@@ -208,7 +208,7 @@ def _import_libraries(device: str) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
-    own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules")
+    own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
     for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f".{name}", __package__)

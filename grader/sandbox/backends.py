@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 from grader.errors import SandboxError, UsageError
+from grader.runner.toolkit import find_host_compiler, find_nvcc
 from grader.sandbox.contract import Backend
 
 BACKENDS: dict[str, tuple[str, str]] = {
@@ -74,6 +75,16 @@ def missing_docker(image: str) -> str:
     finally:
         client.close()
     return ""
+
+
+def missing_nvcc() -> str:
+    """Return why submissions in CUDA C++ cannot be compiled with what lies here; empty if they can.
+
+    That is what a box sees behind bubblewrap or unconfined; a container has its image's own.
+    """
+    if not find_nvcc():
+        return "nvcc is not installed: pip install 'llm-systems-grader[cuda]'"
+    return "" if find_host_compiler() else "g++ is not installed, which nvcc calls"
 
 
 def missing_bwrap() -> str:

@@ -1,6 +1,6 @@
 """One child of a wall, and how the judge gets to know it.
 
-Takes: the judge's end of a fresh child's socket. Gives: `ChildProcess`, `await_ready`,
+Takes: the judge's end of a fresh child's socket. Gives: `ChildProcess`, `Member`, `await_ready`,
 `enter_group`. Does not cover: forking and ending it (see `sandbox.wall`).
 """
 
@@ -24,6 +24,7 @@ class ChildProcess:
 
     Attributes:
         pid: as the warm process sees it.
+        host_pid: as the judge sees it.
         exit_fd: becomes readable when it ends; −1 where this system has no such descriptor.
         channel: the judge's end of its socket.
         output_fd: the reading end of its stdout and stderr.
@@ -33,12 +34,24 @@ class ChildProcess:
     """
 
     pid: int
+    host_pid: int
     exit_fd: int
     channel: socket.socket
     output_fd: int
     layers: tuple[str, ...]
     meter: Meter
     stack_fd: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Which rank of which world a child is; of no world if `size` is 0."""
+
+    rank: int = 0
+    size: int = 0
+
+
+ALONE = Member()
 
 
 def enter_group(group: Cgroup | None, host_pid: int) -> str:

@@ -27,7 +27,7 @@ class WallSpec:
     Attributes:
         slot: number of the worker slot; no two walls at a time have the same.
         gpu_uuid: the one GPU that the wall is given, by name; empty for none.
-        device: `cpu`, `compile` or `cuda`; see `JailOrder`.
+        device: `cpu`, `compile`, `nvcc` or `cuda`; see `JailOrder`.
         memory_bytes: for all of the wall: the warm process and one submission.
         processes: for all of the wall.
         file_bytes: of each memory file system in the wall.

@@ -129,7 +129,9 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
             environment=environment(spec.threads),
             network_mode="none",
             read_only=True,
-            tmpfs={"/tmp": f"rw,nosuid,nodev,mode=1777,size={spec.file_bytes}"},  # noqa: S108 - in the box
+            # exec: a library that was compiled for a submission is mapped from its home. It keeps
+            # nobody from running code who may run Python.
+            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.file_bytes}"},  # noqa: S108 - in the box
             shm_size=SHM_BYTES,
             ipc_mode="private",
             cap_drop=["ALL"],

@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     INPUT_CHANGED = "input_changed"
     INFRASTRUCTURE = "infrastructure"
     AUTHOR = "author"
+    NO_DEVICE = "no_device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

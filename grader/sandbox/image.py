@@ -9,7 +9,6 @@ project: the runner is mounted when a container starts.
 
 import collections
 import contextlib
-import hashlib
 import json
 import re
 import shutil
@@ -23,8 +22,15 @@ import docker.errors
 import requests.exceptions
 
 from grader import __version__
-from grader.errors import SandboxError, UsageError
+from grader.errors import SandboxError
 from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
+from grader.sandbox.wheelhouse import (
+    REQUIRED_WHEELS,
+    Wheel,
+    further_wheels,
+    hash_wheels,
+    read_wheels,
+)
 
 DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
 PYTHON_LABEL = "grader.python"
@@ -33,8 +39,6 @@ VERSIONS_LABEL = "grader.versions"
 """Label that holds `name=version` of every wheel of the wheelhouse, separated by blanks."""
 WHEELHOUSE_LABEL = "grader.wheelhouse-sha256"
 BASE_LABEL = "grader.base"
-REQUIRED_WHEELS = ("landlock", "numpy", "pyseccomp", "torch", "triton")
-
 _STAGE_LABEL = "grader.stage=packages"
 _NOBODY = "65534:65534"
 _CHECK_SECONDS = 180.0
@@ -63,13 +67,6 @@ class ImageFacts:
     base: str
     versions: tuple[tuple[str, str], ...]
     landlock_abi: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class _Wheel:
-    name: str
-    version: str
-    path: Path
 
 
 def docker_folder() -> Path:
@@ -104,9 +101,10 @@ def build_image(
     """Build the image and return its content address.
 
     Args:
-        base: an image with Python 3.11 or newer, venv and libseccomp2; the engine has it or can
-            pull it.
-        wheelhouse: folder of wheels for that Python: `REQUIRED_WHEELS` and all that they need.
+        base: an image with Python 3.11 or newer, venv and libseccomp2, and g++ for CUDA C++; the
+            engine has it or can pull it.
+        wheelhouse: folder of wheels for that Python: `REQUIRED_WHEELS` and all that they need, and
+            `CUDA_WHEELS` for CUDA C++.
         tag: name of the new image.
         log: called with each line of the build's output.
 
@@ -114,11 +112,11 @@ def build_image(
         UsageError: if the wheelhouse lacks a wheel; the caller's.
         SandboxError: if the engine does not answer or a step fails; ours or the machine's.
     """
-    wheels = _wheels(wheelhouse)
+    wheels = read_wheels(wheelhouse)
     labels = {
         BASE_LABEL: base,
         VERSIONS_LABEL: " ".join(f"{wheel.name}={wheel.version}" for wheel in wheels),
-        WHEELHOUSE_LABEL: _hash_wheels(wheels),
+        WHEELHOUSE_LABEL: hash_wheels(wheels),
         "org.opencontainers.image.version": __version__,
     }
     with _engine() as client, tempfile.TemporaryDirectory(prefix="grader-image-") as folder:
@@ -126,7 +124,7 @@ def build_image(
         steps = client.api.build(
             path=folder,
             tag=tag,
-            buildargs={"BASE": base},
+            buildargs={"BASE": base, "FURTHER": " ".join(further_wheels(wheels))},
             labels=labels,
             network_mode="none",
             rm=True,
@@ -180,39 +178,7 @@ def _engine() -> Iterator[docker.DockerClient]:
         client.close()
 
 
-def _wheels(wheelhouse: Path) -> tuple[_Wheel, ...]:
-    """Return the wheels of a folder in order of their names.
-
-    Raises:
-        UsageError: if it is no folder, or lacks one of `REQUIRED_WHEELS`.
-    """
-    if not wheelhouse.is_dir():
-        raise UsageError(f"{wheelhouse}: expected a folder of wheels, found none")
-    found = []
-    for path in wheelhouse.glob("*.whl"):
-        # Source: binary distribution format, "File name convention".
-        name, version, *_ = path.stem.split("-")
-        found.append(_Wheel(name=name.lower().replace("_", "-"), version=version, path=path))
-    missing = sorted(set(REQUIRED_WHEELS) - {wheel.name for wheel in found})
-    if missing:
-        raise UsageError(
-            f"{wheelhouse}: no wheel of {', '.join(missing)}",
-            hint=f"pip download --dest {wheelhouse} --constraint constraints.txt "
-            + " ".join(REQUIRED_WHEELS),
-        )
-    return tuple(sorted(found))
-
-
-def _hash_wheels(wheels: tuple[_Wheel, ...]) -> str:
-    digest = hashlib.sha256()
-    for wheel in wheels:
-        with wheel.path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{wheel.path.name} {content}\n".encode())
-    return digest.hexdigest()
-
-
-def _fill_context(folder: Path, wheels: tuple[_Wheel, ...]) -> None:
+def _fill_context(folder: Path, wheels: tuple[Wheel, ...]) -> None:
     """Put the Dockerfile and the wheels side by side, as links where the file system has them."""
     shutil.copyfile(docker_folder() / "Dockerfile", folder / "Dockerfile")
     (folder / "wheelhouse").mkdir()

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from grader.runner import wire
 from grader.runner.order import NO_DENIAL, Denial, JailKind, JailOrder
 from grader.sandbox.cgroup import Cgroup, make_cgroup, remove_parents
 from grader.sandbox.child_process import (
+    ALONE,
     ChildProcess,
+    Member,
     await_ready,
     close_all,
     enter_group,
@@ -33,20 +34,10 @@ from grader.sandbox.contract import Started, WallSpec
 from grader.sandbox.faults import Ending
 from grader.sandbox.meter import Meter
 from grader.sandbox.stale import owner
+from grader.sandbox.wire_rate import slowed_wire
 
 CONTROL_SECONDS = 30.0
 UIDS_PER_WALL = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Member:
-    """Which rank of which world a child is; of no world if `size` is 0."""
-
-    rank: int = 0
-    size: int = 0
-
-
-_ALONE = _Member()
 
 
 class Wall:
@@ -86,28 +77,34 @@ class Wall:
         Raises:
             SandboxError: if it cannot be confined or limited.
         """
-        with self._emptied() as homes, self._fork(homes, reply_fd, denial, _ALONE) as child:
+        with self._emptied() as homes, self._fork(homes, reply_fd, denial, ALONE) as child:
             yield child
 
     @contextlib.contextmanager
     def ranks(
-        self, reply_fds: Sequence[int], denial: Denial = NO_DENIAL
+        self, reply_fds: Sequence[int], denial: Denial = NO_DENIAL, *, wire_rate: int = 0
     ) -> Iterator[tuple[ChildProcess, ...]]:
         """Fork one child per memory file for replies, and leave nothing of them behind.
 
         They share a network namespace, which holds nothing but them where this wall can make one;
-        each has a control group, a home and a jail of its own.
+        each has a control group, a home and a jail of its own. `wire_rate` holds their wire to so
+        many bytes per second, if it is not 0.
 
         Raises:
             SandboxError: if one cannot be confined or limited.
         """
         with self._emptied() as homes, contextlib.ExitStack() as stack:
-            yield tuple(
+            children = tuple(
                 stack.enter_context(
-                    self._fork(homes, fd, denial, _Member(rank=rank, size=len(reply_fds)))
+                    self._fork(homes, fd, denial, Member(rank=rank, size=len(reply_fds)))
                 )
                 for rank, fd in enumerate(reply_fds)
             )
+            if wire_rate:
+                if self._started.jail is JailKind.PLAIN:
+                    raise SandboxError("without a wall the wire is the machine's own loopback")
+                stack.enter_context(slowed_wire(children[0].host_pid, wire_rate))
+            yield children
 
     @contextlib.contextmanager
     def _emptied(self) -> Iterator[list[str]]:
@@ -121,7 +118,7 @@ class Wall:
 
     @contextlib.contextmanager
     def _fork(
-        self, homes: list[str], reply_fd: int, denial: Denial, member: _Member
+        self, homes: list[str], reply_fd: int, denial: Denial, member: Member
     ) -> Iterator[ChildProcess]:
         group = self._make_group()
         homes.append(self._make_home())
@@ -149,6 +146,7 @@ class Wall:
                 borrowed = True  # from here on, whoever reads the output closes it
                 yield ChildProcess(
                     pid=answer["pid"],
+                    host_pid=host_pid,
                     exit_fd=exit_fd,
                     channel=ours,
                     output_fd=output,
@@ -218,7 +216,7 @@ class Wall:
         return group
 
     def _order(
-        self, home: str, denial: Denial, member: _Member, *, limited_outside: bool
+        self, home: str, denial: Denial, member: Member, *, limited_outside: bool
     ) -> JailOrder:
         uid = self._started.first_uid
         plain = self._started.jail is JailKind.PLAIN

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from grader import __version__
 from grader.errors import UsageError
-from grader.student.work import MARK_FILE, NOTEBOOK_KEY
+from grader.plan.assignment import load_assignment
+from grader.plan.launcher_header import header_name, write_header
+from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY
 
 COPIED = ("README.md", "harness.py")
 
@@ -21,7 +23,7 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
 
     Args:
         assignment: folder of the assignment; its name is the slug.
-        suffixes: which starters to give: `.py`, `.ipynb` or both.
+        suffixes: which starters to give, of `.py`, `.ipynb` and `.cu`, which comes with a header.
 
     Raises:
         UsageError: if the assignment has no such starter.
@@ -33,12 +35,16 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
         if not starter.is_file():
             hint = f"its author makes one with `grader release {slug}`"
             raise UsageError(f"{slug} has no {starter.name}", hint=hint)
-        name_it = _named_module if suffix == ".py" else _named_notebook
-        files[f"{slug}{suffix}"] = name_it(starter.read_text(encoding="utf-8"), slug).encode()
+        files[f"{slug}{suffix}"] = _NAMED[suffix](
+            starter.read_text(encoding="utf-8"), slug
+        ).encode()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     for name in COPIED:
         if (assignment / name).is_file():
             files[name] = (assignment / name).read_bytes()
+    if CUDA_ENDING in suffixes:
+        header = write_header(slug, load_assignment(assignment).launchers)
+        files[header_name(slug)] = header.encode()
     files[MARK_FILE] = _mark(slug, hashes).encode()
     return files
 
@@ -71,10 +77,18 @@ def _named_module(text: str, slug: str) -> str:
     return f"# grader: {slug} {__version__}\n{text}"
 
 
+def _named_cuda(text: str, slug: str) -> str:
+    return text.replace(f"// grader: {slug}\n", f"// grader: {slug} {__version__}\n", 1)
+
+
 def _named_notebook(text: str, slug: str) -> str:
     notebook = json.loads(text)
     notebook["metadata"][NOTEBOOK_KEY] = {"assignment": slug, "version": __version__}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+_NAMED = {".py": _named_module, ".ipynb": _named_notebook, CUDA_ENDING: _named_cuda}
+"""How a starter comes to name its assignment, by its ending."""
 
 
 def _mark(slug: str, hashes: Mapping[str, str]) -> str:

@@ -8,14 +8,18 @@ import hashlib
 import io
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader.errors import IntakeError, UsageError
-from grader.intake.submission import Rejected, Submission
+from grader.intake.submission import Origin, Rejected, Submission
 from grader.plan.assignment import Assignment
-from grader.student.work import Work
+from grader.plan.languages import Language
+from grader.plan.launcher_header import header_name
+from grader.student.work import CUDA_ENDING, Work
 
+HEADER_ENDINGS = (".cuh", ".h", ".hpp")
+_LEFT_OUT = re.compile(r"^#if 0$.*?^#endif$", re.MULTILINE | re.DOTALL)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same work gives the same bytes
 
 
@@ -38,16 +42,18 @@ class Package:
     notices: tuple[str, ...]
 
 
-def take_in_work(work: Work) -> Submission:
-    """Take a student's file in as grading will.
+def take_in_work(work: Work, table: Assignment) -> Submission:
+    """Take a student's file in as grading will; with one in C++ go the headers beside it.
 
     Raises:
         IntakeError: if it cannot be taken in, with what to do about it.
     """
-    from grader.intake import collect, take_in  # notebooks need nbformat, which takes a while
+    from grader.intake import Part, collect, take_in  # notebooks need nbformat, which takes a while
 
     (handed,) = collect([work.path], work.slug)
-    taken = take_in(handed, slug=work.slug)
+    handed = replace(handed, parts=tuple(Part(path=path) for path in _parts(work)))
+    cuda = Language.CUDA in table.languages
+    taken = take_in(handed, slug=work.slug, cuda=cuda)
     if isinstance(taken, Rejected):
         raise IntakeError(f"{work.path.name}: {taken.message}", hint=taken.hint)
     return taken
@@ -56,8 +62,11 @@ def take_in_work(work: Work) -> Submission:
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:
     """Return the names that problems need and the source does not define at its top level."""
     text = "\n".join(file.text for file in submission.files)
+    if submission.origin is Origin.CUDA:
+        text = _LEFT_OUT.sub("", text)
     names = dict.fromkeys(name for problem in table.problems for name in problem.exports)
-    return tuple(name for name in names if not _defines(text, name))
+    defines = _defines_launcher if submission.origin is Origin.CUDA else _defines
+    return tuple(name for name in names if not defines(text, name))
 
 
 def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Package:
@@ -66,14 +75,16 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
     Raises:
         UsageError: if it cannot be written there.
     """
-    name = f"{table.slug}{work.path.suffix}"
-    content = work.path.read_bytes()
+    entry, *beside = _parts(work)
+    contents = {f"{table.slug}{entry.suffix}": entry.read_bytes()}
+    contents.update({path.name: path.read_bytes() for path in beside})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        member = zipfile.ZipInfo(name, _EPOCH)
-        member.compress_type = zipfile.ZIP_DEFLATED
-        member.external_attr = 0o644 << 16
-        archive.writestr(member, content)
+        for name, content in contents.items():
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)
     path = out / f"{table.slug}-submission.zip"
     try:
         path.write_bytes(buffer.getvalue())
@@ -82,11 +93,25 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
         raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
     return Package(
         path=path,
-        members=((name, len(content)),),
+        members=tuple((name, len(content)) for name, content in contents.items()),
         sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
         missing=missing_exports(submission, table),
         notices=submission.notices,
     )
+
+
+def _parts(work: Work) -> list[Path]:
+    """Return the file that is the work, and the C++ headers beside it if it is one of C++."""
+    if work.path.suffix != CUDA_ENDING:
+        return [work.path]
+    headers = (path for path in work.path.parent.iterdir() if path.suffix in HEADER_ENDINGS)
+    own = header_name(work.slug)  # the grader has its own copy
+    return [work.path, *sorted(path for path in headers if path.name != own)]
+
+
+def _defines_launcher(text: str, name: str) -> bool:
+    """Return whether C++ source seems to define a launcher."""
+    return re.search(rf"\bStatus\s+{re.escape(name)}\s*\(", text) is not None
 
 
 def _defines(text: str, name: str) -> bool:

@@ -15,12 +15,14 @@ from grader.errors import UsageError
 from grader.student.folders import list_assignments
 
 MARK_FILE = ".grader.toml"
-HEADER_PATTERN = re.compile(r"^# grader: ([a-z][a-z0-9_]*)\b", re.MULTILINE)
+HEADER_PATTERN = re.compile(r"^(?:#|//) grader: ([a-z][a-z0-9_]*)\b", re.MULTILINE)
 HEADER_CHARACTERS = 400
 NOTEBOOK_KEY = "grader"
-SUFFIXES = (".py", ".ipynb")
+CUDA_ENDING = ".cu"
+SUFFIXES = (".py", ".ipynb", CUDA_ENDING)
 MAX_NOTEBOOK_BYTES = 64 << 20
 
+_ENDINGS = ".py, .ipynb or .cu"
 _NOT_WORK = frozenset({"harness.py"})
 
 
@@ -49,7 +51,7 @@ def find_work(path: Path | None, slug: str | None, assignments: Path | None = No
     """Return the student's file and its assignment.
 
     Args:
-        path: a `.py` or `.ipynb` file, or a folder that holds it; None is the current folder.
+        path: a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current folder.
         slug: the assignment, if the student named it.
         assignments: folder of assignments, if the student named it.
 
@@ -60,9 +62,9 @@ def find_work(path: Path | None, slug: str | None, assignments: Path | None = No
     if start.is_dir():
         return _in_folder(start, slug, assignments)
     if not start.is_file():
-        raise UsageError(f"{start}: not found", hint="give your .py or .ipynb file, or its folder")
+        raise UsageError(f"{start}: not found", hint=f"give your {_ENDINGS} file, or its folder")
     if start.suffix not in SUFFIXES:
-        raise UsageError(f"{start}: expected a .py or .ipynb file", hint="give the file you edit")
+        raise UsageError(f"{start}: expected a {_ENDINGS} file", hint="give the file you edit")
     known = (
         slug or named_in(start) or read_mark(start.parent).slug or _slug_by_name(start, assignments)
     )
@@ -89,7 +91,7 @@ def read_mark(folder: Path) -> Mark:
 def named_in(path: Path) -> str:
     """Return the slug that the head of a module or a notebook's metadata names; empty if none."""
     try:
-        if path.suffix == ".py":
+        if path.suffix in (".py", CUDA_ENDING):
             with path.open(encoding="utf-8", errors="replace") as file:
                 found = HEADER_PATTERN.search(file.read(HEADER_CHARACTERS))
             return found.group(1) if found else ""
@@ -115,7 +117,7 @@ def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work
     files = [path for path in files if path.name not in _NOT_WORK]
     if not files:
         raise UsageError(
-            f"{folder.resolve()}: no .py or .ipynb file here",
+            f"{folder.resolve()}: no {_ENDINGS} file here",
             hint=_where_to_look(folder),
         )
     mark = read_mark(folder)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from grader.author.declare import load_folder
 from grader.author.interpreted import load_solution
 from grader.judge.judge import judge, sound_problems
-from grader.judge.judgement import Judgement
+from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.measure.run import measure
@@ -25,9 +26,12 @@ from grader.plan.plan import Plan
 from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
-from grader.validate.signature import compare_signatures
+from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.triviality import TrivialResult, lint
+
+ATTEMPTS = 3
+"""How often targets are measured that a noisy machine leaves open, as who grades a class would."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,12 @@ class Proof:
     Attributes:
         validation: the specimens, the kill matrix and the complaints.
         trivial: what became of trivial submissions.
+        unproven: specimens that this machine cannot compile, each with what it lacks.
     """
 
     validation: Validation
     trivial: tuple[TrivialResult, ...]
+    unproven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,12 @@ class _Measured:
 
     specimen: Specimen
     measurement: Measurement
+    lacks: str = ""
+
+    @property
+    def words(self) -> str:
+        """Which specimen it is, and what kept it from being compiled."""
+        return f"{self.specimen.kind.value}/{self.specimen.name}: no {self.lacks}"
 
 
 def prove(
@@ -67,6 +79,7 @@ def prove(
     jobs: int,
     on_specimen: Callable[[Specimen], None],
     machine: TimedMachine,
+    builder: Builder,
 ) -> Proof:
     """Run every specimen behind a wall, and every trivial submission without one.
 
@@ -76,42 +89,57 @@ def prove(
     specimens = load_specimens(course)
 
     def one(specimen: Specimen) -> _Measured:
-        measured = _measure(specimen, course, walls, machine)
+        measured = _measure(specimen, course, walls=walls, machine=machine, builder=builder)
         on_specimen(specimen)
         return measured
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
         measured = list(workers.map(one, specimens))
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
-    graded = [_grade(one, solution, course.plan) for one in measured]
+    graded = [_grade(one, solution, course.plan) for one in measured if not one.lacks]
     trivial = _lint(course)
     solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
     complaints = _complain_of_trivial(trivial)
     complaints += [c for one in solutions for c in _too_short(course, one.targets)]
-    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
-    complaints += compare_signatures(
-        course.folder / "starter.py", course.reference / "solution.py", exports
-    )
+    complaints += _complain_of_signatures(course)
     return Proof(
         validation=build_matrix(
             course.assignment.slug, [(one.specimen, one.judgement) for one in graded], complaints
         ),
         trivial=tuple(trivial),
+        unproven=tuple(one.words for one in measured if one.lacks),
     )
 
 
 def _measure(
-    specimen: Specimen, course: Course, walls: WallPool, machine: TimedMachine
+    specimen: Specimen,
+    course: Course,
+    *,
+    walls: WallPool,
+    machine: TimedMachine,
+    builder: Builder,
 ) -> _Measured:
     """Run a specimen; of a wrong one, only problems that it affects and targets that it misses."""
     plan = _without_targets(course.plan, specimen)
     problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
     course = replace(course, plan=replace(plan, problems=problems))
-    submission = specimen.submission()
-    measurement = measure(submission, course, walls=walls, machine=machine)
+    built = builder.build(specimen.submission())
+    submission = built.submission
+    measurement = measure(submission, course, walls=walls, machine=machine, faults=built.faults)
     sound = sound_problems(judge(course.plan, measurement))
-    targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
-    return _Measured(specimen=specimen, measurement=replace(measurement, targets=targets))
+    for _ in range(ATTEMPTS):
+        targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
+        whole = replace(measurement, targets=targets)
+        metered = bool(targets) and all(target.metered for target in targets)
+        if not (metered and _is_open(judge(course.plan, whole))):
+            break
+    return _Measured(specimen=specimen, measurement=whole, lacks=built.lacks)
+
+
+def _is_open(judgement: Judgement) -> bool:
+    """Return whether we could not judge a check: the same run again may."""
+    ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
+    return any(check.cause is Cause.INFRASTRUCTURE for check in ours)
 
 
 def _grade(measured: _Measured, solution: Measurement, plan: Plan) -> Graded:
@@ -156,6 +184,15 @@ def _without_targets(plan: Plan, specimen: Specimen) -> Plan:
         for problem in plan.problems
     )
     return replace(plan, problems=problems)
+
+
+def _complain_of_signatures(course: Course) -> list[str]:
+    starter = course.folder / "starter.py"
+    exports = tuple(name for problem in course.plan.problems for name in problem.exports)
+    return [
+        *compare_signatures(starter, course.reference / "solution.py", exports),
+        *compare_launchers(starter, course.assignment.launchers),
+    ]
 
 
 def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:

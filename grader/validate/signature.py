@@ -1,13 +1,15 @@
 """Starter and solution must offer the same names with the same parameters.
 
-Takes: two sources of the course author's. Gives: complaints. Does not cover: behaviour.
+Takes: two sources of the course author's, and launchers, which must take what the starter's
+functions do. Gives: complaints. Does not cover: behaviour.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from grader.errors import AuthorError
+from grader.plan.launcher import Argument, Launcher
 
 
 def compare_signatures(starter: Path, solution: Path, exports: tuple[str, ...]) -> list[str]:
@@ -32,6 +34,50 @@ def compare_signatures(starter: Path, solution: Path, exports: tuple[str, ...]) 
                     f"{solution}: {key}{right[key]} differs from the starter's {key}{parameters}"
                 )
     return complaints
+
+
+def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]:
+    """Return how launchers differ from the functions that they stand for.
+
+    Args:
+        starter: what students begin with in Python.
+        launchers: what C++ is called with; names, their order and defaults must be the same.
+    """
+    tree = ast.parse(starter.read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    complaints = []
+    for launcher in launchers:
+        function = functions.get(launcher.name)
+        expected = _with_defaults(function.args) if function else "no such function"
+        found = ", ".join(_declared(argument) for argument in launcher.arguments)
+        if found != expected:
+            complaints.append(
+                f"{starter.parent / 'assignment.toml'}: launcher {launcher.name}({found}) "
+                f"differs from the starter's ({expected})"
+            )
+    return complaints
+
+
+def _with_defaults(arguments: ast.arguments) -> str:
+    """Return names and defaults, whether they are passed by position or by keyword."""
+    plain = [*arguments.posonlyargs, *arguments.args]
+    padding: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
+    pairs = [
+        *zip(plain, [*padding, *arguments.defaults], strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return ", ".join(a.arg if d is None else f"{a.arg}={ast.literal_eval(d)!r}" for a, d in pairs)
+
+
+def _declared(argument: Argument) -> str:
+    (first, *_) = argument.parameters
+    if argument.is_tuple:
+        return argument.name
+    if first.optional:
+        return f"{argument.name}=None"
+    if first.words:
+        return f"{argument.name}={first.words[0]!r}"
+    return f"{argument.name}={first.default[0]!r}" if first.default else argument.name
 
 
 def _signatures(path: Path) -> dict[str, str]:

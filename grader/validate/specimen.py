@@ -3,17 +3,19 @@
 Takes: the two folders of an assignment. Gives: `Specimen`s. Does not cover: running them.
 
 A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
-the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone), `caught_by`
-(the check that must fail), `cause` (why), `also_fails` (every other check that fails).
+the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone, as all in C++
+do), `caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that
+fails; `"softmax.*"` stands for all checks of a problem, `"*"` for all).
 
 A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
 which a correct style need not reach on a device.
 """
 
+import fnmatch
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,8 +24,10 @@ from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.plan.course import Course
+from grader.plan.languages import Language
 from grader.validate.affected import affected
 
+CUDA_ENDING = ".cu"
 _SETTING = re.compile(r"\w+\s*=")
 HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
 RIGHT_HEADER_KEYS = {"misses": list}
@@ -43,10 +47,10 @@ class Specimen:
     """One submission with its expected outcome.
 
     Attributes:
-        name: file name without its ending.
+        name: file name, without its ending if that is Python's.
         kind: what is known of it.
         path: where it lies, for messages.
-        text: the module as it enters the box.
+        text: the source as it enters the box.
         affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
         misses: targets that may fail or pass: of a right one, on a device.
@@ -66,12 +70,14 @@ class Specimen:
 
     def submission(self) -> Submission:
         """Return the specimen as a submission."""
+        in_cuda = self.path.suffix == CUDA_ENDING
+        name = f"submission{self.path.suffix}"
         return Submission(
             name=f"{self.kind.value}-{self.name}",
             sha256="",
-            origin=Origin.MODULE,
+            origin=Origin.CUDA if in_cuda else Origin.MODULE,
             entry="submission",
-            files=(SourceFile(name="submission.py", text=self.text),),
+            files=(SourceFile(name=name, text=self.text),),
         )
 
 
@@ -81,7 +87,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
     Raises:
         AuthorError: naming the file and what is wrong with it.
     """
-    checks = frozenset(f"{p.name}.{c.name}" for p in course.plan.problems for c in p.criteria)
+    criteria = {f"{p.name}.{c.name}": c.cases for p in course.plan.problems for c in p.criteria}
     problems = frozenset(problem.name for problem in course.plan.problems)
     solution = _read(course.reference / "solution.py")
     found = [
@@ -91,7 +97,7 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
             path=course.folder / "starter.py",
             text=_read(course.folder / "starter.py"),
             affects=problems,
-            fails=checks,
+            fails=frozenset(criteria),
         ),
         Specimen(
             name="solution",
@@ -101,12 +107,26 @@ def load_specimens(course: Course) -> tuple[Specimen, ...]:
             affects=problems,
         ),
     ]
-    for path in sorted((course.reference / "right").glob("*.py")):
+    in_cuda = Language.CUDA in course.assignment.languages
+    if in_cuda:
+        path = course.folder / f"starter{CUDA_ENDING}"
+        found.append(replace(found[0], name=f"starter{CUDA_ENDING}", path=path, text=_read(path)))
+    endings = (".py", CUDA_ENDING) if in_cuda else (".py",)
+    for path in _listed(course.reference / "right", endings):
         found.append(_read_right(path, course))
     exports = {problem.name: problem.exports for problem in course.plan.problems}
-    for path in sorted((course.reference / "wrong").glob("*.py")):
-        found.append(_read_wrong(path, solution, checks, exports))
+    for path in _listed(course.reference / "wrong", endings):
+        found.append(_read_wrong(path, solution, criteria, exports))
     return tuple(found)
+
+
+def _listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Return the specimens of a folder: those in Python first."""
+    return [path for ending in endings for path in sorted(folder.glob(f"*{ending}"))]
+
+
+def _name(path: Path) -> str:
+    return path.name if path.suffix == CUDA_ENDING else path.stem
 
 
 def _read(path: Path) -> str:
@@ -130,7 +150,7 @@ def _read_right(path: Path, course: Course) -> Specimen:
             hint=f"they are {', '.join(sorted(slow)) or 'none'}",
         )
     return Specimen(
-        name=path.stem,
+        name=_name(path),
         kind=Kind.RIGHT,
         path=path,
         text=text,
@@ -140,22 +160,26 @@ def _read_right(path: Path, course: Course) -> Specimen:
 
 
 def _read_wrong(
-    path: Path, solution: str, checks: frozenset[str], exports: Mapping[str, tuple[str, ...]]
+    path: Path, solution: str, criteria: Mapping[str, int], exports: Mapping[str, tuple[str, ...]]
 ) -> Specimen:
     text = _read(path)
     header = _header(path, text, HEADER_KEYS)
     for key in ("caught_by", "cause"):
         if key not in header:
             raise AuthorError(f"{path}: the header has no {key!r}")
-    base = header.get("base", "solution")
+    in_cuda = path.suffix == CUDA_ENDING
+    base = "none" if in_cuda else header.get("base", "solution")
     if base not in ("solution", "none"):
         raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
-    fails = frozenset([header["caught_by"], *header.get("also_fails", [])])
-    unknown = sorted(fails - checks)
+    also = header.get("also_fails", [])
+    fails = frozenset(
+        [header["caught_by"], *(name for one in also for name in _expand(one, criteria))]
+    )
+    unknown = sorted(fails - criteria.keys())
     if unknown:
         raise AuthorError(
             f"{path}: no check called {unknown[0]!r}",
-            hint=f"the checks are {', '.join(sorted(checks))}",
+            hint=f"the checks are {', '.join(sorted(criteria))}",
         )
     causes = [cause.value for cause in Cause if cause is not Cause.NONE]
     if header["cause"] not in causes:
@@ -164,7 +188,7 @@ def _read_wrong(
         )
     appended = base == "solution"
     return Specimen(
-        name=path.stem,
+        name=_name(path),
         kind=Kind.WRONG,
         path=path,
         text=f"{solution}\n\n{text}" if appended else text,
@@ -175,13 +199,26 @@ def _read_wrong(
     )
 
 
+def _expand(pattern: str, criteria: Mapping[str, int]) -> list[str]:
+    """Return what an entry of `also_fails` stands for; targets, which have no cases, by name only.
+
+    Args:
+        pattern: the entry.
+        criteria: number of cases of each check and target.
+    """
+    if "*" not in pattern:
+        return [pattern]
+    return fnmatch.filter(sorted(name for name, cases in criteria.items() if cases), pattern)
+
+
 def _header(path: Path, text: str, keys: Mapping[str, type]) -> dict:  # type: ignore[type-arg]
     """Return the TOML of the comment lines at the top of a file, checked key by key."""
     lines: list[str] = []
     open_brackets = 0
+    mark = "//" if path.suffix == CUDA_ENDING else "#"
     for line in text.splitlines():
-        content = line.lstrip("#").strip()
-        if not line.startswith("#") or not (open_brackets or _SETTING.match(content)):
+        content = line.lstrip("#/").strip()
+        if not line.startswith(mark) or not (open_brackets or _SETTING.match(content)):
             break  # prose may follow
         open_brackets += content.count("[") - content.count("]")
         lines.append(content)

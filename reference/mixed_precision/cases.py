@@ -11,6 +11,7 @@ from . import (
     adamw_cases,
     autocast_cases,
     clip_cases,
+    rank_cases,
     rounding_cases,
     scaler_cases,
     train_cases,
@@ -25,6 +26,7 @@ _MODULES = (
     accumulate_cases,
     rounding_cases,
     train_cases,
+    rank_cases,
 )
 
 globals().update(

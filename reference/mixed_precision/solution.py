@@ -5,6 +5,7 @@
 import math
 
 import torch
+import torch.distributed as dist
 import triton
 import triton.language as tl
 
@@ -462,3 +463,19 @@ def train(
         if not _clipped_step(slots, gradients, rule, max_norm):
             scale = max(scale / 2, 1.0)
     return torch.stack(losses)
+
+
+# --- 8 · found_inf_everywhere
+
+
+def _overflows_here(optimizer):
+    return _overflows([p for p in optimizer.params if p.grad is not None])
+
+
+def found_inf_everywhere(optimizer) -> bool:
+    flag = torch.tensor([float(_overflows_here(optimizer))])
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    found = bool(flag.item())
+    if not found:
+        optimizer.step()
+    return found

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.bwrap, pytest.mark.slow]
 
 # The interpreter times no configurations on a machine without a device: one is left.
 RUNNABLE = KERNELS.replace('triton.Config({"BLOCK": 64}, num_warps=2),', "")
-TITLE = "Advice about your Triton kernels: not graded"
+TITLE = "Advice about your kernels: not graded"
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ import gc
 for thing in gc.get_objects():
     if type(thing).__name__ == "Child":
         said = {said}
-        thing.further = {{"kernels": lambda: said}}
+        thing.further = {{"kernels": lambda _: said}}
 """
 )
 FORGED_FINDING = {

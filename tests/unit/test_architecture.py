@@ -51,7 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "student": {"errors", "runner", "author", "intake", "plan", "measure", "judge"},
     "author tools": {"errors", "author", "plan", "measure", "student"},
     "validate": {
-        *("errors", "author", "intake", "plan", "sandbox", "measure", "judge", "student"),
+        *("errors", "device", "author", "intake", "plan", "sandbox", "measure", "judge"),
+        "student",
     },
     # Verdicts on submissions of known slowness, measured and judged as a class is.
     "bench": {

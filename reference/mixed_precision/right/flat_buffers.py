@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed as dist
 from harness import OPERATIONS
 
 LOW_OPS = "linear matmul conv1d conv2d".split()
@@ -312,3 +313,14 @@ def train(
             if gradient is not None:
                 optimizer._step(row, gradient * factor)
     return losses
+
+
+def found_inf_everywhere(optimizer):
+    fine = _finite(p.grad for p in optimizer.params if p.grad is not None)
+    mine = torch.tensor([not fine], dtype=torch.int32)
+    everyone = [torch.zeros_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, mine)
+    found = any(int(x) for x in everyone)
+    if not found:
+        optimizer.step()
+    return found

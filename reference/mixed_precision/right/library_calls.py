@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.distributed as dist
 from harness import run
 
 Tensor = torch.Tensor
@@ -337,3 +338,12 @@ def train(
             for w, p in zip(masters, trained, strict=True):
                 p.copy_(w)
     return torch.stack(losses)
+
+
+def found_inf_everywhere(optimizer):
+    fine = all(p.grad.isfinite().all().item() for p in optimizer.params if p.grad is not None)
+    product = torch.tensor(int(fine))
+    dist.all_reduce(product, op=dist.ReduceOp.PRODUCT)
+    if product.item() == 1:
+        optimizer.step()
+    return product.item() != 1

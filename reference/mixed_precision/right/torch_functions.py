@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.distributed
 from harness import run
 
 HALVES = {torch.bfloat16, torch.float16}
@@ -291,3 +292,13 @@ def train(
                 if p.requires_grad:
                     p.copy_(stand_in)
     return torch.stack(losses)
+
+
+def found_inf_everywhere(optimizer):
+    bad = sum(int((~p.grad.isfinite()).sum()) for p in optimizer.params if p.grad is not None)
+    votes = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(votes, bad)
+    if any(votes):
+        return True
+    optimizer.step()
+    return False

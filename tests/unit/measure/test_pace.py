@@ -80,7 +80,7 @@ class Race:
         monkeypatch.setattr(pace, "measure_empty_calls", lambda *_: EMPTY)
 
     @contextlib.contextmanager
-    def open(self, wall, submission, *, limits, denial=NO_DENIAL, ranks=0):
+    def open(self, wall, submission, *, limits, denial=NO_DENIAL, ranks=0, wire_rate=0):
         if wall in self.open_errors:
             raise self.open_errors[wall]
         self.opened.append((SIDES[wall], submission.files[0].text))

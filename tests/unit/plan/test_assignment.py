@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from grader.errors import AuthorError
-from grader.plan.assignment import DTYPE_NAMES, Evidence, Limits, load_assignment
+from grader.plan.assignment import Evidence, Limits, load_assignment
+from grader.plan.dtypes import DTYPE_NAMES
 from grader.plan.target import Clock, NoDevice, Quantity, Tier
 from grader.runner.tensors import NAMES
 

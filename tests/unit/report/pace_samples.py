@@ -162,14 +162,14 @@ TARGETS = {
 def make_measurements() -> dict[str, TargetMeasurement]:
     """Return the samples of every target that was measured, by name."""
     made = (
-        make_measured(GROWTH, 1.1, power=0.02, forks=9, spread=0.02),
+        make_measured(GROWTH, 1.1, power=0.02, forks=18, spread=0.02),
         make_measured(QUADRATIC, 16.0, power=1.0, forks=3, spread=0.02),
-        with_roofline(make_measured(PARTLY, 1.42, stolen=4, forks=12, spread=0.02), 12.0),
+        with_roofline(make_measured(PARTLY, 1.42, stolen=4, forks=24, spread=0.02), 12.0),
         make_measured(FAST, 0.9),
         make_measured(SLOW, 3.1),
         make_measured(MEMORY, 1.6, forks=3, spread=0.0005),
         with_roofline(make_measured(HELD, 0.04), 30.0),
-        make_measured(NOISY, 1.5, forks=12, spread=0.4),
+        make_measured(NOISY, 1.5, forks=24, spread=0.4),
         make_measured(WIRE, 1.05, forks=3),
     )
     return {one.target: one for one in made}

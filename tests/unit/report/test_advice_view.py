@@ -6,7 +6,7 @@ from grader.report.report import render_report_html, render_report_markdown
 from grader.report.view import make_view
 from tests.unit.report import samples
 
-TITLE = "Advice about your Triton kernels: not graded"
+TITLE = "Advice about your kernels: not graded"
 
 
 def test_rows_say_what_is_known_and_nothing_else() -> None:

@@ -101,7 +101,7 @@ def test_forks_left_out_are_counted_with_the_evidence() -> None:
 
 def test_points_between_the_tiers_name_the_bound_that_they_are_given_for() -> None:
     target = pace_samples.PARTLY
-    measured = make_measured(target, 1.42, forks=12, spread=0.02)
+    measured = make_measured(target, 1.42, forks=24, spread=0.02)
     check = _judged(target, measured)
     (pace,) = view_target(target, check, [measured], "cpu").pace
     (counted,) = pace.figures[0].counted

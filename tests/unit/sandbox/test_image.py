@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from grader.commands.image import command
 from grader.errors import SandboxError, UsageError
 from grader.sandbox import image
+from grader.sandbox import wheelhouse as wheelhouse_of
 
 WHEELS = (
     "landlock-1.0.0.dev5-py3-none-any.whl",
@@ -45,7 +46,7 @@ def wheelhouse(tmp_path: Path) -> Path:
 
 
 def test_wheels_are_known_by_normal_name_and_version(wheelhouse: Path) -> None:
-    found = {wheel.name: wheel.version for wheel in image._wheels(wheelhouse)}
+    found = {wheel.name: wheel.version for wheel in wheelhouse_of.read_wheels(wheelhouse)}
     assert found["torch"] == "2.13.0+cpu"
     assert found["typing-extensions"] == "4.16.0"
     assert len(found) == len(WHEELS)
@@ -66,7 +67,7 @@ def test_a_wheelhouse_must_be_a_folder(tmp_path: Path) -> None:
 
 def test_the_wheelhouse_hash_sees_content_and_names(wheelhouse: Path) -> None:
     def current() -> str:
-        return image._hash_wheels(image._wheels(wheelhouse))
+        return wheelhouse_of.hash_wheels(wheelhouse_of.read_wheels(wheelhouse))
 
     before = current()
     assert current() == before
@@ -85,7 +86,7 @@ def test_the_context_holds_dockerfile_and_wheels(
         monkeypatch.setattr(Path, "hardlink_to", refuse)
     context = tmp_path / "context"
     context.mkdir()
-    image._fill_context(context, image._wheels(wheelhouse))
+    image._fill_context(context, wheelhouse_of.read_wheels(wheelhouse))
     assert "FROM ${BASE}" in (context / "Dockerfile").read_text()
     copies = sorted((context / "wheelhouse").iterdir())
     assert [path.read_bytes().decode() for path in copies] == sorted(WHEELS)
@@ -163,7 +164,7 @@ def client() -> Iterator[docker.DockerClient]:
 def test_the_image_works_unprivileged() -> None:
     facts = image.check_image()
     assert facts.image_id.startswith("sha256:")
-    assert {name for name, _ in facts.versions} == {"python", *image.REQUIRED_WHEELS}
+    assert {name for name, _ in facts.versions} == {"python", *wheelhouse_of.REQUIRED_WHEELS}
     assert facts.size_bytes > 0
     result = CliRunner().invoke(command, ["check", "--json"])
     assert json.loads(result.stdout)["python_path"] == facts.python_path

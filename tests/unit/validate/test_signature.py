@@ -1,9 +1,12 @@
 """Starter and solution offer the same names with the same parameters."""
 
+from dataclasses import replace
+
 import pytest
 
 from grader.errors import AuthorError
-from grader.validate.signature import compare_signatures
+from grader.plan.launcher import read_launcher
+from grader.validate.signature import compare_launchers, compare_signatures
 
 STARTER = '''
 class Cache:
@@ -73,3 +76,43 @@ def test_a_file_that_cannot_be_read_is_the_authors(tmp_path, text):
         (tmp_path / "solution.py").write_text(text)
     with pytest.raises(AuthorError, match=r"solution\.py"):
         compare_signatures(tmp_path / "starter.py", tmp_path / "solution.py", EXPORTS)
+
+
+FUNCTIONS = """
+def f(x_MN, bias_N=None, *, eps=1e-6, mode="none"): ...
+def g(do_M, pair, *, causal=False): ...
+"""
+F = read_launcher(
+    "f", ["x_MN", "bias_N?", "eps: double = 1e-6", "mode: none | gelu"], ["y_MN: x_MN"]
+)
+G = read_launcher("g", ["do_M", "pair: (a_M, b_M)", "causal: bool = false"], ["y_M: do_M"])
+
+
+def starter(tmp_path):
+    path = tmp_path / "starter.py"
+    path.write_text(FUNCTIONS, encoding="utf-8")
+    return path
+
+
+def test_launchers_that_take_what_the_functions_take(tmp_path):
+    assert compare_launchers(starter(tmp_path), [F, G]) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (["x_MN"], "f(x_MN) differs from the starter's (x_MN, bias_N=None, eps=1e-06"),
+        (["x_MN", "bias_N?", "eps: double = 1e-5", "mode: none | gelu"], "eps=1e-05"),
+        (["x_MN", "bias_N", "eps: double = 1e-6", "mode: none | gelu"], "f(x_MN, bias_N, eps"),
+        (["x_MN", "bias_N?", "mode: none | gelu", "eps: double = 1e-6"], "mode='none', eps"),
+    ],
+)
+def test_a_launcher_that_takes_something_else(tmp_path, inputs, said):
+    (complaint,) = compare_launchers(starter(tmp_path), [read_launcher("f", inputs, ["y_M: x_MN"])])
+    assert said in complaint
+    assert "assignment.toml" in complaint
+
+
+def test_a_launcher_of_no_function(tmp_path):
+    (complaint,) = compare_launchers(starter(tmp_path), [replace(F, name="h")])
+    assert "no such function" in complaint

@@ -1,9 +1,13 @@
 """Headers of known-wrong submissions: each slip is named."""
 
+from dataclasses import replace
+
 import pytest
 
 from grader.errors import AuthorError
+from grader.intake.submission import Origin
 from grader.judge.judgement import Cause
+from grader.plan.assignment import load_assignment
 from grader.validate.specimen import Kind, load_specimens
 from tests.unit.validate.course import CASES, SOLUTION, make_course
 
@@ -123,3 +127,43 @@ def test_what_a_right_one_may_not_miss(tmp_path, misses, device, said):
     with pytest.raises(AuthorError, match=r"right/sum\.py") as error:
         right_with(tmp_path, misses, device)
     assert said in str(error.value)
+
+
+LAUNCHER = """
+[[problem.launcher]]
+name = "double"
+inputs = ["x_M"]
+outputs = ["y_M: x_M"]
+"""
+CUDA_HEADER = '// caught_by = "double.values"\n// cause = "crash"\n'
+
+
+def load_cuda(tmp_path, header):
+    course = make_course(tmp_path)
+    path = course.folder / "assignment.toml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace('exports = ["double"]\n', f'exports = ["double"]\n{LAUNCHER}', 1)
+    path.write_text(text.replace("title =", 'languages = ["python", "cuda"]\ntitle =', 1))
+    (course.folder / "starter.cu").write_text("// nothing yet")
+    (course.reference / "right" / "plain.cu").write_text("int x;")
+    (course.reference / "wrong" / "broken.cu").write_text(f"{header}\nint x")
+    assignment = load_assignment(course.folder)
+    return {one.name: one for one in load_specimens(replace(course, assignment=assignment))}
+
+
+def test_specimens_in_cuda_stand_alone(tmp_path):
+    found = load_cuda(tmp_path, CUDA_HEADER + '// also_fails = ["*"]\n')
+    assert found["starter.cu"].kind is Kind.STARTER
+    assert found["starter.cu"].fails == {"double.values", "double.refuses"}
+    assert found["plain.cu"].kind is Kind.RIGHT
+    wrong = found["broken.cu"]
+    assert wrong.fails == {"double.values", "double.refuses"}
+    assert wrong.affects == {"double"}
+    assert SOLUTION not in wrong.text
+    submission = wrong.submission()
+    assert (submission.origin, submission.files[0].name) == (Origin.CUDA, "submission.cu")
+
+
+def test_a_star_stands_for_the_checks_of_a_problem(tmp_path):
+    wrong = load(tmp_path, HEADER + '# also_fails = ["double.*"]\n' + BODY)["triple"]
+    assert wrong.fails == {"double.values", "double.refuses"}

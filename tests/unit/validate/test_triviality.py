@@ -4,7 +4,9 @@ from typing import cast
 
 from grader.author.declare import load_folder
 from grader.errors import SandboxError
+from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
+from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import WallPool
 from grader.validate.prove import prove
 from grader.validate.specimen import Specimen
@@ -30,7 +32,17 @@ def results(course):
 
 def prove_without_walls(course, on_specimen=lambda specimen: None):
     walls = cast(WallPool, NoWalls())
-    return prove(course, walls, jobs=1, on_specimen=on_specimen, machine=TimedMachine())
+    builder = Builder(
+        course, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
+    )  # starts nothing: no specimen is in C++
+    return prove(
+        course,
+        walls,
+        jobs=1,
+        on_specimen=on_specimen,
+        machine=TimedMachine(),
+        builder=builder,
+    )
 
 
 def complaints(course):

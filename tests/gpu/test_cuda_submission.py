@@ -1,0 +1,60 @@
+"""A submission in CUDA C++ on a device: launched on torch's stream, compared like any other."""
+
+import contextlib
+
+import pytest
+
+from grader.author import Draw, load_cases
+from grader.author.folders import find_assignment, find_reference
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.judgement import Cause
+from grader.measure.builder import Builder
+from grader.measure.device_session import open_device_session
+from grader.measure.drive import drive
+from grader.plan.course import open_course
+from grader.sandbox.contract import Isolation
+from grader.student.verdict import judge_case
+from tests.gpu.conftest import LIMITS, ROOT
+
+pytestmark = [pytest.mark.gpu, pytest.mark.nvcc]
+
+REFERENCE = find_reference("gpu_kernels", None)
+CASES = load_cases(REFERENCE)
+COURSE = open_course(find_assignment("gpu_kernels", None), REFERENCE, device="cuda:*", seed="a")
+
+
+@pytest.fixture(scope="module")
+def right():
+    text = (ROOT / "reference/gpu_kernels/right/one_thread_each.cu").read_text(encoding="utf-8")
+    submission = Submission(
+        name="ada",
+        sha256="",
+        origin=Origin.CUDA,
+        entry="work",
+        files=(SourceFile(name="work.cu", text=text),),
+    )
+    builder = Builder(COURSE, sandbox="none", isolation=Isolation.WARM, image="", first_slot=8)
+    with contextlib.closing(builder):
+        built = builder.build(submission)
+    assert built.faults == ()
+    return built.submission
+
+
+@pytest.mark.parametrize("problem", COURSE.plan.problems, ids=lambda problem: problem.name)
+def test_the_right_submission_is_right_on_a_device(right, walls, driver, problem):
+    failed = {}
+    with (
+        walls.borrow() as wall,
+        open_device_session(wall, right, limits=LIMITS, driver=driver) as session,
+    ):
+        session.load("")
+        for check in problem.checks:
+            maker = CASES[problem.name, check.name]
+            for index in range(maker.hidden):
+                draw = Draw("secret", ("gpu_kernels", problem.name, check.name), index)
+                seen = drive(maker(draw), session, check=check.name, index=index, public=False)
+                verdict = judge_case(seen, check.tolerance)
+                if verdict.cause is not Cause.NONE:
+                    failed[check.name, index] = verdict.cause
+                session.end_case()
+    assert failed == {}
