@@ -1,0 +1,175 @@
+"""Cases of `clip_and_step`.
+
+Takes: `Draw`. Gives: case makers. Does not cover: the scaler that a scale comes from.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author.steps import Step, Value
+
+from .inputs import BROKEN, Side, broken, give, new_side, shapes, strided, whole
+from .oracle import global_norm
+
+Tensor = torch.Tensor
+Gradients = Sequence[Tensor | None]
+
+
+def _clipped(gradients: Gradients, norm: float, max_norm: float) -> list[Tensor | None]:
+    factor = max_norm / norm if norm > max_norm else 1.0
+    return [None if g is None else (g.double() * factor).to(g.dtype) for g in gradients]
+
+
+def _step_and_compare(
+    side: Side, gradients: Gradients, *, scale: float, max_norm: float
+) -> Generator[Step, Value, None]:
+    """Give gradients times the scale, step, and compare norm, gradients and parameters."""
+    yield give(side, [None if g is None else g * scale for g in gradients])
+    norm = global_norm(gradients)
+    got = yield Call("clip_and_step", side.optimizer, scale, max_norm)
+    yield Expect(got, (torch.tensor(norm).float(), True), label="norm and whether it stepped")
+    want = _clipped(gradients, norm, max_norm)
+    got = yield Call(side.params, "gradients")
+    yield Expect(got, want, label="gradients after the step")
+    side.model.step(want)
+    got = yield Call(side.params, "values")
+    yield Expect(got, [v.float() for v in side.model.values], label="parameters after the step")
+
+
+@case("clip_and_step", "clips", public=1, hidden=3)
+def clips(draw: Draw) -> CaseSteps:
+    """Unscaled gradients whose norm is too large are clipped together; smaller ones stay."""
+    # Away from 0, where the difference of weight and step would have few digits left.
+    values = [strided(draw, size) + 8.0 for size in shapes(draw, 5)]
+    side = yield from new_side(values)
+    scale = draw.choice((2.0**16, 2.0**11, 1000.0))
+    for step, share in enumerate(draw.shuffled((0.25, 0.9, 1.5, math.inf))):
+        gradients: list[Tensor | None] = [strided(draw, tuple(v.shape)) for v in values]
+        gradients[(draw.index + step) % len(gradients)] = None
+        max_norm = share * global_norm(gradients)
+        yield from _step_and_compare(side, gradients, scale=scale, max_norm=max_norm)
+
+
+@case("clip_and_step", "overflow", public=1, hidden=4)
+def overflow(draw: Draw) -> CaseSteps:
+    """An inf or NaN in one gradient: the norm is inf, no step, and momentum does not move."""
+    values = [whole(draw, *size) for size in ((2, 2), (3,), (1,))]
+    side = yield from new_side(values)
+    for number in range(4):
+        gradients: list[Tensor | None] = [whole(draw, *value.shape) for value in values]
+        gradients[0] = torch.ones(2, 2) if gradients[0] is None else gradients[0].abs() + 1
+        if number in (1, 2):
+            value = BROKEN[(draw.index + number) % len(BROKEN)]
+            yield give(side, broken(draw, gradients, value))
+            got = yield Call("clip_and_step", side.optimizer, 8.0, 1.0)
+            yield Expect(got, (torch.tensor(math.inf), False), label="norm and whether it stepped")
+            got = yield Call(side.params, "values")
+            want = [v.float() for v in side.model.values]
+            yield Expect(got, want, label="parameters after an overflow")
+        else:
+            yield from _step_and_compare(side, gradients, scale=8.0, max_norm=1.0)
+    steps = yield Call(side.optimizer, "steps")
+    yield Expect(steps, 2, label="steps taken")
+
+
+@case("clip_and_step", "overflow_by_unscaling", hidden=2)
+def overflow_by_unscaling(draw: Draw) -> CaseSteps:
+    """With a scale below 1 a finite gradient overflows when it is divided: then, too, no step."""
+    values = [whole(draw, 3), whole(draw, 2)]
+    side = yield from new_side(values)
+    gradients = [whole(draw, 3), torch.tensor([1.0, draw.choice((3e36, -2e37))])]
+    yield give(side, gradients)
+    got = yield Call("clip_and_step", side.optimizer, 2.0**-10, draw.choice((1.0, math.inf)))
+    yield Expect(got, (torch.tensor(math.inf), False), label="norm and whether it stepped")
+    got = yield Call(side.params, "values")
+    yield Expect(got, values, label="parameters", exact=True)
+
+
+@case("clip_and_step", "zero_norm", hidden=2)
+def zero_norm(draw: Draw) -> CaseSteps:
+    """All gradients zero, or none at all: the norm is 0, a step is taken, nothing becomes NaN."""
+    values = [whole(draw, 2, 2), whole(draw, 3)]
+    side = yield from new_side(values)
+    zeros: list[Tensor | None] = [torch.zeros(2, 2), torch.zeros(3)]
+    for gradients in draw.shuffled((zeros, [None, None], [None, zeros[1]])):
+        max_norm = draw.choice((0.0, 1.0))
+        yield from _step_and_compare(side, gradients, scale=4.0, max_norm=max_norm)
+    steps = yield Call(side.optimizer, "steps")
+    yield Expect(steps, 3, label="steps taken")
+
+
+@case("clip_and_step", "large_squares", hidden=2)
+def large_squares(draw: Draw) -> CaseSteps:
+    """Squares of 1e25 leave float32's range, the norm does not; squares of 1e-25 vanish in it."""
+    values = [whole(draw, 4), whole(draw, 2, 3)]
+    for size in draw.shuffled((1e25, 1e-25)):
+        side = yield from new_side(values)
+        gradients = [draw.uniform_tensor(4, low=0.5) * size, draw.normal_tensor(2, 3) * size]
+        max_norm = 0.5 * global_norm(gradients)
+        yield from _step_and_compare(side, gradients, scale=4.0, max_norm=max_norm)
+
+
+@case("clip_and_step", "tied", hidden=2)
+def tied(draw: Draw) -> CaseSteps:
+    """A parameter that stands in the list twice is divided, counted and clipped once."""
+    values = [whole(draw, 3), whole(draw, 2)]
+    order = draw.choice(([0, 1, 0], [1, 1, 0]))
+    params = yield New("harness:Parameters", values, order)
+    optimizer = yield New("harness:Momentum", params)
+    gradients = [draw.normal_tensor(3), draw.normal_tensor(2)]
+    norm = global_norm(gradients)
+    max_norm = 0.5 * norm
+    yield Call(params, "set_gradients", [gradients[i] * 32.0 for i in order])
+    got = yield Call("clip_and_step", optimizer, 32.0, max_norm)
+    yield Expect(got, (torch.tensor(norm).float(), True), label="norm and whether it stepped")
+    want = _clipped(gradients, norm, max_norm)
+    got = yield Call(params, "gradients")
+    yield Expect(got, [want[i] for i in order], label="gradients after the step")
+
+
+@case("clip_and_step", "half_gradients", hidden=2)
+def half_gradients(draw: Draw) -> CaseSteps:
+    """A long bfloat16 gradient: one large entry and many of the same small size.
+
+    4096 squares of 1 beside one of 64² double the sum; a sum in bfloat16 loses all of them.
+    """
+    count = 4096 + draw.integer(1, 99)
+    signs = draw.integer_tensor(count, low=0, high=1) * 2.0 - 1.0
+    gradient = signs.to(torch.bfloat16)
+    gradient[0] = 64.0
+    value = torch.zeros(count, dtype=torch.bfloat16)
+    params = yield New("harness:Parameters", [value])
+    optimizer = yield New("harness:Momentum", params)
+    norm = global_norm([gradient])
+    max_norm = norm * draw.choice((0.3, 0.7))
+    yield Call(params, "set_gradients", [gradient * 16.0])
+    got = yield Call("clip_and_step", optimizer, 16.0, max_norm)
+    yield Expect(got, (torch.tensor(norm).float(), True), label="norm and whether it stepped")
+    got = yield Call(params, "gradients")
+    yield Expect(got, _clipped([gradient], norm, max_norm), label="gradients after the step")
+
+
+@case("clip_and_step", "bad_input", hidden=1)
+def bad_input(draw: Draw) -> CaseSteps:
+    """Scales and norms out of range and float16 gradients raise ValueError; nothing moves."""
+    values = [whole(draw, 3), whole(draw, 2)]
+    side = yield from new_side(values)
+    gradients = [whole(draw, 3) + 0.5, whole(draw, 2) + 0.5]
+    yield give(side, gradients)
+    bad = [(0.0, 1.0), (-2.0, 1.0), (math.inf, 1.0), (math.nan, 1.0), (2.0, -1.0), (2.0, math.nan)]
+    for scale, max_norm in draw.shuffled(bad):
+        step = Call("clip_and_step", side.optimizer, scale, max_norm)
+        yield Raises(step, "ValueError", f"scale {scale}, max_norm {max_norm}")
+    got = yield Call(side.params, "gradients")
+    yield Expect(got, gradients, label="gradients after refused calls", exact=True)
+    halves = [whole(draw, 3), whole(draw, 2).half()]
+    params = yield New("harness:Parameters", halves)
+    optimizer = yield New("harness:Momentum", params)
+    yield Call(params, "set_gradients", halves)
+    step = Call("clip_and_step", optimizer, 2.0, 1.0)
+    yield Raises(step, "ValueError", "a float16 gradient")
+    got = yield Call(params, "gradients")
+    yield Expect(got, halves, label="gradients after a refused call", exact=True)

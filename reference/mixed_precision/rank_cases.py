@@ -1,0 +1,112 @@
+"""Cases of `found_inf_everywhere`: worlds of one, two and three ranks.
+
+Takes: `Draw`. Gives: case makers. Does not cover: averaging gradients.
+
+Parameters and gradients are whole numbers, so that every comparison is exact.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from grader.author import Call, CaseSteps, Draw, Each, Expect, New, World, case
+from grader.author.steps import Ref, Step, Value
+
+from .inputs import BROKEN, broken, whole
+from .oracle import Momentum
+
+Tensor = torch.Tensor
+Gradients = Sequence[Tensor | None]
+
+SIZES = ((2, 3), (4,), (1,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ranks:
+    """Parameters and optimizers of all ranks, and what they should do."""
+
+    params: Ref
+    optimizer: Ref
+    models: list[Momentum]
+
+
+def _new_ranks(draw: Draw, world: int, counts: Sequence[int]) -> Generator[Step, Value, _Ranks]:
+    """Start a world; rank r has `counts[r]` parameters of its own."""
+    values = [[whole(draw, *size) for size in SIZES[:count]] for count in counts]
+    yield World(world)
+    params = yield Each(*(New("harness:Parameters", mine) for mine in values))
+    optimizer = yield Each(New("harness:Momentum", params))
+    models = [Momentum(mine) for mine in values]
+    return _Ranks(params=params, optimizer=optimizer, models=models)
+
+
+def _round(
+    ranks: _Ranks, gradients: Sequence[Gradients], *, overflow: bool
+) -> Generator[Step, Value, None]:
+    """Give every rank its gradients, ask, and compare what was decided and what moved."""
+    given = [Call(ranks.params, "set_gradients", list(mine)) for mine in gradients]
+    yield Each(*given)
+    got = yield Each(Call("found_inf_everywhere", ranks.optimizer))
+    yield Expect(got, [overflow] * len(gradients), label="what each rank returns")
+    if not overflow:
+        for model, mine in zip(ranks.models, gradients, strict=True):
+            model.step(mine)
+    values = yield Each(Call(ranks.params, "values"))
+    want = [[value.float() for value in model.values] for model in ranks.models]
+    yield Expect(values, want, label="parameters of each rank", exact=True)
+
+
+def _drawn(draw: Draw, counts: Sequence[int]) -> list[list[Tensor | None]]:
+    return [[whole(draw, *size) for size in SIZES[:count]] for count in counts]
+
+
+@case("found_inf_everywhere", "one_rank_overflows", public=1, hidden=3)
+def one_rank_overflows(draw: Draw) -> CaseSteps:
+    """An inf or NaN on one of two or three ranks: all of them skip, and then go on together."""
+    world = 2 + draw.index % 2
+    ranks = yield from _new_ranks(draw, world, [3] * world)
+    for number in range(4):
+        gradients = _drawn(draw, [3] * world)
+        bad = number in (1, 2)
+        if bad:
+            place = (draw.index + number) % world
+            value = BROKEN[(draw.index + number) % len(BROKEN)]
+            gradients[place] = broken(draw, gradients[place], value)
+        yield from _round(ranks, gradients, overflow=bad)
+
+
+@case("found_inf_everywhere", "alone", hidden=1)
+def alone(draw: Draw) -> CaseSteps:
+    """A world of one rank works like any other."""
+    ranks = yield from _new_ranks(draw, 1, [3])
+    for bad in draw.shuffled((True, False, False)):
+        (mine,) = _drawn(draw, [3])
+        mine = broken(draw, mine, BROKEN[0]) if bad else mine
+        yield from _round(ranks, [mine], overflow=bad)
+
+
+@case("found_inf_everywhere", "opposite_overflows", hidden=2)
+def opposite_overflows(draw: Draw) -> CaseSteps:
+    """inf on one rank and -inf, or NaN, on the other."""
+    ranks = yield from _new_ranks(draw, 2, [2, 2])
+    for pair in draw.shuffled(((BROKEN[0], BROKEN[1]), (BROKEN[2], BROKEN[0]), ())):
+        gradients = _drawn(draw, [2, 2])
+        for place, value in enumerate(pair):
+            gradients[place] = broken(draw, gradients[place], value)
+        yield from _round(ranks, gradients, overflow=bool(pair))
+
+
+@case("found_inf_everywhere", "without_gradients", hidden=2)
+def without_gradients(draw: Draw) -> CaseSteps:
+    """A rank without any gradient, with fewer parameters than the others, takes part."""
+    world, counts = 3, draw.shuffled((1, 2, 3))
+    ranks = yield from _new_ranks(draw, world, counts)
+    for bad in draw.shuffled((True, False)):
+        gradients = _drawn(draw, counts)
+        silent = draw.integer(0, world - 1)
+        gradients[silent] = [None] * counts[silent]
+        if bad:
+            place = (silent + 1) % world
+            gradients[place] = broken(draw, gradients[place], BROKEN[0])
+        yield from _round(ranks, gradients, overflow=bad)

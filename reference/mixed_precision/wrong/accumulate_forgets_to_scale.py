@@ -1,0 +1,25 @@
+# base = "solution"
+# caught_by = "accumulate.scaled"
+# cause = "wrong_value"
+
+"""Never multiplies the loss, and so need not divide."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+def accumulate(model, micro_batches, *, scale=1.0):
+    _require_scale(scale)
+    counts = _kept_counts(micro_batches)
+    params = list(model.parameters())
+    for p in params:
+        p.grad = None
+    wanted = [p for p in params if p.requires_grad]
+    total = torch.zeros(())
+    sums = dict.fromkeys(wanted)
+    for (inputs, targets), count in zip(micro_batches, counts, strict=True):
+        if count:
+            share = count / sum(counts)
+            loss = model.loss(inputs, targets).float()
+            total += loss.detach() * share
+            _add(sums, torch.autograd.grad(loss * share, wanted, allow_unused=True))
+    return total, [sums.get(p) for p in params]

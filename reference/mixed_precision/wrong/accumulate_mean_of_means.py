@@ -1,0 +1,30 @@
+# base = "solution"
+# caught_by = "accumulate.large_batch"
+# cause = "wrong_value"
+# also_fails = [
+#   "accumulate.ignored_targets",
+#   "accumulate.left_behind",
+#   "accumulate.scaled",
+# ]
+
+"""Every piece weighs the same, whatever its size."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+def accumulate(model, micro_batches, *, scale=1.0):
+    _require_scale(scale)
+    counts = _kept_counts(micro_batches)
+    params = list(model.parameters())
+    for p in params:
+        p.grad = None
+    wanted = [p for p in params if p.requires_grad]
+    total = torch.zeros(())
+    sums = dict.fromkeys(wanted)
+    for (inputs, targets), count in zip(micro_batches, counts, strict=True):
+        if count:
+            share = 1 / sum(c > 0 for c in counts)
+            loss = model.loss(inputs, targets).float()
+            total += loss.detach() * share
+            _add(sums, torch.autograd.grad(loss * share, wanted, allow_unused=True))
+    return total, [sums.get(p) for p in params]

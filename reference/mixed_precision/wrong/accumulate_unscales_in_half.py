@@ -1,0 +1,26 @@
+# base = "solution"
+# caught_by = "accumulate.scaled"
+# cause = "wrong_value"
+
+"""Divides a piece's gradient by the scale before it is float32: it vanishes."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+def accumulate(model, micro_batches, *, scale=1.0):
+    _require_scale(scale)
+    counts = _kept_counts(micro_batches)
+    params = list(model.parameters())
+    for p in params:
+        p.grad = None
+    wanted = [p for p in params if p.requires_grad]
+    total = torch.zeros(())
+    sums = dict.fromkeys(wanted)
+    for (inputs, targets), count in zip(micro_batches, counts, strict=True):
+        if count:
+            share = count / sum(counts)
+            loss = model.loss(inputs, targets).float()
+            total += loss.detach() * share
+            found = torch.autograd.grad(loss * (scale * share), wanted, allow_unused=True)
+            _add(sums, [None if g is None else (g / scale).float() for g in found])
+    return total, [sums.get(p) for p in params]

@@ -1,0 +1,30 @@
+# base = "solution"
+# caught_by = "train.loss_curve"
+# cause = "wrong_value"
+
+"""Keeps masters for float16 alone: bfloat16 has float32's range, after all."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+
+class _LowSlot(_Slot):
+    def step(self, gradient, rule):
+        self.master.copy_(self.parameter)
+        super().step(gradient, rule)
+
+
+def train(model, batches, *, low=torch.bfloat16, lr=1e-3, weight_decay=0.01, max_norm=1.0,
+          init_scale=65536.0):  # fmt: skip
+    _require(low in LOW, f"low: expected bfloat16 or float16, got {low}")
+    for p in model.parameters():
+        p.data = p.data.to(low)
+    kind = _LowSlot if low is torch.bfloat16 else _Slot
+    slots = [kind(p) for p in model.parameters()]
+    rule = _Rule(lr, (0.9, 0.999), 1e-8, weight_decay)
+    scale, losses = init_scale, []
+    for pieces in batches:
+        loss, gradients = _accumulate(_Cast(model, low), pieces, scale)
+        losses.append(loss)
+        if not _clipped_step(slots, gradients, rule, max_norm):
+            scale = max(scale / 2, 1.0)
+    return torch.stack(losses)
