@@ -64,6 +64,7 @@ def test_version_1_bounds_what_lies_in_sockets(version_1, monkeypatch):
 
     monkeypatch.setattr(type(version_1), "mkdir", mkdir)
     group = make_cgroup("w0", **LIMITS, root=version_1)
+    assert group is not None
     limit = (group.memory / "memory.kmem.tcp.limit_in_bytes").read_text()
     assert int(limit) == cgroup_module.SOCKET_BYTES
 
