@@ -138,6 +138,8 @@ def test_every_dtype_that_travels_may_have_a_tolerance():
         ("full_at = 0.25", "full_at = 0.75", "full_at", ("full_at <= pass_at", "0.75 and 0.5")),
         ("at_most = 20", "at_most = 1", "ratio_at_most", ("above 1 for attend.speed", "1.0")),
         ('"growth"', '"time"', "ratio_at_most", ("attend.speed measures no growth", "20.0")),
+        ('["Cache"]', '["Cache"]\nranks = 9', "ranks", ("0 to 8 in Cache", "9")),
+        ('clock = "wall"', "wire_rate = -1", "wire_rate", ("bytes per second", "-1")),
         ("tiers.cpu", "tiers.tpu", "tiers.tpu", ("one of cpu, cuda:h200", "'tpu'")),
     ],
 )  # fmt: skip
@@ -217,3 +219,12 @@ def test_a_slug_is_a_safe_folder_name(tmp_path, slug):
     text = GOOD.replace('"demo"', f'"{slug}"')
     with pytest.raises(AuthorError, match="slug"):
         load_assignment(write(tmp_path, text, slug))
+
+
+def test_the_limits_hold_for_the_largest_world(tmp_path):
+    alone = load_assignment(write(tmp_path, GOOD))
+    assert (alone.limits.ranks, [p.ranks for p in alone.problems]) == (1, [0, 0])
+    text = GOOD.replace('exports = ["Cache"]', 'exports = ["Cache"]\nranks = 3')
+    (tmp_path / "group").mkdir()
+    group = load_assignment(write(tmp_path / "group", text))
+    assert (group.limits.ranks, [p.ranks for p in group.problems]) == (3, [3, 0])

@@ -55,6 +55,20 @@ def test_version_2_leaves_no_swap_to_flee_to(version_2, monkeypatch):
     assert (version_2 / PARENT / "w0" / "memory.swap.max").read_text() == "0"
 
 
+def test_version_1_bounds_what_lies_in_sockets(version_1, monkeypatch):
+    made = type(version_1).mkdir
+
+    def mkdir(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        (self / "memory.kmem.tcp.limit_in_bytes").write_text("max")
+
+    monkeypatch.setattr(type(version_1), "mkdir", mkdir)
+    group = make_cgroup("w0", **LIMITS, root=version_1)
+    assert group is not None
+    limit = (group.memory / "memory.kmem.tcp.limit_in_bytes").read_text()
+    assert int(limit) == cgroup_module.SOCKET_BYTES
+
+
 @pytest.mark.parametrize("controllers", ["", "memory", "pids cpu"])
 def test_version_2_without_the_controllers_gives_nothing(version_2, controllers):
     (version_2 / "cgroup.controllers").write_text(controllers)
