@@ -146,17 +146,17 @@ def ddp_traffic(draw: Draw, size: int) -> WorkloadSteps:
     yield from _expect(stack, got, stack.gradients(), "gradients after three passes")
 
 
-@workload("DDP", "overlap", sizes=(1024,))
+@workload("DDP", "overlap", sizes=(512,))
 def ddp_overlap(draw: Draw, size: int) -> WorkloadSteps:
     """Backward of 12 layers whose gradients take about as long to send as to compute; 2 ranks."""
     stack = yield from _new_stack(draw, 2, 12, size)
-    engine = yield Each(New("DDP", stack.ref, bucket_bytes=4 << 20))
+    engine = yield Each(New("DDP", stack.ref, bucket_bytes=1 << 20))
     loop = yield Each(New("harness:Loop", stack.ref, engine=engine))
-    warm = stack.batches(draw, rows=512)
+    warm = stack.batches(draw, rows=1024)
     yield Each(*(Call(loop, "backward", x) for x in warm))
     stack.backward(warm)
     yield PhaseStart()
-    batches = stack.batches(draw, rows=512)
+    batches = stack.batches(draw, rows=1024)
     yield Each(*(Call(loop, "backward", x) for x in batches))
     stack.backward(batches)
     yield PhaseEnd()
