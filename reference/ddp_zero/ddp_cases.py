@@ -144,7 +144,7 @@ def training(draw: Draw) -> CaseSteps:
     world = (2, 4, 3, 1)[draw.index % 4]
     yield World(world)
     model, own = yield from new_gpt(draw)
-    loop = yield from _wrapped(model, (9000, 20_000, 4000, 9000)[draw.index % 4], adamw=ADAMW)
+    loop = yield from _wrapped(model, (17_000, 20_000, 24_000, 17_000)[draw.index % 4], adamw=ADAMW)
     single = OneProcess(own, adamw=ADAMW)
     yield from train(loop, single, [text_batches(draw, world) for _ in range(4)])
     yield from expect_weights(loop, single, world, "after 4 steps")
