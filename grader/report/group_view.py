@@ -34,6 +34,19 @@ class GroupTable:
     rows: tuple[tuple[str, ...], ...]
     note: str
 
+    @property
+    def line(self) -> str:
+        """The table as one line: each row's title, then its cells with their titles."""
+        said = (
+            f"{row[0]} "
+            + ", ".join(
+                f"{cell} ({title.lower()})"
+                for title, cell in zip(self.head[1:], row[1:], strict=True)
+            )
+            for row in self.rows
+        )
+        return f"{self.caption}: {'; '.join(said)}. {self.note}"
+
 
 def group_tables(
     kind: Kind, measured: TargetMeasurement, forks: tuple[ForkSample, ...]

@@ -33,8 +33,9 @@ def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) 
         header: file that is included before the first line, alone in its folder.
         out: the library to make.
 
-    No symbol may stay undefined (`-z defs`): the loader would find it in what torch has loaded, and
-    that is cuBLAS and cuDNN. `-Bsymbolic`: names in it mean its own functions first.
+    No symbol may stay undefined (`-z defs`), and a weak one is null for good: the loader would find
+    it in what torch has loaded, and that is cuBLAS and cuDNN. `-Bsymbolic`: its names mean its own
+    functions first.
     """
     top = os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
     codes = [
@@ -43,7 +44,8 @@ def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) 
     return [
         *(nvcc, "-shared", "-std=c++17", "-O3", "-lineinfo", "-cudart=static"),
         *("-Xcompiler=-fPIC,-fdiagnostics-color=never", "-Xptxas=-v"),
-        *("-Xlinker=-z,defs", "-Xlinker=-Bsymbolic", "-Xlinker=-s"),
+        *("-Xlinker=-z,defs", "-Xlinker=-z,nodynamic-undefined-weak"),
+        *("-Xlinker=-Bsymbolic", "-Xlinker=-s"),
         f"-L{top}/lib",  # where its packages keep the runtime; a system's toolkit knows its own
         *codes,
         *(f"-I{os.path.dirname(header)}", "-include", header, "-o", out),

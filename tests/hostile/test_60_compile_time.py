@@ -196,3 +196,10 @@ def test_no_library_of_cudas_is_linked(builder: Builder, call: str) -> None:
     (fault,) = build(builder, text).faults
     assert "undefined reference" in fault.message
     assert call in fault.message
+
+
+def test_a_weak_symbol_is_found_in_no_library(builder: Builder) -> None:
+    weak = 'extern "C" int cublasCreate_v2(void*) __attribute__((weak));\n'
+    built = build(builder, f"{weak}int use() {{ return cublasCreate_v2 ? 1 : 0; }}\n")
+    assert built.faults == ()
+    assert b"cublasCreate" not in built.submission.binaries[0].content
