@@ -16,6 +16,7 @@ from grader.author.steps import PhaseEnd, Work, WorkloadSteps
 from grader.measure.drive import drive
 from grader.plan.assignment import Problem, load_assignment
 from grader.student.local_box import LocalBox
+from grader.student.local_ranks import local_box
 from grader.student.verdict import judge_case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def load(path: Path) -> ModuleType:
 @pytest.mark.parametrize("problem", QUICK, ids=lambda problem: problem.name)
 @pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
 def test_right_submissions_pass_other_seeds(path: Path, problem: Problem) -> None:
-    box = LocalBox(vars(load(path)), vars(HARNESS))
+    box = local_box(problem.ranks, vars(load(path)), vars(HARNESS))
     for check in problem.checks:
         maker = CASES[problem.name, check.name]
         for index in range(maker.hidden):

@@ -1,4 +1,4 @@
-"""What torch has is used: its AdamW on one master at a time, its promotion, its norms."""
+"""What torch has is used: its fused AdamW on one master at a time, its norms, its bits."""
 
 import math
 
@@ -67,26 +67,32 @@ class MasterAdamW:
                 raise ValueError(f"a parameter of {p.dtype}")
         self._models = list(dict.fromkeys(self.params))
         self._masters = [self._master_of(p) for p in self._models]
-        rule = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        if not self._masters:
-            raise ValueError("no parameters")
-        # One optimizer for each, so that only one float32 gradient lives at a time; torch refuses
-        # numbers that are out of range with ValueError.
-        self._each = [torch.optim.AdamW([w], foreach=False, **rule) for w in self._masters]
+        if not self._masters or min(lr, eps, weight_decay) < 0:
+            raise ValueError("no parameters, or a negative number")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas: {betas}")
+        names = ("lr", "beta1", "beta2", "eps", "weight_decay")
+        self._rule = dict(zip(names, (lr, *betas, eps, weight_decay), strict=True))
+        self._m = [torch.zeros_like(w) for w in self._masters]
+        self._v = [torch.zeros_like(w) for w in self._masters]
+        self._steps = [torch.zeros(()) for _ in self._masters]
 
     @staticmethod
     def _master_of(p):
         if p.dtype is torch.float32:
-            return torch.nn.Parameter(p.data)  # shares its memory
-        return torch.nn.Parameter(p.detach().float())
+            return p.data  # shares its memory
+        return p.detach().float()
 
+    @torch.no_grad()
     def step(self):
-        for p, w, optimizer in zip(self._models, self._masters, self._each, strict=True):
+        # One call for each, so that only one float32 gradient lives at a time.
+        for i, (p, w) in enumerate(zip(self._models, self._masters, strict=True)):
             if p.grad is None:
                 continue
-            w.grad = p.grad.float()
-            optimizer.step()
-            w.grad = None
+            self._steps[i] += 1
+            state = [self._m[i]], [self._v[i]], [], [self._steps[i]]
+            rule = {**self._rule, "amsgrad": False, "maximize": False}
+            torch._fused_adamw_([w], [p.grad.float()], *state, **rule)
             self._publish(p, w)
 
     @staticmethod
@@ -99,19 +105,12 @@ class MasterAdamW:
         for p in self._models:
             p.grad = None
 
-    def _moments(self, i):
-        state = self._each[i].state[self._masters[i]]
-        zeros = torch.zeros_like(self._masters[i].data)
-        return state.get("exp_avg", zeros), state.get("exp_avg_sq", zeros)
-
     def state_dict(self):
-        numbers = range(len(self._masters))
-        steps = [e.state[w].get("step", 0) for e, w in zip(self._each, self._masters, strict=True)]
         return {
-            "steps": [int(step) for step in steps],
-            "master": [w.detach().clone() for w in self._masters],
-            "m": [self._moments(i)[0].clone() for i in numbers],
-            "v": [self._moments(i)[1].clone() for i in numbers],
+            "steps": [int(step) for step in self._steps],
+            "master": [w.clone() for w in self._masters],
+            "m": [m.clone() for m in self._m],
+            "v": [v.clone() for v in self._v],
         }
 
     def load_state_dict(self, state):
@@ -127,12 +126,10 @@ class MasterAdamW:
                 if x.dtype is not torch.float32 or x.shape != w.shape:
                     raise ValueError(f"{name} of parameter {i}")
         for i, (p, w) in enumerate(zip(self._models, self._masters, strict=True)):
-            w.data.copy_(state["master"][i])
-            self._each[i].state[w] = {
-                "step": torch.tensor(float(state["steps"][i])),
-                "exp_avg": state["m"][i].clone(),
-                "exp_avg_sq": state["v"][i].clone(),
-            }
+            w.copy_(state["master"][i])
+            self._steps[i].fill_(state["steps"][i])
+            self._m[i].copy_(state["m"][i])
+            self._v[i].copy_(state["v"][i])
             self._publish(p, w)
 
 
@@ -322,7 +319,7 @@ def train(
     adapter.model.to(low)
     trained = [p for p in model.parameters() if p.requires_grad]
     masters = [torch.nn.Parameter(p.detach().float()) for p in trained]
-    optimizer = torch.optim.AdamW(masters, lr=lr, weight_decay=weight_decay)
+    optimizer = MasterAdamW(masters, lr=lr, weight_decay=weight_decay)
     for pieces in batches:
         loss, gradients = accumulate(adapter, pieces, scale=scale)
         losses.append(loss)

@@ -1,6 +1,7 @@
 # base = "solution"
 # caught_by = "MasterAdamW.step_time"
 # cause = "too_slow"
+# also_fails = ["MasterAdamW.state_memory"]
 
 """One operation of torch after the other: right, and every number is read a dozen times."""
 
