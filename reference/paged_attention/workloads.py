@@ -224,21 +224,22 @@ def prefill_time(draw: Draw, size: int) -> WorkloadSteps:
     yield from _prefill(draw, pages, [256] * 4, 4)
 
 
-@workload("Scheduler", "step_growth", sizes=(250, 500, 1000))
+@workload("Scheduler", "step_growth", sizes=(200, 400, 800))
 def step_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """So many requests run at once, 24 steps long; all end in the last."""
-    steps = 24
+    """So many requests run at once, 16 steps long; all end in the last."""
+    steps = 16
     limits = {"max_running": size, "eos_id": EOS}
     scheduler = yield New("Scheduler", size * (steps // 4 + 1), 4, **limits)
     for number in range(size):
         yield Call(scheduler, "add", number, [10 + number], steps)
     everyone = list(range(size))
+    order = draw.shuffled(everyone)
     for number in range(steps):
         got = yield Call(scheduler, "step")
         plan = {"admitted": [] if number else everyone, "decoded": everyone if number else []}
         yield Expect(got, plan | {"preempted": []}, label=f"step {number + 1}")
-        token = draw.integer(2, 9)
-        pairs = [[request, token] for request in draw.shuffled(everyone)]
+        order = order[size // 3 :] + order[: size // 3]
+        pairs = [[request, 2 + number % 7] for request in order]
         got = yield Call(scheduler, "commit", pairs)
         yield Expect(got, everyone if number == steps - 1 else [], label=f"commit {number + 1}")
         yield Work(bytes_moved=16 * size)  # a request and its token, read and written
