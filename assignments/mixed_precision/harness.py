@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-# --- models/tiny_gpt.py: begin (copied by models/build.py) ---
+# --- assignments/shared/tiny_gpt.py: begin (copied by assignments/shared/build.py) ---
 OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "linear": F.linear,
     "matmul": torch.matmul,
@@ -243,7 +243,7 @@ class TinyGPT(torch.nn.Module):
         return apply("cross_entropy", logits.flatten(0, 1), targets_BT.flatten())
 
 
-# --- models/tiny_gpt.py: end ---
+# --- assignments/shared/tiny_gpt.py: end ---
 
 
 class Parameters(list[torch.nn.Parameter]):

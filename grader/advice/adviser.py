@@ -8,7 +8,6 @@ The wall has no device and a Triton that compiles, where the walls that grade on
 interprets. It starts when the first submission speaks of Triton, and is lent to one at a time.
 """
 
-import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -25,7 +24,7 @@ from grader.measure.session import Session, open_session
 from grader.plan.assignment import Limits
 from grader.plan.course import Course
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import WallPool
+from grader.sandbox.wall_on_demand import WallOnDemand
 
 TRIGGER = "triton"
 """What a submission's text must hold for a wall to be started; it decides nothing else."""
@@ -63,12 +62,14 @@ class Adviser:
     ) -> None:
         self._course = course
         self._limits = advice_limits(course.plan.limits)
-        self._sandbox = sandbox
-        self._isolation = isolation
-        self._image = image
-        self._first_slot = first_slot
-        self._lock = threading.Lock()
-        self._pools: list[WallPool] = []
+        self._wall = WallOnDemand(
+            sandbox,
+            self._limits,
+            isolation=isolation,
+            device="compile",
+            image=image,
+            first_slot=first_slot,
+        )
 
     def advise(self, submission: Submission, *, said: str = "") -> Advice:
         """Return advice on a submission's kernels; never raises, because no grade waits for it.
@@ -84,7 +85,7 @@ class Adviser:
         hearing = _Hearing(submission, self._course)
         try:
             with (
-                self._walls().borrow() as wall,
+                self._wall.borrow() as wall,
                 open_session(wall, submission, limits=self._limits) as session,
             ):
                 hearing.hear(session)
@@ -94,23 +95,7 @@ class Adviser:
 
     def close(self) -> None:
         """Take the wall down, if it was ever started."""
-        for pool in self._pools:
-            pool.close()
-
-    def _walls(self) -> WallPool:
-        with self._lock:
-            if not self._pools:
-                pool = WallPool(
-                    self._sandbox,
-                    self._limits,
-                    isolation=self._isolation,
-                    jobs=1,
-                    device="compile",
-                    image=self._image,
-                    first_slot=self._first_slot,
-                )
-                self._pools.append(pool)
-            return self._pools[0]
+        self._wall.close()
 
 
 class _Hearing:

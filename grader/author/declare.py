@@ -5,7 +5,7 @@ Takes: a `cases.py` by path. Gives: its `CaseMaker`s and `Workload`s. Does not c
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -131,11 +131,11 @@ def load_workloads(folder: Path) -> dict[Key, Workload]:
         AuthorError: if the file cannot be imported, or two workloads claim one target.
     """
     found: dict[Key, Workload] = {}
-    for maker in vars(load_folder(folder, "cases")).values():
+    for maker in _declared(folder):
         if not isinstance(maker, Workload):
             continue
         key = (maker.problem, maker.target)
-        if key in found:
+        if found.get(key, maker) is not maker:
             raise AuthorError(f"{folder / 'cases.py'}: two workloads for {'.'.join(key)}")
         found[key] = maker
     return found
@@ -147,13 +147,19 @@ def load_cases(folder: Path) -> dict[Key, CaseMaker]:
     Raises:
         AuthorError: if the file cannot be imported, or two cases claim one check.
     """
-    module = load_folder(folder, "cases")
     found: dict[Key, CaseMaker] = {}
-    for maker in vars(module).values():
+    for maker in _declared(folder):
         if not isinstance(maker, CaseMaker):
             continue
         key = (maker.problem, maker.check)
-        if key in found:
+        if found.get(key, maker) is not maker:
             raise AuthorError(f"{folder / 'cases.py'}: two cases for check {'.'.join(key)}")
         found[key] = maker
     return found
+
+
+def _declared(folder: Path) -> Iterator[object]:
+    """Return what `cases.py` defines, and the modules that it lists as `MODULES`."""
+    cases = load_folder(folder, "cases")
+    for module in (cases, *getattr(cases, "MODULES", ())):
+        yield from vars(module).values()

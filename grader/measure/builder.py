@@ -4,12 +4,10 @@ Takes: a course and what was handed in. Gives: `Builder`, whose `build` returns 
 cover: the compiler's command (see `runner.nvcc`), loading and calling what it made.
 
 A compiled submission is, for every later stage, one in Python: a module that names the launchers,
-and beside it a library that no process but the student's box ever loads. The wall starts when the
-first submission needs it and is lent to one at a time.
+and beside it a library that no process but the student's box ever loads.
 """
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -29,7 +27,7 @@ from grader.plan.launcher import Launcher
 from grader.runner.nvcc import MAX_LIBRARY_BYTES, MAX_SAID_BYTES
 from grader.sandbox.contract import Isolation
 from grader.sandbox.faults import FaultKind
-from grader.sandbox.pool import WallPool
+from grader.sandbox.wall_on_demand import WallOnDemand
 
 ENTRY = "submission"
 LIBRARY = "lib_submission.so"
@@ -85,12 +83,14 @@ class Builder:
     ) -> None:
         self._assignment = course.assignment
         self._device = course.plan.device
-        self._sandbox = sandbox
-        self._isolation = isolation
-        self._image = image
-        self._first_slot = first_slot
-        self._lock = threading.Lock()
-        self._pools: list[WallPool] = []
+        self._wall = WallOnDemand(
+            sandbox,
+            BUILD_LIMITS,
+            isolation=isolation,
+            device="nvcc",
+            image=image,
+            first_slot=first_slot,
+        )
 
     def build(self, submission: Submission) -> Built:
         """Return a submission as it goes into the box; never raises for what is in it."""
@@ -99,7 +99,7 @@ class Builder:
         request = build_request(submission, self._assignment, architectures(self._device))
         try:
             with (
-                self._walls().borrow() as wall,
+                self._wall.borrow() as wall,
                 open_session(wall, submission, limits=BUILD_LIMITS) as session,
             ):
                 reply = session.ask("build", request)
@@ -115,23 +115,7 @@ class Builder:
 
     def close(self) -> None:
         """Take the wall down, if it was ever started."""
-        for pool in self._pools:
-            pool.close()
-
-    def _walls(self) -> WallPool:
-        with self._lock:
-            if not self._pools:
-                pool = WallPool(
-                    self._sandbox,
-                    BUILD_LIMITS,
-                    isolation=self._isolation,
-                    jobs=1,
-                    device="nvcc",
-                    image=self._image,
-                    first_slot=self._first_slot,
-                )
-                self._pools.append(pool)
-            return self._pools[0]
+        self._wall.close()
 
 
 def entry_module(launchers: tuple[Launcher, ...]) -> str:

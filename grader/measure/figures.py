@@ -42,7 +42,9 @@ RULES = {
     Quantity.TIME: Rule(
         looks=(4, 8, 12, 24), resolution=0.02, floor=0.005, noise_limit=0.04, burst=ODDEST
     ),
-    Quantity.GROWTH: Rule(looks=(3, 6, 9, 18), resolution=0.08, floor=0.02, noise_limit=0.25),
+    Quantity.GROWTH: Rule(
+        looks=(3, 6, 9, 18), resolution=0.08, floor=0.02, noise_limit=0.25, wide_from=9
+    ),
     Quantity.MEMORY: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
     Quantity.TRAFFIC: Rule(looks=(3, 6), resolution=0.02, floor=0.005, noise_limit=0.10),
 }
@@ -275,7 +277,7 @@ def _outcome(figure: Figure, rule: Rule, forks: int) -> Outcome:
         pass_at=figure.pass_at,
         full_at=figure.full_at,
         explained=figure.explained,
-        first=forks <= rule.looks[0],
+        forks=forks,
         rule=rule,
     )
 

@@ -115,6 +115,15 @@ def _gpus(spec: WallSpec) -> list[docker.types.DeviceRequest]:
     return [docker.types.DeviceRequest(driver="cdi", device_ids=names)]
 
 
+def _no_buses(spec: WallSpec) -> dict[str, str]:
+    """Return what hides the machine's buses on the processor, where nothing needs them.
+
+    gloo lists PCI devices to choose a network card. It takes their absence for none, and an answer
+    that is denied, as the inner jail does, for a failure.
+    """
+    return {} if spec.gpu_uuid else {"/sys/bus": "ro,noexec,nosuid,nodev,size=4k"}
+
+
 def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path) -> Any:  # noqa: ANN401 - untyped SDK
     command = [python, "-I", "-B", "-c", ENTRY, BOX_FOLDER]
     try:
@@ -131,7 +140,10 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
             read_only=True,
             # exec: a library that was compiled for a submission is mapped from its home. It keeps
             # nobody from running code who may run Python.
-            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.file_bytes}"},  # noqa: S108 - in the box
+            tmpfs={
+                "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.file_bytes}",  # noqa: S108 - in the box
+                **_no_buses(spec),
+            },
             shm_size=SHM_BYTES,
             ipc_mode="private",
             cap_drop=["ALL"],

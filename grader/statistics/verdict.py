@@ -41,6 +41,8 @@ class Rule:
         floor: spread that every machine has; the reference's own is never taken for less.
         noise_limit: half-width, the reference's own or the whole, beyond which doubt is no longer
             given.
+        wide_from: forks from which on a PASS may be wider than `resolution` before the last look; 0
+            if it never may.
         burst: how far over the tier a FAIL at the first look must lie: its few forks are over in a
             second, and what else a machine does may last as long.
     """
@@ -49,6 +51,7 @@ class Rule:
     resolution: float
     floor: float
     noise_limit: float
+    wide_from: int = 0
     burst: float = 0.0
 
     @property
@@ -58,13 +61,14 @@ class Rule:
 
 
 def look(
-    interval: Interval, *, pass_at: float, full_at: float, explained: bool, first: bool, rule: Rule
+    interval: Interval, *, pass_at: float, full_at: float, explained: bool, forks: int, rule: Rule
 ) -> Outcome:
     """Say whether an interval decides, before the last look."""
     if interval.low > pass_at:
-        soon = first and interval.low <= pass_at + rule.burst
+        soon = forks <= rule.looks[0] and interval.low <= pass_at + rule.burst
         return Outcome.OPEN if soon else Outcome.FAIL
-    fine = interval.half_width <= rule.resolution and explained
+    wide = interval.half_width > rule.resolution and not 0 < rule.wide_from <= forks
+    fine = explained and not wide
     if interval.high <= full_at or (interval.high <= pass_at and fine):
         return Outcome.PASS
     return Outcome.OPEN

@@ -77,8 +77,9 @@ def _decode(key: str, content: Json) -> Value:
 def _encode_tensor(tensor: torch.Tensor) -> Json:
     if tensor.dtype not in NAMES:
         raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be recorded")
-    # A one-dimensional view keeps the bytes of zero-dimensional tensors reachable.
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    # Memory of its own: one entry is contiguous whatever its stride, and then has no view as bytes.
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
+    flat.copy_(tensor.detach().reshape(-1))
     raw = bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
     return {
         "dtype": NAMES[tensor.dtype],

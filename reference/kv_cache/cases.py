@@ -1,10 +1,8 @@
 """All cases of the assignment: one per check, written in one module per problem; and all workloads.
 
-Takes: nothing. Gives: the makers, under names that say problem and check or target. Does not cover:
-weights and tolerances (see `assignment.toml`).
+Takes: nothing. Gives: the modules that declare them. Does not cover: weights and tolerances (see
+`assignment.toml`).
 """
-
-from grader.author import CaseMaker, Workload
 
 from . import (
     attention_cases,
@@ -17,7 +15,7 @@ from . import (
     workloads,
 )
 
-_MODULES = (
+MODULES = (
     growing_cases,
     attention_cases,
     generate_cases,
@@ -25,20 +23,5 @@ _MODULES = (
     slot_cases,
     quantized_cases,
     bytes_cases,
-)
-
-globals().update(
-    {
-        f"{maker.problem}_{maker.check}": maker
-        for module in _MODULES
-        for maker in vars(module).values()
-        if isinstance(maker, CaseMaker)
-    }
-)
-globals().update(
-    {
-        f"{maker.problem}_{maker.target}": maker
-        for maker in vars(workloads).values()
-        if isinstance(maker, Workload)
-    }
+    workloads,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, Ref, case
 from grader.author.steps import Value
 
 from .inputs import shapes, strided
@@ -46,6 +46,17 @@ def _rounded(models: Sequence[AdamW], values: Sequence[Tensor]) -> list[Tensor]:
     return [m.weight.float().to(v.dtype) for m, v in zip(models, values, strict=True)]
 
 
+def _step(
+    box: tuple[Ref, Ref], models: Sequence[AdamW], gradients: Sequence[Tensor | None]
+) -> CaseSteps:
+    """Take a step with these gradients, in the box (parameters, optimizer) and on the models."""
+    params, optimizer = box
+    yield Call(params, "set_gradients", list(gradients))
+    yield Call(optimizer, "step")
+    for model, gradient in zip(models, gradients, strict=True):
+        model.step(gradient)
+
+
 def _drawn_gradients(draw: Draw, values: Sequence[Tensor], step: int) -> list[Tensor]:
     """Return gradients of very different sizes: large, usual, and nearly nothing."""
     scales = (1.0, 1e-3, 300.0, 1e-5)
@@ -66,10 +77,7 @@ def trajectory(draw: Draw) -> CaseSteps:
     models = _models(values, rule)
     for step in range(draw.integer(4, 6)):
         gradients = _drawn_gradients(draw, values, step)
-        yield Call(params, "set_gradients", gradients)
-        yield Call(optimizer, "step")
-        for model, gradient in zip(models, gradients, strict=True):
-            model.step(gradient)
+        yield from _step((params, optimizer), models, gradients)
     got = yield Call(optimizer, "state_dict")
     yield Expect(got, _state(models), label="state")
     got = yield Call(params, "values")
@@ -109,10 +117,7 @@ def decay(draw: Draw) -> CaseSteps:
     for _ in range(4):
         gradients = [draw.normal_tensor(3, 4, dtype=kind) for kind in KINDS]
         gradients[draw.integer(0, 2)].zero_()
-        yield Call(params, "set_gradients", gradients)
-        yield Call(optimizer, "step")
-        for model, gradient in zip(models, gradients, strict=True):
-            model.step(gradient)
+        yield from _step((params, optimizer), models, gradients)
     got = yield Call(optimizer, "state_dict")
     yield Expect(got, _state(models), label="state")
 
@@ -130,10 +135,7 @@ def without_gradient(draw: Draw) -> CaseSteps:
             draw.normal_tensor(2, 3, dtype=kind) if (step + i) % 3 else None
             for i, kind in enumerate(KINDS)
         ]
-        yield Call(params, "set_gradients", gradients)
-        yield Call(optimizer, "step")
-        for model, gradient in zip(models, gradients, strict=True):
-            model.step(gradient)
+        yield from _step((params, optimizer), models, gradients)
     yield Call(optimizer, "zero_grad")
     got = yield Call(params, "gradients")
     yield Expect(got, [None] * 3, label="gradients after zero_grad")
@@ -181,10 +183,7 @@ def round_trip(draw: Draw) -> CaseSteps:
             got = yield Call(params, "values")
             yield Expect(got, _rounded(models, values), label="parameters after loading")
         gradients = [draw.normal_tensor(4, 3, dtype=kind) for kind in KINDS]
-        yield Call(params, "set_gradients", gradients)
-        yield Call(optimizer, "step")
-        for model, gradient in zip(models, gradients, strict=True):
-            model.step(gradient)
+        yield from _step((params, optimizer), models, gradients)
     got = yield Call(optimizer, "state_dict")
     yield Expect(got, _state(models), label="state at the end")
 

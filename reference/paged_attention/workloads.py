@@ -26,7 +26,7 @@ from grader.author import (
 )
 
 from .inputs import Pages
-from .models import EOS, PrefixModel
+from .models import PrefixModel
 from .oracle import paged_decode, paged_prefill, table_hash
 
 Tensor = torch.Tensor
@@ -222,25 +222,3 @@ def prefill_time(draw: Draw, size: int) -> WorkloadSteps:
     """Chunks of 256 new tokens of 4 sequences of 4096 tokens, in half precision."""
     pages = _long_pages(draw, [size] * 4, 8, dtype=torch.float16)
     yield from _prefill(draw, pages, [256] * 4, 4)
-
-
-@workload("Scheduler", "step_growth", sizes=(250, 500, 1000))
-def step_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """So many requests run at once, 24 steps long; all end in the last."""
-    steps = 24
-    limits = {"max_running": size, "eos_id": EOS}
-    scheduler = yield New("Scheduler", size * (steps // 4 + 1), 4, **limits)
-    for number in range(size):
-        yield Call(scheduler, "add", number, [10 + number], steps)
-    everyone = list(range(size))
-    for number in range(steps):
-        got = yield Call(scheduler, "step")
-        plan = {"admitted": [] if number else everyone, "decoded": everyone if number else []}
-        yield Expect(got, plan | {"preempted": []}, label=f"step {number + 1}")
-        token = draw.integer(2, 9)
-        pairs = [[request, token] for request in draw.shuffled(everyone)]
-        got = yield Call(scheduler, "commit", pairs)
-        yield Expect(got, everyone if number == steps - 1 else [], label=f"commit {number + 1}")
-        yield Work(bytes_moved=16 * size)  # a request and its token, read and written
-    got = yield Call(scheduler, "n_free")
-    yield Expect(got, size * (steps // 4 + 1), label="n_free")

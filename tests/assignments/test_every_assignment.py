@@ -59,12 +59,13 @@ def _has_bwrap() -> bool:
 @pytest.fixture(scope="module", params=SLUGS)
 def scores(request: pytest.FixtureRequest) -> dict[Kind, Judgement]:
     """Starter and solution, judged by every check and no target."""
-    course = _without_targets(open_here(request.param))
+    whole = open_here(request.param)
+    course = _without_targets(whole)
     machine = TimedMachine()
     options = BatchOptions(
         sandbox=best_wall(), isolation=Isolation.WARM, jobs=1, image=DEFAULT_IMAGE, force=False
     )
-    known = [one for one in load_specimens(course) if one.name in ("starter", "solution")]
+    known = [one for one in load_specimens(whole) if one.name in ("starter", "solution")]
     with open_walls(course, options) as walls:
         return {
             one.kind: judge(

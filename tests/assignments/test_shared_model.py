@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"shared_{name}", ROOT / "models" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"shared_{name}", ROOT / "assignments" / "shared" / f"{name}.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,7 +30,9 @@ TEXT = load("text")
 
 @pytest.mark.parametrize("path", sorted(BUILD.copies()), ids=lambda path: str(path.name))
 def test_copies_are_the_source(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == BUILD.copies()[path], "run models/build.py"
+    assert path.read_text(encoding="utf-8") == BUILD.copies()[path], (
+        "run assignments/shared/build.py"
+    )
 
 
 def test_a_seed_decides_every_weight() -> None:

@@ -43,6 +43,29 @@ def test_cases_are_found_by_problem_and_check(tmp_path):
     assert (step.target, step.args) == ("f", (4,))
 
 
+ELSEWHERE = """
+from grader.author import Call, case
+from . import more
+
+MODULES = (more,)
+
+@case("Cache", "%s")
+def first(draw):
+    yield Call("f")
+"""
+
+
+def test_cases_of_listed_modules_are_the_assignments_too(tmp_path):
+    folder = write(tmp_path / "ref", cases=ELSEWHERE % "truncate", more=GOOD, inputs="SIZE = 4")
+    assert {check for _, check in load_cases(folder)} == {"truncate", "append", "rollback"}
+
+
+def test_a_check_is_claimed_once_over_all_modules(tmp_path):
+    folder = write(tmp_path / "ref", cases=ELSEWHERE % "append", more=GOOD, inputs="SIZE = 4")
+    with pytest.raises(AuthorError, match=r"two cases for check Cache\.append"):
+        load_cases(folder)
+
+
 def test_two_folders_do_not_share_their_modules(tmp_path):
     one = load_cases(write(tmp_path / "one", cases=GOOD, inputs="SIZE = 1"))
     two = load_cases(write(tmp_path / "two", cases=GOOD, inputs="SIZE = 2"))

@@ -81,7 +81,7 @@ def build(monkeypatch: pytest.MonkeyPatch, course: Course, reply: Any, oom_kills
         yield Session()
 
     monkeypatch.setattr(building, "open_session", play)
-    monkeypatch.setattr(Builder, "_walls", lambda _: Walls())
+    monkeypatch.setattr(building, "WallOnDemand", lambda *_, **__: Walls())
     maker = Builder(course, sandbox="none", isolation=Isolation.WARM, image="", first_slot=0)
     built = maker.build(WORK)
     (request,) = asked

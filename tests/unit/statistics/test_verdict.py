@@ -74,31 +74,29 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
 )
 def test_a_look_decides_only_what_no_further_look_would_change(low, high, explained, outcome):
     found = look(
-        interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, first=True, rule=RULE
+        interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, forks=4, rule=RULE
     )
     assert found is outcome
 
 
 @pytest.mark.parametrize(
-    ("low", "first", "outcome"),
+    ("low", "forks", "outcome"),
     [
-        (1.1, True, Outcome.OPEN),
-        (1.1, False, Outcome.FAIL),
-        (1.5, True, Outcome.FAIL),
+        (1.1, 4, Outcome.OPEN),
+        (1.1, 8, Outcome.FAIL),
+        (1.5, 4, Outcome.FAIL),
     ],
 )
-def test_a_burst_at_the_first_look_fails_nobody(low, first, outcome):
+def test_a_burst_at_the_first_look_fails_nobody(low, forks, outcome):
     rule = replace(RULE, burst=0.4)
     seen = interval(low, low + 0.1)
-    assert look(seen, pass_at=1.0, full_at=0.5, explained=True, first=first, rule=rule) is outcome
+    assert look(seen, pass_at=1.0, full_at=0.5, explained=True, forks=forks, rule=rule) is outcome
 
 
 @given(INTERVALS, TIERS, st.booleans())
 def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explained):
     pass_at, full_at = tier
-    outcome = look(
-        seen, pass_at=pass_at, full_at=full_at, explained=explained, first=True, rule=RULE
-    )
+    outcome = look(seen, pass_at=pass_at, full_at=full_at, explained=explained, forks=4, rule=RULE)
     assert (outcome is Outcome.FAIL) == (seen.low > pass_at)
     if outcome is Outcome.PASS:
         assert seen.high <= pass_at
@@ -125,3 +123,14 @@ def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, expla
 def test_doubt_of_its_own_making_is_credited_against_a_submission(seen):
     assert credited(seen, explained=True) == seen.low
     assert credited(seen, explained=False) == seen.high
+
+
+@pytest.mark.parametrize(
+    ("forks", "explained", "outcome"),
+    [(4, True, Outcome.OPEN), (8, True, Outcome.PASS), (8, False, Outcome.OPEN)],
+)
+def test_a_pass_may_be_wide_from_so_many_forks_on(forks, explained, outcome):
+    rule = replace(RULE, wide_from=8)
+    seen = interval(0.6, 0.9)
+    found = look(seen, pass_at=1.0, full_at=0.5, explained=explained, forks=forks, rule=rule)
+    assert found is outcome

@@ -33,11 +33,12 @@ def test_every_dtype_keeps_its_bytes(name):
         torch.arange(12.0).view(3, 4).T,
         torch.arange(12.0).view(3, 4)[:, ::2],
         torch.arange(3.0).expand(2, 3),
+        torch.arange(4.0)[::2][:1],
         torch.tensor(3.5),
         torch.empty(0, 4),
         torch.empty(2, 0),
     ],
-    ids=["transposed", "sliced", "expanded", "scalar", "no rows", "no columns"],
+    ids=["transposed", "sliced", "expanded", "one entry", "scalar", "no rows", "no columns"],
 )
 def test_strides_survive(tensor):
     back = round_trip(tensor)

@@ -4,7 +4,7 @@ Takes: `tiny_gpt.py` and `text.py` beside it. Gives: both in `reference/<slug>/`
 between two markers in `assignments/<slug>/harness.py`, for every harness that has the markers:
 only that one file enters the box. Does not cover: the imports of a harness, which stand at its top.
 
-    python models/build.py
+    python assignments/shared/build.py
 
 writes all copies anew; a test compares.
 """
@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-BEGIN = "# --- models/tiny_gpt.py: begin (copied by models/build.py) ---\n"
-END = "# --- models/tiny_gpt.py: end ---\n"
+ROOT = HERE.parents[1]
+BEGIN = "# --- assignments/shared/tiny_gpt.py: begin (copied by assignments/shared/build.py) ---\n"
+END = "# --- assignments/shared/tiny_gpt.py: end ---\n"
 FIRST = "OPERATIONS: "
 """The first words of the model's file behind its docstring and imports."""
 
