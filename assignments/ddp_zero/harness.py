@@ -294,7 +294,7 @@ class Stack(nn.Module):
 # --- modules: end ---
 
 
-# --- models/tiny_gpt.py: begin (copied by models/build.py) ---
+# --- assignments/shared/tiny_gpt.py: begin (copied by assignments/shared/build.py) ---
 OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "linear": F.linear,
     "matmul": torch.matmul,
@@ -521,4 +521,4 @@ class TinyGPT(torch.nn.Module):
         return apply("cross_entropy", logits.flatten(0, 1), targets_BT.flatten())
 
 
-# --- models/tiny_gpt.py: end ---
+# --- assignments/shared/tiny_gpt.py: end ---

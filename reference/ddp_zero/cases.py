@@ -1,27 +1,9 @@
 """All cases of the assignment: one per check, written in one module per problem; and all workloads.
 
-Takes: nothing. Gives: the makers, under names that say problem and check or target. Does not cover:
-weights and tolerances (see `assignment.toml`).
+Takes: nothing. Gives: the modules that declare them. Does not cover: weights and tolerances (see
+`assignment.toml`).
 """
-
-from grader.author import CaseMaker, Workload
 
 from . import broadcast_cases, clip_cases, ddp_cases, fsdp_cases, workloads, zero_cases
 
-_MODULES = (broadcast_cases, ddp_cases, zero_cases, fsdp_cases, clip_cases)
-
-globals().update(
-    {
-        f"{maker.problem}_{maker.check}": maker
-        for module in _MODULES
-        for maker in vars(module).values()
-        if isinstance(maker, CaseMaker)
-    }
-)
-globals().update(
-    {
-        f"{maker.problem}_{maker.target}": maker
-        for maker in vars(workloads).values()
-        if isinstance(maker, Workload)
-    }
-)
+MODULES = (broadcast_cases, ddp_cases, zero_cases, fsdp_cases, clip_cases, workloads)
