@@ -24,6 +24,7 @@ from grader.measure.rank_faults import cannot_load, group_fault
 from grader.measure.rank_session import RankSession
 from grader.measure.requests import load_request
 from grader.measure.session import Session
+from grader.measure.timeline import RankTimeline, read_timelines
 from grader.measure.without_device import WithoutDevice
 from grader.plan.assignment import Limits
 from grader.runner.order import NO_DENIAL, Denial
@@ -54,6 +55,7 @@ class RankedBox(WithoutDevice):
         most: int,
         denial: Denial,
         wire_rate: int = 0,
+        record: bool = False,
     ) -> None:
         self._wall = wall
         self._submission = submission
@@ -61,6 +63,7 @@ class RankedBox(WithoutDevice):
         self._most = most
         self._denial = denial
         self._wire_rate = wire_rate
+        self._record = record
         self._harness = ""
         self._ranks: tuple[RankSession, ...] = ()
         self._stack = contextlib.ExitStack()
@@ -137,7 +140,12 @@ class RankedBox(WithoutDevice):
         if type(port) is not int:
             raise SandboxError(f"rank 0 could not listen: {port}", hint=self.take_output()[-800:])
         seconds = self._limits.call_wall_s + COLLECTIVE_SLACK
-        join = {"op": "join", "port": port, "seconds": max(seconds, JOIN_SECONDS)}
+        join = {
+            "op": "join",
+            "port": port,
+            "seconds": max(seconds, JOIN_SECONDS),
+            "record": self._record,
+        }
         answers = self._exchange({rank: (join, ()) for rank in range(self.size)}, JOIN_SECONDS)
         for rank, session in enumerate(self._ranks):
             value = session.value_of(answers[rank])
@@ -173,6 +181,16 @@ class RankedBox(WithoutDevice):
         for rank, step in steps.items():
             self._ranks[rank].refuse_changed(step)
         return replies
+
+    def recorded(self) -> tuple[RankTimeline, ...]:
+        """Return what the ranks say they did since the last time; they were opened to record it.
+
+        Raises:
+            Stopped: if one ended, or answered in another form.
+        """
+        asked = {rank: ({"op": "recorded"}, ()) for rank in range(self.size)}
+        answers = self._exchange(asked, self._limits.call_wall_s)
+        return read_timelines(self._ranks[rank].value_of(answers[rank]) for rank in sorted(answers))
 
     def drop(self, ref: Ref) -> None:
         """Forget an object on every rank."""
@@ -281,15 +299,25 @@ def open_ranks(
     most: int,
     denial: Denial = NO_DENIAL,
     wire_rate: int = 0,
+    record: bool = False,
 ) -> Iterator[RankedBox]:
     """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
 
-    `wire_rate` holds their wire to so many bytes per second, if it is not 0.
+    `wire_rate` holds their wire to so many bytes per second, if it is not 0. With `record` they
+    note what they do when (see `RankedBox.recorded`).
 
     Raises:
         SandboxError: if a world cannot be ended.
     """
-    box = RankedBox(wall, submission, limits=limits, most=most, denial=denial, wire_rate=wire_rate)
+    box = RankedBox(
+        wall,
+        submission,
+        limits=limits,
+        most=most,
+        denial=denial,
+        wire_rate=wire_rate,
+        record=record,
+    )
     try:
         yield box
     finally:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from grader.device.ceilings import Ceilings
 from grader.device.throttle import DeviceState
 from grader.measure.observed import CaseMeasurement, Fault, Observation
+from grader.measure.timeline import RankTimeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,8 @@ class TargetMeasurement:
         reference_faults: the same of the reference: the author's, or ours.
         undenied: of a problem that denies operators, the run that ended in a fault, once more
             without the denial. No point ever comes from it.
+        timelines: of ranks whose time was measured, what each says it did in a further run, which
+            no point depends on either; else none.
     """
 
     problem: str
@@ -180,6 +183,7 @@ class TargetMeasurement:
     lending: tuple[EmptyCalls, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
     undenied: tuple[CaseMeasurement, ...] = ()
+    timelines: tuple[RankTimeline, ...] = ()
 
     def net_wire_bytes(self, run: RunSample) -> float:
         """Return what a run put on the wire, without what its group says with nothing to say."""

@@ -13,6 +13,7 @@ from grader.measure.machine import TimedMachine
 from grader.measure.observed import Fault
 from grader.measure.pace import PaceMeasurer
 from grader.measure.processors import cores
+from grader.measure.recorded import record_ranks
 from grader.measure.room import ROOM_LOOKS
 from grader.measure.room_pace import RoomMeasurer
 from grader.measure.samples import EmptyCalls, TargetMeasurement
@@ -67,7 +68,13 @@ def _measure_all(
     rooms = [target.quantity is Quantity.MEMORY and bool(machine.drivers) for _, target in wanted]
     kinds: dict[bool, type[PaceMeasurer]] = {True: RoomMeasurer, False: PaceMeasurer}
     measurers = {by: kinds[by](walls, submission, course, machine) for by in sorted(set(rooms))}
-    return [_measure(measurers[by], *one) for by, one in zip(rooms, wanted, strict=True)]
+    measured = [_measure(measurers[by], *one) for by, one in zip(rooms, wanted, strict=True)]
+    return [
+        replace(seen, timelines=record_ranks(walls[0], submission, course, *one))
+        if one[0].ranks and one[1].quantity is Quantity.TIME and seen.forks
+        else seen
+        for seen, one in zip(measured, wanted, strict=True)
+    ]
 
 
 def _measure(

@@ -251,6 +251,9 @@ def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None
     for problem in assignment.problems:
         _check_problem(problem, locate)
         _check_denied(problem, locate)
+    for module in assignment.limits.preload:
+        if not all(part.isidentifier() for part in module.split(".")):
+            locate.fail("preload", 'names of modules such as "torch._dynamo"', module)
     check_languages(assignment, locate)
 
 

@@ -27,6 +27,8 @@ class Limits:
             of a group may without this. What lies in the buffers is charged apart; see
             `sandbox.cgroup`.
         ranks: most ranks of any problem; at least as many as the problems say.
+        preload: modules that the box imports before any submission is there, so that none waits
+            for them or is charged their memory.
     """
 
     load_wall_s: float = 20.0
@@ -38,3 +40,4 @@ class Limits:
     output_bytes: int = 64 << 10
     loopback: bool = False
     ranks: int = 1
+    preload: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """All pictures of a measured target.
 
 Takes: `PaceView`. Gives: `PaceChart`. Pure. Does not cover: the pictures themselves (see
-`strip_chart`, `growth_chart`).
+`strip_chart`, `growth_chart`, `timeline_chart`).
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from grader.report.growth_chart import Growth, draw_growth
 from grader.report.pace_view import PaceView
 from grader.report.strip_chart import Strip, draw_strip
+from grader.report.timeline_chart import Timeline, draw_timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,15 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceChart:
-    """All pictures of a target: bars and a strip for a ratio, lines and two strips for growth."""
+    """All pictures of a target: bars and a strip for a ratio, lines and two strips for growth.
+
+    Of ranks whose time was measured, also a timeline.
+    """
 
     strips: tuple[Strip, ...]
     growth: tuple[Growth, ...]
     bars: tuple[Bar, ...]
+    timelines: tuple[Timeline, ...]
 
 
 def draw_pace(pace: PaceView) -> PaceChart:
@@ -38,6 +43,7 @@ def draw_pace(pace: PaceView) -> PaceChart:
         strips=tuple(draw_strip(figures) for figures in (slopes, ratios) if figures),
         growth=(draw_growth(pace),) if slopes else (),
         bars=() if slopes else _draw_bars(pace),
+        timelines=(draw_timeline(pace.timelines),) if pace.timelines else (),
     )
 
 

@@ -14,6 +14,7 @@ from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verd
 from grader.measure.figure import Figure, Kind
 from grader.measure.kept import kept_forks, left_out, throttled
 from grader.measure.samples import ForkSample, TargetMeasurement
+from grader.measure.timeline import RankTimeline
 from grader.plan.plan import PlannedTarget
 from grader.plan.target import Clock, Quantity
 from grader.report import pace_words
@@ -21,6 +22,7 @@ from grader.report.group_view import GroupTable, group_tables
 from grader.report.hostile_text import make_legible
 from grader.report.pace_sums import SizeView, Sums, exponents
 from grader.report.pace_words import exp_ratio, ratio_words, slope_words
+from grader.report.timeline_chart import describe_rank
 from grader.statistics.verdict import credited
 
 GROWTH_KINDS = (Kind.CPU_GROWTH, Kind.WALL_GROWTH)
@@ -97,6 +99,7 @@ class PaceView:
         left_out: why forks were left out, in words, with their number.
         roofline: shares of the possible speed, of submission and reference; none if not known.
         tables: of a group, its bytes against theory or its memory by rank; else none.
+        timelines: of a group, what each rank says it did in one further run; else none.
     """
 
     figures: tuple[FigureView, ...]
@@ -109,6 +112,7 @@ class PaceView:
     left_out: tuple[str, ...]
     roofline: tuple[tuple[str, str], ...]
     tables: tuple[GroupTable, ...] = ()
+    timelines: tuple[RankTimeline, ...] = ()
 
     @property
     def counts(self) -> str:
@@ -135,6 +139,11 @@ class PaceView:
     def exponents_words(self) -> tuple[tuple[str, str], ...]:
         """The exponents of both sides in words; none unless growth is asked."""
         return tuple((slope_words(a), slope_words(b)) for a, b in self.exponents)
+
+    @property
+    def timelines_words(self) -> tuple[str, ...]:
+        """The timelines in a sentence each."""
+        return tuple(describe_rank(rank, number) for number, rank in enumerate(self.timelines))
 
     def amount_words(self, amount: float) -> str:
         """Return what a side took, with its unit."""
@@ -229,6 +238,7 @@ def _view_pace(
             for r in pace.roofline
         ),
         tables=group_tables(first, measured, forks),
+        timelines=measured.timelines,
     )
 
 

@@ -61,6 +61,11 @@ ROOFLINE_WORDS = (
     "of the speed that this machine can reach at most, by the least work there is "
     "(the author's arithmetic) over rates measured here"
 )
+TIMELINE_WORDS = (
+    "One further run, drawn by what your ranks themselves recorded: advice, not graded. Each bar "
+    "below the backward pass is a call of torch.distributed, from its launch to its end; its dark "
+    "part is how long your code waited for the call to come back."
+)
 
 _NS_UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 _MIB = 1 << 20

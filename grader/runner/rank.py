@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
 from .child import Child, Json
+from .collectives import Recorder, begin
 from .rank_signal import STACK_SIGNAL
 from .tensors import Memory
 
@@ -38,6 +39,7 @@ class Rank(Child):
     rank: int = 0
     world: int = 1
     _store: list[TCPStore] = field(default_factory=list)
+    _recorder: list[Recorder] = field(default_factory=list)
 
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
         """Do what a request asks for and return the reply."""
@@ -47,7 +49,11 @@ class Rank(Child):
         if request["op"] == "join":
             with _silence():
                 self._join(request["port"], request["seconds"])
+            if request["record"]:
+                self._recorder.append(begin())
             return self._express(None)
+        if request["op"] == "recorded":
+            return self._express(self._recorder[0].take())
         return Child.carry_out(self, request, memory)
 
     def _listen(self) -> int:

@@ -190,7 +190,7 @@ def _remove_as(uid: int, home: str) -> int:
     return int(os.path.exists(home))
 
 
-def _import_libraries(device: str) -> None:
+def _import_libraries(device: str, preload: list[str]) -> None:
     """Import everything slow, and everything that the rules would keep from loading later."""
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
@@ -208,6 +208,8 @@ def _import_libraries(device: str) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
+    for name in preload:
+        importlib.import_module(name)
     own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
     for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
@@ -223,8 +225,8 @@ def _import_libraries(device: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Start from `fd:NUMBER` (an inherited socket) or `path:PATH` (a listener), and a device."""
-    where, device = arguments
+    """Start from `fd:NUMBER` (an inherited socket) or `path:PATH`, a device, further modules."""
+    where, device, *preload = arguments
     form, _, place = where.partition(":")
     if form == "fd":
         control = socket.socket(fileno=int(place))
@@ -234,7 +236,7 @@ def main(arguments: list[str]) -> None:
     control.set_inheritable(False)
     if sys.platform == "linux":
         kernel.set_undumpable()
-    _import_libraries(device)
+    _import_libraries(device, preload)
     wire.send(control, {"hello": {"pid": os.getpid(), "python": sys.version.split()[0]}})
     Warm(control).serve()
 

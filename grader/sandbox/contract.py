@@ -34,6 +34,7 @@ class WallSpec:
         threads: for tensor operations of the submission.
         image: container image, for the backends that need one.
         loopback: whether a submission may open internet sockets.
+        preload: modules that the warm process imports besides torch and Triton.
     """
 
     slot: int
@@ -45,6 +46,7 @@ class WallSpec:
     image: str
     gpu_uuid: str = ""
     loopback: bool = False
+    preload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

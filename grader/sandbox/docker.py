@@ -129,7 +129,7 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
     try:
         return client.containers.run(
             spec.image,
-            [*command, f"path:{BOX_FOLDER}/channel/judge.sock", spec.device],
+            [*command, f"path:{BOX_FOLDER}/channel/judge.sock", spec.device, *spec.preload],
             name=f"grader-{spec.slot}-{secrets.token_hex(6)}",
             labels={LABEL: str(spec.slot), OWNER_LABEL: owner(), BOOT_LABEL: boot()},
             detach=True,

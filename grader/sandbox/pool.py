@@ -36,6 +36,7 @@ def wall_spec(
         image=image,
         gpu_uuid=gpu_uuid,
         loopback=limits.loopback,
+        preload=limits.preload,
     )
 
 

@@ -130,7 +130,8 @@ def start_here(
     """
     log = folder / "warm.log"
     ours, theirs = socket.socketpair()
-    program = [interpreter(), "-I", "-B", "-c", ENTRY, box, f"fd:{theirs.fileno()}", spec.device]
+    place = f"fd:{theirs.fileno()}"
+    program = [interpreter(), "-I", "-B", "-c", ENTRY, box, place, spec.device, *spec.preload]
     with theirs, log.open("wb") as out:
         process = subprocess.Popen(
             [*prefix, *program],

@@ -123,6 +123,7 @@ def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterato
         threads=1,
         image=DEFAULT_IMAGE,
         loopback=limits.loopback,
+        preload=("colorsys",),
     )
     wall = Wall(kind.make().start(spec), spec, limits)
     try:

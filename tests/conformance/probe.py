@@ -7,6 +7,7 @@ import mmap
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -17,6 +18,10 @@ MIB = 1 << 20
 
 def double(x):
     return x * 2
+
+
+def imported(*names):
+    return [name for name in names if name in sys.modules]
 
 
 def add_in_place(x):

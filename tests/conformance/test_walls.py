@@ -74,6 +74,10 @@ def test_processes_are_limited(wall: Wall) -> None:
     assert ask(wall, "fork_many", 4) == 4
 
 
+def test_what_is_asked_for_is_imported_before_the_submission(wall: Wall) -> None:
+    assert ask(wall, "imported", "colorsys", "wave") == ["colorsys"]
+
+
 def test_a_full_home_is_an_error_of_the_student_s_alone(walled: None, wall: Wall) -> None:
     room = FILE_BYTES // MIB
     written, refusal = ask(wall, "fill_home", 4 * room)

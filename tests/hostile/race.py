@@ -65,7 +65,7 @@ def race(
 
 
 def _race(source: str, course: Course, walls: WallPool, machine: TimedMachine) -> Race:
-    submission = _submission(source)
+    submission = submission_of(source)
     measurement = measure(submission, course, walls=walls, machine=machine)
     sound = sound_problems(judge(course.plan, measurement))
     measured = measure_targets(submission, course, sound, walls=walls, machine=machine)
@@ -84,14 +84,14 @@ def _with(course: Course, targets: tuple[str, ...]) -> tuple[PlannedProblem, ...
 def measured_alone(source: str, course: Course, walls: WallPool, target: str) -> tuple[str, str]:
     """Return what a submission that raises says in a checked call, and what in a timed one."""
     course = replace(course, plan=replace(course.plan, problems=_with(course, (target,))))
-    submission = _submission(source)
+    submission = submission_of(source)
     (problem,) = measure(submission, course, walls=walls, machine=TimedMachine()).problems
     sound = frozenset({problem.problem})
     (timed,) = measure_targets(submission, course, sound, walls=walls, machine=TimedMachine())
     return problem.cases[0].faults[0].detail, timed.faults[0].detail
 
 
-def _submission(source: str) -> Submission:
+def submission_of(source: str) -> Submission:
     return Submission(
         name="attack",
         sha256="0" * 64,

@@ -140,6 +140,7 @@ def test_every_dtype_that_travels_may_have_a_tolerance():
         ('"growth"', '"time"', "ratio_at_most", ("attend.speed measures no growth", "20.0")),
         ('["Cache"]', '["Cache"]\nranks = 9', "ranks", ("0 to 8 in Cache", "9")),
         ('clock = "wall"', "wire_rate = -1", "wire_rate", ("bytes per second", "-1")),
+        ("call_wall_s = 4", 'preload = ["a b"]', "preload", ("names of modules", "'a b'")),
         ("tiers.cpu", "tiers.tpu", "tiers.tpu", ("one of cpu, cuda:h200", "'tpu'")),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from grader.measure.samples import (
     SizeWork,
     TargetMeasurement,
 )
+from grader.measure.timeline import Collective, RankTimeline, Span
 from grader.plan.assignment import Evidence
 from grader.plan.plan import Plan, PlannedProblem, PlannedTarget
 from grader.plan.target import Clock, Quantity, Tier
@@ -132,6 +133,30 @@ def _pair(size: int, subject: float, reference: float, first: bool) -> PairSampl
     )
 
 
+def with_timelines(measured: TargetMeasurement) -> TargetMeasurement:
+    """Return the samples with two ranks that send gradients while their backward pass runs."""
+    return replace(measured, timelines=tuple(_timeline(rank * 3 * MS) for rank in range(2)))
+
+
+def _timeline(late_ns: int) -> RankTimeline:
+    gradients_ns = tuple(late_ns + 20 * MS * number for number in range(1, 13))
+    return RankTimeline(
+        collectives=tuple(
+            Collective(
+                name="all_reduce",
+                nbytes=MIB,
+                launch_ns=ns,
+                return_ns=ns + MS // 2,
+                end_ns=(ns + (number + 1) * 21 * MS,),
+            )
+            for number, ns in enumerate(gradients_ns)
+        ),
+        gradients_ns=gradients_ns,
+        backward=(Span(begin_ns=late_ns, end_ns=gradients_ns[-1] + MS),),
+        left_out=0,
+    )
+
+
 def with_roofline(measured: TargetMeasurement, floor_ms: float) -> TargetMeasurement:
     """Return the samples with work that takes at least `floor_ms`."""
     moved = round(CEILINGS.bytes_per_s * floor_ms / 1e3)
@@ -165,7 +190,7 @@ def make_measurements() -> dict[str, TargetMeasurement]:
         make_measured(GROWTH, 1.1, power=0.02, forks=18, spread=0.02),
         make_measured(QUADRATIC, 16.0, power=1.0, forks=3, spread=0.02),
         with_roofline(make_measured(PARTLY, 1.42, stolen=4, forks=24, spread=0.02), 12.0),
-        make_measured(FAST, 0.9),
+        with_timelines(make_measured(FAST, 0.9)),
         make_measured(SLOW, 3.1),
         make_measured(MEMORY, 1.6, forks=3, spread=0.0005),
         with_roofline(make_measured(HELD, 0.04), 30.0),

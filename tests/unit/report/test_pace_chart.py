@@ -113,7 +113,7 @@ def test_the_page_has_a_title_and_a_text_for_every_picture(view: StudentView) ->
     assert len(identifiers) == len(set(identifiers))
     named = [name for value in page.values("aria-labelledby") for name in value.split()]
     assert set(named) <= set(identifiers)
-    assert len([n for n in named if n.endswith("-text")]) == len(_strips(view)) + 2
+    assert len([n for n in named if n.endswith("-text")]) == len(_strips(view)) + 3
     assert page.scripts == page.values("style") == page.values("src") == []
     assert page.tags >= PAGES
 

@@ -232,6 +232,7 @@ def test_no_secret_of_a_target_reaches_a_students_file(tmp_path: Path) -> None:
     seen = {planted[m] for p in pages for m in re.findall(r"mk\d{5}", p.read_text())}
     of_targets = {path for path in seen if "targets" in path or "pace" in path}
     assert of_targets == {
+        "measurement.targets[].timelines[].collectives[].name",  # of a run with public inputs
         "measurement.targets[].work[].derivation",
         "plan.problems[].targets[].description",
         "plan.problems[].targets[].devices[]",
