@@ -202,14 +202,14 @@ def stage_2_traffic(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("ZeroOptimizer", "stage_1_memory", sizes=(1024,))
 def stage_1_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One step of stage 1 over 112 MiB of parameters; 4 ranks: P + G + 2P/N = 2.5 P."""
+    """One step of stage 1 over 96 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 256 MiB."""
     stack = yield from _new_stack(draw, 3, 24, size)
     yield from _zero_step(draw, stack, 1)
 
 
 @workload("ZeroOptimizer", "stage_2_memory", sizes=(1024,))
 def stage_2_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One step of stage 2 over 160 MiB of parameters; 4 ranks: P + G/N + 2P/N = 1.75 P."""
+    """One step of stage 2 over 128 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 256 MiB."""
     stack = yield from _new_stack(draw, 3, 32, size)
     yield from _zero_step(draw, stack, 2)
 
