@@ -7,7 +7,7 @@ Takes: `RankTimeline`s. Gives: `Timeline`. Pure. Does not cover: drawing (see
 from dataclasses import dataclass
 
 from grader.measure.timeline import Collective, RankTimeline
-from grader.report.pace_axis import Axis, Tick, make_axis
+from grader.report.pace_axis import Tick, make_axis
 from grader.report.pace_words import bytes_words, time_words
 
 TOP = 8.0
@@ -81,18 +81,34 @@ class Timeline:
         return " ".join(lane.text for lane in self.lanes)
 
 
+class _Across:
+    """The axis of time, in a unit in which its ticks are round numbers."""
+
+    def __init__(self, *, unit_ns: float, last_ns: int) -> None:
+        self._unit_ns = unit_ns
+        self._axis = make_axis((0.0, last_ns / unit_ns), is_log=False)
+
+    def place(self, ns: int) -> float:
+        return self._axis.place(ns / self._unit_ns)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        return self._axis.ticks(lambda n: time_words(n * self._unit_ns) if n else "0")
+
+
 def draw_timeline(ranks: tuple[RankTimeline, ...]) -> Timeline:
     """Place what each rank did."""
-    axis = make_axis((0.0, *(_last(rank) / 1e6 for rank in ranks)), is_log=False)
+    last_ns = max(_last(rank) for rank in ranks)
+    across = _Across(unit_ns=1e9 if last_ns > 50e6 else 1e6, last_ns=last_ns)
     lanes: list[RankLane] = []
     top = TOP
     for number, rank in enumerate(ranks):
-        lanes.append(_draw_rank(rank, number, top, axis))
+        lanes.append(_draw_rank(rank, number, top, across))
         rows = min(len(rank.collectives), MOST_ROWS)
         top += NAME_HEIGHT + PASS_HEIGHT + rows * ROW_HEIGHT + GAP
     return Timeline(
         lanes=tuple(lanes),
-        ticks=axis.ticks(lambda ms: time_words(ms * 1e6) if ms else "0"),
+        ticks=across.ticks,
         bottom=top,
     )
 
@@ -118,35 +134,35 @@ def describe_rank(rank: RankTimeline, number: int) -> str:
     )
 
 
-def _draw_rank(rank: RankTimeline, number: int, top: float, axis: Axis) -> RankLane:
+def _draw_rank(rank: RankTimeline, number: int, top: float, across: _Across) -> RankLane:
     passes_y = top + NAME_HEIGHT
     return RankLane(
         name=f"Rank {number}",
         y=top + NAME_HEIGHT - 5,
         passes_y=passes_y,
         passes=tuple(
-            _stretch(axis, one.begin_ns, one.end_ns, passes_y, "backward pass")
+            _stretch(across, one.begin_ns, one.end_ns, passes_y, "backward pass")
             for one in rank.backward
         ),
-        gradients=tuple(axis.place(ns / 1e6) for ns in rank.gradients_ns),
+        gradients=tuple(across.place(ns) for ns in rank.gradients_ns),
         collectives=tuple(
-            _draw_collective(one, passes_y + PASS_HEIGHT + row * ROW_HEIGHT, axis)
+            _draw_collective(one, passes_y + PASS_HEIGHT + row * ROW_HEIGHT, across)
             for row, one in enumerate(rank.collectives[:MOST_ROWS])
         ),
         text=describe_rank(rank, number),
     )
 
 
-def _draw_collective(one: Collective, y: float, axis: Axis) -> Stretch:
+def _draw_collective(one: Collective, y: float, across: _Across) -> Stretch:
     text = f"{one.name}, {bytes_words(one.nbytes)}, {time_words(_end(one) - one.launch_ns)}"
-    blocked = axis.place(one.return_ns / 1e6) - axis.place(one.launch_ns / 1e6)
-    return _stretch(axis, one.launch_ns, _end(one), y, text, blocked)
+    blocked = across.place(one.return_ns) - across.place(one.launch_ns)
+    return _stretch(across, one.launch_ns, _end(one), y, text, blocked)
 
 
 def _stretch(
-    axis: Axis, begin_ns: int, end_ns: int, y: float, text: str, blocked: float = 0.0
+    across: _Across, begin_ns: int, end_ns: int, y: float, text: str, blocked: float = 0.0
 ) -> Stretch:
-    x, end = axis.place(begin_ns / 1e6), axis.place(end_ns / 1e6)
+    x, end = across.place(begin_ns), across.place(end_ns)
     return Stretch(x=x, width=round(end - x, 2), y=y, blocked=round(blocked, 2), text=text)
 
 

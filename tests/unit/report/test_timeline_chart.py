@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from grader.measure.timeline import Collective, RankTimeline, Span
 from grader.report.timeline_chart import MOST_ROWS, describe_rank, draw_timeline
 
@@ -35,6 +37,16 @@ def test_ranks_stand_below_each_other_on_one_axis():
     assert chart.bottom > max(one.y for one in second.collectives)
     assert second.passes[0].width > 2 * first.passes[0].width
     assert first.gradients == second.gradients
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.1, 1.0, 10.0, 100.0])
+def test_there_are_ticks_for_any_length(scale: float):
+    ends = (Span(begin_ns=0, end_ns=round(130 * MS * scale)),)
+    ticks = draw_timeline(
+        (replace(OVERLAPPED, collectives=(), gradients_ns=(), backward=ends),)
+    ).ticks
+    assert 3 <= len(ticks) <= 6
+    assert ticks[0].text == "0"
 
 
 def test_what_blocks_is_told_from_what_is_on_its_way():
