@@ -5,10 +5,10 @@ import mmap
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from grader.runner import libraries
 from grader.runner.libraries import LibraryPages
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
@@ -52,14 +52,15 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
         asked.append(address)
         return can
 
-    monkeypatch.setattr(libraries.kernel, "populate_for_reading", populate)
+    monkeypatch.setattr("grader.runner.libraries.kernel.populate_for_reading", populate)
     return asked
 
 
 def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=True)
     clock = iter((100.0, 100.0, 100.5, 101.1, 101.1))
-    monkeypatch.setattr(libraries.time, "monotonic", lambda: next(clock))
+    stopped = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("grader.runner.libraries.time", stopped)
     pages = LibraryPages()
     pages.bring()
     first = len(asked)
