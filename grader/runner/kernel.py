@@ -25,7 +25,10 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
+_MADV_POPULATE_READ = 22  # linux/mman.h, since Linux 5.14
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def _checked(result: int, what: str) -> int:
@@ -70,6 +73,16 @@ def bring_loopback_up() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+
+
+def populate_for_reading(address: int, length: int) -> bool:
+    """Read a mapping's pages into memory; return whether this kernel can."""
+    done = _libc.madvise(address, length, _MADV_POPULATE_READ) == 0
+    known = (
+        ctypes.get_errno() != errno.EINVAL
+    )  # a file may have been cut short: EFAULT is no matter
+    ctypes.set_errno(0)
+    return done or known
 
 
 def die_with_parent() -> None:

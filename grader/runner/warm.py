@@ -19,6 +19,7 @@ from typing import Any
 
 from . import kernel, wire
 from .birth import become_child
+from .libraries import LibraryPages
 from .order import JailKind, JailOrder
 
 CLEAN_SECONDS = 5.0
@@ -37,6 +38,7 @@ class Warm:
         from . import denial  # needs torch, which is imported once devices are chosen
 
         self._denials = denial.Denials()
+        self._libraries = LibraryPages()
 
     def serve(self) -> None:
         """Obey orders until the judge closes the control socket."""
@@ -72,6 +74,10 @@ class Warm:
     def _fork(self, order: JailOrder, fds: list[int]) -> int:
         """Fork a child that confines itself, reports ready on the channel and serves it."""
         self._orders.append(order)
+        if (
+            order.device == "cpu"
+        ):  # a device's libraries are gigabytes, and its memory is metered there
+            self._libraries.bring()
         if order.kind is not JailKind.PLAIN:
             self._refuse_foreign_namespace(order)
         self._denials.install(order.denial.entries)

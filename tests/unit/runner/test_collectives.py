@@ -74,6 +74,7 @@ def test_gradients_lie_inside_their_pass():
     ((begin, end),) = taken["backward"]
     assert len(taken["gradients"]) == 2
     assert all(begin <= ns <= end for ns in taken["gradients"])
+    assert second.grad is not None
     assert torch.equal(second.grad, torch.full((2,), 2.0))
     torch.autograd.backward(first.sum())  # hooks of a pass end with it
     assert recorder.take()["gradients"] == []

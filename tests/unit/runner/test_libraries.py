@@ -1,0 +1,76 @@
+"""Pages of mapped files are brought back into memory once the kernel has forgotten them."""
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from grader.runner.libraries import LibraryPages
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+
+PAGES = 64
+
+
+def forgotten(path: Path) -> mmap.mmap:
+    """Return a mapping of a file none of whose pages are in memory."""
+    path.write_bytes(os.urandom(PAGES * mmap.PAGESIZE))
+    fd = os.open(path, os.O_RDWR)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    mapped = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE)
+    os.close(fd)
+    return mapped
+
+
+def resident(mapped: mmap.mmap) -> int:
+    """Return how many pages of a mapping are in memory. Source: mincore(2)."""
+    pages = (ctypes.c_ubyte * PAGES)()
+    address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), pages) == 0
+    return sum(page & 1 for page in pages)
+
+
+def test_forgotten_pages_come_back(tmp_path: Path):
+    mapped = forgotten(tmp_path / "library.so")
+    before = resident(mapped)
+    LibraryPages().bring()
+    assert resident(mapped) == PAGES
+    assert before < PAGES or tmp_path.stat().st_dev == Path("/dev/shm").stat().st_dev
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
+    """Let a kernel that can, or cannot, be asked for pages; return the addresses as they come."""
+    asked: list[int] = []
+
+    def populate(address: int, _: int) -> bool:
+        asked.append(address)
+        return can
+
+    monkeypatch.setattr("grader.runner.libraries.kernel.populate_for_reading", populate)
+    return asked
+
+
+def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
+    asked = pretend(monkeypatch, can=True)
+    clock = iter((100.0, 100.0, 100.5, 101.1, 101.1))
+    stopped = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("grader.runner.libraries.time", stopped)
+    pages = LibraryPages()
+    pages.bring()
+    first = len(asked)
+    pages.bring()
+    assert 0 < first == len(asked)
+    pages.bring()
+    assert len(asked) == 2 * first
+
+
+def test_a_kernel_that_cannot_is_asked_once(monkeypatch: pytest.MonkeyPatch):
+    asked = pretend(monkeypatch, can=False)
+    LibraryPages().bring()
+    assert len(asked) == 1
