@@ -25,10 +25,11 @@ import numpy as np
 import scipy.stats
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from grader.author import load_folder
@@ -181,7 +182,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/times.json"
         arguments = (options.ranks, f"{folder}/store", out)
-        torch.multiprocessing.spawn(run_rank, arguments, nprocs=options.ranks)
+        spawn(run_rank, arguments, nprocs=options.ranks)  # type: ignore[no-untyped-call]
         found = json.loads(Path(out).read_text(encoding="utf-8"))
     results = [compare(name, one["against"], one["times"]) for name, one in found.items()]
     print(f"{options.ranks} ranks; steps of {LAYERS} layers of {WIDTH} x {WIDTH}, {ROWS} rows each")
