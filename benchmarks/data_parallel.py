@@ -25,7 +25,6 @@ import numpy as np
 import scipy.stats
 import torch
 import torch.distributed as dist
-
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
