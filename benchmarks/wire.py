@@ -2,7 +2,7 @@
 
     python benchmarks/wire.py [--json FILE]
 
-Takes: `unshare` and `ip`, for a network namespace of its own. Gives: a table, and JSON with
+Takes: `unshare`, for a network namespace of its own. Gives: a table, and JSON with
 hardware, versions and date. Does not cover: walls, submissions, time.
 
 Ranks are forks without walls that share a loopback with nobody. Its counter is read before and
@@ -28,6 +28,7 @@ import torch
 import torch.distributed as dist
 
 from grader.author.declare import load_folder
+from grader.runner.kernel import bring_loopback_up
 
 ROOT = Path(__file__).resolve().parents[1]
 WORLDS = (2, 3, 4)
@@ -122,6 +123,7 @@ def measure_step(kind: str, world: int) -> int:
 
 
 def _inside() -> None:
+    bring_loopback_up()
     rows = []
     for kind, (formula, times) in THEORY.items():
         for world in WORLDS:
@@ -150,11 +152,11 @@ def main() -> None:
         _inside()
         return
     unshare = shutil.which("unshare")
-    if unshare is None or shutil.which("ip") is None:
-        raise SystemExit("expected the programs unshare and ip")
-    inner = f"ip link set lo up && exec {sys.executable} -W ignore {__file__} --inside"
+    if unshare is None:
+        raise SystemExit("expected the program unshare")
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
-    command = [unshare, "--net", "--map-root-user", "sh", "-c", inner]
+    program = [sys.executable, "-W", "ignore", __file__, "--inside"]
+    command = [unshare, "--net", "--map-root-user", *program]
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     rows = json.loads(ran.stdout)
     for row in rows:
