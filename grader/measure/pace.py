@@ -40,7 +40,7 @@ from grader.sandbox.wall import Wall
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
 """Pairs per fork and size. Peak memory is counted from the fork on: one run in each."""
 RANK_TURNS = 2
-"""The same of times over ranks, where every run has fresh processes, as every fork has elsewhere."""
+"""The same of times over ranks: every run has fresh processes there, as every fork elsewhere."""
 
 WARM_UP_DRAW = 900
 """Number of a fork's first draw before the clock counts; those that count begin at 0."""
