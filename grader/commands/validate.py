@@ -20,8 +20,11 @@ from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.validate.matrix import Validation
 from grader.validate.prove import Proof, prove
-from grader.validate.specimen import Kind
+from grader.validate.specimen import Kind, Specimen
 from grader.validate.triviality import Trivial, TrivialResult
+
+SLOW_SECONDS = 30.0
+"""A specimen that takes longer is named: it may hang where it need not."""
 
 
 def command(
@@ -79,11 +82,18 @@ def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
         closing(make_builder(course, options)) as builder,
     ):
         task = progress.add_task(f"validating {course.assignment.slug}", total=None)
+
+        def tell(specimen: Specimen, seconds: float) -> None:
+            progress.advance(task)
+            if seconds > SLOW_SECONDS:
+                name = f"{specimen.kind.value}/{specimen.name}"
+                console.print(f"{name} took {seconds:.0f} s", style="dim", markup=False)
+
         return prove(
             course,
             walls,
             jobs=options.jobs,
-            on_specimen=lambda _: progress.advance(task),
+            on_specimen=tell,
             machine=options.machine,
             builder=builder,
         )

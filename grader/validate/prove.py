@@ -6,6 +6,7 @@ A wrong submission is the solution with something appended: problems that this c
 run again, what the solution did there holds for both.
 """
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -77,11 +78,13 @@ def prove(
     walls: WallPool,
     *,
     jobs: int,
-    on_specimen: Callable[[Specimen], None],
+    on_specimen: Callable[[Specimen, float], None],
     machine: TimedMachine,
     builder: Builder,
 ) -> Proof:
     """Run every specimen behind a wall, and every trivial submission without one.
+
+    `on_specimen` is told how many seconds each took.
 
     Raises:
         AuthorError: if a specimen cannot be read.
@@ -89,8 +92,9 @@ def prove(
     specimens = load_specimens(course)
 
     def one(specimen: Specimen) -> _Measured:
+        begin_s = time.monotonic()
         measured = _measure(specimen, course, walls=walls, machine=machine, builder=builder)
-        on_specimen(specimen)
+        on_specimen(specimen, time.monotonic() - begin_s)
         return measured
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:

@@ -16,11 +16,11 @@ import torch
 
 from grader.author.steps import Call, New, Ref, Value
 from grader.judge.judge import judge
-from grader.judge.judgement import Verdict
+from grader.judge.judgement import CheckJudgement, Verdict
 from grader.measure.box import Box, Raised
 from grader.measure.drive import drive
 from grader.measure.instances import instances
-from grader.measure.measurement import Measurement, ProblemMeasurement
+from grader.measure.measurement import CaseMeasurement, Measurement, ProblemMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
@@ -215,8 +215,11 @@ def _try(
     harness: dict[str, Value],
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
-    cases = []
+    cases: list[CaseMeasurement] = []
+    settled: set[str] = set()  # a world takes a while to start: its check has failed already
     for instance in instances(problem, course.cases):
+        if instance.maker.check in settled:
+            continue
         spoiler.last.clear()
         cases.append(
             drive(
@@ -227,14 +230,10 @@ def _try(
                 public=instance.public,
             )
         )
-    measured = ProblemMeasurement(
-        problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
-    )
-    measurement = Measurement(
-        sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
-    )
-    judged = judge(course.plan, measurement).checks
-    checks = [c for c in judged if c.problem == problem.name and c.cases]  # targets need runs
+        if problem.ranks:
+            judged = _judge(course, problem, [c for c in cases if c.check == instance.maker.check])
+            settled.update(c.check for c in judged if c.verdict is Verdict.FAIL)
+    checks = _judge(course, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
     confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0
@@ -246,3 +245,18 @@ def _try(
         applied=applied,
         note=", ".join(caught) if applied else NOT_APPLICABLE[trivial],
     )
+
+
+def _judge(
+    course: Course, problem: PlannedProblem, cases: list[CaseMeasurement]
+) -> list[CheckJudgement]:
+    """Judge the checks that have cases; targets need runs."""
+    measured = ProblemMeasurement(
+        problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
+    )
+    measurement = Measurement(
+        sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
+    )
+    judged = judge(course.plan, measurement).checks
+    ran = {case.check for case in cases}
+    return [c for c in judged if c.problem == problem.name and c.check in ran]

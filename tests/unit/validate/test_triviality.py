@@ -30,7 +30,7 @@ def results(course):
     return {result.trivial: result for result in lint(course, solution, {})}
 
 
-def prove_without_walls(course, on_specimen=lambda specimen: None):
+def prove_without_walls(course, on_specimen=lambda specimen, seconds: None):
     walls = cast(WallPool, NoWalls())
     builder = Builder(
         course, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
