@@ -107,7 +107,7 @@ def test_every_kind_has_a_reason_not_to_apply():
 
 
 def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
-    seen: list[Specimen] = []
+    seen: list[tuple[Specimen, float]] = []
     proof = prove_without_walls(make_course(tmp_path), lambda *one: seen.append(one))
     assert [specimen.name for specimen, _ in seen] == ["starter", "solution", "sum"]
     assert all(seconds >= 0 for _, seconds in seen)
