@@ -97,8 +97,6 @@ class MasterAdamW:
     float32 parameter is its own master. Memory per parameter in low precision, everything
     included: 2 bytes each for it and its gradient, 4 each for w, m, v; beside that, no more than
     a few tensors of the size of a single parameter at a time.
-    Write the step yourself: `torch.optim` imports torch's compiler when it is first used, and these
-    75 MiB and more would be yours.
 
     Attributes:
         params: the parameters as given, a list.

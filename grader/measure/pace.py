@@ -39,6 +39,8 @@ from grader.sandbox.wall import Wall
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
 """Pairs per fork and size. Peak memory is counted from the fork on: one run in each."""
+RANK_TURNS = 2
+"""The same of times over ranks: every run has fresh processes there, as every fork elsewhere."""
 
 WARM_UP_DRAW = 900
 """Number of a fork's first draw before the clock counts; those that count begin at 0."""
@@ -210,7 +212,10 @@ class PaceMeasurer:
         seen: Seen,
     ) -> None:
         """Run the pairs of a fork: A B, B A, and so on, the other way round in the next fork."""
-        turns = itertools.product(range(TURNS[target.quantity]), target.sizes)
+        turns_per_fork = TURNS[target.quantity]
+        if seen.ranks:
+            turns_per_fork = min(turns_per_fork, RANK_TURNS)
+        turns = itertools.product(range(turns_per_fork), target.sizes)
         for number, (_, size) in enumerate(turns):
             subject_first = (number + len(seen.forks)) % 2 == 0
             draw_index = len(seen.forks) * 1000 + number

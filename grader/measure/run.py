@@ -34,6 +34,11 @@ from grader.sandbox.wall import Wall
 MAX_CHILDREN = 3
 """Children per problem: one, and two more after crashes, so that one bad case costs one check."""
 
+HUNG_BEFORE = Fault(
+    kind=FaultKind.TIMEOUT, message="not run: another case of this check came to no end"
+)
+"""Of the cases that follow in a check: they could but take their whole limit as well."""
+
 
 @dataclass(slots=True)
 class _Run:
@@ -150,6 +155,9 @@ class Measurer:
                 message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
             instance = run.waiting.pop(0)
+            if _has_hung(run.done, instance.maker.check):
+                run.done.append(instance.unmeasured(HUNG_BEFORE))
+                continue
             if not instance.public:
                 run.hear(session.take_output())
             # One shortest sequence for each check: the others fail by the same fault most often.
@@ -191,6 +199,15 @@ class Measurer:
         if fault.kind is not FaultKind.INFRASTRUCTURE:
             self._load_faults[denial.entries] = named
         return named
+
+
+def _has_hung(done: list[CaseMeasurement], check: str) -> bool:
+    return any(
+        fault.kind is FaultKind.TIMEOUT
+        for case in done
+        if case.check == check
+        for fault in case.faults
+    )
 
 
 def _without_device(session: Session, exports: tuple[str, ...]) -> Fault:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -214,8 +215,12 @@ def _import_libraries(device: str, preload: list[str]) -> None:
     ):
         with contextlib.suppress(ModuleNotFoundError):  # not on every platform
             importlib.import_module(name)
+    # Some ask for a folder of their own when they are imported; this process can write nowhere. A
+    # child's environment is its own (see `jail`).
+    tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/"
     for name in preload:
         importlib.import_module(name)
+    tempfile.tempdir = None
     own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
     for name in (*own, "device_child") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):

@@ -58,6 +58,10 @@ def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> No
     assert len(fault.stacks) >= 2
     assert all(stack.where.startswith("submission.py, line") for stack in fault.stacks)
     assert "in all_reduce" in fault.stacks[0].text
+    (problem,) = [p for p in result.measurement.problems if p.problem == "average"]
+    hung = [f.message for c in problem.cases if c.check == "values" for f in c.faults]
+    assert len(hung) > 1
+    assert {message.startswith("not run") for message in hung[1:]} == {True}  # one limit, not all
     assert 'File "submission.py"' in fault.stacks[1].text
     assert "in average" in fault.stacks[1].text
     assert "/runner/" not in fault.stacks[0].text
