@@ -282,8 +282,7 @@ def open_ranks(
 ) -> Iterator[RankedBox]:
     """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
 
-    `wire_rate` holds their wire to so many bytes per second, if it is not 0. With `record` they
-    note what they do when (see `RankedBox.recorded`).
+    `wire_rate`, if not 0, is what their wire carries, bytes per second; `record`: see `recorded`.
 
     Raises:
         SandboxError: if a world cannot be ended.
