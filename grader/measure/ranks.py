@@ -20,6 +20,7 @@ from grader.measure.box import Raised, Stopped
 from grader.measure.buffers import ReplyMemory
 from grader.measure.gather import GRACE_SECONDS, Answer, Request, gather, post
 from grader.measure.group_meter import GroupMeter
+from grader.measure.joining import join_group
 from grader.measure.rank_faults import cannot_load, group_fault
 from grader.measure.rank_session import RankSession
 from grader.measure.requests import load_request
@@ -31,9 +32,6 @@ from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.meter import Usage
 from grader.sandbox.wall import Wall
 
-JOIN_SECONDS = 30.0
-COLLECTIVE_SLACK = 10.0
-"""How many seconds longer than a step a collective may wait: the judge ends a hang, not gloo."""
 EACH_HINT = "say Each(...) for all ranks, or On(rank, ...) for one, after World(n)"
 
 
@@ -96,11 +94,15 @@ class RankedBox(WithoutDevice):
             raise AuthorError(f"World({size}) in a problem whose `ranks` is {self._most}")
         self._end_world()
         self._open(size)
-        self._join()
-        load = load_request(self._submission, self._harness)
-        answers = self._exchange(
-            {rank: (load, ()) for rank in range(size)}, self._limits.load_wall_s
+        join_group(
+            self._ranks,
+            self._exchange,
+            call_wall_s=self._limits.call_wall_s,
+            record=self._record,
+            said=self.take_output,
         )
+        load = load_request(self._submission, self._harness)
+        answers = self._exchange(dict.fromkeys(range(size), (load, ())), self._limits.load_wall_s)
         for rank, session in enumerate(self._ranks):
             value = session.value_of(answers[rank])
             if isinstance(value, Raised):
@@ -128,29 +130,6 @@ class RankedBox(WithoutDevice):
             )
             self.metered = self.metered and all(rank.metered for rank in self._ranks)
             self._stack = stack.pop_all()
-
-    def _join(self) -> None:
-        """Let the ranks find each other, by our code, before anything of the submission is there.
-
-        Raises:
-            SandboxError: if they do not.
-        """
-        answers = self._exchange({0: ({"op": "listen"}, ())}, JOIN_SECONDS)
-        port = self._ranks[0].value_of(answers[0])
-        if type(port) is not int:
-            raise SandboxError(f"rank 0 could not listen: {port}", hint=self.take_output()[-800:])
-        seconds = self._limits.call_wall_s + COLLECTIVE_SLACK
-        join = {
-            "op": "join",
-            "port": port,
-            "seconds": max(seconds, JOIN_SECONDS),
-            "record": self._record,
-        }
-        answers = self._exchange({rank: (join, ()) for rank in range(self.size)}, JOIN_SECONDS)
-        for rank, session in enumerate(self._ranks):
-            value = session.value_of(answers[rank])
-            if value is not None:
-                raise SandboxError(f"rank {rank} could not join its group: {value}")
 
     def new(self, ref: Ref, step: New) -> None:
         """Refuse: which rank is meant must be said."""
@@ -303,8 +282,7 @@ def open_ranks(
 ) -> Iterator[RankedBox]:
     """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
 
-    `wire_rate` holds their wire to so many bytes per second, if it is not 0. With `record` they
-    note what they do when (see `RankedBox.recorded`).
+    `wire_rate`, if not 0, is what their wire carries, bytes per second; `record`: see `recorded`.
 
     Raises:
         SandboxError: if a world cannot be ended.
@@ -318,7 +296,5 @@ def open_ranks(
         wire_rate=wire_rate,
         record=record,
     )
-    try:
+    with contextlib.closing(box):
         yield box
-    finally:
-        box.close()

@@ -21,6 +21,7 @@ from grader.measure.measurement import (
     Measurement,
     ProblemMeasurement,
 )
+from grader.measure.not_run import HUNG_BEFORE, ended_too_often, has_hung, without_device
 from grader.measure.ranks import AnySession
 from grader.measure.sequences import drive_sequence, failed
 from grader.measure.session import Session
@@ -33,11 +34,6 @@ from grader.sandbox.wall import Wall
 
 MAX_CHILDREN = 3
 """Children per problem: one, and two more after crashes, so that one bad case costs one check."""
-
-HUNG_BEFORE = Fault(
-    kind=FaultKind.TIMEOUT, message="not run: another case of this check came to no end"
-)
-"""Of the cases that follow in a check: they could but take their whole limit as well."""
 
 
 @dataclass(slots=True)
@@ -91,7 +87,7 @@ class Measurer:
             run.children += 1
             fault = self._one_child(run)
         if run.waiting:
-            reason = fault or _not_run(problem, run.done)
+            reason = fault or ended_too_often(problem, run.done, times=MAX_CHILDREN)
             run.done.extend(instance.unmeasured(reason) for instance in run.waiting)
         return ProblemMeasurement(
             problem=problem.name,
@@ -149,13 +145,13 @@ class Measurer:
             return self._cannot_load(stopped.fault, run.denial)
         without = self._submission.origin is Origin.CUDA and self._plan.device == CPU
         if without and isinstance(session, Session):  # ranks are not taken in C++
-            return _without_device(session, run.exports)
+            return without_device(session, run.exports)
         while run.waiting and session.alive:
             if time.monotonic() > run.deadline:
                 message = f"the problem took longer than {self._plan.limits.problem_wall_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
             instance = run.waiting.pop(0)
-            if _has_hung(run.done, instance.maker.check):
+            if has_hung(run.done, instance.maker.check):
                 run.done.append(instance.unmeasured(HUNG_BEFORE))
                 continue
             if not instance.public:
@@ -199,40 +195,6 @@ class Measurer:
         if fault.kind is not FaultKind.INFRASTRUCTURE:
             self._load_faults[denial.entries] = named
         return named
-
-
-def _has_hung(done: list[CaseMeasurement], check: str) -> bool:
-    return any(
-        fault.kind is FaultKind.TIMEOUT
-        for case in done
-        if case.check == check
-        for fault in case.faults
-    )
-
-
-def _without_device(session: Session, exports: tuple[str, ...]) -> Fault:
-    """Say what a loaded library lacks, or that nothing else can be known of it here."""
-    for name in exports:
-        try:
-            session.ask("find", {"names": [name]})
-        except Stopped as stopped:
-            missing = stopped.fault.kind is FaultKind.MISSING
-            message = f"the launcher {name} is not defined" if missing else stopped.fault.message
-            return Fault(kind=stopped.fault.kind, message=message)
-        except Raised as raised:
-            return fault_of(raised)
-    message = "compiled; running it needs a CUDA device, which this machine does not have"
-    return Fault(kind=FaultKind.NO_DEVICE, message=message)
-
-
-def _not_run(problem: PlannedProblem, done: list[CaseMeasurement]) -> Fault:
-    """Say why cases were left over after the last child ended."""
-    last = next((case.faults[0] for case in reversed(done) if case.faults), None)
-    kind = last.kind if last else FaultKind.CRASH
-    return Fault(
-        kind=kind,
-        message=f"not run: {problem.name} had already ended its process {MAX_CHILDREN} times",
-    )
 
 
 def measure(

@@ -141,7 +141,7 @@ def _draw_rank(rank: RankTimeline, number: int, top: float, across: _Across) -> 
         y=top + NAME_HEIGHT - 5,
         passes_y=passes_y,
         passes=tuple(
-            _stretch(across, one.begin_ns, one.end_ns, passes_y, "backward pass")
+            _stretch(across, one.begin_ns, one.end_ns, y=passes_y, text="backward pass")
             for one in rank.backward
         ),
         gradients=tuple(across.place(ns) for ns in rank.gradients_ns),
@@ -156,11 +156,11 @@ def _draw_rank(rank: RankTimeline, number: int, top: float, across: _Across) -> 
 def _draw_collective(one: Collective, y: float, across: _Across) -> Stretch:
     text = f"{one.name}, {bytes_words(one.nbytes)}, {time_words(_end(one) - one.launch_ns)}"
     blocked = across.place(one.return_ns) - across.place(one.launch_ns)
-    return _stretch(across, one.launch_ns, _end(one), y, text, blocked)
+    return _stretch(across, one.launch_ns, _end(one), y=y, text=text, blocked=blocked)
 
 
 def _stretch(
-    across: _Across, begin_ns: int, end_ns: int, y: float, text: str, blocked: float = 0.0
+    across: _Across, begin_ns: int, end_ns: int, *, y: float, text: str, blocked: float = 0.0
 ) -> Stretch:
     x, end = across.place(begin_ns), across.place(end_ns)
     return Stretch(x=x, width=round(end - x, 2), y=y, blocked=round(blocked, 2), text=text)

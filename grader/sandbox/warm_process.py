@@ -130,11 +130,10 @@ def start_here(
     """
     log = folder / "warm.log"
     ours, theirs = socket.socketpair()
-    place = f"fd:{theirs.fileno()}"
-    program = [interpreter(), "-I", "-B", "-c", ENTRY, box, place, spec.device, *spec.preload]
+    program = [interpreter(), "-I", "-B", "-c", ENTRY, box, f"fd:{theirs.fileno()}", spec.device]
     with theirs, log.open("wb") as out:
         process = subprocess.Popen(
-            [*prefix, *program],
+            [*prefix, *program, *spec.preload],
             pass_fds=[theirs.fileno(), *fds],
             stdin=subprocess.DEVNULL,
             stdout=out,
