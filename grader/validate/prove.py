@@ -6,7 +6,9 @@ A wrong submission is the solution with something appended: problems that this c
 run again, what the solution did there holds for both.
 """
 
+import importlib
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -215,7 +217,11 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
 
 
 def _lint(course: Course) -> list[TrivialResult]:
+    for module in course.plan.limits.preload:  # or every fork would import it
+        importlib.import_module(module)
     solution = vars(load_solution(course.reference))
     has_harness = (course.folder / "harness.py").is_file()
     harness = vars(load_folder(course.folder, "harness")) if has_harness else {}
-    return lint(course, solution, harness)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries; boxes keep them to themselves as well
+        return lint(course, solution, harness)
