@@ -126,11 +126,12 @@ def describe_rank(rank: RankTimeline, number: int) -> str:
     early = [one for one in all_of_it if one.launch_ns < end_ns]
     left_ns = max(_end(one) - end_ns for one in all_of_it)
     ended = f"{time_words(left_ns)} after it" if left_ns > 0 else "before it ended"
+    left_out = f" {rank.left_out} more entries found no room." if rank.left_out else ""
     drawn = f" The first {MOST_ROWS} are drawn." if len(all_of_it) > MOST_ROWS else ""
     return (
         f"Rank {number}: {len(early)} of {total}, {bytes_words(sum(o.nbytes for o in early))} of "
         f"{bytes_words(nbytes)}, were launched before its backward pass had ended; the last was "
-        f"complete {ended}.{drawn}"
+        f"complete {ended}.{drawn}{left_out}"
     )
 
 

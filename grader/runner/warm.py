@@ -75,9 +75,8 @@ class Warm:
     def _fork(self, order: JailOrder, fds: list[int]) -> int:
         """Fork a child that confines itself, reports ready on the channel and serves it."""
         self._orders.append(order)
-        if (
-            order.device == "cpu"
-        ):  # a device's libraries are gigabytes, and its memory is metered there
+        # A device's libraries are gigabytes, and memory is metered on the device there.
+        if order.device == "cpu":
             self._libraries.bring()
         if order.kind is not JailKind.PLAIN:
             self._refuse_foreign_namespace(order)

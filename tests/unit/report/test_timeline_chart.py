@@ -81,3 +81,8 @@ def test_words_say_how_much_was_hidden():
 def test_words_of_what_ended_in_time():
     early = replace(OVERLAPPED, collectives=(collective(20, 21, 60),))
     assert describe_rank(early, 0).endswith("the last was complete before it ended.")
+
+
+def test_words_of_what_found_no_room():
+    full = replace(OVERLAPPED, left_out=7)
+    assert describe_rank(full, 0).endswith("after it. 7 more entries found no room.")
