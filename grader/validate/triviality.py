@@ -7,7 +7,7 @@ author's own process: no wall is needed for trusted code. A kind that never appl
 n/a, with the reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,12 +19,13 @@ from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement, Verdict
 from grader.measure.box import Box, Raised
 from grader.measure.drive import drive
-from grader.measure.instances import instances
+from grader.measure.instances import Instance, instances
 from grader.measure.measurement import CaseMeasurement, Measurement, ProblemMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
 from grader.student.local_ranks import LocalRanks
+from grader.validate.played_ranks import Heard, PlayedRanks, RecordedRanks, Replies
 
 
 class Trivial(StrEnum):
@@ -101,6 +102,15 @@ class _Spoiler:
             return reply + 1 if whole else None
         return _SPOIL[self.trivial](self, reply, arguments)
 
+    def spoil_all(self, steps: Mapping[int, New | Call], replies: Replies) -> Replies:
+        """Spoil what each rank replied to a call."""
+        for rank, reply in replies.items():
+            if not isinstance(reply, Raised) and isinstance(steps[rank], Call):
+                given = (*steps[rank].args, *steps[rank].kwargs.values())
+                arguments = [a for a in given if isinstance(a, torch.Tensor)]
+                replies[rank] = self.spoil(reply, arguments)
+        return replies
+
     def zeros(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor:
         return torch.zeros_like(reply)
 
@@ -168,18 +178,26 @@ class _TrivialRanks(LocalRanks):
         super().__init__(submission, harness, most=most)
         self._spoiler = spoiler
 
-    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
-        replies = super().ask(steps, ref)
-        for rank, reply in replies.items():
-            given = (*steps[rank].args, *steps[rank].kwargs.values())
-            arguments = [a for a in given if isinstance(a, torch.Tensor)]
-            if not isinstance(reply, Raised) and isinstance(steps[rank], Call):
-                replies[rank] = self._spoiler.spoil(reply, arguments)
-        return replies
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
+        return self._spoiler.spoil_all(steps, super().ask(steps, ref))
+
+
+class _PlayedTrivialRanks(PlayedRanks):
+    """Recorded ranks whose replies are spoiled on the way out."""
+
+    def __init__(self, tape: tuple[Heard, ...], spoiler: _Spoiler) -> None:
+        super().__init__(tape)
+        self._spoiler = spoiler
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
+        return self._spoiler.spoil_all(steps, super().ask(steps, ref))
 
 
 def lint(
-    course: Course, solution: dict[str, Value], harness: dict[str, Value]
+    course: Course,
+    solution: dict[str, Value],
+    harness: dict[str, Value],
+    kinds: Iterable[Trivial] = tuple(Trivial),
 ) -> list[TrivialResult]:
     """Answer every problem trivially in every way.
 
@@ -187,23 +205,47 @@ def lint(
         course: the assignment with its cases.
         solution: namespace of the reference solution.
         harness: namespace of the harness; empty if there is none.
+        kinds: the ways.
     """
-    return [
-        _try(course, problem, trivial, solution=solution, harness=harness)
-        for problem in course.plan.problems
-        for trivial in Trivial
-    ]
+    found = []
+    for problem in course.plan.problems:
+        tapes = _record(course, problem, solution, harness) if problem.ranks else {}
+        found += [
+            _try(course, problem, trivial, solution=solution, harness=harness, tapes=tapes)
+            for trivial in kinds
+        ]
+    return found
 
 
-def _box(
-    problem: PlannedProblem,
-    solution: dict[str, Value],
-    harness: dict[str, Value],
-    spoiler: _Spoiler,
-) -> Box:
-    if problem.ranks:
-        return _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
-    return _TrivialBox(solution, harness, spoiler)
+_Key = tuple[str, int, bool]
+_Tapes = dict[_Key, tuple[Heard, ...]]
+
+
+def _key(instance: Instance) -> _Key:
+    return instance.maker.check, instance.index, instance.public
+
+
+def _record(
+    course: Course, problem: PlannedProblem, solution: dict[str, Value], harness: dict[str, Value]
+) -> _Tapes:
+    """Run every case of a problem with ranks on the solution, and return what they replied."""
+    tapes: _Tapes = {}
+    for instance in instances(problem, course.cases):
+        box = RecordedRanks(solution, harness, most=problem.ranks)
+        _drive(course, instance, box)
+        box.close()
+        tapes[_key(instance)] = box.tape
+    return tapes
+
+
+def _drive(course: Course, instance: Instance, box: Box) -> CaseMeasurement:
+    return drive(
+        instance.steps(course.plan),
+        box,
+        check=instance.maker.check,
+        index=instance.index,
+        public=instance.public,
+    )
 
 
 def _try(
@@ -213,26 +255,22 @@ def _try(
     *,
     solution: dict[str, Value],
     harness: dict[str, Value],
+    tapes: _Tapes,
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases: list[CaseMeasurement] = []
-    settled: set[str] = set()  # a world takes a while to start: its check has failed already
     for instance in instances(problem, course.cases):
-        if instance.maker.check in settled:
-            continue
         spoiler.last.clear()
-        cases.append(
-            drive(
-                instance.steps(course.plan),
-                _box(problem, solution, harness, spoiler),
-                check=instance.maker.check,
-                index=instance.index,
-                public=instance.public,
-            )
-        )
-        if problem.ranks:
-            judged = _judge(course, problem, [c for c in cases if c.check == instance.maker.check])
-            settled.update(c.check for c in judged if c.verdict is Verdict.FAIL)
+        if not problem.ranks:
+            cases.append(_drive(course, instance, _TrivialBox(solution, harness, spoiler)))
+            continue
+        played = _PlayedTrivialRanks(tapes[_key(instance)], spoiler)
+        case = _drive(course, instance, played)
+        if played.deviated:
+            spoiler.last.clear()
+            ranks = _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
+            case = _drive(course, instance, ranks)
+        cases.append(case)
     checks = _judge(course, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
     confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]

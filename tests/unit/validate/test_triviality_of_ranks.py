@@ -1,35 +1,84 @@
-"""Trivial answers of ranks: a world per case is slow, so a check that has failed is left."""
+"""Trivial answers of ranks: worlds take a while to start, so each case has them once."""
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 
 from grader.author.declare import load_folder
+from grader.author.steps import Call, New, Ref
 from grader.plan.course import open_course
+from grader.student.local_ranks import LocalRanks
 from grader.validate import triviality
+from grader.validate.played_ranks import Deviation, Heard, PlayedRanks
 from grader.validate.triviality import Trivial, lint
 from tests.hostile.conftest import RANK_TARGET
 
+FEW = (Trivial.NOTHING, Trivial.COPIED_INPUT, Trivial.HALF)
+TAPE = (
+    Heard(asked=((2, "World"),), replies={}),
+    Heard(asked=((0, "Call(f, )"), (1, "Call(f, )")), replies={1: "one", 0: "zero"}),
+)
 
-def test_a_check_that_has_failed_starts_no_other_world(monkeypatch: pytest.MonkeyPatch):
+
+def linted(kinds, monkeypatch):
+    """Return the results for some kinds, and how many worlds were started for them."""
     course = open_course(
         RANK_TARGET / "assignments" / "rank_target",
         RANK_TARGET / "reference" / "rank_target",
         device="cpu",
         seed="s",
     )
-    ran: Counter[str] = Counter()
-    drive = triviality.drive
+    started, world = [], LocalRanks.world
 
-    def counted(*args, check, **keywords):
-        ran[check] += 1
-        return drive(*args, check=check, **keywords)
+    def counted(self, size):
+        started.append(size)
+        world(self, size)
 
-    monkeypatch.setattr(triviality, "drive", counted)
-    monkeypatch.setattr(triviality, "Trivial", (Trivial.NOTHING, Trivial.COPIED_INPUT))
-    results = lint(course, vars(load_folder(course.reference, "solution")), {})
-    by_kind = {(result.problem, result.trivial): result for result in results}
-    assert by_kind["average", Trivial.NOTHING].caught
-    assert by_kind["Shard", Trivial.NOTHING].caught
-    assert ran["values"] < 2 * 4  # four cases, of which a reply of None fails in the first
-    assert ran["moves"] < 2 * 2
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalRanks, "world", counted)
+        return lint(course, vars(load_folder(course.reference, "solution")), {}, kinds), started
+
+
+def test_every_world_is_started_once_for_all_trivial_answers(monkeypatch: pytest.MonkeyPatch):
+    _, once = linted((), monkeypatch)
+    results, started = linted(FEW, monkeypatch)
+    assert started == once != []
+    assert {(r.problem, r.trivial) for r in results if r.caught} >= {
+        (problem, trivial)
+        for problem in ("average", "Shard")
+        for trivial in (Trivial.NOTHING, Trivial.HALF)
+    }
+
+
+def test_played_answers_come_to_the_same_end_as_live_ones(monkeypatch: pytest.MonkeyPatch):
+    played, once = linted(FEW, monkeypatch)
+    # A recording of nothing fits no case, so every case is run anew.
+    monkeypatch.setattr(triviality, "_record", lambda *_: defaultdict(tuple))
+    live, started = linted(FEW, monkeypatch)
+    assert live == played
+    assert len(started) > len(once)
+
+
+def test_ranks_are_played_while_they_are_asked_the_same():
+    ranks = PlayedRanks(TAPE)
+    ranks.world(2)
+    call = Call("f")
+    assert ranks.size == 2
+    assert list(ranks.ask({0: call, 1: call}, None).items()) == [(1, "one"), (0, "zero")]
+    assert not ranks.deviated
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda ranks: ranks.world(3),
+        lambda ranks: ranks.ask({0: Call("f")}, None),
+        lambda ranks: ranks.call(Call("f")),
+        lambda ranks: ranks.new(Ref(0), New("F")),
+    ],
+)
+def test_another_question_is_noticed(asked):
+    ranks = PlayedRanks(TAPE)
+    with pytest.raises(Deviation):
+        asked(ranks)
+    assert ranks.deviated
