@@ -5,7 +5,7 @@ Takes: nothing. Gives: `TimedMachine`. Does not cover: measuring it (see `device
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.device.ceilings import Ceilings
 from grader.device.classes import CPU
@@ -47,6 +47,13 @@ class TimedMachine:
     def lease_name(self) -> str:
         """What to hold a lease of while something is timed."""
         return self.gpu_uuid or CPU
+
+    def seen_by(self, ranks: int) -> "TimedMachine":
+        """Return the machine as a problem with `ranks` sees it: ranks compute on the processor.
+
+        What they are judged by is counted there: bytes on a loopback, pages of a control group.
+        """
+        return replace(self, drivers=(), ceilings=()) if ranks and self.drivers else self
 
     def alone(self) -> AbstractContextManager[None]:
         """Have the machine, or its device, to oneself; others wait in line.

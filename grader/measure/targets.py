@@ -4,6 +4,7 @@ Takes: a submission, a course, the problems whose checks have passed, walls. Giv
 `TargetMeasurement`s. Does not cover: how one is measured (see `measure.pace`).
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from grader.errors import DeviceError, SandboxError
@@ -24,6 +25,8 @@ from grader.sandbox.faults import FaultKind
 from grader.sandbox.pool import WallPool
 from grader.sandbox.wall import Wall
 from grader.statistics.verdict import Outcome
+
+_Way = tuple[bool, bool]  # by the room that is left; where everything else computes
 
 
 def measure_targets(
@@ -54,7 +57,7 @@ def measure_targets(
         message = f"{error}. {error.hint}".strip()
         fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
         return tuple(_unmeasured(*one, fault) for one in wanted)
-    return tuple(replace(one, ceilings=machine.ceilings) for one in measured)
+    return tuple(measured)
 
 
 def _measure_all(
@@ -65,10 +68,19 @@ def _measure_all(
     wanted: list[tuple[PlannedProblem, PlannedTarget]],
 ) -> list[TargetMeasurement]:
     """Measure one target after the other; memory of a device in its own way, by the room left."""
-    rooms = [target.quantity is Quantity.MEMORY and bool(machine.drivers) for _, target in wanted]
-    kinds: dict[bool, type[PaceMeasurer]] = {True: RoomMeasurer, False: PaceMeasurer}
-    measurers = {by: kinds[by](walls, submission, course, machine) for by in sorted(set(rooms))}
-    measured = [_measure(measurers[by], *one) for by, one in zip(rooms, wanted, strict=True)]
+    by_ways: dict[_Way, PaceMeasurer] = {}
+    measured = []
+    for problem, target in wanted:
+        seen_by = machine.seen_by(problem.ranks)
+        by_room = target.quantity is Quantity.MEMORY and bool(seen_by.drivers)
+        way = by_room, seen_by is machine
+        if way not in by_ways:
+            kind = RoomMeasurer if by_room else PaceMeasurer
+            by_ways[way] = kind(walls, submission, course, seen_by)
+        # Ranks beside a GPU need the processor to themselves as well.
+        with nullcontext() if seen_by is machine else seen_by.alone():
+            one = _measure(by_ways[way], problem, target)
+        measured.append(replace(one, ceilings=seen_by.ceilings))
     return [
         replace(seen, timelines=record_ranks(walls[0], submission, course, *one))
         if one[0].ranks and one[1].quantity is Quantity.TIME and seen.forks

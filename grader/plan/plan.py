@@ -235,6 +235,7 @@ def _plan_checks(
 def _plan_targets(
     slug: str, problem: Problem, workloads: Mapping[Key, Workload], device: str
 ) -> tuple[PlannedTarget, ...]:
+    runs_on = CPU if problem.ranks else device  # ranks compute on the processor everywhere
     targets: list[PlannedTarget] = []
     for target in problem.targets:
         maker = workloads.get((problem.name, target.name))
@@ -246,7 +247,7 @@ def _plan_targets(
             )
         if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
             raise AuthorError(f"{place}: growth needs several sizes, everything else needs one")
-        tiers = target.tiers_for(device)
+        tiers = target.tiers_for(runs_on)
         if not tiers and target.no_device is NoDevice.LEAVE_OUT:
             continue
         targets.append(
@@ -256,11 +257,11 @@ def _plan_targets(
                 description=(maker.make.__doc__ or "").strip(),
                 points=target.points,
                 quantity=target.quantity,
-                clock=target.clock if device == CPU else Clock.WALL,  # no other sees a device
+                clock=target.clock if runs_on == CPU else Clock.WALL,  # no other sees a device
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,
-                evidence=_evidence(target, device),
+                evidence=_evidence(target, runs_on),
                 devices=tuple(sorted(target.tiers)),
                 wire_rate=target.wire_rate,
             )

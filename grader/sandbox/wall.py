@@ -231,7 +231,7 @@ class Wall:
             processes=0 if limited_outside or plain else self._limits.processes,
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
-            device=self._spec.device,
+            device="cpu" if member.size else self._spec.device,  # no rank sees a GPU
             loopback=self._spec.loopback or member.size > 0,
             denial=denial,
             world=member.size,

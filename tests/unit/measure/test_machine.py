@@ -96,3 +96,11 @@ def test_checks_on_a_device_wait_until_it_is_free(held, machine):
     (fault,) = measured.problems[0].cases[0].faults
     assert fault.kind is FaultKind.INFRASTRUCTURE
     assert ("asked for" in fault.message) == (not machine.drivers)
+
+
+def test_ranks_see_no_device_and_wait_for_the_processor(held):
+    seen = ON_DEVICE.seen_by(4)
+    assert (seen.drivers, seen.ceilings) == ((), ())
+    assert ON_DEVICE.seen_by(0) is ON_DEVICE
+    with ON_DEVICE.alone(), seen.alone(), pytest.raises(DeviceError), TimedMachine().alone():
+        pass

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 
+from grader.device.fake_driver import FakeDriver
 from grader.errors import SandboxError
 from grader.measure import targets as targets_module
 from grader.measure.figures import RULES
@@ -39,8 +40,10 @@ class Measurer:
     seen = raced()
     asked: ClassVar[list[tuple[str, str, int]]] = []
 
+    machines: ClassVar[list[TimedMachine]] = []
+
     def __init__(self, walls, submission, course, machine):
-        pass
+        self.machines.append(machine)
 
     def target(self, problem, target, *, looks, enough):
         for forks in looks:
@@ -52,10 +55,16 @@ class Measurer:
         return cut
 
 
+class RoomMeasurer(Measurer):
+    """The same, of the memory of a device."""
+
+
 @pytest.fixture(autouse=True)
 def measurer(monkeypatch):
     monkeypatch.setattr(targets_module, "PaceMeasurer", Measurer)
+    monkeypatch.setattr(targets_module, "RoomMeasurer", RoomMeasurer)
     monkeypatch.setattr(Measurer, "asked", [])
+    monkeypatch.setattr(Measurer, "machines", [])
 
 
 def course_with(*problems):
@@ -66,14 +75,14 @@ def problem(name, *targets):
     return PlannedProblem(name=name, title=name, exports=(), checks=(), targets=targets)
 
 
-def run(course, sound, walls=None):
+def run(course, sound, walls=None, machine=None):
     walls = walls or Walls()
     found = measure_targets(
         None,  # type: ignore[arg-type]
         course,
         frozenset(sound),
         walls=walls,
-        machine=TimedMachine(),
+        machine=machine or TimedMachine(),
     )
     return found, walls
 
@@ -114,6 +123,24 @@ def test_what_no_further_fork_would_change_is_not_repeated(monkeypatch):
     memory = course_with(problem("m", planned(Quantity.MEMORY)))
     run(memory, {"m"})
     assert len(Measurer.asked) == 1
+
+
+def test_beside_a_device_ranks_are_measured_on_the_processor(monkeypatch):
+    monkeypatch.setattr(targets_module, "record_ranks", lambda *_: ())
+    leased = []
+
+    @contextlib.contextmanager
+    def alone(self):
+        leased.append(self.lease_name)
+        yield
+
+    monkeypatch.setattr(TimedMachine, "alone", alone)
+    on_device = TimedMachine(drivers=(FakeDriver(),))
+    memory = planned(Quantity.MEMORY)
+    ranked = replace(problem("ranks", memory, TARGET), ranks=2)
+    run(course_with(problem("one", TARGET), ranked), {"one", "ranks"}, machine=on_device)
+    assert Measurer.machines == [on_device, TimedMachine()]
+    assert leased == [on_device.lease_name, "cpu", "cpu"]
 
 
 def test_walls_that_cannot_be_had_are_our_failure_for_every_target():

@@ -117,6 +117,18 @@ def test_memory_of_a_device_is_withheld_and_that_of_a_machine_measured(
     assert [tier.pass_at for tier in planned.tiers] == [pass_at]
 
 
+def test_ranks_are_judged_on_the_processor_wherever_the_rest_runs(assignment):
+    attend = assignment.problems[1]
+    tiers = {"cpu": Tier(pass_at=1.5, full_at=1.1), "cuda:*": Tier(pass_at=2.0, full_at=1.1)}
+    target = replace(attend.targets[0], quantity=Quantity.MEMORY, clock=Clock.CPU, tiers=tiers)
+    ranked = replace(attend, targets=(target,), ranks=2)
+    mine = replace(assignment, problems=(assignment.problems[0], ranked))
+    plan = plan_of(mine, makers(*KEYS), workloads=speed(8), device="cuda:h200")
+    (planned,) = plan.problems[1].targets
+    assert [tier.pass_at for tier in planned.tiers] == [1.5]
+    assert (planned.clock, planned.evidence) == (Clock.CPU, Evidence.OUTSIDE)
+
+
 @pytest.mark.parametrize(
     ("workloads", "words"),
     [
