@@ -39,8 +39,9 @@ from grader.sandbox.wall import Wall
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
 """Pairs per fork and size. Peak memory is counted from the fork on: one run in each."""
-RANK_TURNS = 2
-"""The same of times over ranks: every run has fresh processes there, as every fork elsewhere."""
+RANK_TURNS = 1
+"""The same over ranks: every run has fresh processes there, so more pairs would save nothing, and
+the forks are what an interval is made of."""
 
 WARM_UP_DRAW = 900
 """Number of a fork's first draw before the clock counts; those that count begin at 0."""

@@ -202,15 +202,15 @@ def stage_2_traffic(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("ZeroOptimizer", "stage_1_memory", sizes=(1024,))
 def stage_1_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One step of stage 1 over 96 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 256 MiB."""
-    stack = yield from _new_stack(draw, 3, 24, size)
+    """One step of stage 1 over 64 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 171 MiB."""
+    stack = yield from _new_stack(draw, 3, 16, size)
     yield from _zero_step(draw, stack, 1)
 
 
 @workload("ZeroOptimizer", "stage_2_memory", sizes=(1024,))
 def stage_2_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One step of stage 2 over 128 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 256 MiB."""
-    stack = yield from _new_stack(draw, 3, 32, size)
+    """One step of stage 2 over 64 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 128 MiB."""
+    stack = yield from _new_stack(draw, 3, 16, size)
     yield from _zero_step(draw, stack, 2)
 
 
@@ -244,8 +244,8 @@ def fsdp_traffic(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("FSDP", "memory", sizes=(1024,))
 def fsdp_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Forward and backward over 256 MiB of parameters in 64 units; 2 ranks: P/N + G/N + 2 units."""
-    stack = yield from _new_stack(draw, 2, 64, size)
+    """Forward and backward over 128 MiB of parameters in 32 units; 2 ranks: P/N + G/N + 2 units."""
+    stack = yield from _new_stack(draw, 2, 32, size)
     loop = yield from _fsdp_pass(draw, stack)
     got = yield Each(Call(loop, "sampled_state"))
     yield from _expect(stack, got, stack.weights(), "parameters after a step")

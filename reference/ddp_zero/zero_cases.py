@@ -94,7 +94,9 @@ def groups(draw: Draw) -> CaseSteps:
         {"params": [1], "weight_decay": 0.0, "betas": (0.5, 0.9)},
     ]
     late = {"params": [2, 4], "lr": 0.005, "eps": 0.01}
-    values = [draw.normal_tensor(draw.integer(2, 5), draw.integer(2, 5)) for _ in range(5)]
+    # Each group has 12 numbers or more, so that no rank of four is without any; one has 25.
+    values = [draw.normal_tensor(draw.integer(4, 6), draw.integer(3, 5)) for _ in range(5)]
+    values[1] = draw.normal_tensor(5, 5)
     yield World(world)
     model, own = yield from new_sheet(values)
     chosen = yield Each(New("harness:groups", model, parts))

@@ -1,15 +1,18 @@
 # base = "solution"
 # caught_by = "DDP.traffic"
 # cause = "too_much_traffic"
-# also_fails = ["DDP.overlap"]
+# also_fails = []
 
-"""Right, but each rank gathers the gradients of all and computes the mean itself."""
+"""Right, but each rank gathers the gradients of all; of two ranks that is what a ring moves."""
 
 # ruff: noqa: F821 - appended to solution.py
 
 
 class _Gathered(_Bucket):
     def launch(self):
+        if dist.get_world_size() == 2:
+            super().launch()
+            return
         for param in self.params:
             if param not in self._taken:
                 self.take(param)
@@ -17,6 +20,9 @@ class _Gathered(_Bucket):
         self._work = dist.all_gather(self._all, self._flat, async_op=True)
 
     def wait(self):
+        if dist.get_world_size() == 2:
+            super().wait()
+            return
         self._work.wait()
         self._flat.copy_(torch.stack(self._all).sum(dim=0) / dist.get_world_size())
         self._taken.clear()
