@@ -58,7 +58,7 @@ def _used_somewhere(params: Sequence[Parameter]) -> list[bool]:
     """Return, for each parameter, whether any rank has a gradient; one byte each on the wire."""
     flags = torch.tensor([param.grad is not None for param in params], dtype=torch.uint8)
     dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-    return [bool(flag) for flag in flags]
+    return [bool(flag) for flag in flags.tolist()]
 
 
 def _cut(params: Iterable[Parameter], limit_bytes: int) -> list[list[Parameter]]:
@@ -104,14 +104,13 @@ class _Bucket:
 
     def wait(self) -> None:
         self._work.wait()
-        self._flat /= dist.get_world_size()
         self._taken.clear()
 
     def give_back(self, param: Parameter) -> None:
+        """Make the parameter's gradient the mean; divided on the way, so as to touch it once."""
         if param.grad is None:
-            param.grad = self._views[param].clone()
-        else:
-            param.grad.copy_(self._views[param])
+            param.grad = torch.empty_like(param)
+        torch.div(self._views[param], dist.get_world_size(), out=param.grad)
 
 
 def average_gradients(module: nn.Module) -> None:

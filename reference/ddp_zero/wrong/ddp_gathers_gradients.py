@@ -24,7 +24,7 @@ class _Gathered(_Bucket):
             super().wait()
             return
         self._work.wait()
-        self._flat.copy_(torch.stack(self._all).sum(dim=0) / dist.get_world_size())
+        self._flat.copy_(torch.stack(self._all).sum(dim=0))
         self._taken.clear()
 
 

@@ -16,7 +16,7 @@ class _Float32(_Bucket):
         self._views = {p: part.view(p.shape) for p, part in zip(params, parts, strict=True)}
 
     def give_back(self, param):
-        param.grad = self._views[param].to(param.dtype)
+        param.grad = (self._views[param] / dist.get_world_size()).to(param.dtype)
 
 
 class DDP(DDP):
