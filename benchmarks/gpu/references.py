@@ -7,6 +7,7 @@ Arguments are placed on the device with the strides that they have, replies are 
 object whose class takes a `device` is made on this one.
 """
 
+import importlib
 import inspect
 import time
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from grader.measure.measurement import Fault, FaultKind, Measurement, ProblemMea
 from grader.plan.course import Course, open_course
 from grader.runner.objects import MissingName, ObjectTable
 from grader.runner.tensors import NAMES, TensorHeader
+from grader.student.local_ranks import LocalRanks
 
 SEED = "gpu"
 
@@ -169,15 +171,15 @@ def run_references(assignments: Path, root: Path, *, device: str) -> list[Refere
 def run_reference(course: Course, device: torch.device) -> ReferenceReport:
     """Run every case of a course on its reference, and judge it as a submission is.
 
-    Targets stay out: a reference that is raced against itself would say nothing. So do problems of
-    ranks: their groups are gloo's, on the processor, whatever device there is.
+    Targets stay out: a reference that is raced against itself would say nothing. Problems of ranks
+    run in forks of this process, by gloo on the processor, whatever device there is.
     """
     begin = time.perf_counter()
+    for name in course.plan.limits.preload:  # or every fork would import it
+        importlib.import_module(name)
     plan = replace(
         course.plan,
-        problems=tuple(
-            replace(problem, targets=()) for problem in course.plan.problems if not problem.ranks
-        ),
+        problems=tuple(replace(problem, targets=()) for problem in course.plan.problems),
     )
     on_cpu = device.type == "cpu"
     module = (
@@ -190,7 +192,9 @@ def run_reference(course: Course, device: torch.device) -> ReferenceReport:
         cases = tuple(
             drive(
                 instance.steps(plan),
-                DeviceBox(solution, dict(harness), device),
+                LocalRanks(solution, dict(harness), most=problem.ranks)
+                if problem.ranks
+                else DeviceBox(solution, dict(harness), device),
                 check=instance.maker.check,
                 index=instance.index,
                 public=instance.public,
