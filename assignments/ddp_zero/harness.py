@@ -162,17 +162,17 @@ class Loop:
         """Return the model's parameters."""
         return list(self._model.parameters())
 
-    def sampled(self) -> list[Tensor]:
-        """Return some rows of each matrix of a `Stack`."""
-        return [layer.weight[self._model.rows] for layer in self._model.layers]
+    def sampled(self, rows: list[int]) -> list[Tensor]:
+        """Return some rows of each matrix of a `Stack`; which, is said only now."""
+        return [layer.weight[rows] for layer in self._model.layers]
 
-    def sampled_gradients(self) -> list[Tensor]:
+    def sampled_gradients(self, rows: list[int]) -> list[Tensor]:
         """Return the gradients of some rows of each matrix of a `Stack`."""
-        return [layer.weight.grad[self._model.rows] for layer in self._model.layers]
+        return [layer.weight.grad[rows] for layer in self._model.layers]
 
-    def sampled_state(self) -> list[Tensor]:
+    def sampled_state(self, rows: list[int]) -> list[Tensor]:
         """Return some rows of each matrix of a `Stack`, gathered by your `FSDP`."""
-        return [whole[self._model.rows] for whole in self._engine.full_state().values()]
+        return [whole[rows] for whole in self._engine.full_state().values()]
 
     def _loss(
         self, call: nn.Module, batch: tuple[Tensor, ...], options: dict[str, list[int]]
@@ -269,10 +269,9 @@ class Stack(nn.Module):
         base: numbers that the matrices begin with, [(L + 1) * W].
         n_layers: L.
         width: W.
-        rows: numbers of the rows that `sampled` returns.
     """
 
-    def __init__(self, base: Tensor, *, n_layers: int, width: int, rows: list[int]) -> None:
+    def __init__(self, base: Tensor, *, n_layers: int, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for number in range(n_layers):
@@ -280,7 +279,6 @@ class Stack(nn.Module):
             layer = nn.Linear(width, width, bias=False, device="meta")
             layer.weight = nn.Parameter(part.unfold(0, width, 1).clone())
             self.layers.append(layer)
-        self.rows = rows
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared outputs of all matrices, added up per row of the batch."""

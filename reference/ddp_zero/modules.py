@@ -98,10 +98,9 @@ class Stack(nn.Module):
         base: numbers that the matrices begin with, [(L + 1) * W].
         n_layers: L.
         width: W.
-        rows: numbers of the rows that `sampled` returns.
     """
 
-    def __init__(self, base: Tensor, *, n_layers: int, width: int, rows: list[int]) -> None:
+    def __init__(self, base: Tensor, *, n_layers: int, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for number in range(n_layers):
@@ -109,7 +108,6 @@ class Stack(nn.Module):
             layer = nn.Linear(width, width, bias=False, device="meta")
             layer.weight = nn.Parameter(part.unfold(0, width, 1).clone())
             self.layers.append(layer)
-        self.rows = rows
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared outputs of all matrices, added up per row of the batch."""

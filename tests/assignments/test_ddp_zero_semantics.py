@@ -77,7 +77,7 @@ def test_one_process_steps_as_a_loop_by_hand_does() -> None:
 def test_a_stack_can_be_followed_by_rows() -> None:
     width, n_layers, rows = 5, 3, [0, 3]
     base = torch.randn((n_layers + 1) * width, generator=torch.Generator().manual_seed(1))
-    stack = MODULES.Stack(base, n_layers=n_layers, width=width, rows=rows)
+    stack = MODULES.Stack(base, n_layers=n_layers, width=width)
     followed = ORACLE.stack_rows(base, rows, n_layers=n_layers, width=width)
     x = torch.randn(4, width, generator=torch.Generator().manual_seed(2))
     stack(x).mean().backward()
@@ -89,7 +89,7 @@ def test_a_stack_can_be_followed_by_rows() -> None:
 
 def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
     # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
-    stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4, rows=[0])
+    stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4)
     seen: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
