@@ -108,11 +108,25 @@ def kernels(out: Path) -> tuple[bool, object]:
     return passed, {"run": found, "goals": result["outcomes"], "broken": result["broken"]}
 
 
+def data_parallel(out: Path) -> tuple[bool, object]:
+    """Time DDP and FSDP beside torch's: by NCCL if there are two GPUs, else by gloo."""
+    path = out / "data_parallel.json"
+    command = [sys.executable, "-m", "benchmarks.data_parallel", "--json", str(path)]
+    passed, found = _run(command, out / "data_parallel.log", os.environ)
+    if not path.is_file():
+        return False, found
+    result = json.loads(path.read_text(encoding="utf-8"))
+    for one in result["results"]:
+        print("  {engine} by {by}: {ratio:.3f} of {against}".format(by=result["backend"], **one))
+    return passed, {"run": found, "backend": result["backend"], "results": result["results"]}
+
+
 PARTS: dict[str, Callable[[Path], tuple[bool, object]]] = {
     "references": references,
     "ceilings": ceilings,
     "tests": tests,
     "kernels": kernels,
+    "data_parallel": data_parallel,
 }
 
 

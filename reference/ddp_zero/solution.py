@@ -34,10 +34,13 @@ def reduce_scatter(shard_S: Tensor, whole_NS: Tensor) -> None:
     incoming = torch.empty_like(shard_S)
     for distance in range(1, world):
         to, source = (rank + distance) % world, (rank - distance) % world
-        sending = dist.isend(parts[to], to)
-        dist.recv(incoming, source)
+        both = [
+            dist.P2POp(dist.isend, parts[to], to),
+            dist.P2POp(dist.irecv, incoming, source),
+        ]
+        for work in dist.batch_isend_irecv(both):  # together: NCCL would wait for one, for good
+            work.wait()
         shard_S += incoming
-        sending.wait()
 
 
 # --- broadcast_module ---

@@ -47,7 +47,7 @@ def test_the_harness_has_the_modules_that_the_oracle_trains() -> None:
 
 
 def test_the_solution_uses_the_reduce_scatter_that_students_get() -> None:
-    marks = ("    rank, world = dist.get_rank()", "        sending.wait()\n")
+    marks = ("    rank, world = dist.get_rank()", "        shard_S += incoming\n")
     assert text_between(ASSIGNMENT / "starter.py", *marks) == text_between(
         REFERENCE / "solution.py", *marks
     )
