@@ -120,3 +120,26 @@ def clipped(
     factor = max_norm / norm if max_norm < norm < math.inf else 1.0
     after = [[(x.double() * factor).to(x.dtype) for x in rank] for rank in shards]
     return torch.tensor(norm, dtype=torch.float64), after
+
+
+def stack_loss_after_step(base: Tensor, first: Tensor, second: Tensor, lr: float) -> Tensor:
+    """Return a `Stack`'s mean loss on a batch after a step of gradient descent, float64.
+
+    A step takes lr / B * Y^T X from a matrix, with the inputs X [B, W] and the outputs Y = X W^T of
+    the first batch; so the second batch's outputs Y2 become Y2 - lr / B * (X2 X^T) Y.
+
+    Args:
+        base: numbers that the matrices begin with, [(L + 1) * W].
+        first: inputs of all ranks in that step, [B, W].
+        second: inputs of one rank afterwards, [rows, W].
+        lr: the rate of that step.
+    """
+    width = first.shape[1]
+    inputs, later = first.double(), second.double()
+    turn = (lr / len(inputs)) * (later @ inputs.T)
+    total = torch.zeros(len(later), dtype=torch.float64)
+    for start in range(0, len(base) - width, width):
+        weight_WW = base[start : start + 2 * width - 1].double().unfold(0, width, 1)
+        outputs = later @ weight_WW.T - turn @ (inputs @ weight_WW.T)
+        total += 0.5 * outputs.square().sum(dim=1)
+    return total.mean()

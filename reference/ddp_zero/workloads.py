@@ -29,14 +29,15 @@ from grader.author import (
 )
 
 from .inputs import ADAMW
-from .oracle import stack_loss, stack_rows
+from .oracle import stack_loss, stack_loss_after_step, stack_rows
 from .tiny_gpt import TinyGPT
 
 Tensor = torch.Tensor
 
 ROWS = 3
 """Rows of each matrix that are compared. Ranks are told which when they are read: whoever knew them
-sooner would need to reduce, step and keep no others."""
+sooner would need to reduce, step and keep no others. They are read within the phase, so that what
+was put off until then counts as well."""
 
 STEPS = 3
 """Of an optimizer whose memory is measured: the first needs no state, the second could make it anew
@@ -55,6 +56,7 @@ class _Stack:
         world: N.
         n_layers: matrices.
         width: rows and columns of each.
+        base: numbers that the matrices begin with.
         numbers: which rows are followed.
         rows: they themselves, float64, [ROWS, W] of each matrix.
     """
@@ -63,6 +65,7 @@ class _Stack:
     world: int
     n_layers: int
     width: int
+    base: Tensor
     numbers: list[int]
     rows: list[nn.Parameter]
 
@@ -107,6 +110,7 @@ def _new_stack(draw: Draw, world: int, n_layers: int, width: int) -> WorkloadSte
         world=world,
         n_layers=n_layers,
         width=width,
+        base=base,
         numbers=numbers,
         rows=stack_rows(base, numbers, n_layers=n_layers, width=width),
     )
@@ -154,12 +158,12 @@ def ddp_traffic(draw: Draw, size: int) -> WorkloadSteps:
         batches = stack.batches(draw)
         yield Each(*(Call(loop, "backward", x, sync=sync) for x in batches))
         stack.backward(batches)
+    got = yield Each(Call(loop, "sampled_gradients", stack.numbers))
     yield PhaseEnd()
     yield Work(
         wire_bytes=2 * (stack.world - 1) * stack.nbytes,
         derivation=f"2 * (N-1) * G = 4 * {_mebibytes(stack.nbytes)}, once for three passes",
     )
-    got = yield Each(Call(loop, "sampled_gradients", stack.numbers))
     yield from _expect(stack, got, stack.gradients(), "gradients after three passes")
 
 
@@ -175,7 +179,6 @@ def ddp_overlap(draw: Draw, size: int) -> WorkloadSteps:
     yield PhaseStart()
     batches = stack.batches(draw, rows=1024)
     yield Each(*(Call(loop, "backward", x) for x in batches))
-    # Within the time: what is put off until somebody looks is no gain.
     got = yield Each(Call(loop, "sampled_gradients", stack.numbers))
     yield PhaseEnd()
     nbytes = stack.nbytes
@@ -195,9 +198,9 @@ def _zero_steps(draw: Draw, stack: _Stack, stage: int, count: int) -> WorkloadSt
     steps = [stack.batches(draw) for _ in range(count)]
     yield PhaseStart()
     yield Each(*(Call(loop, "train", [(x,) for x in own]) for own in zip(*steps, strict=True)))
+    got = yield Each(Call(loop, "sampled", stack.numbers))
     yield PhaseEnd()
     stack.train(steps)
-    got = yield Each(Call(loop, "sampled", stack.numbers))
     yield from _expect(stack, got, stack.weights(), f"parameters after {count} steps")
 
 
@@ -236,19 +239,11 @@ def stage_2_memory(draw: Draw, size: int) -> WorkloadSteps:
     yield from _zero_steps(draw, stack, 2, STEPS)
 
 
-def _fsdp_pass(draw: Draw, stack: _Stack) -> WorkloadSteps:
-    """Run forward and backward of `FSDP` on a `Stack`; return its loop."""
+def _fsdp(stack: _Stack) -> WorkloadSteps:
+    """Put an `FSDP` with a unit for each matrix around a `Stack`; return its loop."""
     units = [f"layers.{number}" for number in range(stack.n_layers)]
     engine = yield Each(New("FSDP", stack.ref, units))
-    loop = yield Each(New("harness:Loop", stack.ref, engine=engine, sgd={"lr": LEARNING_RATE}))
-    batches = stack.batches(draw)
-    yield PhaseStart()
-    yield Each(*(Call(loop, "backward", x) for x in batches))
-    yield PhaseEnd()
-    yield Each(Call(loop, "update"))
-    stack.backward(batches)
-    torch.optim.SGD(stack.rows, lr=LEARNING_RATE).step()
-    return loop
+    return (yield Each(New("harness:Loop", stack.ref, engine=engine, sgd={"lr": LEARNING_RATE})))
 
 
 @workload("FSDP", "traffic", sizes=(384,))
@@ -259,15 +254,31 @@ def fsdp_traffic(draw: Draw, size: int) -> WorkloadSteps:
         wire_bytes=3 * (stack.world - 1) * stack.nbytes,
         derivation=f"2 gathers, 1 reduce-scatter: 3 * (N-1) * P = 6 * {_mebibytes(stack.nbytes)}",
     )
-    loop = yield from _fsdp_pass(draw, stack)
+    loop = yield from _fsdp(stack)
+    batches = stack.batches(draw)
+    yield PhaseStart()
+    yield Each(*(Call(loop, "backward", x) for x in batches))
+    yield PhaseEnd()
+    yield Each(Call(loop, "update"))
+    stack.backward(batches)
+    torch.optim.SGD(stack.rows, lr=LEARNING_RATE).step()
     got = yield Each(Call(loop, "sampled_state", stack.numbers))
     yield from _expect(stack, got, stack.weights(), "parameters after a step")
 
 
 @workload("FSDP", "memory", sizes=(1024,))
 def fsdp_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Forward and backward over 128 MiB of parameters in 32 units; 2 ranks: P/N + G/N + 2 units."""
+    """A step and an evaluation over 128 MiB of parameters; 2 ranks: P/N + G/N + 2 of 32 units.
+
+    The loss tells of every parameter; to gather them all would be memory as well.
+    """
     stack = yield from _new_stack(draw, 2, 32, size)
-    loop = yield from _fsdp_pass(draw, stack)
-    got = yield Each(Call(loop, "sampled_state", stack.numbers))
-    yield from _expect(stack, got, stack.weights(), "parameters after a step")
+    loop = yield from _fsdp(stack)
+    first, second = stack.batches(draw), stack.batches(draw)
+    yield PhaseStart()
+    yield Each(*(Call(loop, "backward", x) for x in first))
+    yield Each(Call(loop, "update"))
+    got = yield Each(*(Call(loop, "evaluate", x) for x in second))
+    yield PhaseEnd()
+    want = [stack_loss_after_step(stack.base, torch.cat(first), x, LEARNING_RATE) for x in second]
+    yield Expect(got, [loss.float() for loss in want], label="loss of each rank after a step")

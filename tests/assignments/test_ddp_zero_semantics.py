@@ -87,6 +87,20 @@ def test_a_stack_can_be_followed_by_rows() -> None:
         torch.testing.assert_close(layer.weight.grad[rows], own.grad.float())
 
 
+def test_the_loss_of_a_stack_after_a_step_needs_no_matrix() -> None:
+    width, n_layers, lr = 6, 3, 0.3
+    draw = torch.Generator().manual_seed(3)
+    base = torch.randn((n_layers + 1) * width, generator=draw, dtype=torch.float64)
+    first, second = (torch.randn(4, width, generator=draw, dtype=torch.float64) for _ in range(2))
+    stack = MODULES.Stack(base, n_layers=n_layers, width=width)
+    optimizer = torch.optim.SGD(stack.parameters(), lr=lr)
+    stack(first).mean().backward()
+    optimizer.step()
+    want = stack(second).mean()
+    got = ORACLE.stack_loss_after_step(base, first, second, lr)
+    torch.testing.assert_close(got, want.to(got.dtype), rtol=1e-6, atol=0)
+
+
 def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
     # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
     stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4)
