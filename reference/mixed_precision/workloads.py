@@ -5,7 +5,7 @@ Takes: `Draw` and a size. Gives: workloads. Does not cover: tiers and points (se
 
 Both payloads have 256 MiB or more, in which what torch takes for itself drowns. Rows of a `Chain`
 do not depend on each other, and every tensor of `WideParameters` repeats 4096 numbers: so the judge
-computes a few rows or one tensor, which it draws after the phase.
+computes a few rows or one tensor, which is named only when it is read.
 """
 
 from functools import cache
@@ -110,10 +110,11 @@ def _steps_of_adamw(draw: Draw, *, count: int, numel: int, fills: int, steps: in
         for _ in range(steps):
             yield Call(optimizer, "step")
             model.step(gradient)
+    # Within the phase: steps that were put off until somebody looks count as well.
+    got = yield Call(params, "at", number, places)
     # Read and write w, m, v in float32, read the gradient, write the parameter.
     yield Work(bytes_moved=fills * steps * count * numel * (24 + 2 + 2))
     yield PhaseEnd()
-    got = yield Call(params, "at", number, places)
     want = model.weight.float().to(LOW)[places % PATTERN]
     yield Expect(got, want, label=f"entries of parameter {number}")
 
