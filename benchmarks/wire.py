@@ -58,7 +58,7 @@ def _loopback_bytes() -> int:
 def _step_of(kind: str, solution: ModuleType, modules: ModuleType) -> Callable[[], None]:
     """Return a step of the reference over 16 MiB of parameters."""
     base = torch.arange((LAYERS + 1) * WIDTH, dtype=torch.float32).sin_() * WIDTH**-0.5
-    model = modules.Stack(base, n_layers=LAYERS, width=WIDTH)
+    model = modules.Tower(base, n_layers=LAYERS, width=WIDTH)
     x = torch.full((2, WIDTH), 0.5 + dist.get_rank())
     if kind == "DDP":
         engine = solution.DDP(model)

@@ -163,15 +163,15 @@ class Loop:
         return list(self._model.parameters())
 
     def sampled(self, rows: list[int]) -> list[Tensor]:
-        """Return some rows of each matrix of a `Stack`; which, is said only now."""
+        """Return some rows of each matrix of a `Tower`; which, is said only now."""
         return [layer.weight[rows] for layer in self._model.layers]
 
     def sampled_gradients(self, rows: list[int]) -> list[Tensor]:
-        """Return the gradients of some rows of each matrix of a `Stack`."""
+        """Return the gradients of some rows of each matrix of a `Tower`."""
         return [layer.weight.grad[rows] for layer in self._model.layers]
 
     def sampled_state(self, rows: list[int]) -> list[Tensor]:
-        """Return some rows of each matrix of a `Stack`, gathered by your `FSDP`."""
+        """Return some rows of each matrix of a `Tower`, gathered by your `FSDP`."""
         return [whole[rows] for whole in self._engine.full_state().values()]
 
     def _loss(
@@ -259,11 +259,10 @@ class _Layer(nn.Module):
         return x_BK @ self.weight.t() + self.bias
 
 
-class Stack(nn.Module):
-    """L matrices [W, W] side by side: the loss of each row of each matrix is its own.
+class Tower(nn.Module):
+    """L residual layers [W, W], each of which needs the one before.
 
-    So the judge can follow a few rows alone. Row i of matrix l begins as
-    `base[l * W + i : l * W + i + W]`.
+    Row i of matrix l begins as `base[l * W + i : l * W + i + W]`.
 
     Args:
         base: numbers that the matrices begin with, [(L + 1) * W].
@@ -281,12 +280,11 @@ class Stack(nn.Module):
             self.layers.append(layer)
 
     def forward(self, x_BK: Tensor) -> Tensor:
-        """Return half the squared outputs of all matrices, added up per row of the batch."""
-        x_BK = x_BK.detach().requires_grad_()  # so that backward needs every matrix once more
-        total = torch.zeros(len(x_BK))
+        """Return half the squared distance from 1 of the last outputs, added up per row."""
+        x_BK = x_BK.detach().requires_grad_()  # so that backward needs the first matrix once more
         for layer in self.layers:
-            total = total + 0.5 * layer(x_BK).square().sum(dim=1)
-        return total
+            x_BK = x_BK + torch.tanh(layer(x_BK)) / len(self.layers) ** 0.5
+        return 0.5 * (x_BK - 1).square().sum(dim=1)
 
 
 # --- modules: end ---

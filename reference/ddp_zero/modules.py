@@ -88,11 +88,10 @@ class _Layer(nn.Module):
         return x_BK @ self.weight.t() + self.bias
 
 
-class Stack(nn.Module):
-    """L matrices [W, W] side by side: the loss of each row of each matrix is its own.
+class Tower(nn.Module):
+    """L residual layers [W, W], each of which needs the one before.
 
-    So the judge can follow a few rows alone. Row i of matrix l begins as
-    `base[l * W + i : l * W + i + W]`.
+    Row i of matrix l begins as `base[l * W + i : l * W + i + W]`.
 
     Args:
         base: numbers that the matrices begin with, [(L + 1) * W].
@@ -110,12 +109,11 @@ class Stack(nn.Module):
             self.layers.append(layer)
 
     def forward(self, x_BK: Tensor) -> Tensor:
-        """Return half the squared outputs of all matrices, added up per row of the batch."""
-        x_BK = x_BK.detach().requires_grad_()  # so that backward needs every matrix once more
-        total = torch.zeros(len(x_BK))
+        """Return half the squared distance from 1 of the last outputs, added up per row."""
+        x_BK = x_BK.detach().requires_grad_()  # so that backward needs the first matrix once more
         for layer in self.layers:
-            total = total + 0.5 * layer(x_BK).square().sum(dim=1)
-        return total
+            x_BK = x_BK + torch.tanh(layer(x_BK)) / len(self.layers) ** 0.5
+        return 0.5 * (x_BK - 1).square().sum(dim=1)
 
 
 # --- modules: end ---

@@ -93,25 +93,6 @@ def mean_loss(model: nn.Module, batch: Batch, options: dict[str, Any]) -> Tensor
     return nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch[1].flatten())
 
 
-def stack_rows(base: Tensor, rows: list[int], *, n_layers: int, width: int) -> list[nn.Parameter]:
-    """Return the chosen rows of each matrix of a `Stack` as it begins, float64, [rows, W] each."""
-    return [
-        nn.Parameter(
-            torch.stack([base[n * width + row : n * width + row + width] for row in rows]).double()
-        )
-        for n in range(n_layers)
-    ]
-
-
-def stack_loss(matrices: list[nn.Parameter], x_BK: Tensor) -> Tensor:
-    """Return the part of a `Stack`'s mean loss that the chosen rows take part in."""
-    x = x_BK.double()
-    return sum(
-        (0.5 * (x @ matrix.t()).square().sum(dim=1).mean() for matrix in matrices),
-        torch.zeros((), dtype=torch.float64),
-    )
-
-
 def clipped(
     shards: Sequence[Sequence[Tensor]], max_norm: float
 ) -> tuple[Tensor, list[list[Tensor]]]:
@@ -120,26 +101,3 @@ def clipped(
     factor = max_norm / norm if max_norm < norm < math.inf else 1.0
     after = [[(x.double() * factor).to(x.dtype) for x in rank] for rank in shards]
     return torch.tensor(norm, dtype=torch.float64), after
-
-
-def stack_loss_after_step(base: Tensor, first: Tensor, second: Tensor, lr: float) -> Tensor:
-    """Return a `Stack`'s mean loss on a batch after a step of gradient descent, float64.
-
-    A step takes lr / B * Y^T X from a matrix, with the inputs X [B, W] and the outputs Y = X W^T of
-    the first batch; so the second batch's outputs Y2 become Y2 - lr / B * (X2 X^T) Y.
-
-    Args:
-        base: numbers that the matrices begin with, [(L + 1) * W].
-        first: inputs of all ranks in that step, [B, W].
-        second: inputs of one rank afterwards, [rows, W].
-        lr: the rate of that step.
-    """
-    width = first.shape[1]
-    inputs, later = first.double(), second.double()
-    turn = (lr / len(inputs)) * (later @ inputs.T)
-    total = torch.zeros(len(later), dtype=torch.float64)
-    for start in range(0, len(base) - width, width):
-        weight_WW = base[start : start + 2 * width - 1].double().unfold(0, width, 1)
-        outputs = later @ weight_WW.T - turn @ (inputs @ weight_WW.T)
-        total += 0.5 * outputs.square().sum(dim=1)
-    return total.mean()

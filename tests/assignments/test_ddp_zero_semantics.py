@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from grader.author import load_folder
+from grader.author import Draw, Ref, load_folder
 from grader.author.declare import load_workloads
 from grader.plan.assignment import load_assignment
 from grader.plan.target import Quantity
@@ -21,6 +21,7 @@ REFERENCE = ROOT / "reference" / "ddp_zero"
 TABLE = load_assignment(ASSIGNMENT)
 ORACLE = load_folder(REFERENCE, "oracle")
 MODULES = load_folder(REFERENCE, "modules")
+TOWERS = load_folder(REFERENCE, "towers")
 SOLUTION = load_folder(REFERENCE, "solution")
 WORKLOADS = load_workloads(REFERENCE)
 
@@ -74,36 +75,9 @@ def test_one_process_steps_as_a_loop_by_hand_does() -> None:
     torch.testing.assert_close(single.weights()[1], torch.tensor(2.0))
 
 
-def test_a_stack_can_be_followed_by_rows() -> None:
-    width, n_layers, rows = 5, 3, [0, 3]
-    base = torch.randn((n_layers + 1) * width, generator=torch.Generator().manual_seed(1))
-    stack = MODULES.Stack(base, n_layers=n_layers, width=width)
-    followed = ORACLE.stack_rows(base, rows, n_layers=n_layers, width=width)
-    x = torch.randn(4, width, generator=torch.Generator().manual_seed(2))
-    stack(x).mean().backward()
-    ORACLE.stack_loss(followed, x).backward()
-    for layer, own in zip(stack.layers, followed, strict=True):
-        torch.testing.assert_close(layer.weight[rows], own.float())
-        torch.testing.assert_close(layer.weight.grad[rows], own.grad.float())
-
-
-def test_the_loss_of_a_stack_after_a_step_needs_no_matrix() -> None:
-    width, n_layers, lr = 6, 3, 0.3
-    draw = torch.Generator().manual_seed(3)
-    base = torch.randn((n_layers + 1) * width, generator=draw, dtype=torch.float64)
-    first, second = (torch.randn(4, width, generator=draw, dtype=torch.float64) for _ in range(2))
-    stack = MODULES.Stack(base, n_layers=n_layers, width=width)
-    optimizer = torch.optim.SGD(stack.parameters(), lr=lr)
-    stack(first).mean().backward()
-    optimizer.step()
-    want = stack(second).mean()
-    got = ORACLE.stack_loss_after_step(base, first, second, lr)
-    torch.testing.assert_close(got, want.to(got.dtype), rtol=1e-6, atol=0)
-
-
-def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
+def test_a_tower_needs_every_matrix_in_the_backward_pass() -> None:
     # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
-    stack = MODULES.Stack(torch.ones(8), n_layers=1, width=4)
+    tower = MODULES.Tower(torch.ones(12), n_layers=2, width=4)
     seen: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -111,9 +85,54 @@ def test_a_stack_needs_its_matrices_in_the_backward_pass() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        stack(torch.ones(2, 4)).mean().backward()
-    pointer = stack.layers[0].weight.data_ptr()
-    assert pointer in [tensor.data_ptr() for tensor in seen]
+        tower(torch.ones(2, 4)).mean().backward()
+    kept = [tensor.data_ptr() for tensor in seen]
+    assert all(layer.weight.data_ptr() in kept for layer in tower.layers)
+
+
+def test_every_gradient_of_a_tower_depends_on_every_other_matrix() -> None:
+    # Else a rank could follow what is compared alone, and hold and send nothing else.
+    width, n_layers = 6, 4
+    draw = torch.Generator().manual_seed(1)
+    base = torch.randn((n_layers + 1) * width, generator=draw)
+    x = torch.randn(5, width, generator=draw)
+
+    def gradients(changed: int) -> list[torch.Tensor]:
+        tower = MODULES.Tower(base, n_layers=n_layers, width=width)
+        if changed >= 0:
+            with torch.no_grad():
+                tower.layers[changed].weight[2, 3] += 1.0
+        tower(x).mean().backward()
+        return [layer.weight.grad for layer in tower.layers]
+
+    honest = gradients(-1)
+    for changed in range(n_layers):
+        pairs = enumerate(zip(honest, gradients(changed), strict=True))
+        others = [pair for number, pair in pairs if number != changed]
+        assert all((before != after).any(dim=1).all() for before, after in others)
+
+
+@pytest.mark.parametrize(("world", "width"), [(2, 512), (3, 256), (3, 512)])
+def test_gradients_of_all_ranks_have_no_shorter_form(world: int, width: int) -> None:
+    # A matrix of rank r is 2 r W numbers; W * W are fewer from r = W / 2 on.
+    tower = TOWERS.TowerOnRanks(
+        ref=Ref(0), world=world, n_layers=1, width=width, base=torch.zeros(1), numbers=[]
+    )
+    batches = tower.batches(Draw("seed", ("a",), 0))
+    assert sum(len(batch) for batch in batches) >= width / 2
+
+
+def test_both_sides_of_a_pair_share_one_computation() -> None:
+    calls = []
+
+    def compute() -> list[torch.Tensor]:
+        calls.append(1)
+        return [torch.zeros(1)]
+
+    one, other = torch.ones(3), torch.full((3,), 2.0)
+    for inputs in ([one], [one.clone()], [other], [other]):
+        TOWERS.once(inputs, compute)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 100.0])
