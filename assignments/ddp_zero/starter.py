@@ -250,7 +250,7 @@ class ZeroOptimizer:
         v}}, "param_groups": [...]}`, with i the number of a parameter, counted through all groups
         in order, t an int, m and v tensors of the parameter's shape and dtype. A parameter that
         has never been stepped is missing from `state`. Groups are those of `param_groups` with
-        numbers for `params`.
+        numbers for `params`, and have no keys but `params`, `lr`, `betas`, `eps`, `weight_decay`.
         """
         raise NotImplementedError
 

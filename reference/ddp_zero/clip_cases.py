@@ -33,17 +33,21 @@ def _drawn(draw: Draw, world: int, count: int) -> list[list[Tensor]]:
 
 @case("clip_grad_norm", "global_norm", public=1, hidden=3)
 def global_norm(draw: Draw) -> CaseSteps:
-    """Several shards per rank, of different sizes and magnitudes: one norm, one factor."""
-    world = (2, 3, 4, 1)[draw.index % 4]
-    shards = [[x * 10.0**rank for x in own] for rank, own in enumerate(_drawn(draw, world, 3))]
+    """Several shards per rank, of different sizes, magnitudes and precisions: one norm, one factor."""
+    world = (2, 4, 3)[draw.index]
+    scale = (1.0, 1e-6, 1e3)[draw.index]  # what is added to a small norm shows
+    shards = [
+        [scale * 10.0**rank * x for x in own] for rank, own in enumerate(_drawn(draw, world, 3))
+    ]
+    shards = [[*own, draw.normal_tensor(7, scale=scale).double()] for own in shards]
     yield World(world)
-    yield from _clip(shards, 1.5, "three shards per rank")
+    yield from _clip(shards, 1.5 * scale, "four shards per rank")
 
 
 @case("clip_grad_norm", "below", public=1, hidden=2)
 def below(draw: Draw) -> CaseSteps:
     """A norm below the limit changes no bit; a limit of infinity only measures."""
-    world = (3, 2, 4)[draw.index % 3]
+    world = (3, 1)[draw.index]
     shards = _drawn(draw, world, 1)
     norm = float(clipped(shards, math.inf)[0])
     yield World(world)
@@ -54,7 +58,7 @@ def below(draw: Draw) -> CaseSteps:
 @case("clip_grad_norm", "zero_norm", public=1, hidden=2)
 def zero_norm(draw: Draw) -> CaseSteps:
     """Gradients of zeros stay zeros, with the smallest limit too."""
-    world = (2, 4, 3)[draw.index % 3]
+    world = (2, 4)[draw.index]
     shards = [[torch.zeros(draw.integer(1, 9))] for _ in range(world)]
     yield World(world)
     yield from _clip(shards, 1e-300, "zeros", exact=True)
@@ -63,7 +67,7 @@ def zero_norm(draw: Draw) -> CaseSteps:
 @case("clip_grad_norm", "not_finite", public=1, hidden=2)
 def not_finite(draw: Draw) -> CaseSteps:
     """An infinity or NaN on one rank: every rank returns that norm and leaves its shards alone."""
-    world, bad = (2, 3, 4)[draw.index % 3], (math.inf, math.nan, -math.inf)[draw.index % 3]
+    world, bad = (3, 2)[draw.index], (-math.inf, math.nan)[draw.index]
     shards = _drawn(draw, world, 1)
     shards[draw.integer(0, world - 1)][0][0] = bad
     yield World(world)
@@ -78,7 +82,7 @@ def not_finite(draw: Draw) -> CaseSteps:
 @case("clip_grad_norm", "dtypes", public=1, hidden=3)
 def dtypes(draw: Draw) -> CaseSteps:
     """Half and single precision side by side; squares that neither of them can hold."""
-    world = (2, 3, 4, 2)[draw.index % 4]
+    world = (2, 3, 4)[draw.index]
     large = draw.index % 2 == 1
     shards = [
         [
@@ -96,7 +100,7 @@ def dtypes(draw: Draw) -> CaseSteps:
 @case("clip_grad_norm", "empty_shards", public=1, hidden=2)
 def empty_shards(draw: Draw) -> CaseSteps:
     """A rank without shards, and one whose shard is empty, take part all the same."""
-    world = (3, 2, 4)[draw.index % 3]
+    world = (3, 4)[draw.index]
     shards = _drawn(draw, world, 1)
     shards[draw.integer(0, world - 1)] = []
     if world > 2:

@@ -52,7 +52,7 @@ def _single(own: nn.Module) -> OneProcess:
 @case("FSDP", "training", public=1, hidden=3)
 def training(draw: Draw) -> CaseSteps:
     """Several AdamW steps over the shards of a small GPT, block by block."""
-    world = (2, 3, 4, 1)[draw.index % 4]
+    world = (2, 3, 4)[draw.index]
     yield World(world)
     model, own = yield from new_gpt(draw, n_layers=3)
     engine, loop = yield from _sharded(model, ["blocks.0", "blocks.1", "blocks.2"])
@@ -64,7 +64,7 @@ def training(draw: Draw) -> CaseSteps:
 @case("FSDP", "nested", public=1, hidden=3)
 def nested(draw: Draw) -> CaseSteps:
     """Units inside units: a parameter belongs to the innermost; and a unit that is called twice."""
-    world = (2, 3, 2, 4)[draw.index % 4]
+    world = (2, 3, 4)[draw.index]
     yield World(world)
     if draw.index % 2:
         width = draw.integer(3, 6)
@@ -84,7 +84,7 @@ def nested(draw: Draw) -> CaseSteps:
 @case("FSDP", "tied", public=1, hidden=2)
 def tied(draw: Draw) -> CaseSteps:
     """A parameter of two units belongs to the root: both see one tensor, and its gradients add."""
-    world = (2, 4, 3)[draw.index % 3]
+    world = (2, 3)[draw.index]
     yield World(world)
     model, own = yield from new_gpt(draw, n_layers=1)
     engine, loop = yield from _sharded(model, ["embed", "blocks.0", "unembed"])
@@ -96,7 +96,7 @@ def tied(draw: Draw) -> CaseSteps:
 @case("FSDP", "odd_sizes", public=1, hidden=3)
 def odd_sizes(draw: Draw) -> CaseSteps:
     """Layers with fewer numbers than ranks, scalars, sizes that do not divide."""
-    world = (4, 3, 4, 2)[draw.index % 4]
+    world = (4, 3, 2)[draw.index]
     widths = [draw.integer(1, 5), 1, draw.integer(2, 7), 1, 1]
     yield World(world)
     model, own = yield from new_chain(draw, widths)
@@ -109,7 +109,7 @@ def odd_sizes(draw: Draw) -> CaseSteps:
 @case("FSDP", "evaluation", public=1, hidden=2)
 def evaluation(draw: Draw) -> CaseSteps:
     """Evaluation without gradients before, between and after training steps."""
-    world = (2, 3, 4)[draw.index % 3]
+    world = (2, 4)[draw.index]
     yield World(world)
     model, own = yield from new_gpt(draw)
     _, loop = yield from _sharded(model, ["blocks.0", "blocks.1"])
@@ -127,7 +127,7 @@ def evaluation(draw: Draw) -> CaseSteps:
 @case("FSDP", "accumulation", public=1, hidden=2)
 def accumulation(draw: Draw) -> CaseSteps:
     """Gradients of several passes add up on the shards."""
-    world = (3, 2, 4)[draw.index % 3]
+    world = (3, 1)[draw.index]
     width = draw.integer(3, 6)
     yield World(world)
     model, own = yield from new_chain(draw, [width] * 3)

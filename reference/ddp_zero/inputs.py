@@ -54,8 +54,12 @@ def new_chain(draw: Draw, widths: Sequence[int], order: Sequence[int] = ()) -> C
 
 
 def text_batches(draw: Draw, world: int, *, rows: int = 2, length: int = 12) -> list[Batch]:
-    """Return a batch of `rows` rows of text for each rank."""
-    tokens, targets = batch(draw.integer(0, 4000), world * rows, length)
+    """Return a batch of `rows` rows of text for each rank, each row from a place of its own.
+
+    The text is public: from rows in a row a rank could tell those of all others.
+    """
+    lines = [batch(draw.integer(0, 4000), 1, length) for _ in range(world * rows)]
+    tokens, targets = (torch.cat(column) for column in zip(*lines, strict=True))
     return list(zip(tokens.split(rows), targets.split(rows), strict=True))
 
 
@@ -98,10 +102,15 @@ def expect_gradients(loop: Ref, single: OneProcess, world: int, label: str) -> C
     yield Expect(got, [single.gradients()] * world, label=f"gradients {label}")
 
 
-def expect_weights(loop: Ref, single: OneProcess, world: int, label: str) -> CaseSteps:
-    """Compare the parameters of every rank."""
+def expect_weights(
+    loop: Ref, single: OneProcess, world: int, label: str, *, same: bool = False
+) -> CaseSteps:
+    """Compare the parameters of every rank, with `same` also with those of rank 0, bit for bit."""
     got = yield Each(Call(loop, "weights"))
     yield Expect(got, [single.weights()] * world, label=f"parameters {label}")
+    if same:
+        label = f"parameters {label}, beside those of rank 0"
+        yield Expect(got, [got[0]] * world, label=label, exact=True)
 
 
 def names(model: nn.Module) -> list[str]:

@@ -36,13 +36,13 @@ def _update(loop: Ref, single: OneProcess) -> CaseSteps:
 @case("ZeroOptimizer", "stage_1", public=1, hidden=3)
 def stage_1(draw: Draw) -> CaseSteps:
     """Steps of a small GPT with stage 1 equal unsharded AdamW; several passes before a step too."""
-    world = (2, 3, 4, 1)[draw.index % 4]
+    world = (2, 3, 4)[draw.index]
     yield World(world)
     model, own = yield from new_gpt(draw)
     _, loop = yield from _optimized(model, 1)
     single = OneProcess(own, adamw=ADAMW)
     yield from train(loop, single, [text_batches(draw, world) for _ in range(3)])
-    yield from expect_weights(loop, single, world, "after 3 steps")
+    yield from expect_weights(loop, single, world, "after 3 steps", same=True)
     for _ in range(2):
         yield from backward(loop, single, text_batches(draw, world))
     yield from _update(loop, single)
@@ -52,13 +52,13 @@ def stage_1(draw: Draw) -> CaseSteps:
 @case("ZeroOptimizer", "stage_2", public=1, hidden=3)
 def stage_2(draw: Draw) -> CaseSteps:
     """The same with stage 2, which frees gradients: after `finish_backward` they are None."""
-    world = (3, 2, 1, 4)[draw.index % 4]
+    world = (3, 1, 4)[draw.index]
     yield World(world)
     model, own = yield from new_gpt(draw)
     _, loop = yield from _optimized(model, 2)
     single = OneProcess(own, adamw=ADAMW)
     yield from train(loop, single, [text_batches(draw, world) for _ in range(3)])
-    yield from expect_weights(loop, single, world, "after 3 steps")
+    yield from expect_weights(loop, single, world, "after 3 steps", same=True)
     for _ in range(2):
         yield from backward(loop, single, text_batches(draw, world))
     got = yield Each(Call(loop, "gradients"))
@@ -71,9 +71,9 @@ def stage_2(draw: Draw) -> CaseSteps:
 @case("ZeroOptimizer", "uneven_shards", public=1, hidden=3)
 def uneven_shards(draw: Draw) -> CaseSteps:
     """Numbers that do not divide by the ranks, and fewer numbers than ranks."""
-    world, stage = (4, 3, 4, 3)[draw.index % 4], 1 + draw.index % 2
-    sizes = [(1,), (2,)] if draw.index % 4 == 0 else [(draw.integer(1, 7),) for _ in range(5)]
-    if draw.index % 4 == 1:
+    world, stage = (4, 3, 4)[draw.index], (2, 1, 2)[draw.index]
+    sizes = [(1,), (2,)] if draw.index == 0 else [(draw.integer(1, 7),) for _ in range(5)]
+    if draw.index == 1:
         sizes = [()]
     yield World(world)
     values = [draw.normal_tensor(*size) for size in sizes]
@@ -88,7 +88,7 @@ def uneven_shards(draw: Draw) -> CaseSteps:
 @case("ZeroOptimizer", "groups", public=1, hidden=3)
 def groups(draw: Draw) -> CaseSteps:
     """Groups with options of their own, a changed learning rate, a group that is added later."""
-    world, stage = (2, 4, 3, 2)[draw.index % 4], 1 + draw.index % 2
+    world, stage = (2, 4, 3)[draw.index], 1 + draw.index % 2
     parts: list[dict[str, Any]] = [
         {"params": [0, 3], "lr": 0.02},
         {"params": [1], "weight_decay": 0.0, "betas": (0.5, 0.9)},
@@ -120,7 +120,7 @@ def groups(draw: Draw) -> CaseSteps:
 @case("ZeroOptimizer", "unused", public=1, hidden=3)
 def unused(draw: Draw) -> CaseSteps:
     """What no rank used stays, without decay; its steps are counted from its own first one."""
-    world, stage = (2, 3, 4, 3)[draw.index % 4], 1 + draw.index % 2
+    world, stage = (2, 3, 4)[draw.index], 2 - draw.index % 2
     values = [draw.normal_tensor(draw.integer(2, 6), draw.integer(1, 4)) for _ in range(6)]
     never, late, frozen, somewhere = draw.shuffled(range(6))[:4]
     plain = [number for number in range(6) if number not in (never, late, somewhere)]
@@ -140,7 +140,7 @@ def unused(draw: Draw) -> CaseSteps:
 @case("ZeroOptimizer", "checkpoint", public=1, hidden=3)
 def checkpoint(draw: Draw) -> CaseSteps:
     """Saved with some ranks, loaded with others, training goes on as if nothing had happened."""
-    before, after = ((2, 3), (3, 2), (1, 4), (4, 2))[draw.index % 4]
+    before, after = ((2, 3), (4, 2), (1, 4))[draw.index]
     stage = 1 + draw.index % 2
     yield World(before)
     model, own = yield from new_gpt(draw, n_layers=1)
