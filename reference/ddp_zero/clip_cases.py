@@ -33,7 +33,7 @@ def _drawn(draw: Draw, world: int, count: int) -> list[list[Tensor]]:
 
 @case("clip_grad_norm", "global_norm", public=1, hidden=3)
 def global_norm(draw: Draw) -> CaseSteps:
-    """Several shards per rank, of different sizes, magnitudes and precisions: one norm, one factor."""
+    """Several shards per rank, of any size, magnitude and precision: one norm, one factor."""
     world = (2, 4, 3)[draw.index]
     scale = (1.0, 1e-6, 1e3)[draw.index]  # what is added to a small norm shows
     shards = [
@@ -105,7 +105,7 @@ def empty_shards(draw: Draw) -> CaseSteps:
     shards[draw.integer(0, world - 1)] = []
     if world > 2:
         place = next(rank for rank, own in enumerate(shards) if own)
-        shards[place] = [torch.zeros(0), draw.normal_tensor(5)]
+        shards[place] = [torch.zeros(0), draw.normal_tensor(5, scale=30.0)]
     yield World(world)
     norm = float(clipped(shards, math.inf)[0])
     yield from _clip(shards, norm / 2, "shards of which some are empty")
