@@ -28,7 +28,7 @@ PARENT = "grader"
 HIERARCHIES = ("memory", "pids", "cpuacct")
 SOCKET_BYTES = 16 << 20
 """What may lie in the buffers of a group's internet sockets, in version 1, where they are charged
-apart and not metered: no more is hidden there. Version 2 meters them with all other memory."""
+apart. Version 2 charges them with all other memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +66,18 @@ class Cgroup:
     def peak_bytes(self) -> int:
         """Return the most memory that the group held at any time, bytes.
 
+        In version 1, what was swapped out is counted too, where swap is counted at all, and the
+        most that lay in sockets, though it may have been at another time.
+
         Raises:
             SandboxError: if the kernel does not tell (`memory.peak` is as old as Linux 5.19).
         """
-        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
-        return int(_read(self.memory / name))
+        if self.version == 2:
+            return int(_read(self.memory / "memory.peak"))
+        with_swap = self.memory / "memory.memsw.max_usage_in_bytes"
+        in_sockets = self.memory / "memory.kmem.tcp.max_usage_in_bytes"
+        held = with_swap if with_swap.exists() else self.memory / "memory.max_usage_in_bytes"
+        return int(_read(held)) + (int(_read(in_sockets)) if in_sockets.exists() else 0)
 
     def enter(self, pid: int) -> None:
         """Move the process `pid` (as the judge sees it) into the group.
