@@ -26,7 +26,7 @@ REMOVE_SECONDS = 2.0
 MAKE_TRIES = 20
 PARENT = "grader"
 HIERARCHIES = ("memory", "pids", "cpuacct")
-SOCKET_BYTES = 16 << 20
+SOCKET_BYTES = 4 << 20
 """What may lie in the buffers of a group's internet sockets, in version 1, where they are charged
 apart. Version 2 charges them with all other memory."""
 
@@ -66,8 +66,7 @@ class Cgroup:
     def peak_bytes(self) -> int:
         """Return the most memory that the group held at any time, bytes.
 
-        In version 1, what was swapped out is counted too, where swap is counted at all, and the
-        most that lay in sockets, though it may have been at another time.
+        In version 1, what was swapped out is counted too, where swap is counted at all.
 
         Raises:
             SandboxError: if the kernel does not tell (`memory.peak` is as old as Linux 5.19).
@@ -75,9 +74,9 @@ class Cgroup:
         if self.version == 2:
             return int(_read(self.memory / "memory.peak"))
         with_swap = self.memory / "memory.memsw.max_usage_in_bytes"
-        in_sockets = self.memory / "memory.kmem.tcp.max_usage_in_bytes"
-        held = with_swap if with_swap.exists() else self.memory / "memory.max_usage_in_bytes"
-        return int(_read(held)) + (int(_read(in_sockets)) if in_sockets.exists() else 0)
+        return int(
+            _read(with_swap if with_swap.exists() else self.memory / "memory.max_usage_in_bytes")
+        )
 
     def enter(self, pid: int) -> None:
         """Move the process `pid` (as the judge sees it) into the group.

@@ -162,17 +162,17 @@ def stage_2_traffic(draw: Draw, size: int) -> WorkloadSteps:
     yield from _zero_traffic(draw, size, 2)
 
 
-@workload("ZeroOptimizer", "stage_1_memory", sizes=(256,))
+@workload("ZeroOptimizer", "stage_1_memory", sizes=(512,))
 def stage_1_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Three steps of stage 1 over 48 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 128 MiB."""
-    tower = yield from new_tower(draw, 3, 192, size)
+    """Three steps of stage 1 over 32 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 85 MiB."""
+    tower = yield from new_tower(draw, 3, 32, size)
     yield from _zero_steps(draw, tower, 1, STEPS)
 
 
-@workload("ZeroOptimizer", "stage_2_memory", sizes=(256,))
+@workload("ZeroOptimizer", "stage_2_memory", sizes=(512,))
 def stage_2_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Three steps of stage 2 over 48 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 96 MiB."""
-    tower = yield from new_tower(draw, 3, 192, size)
+    """Three steps of stage 2 over 32 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 64 MiB."""
+    tower = yield from new_tower(draw, 3, 32, size)
     yield from _zero_steps(draw, tower, 2, STEPS)
 
 
@@ -222,6 +222,6 @@ def fsdp_traffic(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("FSDP", "memory", sizes=(512,))
 def fsdp_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """A step and an evaluation over 96 MiB of parameters; 3 ranks: P/N + G/N + 2 of 96 units."""
-    tower = yield from new_tower(draw, 3, 96, size)
+    """A step and an evaluation over 64 MiB of parameters; 3 ranks: P/N + G/N + 2 of 64 units."""
+    tower = yield from new_tower(draw, 3, 64, size)
     yield from _fsdp_step(draw, tower)
