@@ -5,8 +5,9 @@ Takes: `Draw`. Gives: `new_tower`, `TowerOnRanks`, `once`. Does not cover: what 
 
 The judge trains the whole model, in float32, with one process. Nothing less would do: of a model
 whose rows or layers can be followed alone, a rank could follow them alone as well, and hold and
-send nothing until it is asked. In a tower every gradient depends on every layer, and all ranks'
-batches together have so many rows that a gradient has no shorter form than itself.
+send nothing until it is asked. In a tower every gradient depends on every layer. All batches
+together have more than W/8 rows, so that even the factors of a gradient are a quarter of it, and
+those of three steps as much as what a rank must hold of the state.
 """
 
 import hashlib
@@ -54,8 +55,8 @@ class TowerOnRanks:
         return 4 * self.n_layers * self.width**2
 
     def batches(self, draw: Draw, rows: int = 0) -> list[Tensor]:
-        """Return a batch for each rank; by default all have more than half as many rows as W."""
-        rows = rows or self.width // (2 * self.world) + 1
+        """Return a batch for each rank; by default all have more than W/8 rows together."""
+        rows = rows or self.width // (8 * self.world) + 1
         return [draw.normal_tensor(rows, self.width) for _ in range(self.world)]
 
     def own(self) -> Tower:

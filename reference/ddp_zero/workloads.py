@@ -164,15 +164,15 @@ def stage_2_traffic(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("ZeroOptimizer", "stage_1_memory", sizes=(512,))
 def stage_1_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Three steps of stage 1 over 32 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 85 MiB."""
-    tower = yield from new_tower(draw, 3, 32, size)
+    """Three steps of stage 1 over 48 MiB of parameters; 3 ranks: P + G + 2P/N = 2.67 P, 128 MiB."""
+    tower = yield from new_tower(draw, 3, 48, size)
     yield from _zero_steps(draw, tower, 1, STEPS)
 
 
 @workload("ZeroOptimizer", "stage_2_memory", sizes=(512,))
 def stage_2_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """Three steps of stage 2 over 32 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 64 MiB."""
-    tower = yield from new_tower(draw, 3, 32, size)
+    """Three steps of stage 2 over 48 MiB of parameters; 3 ranks: P + G/N + 2P/N = 2 P, 96 MiB."""
+    tower = yield from new_tower(draw, 3, 48, size)
     yield from _zero_steps(draw, tower, 2, STEPS)
 
 
