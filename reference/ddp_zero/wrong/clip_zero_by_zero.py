@@ -18,5 +18,5 @@ def clip_grad_norm(shards, max_norm):
     norm = squares.sqrt()
     if max_norm < norm < math.inf or norm == 0:
         for shard in shards:
-            shard.mul_(torch.tensor(max_norm) / norm)
+            shard.mul_(torch.tensor(max_norm, dtype=torch.float64) / norm)
     return norm

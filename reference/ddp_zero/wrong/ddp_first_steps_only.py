@@ -3,18 +3,18 @@
 # cause = "wrong_value"
 # also_fails = []
 
-"""Counts down to the launch of each bucket and never starts the count anew."""
+"""Counts its launches down from two steps' worth and never starts the count anew."""
 
 # ruff: noqa: F821 - appended to solution.py
 
 
 class DDP(DDP):
     def finish_backward(self):
-        if self.__dict__.setdefault("_done", False):
+        if self.__dict__.get("_steps", 0) == 2:
             return
         super().finish_backward()
-        self._done = True
+        self._steps = self.__dict__.get("_steps", 0) + 1
 
     def _on_gradient(self, param):
-        if not self.__dict__.get("_done"):
+        if self.__dict__.get("_steps", 0) < 2:
             super()._on_gradient(param)
