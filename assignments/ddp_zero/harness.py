@@ -39,6 +39,11 @@ def clones(tensors: list[Tensor]) -> list[Tensor]:
     return [tensor.clone() for tensor in tensors]
 
 
+def given(value: Any) -> Any:  # noqa: ANN401 - whatever a case keeps on a rank
+    """Return what is given."""
+    return value
+
+
 def read(tensors: list[Tensor]) -> list[Tensor]:
     """Return tensors as they are now."""
     return list(tensors)
@@ -115,16 +120,24 @@ class Loop:
         """Run forward and backward over this rank's rows and return their mean loss.
 
         Afterwards `finish_backward` of the engine or of your optimizer is called, but not with
-        `sync=False`: then all runs inside the engine's `no_sync()`.
+        `sync=False`: then all runs inside the engine's `no_sync()`, and so does, before it, a pass
+        that an exception ends before it has begun.
         """
         call = self._model if self._engine is None else self._engine
         with contextlib.nullcontext() if sync else call.no_sync():
+            if not sync:
+                self.interrupt()
             loss = self._loss(call, batch, options)
             loss.backward()
         for part in (self._engine, self._optimizer):
             if sync and hasattr(part, "finish_backward"):
                 part.finish_backward()
         return loss.detach().float()
+
+    def interrupt(self) -> None:
+        """Leave the engine's `no_sync()` by an exception."""
+        with contextlib.suppress(InterruptedError), self._engine.no_sync():
+            raise InterruptedError
 
     def evaluate(self, *batch: Tensor, **options: list[int]) -> Tensor:
         """Return the mean loss of this rank's rows, in evaluation mode and without gradients."""
@@ -234,13 +247,23 @@ class Chain(nn.Module):
         weights: [out, in] of each layer.
         biases: [out] of each layer; of no dimensions for one that is added to all outputs.
         order: numbers of the layers in the order of their calls; one may be called twice.
+        frozen: numbers of the layers whose weight requires no gradient.
     """
 
-    def __init__(self, weights: list[Tensor], biases: list[Tensor], order: list[int]) -> None:
+    def __init__(
+        self,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        order: list[int],
+        *,
+        frozen: list[int] | None = None,
+    ) -> None:
         super().__init__()
         pairs = zip(weights, biases, strict=True)
         self.layers = nn.ModuleList(_Layer(weight, bias) for weight, bias in pairs)
         self.order = order
+        for number in frozen or []:
+            self.layers[number].weight.requires_grad_(False)
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared distance from 1 of the last outputs, added up per row."""

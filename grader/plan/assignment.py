@@ -34,7 +34,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
-DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+")
+DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -77,7 +77,8 @@ class Problem:
         exports: names that the submission must define for this problem.
         checks: its criteria of correctness.
         targets: its criteria of performance.
-        denied: operators of torch that raise while its code runs; see `runner.operators`.
+        denied: operators and modules of torch that raise while its code runs; see
+            `runner.operators` and `runner.fences`.
         launchers: for submissions in CUDA C++, what stands for each export; else none.
         ranks: largest world that its cases start; 0 if it runs in a box of its own.
     """
@@ -282,7 +283,7 @@ def _check_denied(problem: Problem, locate: Locator) -> None:
     """Raise for what cannot be the name of an operator; see `plan.denied` for unknown ones."""
     for entry in problem.denied:
         if not DENIED_PATTERN.fullmatch(entry):
-            expected = f'"@compute" or names such as "aten::mm" in {problem.name}'
+            expected = f'"@compute" or names such as "aten::mm", "torch.fft" in {problem.name}'
             locate.fail("denied", expected, entry)
 
 

@@ -15,6 +15,7 @@ from grader.device.classes import CPU
 from grader.errors import AuthorError
 from grader.plan.assignment import Assignment, Evidence, Limits, Problem
 from grader.plan.target import Clock, NoDevice, Quantity, Target, Tier
+from grader.runner.order import is_module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +225,7 @@ def _plan_checks(
                 description=(maker.make.__doc__ or "").strip(),
                 points=check.points,
                 tolerance=check.tolerance,
-                evidence=Evidence.DENIED if problem.denied else check.evidence,
+                evidence=check.evidence if all(map(is_module, problem.denied)) else Evidence.DENIED,
                 public=maker.public,
                 hidden=maker.hidden,
             )

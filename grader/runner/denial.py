@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from torch import _C
 
 from . import fences, operators
+from .order import Denial
 
 Value = Any  # whatever an operator is called with
 
@@ -84,20 +85,22 @@ class Denials:
         self._handles.clear()
         self._entries = ()
 
-    def seal(self, problem: str) -> None:
+    def seal(self, denial: Denial) -> None:
         """Give the denial up to a problem: from here on this process cannot undo it.
 
         Each handle is kept alive by a count that no object stands for.
         """
+        _Refusal.problem = denial.problem
+        _Refusal.reason = "the assignment rules it out"
+        if denial.modules:
+            fences.close_modules(denial.modules, refuse)
         if not self._entries:
             return
-        _Refusal.problem = problem
         for_kernel = operators.COMPUTE in self._entries
-        _Refusal.reason = (
-            "a kernel of your own must compute; torch may only allocate, view, copy and cast"
-            if for_kernel
-            else "the assignment rules this operation out"
-        )
+        if for_kernel:
+            _Refusal.reason = (
+                "a kernel of your own must compute; torch may only allocate, view, copy and cast"
+            )
         for handle in self._handles:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
         self._handles.clear()

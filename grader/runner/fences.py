@@ -1,8 +1,9 @@
 """Fences around a denial: ways past torch's dispatcher that lie open in every Python process.
 
-Takes: nothing, in a child that is denied something. Gives: `put_up`, `hidden_folders`. Does not
-cover: the denial itself (see `runner.denial`), nor who climbs: Python keeps nothing from code that
-reads its own process's memory, so a fence only sees to it that no ordinary call gets past.
+Takes: nothing, in a child that is denied something. Gives: `put_up`, `hidden_folders`, and for what
+a problem denies by a module's name `close_modules`. Does not cover: the denial itself (see
+`runner.denial`), nor who climbs: Python keeps nothing from code that reads its own process's
+memory, so a fence only sees to it that no ordinary call gets past.
 
 Three ways: torch's own compilers, which turn operators into machine code or interpret them by
 themselves (`torch.compile`, the tensor expressions and graph passes below `torch.jit`, nativert); a
@@ -15,7 +16,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def put_up(refuse: Refuse, *, readers: bool) -> None:
         refuse: makes the exception.
         readers: also around `READERS`; plain torch problems may read numbers.
     """
-    sys.meta_path.insert(0, _NoCompilers(refuse))
+    sys.meta_path.insert(0, _Unimportable(refuse, COMPILERS))
     _empty_engines()
     for name in [name for name in vars(torch._C) if _is_jit(name)]:
         setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
@@ -58,15 +59,49 @@ def put_up(refuse: Refuse, *, readers: bool) -> None:
                 _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
 
 
-class _NoCompilers:
-    """Refuses to find torch's compilers; first among the finders."""
+def close_modules(names: Sequence[str], refuse: Refuse) -> None:
+    """Let nothing of these modules be imported, called or made an object of.
 
-    def __init__(self, refuse: Refuse) -> None:
-        self._refuse = refuse
+    Classes are changed in place, wherever else they are known; they stay good for `isinstance`.
+
+    Args:
+        names: of modules, with all below them, or of classes.
+        refuse: makes the exception.
+    """
+    sys.meta_path.insert(0, _Unimportable(refuse, tuple(names)))
+    for name in names:
+        place, _, last = name.rpartition(".")
+        _close(sys.modules.get(place), last, refuse)
+        for module in [m for known, m in sys.modules.items() if _is_below(known, name)]:
+            for inner, value in list(vars(module).items()):
+                if _is_below(str(getattr(value, "__module__", "")), name):
+                    _close(module, inner, refuse)
+
+
+def _is_below(name: str, top: str) -> bool:
+    return name == top or name.startswith(f"{top}.")
+
+
+def _close(module: ModuleType | None, name: str, refuse: Refuse) -> None:
+    """Let a function or class of a module refuse to be called; leave anything else."""
+    value = getattr(module, name, None)
+    full = f"{getattr(module, '__name__', '')}.{name}"
+    if isinstance(value, type):
+        with contextlib.suppress(TypeError):  # of what is immutable; torch's classes are not
+            value.__init__ = _refusing(full, refuse)  # type: ignore[misc]
+    elif isinstance(value, FunctionType):
+        setattr(module, name, _refusing(full, refuse))
+
+
+class _Unimportable:
+    """Refuses to find some modules; first among the finders."""
+
+    def __init__(self, refuse: Refuse, names: tuple[str, ...]) -> None:
+        self._refuse, self._names = refuse, names
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: Value = None) -> None:
-        """Raise for a compiler, and find nothing else."""
-        if name.startswith(COMPILERS):
+        """Raise for these modules, and find nothing else."""
+        if any(_is_below(name, top) for top in self._names):
             raise self._refuse(name)
 
 

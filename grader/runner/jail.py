@@ -117,7 +117,7 @@ def _enter_namespaces(order: JailOrder) -> None:
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
     kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
     kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
-    if order.denial.entries:
+    if order.denial.operators:
         from . import fences  # needs torch
 
         for folder in fences.hidden_folders():
@@ -198,7 +198,7 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
         layers.append("Landlock scope on signals and abstract sockets")
     # A new process would have a torch of its own, which denies nothing. On a GPU Triton needs to
     # start its assembler.
-    no_programs = bool(order.denial.entries) and order.device == "cpu"
+    no_programs = bool(order.denial.operators) and order.device == "cpu"
     seccomp_rules.restrict_system_calls(loopback=order.loopback, no_programs=no_programs)
     layers.append("seccomp, no new programs" if no_programs else "seccomp")
     return layers

@@ -9,9 +9,12 @@ special twins that torch keeps under `_name`, `name_` and `special_name`. So `at
 """
 
 import fnmatch
+import pkgutil
 from collections.abc import Iterable
 
 from torch import _C
+
+from .order import is_module
 
 COMPUTE = "@compute"
 """Every operator of every library that is not listed in `SPARED`."""
@@ -55,8 +58,20 @@ def expand(entries: Iterable[str]) -> tuple[str, ...]:
 
 
 def find_unknown(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return the entries that mean no operator of this torch."""
-    return tuple(entry for entry in entries if not expand((entry,)))
+    """Return the entries that mean no operator, module or class of this torch."""
+    return tuple(
+        entry
+        for entry in entries
+        if not (_is_there(entry) if is_module(entry) else expand((entry,)))
+    )
+
+
+def _is_there(name: str) -> bool:
+    """Return whether there is a module or class of this name; imports what holds it."""
+    try:
+        return pkgutil.resolve_name(name) is not None
+    except (ImportError, AttributeError):
+        return False
 
 
 def _is_meant(operator: str, entries: tuple[str, ...]) -> bool:

@@ -33,6 +33,21 @@ class Denial:
     problem: str = ""
     entries: tuple[str, ...] = ()
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The entries that name modules and classes of Python, such as `torch.nn.parallel`."""
+        return tuple(entry for entry in self.entries if is_module(entry))
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """The entries that name operators of torch's dispatcher, such as `aten::mm`."""
+        return tuple(entry for entry in self.entries if not is_module(entry))
+
+
+def is_module(entry: str) -> bool:
+    """Return whether an entry of a `denied` list names a module or class and no operator."""
+    return entry.startswith("torch.")
+
 
 NO_DENIAL = Denial()
 
@@ -55,7 +70,7 @@ class JailOrder:
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs), `nvcc`
             (nothing but the CUDA compiler runs) or `cuda`.
         loopback: whether internet sockets may be opened.
-        denial: operators of torch that raise.
+        denial: operators and modules of torch that raise.
         world: size of the process group that it is a rank of; 0 for a box of its own. The ranks of
             a group share one network namespace and nothing else.
         rank: its number in the group.

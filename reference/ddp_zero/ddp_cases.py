@@ -125,7 +125,8 @@ def unused(draw: Draw) -> CaseSteps:
 def accumulation(draw: Draw) -> CaseSteps:
     """Several backward passes in `no_sync()`, then one that synchronises what all have added up.
 
-    One parameter takes part in the first pass alone.
+    One parameter takes part in the first pass alone. Each context holds another, which an exception
+    ends, and so ends one before the last pass.
     """
     world, passes = (2, 3, 4)[draw.index], draw.integer(2, 3)
     sizes = [(draw.integer(2, 6), draw.integer(2, 6)) for _ in range(5)]
@@ -138,6 +139,8 @@ def accumulation(draw: Draw) -> CaseSteps:
     for number in range(passes):
         batches = float_batches(draw, world, 5)
         options = [without] * world if number else []
+        if number == passes - 1:
+            yield Each(Call(loop, "interrupt"))
         yield from backward(loop, single, batches, options, sync=number == passes - 1)
     yield from expect_gradients(loop, single, world, f"of {passes} passes")
 

@@ -106,6 +106,20 @@ def odd_sizes(draw: Draw) -> CaseSteps:
     yield from _expect_state(engine, single, world, f"of layers of widths {widths}")
 
 
+@case("FSDP", "frozen", public=1, hidden=2)
+def frozen(draw: Draw) -> CaseSteps:
+    """Units with frozen weights, which backward needs beyond their last gradient."""
+    world = (2, 3)[draw.index]
+    width = draw.integer(3, 6)
+    yield World(world)
+    model, own = yield from new_chain(draw, [width] * 4, frozen=draw.shuffled(range(3))[:2])
+    engine, loop = yield from _sharded(model, ["layers.0", "layers.1", "layers.2"])
+    single = _single(own)
+    for _ in range(2):
+        yield from _step(loop, single, float_batches(draw, world, width))
+    yield from _expect_state(engine, single, world, "after 2 steps")
+
+
 @case("FSDP", "evaluation", public=1, hidden=2)
 def evaluation(draw: Draw) -> CaseSteps:
     """Evaluation without gradients before, between and after training steps."""

@@ -40,7 +40,9 @@ def new_sheet(values: Sequence[Tensor], **keywords: Any) -> CaseSteps:
     return ref, Sheet(list(values), **keywords)
 
 
-def new_chain(draw: Draw, widths: Sequence[int], order: Sequence[int] = ()) -> CaseSteps:
+def new_chain(
+    draw: Draw, widths: Sequence[int], order: Sequence[int] = (), frozen: Sequence[int] = ()
+) -> CaseSteps:
     """Start the same `Chain` on every rank, its last bias a scalar; return ref and own one."""
     weights = [
         draw.normal_tensor(out, inside, scale=inside**-0.5)
@@ -49,8 +51,8 @@ def new_chain(draw: Draw, widths: Sequence[int], order: Sequence[int] = ()) -> C
     biases = [draw.normal_tensor(width, scale=0.3) for width in widths[1:-1]]
     biases.append(draw.normal_tensor(scale=0.3))
     calls = list(order) or list(range(len(weights)))
-    ref = yield Each(New("harness:Chain", weights, biases, calls))
-    return ref, Chain(weights, biases, calls)
+    ref = yield Each(New("harness:Chain", weights, biases, calls, frozen=list(frozen)))
+    return ref, Chain(weights, biases, calls, frozen=list(frozen))
 
 
 def text_batches(draw: Draw, world: int, *, rows: int = 2, length: int = 12) -> list[Batch]:

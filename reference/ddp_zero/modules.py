@@ -63,13 +63,23 @@ class Chain(nn.Module):
         weights: [out, in] of each layer.
         biases: [out] of each layer; of no dimensions for one that is added to all outputs.
         order: numbers of the layers in the order of their calls; one may be called twice.
+        frozen: numbers of the layers whose weight requires no gradient.
     """
 
-    def __init__(self, weights: list[Tensor], biases: list[Tensor], order: list[int]) -> None:
+    def __init__(
+        self,
+        weights: list[Tensor],
+        biases: list[Tensor],
+        order: list[int],
+        *,
+        frozen: list[int] | None = None,
+    ) -> None:
         super().__init__()
         pairs = zip(weights, biases, strict=True)
         self.layers = nn.ModuleList(_Layer(weight, bias) for weight, bias in pairs)
         self.order = order
+        for number in frozen or []:
+            self.layers[number].weight.requires_grad_(False)
 
     def forward(self, x_BK: Tensor) -> Tensor:
         """Return half the squared distance from 1 of the last outputs, added up per row."""

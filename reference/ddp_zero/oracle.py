@@ -71,17 +71,24 @@ class OneProcess:
         params = zip(self.model.parameters(), self.dtypes, strict=True)
         return [param.detach().to(dtype) for param, dtype in params]
 
-    def moments(self) -> dict[int, dict[str, Any]]:
-        """Return step, exp_avg and exp_avg_sq by number of the parameter, as AdamW saves them."""
-        state = self.optimizer.state_dict()["state"]
-        return {
+    def saved(self) -> dict[str, Any]:
+        """Return the optimizer's state and groups, parameters counted through all groups.
+
+        Moments are rounded to the dtype of the ranks' model, which has one if it is saved.
+        """
+        (dtype,) = set(self.dtypes)
+        form = self.optimizer.state_dict()
+        state = {
             number: {
                 "step": int(entry["step"]),
-                "exp_avg": entry["exp_avg"].to(self.dtypes[number]),
-                "exp_avg_sq": entry["exp_avg_sq"].to(self.dtypes[number]),
+                "exp_avg": entry["exp_avg"].to(dtype),
+                "exp_avg_sq": entry["exp_avg_sq"].to(dtype),
             }
-            for number, entry in state.items()
+            for number, entry in form["state"].items()
         }
+        options = ("params", "lr", "betas", "eps", "weight_decay")
+        groups = [{name: group[name] for name in options} for group in form["param_groups"]]
+        return {"state": state, "param_groups": groups}
 
 
 def mean_loss(model: nn.Module, batch: Batch, options: dict[str, Any]) -> Tensor:

@@ -501,7 +501,9 @@ class _Unit:
             kinds.setdefault((param.dtype, param.requires_grad), []).append(param)
         self.flats = [_Flat(group) for group in kinds.values()]
         self.trained = [param for param in params if param.requires_grad]
-        self.waiting = 0
+        self.has_frozen = len(self.trained) < len(params)
+        self.waiting = 0  # for gradients of so many parameters
+        self.inputs = 0  # and of so many inputs
 
     def begin(self) -> None:
         for flat in self.flats:
@@ -517,7 +519,7 @@ class _Unit:
             flat.free()
 
     def reduce(self) -> None:
-        self.waiting = 0
+        self.waiting = self.inputs = 0
         for flat in self.flats:
             flat.reduce()
         self.free()
@@ -546,14 +548,18 @@ class FSDP(nn.Module):
         self._last: list[_Unit] = []  # and in the one before
 
     def _attach(self, module: nn.Module, unit: _Unit) -> None:
-        module.register_forward_pre_hook(lambda *_: self._before_forward(unit))
+        module.register_forward_pre_hook(lambda _, args: self._before_forward(unit, args))
         module.register_forward_hook(lambda *_: unit.free())
         module.register_full_backward_pre_hook(lambda *_: self._before_backward(unit))
         for param in unit.trained:
             param.register_post_accumulate_grad_hook(lambda _: self._on_gradient(unit))
 
-    def _before_forward(self, unit: _Unit) -> None:
+    def _before_forward(self, unit: _Unit, inputs: tuple[Any, ...]) -> None:
         unit.gather()
+        for x in inputs if unit.has_frozen else ():
+            if isinstance(x, Tensor) and x.requires_grad:
+                unit.inputs += 1
+                x.register_hook(lambda _: self._on_input_gradient(unit))
         self._order.append(unit)
         number = len(self._order)
         if self._last[:number] == self._order and number < len(self._last):
@@ -568,7 +574,15 @@ class FSDP(nn.Module):
 
     def _on_gradient(self, unit: _Unit) -> None:
         unit.waiting -= 1
-        if unit.waiting == 0:
+        self._end(unit)
+
+    def _on_input_gradient(self, unit: _Unit) -> None:
+        unit.inputs -= 1
+        self._end(unit)
+
+    def _end(self, unit: _Unit) -> None:
+        """Free a unit that backward needs no more; a frozen weight serves its input's gradient."""
+        if unit.waiting == unit.inputs == 0:
             unit.reduce()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

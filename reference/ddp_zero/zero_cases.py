@@ -87,7 +87,10 @@ def uneven_shards(draw: Draw) -> CaseSteps:
 
 @case("ZeroOptimizer", "groups", public=1, hidden=3)
 def groups(draw: Draw) -> CaseSteps:
-    """Groups with options of their own, a changed learning rate, a group that is added later."""
+    """Groups with options of their own, a changed learning rate, a group that is added later.
+
+    All of it is saved at last, and loaded with a group of the defaults for each.
+    """
     world, stage = (2, 4, 3)[draw.index], 1 + draw.index % 2
     parts: list[dict[str, Any]] = [
         {"params": [0, 3], "lr": 0.02},
@@ -115,6 +118,18 @@ def groups(draw: Draw) -> CaseSteps:
     single.optimizer.add_param_group({**late, "params": [params[n] for n in late["params"]]})
     yield from train(loop, single, [float_batches(draw, world, 6) for _ in range(2)])
     yield from expect_weights(loop, single, world, f"of three groups, stage {stage}")
+    saved = yield Each(Call(optimizer, "state_dict"))
+    yield Expect(saved[0], single.saved(), label="state_dict of three groups")
+    yield World(world)
+    model, _ = yield from new_sheet(values)
+    yield Each(Call("harness:set_weights", model, single.weights()))
+    plain = [{"params": part["params"]} for part in (*parts, late)]
+    chosen = yield Each(New("harness:groups", model, plain))
+    optimizer = yield Each(New("ZeroOptimizer", chosen, stage=3 - stage))
+    yield Each(Call(optimizer, "load_state_dict", saved[0]))
+    loop = yield Each(New("harness:Loop", model, optimizer=optimizer))
+    yield from train(loop, single, [float_batches(draw, world, 6)])
+    yield from expect_weights(loop, single, world, "of three groups that were loaded")
 
 
 @case("ZeroOptimizer", "unused", public=1, hidden=3)
@@ -148,18 +163,18 @@ def checkpoint(draw: Draw) -> CaseSteps:
     single = OneProcess(own, adamw=ADAMW)
     yield from train(loop, single, [text_batches(draw, before) for _ in range(2)])
     saved = yield Each(Call(optimizer, "state_dict"))
-    numbers = list(range(len(single.weights())))
-    group = {**ADAMW, "params": numbers}
-    want = {"state": single.moments(), "param_groups": [group]}
-    yield Expect(saved, [want, *[{}] * (before - 1)], label="state_dict of each rank")
+    yield Expect(saved, [single.saved(), *[{}] * (before - 1)], label="state_dict of each rank")
     weights = yield Each(Call(loop, "weights"))
     yield Expect(weights, [single.weights()] * before, label="parameters before saving")
     yield World(after)
     model, _ = yield from new_gpt(draw, n_layers=1)
     yield Each(Call("harness:set_weights", model, weights[0]))
     optimizer, loop = yield from _optimized(model, 3 - stage, lr=1.0)
-    yield Each(Call(optimizer, "load_state_dict", saved[0]))
+    state = yield Each(New("harness:given", saved[0]))
+    yield Each(Call(optimizer, "load_state_dict", state))
     yield from train(loop, single, [text_batches(draw, after) for _ in range(2)])
+    got = yield Each(Call("harness:given", state))
+    yield Expect(got, [saved[0]] * after, label="the state that was loaded", exact=True)
     label = f"of {after} ranks that loaded what {before} had saved"
     yield from expect_weights(loop, single, after, label)
 
@@ -183,12 +198,18 @@ def bad_input(draw: Draw) -> CaseSteps:
         step = Each(New("ZeroOptimizer", params, **(ADAMW | options)))
         yield Raises(step, "ValueError", what)
     yield Raises(Each(New("ZeroOptimizer", nothing)), "ValueError", "no parameters")
+    for what, numbers in (("a group without parameters", []), ("a parameter twice", [0, 1, 0])):
+        refused = yield Each(New("harness:groups", model, [{"params": numbers}]))
+        yield Raises(Each(New("ZeroOptimizer", refused, **ADAMW)), "ValueError", what)
     chosen = yield Each(New("harness:groups", model, [{"params": [0, 1]}]))
     optimizer = yield Each(New("ZeroOptimizer", chosen, stage=1, **ADAMW))
     loop = yield Each(New("harness:Loop", model, optimizer=optimizer))
-    again = yield Each(New("harness:group", model, {"params": [2, 1]}))
-    step = Each(Call(optimizer, "add_param_group", again))
-    yield Raises(step, "ValueError", "a parameter that is in a group already")
+    for what, part in (
+        ("a parameter that is in a group already", {"params": [2, 1]}),
+        ("a group with a negative learning rate", {"params": [2], "lr": -0.1}),
+    ):
+        refused = yield Each(New("harness:group", model, part))
+        yield Raises(Each(Call(optimizer, "add_param_group", refused)), "ValueError", what)
     single = OneProcess(own, adamw=ADAMW, groups=[{"params": [0, 1]}])
     yield from train(loop, single, [float_batches(draw, 2, 4)])
     saved = yield On(1, Call(loop, "weights"))
@@ -197,6 +218,7 @@ def bad_input(draw: Draw) -> CaseSteps:
     bad_states = [
         ("a group more", {"state": {}, "param_groups": [group, {**group, "params": [2]}]}),
         ("a group of another size", {"state": {}, "param_groups": [{**group, "params": [0]}]}),
+        ("a number too large", {"state": {2: _entry(draw, 2)}, "param_groups": [group]}),
         (
             "moments of another shape",
             {"state": {0: _entry(draw, 2, 3), 1: _entry(draw, 4)}, "param_groups": [group]},

@@ -360,7 +360,7 @@ class FSDP(nn.Module):
         def arrive(_):
             borrowed.reduce(param)
             waiting.add(param)
-            if len(waiting) == sum(p.requires_grad for p in borrowed.params):
+            if len(waiting) == len(borrowed.params):  # with frozen ones among them it stays
                 waiting.clear()
                 borrowed.give_back()
 

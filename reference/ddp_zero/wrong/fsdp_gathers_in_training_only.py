@@ -9,8 +9,8 @@
 
 
 class FSDP(FSDP):
-    def _before_forward(self, unit):
-        super()._before_forward(unit)
+    def _before_forward(self, unit, inputs):
+        super()._before_forward(unit, inputs)
         if not self.training:
             for flat in unit.flats:
                 flat._whole.zero_()

@@ -1,6 +1,8 @@
 """Operators of torch are taken away and given back, and in a sealed child they stay away."""
 
+import importlib
 import os
+import pkgutil
 import re
 import traceback
 from pathlib import Path
@@ -11,7 +13,8 @@ from torch import _C
 
 from grader.runner import denial, fences
 from grader.runner.denial import Denials, OperationDenied, registered_keys
-from grader.runner.operators import COMPUTE, expand
+from grader.runner.operators import COMPUTE, expand, find_unknown
+from grader.runner.order import NO_DENIAL, Denial
 
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
 
@@ -86,7 +89,7 @@ def test_a_sealed_child_cannot_give_back(denials):
     denials.install([COMPUTE])
 
     def work():
-        denials.seal("softmax")
+        denials.seal(Denial(problem="softmax", entries=("@compute",)))
         denials.install(())
         with pytest.raises(OperationDenied, match="in the problem softmax: a kernel of your own"):
             torch.ones(2).exp_()
@@ -104,18 +107,49 @@ def test_a_problem_in_plain_torch_may_read_numbers(denials):
     denials.install(["aten::softmax"])
 
     def work():
-        denials.seal("softmax")
+        denials.seal(Denial(problem="softmax", entries=("aten::softmax",)))
         assert (torch.ones(2) + 1).tolist() == [2.0, 2.0]
         assert torch.ones(2).numpy().sum() == 2
-        with pytest.raises(OperationDenied, match="the assignment rules this operation out"):
+        with pytest.raises(OperationDenied, match="the assignment rules it out"):
             torch.nn.functional.softmax(torch.ones(2), dim=0)
 
     assert in_a_child(work)
 
 
+def test_of_a_denied_module_nothing_is_called_and_the_rest_works(denials):
+    def work():
+        from torch.nn.parallel import DistributedDataParallel as Before
+        from torch.nn.parallel import data_parallel
+
+        entries = ("torch.nn.parallel", "torch.distributed.optim", "torch.distributed.Reducer")
+        denials.seal(Denial(problem="DDP", entries=entries))
+        model = torch.nn.Linear(2, 2)
+        denied = r"torch\.nn\.parallel\..*DistributedDataParallel is denied in the problem DDP"
+        with pytest.raises(OperationDenied, match=denied):
+            Before(model)
+        with pytest.raises(OperationDenied, match="DataParallel"):
+            torch.nn.DataParallel(model)
+        with pytest.raises(OperationDenied, match="data_parallel"):
+            torch.nn.parallel.data_parallel(model, torch.ones(2))
+        with pytest.raises(OperationDenied, match=r"torch\.distributed\.Reducer is denied"):
+            pkgutil.resolve_name("torch.distributed.Reducer")([], [], [], None)
+        with pytest.raises(OperationDenied, match=r"torch\.distributed\.optim"):
+            importlib.import_module("torch.distributed.optim")
+        assert data_parallel is not torch.nn.parallel.data_parallel
+        assert not isinstance(model, Before)
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+    assert in_a_child(work)
+
+
+def test_a_module_that_does_not_exist_is_unknown():
+    entries = ("torch.nn.parallel", "torch.distributed.Reducer", "torch.nn.paralel", "aten::mm")
+    assert find_unknown(entries) == ("torch.nn.paralel",)
+
+
 def test_a_child_that_is_denied_nothing_keeps_everything(denials):
     def work():
-        denials.seal("")
+        denials.seal(NO_DENIAL)
         assert torch.ones(2).tolist() == [1.0, 1.0]
         assert hasattr(torch._C, "_te")
 
