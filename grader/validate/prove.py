@@ -9,9 +9,10 @@ run again, what the solution did there holds for both.
 import importlib
 import time
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from grader.author.declare import load_folder
 from grader.author.interpreted import load_solution
@@ -92,14 +93,8 @@ def prove(
         AuthorError: if a specimen cannot be read.
     """
     specimens = load_specimens(course)
-
-    def one(specimen: Specimen) -> _Measured:
-        begin_s = time.monotonic()
-        measured = _measure(specimen, course, walls=walls, machine=machine, builder=builder)
-        on_specimen(specimen, time.monotonic() - begin_s)
-        return measured
-
-    measured = _run_all(specimens, one, plan=course.plan, jobs=jobs)
+    runs = [_Run(specimen, course, walls, machine, builder) for specimen in specimens]
+    measured = _run_all(runs, jobs=jobs, on_specimen=on_specimen)
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
     graded = [_grade(one, solution, course.plan) for one in measured if not one.lacks]
     trivial = _lint(course)
@@ -116,60 +111,85 @@ def prove(
     )
 
 
-def _run_all(
-    specimens: tuple[Specimen, ...],
-    one: Callable[[Specimen], _Measured],
-    *,
-    plan: Plan,
-    jobs: int,
-) -> list[_Measured]:
-    """Run specimens at the same time, but those with targets one after the other.
+class _Run:
+    """One specimen on its way: first its checks, then its targets.
 
-    What is timed has its turns in any case; two that wait for theirs would keep the rest waiting.
+    Of a wrong one, only problems that it affects and targets that it misses.
     """
-    timed = [specimen for specimen in specimens if _is_timed(plan, specimen)]
-    others = [specimen for specimen in specimens if not _is_timed(plan, specimen)]
-    with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
-        in_turns = workers.submit(lambda: [one(specimen) for specimen in timed])
-        measured = [*workers.map(one, others), *in_turns.result()]
-    return sorted(measured, key=lambda each: specimens.index(each.specimen))
+
+    def __init__(
+        self,
+        specimen: Specimen,
+        course: Course,
+        walls: WallPool,
+        machine: TimedMachine,
+        builder: Builder,
+    ) -> None:
+        self.specimen = specimen
+        self.seconds = 0.0
+        plan = _without_targets(course.plan, specimen)
+        problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
+        self._course = replace(course, plan=replace(plan, problems=problems))
+        self._walls, self._machine, self._builder = walls, machine, builder
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether targets may be measured: a starter passes no check before them."""
+        targets = (t for problem in self._course.plan.problems for t in problem.targets)
+        return self.specimen.kind is not Kind.STARTER and any(target.tiers for target in targets)
+
+    def check(self) -> "_Run":
+        """Run the checks."""
+        begin_s = time.monotonic()
+        self._built = self._builder.build(self.specimen.submission())
+        self._measurement = measure(
+            self._built.submission,
+            self._course,
+            walls=self._walls,
+            machine=self._machine,
+            faults=self._built.faults,
+        )
+        self.seconds += time.monotonic() - begin_s
+        return self
+
+    def finish(self) -> _Measured:
+        """Measure the targets of what passed its checks; again if a noisy machine leaves some."""
+        begin_s = time.monotonic()
+        sound = sound_problems(judge(self._course.plan, self._measurement))
+        for _ in range(ATTEMPTS):
+            targets = measure_targets(
+                self._built.submission,
+                self._course,
+                sound,
+                walls=self._walls,
+                machine=self._machine,
+            )
+            whole = replace(self._measurement, targets=targets)
+            metered = bool(targets) and all(target.metered for target in targets)
+            if not (metered and _is_open(judge(self._course.plan, whole))):
+                break
+        self.seconds += time.monotonic() - begin_s
+        return _Measured(specimen=self.specimen, measurement=whole, lacks=self._built.lacks)
 
 
-def _is_timed(plan: Plan, specimen: Specimen) -> bool:
-    """Return whether targets of it may be measured: a starter passes no check before them."""
-    problems = _without_targets(plan, specimen).problems
-    has_targets = any(
-        target.tiers
-        for problem in problems
-        if problem.name in specimen.affects
-        for target in problem.targets
-    )
-    return has_targets and specimen.kind is not Kind.STARTER
+def _run_all(
+    runs: Sequence[_Run], *, jobs: int, on_specimen: Callable[[Specimen, float], None]
+) -> list[_Measured]:
+    """Run all checks on all but one of the jobs, and on that one the targets, in turns.
 
-
-def _measure(
-    specimen: Specimen,
-    course: Course,
-    *,
-    walls: WallPool,
-    machine: TimedMachine,
-    builder: Builder,
-) -> _Measured:
-    """Run a specimen; of a wrong one, only problems that it affects and targets that it misses."""
-    plan = _without_targets(course.plan, specimen)
-    problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
-    course = replace(course, plan=replace(plan, problems=problems))
-    built = builder.build(specimen.submission())
-    submission = built.submission
-    measurement = measure(submission, course, walls=walls, machine=machine, faults=built.faults)
-    sound = sound_problems(judge(course.plan, measurement))
-    for _ in range(ATTEMPTS):
-        targets = measure_targets(submission, course, sound, walls=walls, machine=machine)
-        whole = replace(measurement, targets=targets)
-        metered = bool(targets) and all(target.metered for target in targets)
-        if not (metered and _is_open(judge(course.plan, whole))):
-            break
-    return _Measured(specimen=specimen, measurement=whole, lacks=built.lacks)
+    Two whose targets wait for the lease on the machine would keep the rest from running.
+    """
+    timed = [run for run in runs if run.is_timed]
+    others = [run for run in runs if not run.is_timed]
+    with ThreadPoolExecutor(max(jobs - 1, 1), thread_name_prefix="validate") as workers:
+        checked = [workers.submit(run.check) for run in (*timed, *others)]
+        if jobs == 1:
+            wait(checked)
+        finished: dict[Path, _Measured] = {}
+        for run in (future.result() for future in checked):
+            finished[run.specimen.path] = run.finish()
+            on_specimen(run.specimen, run.seconds)
+    return [finished[run.specimen.path] for run in runs]
 
 
 def _is_open(judgement: Judgement) -> bool:

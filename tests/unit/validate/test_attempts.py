@@ -41,13 +41,11 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
     monkeypatch.setattr(prove, "measure_targets", measure_targets)
     monkeypatch.setattr(prove, "judge", judge)
     monkeypatch.setattr(prove, "sound_problems", lambda judged: frozenset())
-    prove._measure(
-        load_specimens(course)[1],
-        course,
-        walls=cast(WallPool, None),
-        machine=TimedMachine(),
-        builder=cast(Builder, AsItIs()),
+    builder = cast(Builder, AsItIs())
+    run = prove._Run(
+        load_specimens(course)[1], course, cast(WallPool, None), TimedMachine(), builder
     )
+    run.check().finish()
     return len(measured)
 
 
