@@ -25,7 +25,7 @@ def become_child(order: JailOrder, fds: list[int], denials: "Denials") -> None:
     """Turn a fresh fork into a child; never returns."""
     status = 70  # EX_SOFTWARE: confinement failed, the submission was never touched
     try:
-        denials.seal(order.denial)
+        denials.seal(order.denial.problem)
         _serve_as_child(order, fds)
         status = 0
     except BaseException as error:  # noqa: BLE001 - the last frame of the process: say why and end

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from torch import _C
 
 from . import fences, operators
-from .order import Denial
+from .order import is_module
 
 Value = Any  # whatever an operator is called with
 
@@ -61,6 +61,7 @@ class Denials:
     def __init__(self) -> None:
         self._entries: tuple[str, ...] = ()
         self._handles: list[Any] = []
+        self._closed: fences.Closed | None = None
 
     def install(self, entries: Iterable[str]) -> None:
         """Deny exactly the operators that `entries` mean; no time passes if they are denied.
@@ -72,29 +73,35 @@ class Denials:
         if wanted == self._entries:
             return
         self._undo()
+        modules = tuple(entry for entry in wanted if is_module(entry))
         try:
-            self._override(operators.expand(wanted))
+            self._override(operators.expand(entry for entry in wanted if not is_module(entry)))
         except RuntimeError as error:
             self._undo()
             raise OSError(f"an operator cannot be denied: {error}") from error
+        self._closed = fences.close_modules(modules, refuse) if modules else None
         self._entries = wanted
 
     def _undo(self) -> None:
         for handle in self._handles:
             handle.reset()
         self._handles.clear()
+        if self._closed:
+            self._closed.reopen()
+        self._closed = None
         self._entries = ()
 
-    def seal(self, denial: Denial) -> None:
+    def seal(self, problem: str) -> None:
         """Give the denial up to a problem: from here on this process cannot undo it.
 
         Each handle is kept alive by a count that no object stands for.
         """
-        _Refusal.problem = denial.problem
+        _Refusal.problem = problem
         _Refusal.reason = "the assignment rules it out"
-        if denial.modules:
-            fences.close_modules(denial.modules, refuse)
-        if not self._entries:
+        if self._closed:  # kept alive as well: to free it takes longer than all else here
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._closed))
+        self._closed = None
+        if not self._handles:
             return
         for_kernel = operators.COMPUTE in self._entries
         if for_kernel:

@@ -16,6 +16,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ Refuse = Callable[[str], BaseException]  # makes the exception for the name of w
 COMPILERS = ("torch._dynamo", "torch._inductor")
 ENGINES = ("_te", "_nativert")
 """Modules below `torch._C` that run graphs by kernels of their own."""
+_NOTHING = object()
 READERS = ("numpy", "tolist", "__array__", "__dlpack__")
 """Methods of tensors that hand all numbers to Python or numpy at once."""
 _SPARED_JIT = ("_jit_get_", "_jit_resolve_packet")
@@ -59,7 +61,30 @@ def put_up(refuse: Refuse, *, readers: bool) -> None:
                 _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
 
 
-def close_modules(names: Sequence[str], refuse: Refuse) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What must be put back to open modules again.
+
+    Attributes:
+        finder: what keeps them from being imported.
+        changed: classes and modules with the name that was set and what it stood for before;
+            `_NOTHING` if it was not there.
+    """
+
+    finder: "_Unimportable"
+    changed: list[tuple[Value, str, Value]]
+
+    def reopen(self) -> None:
+        """Let everything be as it was."""
+        sys.meta_path.remove(self.finder)
+        for place, name, before in reversed(self.changed):
+            if before is _NOTHING:
+                delattr(place, name)
+            else:
+                setattr(place, name, before)
+
+
+def close_modules(names: tuple[str, ...], refuse: Refuse) -> Closed:
     """Let nothing of these modules be imported, called or made an object of.
 
     Classes are changed in place, wherever else they are known; they stay good for `isinstance`.
@@ -68,29 +93,35 @@ def close_modules(names: Sequence[str], refuse: Refuse) -> None:
         names: of modules, with all below them, or of classes.
         refuse: makes the exception.
     """
-    sys.meta_path.insert(0, _Unimportable(refuse, tuple(names)))
+    closed = Closed(finder=_Unimportable(refuse, names), changed=[])
+    sys.meta_path.insert(0, closed.finder)
     for name in names:
         place, _, last = name.rpartition(".")
-        _close(sys.modules.get(place), last, refuse)
+        if place in sys.modules:
+            _close(sys.modules[place], last, refuse, closed)
         for module in [m for known, m in sys.modules.items() if _is_below(known, name)]:
             for inner, value in list(vars(module).items()):
                 if _is_below(str(getattr(value, "__module__", "")), name):
-                    _close(module, inner, refuse)
+                    _close(module, inner, refuse, closed)
+    return closed
 
 
 def _is_below(name: str, top: str) -> bool:
     return name == top or name.startswith(f"{top}.")
 
 
-def _close(module: ModuleType | None, name: str, refuse: Refuse) -> None:
+def _close(module: ModuleType, name: str, refuse: Refuse, closed: Closed) -> None:
     """Let a function or class of a module refuse to be called; leave anything else."""
     value = getattr(module, name, None)
-    full = f"{getattr(module, '__name__', '')}.{name}"
+    refusing = _refusing(f"{module.__name__}.{name}", refuse)
     if isinstance(value, type):
+        before = vars(value).get("__init__", _NOTHING)
         with contextlib.suppress(TypeError):  # of what is immutable; torch's classes are not
-            value.__init__ = _refusing(full, refuse)  # type: ignore[misc]
+            value.__init__ = refusing  # type: ignore[misc]
+            closed.changed.append((value, "__init__", before))
     elif isinstance(value, FunctionType):
-        setattr(module, name, _refusing(full, refuse))
+        closed.changed.append((module, name, value))
+        setattr(module, name, refusing)
 
 
 class _Unimportable:

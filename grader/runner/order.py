@@ -34,11 +34,6 @@ class Denial:
     entries: tuple[str, ...] = ()
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """The entries that name modules and classes of Python, such as `torch.nn.parallel`."""
-        return tuple(entry for entry in self.entries if is_module(entry))
-
-    @property
     def operators(self) -> tuple[str, ...]:
         """The entries that name operators of torch's dispatcher, such as `aten::mm`."""
         return tuple(entry for entry in self.entries if not is_module(entry))

@@ -80,7 +80,7 @@ class Warm:
             self._libraries.bring()
         if order.kind is not JailKind.PLAIN:
             self._refuse_foreign_namespace(order)
-        self._denials.install(order.denial.operators)
+        self._denials.install(order.denial.entries)
         own: list[tuple[int, int]] = []
         if order.kind is JailKind.NAMESPACES:
             own.append((os.open("/proc/self/ns/pid", os.O_RDONLY), kernel.CLONE_NEWPID))

@@ -1,6 +1,6 @@
 """Operators of torch are taken away and given back, and in a sealed child they stay away."""
 
-import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -14,7 +14,6 @@ from torch import _C
 from grader.runner import denial, fences
 from grader.runner.denial import Denials, OperationDenied, registered_keys
 from grader.runner.operators import COMPUTE, expand, find_unknown
-from grader.runner.order import NO_DENIAL, Denial
 
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
 
@@ -89,7 +88,7 @@ def test_a_sealed_child_cannot_give_back(denials):
     denials.install([COMPUTE])
 
     def work():
-        denials.seal(Denial(problem="softmax", entries=("@compute",)))
+        denials.seal("softmax")
         denials.install(())
         with pytest.raises(OperationDenied, match="in the problem softmax: a kernel of your own"):
             torch.ones(2).exp_()
@@ -107,7 +106,7 @@ def test_a_problem_in_plain_torch_may_read_numbers(denials):
     denials.install(["aten::softmax"])
 
     def work():
-        denials.seal(Denial(problem="softmax", entries=("aten::softmax",)))
+        denials.seal("softmax")
         assert (torch.ones(2) + 1).tolist() == [2.0, 2.0]
         assert torch.ones(2).numpy().sum() == 2
         with pytest.raises(OperationDenied, match="the assignment rules it out"):
@@ -117,12 +116,12 @@ def test_a_problem_in_plain_torch_may_read_numbers(denials):
 
 
 def test_of_a_denied_module_nothing_is_called_and_the_rest_works(denials):
+    denials.install(["torch.nn.parallel", "torch.distributed.optim", "torch.distributed.Reducer"])
+
     def work():
         from torch.nn.parallel import DistributedDataParallel as Before
-        from torch.nn.parallel import data_parallel
 
-        entries = ("torch.nn.parallel", "torch.distributed.optim", "torch.distributed.Reducer")
-        denials.seal(Denial(problem="DDP", entries=entries))
+        denials.seal("DDP")
         model = torch.nn.Linear(2, 2)
         denied = r"torch\.nn\.parallel\..*DistributedDataParallel is denied in the problem DDP"
         with pytest.raises(OperationDenied, match=denied):
@@ -134,12 +133,15 @@ def test_of_a_denied_module_nothing_is_called_and_the_rest_works(denials):
         with pytest.raises(OperationDenied, match=r"torch\.distributed\.Reducer is denied"):
             pkgutil.resolve_name("torch.distributed.Reducer")([], [], [], None)
         with pytest.raises(OperationDenied, match=r"torch\.distributed\.optim"):
-            importlib.import_module("torch.distributed.optim")
-        assert data_parallel is not torch.nn.parallel.data_parallel
+            importlib.util.find_spec("torch.distributed.optim")
         assert not isinstance(model, Before)
         torch.optim.SGD(model.parameters(), lr=0.1).step()
 
     assert in_a_child(work)
+    denials.install(())
+    with pytest.raises(ValueError, match="init_process_group"):
+        torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    assert importlib.util.find_spec("torch.distributed.optim")
 
 
 def test_a_module_that_does_not_exist_is_unknown():
@@ -149,7 +151,7 @@ def test_a_module_that_does_not_exist_is_unknown():
 
 def test_a_child_that_is_denied_nothing_keeps_everything(denials):
     def work():
-        denials.seal(NO_DENIAL)
+        denials.seal("")
         assert torch.ones(2).tolist() == [1.0, 1.0]
         assert hasattr(torch._C, "_te")
 
