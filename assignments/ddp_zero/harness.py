@@ -306,7 +306,7 @@ class Tower(nn.Module):
         """Return half the squared distance from 1 of the last outputs, added up per row."""
         x_BK = x_BK.detach().requires_grad_()  # so that backward needs the first matrix once more
         for layer in self.layers:
-            x_BK = torch.add(x_BK, layer(x_BK).tanh_(), alpha=len(self.layers) ** -0.5)
+            x_BK = torch.add(x_BK, torch.tanh(layer(x_BK)), alpha=len(self.layers) ** -0.5)
         return 0.5 * (x_BK - 1).square().sum(dim=1)
 
 
