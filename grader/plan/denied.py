@@ -1,4 +1,4 @@
-"""Whether the operators that an assignment denies exist: a misspelt one would deny nothing.
+"""Whether what an assignment denies exists: a misspelt name would deny nothing.
 
 Takes: an assignment and its folder. Gives: `refuse_unknown_operators`. Does not cover: denying them
 (see `runner.denial`).
@@ -24,4 +24,6 @@ def refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
     for problem in assignment.problems:
         for entry in find_unknown(problem.denied):
             locate = Locator(path, path.read_text(encoding="utf-8"))
-            locate.fail("denied", f"operators of this torch in {problem.name}", entry)
+            locate.fail(
+                "denied", f"operators, modules or classes of this torch in {problem.name}", entry
+            )

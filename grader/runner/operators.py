@@ -11,6 +11,7 @@ special twins that torch keeps under `_name`, `name_` and `special_name`. So `at
 import fnmatch
 import pkgutil
 from collections.abc import Iterable
+from types import ModuleType
 
 from torch import _C
 
@@ -69,7 +70,7 @@ def find_unknown(entries: Iterable[str]) -> tuple[str, ...]:
 def _is_there(name: str) -> bool:
     """Return whether there is a module or class of this name; imports what holds it."""
     try:
-        return pkgutil.resolve_name(name) is not None
+        return isinstance(pkgutil.resolve_name(name), ModuleType | type)
     except (ImportError, AttributeError):
         return False
 

@@ -329,15 +329,25 @@ def test_denied_operators_reach_the_plan(folders):
     assert attend.denied == ()
 
 
-def test_an_operator_that_torch_does_not_have_is_the_authors_mistake(folders):
+def test_what_only_names_a_module_leaves_the_evidence_outside(folders):
     folder, reference = folders
-    text = GOOD.replace('exports = ["Cache"]', DENIED.format("sotfmax"))
+    denied = 'exports = ["Cache"]\ndenied = ["torch.nn.parallel", "torch.nn.Linear"]'
+    (folder / "assignment.toml").write_text(GOOD.replace('exports = ["Cache"]', denied))
+    cache, _ = open_course(folder, reference, device="cpu", seed="s").plan.problems
+    assert cache.denied == ("torch.nn.parallel", "torch.nn.Linear")
+    assert {check.evidence for check in cache.checks} == {Evidence.OUTSIDE}
+
+
+@pytest.mark.parametrize("entry", ["aten::sotfmax", "torch.softmax", "torch.nn.paralel"])
+def test_what_torch_does_not_have_is_the_authors_mistake(folders, entry):
+    folder, reference = folders
+    text = GOOD.replace('exports = ["Cache"]', DENIED.replace("aten::{}", entry))
     (folder / "assignment.toml").write_text(text)
-    with pytest.raises(AuthorError, match=r"toml:14: denied: .* in Cache, found 'aten::sotfmax'"):
+    with pytest.raises(AuthorError, match=rf"toml:14: denied: .* in Cache, found '{entry}'"):
         open_course(folder, reference, device="cpu", seed="s")
 
 
-@pytest.mark.parametrize("entry", ["softmax", "@everything", "torch.softmax", "aten::", ""])
+@pytest.mark.parametrize("entry", ["softmax", "@everything", "torch", "aten::", ""])
 def test_what_is_no_operators_name_is_the_authors_mistake(tmp_path, entry):
     text = GOOD.replace('exports = ["Cache"]', f'exports = ["Cache"]\ndenied = ["{entry}"]')
     with pytest.raises(AuthorError, match=r"toml:14: denied: .* in Cache, found"):
