@@ -5,6 +5,7 @@
 #   "FSDP.nested",
 #   "FSDP.tied",
 #   "FSDP.odd_sizes",
+#   "FSDP.frozen",
 #   "FSDP.evaluation",
 #   "FSDP.accumulation",
 # ]

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "ZeroOptimizer.checkpoint"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["ZeroOptimizer.groups"]
 
 """Loads the moments and keeps the options that the constructor was given."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "ZeroOptimizer.checkpoint"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["ZeroOptimizer.groups"]
 
 """Counts steps from 1 again after loading: the moments are corrected a second time."""
 
