@@ -9,9 +9,9 @@ special twins that torch keeps under `_name`, `name_` and `special_name`. So `at
 """
 
 import fnmatch
-import pkgutil
+import importlib.util
+import sys
 from collections.abc import Iterable
-from types import ModuleType
 
 from torch import _C
 
@@ -68,11 +68,14 @@ def find_unknown(entries: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_there(name: str) -> bool:
-    """Return whether there is a module or class of this name; imports what holds it."""
+    """Return whether there is a module or class of this name; imports no more than holds it."""
+    place, _, last = name.rpartition(".")
     try:
-        return isinstance(pkgutil.resolve_name(name), ModuleType | type)
-    except (ImportError, AttributeError):
+        if importlib.util.find_spec(name):
+            return True
+    except ImportError:
         return False
+    return isinstance(getattr(sys.modules[place], last, None), type)
 
 
 def _is_meant(operator: str, entries: tuple[str, ...]) -> bool:
