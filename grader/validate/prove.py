@@ -7,7 +7,6 @@ run again, what the solution did there holds for both.
 """
 
 import importlib
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,26 +15,23 @@ from pathlib import Path
 
 from grader.author.declare import load_folder
 from grader.author.interpreted import load_solution
-from grader.judge.judge import judge, sound_problems
-from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.judge.judge import judge
+from grader.judge.judgement import Judgement
 from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
-from grader.measure.run import measure
 from grader.measure.samples import TargetMeasurement
-from grader.measure.targets import measure_targets
 from grader.measure.totals import SPREADS, too_short
 from grader.plan.course import Course
 from grader.plan.plan import Plan
 from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
+from grader.validate.quiet import Quiet
 from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
+from grader.validate.specimen_run import Measured, SpecimenRun, Workplace, without_targets
 from grader.validate.triviality import TrivialResult, lint
-
-ATTEMPTS = 3
-"""How often targets are measured that a noisy machine leaves open, as who grades a class would."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +58,6 @@ class Graded:
     targets: tuple[TargetMeasurement, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """One specimen with what was seen of it; of a wrong one, in the problems that it affects."""
-
-    specimen: Specimen
-    measurement: Measurement
-    lacks: str = ""
-
-    @property
-    def words(self) -> str:
-        """Which specimen it is, and what kept it from being compiled."""
-        return f"{self.specimen.kind.value}/{self.specimen.name}: no {self.lacks}"
-
-
 def prove(
     course: Course,
     walls: WallPool,
@@ -93,7 +75,11 @@ def prove(
         AuthorError: if a specimen cannot be read.
     """
     specimens = load_specimens(course)
-    runs = [_Run(specimen, course, walls, machine, builder) for specimen in specimens]
+    workers = max(jobs - 1, 1)
+    place = Workplace(
+        course=course, walls=walls, machine=machine, builder=builder, quiet=Quiet(workers)
+    )
+    runs = [SpecimenRun(specimen, place) for specimen in specimens]
     measured = _run_all(runs, jobs=jobs, on_specimen=on_specimen)
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
     graded = [_grade(one, solution, course.plan) for one in measured if not one.lacks]
@@ -111,70 +97,9 @@ def prove(
     )
 
 
-class _Run:
-    """One specimen on its way: first its checks, then its targets.
-
-    Of a wrong one, only problems that it affects and targets that it misses.
-    """
-
-    def __init__(
-        self,
-        specimen: Specimen,
-        course: Course,
-        walls: WallPool,
-        machine: TimedMachine,
-        builder: Builder,
-    ) -> None:
-        self.specimen = specimen
-        self.seconds = 0.0
-        plan = _without_targets(course.plan, specimen)
-        problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
-        self._course = replace(course, plan=replace(plan, problems=problems))
-        self._walls, self._machine, self._builder = walls, machine, builder
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether targets may be measured: a starter passes no check before them."""
-        targets = (t for problem in self._course.plan.problems for t in problem.targets)
-        return self.specimen.kind is not Kind.STARTER and any(target.tiers for target in targets)
-
-    def check(self) -> "_Run":
-        """Run the checks."""
-        begin_s = time.monotonic()
-        self._built = self._builder.build(self.specimen.submission())
-        self._measurement = measure(
-            self._built.submission,
-            self._course,
-            walls=self._walls,
-            machine=self._machine,
-            faults=self._built.faults,
-        )
-        self.seconds += time.monotonic() - begin_s
-        return self
-
-    def finish(self) -> _Measured:
-        """Measure the targets of what passed its checks; again if a noisy machine leaves some."""
-        begin_s = time.monotonic()
-        sound = sound_problems(judge(self._course.plan, self._measurement))
-        for _ in range(ATTEMPTS):
-            targets = measure_targets(
-                self._built.submission,
-                self._course,
-                sound,
-                walls=self._walls,
-                machine=self._machine,
-            )
-            whole = replace(self._measurement, targets=targets)
-            metered = bool(targets) and all(target.metered for target in targets)
-            if not (metered and _is_open(judge(self._course.plan, whole))):
-                break
-        self.seconds += time.monotonic() - begin_s
-        return _Measured(specimen=self.specimen, measurement=whole, lacks=self._built.lacks)
-
-
 def _run_all(
-    runs: Sequence[_Run], *, jobs: int, on_specimen: Callable[[Specimen, float], None]
-) -> list[_Measured]:
+    runs: Sequence[SpecimenRun], *, jobs: int, on_specimen: Callable[[Specimen, float], None]
+) -> list[Measured]:
     """Run all checks on all but one of the jobs, and on that one the targets, in turns.
 
     Two whose targets wait for the lease on the machine would keep the rest from running.
@@ -185,20 +110,14 @@ def _run_all(
         checked = [workers.submit(run.check) for run in (*timed, *others)]
         if jobs == 1:
             wait(checked)
-        finished: dict[Path, _Measured] = {}
+        finished: dict[Path, Measured] = {}
         for run in (future.result() for future in checked):
             finished[run.specimen.path] = run.finish()
             on_specimen(run.specimen, run.seconds)
     return [finished[run.specimen.path] for run in runs]
 
 
-def _is_open(judgement: Judgement) -> bool:
-    """Return whether we could not judge a check: the same run again may."""
-    ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
-    return any(check.cause is Cause.INFRASTRUCTURE for check in ours)
-
-
-def _grade(measured: _Measured, solution: Measurement, plan: Plan) -> Graded:
+def _grade(measured: Measured, solution: Measurement, plan: Plan) -> Graded:
     """Judge a specimen; where it does what the solution does, by what the solution did."""
     specimen, own = measured.specimen, measured.measurement
     joined = replace(
@@ -212,7 +131,7 @@ def _grade(measured: _Measured, solution: Measurement, plan: Plan) -> Graded:
             *(t for t in solution.targets if t.problem not in specimen.affects),
         ),
     )
-    judgement = judge(_without_targets(plan, specimen), joined)
+    judgement = judge(without_targets(plan, specimen), joined)
     return Graded(specimen=specimen, judgement=judgement, targets=own.targets)
 
 
@@ -226,20 +145,6 @@ def _too_short(course: Course, targets: tuple[TargetMeasurement, ...]) -> list[s
         if planned[one.problem, one.target].quantity in (Quantity.TIME, Quantity.GROWTH)
         and too_short(planned[one.problem, one.target], one)
     ]
-
-
-def _without_targets(plan: Plan, specimen: Specimen) -> Plan:
-    """Leave out the targets of problems that a wrong specimen affects and misses none of."""
-    if specimen.kind is not Kind.WRONG:
-        return plan
-    problems = tuple(
-        problem
-        if problem.name not in specimen.affects
-        or any(f"{problem.name}.{target.name}" in specimen.fails for target in problem.targets)
-        else replace(problem, targets=())
-        for problem in plan.problems
-    )
-    return replace(plan, problems=problems)
 
 
 def _complain_of_signatures(course: Course) -> list[str]:

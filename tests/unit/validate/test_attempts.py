@@ -10,7 +10,8 @@ from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.sandbox.pool import WallPool
-from grader.validate import prove
+from grader.validate import specimen_run
+from grader.validate.quiet import Quiet
 from grader.validate.specimen import load_specimens
 from tests.unit.validate.course import make_course
 from tests.unit.validate.test_matrix import judgement
@@ -37,15 +38,19 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
         measured.append(SimpleNamespace(metered=metered))
         return tuple(measured[-1:])
 
-    monkeypatch.setattr(prove, "measure", lambda *args, **kwargs: MEASUREMENT)
-    monkeypatch.setattr(prove, "measure_targets", measure_targets)
-    monkeypatch.setattr(prove, "judge", judge)
-    monkeypatch.setattr(prove, "sound_problems", lambda judged: frozenset())
+    monkeypatch.setattr(specimen_run, "measure", lambda *args, **kwargs: MEASUREMENT)
+    monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
+    monkeypatch.setattr(specimen_run, "judge", judge)
+    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset())
     builder = cast(Builder, AsItIs())
-    run = prove._Run(
-        load_specimens(course)[1], course, cast(WallPool, None), TimedMachine(), builder
+    place = specimen_run.Workplace(
+        course=course,
+        walls=cast(WallPool, None),
+        machine=TimedMachine(),
+        builder=builder,
+        quiet=Quiet(1),
     )
-    run.check().finish()
+    specimen_run.SpecimenRun(load_specimens(course)[1], place).check().finish()
     return len(measured)
 
 
