@@ -76,16 +76,16 @@ class State:
         """Return what was held at first, seen through views made then."""
         return self._views
 
-    def kept(self) -> dict[str, bool]:
-        """Return whether tensors, their memory and `requires_grad` are what they were."""
-        now = [*self._model.parameters(), *self._model.buffers()]
-        pairs = list(zip(self._held, now, strict=True))
-        views = zip(self._views, now, strict=True)
-        return {
-            "same tensors": all(before is after for before, after in pairs),
-            "same memory": all(view.data_ptr() == after.data_ptr() for view, after in views),
-            "trained": [param.requires_grad for param in self._model.parameters()],
-        }
+    def step(self) -> None:
+        """Step what was held at first by 1, as an optimizer does that was made before.
+
+        Only what the module still trains has a gradient.
+        """
+        for param in self._model.parameters():
+            param.grad = torch.ones_like(param) if param.requires_grad else None
+        for tensor in self._held:
+            if tensor.grad is not None:
+                tensor.data.sub_(tensor.grad)
 
 
 class Loop:

@@ -16,8 +16,8 @@
 # call your functions in the same order; parameters of `ZeroOptimizer` and `FSDP` are contiguous and
 # equal on all ranks when they get them (the caller has called `broadcast_module`). A rank that
 # waits for a collective that another never calls waits for ever: decide from what all ranks know.
-# What torch has ready made (`torch.nn.parallel`, `torch.distributed.fsdp`,
-# `torch.distributed.optim`, `torch.distributed.Reducer`) raises when this is graded.
+# What torch has ready made (`torch.nn.parallel` and `fsdp`, `optim`, `utils` and `Reducer` of
+# `torch.distributed`) raises when this is graded.
 
 # %% tags=["export"]
 """Data parallelism and ZeRO on `torch.distributed`: five problems, one rank's side of each."""

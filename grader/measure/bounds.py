@@ -8,14 +8,12 @@ from grader.device.classes import CPU
 from grader.device.roofline import beats_floor, floor_fraction, floor_ns
 from grader.measure.claims import BrokenBound, calibrate, check_claim
 from grader.measure.figure import Roofline
-from grader.measure.samples import PairSample, RunSample, SizeWork, TargetMeasurement
+from grader.measure.samples import RunSample, SizeWork, TargetMeasurement
 
 METER_SLACK = 0.1
 """Share by which counters of processor time and the clock may differ."""
 METER_GRAIN_NS = 20_000_000
 """Grain of the coarsest counter of processor time, two ticks."""
-RANK_PROCESSORS = 1.5
-"""Processors that one rank may keep busy: one computes, the group's own threads carry bytes."""
 SILENT = 0.95
 """Share of the bytes that must cross the wire below which they went another way."""
 
@@ -34,7 +32,6 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
     found += _silences(measured)
     for fork in measured.forks:
         for pair in fork.pairs:
-            found += _crowds(pair)
             most_ns = pair.elapsed_ns * measured.cores * (1 + METER_SLACK) + METER_GRAIN_NS
             if pair.subject.cpu_ns > most_ns:
                 found.append(
@@ -42,18 +39,6 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
                     f"in {pair.elapsed_ns / 1e6:.1f} ms on {measured.cores} processors"
                 )
     return tuple(found)
-
-
-def _crowds(pair: PairSample) -> list[str]:
-    """Return whether ranks computed with more threads than the one that each has."""
-    run, world = pair.subject, len(pair.subject.rank_peak_bytes)
-    if not world or run.cpu_ns <= world * run.wall_ns * RANK_PROCESSORS + METER_GRAIN_NS:
-        return []
-    busy = run.cpu_ns / max(run.wall_ns, 1)
-    return [
-        f"at size {pair.size}: {world} ranks kept {busy:.1f} processors busy, and each may compute "
-        "with one thread"
-    ]
 
 
 def _silences(measured: TargetMeasurement) -> list[str]:

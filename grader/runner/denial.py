@@ -55,6 +55,18 @@ def refuse(name: str) -> OperationDenied:
     return OperationDenied(f"{name} is denied in the problem {_Refusal.problem}: {_Refusal.reason}")
 
 
+class ModuleDenied(OperationDenied, ModuleNotFoundError):
+    """The same for what is denied by the name of its module.
+
+    Who imports it finds none: torch itself goes on without some of its parts.
+    """
+
+
+def refuse_module(name: str) -> ModuleDenied:
+    """Return what a student reads of a module, or of what is in it."""
+    return ModuleDenied(str(refuse(name)))
+
+
 class Denials:
     """What is denied in this process, and in its forks."""
 
@@ -79,7 +91,7 @@ class Denials:
         except RuntimeError as error:
             self._undo()
             raise OSError(f"an operator cannot be denied: {error}") from error
-        self._closed = fences.close_modules(modules, refuse) if modules else None
+        self._closed = fences.close_modules(modules, refuse_module) if modules else None
         self._entries = wanted
 
     def _undo(self) -> None:

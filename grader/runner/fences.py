@@ -13,14 +13,18 @@ second torch in a new process; tensors read as numbers of Python or numpy.
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
+
+from .order import Denial
 
 Value = Any  # whatever a fenced function is called with
 Refuse = Callable[[str], BaseException]  # makes the exception for the name of what was called
@@ -35,13 +39,17 @@ _SPARED_JIT = ("_jit_get_", "_jit_resolve_packet")
 """What `torch.ops` finds operators with."""
 
 
-def hidden_folders() -> tuple[str, ...]:
+def hidden_folders(denial: Denial) -> tuple[str, ...]:
     """Return folders that a denied child has no use for, where its jail can hide folders.
 
-    Without torch's libraries no new process can import torch; this one has them loaded.
+    Without torch's libraries no new process can import torch; this one has them loaded. Without its
+    folder no package that is denied by name can be imported a second time.
     """
     top = os.path.dirname(torch.__file__)
-    return tuple(f"{top}/{name}" for name in ("lib", "_dynamo", "_inductor"))
+    folders = [f"{top}/{name}" for name in ("lib", "_dynamo", "_inductor") if denial.operators]
+    for name in denial.modules:
+        folders += getattr(sys.modules.get(name), "__path__", ())
+    return tuple(folders)
 
 
 def put_up(refuse: Refuse, *, readers: bool) -> None:
@@ -93,6 +101,11 @@ def close_modules(names: tuple[str, ...], refuse: Refuse) -> Closed:
         names: of modules, with all below them, or of classes.
         refuse: makes the exception.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:  # what is loaded can be closed for good, wherever it comes from later
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     closed = Closed(finder=_Unimportable(refuse, names), changed=[])
     sys.meta_path.insert(0, closed.finder)
     for name in names:

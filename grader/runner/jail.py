@@ -79,6 +79,7 @@ def enter(order: JailOrder) -> tuple[str, ...]:
     _set_limits(order, held_bytes)
     layers.append("rlimits")
     _set_environment(order)
+    layers.extend(_stay_on_processor(order.processor))
     os.chdir(order.home)
     os.umask(0o077)
     if sys.platform == "linux":
@@ -94,6 +95,15 @@ def _volunteer_for_oom() -> None:
         # Refused to an ordinary user in an unconfined run, where the process is not dumpable.
         with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
+
+
+def _stay_on_processor(number: int) -> list[str]:
+    """Run on one processor from here on: more threads would hide what a rank waits for."""
+    if number < 0 or sys.platform != "linux":
+        return []
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[number % len(allowed)]})
+    return ["one processor"]
 
 
 def _private_bytes() -> int:
@@ -117,10 +127,10 @@ def _enter_namespaces(order: JailOrder) -> None:
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
     kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
     kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
-    if order.denial.operators:
+    if order.denial.entries:
         from . import fences  # needs torch
 
-        for folder in fences.hidden_folders():
+        for folder in fences.hidden_folders(order.denial):
             kernel.mount_tmpfs(folder, size_bytes=4096, mode=0o555)
     if order.device == "cuda":
         kernel.mount_proc("/proc")  # of this pid namespace; CUDA begins with one only
@@ -198,7 +208,9 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
         layers.append("Landlock scope on signals and abstract sockets")
     # A new process would have a torch of its own, which denies nothing. On a GPU Triton needs to
     # start its assembler.
-    no_programs = bool(order.denial.operators) and order.device == "cpu"
-    seccomp_rules.restrict_system_calls(loopback=order.loopback, no_programs=no_programs)
+    no_programs = bool(order.denial.entries) and order.device == "cpu"
+    seccomp_rules.restrict_system_calls(
+        loopback=order.loopback, no_programs=no_programs, stays=order.processor >= 0
+    )
     layers.append("seccomp, no new programs" if no_programs else "seccomp")
     return layers

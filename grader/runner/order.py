@@ -34,6 +34,11 @@ class Denial:
     entries: tuple[str, ...] = ()
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """The entries that name modules and classes of Python, such as `torch.nn.parallel`."""
+        return tuple(entry for entry in self.entries if is_module(entry))
+
+    @property
     def operators(self) -> tuple[str, ...]:
         """The entries that name operators of torch's dispatcher, such as `aten::mm`."""
         return tuple(entry for entry in self.entries if not is_module(entry))
@@ -69,6 +74,8 @@ class JailOrder:
         world: size of the process group that it is a rank of; 0 for a box of its own. The ranks of
             a group share one network namespace and nothing else.
         rank: its number in the group.
+        processor: which of the processors that it may use it stays on, counted round and round; -1
+            for any.
     """
 
     kind: JailKind
@@ -84,6 +91,7 @@ class JailOrder:
     denial: Denial = NO_DENIAL
     world: int = 0
     rank: int = 0
+    processor: int = -1
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the order."""

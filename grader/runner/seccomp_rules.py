@@ -70,16 +70,20 @@ _CSIGNAL = 0xFF  # linux/sched.h: the part of clone's flags that is sent when th
 _CLONE_NAMESPACES = 0x7E02_0000 | 0x0000_0080  # mnt, cgroup, uts, ipc, user, pid, net; time
 
 
-def restrict_system_calls(*, loopback: bool, no_programs: bool = False) -> None:
+def restrict_system_calls(
+    *, loopback: bool, no_programs: bool = False, stays: bool = False
+) -> None:
     """Load the filter into this process and all that it will start.
 
     Args:
         loopback: whether internet sockets may be opened. Streams alone: what lies in the buffers of
             datagrams is charged to no control group, that of streams apart (`sandbox.cgroup`).
         no_programs: whether it may only fork, and start no program.
+        stays: whether it must stay on the processor that it is on.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name in (*DENIED, *(("execve", "execveat") if no_programs else ())):
+    programs = ("execve", "execveat") if no_programs else ()
+    for name in (*DENIED, *programs, *(("sched_setaffinity",) if stays else ())):
         _deny(rules, name)
     for name, place in SELF_ONLY:
         _deny(rules, name, pyseccomp.Arg(place, pyseccomp.NE, 0))

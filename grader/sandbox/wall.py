@@ -236,6 +236,7 @@ class Wall:
             denial=denial,
             world=member.size,
             rank=member.rank,
+            processor=self._spec.slot * self._limits.ranks + member.rank if member.size else -1,
         )
 
     def _make_home(self) -> str:

@@ -111,9 +111,13 @@ def _run_all(
         if jobs == 1:
             wait(checked)
         finished: dict[Path, Measured] = {}
-        for run in (future.result() for future in checked):
-            finished[run.specimen.path] = run.finish()
-            on_specimen(run.specimen, run.seconds)
+        try:
+            for run in (future.result() for future in checked):
+                finished[run.specimen.path] = run.finish()
+                on_specimen(run.specimen, run.seconds)
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)  # what waits would be run in vain
+            raise
     return [finished[run.specimen.path] for run in runs]
 
 

@@ -72,8 +72,9 @@ def in_place(draw: Draw) -> CaseSteps:
     model = yield Each(*(New("harness:Sheet", own, frozen=[1], tied=[(0, 2)]) for own in values))
     state = yield Each(New("harness:State", model))
     yield Each(Call("broadcast_module", model))
-    got = yield Each(Call(state, "kept"))
-    kept = {"same tensors": True, "same memory": True, "trained": [True, False]}
-    yield Expect(got, [kept] * world, label="tensors of each rank")
     got = yield Each(Call(state, "views"))
     yield Expect(got, [values[0][:2]] * world, label="views made before", exact=True)
+    yield Each(Call(state, "step"))
+    got = yield Each(Call(state, "parameters"))
+    stepped = [values[0][0] - 1, values[0][1]]  # the second one is frozen
+    yield Expect(got, [stepped] * world, label="parameters stepped by old references", exact=True)

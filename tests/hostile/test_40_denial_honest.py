@@ -16,7 +16,7 @@ SCALE = torch.ones(3) + 1
 
 def test_an_honest_kernel_passes(attack_denial: Attack) -> None:
     result = attack_denial(KERNEL)
-    for problem in ("product", "softmax", "total"):
+    for problem in ("product", "softmax", "total", "density"):
         assert result.cause(problem) is Cause.NONE, result.finding(problem)
 
 

@@ -9,12 +9,30 @@
 
 
 class _Block(_Block):
+    """Its shard is the whole."""
+
     def __init__(self, params, group):
         super().__init__(params, group)
-        self.whole = [torch.zeros(self._world * self.size) for _ in range(2)]
+        self.size *= self._world
+        self.moments = [torch.zeros(self.size, dtype=params[0].dtype) for _ in range(2)]
 
-    def update(self, gradient, steps):
-        super().update(gradient, steps)
-        for whole, moment in zip(self.whole, self.moments, strict=True):
-            whole.add_(1)
-            whole.view(self._world, -1)[self._rank] = moment
+    def pieces(self):
+        start = 0
+        for param in self.params:
+            stop = start + param.numel()
+            yield param, slice(0, param.numel()), slice(start, stop)
+            start = stop
+
+    def reduce(self):
+        whole = torch.zeros(self.size, dtype=self.params[0].dtype)
+        for param, _, place in self.pieces():
+            if param.grad is not None:
+                whole[place] = param.grad.view(-1)
+        dist.all_reduce(whole)
+        return whole.div_(self._world)
+
+    def gather(self, shard):
+        return list(shard[: self._numel].split([param.numel() for param in self.params]))
+
+    def gather_parameters(self):
+        pass

@@ -138,12 +138,3 @@ def test_a_claim_is_held_against_calls_that_lend_as_much(lent_bytes, held):
 def test_a_run_that_did_not_end_has_no_time_to_beat_a_floor_with():
     short = Room(limit_bytes=1, ratio=1.0, sufficed=False)
     assert broken_bounds(measured(replace(run(0), room=(short,)))) == ()
-
-
-@pytest.mark.parametrize(("cpu_ms", "held"), [(60, False), (79, False), (200, True)])
-def test_ranks_that_compute_with_more_threads_than_one_are_seen(cpu_ms, held):
-    ranks = replace(run(20, cpu_ms=cpu_ms), rank_peak_bytes=(1, 1))
-    found = broken_bounds(measured(ranks, cores=16))
-    assert [("2 ranks kept 10.0 processors busy" in text) for text in found] == [True] * held
-    alone = replace(ranks, rank_peak_bytes=())
-    assert not broken_bounds(measured(alone, cores=16))

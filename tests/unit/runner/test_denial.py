@@ -1,9 +1,10 @@
 """Operators of torch are taken away and given back, and in a sealed child they stay away."""
 
-import importlib.util
+import importlib
 import os
 import pkgutil
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import _C
 from grader.runner import denial, fences
 from grader.runner.denial import Denials, OperationDenied, registered_keys
 from grader.runner.operators import COMPUTE, expand, find_unknown
+from grader.runner.order import Denial
 
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
 
@@ -132,8 +134,15 @@ def test_of_a_denied_module_nothing_is_called_and_the_rest_works(denials):
             torch.nn.parallel.data_parallel(model, torch.ones(2))
         with pytest.raises(OperationDenied, match=r"torch\.distributed\.Reducer is denied"):
             pkgutil.resolve_name("torch.distributed.Reducer")([], [], [], None)
-        with pytest.raises(OperationDenied, match=r"torch\.distributed\.optim"):
-            importlib.util.find_spec("torch.distributed.optim")
+        with pytest.raises(OperationDenied, match="ZeroRedundancyOptimizer"):
+            sys.modules["torch.distributed.optim"].ZeroRedundancyOptimizer(model.parameters())
+        del sys.modules["torch.distributed.optim"]
+        denied = r"torch\.distributed\.optim is denied in the problem DDP: the assignment"
+        with pytest.raises(ModuleNotFoundError, match=denied):
+            importlib.import_module("torch.distributed.optim")
+        denials.install(())  # to no avail: nothing is known of it any more
+        with pytest.raises(OperationDenied, match="DataParallel"):
+            torch.nn.DataParallel(model)
         assert not isinstance(model, Before)
         torch.optim.SGD(model.parameters(), lr=0.1).step()
 
@@ -141,7 +150,6 @@ def test_of_a_denied_module_nothing_is_called_and_the_rest_works(denials):
     denials.install(())
     with pytest.raises(ValueError, match="init_process_group"):
         torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
-    assert importlib.util.find_spec("torch.distributed.optim")
 
 
 def test_a_module_that_does_not_exist_is_unknown():
@@ -181,6 +189,12 @@ def test_what_is_denied_only_in_part_is_given_back(denials, monkeypatch):
     assert torch.equal(torch.mm(torch.ones(1, 2), torch.ones(2, 1)), torch.full((1, 1), 2.0))
 
 
-def test_hidden_folders_are_torchs():
-    for folder in fences.hidden_folders():
+@pytest.mark.parametrize(
+    ("entries", "count"),
+    [(("@compute",), 3), (("torch.nn.parallel", "torch.nn.Linear"), 1), ((), 0)],
+)
+def test_hidden_folders_are_torchs(entries, count):
+    folders = fences.hidden_folders(Denial(problem="p", entries=entries))
+    assert len(folders) == count
+    for folder in folders:
         assert Path(folder).is_dir()

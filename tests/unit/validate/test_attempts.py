@@ -1,5 +1,6 @@
 """What a noisy machine leaves open is measured again, and nothing else is."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,9 @@ from grader.judge.judgement import Cause
 from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
+from grader.plan.assignment import Evidence
+from grader.plan.plan import PlannedTarget
+from grader.plan.target import Clock, Quantity, Tier
 from grader.sandbox.pool import WallPool
 from grader.validate import specimen_run
 from grader.validate.quiet import Quiet
@@ -42,16 +46,18 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
     monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
     monkeypatch.setattr(specimen_run, "judge", judge)
     monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset())
-    builder = cast(Builder, AsItIs())
-    place = specimen_run.Workplace(
+    specimen_run.SpecimenRun(load_specimens(course)[1], place_for(course)).check().finish()
+    return len(measured)
+
+
+def place_for(course):
+    return specimen_run.Workplace(
         course=course,
         walls=cast(WallPool, None),
         machine=TimedMachine(),
-        builder=builder,
+        builder=cast(Builder, AsItIs()),
         quiet=Quiet(1),
     )
-    specimen_run.SpecimenRun(load_specimens(course)[1], place).check().finish()
-    return len(measured)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,43 @@ def test_only_what_is_open_is_measured_again(tmp_path, monkeypatch, causes, coun
 
 def test_what_nothing_meters_is_not_measured_again(tmp_path, monkeypatch):
     assert attempts(tmp_path, monkeypatch, [Cause.INFRASTRUCTURE], metered=False) == 1
+
+
+def test_only_times_keep_checks_from_beginning(tmp_path, monkeypatch):
+    course = make_course(tmp_path)
+    (problem,) = course.plan.problems
+    kinds = (Quantity.TIME, Quantity.MEMORY)
+    targets = tuple(target(kind) for kind in kinds)
+    course = replace(
+        course, plan=replace(course.plan, problems=(replace(problem, targets=targets),))
+    )
+    place = place_for(course)
+    seen: dict[Quantity, bool] = {}
+
+    def measure_targets(submission, wanted, sound, **others):
+        found = [t for one in wanted.plan.problems for t in one.targets]
+        seen.update((t.quantity, place.quiet._gate.locked()) for t in found)
+        return tuple(SimpleNamespace(metered=True) for _ in found)
+
+    monkeypatch.setattr(specimen_run, "measure", lambda *args, **kwargs: MEASUREMENT)
+    monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
+    monkeypatch.setattr(specimen_run, "judge", lambda plan, whole: judgement(a=Cause.NONE))
+    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset({problem.name}))
+    specimen_run.SpecimenRun(load_specimens(course)[1], place).check().finish()
+    assert seen == {Quantity.TIME: True, Quantity.MEMORY: False}
+
+
+def target(quantity):
+    return PlannedTarget(
+        name=quantity.value,
+        title="",
+        description="",
+        points=1.0,
+        quantity=quantity,
+        clock=Clock.WALL,
+        tiers=(cast(Tier, None),),
+        sizes=(1,),
+        tolerance={},
+        evidence=Evidence.OUTSIDE,
+        devices=(),
+    )

@@ -13,13 +13,14 @@ from grader.validate.quiet import Quiet
 
 
 def test_checks_run_together_and_wait_for_what_is_timed():
-    quiet, both = Quiet(2), threading.Barrier(2, timeout=5)
+    quiet, both, inside = Quiet(2), threading.Barrier(2, timeout=5), threading.Semaphore(0)
     running: list[int] = []
     timed: list[int] = []
 
     def check():
         with quiet.checking():
             running.append(1)
+            inside.release()
             both.wait()
             time.sleep(0.01)
             assert not timed
@@ -27,8 +28,8 @@ def test_checks_run_together_and_wait_for_what_is_timed():
 
     with ThreadPoolExecutor(3) as workers:
         checks = [workers.submit(check) for _ in range(2)]
-        while not running:
-            time.sleep(0.001)
+        for _ in checks:  # both are, before the gate closes
+            assert inside.acquire(timeout=5)
         with quiet.timing():
             timed.append(1)
             assert not running
@@ -56,6 +57,17 @@ class Run:
         return self.specimen.name
 
 
+class Fails(Run):
+    def finish(self):
+        raise OSError("no room")
+
+
+class Slow(Run):
+    def check(self):
+        time.sleep(0.05)
+        return super().check()
+
+
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_timed_specimens_come_first_and_results_in_the_order_of_files(jobs):
     log: list[tuple[str, str]] = []
@@ -67,3 +79,12 @@ def test_timed_specimens_come_first_and_results_in_the_order_of_files(jobs):
     assert [name for what, name in log if what == "finish"] == ["b", "d", "a", "c"]
     if jobs == 1:  # nothing is beside anything
         assert [what for what, _ in log] == ["check"] * 4 + ["finish"] * 4
+
+
+def test_who_fails_keeps_nobody_waiting():
+    log: list[tuple[str, str]] = []
+    runs: Any = [Fails("a", log, is_timed=True)]
+    runs += [Slow(name, log, is_timed=False) for name in "bcdefgh"]
+    with pytest.raises(OSError, match="no room"):
+        prove._run_all(runs, jobs=2, on_specimen=lambda *_: None)
+    assert len(log) < len(runs)

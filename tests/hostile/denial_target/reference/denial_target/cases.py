@@ -1,8 +1,12 @@
-"""A kernel problem, a problem with one denied operator, and one without any."""
+"""A kernel problem, one with a denied operator, one with a denied module, one without any."""
+
+import math
 
 import torch
 
 from grader.author import Call, CaseSteps, Draw, Expect, Raises, WorkloadSteps, case, workload
+
+LOG_2_PI = math.log(2 * math.pi)
 
 
 @case("product", "values", public=1, hidden=1)
@@ -43,3 +47,11 @@ def total(draw: Draw) -> CaseSteps:
     x = draw.normal_tensor(4, 6)
     got = yield Call("total", x)
     yield Expect(got, lambda: x.double().sum().float(), label="sum")
+
+
+@case("density", "values", public=1, hidden=0)
+def density(draw: Draw) -> CaseSteps:
+    """Take the logarithm of the standard normal density of each entry."""
+    x = draw.normal_tensor(4, 6)
+    got = yield Call("density", x)
+    yield Expect(got, lambda: (-0.5 * (x.double() ** 2 + LOG_2_PI)).float(), label="density")

@@ -31,3 +31,7 @@ def softmax(x):
 
 def total(x):
     return x.sum()
+
+
+def density(x):
+    return -0.5 * (x**2 + 1.8378770664093453)
