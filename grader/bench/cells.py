@@ -21,12 +21,14 @@ class Scale:
         rounds: chunks per cell.
         series: replayed per cell.
         live: verdicts per far factor, pattern and neighbour, from beginning to end.
+        patterns: in which time is lost.
     """
 
     factors: tuple[float, ...]
     rounds: int
     series: int
     live: int
+    patterns: tuple[Pattern, ...] = tuple(Pattern)
 
 
 FULL = Scale(factors=NEAR, rounds=9, series=5000, live=5)
@@ -54,5 +56,7 @@ class Cell:
 def cells_of(scale: Scale) -> tuple[Cell, ...]:
     """Return every cell: factors × patterns × neighbours, and the reference against itself."""
     slow = [Slowness(factor=SAME, pattern=Pattern.STEADY)]
-    slow += [Slowness(factor=f, pattern=pattern) for f in scale.factors for pattern in Pattern]
+    slow += [
+        Slowness(factor=f, pattern=pattern) for f in scale.factors for pattern in scale.patterns
+    ]
     return tuple(Cell(slowness=one, neighbour=kind) for kind in Neighbour for one in slow)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from grader.bench.cells import FAR, Cell, Scale
 from grader.bench.ending import Verdict, verdict_of
 from grader.bench.neighbour import Neighbour, neighbour
-from grader.bench.patterns import Pattern, Slowness, submission_of
+from grader.bench.patterns import Slowness, submission_of
 from grader.bench.specimen import target_of
 from grader.errors import SandboxError
 from grader.judge.judge import judge, sound_problems
@@ -60,7 +60,7 @@ def confirm(
     found: list[LiveVerdict] = []
     for kind in Neighbour:
         with neighbour(kind):
-            for _, factor, pattern in itertools.product(range(scale.live), FAR, Pattern):
+            for _, factor, pattern in itertools.product(range(scale.live), FAR, scale.patterns):
                 slowness = Slowness(factor=factor, pattern=pattern)
                 found.append(_grade(walls, course, Cell(slowness=slowness, neighbour=kind)))
                 on_step()

@@ -15,7 +15,7 @@ from grader.bench.cells import FAR, Cell, Scale, cells_of
 from grader.bench.live import LiveVerdict, confirm
 from grader.bench.machine import Machine, describe_machine
 from grader.bench.neighbour import Neighbour, neighbour
-from grader.bench.patterns import Pattern, submission_of
+from grader.bench.patterns import submission_of
 from grader.bench.specimen import problem_of, target_of
 from grader.errors import SandboxError
 from grader.measure.machine import TimedMachine
@@ -85,7 +85,7 @@ def record(
 
 def steps_of(scale: Scale) -> int:
     """Return how often `on_step` is called."""
-    live = scale.live * len(FAR) * len(Pattern) * len(Neighbour)
+    live = scale.live * len(FAR) * len(scale.patterns) * len(Neighbour)
     return len(cells_of(scale)) * scale.rounds + live
 
 

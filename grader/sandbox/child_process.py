@@ -45,10 +45,14 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """Which rank of which world a child is; of no world if `size` is 0."""
+    """Which rank of which world a child is; of no world if `size` is 0.
+
+    `stays` on one processor, if more threads would hide what the world is timed for.
+    """
 
     rank: int = 0
     size: int = 0
+    stays: bool = False
 
 
 ALONE = Member()

@@ -88,17 +88,20 @@ class Wall:
 
         They share a network namespace, which holds nothing but them where this wall can make one;
         each has a control group, a home and a jail of its own. `wire_rate` holds their wire to so
-        many bytes per second, if it is not 0.
+        many bytes per second, if it is not 0, and each rank to one processor.
 
         Raises:
             SandboxError: if one cannot be confined or limited.
         """
         with self._emptied() as homes, contextlib.ExitStack() as stack:
+            stays = wire_rate > 0
+            members = [
+                Member(rank=rank, size=len(reply_fds), stays=stays)
+                for rank in range(len(reply_fds))
+            ]
             children = tuple(
-                stack.enter_context(
-                    self._fork(homes, fd, denial, Member(rank=rank, size=len(reply_fds)))
-                )
-                for rank, fd in enumerate(reply_fds)
+                stack.enter_context(self._fork(homes, fd, denial, member))
+                for fd, member in zip(reply_fds, members, strict=True)
             )
             if wire_rate:
                 if self._started.jail is JailKind.PLAIN:
@@ -236,7 +239,7 @@ class Wall:
             denial=denial,
             world=member.size,
             rank=member.rank,
-            processor=self._spec.slot * self._limits.ranks + member.rank if member.size else -1,
+            processor=self._spec.slot * self._limits.ranks + member.rank if member.stays else -1,
         )
 
     def _make_home(self) -> str:

@@ -1,37 +1,53 @@
-"""Ranks that would compute on more processors than one, by an affinity of any thread."""
+"""Ranks on a slowed wire that would compute on more processors than the one they stay on."""
 
-from grader.judge.judgement import Cause
-from tests.hostile.conftest import Attack
-from tests.hostile.rank_honest import RANK_HONEST
+import os
 
-ATTACK = """
-import os, threading
+import pytest
+
+from grader.author.steps import Call
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.measure.ranks import open_ranks
+from grader.plan.course import Course
+from grader.sandbox.pool import WallPool
+
+TEXT = """
+import os, threading, torch
 def widen(pid):
     try:
         os.sched_setaffinity(pid, range(os.cpu_count()))
         return "set"
     except OSError:
         return "refused"
-own = average
-def average(x):
-    seen = [len(os.sched_getaffinity(0)), widen(0), widen(os.getpid())]
-    thread = threading.Thread(target=lambda: seen.append(widen(threading.get_native_id())))
+def seen():
+    found = [len(os.sched_getaffinity(0)), widen(0), widen(os.getpid())]
+    thread = threading.Thread(target=lambda: found.append(widen(threading.get_native_id())))
     thread.start()
     thread.join()
     torch.set_num_threads(4)
-    seen.append(len(os.sched_getaffinity(0)))
-    print(*seen)
-    return own(x)
+    return [*found, len(os.sched_getaffinity(0))]
 """
 
 
-def test_a_rank_stays_on_one_processor(attack_ranks: Attack) -> None:
-    result = attack_ranks(RANK_HONEST + ATTACK)
-    lines = {
-        line
-        for problem in result.measurement.problems
-        for line in (problem.output + problem.hidden_output).splitlines()
-        if line and not line.startswith("[rank")
-    }
-    assert lines == {"1 refused refused refused 1"}
-    assert result.cause("average") is Cause.NONE, result.finding("average")
+@pytest.mark.parametrize("wire_rate", [0, 50_000_000])
+def test_a_rank_stays_on_one_processor(
+    rank_target: Course, rank_walls: WallPool, wire_rate: int
+) -> None:
+    submission = Submission(
+        name="widen",
+        sha256="0" * 64,
+        origin=Origin.MODULE,
+        entry="submission",
+        files=(SourceFile(name="submission.py", text=TEXT),),
+    )
+    with (
+        rank_walls.borrow() as wall,
+        open_ranks(
+            wall, submission, limits=rank_target.plan.limits, most=2, wire_rate=wire_rate
+        ) as box,
+    ):
+        box.load("")
+        box.world(2)
+        found = list(box.ask(dict.fromkeys(range(2), Call("seen")), None).values())
+    cores = len(os.sched_getaffinity(0))
+    free = [cores, "set", "refused", "refused", cores]  # the same probe can tell
+    assert found == [[1, "refused", "refused", "refused", 1] if wire_rate else free] * 2
