@@ -28,7 +28,7 @@ from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports, write_student
 from grader.run_folder import alone_in, begin_run
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import WallPool, slots_of
 from grader.sandbox.stale import owner, remove_stale
 
 
@@ -118,7 +118,7 @@ def make_builder(course: Course, options: BatchOptions) -> Builder:
         sandbox=options.sandbox,
         isolation=options.isolation,
         image=options.image,
-        first_slot=options.jobs + 5,  # after the adviser's, which are three at most
+        first_slot=slots_of(options.jobs) + 3,  # after the adviser's, which are three at most
     )
 
 
@@ -218,7 +218,7 @@ class _Batch:
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
             image=self.options.image,
-            first_slot=self.options.jobs + 2,  # after the workers, the one ahead, the reference
+            first_slot=slots_of(self.options.jobs),
         )
 
     def _grade_behind(self, tools: _Tools, todo: Sequence[Taken]) -> None:

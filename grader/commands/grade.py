@@ -18,7 +18,6 @@ from grader.intake import collect
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.plan.course import Course, new_seed, open_course
 from grader.plan.plan import Plan
-from grader.plan.target import Quantity
 from grader.record.codec import to_json
 from grader.record.grade_record import GradeRecord
 from grader.run_folder import read_run
@@ -178,7 +177,7 @@ def _targets(plan: Plan) -> Table:
         table.add_column(heading)
     for problem in plan.problems:
         for target in problem.targets:
-            timed = target.quantity in (Quantity.TIME, Quantity.GROWTH)
+            timed = not target.quantity.is_counted
             row = (target.name, f"{target.points:g}", target.quantity.value)
             clock = target.clock.value if timed else ""
             tier = [(f"{t.pass_at:g}", f"{t.full_at:g}") for t in target.tiers]

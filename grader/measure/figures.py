@@ -83,7 +83,7 @@ class Decision:
 
 def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> Decision:
     """Look at the samples; after the last look every doubt is settled."""
-    counted = target.quantity in (Quantity.MEMORY, Quantity.TRAFFIC)
+    counted = target.quantity.is_counted
     if target.quantity is Quantity.MEMORY and has_rooms(measured.forks):
         return _decide_room(tier, measured)
     if counted and not measured.metered:

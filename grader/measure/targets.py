@@ -39,8 +39,8 @@ def measure_targets(
 ) -> tuple[TargetMeasurement, ...]:
     """Measure every target that this device can measure, of the problems named in `sound`.
 
-    No other run on this machine measures meanwhile. A wall that cannot be had is our failure: every
-    target says so.
+    No other run on this machine times anything meanwhile, unless all of these are only counted. A
+    wall that cannot be had is our failure: every target says so.
     """
     wanted = [
         (problem, target)
@@ -51,13 +51,22 @@ def measure_targets(
     if not wanted:
         return ()
     try:
-        with machine.alone(), walls.borrow_pair() as pair:
+        alone = nullcontext() if _all_counted(wanted, machine) else machine.alone()
+        with alone, walls.borrow_pair() as pair:
             measured = _measure_all(pair, submission, course, machine, wanted)
     except (SandboxError, DeviceError) as error:
         message = f"{error}. {error.hint}".strip()
         fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
         return tuple(_unmeasured(*one, fault) for one in wanted)
     return tuple(measured)
+
+
+def _all_counted(wanted: list[tuple[PlannedProblem, PlannedTarget]], machine: TimedMachine) -> bool:
+    """Return whether nothing is timed; on a device memory is what others leave."""
+    return all(
+        target.quantity.is_counted and not machine.seen_by(problem.ranks).drivers
+        for problem, target in wanted
+    )
 
 
 def _measure_all(
@@ -78,7 +87,8 @@ def _measure_all(
             kind = RoomMeasurer if by_room else PaceMeasurer
             by_ways[way] = kind(walls, submission, course, seen_by)
         # Ranks beside a GPU need the processor to themselves as well.
-        with nullcontext() if seen_by is machine else seen_by.alone():
+        quiet = seen_by is machine or target.quantity.is_counted
+        with nullcontext() if quiet else seen_by.alone():
             one = _measure(by_ways[way], problem, target)
         measured.append(replace(one, ceilings=seen_by.ceilings))
     return [

@@ -28,6 +28,11 @@ class Quantity(StrEnum):
     MEMORY = "memory"
     TRAFFIC = "traffic"
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is counted rather than timed: on the processor no neighbour changes it."""
+        return self in (Quantity.MEMORY, Quantity.TRAFFIC)
+
 
 class Clock(StrEnum):
     """Which time decides; the other one is measured as well.

@@ -40,6 +40,11 @@ def wall_spec(
     )
 
 
+def slots_of(jobs: int) -> int:
+    """Return how many slots a pool needs: of the workers, of their references, the one ahead."""
+    return 2 * jobs + 1
+
+
 class WallPool:
     """Lends walls; the next strict wall is started ahead of time, beside the one in use.
 
@@ -76,9 +81,10 @@ class WallPool:
         ahead = 1 if isolation is Isolation.STRICT else 0
         self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Future[Wall]] = queue.SimpleQueue()
-        self._timing = threading.Lock()
-        self._aside: Wall | None = None  # built when the first submission is timed
-        for slot in range(first_slot, first_slot + jobs + ahead + 1):
+        self._asides: queue.LifoQueue[Wall | None] = queue.LifoQueue()  # built when first asked for
+        for _ in range(jobs):
+            self._asides.put(None)
+        for slot in range(first_slot, first_slot + slots_of(jobs) - 1 + ahead):
             self._free_slots.put(slot)
         for _ in range(jobs + ahead):
             self._order_wall()
@@ -106,23 +112,26 @@ class WallPool:
 
     @contextlib.contextmanager
     def borrow_pair(self) -> Iterator[tuple[Wall, Wall]]:
-        """Lend a wall for a submission and the one that is kept for the reference.
-
-        Nothing else of this batch is timed meanwhile.
+        """Lend a wall for a submission and one of those that are kept for the reference.
 
         Raises:
             SandboxError: if either could not be built.
         """
-        with self._timing, self.borrow() as wall:
-            if self._aside is None or not self._aside.usable:
-                self._aside = self._build_aside()
-            yield wall, self._aside
+        with self.borrow() as wall, self._borrow_aside() as aside:
+            yield wall, aside
 
-    def _build_aside(self) -> Wall:
-        if self._aside is not None:
-            self._take_down(self._aside)
-            self._aside = None
-        return self._build()
+    @contextlib.contextmanager
+    def _borrow_aside(self) -> Iterator[Wall]:
+        aside = self._asides.get()
+        try:
+            if aside is not None and not aside.usable:
+                broken, aside = aside, None
+                self._discard(broken)
+            if aside is None:
+                aside = self._build()
+            yield aside
+        finally:
+            self._asides.put(aside)
 
     def close(self) -> None:
         """Take every wall down.
@@ -142,18 +151,22 @@ class WallPool:
             raise failed[0]
 
     def _replace(self, wall: Wall) -> None:
-        """Take a wall down and have another one built.
+        """Take a wall down and have another one built."""
+        try:
+            self._discard(wall)
+        finally:
+            self._order_wall()
 
-        What was measured behind it stands, so a wall that resists is remembered, not raised: it is
-        tried again at the end.
+    def _discard(self, wall: Wall) -> None:
+        """Take a wall down; what was measured behind it stands.
+
+        One that resists is remembered, not raised: it is tried again at the end.
         """
         try:
             self._take_down(wall)
         except SandboxError:
             with self._lock:
                 self._standing.add(wall)
-        finally:
-            self._order_wall()
 
     def _order_wall(self) -> None:
         """Have a wall built in the background for the next free slot."""

@@ -9,9 +9,8 @@ run again, what the solution did there holds for both.
 import importlib
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from grader.author.declare import load_folder
 from grader.author.interpreted import load_solution
@@ -24,10 +23,8 @@ from grader.measure.samples import TargetMeasurement
 from grader.measure.totals import SPREADS, too_short
 from grader.plan.course import Course
 from grader.plan.plan import Plan
-from grader.plan.target import Quantity
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
-from grader.validate.quiet import Quiet
 from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.specimen_run import Measured, SpecimenRun, Workplace, without_targets
@@ -75,10 +72,7 @@ def prove(
         AuthorError: if a specimen cannot be read.
     """
     specimens = load_specimens(course)
-    workers = max(jobs - 1, 1)
-    place = Workplace(
-        course=course, walls=walls, machine=machine, builder=builder, quiet=Quiet(workers)
-    )
+    place = Workplace(course=course, walls=walls, machine=machine, builder=builder)
     runs = [SpecimenRun(specimen, place) for specimen in specimens]
     measured = _run_all(runs, jobs=jobs, on_specimen=on_specimen)
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
@@ -100,25 +94,22 @@ def prove(
 def _run_all(
     runs: Sequence[SpecimenRun], *, jobs: int, on_specimen: Callable[[Specimen, float], None]
 ) -> list[Measured]:
-    """Run all checks on all but one of the jobs, and on that one the targets, in turns.
-
-    Two whose targets wait for the lease on the machine would keep the rest from running.
-    """
-    timed = [run for run in runs if run.is_timed]
-    others = [run for run in runs if not run.is_timed]
-    with ThreadPoolExecutor(max(jobs - 1, 1), thread_name_prefix="validate") as workers:
-        checked = [workers.submit(run.check) for run in (*timed, *others)]
-        if jobs == 1:
-            wait(checked)
-        finished: dict[Path, Measured] = {}
+    """Count on all jobs, then time one after the other, with nothing beside it."""
+    longest_first = sorted(runs, key=lambda run: not run.has_targets)
+    with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
+        counting = [workers.submit(run.count) for run in longest_first]
         try:
-            for run in (future.result() for future in checked):
-                finished[run.specimen.path] = run.finish()
-                on_specimen(run.specimen, run.seconds)
+            for run in (future.result() for future in as_completed(counting)):
+                if not run.is_timed:
+                    on_specimen(run.specimen, run.seconds)
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)  # what waits would be run in vain
             raise
-    return [finished[run.specimen.path] for run in runs]
+    for run in runs:
+        if run.is_timed:
+            run.time()
+            on_specimen(run.specimen, run.seconds)
+    return [run.measured for run in runs]
 
 
 def _grade(measured: Measured, solution: Measurement, plan: Plan) -> Graded:
@@ -146,7 +137,7 @@ def _too_short(course: Course, targets: tuple[TargetMeasurement, ...]) -> list[s
         f"{one.problem}.{one.target}: the reference takes less than {SPREADS} spreads of as many "
         "empty calls at the smallest size; choose larger sizes"
         for one in targets
-        if planned[one.problem, one.target].quantity in (Quantity.TIME, Quantity.GROWTH)
+        if not planned[one.problem, one.target].quantity.is_counted
         and too_short(planned[one.problem, one.target], one)
     ]
 

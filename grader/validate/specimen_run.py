@@ -5,7 +5,6 @@ when (see `validate.prove`).
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from grader.judge.judge import judge, sound_problems
@@ -14,13 +13,10 @@ from grader.measure.builder import Builder
 from grader.measure.machine import TimedMachine
 from grader.measure.measurement import Measurement
 from grader.measure.run import measure
-from grader.measure.samples import TargetMeasurement
 from grader.measure.targets import measure_targets
 from grader.plan.course import Course
-from grader.plan.plan import Plan, PlannedTarget
-from grader.plan.target import Quantity
+from grader.plan.plan import Plan, PlannedProblem
 from grader.sandbox.pool import WallPool
-from grader.validate.quiet import Quiet
 from grader.validate.specimen import Kind, Specimen
 
 ATTEMPTS = 3
@@ -49,11 +45,10 @@ class Workplace:
     walls: WallPool
     machine: TimedMachine
     builder: Builder
-    quiet: Quiet
 
 
 class SpecimenRun:
-    """One specimen on its way: first its checks, then its targets.
+    """One specimen on its way: its checks, what is counted of it, and then what is timed.
 
     Of a wrong one, only problems that it affects and targets that it misses.
     """
@@ -64,64 +59,83 @@ class SpecimenRun:
         self._place = place
         plan = without_targets(place.course.plan, specimen)
         problems = tuple(problem for problem in plan.problems if problem.name in specimen.affects)
-        self._course = replace(place.course, plan=replace(plan, problems=problems))
+        self._plan = replace(plan, problems=problems)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether targets may be measured: a starter passes no check before them."""
+        targets = (target for problem in self._plan.problems for target in problem.targets)
+        return self.specimen.kind is not Kind.STARTER and any(target.tiers for target in targets)
 
     @property
     def is_timed(self) -> bool:
-        """Whether targets may be measured: a starter passes no check before them."""
-        targets = (t for problem in self._course.plan.problems for t in problem.targets)
-        return self.specimen.kind is not Kind.STARTER and any(target.tiers for target in targets)
+        """Whether something of it is left to be timed; known once it is counted."""
+        return any(problem.targets for problem in self._sound_problems(counted=False))
 
-    def check(self) -> "SpecimenRun":
-        """Run the checks."""
+    @property
+    def measured(self) -> Measured:
+        """What was seen of it until now."""
+        return Measured(
+            specimen=self.specimen, measurement=self._measurement, lacks=self._built.lacks
+        )
+
+    def count(self) -> "SpecimenRun":
+        """Run the checks and measure what is counted; others may run beside it."""
+        begin_s = time.monotonic()
         place = self._place
-        with place.quiet.checking():
-            begin_s = time.monotonic()
-            self._built = place.builder.build(self.specimen.submission())
-            submission, faults = self._built.submission, self._built.faults
-            self._measurement = measure(
-                submission, self._course, walls=place.walls, machine=place.machine, faults=faults
-            )
-            self.seconds += time.monotonic() - begin_s
+        self._built = place.builder.build(self.specimen.submission())
+        self._measurement = measure(
+            self._built.submission,
+            replace(place.course, plan=self._plan),
+            walls=place.walls,
+            machine=place.machine,
+            faults=self._built.faults,
+        )
+        self._sound = sound_problems(judge(self._plan, self._measurement))
+        self._measure_targets(counted=True)
+        self.seconds += time.monotonic() - begin_s
         return self
 
-    def finish(self) -> Measured:
-        """Measure the targets of what passed its checks; again if a noisy machine leaves some."""
+    def time(self) -> "SpecimenRun":
+        """Measure what is timed; nothing else may run beside it."""
         begin_s = time.monotonic()
-        sound = sound_problems(judge(self._course.plan, self._measurement))
-        problems = [p for p in self._course.plan.problems if p.name in sound]
-        has_times = any(_is_time(target) for problem in problems for target in problem.targets)
-        for _ in range(ATTEMPTS):
-            targets = self._measure_targets(sound, _is_no_time)
-            if has_times:
-                with self._place.quiet.timing():
-                    targets += self._measure_targets(sound, _is_time)
-            whole = replace(self._measurement, targets=targets)
-            metered = bool(targets) and all(target.metered for target in targets)
-            if not (metered and _is_open(judge(self._course.plan, whole))):
-                break
+        self._measure_targets(counted=False)
         self.seconds += time.monotonic() - begin_s
-        return Measured(specimen=self.specimen, measurement=whole, lacks=self._built.lacks)
+        return self
 
-    def _measure_targets(
-        self, sound: frozenset[str], wanted: Callable[[PlannedTarget], bool]
-    ) -> tuple[TargetMeasurement, ...]:
-        """Measure some of the targets."""
-        problems = tuple(
-            replace(problem, targets=tuple(filter(wanted, problem.targets)))
-            for problem in self._course.plan.problems
+    def _sound_problems(self, *, counted: bool) -> tuple[PlannedProblem, ...]:
+        """Return the problems that passed their checks, with one kind of their targets."""
+        return tuple(
+            replace(
+                problem,
+                targets=tuple(
+                    target
+                    for target in problem.targets
+                    if target.quantity.is_counted is counted and target.tiers
+                ),
+            )
+            for problem in self._plan.problems
+            if problem.name in self._sound
         )
-        course = replace(self._course, plan=replace(self._course.plan, problems=problems))
-        walls, machine = self._place.walls, self._place.machine
-        return measure_targets(self._built.submission, course, sound, walls=walls, machine=machine)
 
-
-def _is_time(target: PlannedTarget) -> bool:
-    return target.quantity is Quantity.TIME and bool(target.tiers)
-
-
-def _is_no_time(target: PlannedTarget) -> bool:
-    return not _is_time(target)
+    def _measure_targets(self, *, counted: bool) -> None:
+        """Measure one kind of targets; again if a noisy machine leaves some."""
+        plan = replace(self._plan, problems=self._sound_problems(counted=counted))
+        if not any(problem.targets for problem in plan.problems):
+            return
+        before = self._measurement
+        for _ in range(ATTEMPTS):
+            targets = measure_targets(
+                self._built.submission,
+                replace(self._place.course, plan=plan),
+                self._sound,
+                walls=self._place.walls,
+                machine=self._place.machine,
+            )
+            self._measurement = replace(before, targets=(*before.targets, *targets))
+            metered = all(target.metered for target in targets)
+            if not (metered and _is_open(judge(plan, self._measurement))):
+                break
 
 
 def _is_open(judgement: Judgement) -> bool:

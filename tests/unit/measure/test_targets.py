@@ -125,22 +125,49 @@ def test_what_no_further_fork_would_change_is_not_repeated(monkeypatch):
     assert len(Measurer.asked) == 1
 
 
-def test_beside_a_device_ranks_are_measured_on_the_processor(monkeypatch):
-    monkeypatch.setattr(targets_module, "record_ranks", lambda *_: ())
-    leased = []
+@pytest.fixture
+def leased(monkeypatch):
+    """Names of what was leased, in turn."""
+    names: list[str] = []
 
     @contextlib.contextmanager
     def alone(self):
-        leased.append(self.lease_name)
+        names.append(self.lease_name)
         yield
 
     monkeypatch.setattr(TimedMachine, "alone", alone)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("quantities", "count"),
+    [
+        ((Quantity.MEMORY, Quantity.TRAFFIC), 0),
+        ((Quantity.MEMORY, Quantity.TIME), 1),
+        ((Quantity.GROWTH,), 1),
+    ],
+)
+def test_the_machine_is_leased_only_for_times(monkeypatch, leased, quantities, count):
+    monkeypatch.setattr(targets_module, "decide", lambda *_: SimpleNamespace(unmetered=True))
+    run(course_with(problem("a", *map(planned, quantities))), {"a"})
+    assert leased == ["cpu"] * count
+
+
+def test_a_device_is_leased_for_its_memory_too(leased):
+    on_device = TimedMachine(drivers=(FakeDriver(),))
+    memory = course_with(problem("m", planned(Quantity.MEMORY)))
+    run(memory, {"m"}, machine=on_device)
+    assert leased == [on_device.lease_name]
+
+
+def test_beside_a_device_ranks_are_measured_on_the_processor(monkeypatch, leased):
+    monkeypatch.setattr(targets_module, "record_ranks", lambda *_: ())
     on_device = TimedMachine(drivers=(FakeDriver(),))
     memory = planned(Quantity.MEMORY)
     ranked = replace(problem("ranks", memory, TARGET), ranks=2)
     run(course_with(problem("one", TARGET), ranked), {"one", "ranks"}, machine=on_device)
     assert Measurer.machines == [on_device, TimedMachine()]
-    assert leased == [on_device.lease_name, "cpu", "cpu"]
+    assert leased == [on_device.lease_name, "cpu"]  # for its time, not its memory
 
 
 def test_walls_that_cannot_be_had_are_our_failure_for_every_target():

@@ -13,7 +13,7 @@ from grader.runner.order import JailKind
 from grader.sandbox import pool as pools
 from grader.sandbox import wall as walls
 from grader.sandbox.contract import Isolation, Started, WallSpec
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import WallPool, slots_of
 
 
 class FakeBackend:
@@ -138,3 +138,35 @@ def test_closing_takes_every_wall_down_and_then_complains(backend: FakeBackend) 
     with pytest.raises(SandboxError, match="busy"):
         pool.close()
     assert len(backend.standing) == 1
+
+
+def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend) -> None:
+    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=2, device="cpu", image="")
+    with pool.borrow_pair() as first, pool.borrow_pair() as second:
+        lent = {wall.slot for wall in (*first, *second)}
+        assert len(lent) == 4
+        assert max(lent) < slots_of(2)
+    pool.close()
+    assert backend.standing == []
+
+
+def test_one_at_a_time_share_a_wall_for_the_reference(backend: FakeBackend) -> None:
+    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
+    asides = set()
+    for _ in range(3):
+        with pool.borrow_pair() as (_, aside):
+            asides.add(aside)
+    assert len(asides) == 1
+    pool.close()
+
+
+def test_a_lost_wall_of_the_reference_is_built_anew(backend: FakeBackend) -> None:
+    pool = make_pool()
+    with pool.borrow_pair() as (_, aside):
+        aside._usable = False
+    backend.stop_errors = [SandboxError("busy")]
+    with pool.borrow_pair() as (wall, another):
+        assert another.slot != wall.slot
+        assert another is not aside
+    pool.close()
+    assert backend.standing == []  # it was tried again at the end

@@ -15,7 +15,6 @@ from grader.plan.plan import PlannedTarget
 from grader.plan.target import Clock, Quantity, Tier
 from grader.sandbox.pool import WallPool
 from grader.validate import specimen_run
-from grader.validate.quiet import Quiet
 from grader.validate.specimen import load_specimens
 from tests.unit.validate.course import make_course
 from tests.unit.validate.test_matrix import judgement
@@ -32,7 +31,6 @@ class AsItIs:
 
 def attempts(tmp_path, monkeypatch, causes, *, metered=True):
     """Return how often targets are measured when their judgements are these, in turn."""
-    course = make_course(tmp_path)
     left, measured = list(causes), []
 
     def judge(plan, whole):
@@ -42,12 +40,25 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
         measured.append(SimpleNamespace(metered=metered))
         return tuple(measured[-1:])
 
+    run = run_of(tmp_path, monkeypatch, (Quantity.MEMORY,), measure_targets)
+    monkeypatch.setattr(specimen_run, "judge", judge)
+    run.count()
+    assert run.measured.measurement.targets == tuple(measured[-1:])
+    return len(measured)
+
+
+def run_of(tmp_path, monkeypatch, quantities, measure_targets):
+    """Return the run of a solution to one problem with these targets."""
+    course = make_course(tmp_path)
+    (problem,) = course.plan.problems
+    targets = tuple(target(quantity) for quantity in quantities)
+    plan = replace(course.plan, problems=(replace(problem, targets=targets),))
     monkeypatch.setattr(specimen_run, "measure", lambda *args, **kwargs: MEASUREMENT)
     monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
-    monkeypatch.setattr(specimen_run, "judge", judge)
-    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset())
-    specimen_run.SpecimenRun(load_specimens(course)[1], place_for(course)).check().finish()
-    return len(measured)
+    monkeypatch.setattr(specimen_run, "judge", lambda plan, whole: judgement(a=Cause.NONE))
+    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset({problem.name}))
+    place = place_for(replace(course, plan=plan))
+    return specimen_run.SpecimenRun(load_specimens(course)[1], place)
 
 
 def place_for(course):
@@ -56,7 +67,6 @@ def place_for(course):
         walls=cast(WallPool, None),
         machine=TimedMachine(),
         builder=cast(Builder, AsItIs()),
-        quiet=Quiet(1),
     )
 
 
@@ -78,28 +88,25 @@ def test_what_nothing_meters_is_not_measured_again(tmp_path, monkeypatch):
     assert attempts(tmp_path, monkeypatch, [Cause.INFRASTRUCTURE], metered=False) == 1
 
 
-def test_only_times_keep_checks_from_beginning(tmp_path, monkeypatch):
-    course = make_course(tmp_path)
-    (problem,) = course.plan.problems
-    kinds = (Quantity.TIME, Quantity.MEMORY)
-    targets = tuple(target(kind) for kind in kinds)
-    course = replace(
-        course, plan=replace(course.plan, problems=(replace(problem, targets=targets),))
-    )
-    place = place_for(course)
-    seen: dict[Quantity, bool] = {}
+def test_what_is_counted_is_measured_before_what_is_timed(tmp_path, monkeypatch):
+    kinds: list[list[Quantity]] = []
 
     def measure_targets(submission, wanted, sound, **others):
-        found = [t for one in wanted.plan.problems for t in one.targets]
-        seen.update((t.quantity, place.quiet._gate.locked()) for t in found)
-        return tuple(SimpleNamespace(metered=True) for _ in found)
+        found = [t.quantity for one in wanted.plan.problems for t in one.targets]
+        kinds.append(found)
+        return tuple(SimpleNamespace(metered=True, quantity=quantity) for quantity in found)
 
-    monkeypatch.setattr(specimen_run, "measure", lambda *args, **kwargs: MEASUREMENT)
-    monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
-    monkeypatch.setattr(specimen_run, "judge", lambda plan, whole: judgement(a=Cause.NONE))
-    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset({problem.name}))
-    specimen_run.SpecimenRun(load_specimens(course)[1], place).check().finish()
-    assert seen == {Quantity.TIME: True, Quantity.MEMORY: False}
+    run = run_of(tmp_path, monkeypatch, tuple(Quantity), measure_targets)
+    assert run.count().is_timed
+    assert kinds == [[Quantity.MEMORY, Quantity.TRAFFIC]]
+    run.time()
+    assert kinds[1:] == [[Quantity.TIME, Quantity.GROWTH]]
+    assert [t.quantity for t in run.measured.measurement.targets] == [*kinds[0], *kinds[1]]
+
+
+def test_nothing_is_timed_where_nothing_asks_for_it(tmp_path, monkeypatch):
+    run = run_of(tmp_path, monkeypatch, (Quantity.MEMORY,), lambda *_, **__: ())
+    assert not run.count().is_timed
 
 
 def target(quantity):
