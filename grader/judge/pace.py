@@ -164,7 +164,7 @@ def _rule_figures(
     verdict, cause = _VERDICTS[decision.outcome]
     if pace.broken:
         verdict, cause = Verdict.HELD, Cause.NONE
-        said = "A measured time lies outside what this machine can do."
+        said = "A figure lies outside what this machine or arithmetic allows."
     elif verdict is Verdict.FAIL:
         cause = TOO_MUCH[target.quantity]
     elif verdict is Verdict.UNGRADED:

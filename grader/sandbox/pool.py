@@ -128,7 +128,8 @@ class WallPool:
                 broken, aside = aside, None
                 self._discard(broken)
             if aside is None:
-                aside = self._build()
+                # Not in the caller's thread: bubblewrap dies with the thread that started it.
+                aside = self._builders.submit(self._build).result()
             yield aside
         finally:
             self._asides.put(aside)

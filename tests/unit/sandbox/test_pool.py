@@ -23,11 +23,13 @@ class FakeBackend:
         self.standing: list[int] = []
         self.build_errors: list[Exception] = []
         self.stop_errors: list[Exception] = []
+        self.threads: list[threading.Thread] = []
         self.built = 0
 
     def start(self, spec: WallSpec) -> Started:
         if self.build_errors:
             raise self.build_errors.pop()
+        self.threads.append(threading.current_thread())
         self.built += 1
         number = self.built
         self.standing.append(number)
@@ -157,6 +159,19 @@ def test_one_at_a_time_share_a_wall_for_the_reference(backend: FakeBackend) -> N
         with pool.borrow_pair() as (_, aside):
             asides.add(aside)
     assert len(asides) == 1
+    pool.close()
+
+
+def test_a_wall_outlives_the_thread_that_first_borrowed_it(backend: FakeBackend) -> None:
+    pool = make_pool()
+
+    def borrow() -> None:
+        with pool.borrow_pair():
+            pass
+
+    within(borrow)
+    living = set(threading.enumerate())
+    assert set(backend.threads) <= living
     pool.close()
 
 
