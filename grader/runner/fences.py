@@ -40,7 +40,7 @@ _SPARED_JIT = ("_jit_get_", "_jit_resolve_packet")
 
 
 def hidden_folders(denial: Denial) -> tuple[str, ...]:
-    """Return folders that a denied child has no use for, where its jail can hide folders.
+    """Return folders that a denied child has no use for, and that its jail hides.
 
     Without torch's libraries no new process can import torch; this one has them loaded. Without its
     folder no package that is denied by name can be imported a second time.

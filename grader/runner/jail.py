@@ -127,17 +127,23 @@ def _enter_namespaces(order: JailOrder) -> None:
     # Fresh memory file systems of this child alone. Not over /tmp: an interpreter may lie below.
     kernel.mount_tmpfs(order.home, size_bytes=order.file_bytes, mode=0o700)
     kernel.mount_tmpfs("/dev/shm", size_bytes=order.file_bytes, mode=0o1777)
-    if order.denial.entries:
-        from . import fences  # needs torch
-
-        for folder in fences.hidden_folders(order.denial):
-            kernel.mount_tmpfs(folder, size_bytes=4096, mode=0o555)
+    for folder in _hidden_folders(order):
+        kernel.mount_tmpfs(folder, size_bytes=4096, mode=0o555)
     if order.device == "cuda":
         kernel.mount_proc("/proc")  # of this pid namespace; CUDA begins with one only
     else:
         kernel.mount_tmpfs("/proc", size_bytes=4096, mode=0o555)  # hides the warm process's
     if not order.world:
         kernel.bring_loopback_up()
+
+
+def _hidden_folders(order: JailOrder) -> tuple[str, ...]:
+    """Return folders that a child has no use for that is denied something."""
+    if not order.denial.entries:
+        return ()
+    from . import fences  # needs torch
+
+    return fences.hidden_folders(order.denial)
 
 
 def _set_limits(order: JailOrder, held_bytes: int) -> None:
@@ -199,6 +205,7 @@ def _restrict_kernel(order: JailOrder) -> list[str]:
             (order.home,),
             (*DEVICES, *((GPU_THREAD_NAMES,) if on_gpu else ())),
             GPU_DEVICES if on_gpu else (),
+            hidden=_hidden_folders(order) if order.kind is not JailKind.NAMESPACES else (),
         )
         layers.append(f"Landlock (ABI {abi}) on files")
     elif order.kind is not JailKind.PLAIN:

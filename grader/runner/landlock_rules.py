@@ -7,7 +7,7 @@ Takes: paths. Gives: `restrict_files`, `restrict_scope`. Does not cover: system 
 import ctypes
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import landlock
 
@@ -41,6 +41,7 @@ def restrict_files(
     writable: Sequence[str],
     devices: Sequence[str],
     controlled: Sequence[str] = (),
+    hidden: Sequence[str] = (),
 ) -> None:
     """Allow reading and running below `readable`, everything below `writable`, nothing else.
 
@@ -49,14 +50,13 @@ def restrict_files(
         writable: folders.
         devices: files, or folders of files, that may be read and written.
         controlled: devices that may also be asked things by ioctl, as every GPU is.
+        hidden: folders below `readable` of which no file may be read; their names may.
     """
     ctypes.set_errno(0)
     rules = landlock.Ruleset()
+    buried = {os.path.realpath(path) for path in hidden}
     for path in readable:
-        if os.path.isdir(path):
-            rules.allow(path, rules=_READ)
-        elif os.path.exists(path):
-            rules.allow(path, rules=landlock.FSAccess.READ_FILE)
+        _allow_reading(rules, path, buried)
     for path in writable:
         rules.allow(path)
     used = _FILE_READ_WRITE
@@ -72,6 +72,46 @@ def restrict_files(
     ctypes.set_errno(0)
     rules.apply()
     os.close(rules._fd)  # the binding leaves it open
+
+
+def _allow_reading(rules: landlock.Ruleset, path: str, hidden: Set[str]) -> None:
+    """Allow reading and running below a path, but of nothing below hidden folders."""
+    parts = beside(path, hidden)
+    if parts != [path]:  # whoever imports lists the folder
+        rules.allow(path, rules=landlock.FSAccess.READ_DIR)
+    for part in parts:
+        if os.path.isdir(part):
+            rules.allow(part, rules=_READ)
+        elif os.path.exists(part):
+            rules.allow(part, rules=landlock.FSAccess.READ_FILE)
+
+
+def beside(path: str, hidden: Set[str]) -> list[str]:
+    """Return what lies below a path beside hidden folders, as a rule allows all below a folder.
+
+    Args:
+        path: a folder or file; returned as it is if it holds none of them.
+        hidden: real paths of folders.
+    """
+    top = os.path.realpath(path)
+    if not _holds_any(top, hidden):
+        return [path]
+    if top in hidden:
+        return []
+    parts: list[str] = []
+    with os.scandir(top) as entries:
+        for entry in entries:
+            if not entry.is_symlink():
+                parts += (
+                    beside(entry.path, hidden) if _holds_any(entry.path, hidden) else [entry.path]
+                )
+            elif not _holds_any(os.path.realpath(entry.path), hidden):  # else split where it lies
+                parts.append(entry.path)
+    return parts
+
+
+def _holds_any(top: str, hidden: Set[str]) -> bool:
+    return any(f"{folder}/".startswith(f"{top}/") for folder in hidden)
 
 
 def restrict_scope(writable: Sequence[str]) -> None:

@@ -1,9 +1,7 @@
 """Get a second torch, which denies nothing: a new process, a fork, another import."""
 
-import pytest
-
 from grader.judge.judgement import Cause
-from tests.hostile.conftest import WALLS, Attack
+from tests.hostile.conftest import Attack
 from tests.hostile.kernel_honest import KERNEL, WAYS
 
 ATTACK = """
@@ -54,15 +52,10 @@ def import_again(a, b):
         sys.modules.clear()
         sys.modules.update(before)
 
-"""
-
-LIBRARIES = """
-import os
 
 @way
 def libraries_from_the_disk(a, b):
-    lib = os.path.join(os.path.dirname(torch.__file__), "lib")
-    if os.path.exists(os.path.join(lib, "libtorch_cpu.so")):
+    with open(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"), "rb"):
         print("THROUGH: torch's libraries can be read")
     return a @ b
 """
@@ -73,12 +66,3 @@ def test_no_way_leads_through(attack_denial: Attack) -> None:
     assert "THROUGH" not in result.output, result.output
     assert result.output.count("stopped") > ATTACK.count("@way")
     assert result.cause("product") is Cause.FORBIDDEN, result.finding("product")
-
-
-@pytest.mark.parametrize("denial_walls", WALLS[:1], indirect=True)
-def test_where_a_child_has_mounts_of_its_own_the_libraries_are_hidden(
-    attack_denial: Attack,
-) -> None:
-    result = attack_denial(KERNEL + WAYS + LIBRARIES)
-    assert "THROUGH" not in result.output, result.output
-    assert "stopped libraries_from_the_disk" in result.output

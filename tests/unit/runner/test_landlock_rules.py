@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("landlock", reason="Landlock is Linux's")
 
-from grader.runner.landlock_rules import IOCTL_ABI, abi_version
+from grader.runner.landlock_rules import IOCTL_ABI, abi_version, beside
 
 ROOT = Path(__file__).resolve().parents[3]
 MASTER = Path("/dev/ptmx")
@@ -38,3 +38,41 @@ def test_only_a_controlled_device_answers(place, answer):
     command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT / "grader"), place]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == answer
+
+
+READING = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from runner.landlock_rules import restrict_files
+
+top = sys.argv[2]
+restrict_files([sys.prefix, top], [], [], [], hidden=[f"{top}/a/secret"])
+def read(path):
+    try:
+        return open(os.path.join(top, path)).read()
+    except PermissionError:
+        return "refused"
+print(*map(read, ["one", "a/two", "a/secret/three", "a/secret/below/four", "link/two"]))
+print(*sorted(os.listdir(f"{top}/a")))
+"""
+
+
+@pytest.mark.skipif(not abi_version(), reason="this kernel has no Landlock")
+def test_nothing_below_a_hidden_folder_can_be_read(tmp_path):
+    (tmp_path / "a/secret/below").mkdir(parents=True)
+    for path in ("one", "a/two", "a/secret/three", "a/secret/below/four"):
+        (tmp_path / path).write_text(Path(path).name)
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "loop").symlink_to(".")
+    command = [sys.executable, "-I", "-c", READING, str(ROOT / "grader"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split("\n")[:2] == ["one two refused refused two", "secret two"]
+
+
+def test_a_folder_that_holds_nothing_hidden_is_allowed_whole(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    hidden = {str(tmp_path / "b")}
+    assert beside(str(tmp_path / "a"), hidden) == [str(tmp_path / "a")]
+    assert beside(str(tmp_path), hidden) == [str(tmp_path / "a")]
+    assert beside(str(tmp_path / "b"), hidden) == []
