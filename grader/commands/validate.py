@@ -117,7 +117,8 @@ def print_proof(proof: Proof, console: Console) -> None:
 def _scores(validation: Validation) -> Table:
     table = Table("submission", "score", "fails", title=f"{validation.assignment}: specimens")
     for result in validation.specimens:
-        fails = ", ".join(f"{name} ({cause.value})" for name, cause in result.failed)
+        said = [f"{name} ({cause.value})" for name, cause in result.failed]
+        fails = ", ".join([*said, *(f"{name} (held)" for name in result.held)])
         if result.kind is Kind.STARTER:
             causes = sorted({cause.value for _, cause in result.failed})
             fails = f"{len(result.failed)} checks ({', '.join(causes)})"

@@ -20,6 +20,7 @@ class SpecimenResult:
         score: points earned.
         max_score: points that this machine can judge.
         failed: checks that failed, with their causes.
+        held: targets whose points are held.
         complaints: how this differs from what is known; empty if it does not.
     """
 
@@ -28,6 +29,7 @@ class SpecimenResult:
     score: float
     max_score: float
     failed: tuple[tuple[str, Cause], ...]
+    held: tuple[str, ...]
     complaints: tuple[str, ...]
 
     @property
@@ -43,7 +45,7 @@ class CheckResult:
     Attributes:
         check: `problem.check`.
         catches: wrong submissions that fail it.
-        alone: those that fail nothing else.
+        alone: those that fail nothing else, and have nothing held.
     """
 
     check: str
@@ -99,13 +101,14 @@ def _catches(check: str, specimens: Sequence[SpecimenResult]) -> CheckResult:
     return CheckResult(
         check=check,
         catches=tuple(r.name for r in catches),
-        alone=tuple(r.name for r in catches if len(r.failed) == 1),
+        alone=tuple(r.name for r in catches if len(r.failed) == 1 and not r.held),
     )
 
 
 def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
     failed = {_name(c): c for c in _own_failures(specimen, judgement)}
     ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
+    held = {_name(c): c for c in judgement.checks if c.verdict is Verdict.HELD}
     complaints = [
         f"{specimen.path}: {_name(c)} could not be judged: {c.summary}"
         for c in ours
@@ -113,7 +116,15 @@ def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
     ]
     complaints += [
         f"{specimen.path}: should fail {name}, but passes it"
-        for name in sorted(specimen.fails - failed.keys() - {_name(c) for c in ours})
+        for name in sorted(specimen.fails - failed.keys() - held.keys() - {_name(c) for c in ours})
+    ]
+    complaints += [
+        f"{specimen.path}: {name} should not be held: {held[name].summary}"
+        for name in sorted(held.keys() - specimen.held)
+    ]
+    complaints += [
+        f"{specimen.path}: {name} should be held, but is not"
+        for name in sorted(specimen.held - held.keys() - {_name(c) for c in ours})
     ]
     complaints += [
         f"{specimen.path}: should pass {name}, but fails it "
@@ -127,6 +138,7 @@ def _compare(specimen: Specimen, judgement: Judgement) -> SpecimenResult:
         score=judgement.score,
         max_score=judgement.max_score - judgement.ungraded_points,
         failed=tuple((name, check.cause) for name, check in failed.items()),
+        held=tuple(held),
         complaints=tuple(complaints),
     )
 

@@ -5,7 +5,8 @@ Takes: the two folders of an assignment. Gives: `Specimen`s. Does not cover: run
 A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
 the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone, as all in C++
 do), `caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that
-fails; `"softmax.*"` stands for all checks of a problem, `"*"` for all).
+fails; `"softmax.*"` stands for all checks of a problem, `"*"` for all), `held` (targets that must
+be held, because what is measured breaks a bound).
 
 A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
 which a correct style need not reach on a device.
@@ -29,7 +30,7 @@ from grader.validate.affected import affected
 
 CUDA_ENDING = ".cu"
 _SETTING = re.compile(r"\w+\s*=")
-HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list}
+HEADER_KEYS = {"base": str, "caught_by": str, "cause": str, "also_fails": list, "held": list}
 RIGHT_HEADER_KEYS = {"misses": list}
 
 
@@ -53,6 +54,7 @@ class Specimen:
         text: the source as it enters the box.
         affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
+        held: targets that must be held; no other may be.
         misses: targets that may fail or pass: of a right one, on a device.
         caught_by: the check whose cause is known; empty unless WRONG.
         cause: cause of `caught_by`; NONE unless WRONG.
@@ -64,6 +66,7 @@ class Specimen:
     text: str
     affects: frozenset[str]
     fails: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
     misses: frozenset[str] = frozenset()
     caught_by: str = ""
     cause: Cause = Cause.NONE
@@ -181,6 +184,13 @@ def _read_wrong(
             f"{path}: no check called {unknown[0]!r}",
             hint=f"the checks are {', '.join(sorted(criteria))}",
         )
+    held = frozenset(header.get("held", []))
+    targets = {name for name, cases in criteria.items() if not cases}
+    for name in sorted(held - (targets - fails)):
+        raise AuthorError(
+            f"{path}: held: expected targets that do not fail, found {name!r}",
+            hint=f"they are {', '.join(sorted(targets - fails)) or 'none'}",
+        )
     causes = [cause.value for cause in Cause if cause is not Cause.NONE]
     if header["cause"] not in causes:
         raise AuthorError(
@@ -194,6 +204,7 @@ def _read_wrong(
         text=f"{solution}\n\n{text}" if appended else text,
         affects=affected(solution, text, exports) if appended else frozenset(exports),
         fails=fails,
+        held=held,
         caught_by=header["caught_by"],
         cause=Cause(header["cause"]),
     )

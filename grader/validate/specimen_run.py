@@ -70,7 +70,7 @@ class SpecimenRun:
     @property
     def is_timed(self) -> bool:
         """Whether something of it is left to be timed; known once it is counted."""
-        return any(problem.targets for problem in self._sound_problems(counted=False))
+        return any(problem.targets for problem in self._with_targets(counted=False))
 
     @property
     def measured(self) -> Measured:
@@ -103,7 +103,7 @@ class SpecimenRun:
         self.seconds += time.monotonic() - begin_s
         return self
 
-    def _sound_problems(self, *, counted: bool) -> tuple[PlannedProblem, ...]:
+    def _with_targets(self, *, counted: bool) -> tuple[PlannedProblem, ...]:
         """Return the problems that passed their checks, with one kind of their targets."""
         return tuple(
             replace(
@@ -120,7 +120,7 @@ class SpecimenRun:
 
     def _measure_targets(self, *, counted: bool) -> None:
         """Measure one kind of targets; again if a noisy machine leaves some."""
-        plan = replace(self._plan, problems=self._sound_problems(counted=counted))
+        plan = replace(self._plan, problems=self._with_targets(counted=counted))
         if not any(problem.targets for problem in plan.problems):
             return
         before = self._measurement
@@ -148,10 +148,11 @@ def without_targets(plan: Plan, specimen: Specimen) -> Plan:
     """Leave out the targets of problems that a wrong specimen affects and misses none of."""
     if specimen.kind is not Kind.WRONG:
         return plan
+    wanted = specimen.fails | specimen.held
     problems = tuple(
         problem
         if problem.name not in specimen.affects
-        or any(f"{problem.name}.{target.name}" in specimen.fails for target in problem.targets)
+        or any(f"{problem.name}.{target.name}" in wanted for target in problem.targets)
         else replace(problem, targets=())
         for problem in plan.problems
     )

@@ -13,7 +13,7 @@ A, B = "p.a", "p.b"
 WRONG = Cause.WRONG_VALUE
 
 
-def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE, misses=()):
+def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE, misses=(), held=()):
     return Specimen(
         name=name,
         kind=kind,
@@ -22,21 +22,22 @@ def specimen(name, kind=Kind.WRONG, fails=(), caught_by="", cause=Cause.NONE, mi
         affects=frozenset(),
         fails=frozenset(fails),
         misses=frozenset(misses),
+        held=frozenset(held),
         caught_by=caught_by,
         cause=cause,
     )
 
 
-def judgement(**causes):
-    """Return a judgement on checks a and b; those that are not named pass."""
+def judgement(*held, **causes):
+    """Return a judgement on checks a and b; those that are not named pass or are held."""
     checks = tuple(
         CheckJudgement(
             problem="p",
             check=name,
             title=name,
-            verdict=verdict_of(cause := causes.get(name, Cause.NONE)),
-            cause=cause,
-            points=5.0 if cause is Cause.NONE else 0.0,
+            verdict=Verdict.HELD if name in held else verdict_of(causes.get(name, Cause.NONE)),
+            cause=(cause := causes.get(name, Cause.NONE)),
+            points=5.0 if cause is Cause.NONE and name not in held else 0.0,
             max_points=5.0,
             evidence=Evidence.OUTSIDE,
             summary=f"{name} said so",
@@ -50,7 +51,7 @@ def judgement(**causes):
         score=sum(c.points for c in checks),
         max_score=10.0,
         ungraded_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
-        held_points=0.0,
+        held_points=5.0 * len(held),
         checks=checks,
     )
 
@@ -70,6 +71,10 @@ SOLUTION = (specimen("solution", Kind.SOLUTION), judgement())
 ONLY_A = (specimen("only_a", fails=(A,), caught_by=A, cause=WRONG), judgement(a=WRONG))
 ONLY_B = (specimen("only_b", fails=(B,), caught_by=B, cause=Cause.CRASH), judgement(b=Cause.CRASH))
 BOTH = (specimen("both", fails=(A, B), caught_by=A, cause=WRONG), judgement(a=WRONG, b=WRONG))
+HELD = (
+    specimen("silent", fails=(A,), caught_by=A, cause=WRONG, held=(B,)),
+    judgement("b", a=WRONG),
+)
 SOUND = (STARTER, SOLUTION, ONLY_A, ONLY_B, BOTH)
 
 
@@ -90,6 +95,12 @@ def test_a_check_that_is_nobodys_sole_catcher(left_out, check):
     assert complaint.startswith(f"{check}: no wrong submission fails this and nothing else")
 
 
+def test_who_has_something_held_catches_nothing_alone():
+    judged = [HELD if pair is ONLY_A else pair for pair in SOUND]
+    (complaint,) = build_matrix("demo", judged).complaints
+    assert complaint.startswith(f"{A}: no wrong submission fails this and nothing else")
+
+
 def test_a_right_or_starting_submission_is_no_catch():
     proof = build_matrix("demo", (STARTER, SOLUTION))
     assert all(result.catches == () for result in proof.checks)
@@ -106,6 +117,11 @@ def test_a_right_or_starting_submission_is_no_catch():
         (ONLY_A[0], judgement(a=WRONG, b=Cause.INFRASTRUCTURE), "p.b could not be judged"),
         (SOLUTION[0], judgement(b=Cause.TIMEOUT), "should pass p.b, but fails it (timeout"),
         (specimen("sum", Kind.RIGHT), judgement(a=WRONG), "should pass p.a, but fails it"),
+        (SOLUTION[0], judgement("b"), "p.b should not be held: b said so"),
+        (specimen("sum", Kind.RIGHT), judgement("a"), "p.a should not be held: a said so"),
+        (ONLY_A[0], judgement("b", a=WRONG), "p.b should not be held: b said so"),
+        (ONLY_A[0], judgement("a"), "p.a should not be held: a said so"),
+        (HELD[0], judgement(a=WRONG), "p.b should be held, but is not"),
         (STARTER[0], judgement(a=Cause.MISSING), "should fail p.b, but passes it"),
         (STARTER[0], judgement(a=Cause.MISSING, b=Cause.CRASH), "p.b should be missing, is crash"),
     ],

@@ -9,6 +9,8 @@ from grader.intake.submission import Origin
 from grader.judge.judgement import Cause
 from grader.plan.assignment import load_assignment
 from grader.validate.specimen import Kind, load_specimens
+from grader.validate.specimen_run import without_targets
+from tests.unit.measure.synthetic import planned
 from tests.unit.validate.course import CASES, SOLUTION, make_course
 
 HEADER = '# caught_by = "double.values"\n# cause = "wrong_value"\n'
@@ -60,6 +62,8 @@ def test_a_specimen_may_stand_alone_and_fail_more(tmp_path):
         (HEADER + "# base = 3\n", "base: expected a str"),
         (HEADER + '# also_fails = "double.refuses"\n', "also_fails: expected a list"),
         (HEADER + '# also_fails = ["double.none"]\n', "no check called 'double.none'"),
+        (HEADER + '# held = ["double.refuses"]\n', "held: expected targets that do not fail"),
+        (HEADER + '# held = ["double.none"]\n', "found 'double.none'"),
         (HEADER.replace("double.values", "values"), "no check called 'values'"),
         (HEADER.replace("wrong_value", "wrong"), "expected one of wrong_value, wrong_error"),
         (HEADER.replace("wrong_value", "none"), "found 'none'"),
@@ -162,6 +166,17 @@ def test_specimens_in_cuda_stand_alone(tmp_path):
     assert SOLUTION not in wrong.text
     submission = wrong.submission()
     assert (submission.origin, submission.files[0].name) == (Origin.CUDA, "submission.cu")
+
+
+def test_targets_that_must_be_held_are_measured(tmp_path):
+    course = make_course(tmp_path, wrong={"triple": HEADER + '# held = ["double.target"]\n' + BODY})
+    (problem,) = course.plan.problems
+    plan = replace(course.plan, problems=(replace(problem, targets=(planned(),)),))
+    found = {one.name: one for one in load_specimens(replace(course, plan=plan))}
+    assert found["triple"].held == {"double.target"}
+    assert without_targets(plan, found["triple"]) == plan
+    unheld = replace(found["triple"], held=frozenset())
+    assert without_targets(plan, unheld).problems[0].targets == ()
 
 
 def test_a_star_stands_for_the_checks_of_a_problem(tmp_path):
