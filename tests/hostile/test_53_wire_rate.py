@@ -3,10 +3,10 @@
 import pytest
 
 from grader.author.steps import Call
-from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.ranks import open_ranks
 from grader.plan.course import Course
 from grader.sandbox.pool import WallPool
+from tests.hostile.conftest import submission_of
 
 RATE = 50_000_000
 TEXT = """
@@ -28,13 +28,7 @@ def lift():
 
 
 def test_bytes_take_their_time(rank_target: Course, rank_walls: WallPool) -> None:
-    submission = Submission(
-        name="reduce",
-        sha256="0" * 64,
-        origin=Origin.MODULE,
-        entry="submission",
-        files=(SourceFile(name="submission.py", text=TEXT),),
-    )
+    submission = submission_of(TEXT)
     numbers = 2 << 20
     limits = rank_target.plan.limits
     with (

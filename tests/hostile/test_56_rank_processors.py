@@ -5,10 +5,10 @@ import os
 import pytest
 
 from grader.author.steps import Call
-from grader.intake.submission import Origin, SourceFile, Submission
 from grader.measure.ranks import open_ranks
 from grader.plan.course import Course
 from grader.sandbox.pool import WallPool
+from tests.hostile.conftest import submission_of
 
 TEXT = """
 import os, threading, torch
@@ -32,13 +32,7 @@ def seen():
 def test_a_rank_stays_on_one_processor(
     rank_target: Course, rank_walls: WallPool, wire_rate: int
 ) -> None:
-    submission = Submission(
-        name="widen",
-        sha256="0" * 64,
-        origin=Origin.MODULE,
-        entry="submission",
-        files=(SourceFile(name="submission.py", text=TEXT),),
-    )
+    submission = submission_of(TEXT)
     with (
         rank_walls.borrow() as wall,
         open_ranks(
