@@ -166,6 +166,7 @@ class _AssignmentFile:
     title: str
     problem: tuple[_ProblemTable, ...]
     allowed_imports: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     languages: tuple[Language, ...] = (Language.PYTHON,)
 
@@ -199,7 +200,7 @@ def load_assignment(folder: Path) -> Assignment:
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
         limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
-        problems=tuple(_problem(table, locate) for table in parsed.problem),
+        problems=tuple(_problem(table, parsed.denied, locate) for table in parsed.problem),
         languages=parsed.languages,
     )
     _check_values(assignment, folder, locate)
@@ -210,7 +211,8 @@ def _most_ranks(parsed: _AssignmentFile) -> int:
     return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
 
 
-def _problem(table: _ProblemTable, locate: Locator) -> Problem:
+def _problem(table: _ProblemTable, denied: tuple[str, ...], locate: Locator) -> Problem:
+    """Read one problem; what is denied in all of them is denied in it too."""
     checks = tuple(
         Check(
             name=check.name,
@@ -227,7 +229,7 @@ def _problem(table: _ProblemTable, locate: Locator) -> Problem:
         exports=table.exports,
         checks=checks,
         targets=table.target,
-        denied=table.denied,
+        denied=tuple(dict.fromkeys((*denied, *table.denied))),
         launchers=tuple(_launcher(one, locate) for one in table.launcher),
         ranks=table.ranks,
     )

@@ -15,7 +15,7 @@ which a correct style need not reach on a device.
 import fnmatch
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -184,19 +184,13 @@ def _read_wrong(
             f"{path}: no check called {unknown[0]!r}",
             hint=f"the checks are {', '.join(sorted(criteria))}",
         )
-    held = frozenset(header.get("held", []))
-    targets = {name for name, cases in criteria.items() if not cases}
-    for name in sorted(held - (targets - fails)):
-        raise AuthorError(
-            f"{path}: held: expected targets that do not fail, found {name!r}",
-            hint=f"they are {', '.join(sorted(targets - fails)) or 'none'}",
-        )
     causes = [cause.value for cause in Cause if cause is not Cause.NONE]
     if header["cause"] not in causes:
         raise AuthorError(
             f"{path}: cause: expected one of {', '.join(causes)}, found {header['cause']!r}"
         )
     appended = base == "solution"
+    targets = {name for name, cases in criteria.items() if not cases}
     return Specimen(
         name=_name(path),
         kind=Kind.WRONG,
@@ -204,10 +198,21 @@ def _read_wrong(
         text=f"{solution}\n\n{text}" if appended else text,
         affects=affected(solution, text, exports) if appended else frozenset(exports),
         fails=fails,
-        held=held,
+        held=_read_held(path, header, targets - fails),
         caught_by=header["caught_by"],
         cause=Cause(header["cause"]),
     )
+
+
+def _read_held(path: Path, header: Mapping[str, list[str]], allowed: Set[str]) -> frozenset[str]:
+    """Return the targets that must be held; `allowed` are those that do not fail."""
+    held = frozenset(header.get("held", []))
+    for name in sorted(held - allowed):
+        raise AuthorError(
+            f"{path}: held: expected targets that do not fail, found {name!r}",
+            hint=f"they are {', '.join(sorted(allowed)) or 'none'}",
+        )
+    return held
 
 
 def _expand(pattern: str, criteria: Mapping[str, int]) -> list[str]:

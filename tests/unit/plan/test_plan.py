@@ -319,6 +319,16 @@ def test_targets_need_a_solution_to_measure_against(folders):
 DENIED = 'exports = ["Cache"]\ndenied = ["@compute", "aten::{}"]'
 
 
+def test_what_an_assignment_denies_is_denied_in_each_problem(folders):
+    folder, _ = folders
+    text = GOOD.replace(
+        'exports = ["Cache"]', 'exports = ["Cache"]\ndenied = ["torch.fft", "@compute"]'
+    )
+    (folder / "assignment.toml").write_text(f'denied = ["@compute"]\n{text}')
+    cache, attend = load_assignment(folder).problems
+    assert (cache.denied, attend.denied) == (("@compute", "torch.fft"), ("@compute",))
+
+
 def test_denied_operators_reach_the_plan(folders):
     folder, reference = folders
     text = GOOD.replace('exports = ["Cache"]', DENIED.format("softmax"))
