@@ -58,11 +58,16 @@ def _step(
 
 
 def _drawn_gradients(draw: Draw, values: Sequence[Tensor], step: int) -> list[Tensor]:
-    """Return gradients of very different sizes: large, usual, and nearly nothing."""
+    """Return gradients of very different sizes: large, usual, and nearly nothing.
+
+    That of a single number is positive in all steps: moments of two large ones would cancel, and
+    errors are relative to what is left (in 2 of 300 seeds 1.6e-5).
+    """
     scales = (1.0, 1e-3, 300.0, 1e-5)
+    drawn = [strided(draw, tuple(value.shape)) for value in values]
     return [
-        (strided(draw, tuple(value.shape)) * scales[(step + i) % 4]).to(value.dtype)
-        for i, value in enumerate(values)
+        ((g.abs() if g.numel() == 1 else g) * scales[(step + i) % 4]).to(value.dtype)
+        for i, (g, value) in enumerate(zip(drawn, values, strict=True))
     ]
 
 

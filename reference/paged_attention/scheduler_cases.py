@@ -63,6 +63,7 @@ def _play(sequence: Sequence, *, ending: bool = False) -> PlaySteps:
             yield from _step(ref, model, ending=ending)
     while model.running or model.waiting:
         yield from _step(ref, model, ending=ending)
+    yield from look(ref, "n_free", model.n_free)  # so that a pool too small for all asks something
 
 
 def _step(ref: Ref, model: SchedulerModel, *, ending: bool) -> PlaySteps:
