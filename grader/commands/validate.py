@@ -20,11 +20,14 @@ from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.validate.matrix import Validation
 from grader.validate.prove import Proof, prove
+from grader.validate.seeds import SeedRuns
 from grader.validate.specimen import Kind, Specimen
 from grader.validate.triviality import Trivial, TrivialResult
 
 SLOW_SECONDS = 30.0
 """A specimen that takes longer is named: it may hang where it need not."""
+NEAREST = 3
+"""Checks whose errors are printed: those that come nearest to their tolerances."""
 
 
 def command(
@@ -40,6 +43,10 @@ def command(
     ] = None,
     image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Seed of hidden cases; default: a new one.")] = "",
+    seeds: Annotated[
+        int,
+        typer.Option(min=0, help="Further seeds under which the solution must pass its checks."),
+    ] = 3,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the result here as JSON.")
     ] = None,
@@ -64,7 +71,7 @@ def command(
                 force=False,
                 machine=timed_machine(course, drivers, console),
             )
-            proofs.append(_prove(course, options, console))
+            proofs.append(_prove(course, options, console, seeds=seeds))
             print_proof(proofs[-1], console)
     if json_file is not None:
         json_file.write_text(
@@ -74,7 +81,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
+def _prove(course: Course, options: BatchOptions, console: Console, *, seeds: int) -> Proof:
     """Prove one assignment with a progress bar."""
     with (
         Progress(console=console, transient=True) as progress,
@@ -93,6 +100,7 @@ def _prove(course: Course, options: BatchOptions, console: Console) -> Proof:
             course,
             walls,
             jobs=options.jobs,
+            seeds=seeds,
             on_specimen=tell,
             machine=options.machine,
             builder=builder,
@@ -105,13 +113,26 @@ def print_proof(proof: Proof, console: Console) -> None:
     console.print(_scores(validation))
     console.print(_matrix(validation))
     console.print(_trivial(proof.trivial))
+    if proof.further.seeds:
+        console.print(_margins(proof.further), markup=False)
     for one in proof.unproven:
         console.print(f"NOT PROVEN HERE {one}", style="yellow", markup=False)
     for complaint in validation.complaints:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
     count = len(validation.complaints)
-    verdict = f"{count} complaints" if count else "sound"
-    console.print(f"{validation.assignment}: {verdict}", style="bold")
+    again = f"--seed {proof.seed} repeats this run"
+    verdict = f"{count} complaints ({again})" if count else "sound"
+    console.print(f"{validation.assignment}: {verdict}", style="bold", markup=False)
+
+
+def _margins(further: SeedRuns) -> str:
+    """Return a sentence on how near the solution comes to what is allowed."""
+    nearest = sorted(further.largest.items(), key=lambda one: -one[1])[:NEAREST]
+    shares = ", ".join(f"{check} {share:.0%}" for check, share in nearest)
+    said = (
+        f"solution under {len(further.seeds)} further seeds: {len(further.unlucky)} checks failed"
+    )
+    return f"{said}; largest errors, of what is allowed: {shares or 'none is allowed'}"
 
 
 def _scores(validation: Validation) -> Table:

@@ -25,6 +25,7 @@ from grader.plan.course import Course
 from grader.plan.plan import Plan
 from grader.sandbox.pool import WallPool
 from grader.validate.matrix import Validation, build_matrix
+from grader.validate.seeds import SeedRuns, further_seeds, play_seeds
 from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.specimen import Kind, Specimen, load_specimens
 from grader.validate.specimen_run import Measured, SpecimenRun, Workplace, without_targets
@@ -38,11 +39,15 @@ class Proof:
     Attributes:
         validation: the specimens, the kill matrix and the complaints.
         trivial: what became of trivial submissions.
+        seed: what hidden cases were drawn from.
+        further: what became of the solution under further seeds.
         unproven: specimens that this machine cannot compile, each with what it lacks.
     """
 
     validation: Validation
     trivial: tuple[TrivialResult, ...]
+    seed: str
+    further: SeedRuns
     unproven: tuple[str, ...] = ()
 
 
@@ -60,13 +65,15 @@ def prove(
     walls: WallPool,
     *,
     jobs: int,
+    seeds: int,
     on_specimen: Callable[[Specimen, float], None],
     machine: TimedMachine,
     builder: Builder,
 ) -> Proof:
     """Run every specimen behind a wall, and every trivial submission without one.
 
-    `on_specimen` is told how many seconds each took.
+    The solution's checks are run under so many further `seeds` as well. `on_specimen` is told how
+    many seconds each specimen took.
 
     Raises:
         AuthorError: if a specimen cannot be read.
@@ -77,9 +84,10 @@ def prove(
     measured = _run_all(runs, jobs=jobs, on_specimen=on_specimen)
     (solution,) = [one.measurement for one in measured if one.specimen.kind is Kind.SOLUTION]
     graded = [_grade(one, solution, course.plan) for one in measured if not one.lacks]
-    trivial = _lint(course)
+    trivial, further = _play_here(course, further_seeds(course.plan.seed, seeds))
     solutions = [one for one in graded if one.specimen.kind is Kind.SOLUTION]
     complaints = _complain_of_trivial(trivial)
+    complaints += _complain_of_seeds(course, further)
     complaints += [c for one in solutions for c in _too_short(course, one.targets)]
     complaints += _complain_of_signatures(course)
     return Proof(
@@ -87,6 +95,8 @@ def prove(
             course.assignment.slug, [(one.specimen, one.judgement) for one in graded], complaints
         ),
         trivial=tuple(trivial),
+        seed=course.plan.seed,
+        further=further,
         unproven=tuple(one.words for one in measured if one.lacks),
     )
 
@@ -167,7 +177,17 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
     ]
 
 
-def _lint(course: Course) -> list[TrivialResult]:
+def _complain_of_seeds(course: Course, further: SeedRuns) -> list[str]:
+    slug = course.assignment.slug
+    return [
+        f"{one.check}: the solution fails it under another seed, and a class with that seed would "
+        f"fail as one ({one.summary}; grader validate {slug} --seed {one.seed} repeats it)"
+        for one in further.unlucky
+    ]
+
+
+def _play_here(course: Course, seeds: Sequence[str]) -> tuple[list[TrivialResult], SeedRuns]:
+    """Run the solution in this process, spoiled and under other seeds."""
     for module in course.plan.limits.preload:  # or every fork would import it
         importlib.import_module(module)
     solution = vars(load_solution(course.reference))
@@ -175,4 +195,4 @@ def _lint(course: Course) -> list[TrivialResult]:
     harness = vars(load_folder(course.folder, "harness")) if has_harness else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries; boxes keep them to themselves as well
-        return lint(course, solution, harness)
+        return lint(course, solution, harness), play_seeds(course, solution, harness, seeds)

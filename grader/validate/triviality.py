@@ -3,8 +3,7 @@
 Takes: a course. Gives: `TrivialResult`s. Does not cover: wrong ideas (see `wrong/`).
 
 Each trivial submission is the solution with its tensor replies spoiled on the way out, in the
-author's own process: no wall is needed for trusted code. A kind that never applies to a problem is
-n/a, with the reason.
+author's own process. A kind that never applies to a problem is n/a, with the reason.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,16 +14,15 @@ from typing import Any
 import torch
 
 from grader.author.steps import Call, New, Ref, Value
-from grader.judge.judge import judge
-from grader.judge.judgement import CheckJudgement, Verdict
-from grader.measure.box import Box, Raised
-from grader.measure.drive import drive
+from grader.judge.judgement import Verdict
+from grader.measure.box import Raised
 from grader.measure.instances import Instance, instances
-from grader.measure.measurement import CaseMeasurement, Measurement, ProblemMeasurement
+from grader.measure.measurement import CaseMeasurement
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem
 from grader.student.local_box import LocalBox
 from grader.student.local_ranks import LocalRanks
+from grader.validate.local_run import Namespace, drive_case, judge_cases
 from grader.validate.played_ranks import Heard, PlayedRanks, RecordedRanks, Replies
 
 
@@ -153,9 +151,7 @@ _SPOIL: dict[Trivial, Callable[..., torch.Tensor | None]] = {
 class _TrivialBox(LocalBox):
     """A local box whose replies are spoiled on the way out."""
 
-    def __init__(
-        self, submission: dict[str, Value], harness: dict[str, Value], spoiler: _Spoiler
-    ) -> None:
+    def __init__(self, submission: Namespace, harness: Namespace, spoiler: _Spoiler) -> None:
         super().__init__(submission, harness)
         self._spoiler = spoiler
 
@@ -169,8 +165,8 @@ class _TrivialRanks(LocalRanks):
 
     def __init__(
         self,
-        submission: dict[str, Value],
-        harness: dict[str, Value],
+        submission: Namespace,
+        harness: Namespace,
         spoiler: _Spoiler,
         *,
         most: int,
@@ -195,8 +191,8 @@ class _PlayedTrivialRanks(PlayedRanks):
 
 def lint(
     course: Course,
-    solution: dict[str, Value],
-    harness: dict[str, Value],
+    solution: Namespace,
+    harness: Namespace,
     kinds: Iterable[Trivial] = tuple(Trivial),
 ) -> list[TrivialResult]:
     """Answer every problem trivially in every way.
@@ -226,26 +222,16 @@ def _key(instance: Instance) -> _Key:
 
 
 def _record(
-    course: Course, problem: PlannedProblem, solution: dict[str, Value], harness: dict[str, Value]
+    course: Course, problem: PlannedProblem, solution: Namespace, harness: Namespace
 ) -> _Tapes:
     """Run every case of a problem with ranks on the solution, and return what they replied."""
     tapes: _Tapes = {}
     for instance in instances(problem, course.cases):
         box = RecordedRanks(solution, harness, most=problem.ranks)
-        _drive(course, instance, box)
+        drive_case(course.plan, instance, box)
         box.close()
         tapes[_key(instance)] = box.tape
     return tapes
-
-
-def _drive(course: Course, instance: Instance, box: Box) -> CaseMeasurement:
-    return drive(
-        instance.steps(course.plan),
-        box,
-        check=instance.maker.check,
-        index=instance.index,
-        public=instance.public,
-    )
 
 
 def _try(
@@ -253,8 +239,8 @@ def _try(
     problem: PlannedProblem,
     trivial: Trivial,
     *,
-    solution: dict[str, Value],
-    harness: dict[str, Value],
+    solution: Namespace,
+    harness: Namespace,
     tapes: _Tapes,
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
@@ -262,16 +248,16 @@ def _try(
     for instance in instances(problem, course.cases):
         spoiler.last.clear()
         if not problem.ranks:
-            cases.append(_drive(course, instance, _TrivialBox(solution, harness, spoiler)))
+            cases.append(drive_case(course.plan, instance, _TrivialBox(solution, harness, spoiler)))
             continue
         played = _PlayedTrivialRanks(tapes[_key(instance)], spoiler)
-        case = _drive(course, instance, played)
+        case = drive_case(course.plan, instance, played)
         if played.deviated:
             spoiler.last.clear()
             ranks = _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
-            case = _drive(course, instance, ranks)
+            case = drive_case(course.plan, instance, ranks)
         cases.append(case)
-    checks = _judge(course, problem, cases)
+    checks = judge_cases(course.plan, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
     confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0
@@ -283,18 +269,3 @@ def _try(
         applied=applied,
         note=", ".join(caught) if applied else NOT_APPLICABLE[trivial],
     )
-
-
-def _judge(
-    course: Course, problem: PlannedProblem, cases: list[CaseMeasurement]
-) -> list[CheckJudgement]:
-    """Judge the checks that have cases; targets need runs."""
-    measured = ProblemMeasurement(
-        problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
-    )
-    measurement = Measurement(
-        sandbox="none", isolation="warm", layers=(), problems=(measured,), wall_ns=0
-    )
-    judged = judge(course.plan, measurement).checks
-    ran = {case.check for case in cases}
-    return [c for c in judged if c.problem == problem.name and c.check in ran]

@@ -30,7 +30,7 @@ def results(course):
     return {result.trivial: result for result in lint(course, solution, {})}
 
 
-def prove_without_walls(course, on_specimen=lambda specimen, seconds: None):
+def prove_without_walls(course, on_specimen=lambda specimen, seconds: None, seeds=0):
     walls = cast(WallPool, NoWalls())
     builder = Builder(
         course, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
@@ -39,6 +39,7 @@ def prove_without_walls(course, on_specimen=lambda specimen, seconds: None):
         course,
         walls,
         jobs=1,
+        seeds=seeds,
         on_specimen=on_specimen,
         machine=TimedMachine(),
         builder=builder,
