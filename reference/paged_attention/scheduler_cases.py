@@ -122,7 +122,7 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int, int], **weights: int
     return replace(draw_operations(draw, weights, count, 2), settings=settings)
 
 
-@sequence_case("Scheduler", "first_come", play=_play, hidden=5)
+@sequence_case("Scheduler", "first_come", play=_play, hidden=9)
 def first_come(draw: Draw) -> Sequence:
     """Requests come while others run; blocks abound, but only so many run at a time."""
     settings = (PLENTY, draw.integer(2, 4), draw.integer(1, 3))
