@@ -1,11 +1,13 @@
-"""A tiny course for the tests of `validate`.
+"""Small courses for the tests of `validate`.
 
-Takes: a folder. Gives: a course of one problem, read by `open_course`. Does not cover: walls.
+Takes: a folder. Gives: a course of one problem, and one of ranks, read by `open_course`. Does not
+cover: walls.
 """
 
 from pathlib import Path
 
 from grader.plan.course import Course, open_course
+from tests.hostile.conftest import RANK_TARGET
 
 ASSIGNMENT = """\
 schema_version = 1
@@ -81,3 +83,13 @@ def make_course(
     for name, text in (wrong or {}).items():
         (reference / "wrong" / f"{name}.py").write_text(text)
     return open_course(folder, reference, device="cpu", seed="s")
+
+
+def rank_course() -> Course:
+    """Read the course of ranks that the hostile tests have."""
+    return open_course(
+        RANK_TARGET / "assignments" / "rank_target",
+        RANK_TARGET / "reference" / "rank_target",
+        device="cpu",
+        seed="s",
+    )

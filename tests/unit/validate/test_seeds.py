@@ -6,10 +6,8 @@ import pytest
 
 from grader.author.declare import load_folder
 from grader.author.draw import Draw
-from grader.plan.course import open_course
 from grader.validate.seeds import further_seeds, play_seeds
-from tests.hostile.conftest import RANK_TARGET
-from tests.unit.validate.course import CASES, SOLUTION, make_course
+from tests.unit.validate.course import CASES, SOLUTION, make_course, rank_course
 from tests.unit.validate.test_triviality import prove_without_walls
 
 SEEDS = further_seeds("s", 12)
@@ -73,12 +71,7 @@ def test_errors_are_told_as_shares_of_what_is_allowed(tmp_path):
 
 
 def test_cases_of_ranks_are_played_in_worlds():
-    course = open_course(
-        RANK_TARGET / "assignments" / "rank_target",
-        RANK_TARGET / "reference" / "rank_target",
-        device="cpu",
-        seed="s",
-    )
+    course = rank_course()
     solution = vars(load_folder(course.reference, "solution"))
     broken = {**solution, "average": lambda *arguments, **keywords: None}
     assert play_seeds(course, solution, {}, ("a",)).unlucky == ()

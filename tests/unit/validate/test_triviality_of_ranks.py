@@ -6,12 +6,11 @@ import pytest
 
 from grader.author.declare import load_folder
 from grader.author.steps import Call, New, Ref
-from grader.plan.course import open_course
 from grader.student.local_ranks import LocalRanks
 from grader.validate import triviality
 from grader.validate.played_ranks import Deviation, Heard, PlayedRanks
 from grader.validate.triviality import Trivial, lint
-from tests.hostile.conftest import RANK_TARGET
+from tests.unit.validate.course import rank_course
 
 FEW = (Trivial.NOTHING, Trivial.COPIED_INPUT, Trivial.HALF)
 TAPE = (
@@ -22,12 +21,7 @@ TAPE = (
 
 def linted(kinds, monkeypatch):
     """Return the results for some kinds, and how many worlds were started for them."""
-    course = open_course(
-        RANK_TARGET / "assignments" / "rank_target",
-        RANK_TARGET / "reference" / "rank_target",
-        device="cpu",
-        seed="s",
-    )
+    course = rank_course()
     started, world = [], LocalRanks.world
 
     def counted(self, size):
