@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.intake.submission import Origin, SourceFile, Submission
+from grader.intake.submission import Submission
 
 CALLS_PER_RUN = 2
 RUNS_PER_FORK = 4
@@ -107,11 +107,4 @@ work(100)  # what only the first products of a process cost belongs to no call
 
 def submission_of(slowness: Slowness) -> Submission:
     """Return a submission that is as slow as said."""
-    text = source_of(work_counts(slowness))
-    return Submission(
-        name="known",
-        sha256="",
-        origin=Origin.MODULE,
-        entry="submission",
-        files=(SourceFile(name="submission.py", text=text),),
-    )
+    return Submission.of_text("known", source_of(work_counts(slowness)))

@@ -16,20 +16,14 @@ from dataclasses import replace
 from grader.author.declare import Workload
 from grader.author.draw import Draw
 from grader.errors import DeviceError, SandboxError
-from grader.intake.submission import Origin, SourceFile, Submission
+from grader.intake.submission import Submission
 from grader.measure.clock import measure_empty_calls, measure_empty_steps, measure_lending_calls
 from grader.measure.drive import Raised, Stopped, drive, fault_of
 from grader.measure.machine import TimedMachine
-from grader.measure.measurement import CaseMeasurement, FaultKind
+from grader.measure.measurement import CaseMeasurement, Fault, FaultKind
 from grader.measure.phase import Phase
-from grader.measure.processors import cores, read_processors
-from grader.measure.samples import (
-    EmptyCalls,
-    ForkSample,
-    PairSample,
-    RunSample,
-    TargetMeasurement,
-)
+from grader.measure.processors import read_processors
+from grader.measure.samples import EmptyCalls, ForkSample, PairSample, RunSample, TargetMeasurement
 from grader.measure.seen import Seen, Side, blame, our_fault
 from grader.plan.course import Course
 from grader.plan.plan import PlannedProblem, PlannedTarget
@@ -43,8 +37,11 @@ RANK_TURNS = 1
 """The same over ranks: every run has fresh processes there, so more pairs would save nothing, and
 the forks are what an interval is made of."""
 
-WARM_UP_DRAW = 900
-"""Number of a fork's first draw before the clock counts; those that count begin at 0."""
+WARM_UP_DRAW, FREE_DRAW = 900, 950
+"""Numbers of a fork's first draws before the clock counts; those that count begin at 0."""
+FREE_RATE = 8_000_000_000
+"""Bytes per second that hold nothing up: far more than ranks can send."""
+FREE_RUNS = 3
 
 Enough = Callable[[TargetMeasurement], bool]
 
@@ -61,7 +58,7 @@ class PaceMeasurer:
     ) -> None:
         self._walls = walls
         self._machine = machine
-        self._submissions = (submission, _reference_of(course))
+        self._submissions = (submission, Submission.of_text("reference", course.solution))
         self._course = course
         self._empty = measure_empty_calls(walls[1], course.plan.limits, machine)
         self._empty_steps: dict[int, EmptyCalls] = {}  # by the size of the group
@@ -86,13 +83,15 @@ class PaceMeasurer:
         denial = Denial(problem=problem.name, entries=problem.denied)
         seen = Seen(denial=denial, ranks=problem.ranks, wire_rate=target.wire_rate)
         lending: tuple[EmptyCalls, ...] = ()
+        if target.wire_share:
+            self._balance(workload, target, seen)
         for goal in looks:
             while len(seen.forks) < goal and not seen.stopped:
                 self._fork(workload, target, seen)
             if seen.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in seen.faults):
                 seen.undenied = self._undenied(workload, seen)
             lending = self._lend(seen, lending)
-            measured = replace(_measured(workload, seen, self._empty_for(seen)), lending=lending)
+            measured = replace(seen.measured(workload, self._empty_for(seen)), lending=lending)
             if seen.stopped or enough(measured):
                 return measured
         return measured
@@ -154,6 +153,26 @@ class PaceMeasurer:
             seen.reference_faults.append(our_fault(error))
             return known
 
+    def _balance(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
+        """Hold the wire to the rate at which sending takes `wire_share` of the reference's time.
+
+        Of several runs on a free wire the fastest counts: what disturbs one only makes it longer.
+        """
+        seen.wire_rate, rates = FREE_RATE, [0.0]
+        try:
+            with self._open(seen, is_subject=False) as side:
+                self._load(side, seen)
+                while len(rates) <= FREE_RUNS and not seen.stopped:
+                    draw_index = FREE_DRAW + len(rates)
+                    run = self._run(workload, target.sizes[-1], draw_index, side, seen)
+                    rates += [run.wire_bytes / max(run.wall_ns, 1)] if run else []
+        except (SandboxError, DeviceError) as error:
+            seen.reference_faults.append(our_fault(error))
+        seen.wire_rate = round(max(rates) * 1e9 / target.wire_share)
+        if not seen.wire_rate and not seen.stopped:
+            message = f"{workload.problem}.{workload.target}: the reference sends nothing"
+            seen.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
+
     def _race(self, workload: Workload, target: PlannedTarget, seen: Seen) -> None:
         """Open a box for each side and run the pairs of one fork in them."""
         with (
@@ -168,12 +187,14 @@ class PaceMeasurer:
                 self._pairs(workload, target, sides, seen)
 
     def _warm_up(self, workload: Workload, target: PlannedTarget, side: Side, seen: Seen) -> bool:
-        """Run every size once before the clock counts, on a device alone.
+        """Run every size once before the clock counts; every reply is compared like the others.
 
-        A kernel is compiled, tuned and loaded at its first call, which takes a thousand times as
-        long as the call; its reply is compared like every other one.
+        On a device, in each fork: a kernel is compiled, tuned and loaded at its first call, which
+        takes a thousand times as long as the call. Over ranks, before the first fork: the first
+        world of a wall takes up to twice as long as those after it, on either side.
         """
-        sizes = target.sizes if self._machine.drivers else ()
+        is_cold = seen.ranks > 0 and not seen.forks and not target.quantity.is_counted
+        sizes = target.sizes if self._machine.drivers or is_cold else ()
         first = len(seen.forks) * 1000 + WARM_UP_DRAW
         return all(
             self._run(workload, size, first + number, side, seen) is not None
@@ -267,30 +288,3 @@ class PaceMeasurer:
             seen.compare(case.observations)
         seen.work[size] = phase.work
         return sample
-
-
-def _measured(workload: Workload, seen: Seen, empty: EmptyCalls) -> TargetMeasurement:
-    return TargetMeasurement(
-        problem=workload.problem,
-        target=workload.target,
-        forks=tuple(seen.forks),
-        work=tuple(seen.work[size] for size in sorted(seen.work)),
-        empty=empty,
-        metered=seen.metered,
-        cores=cores(),
-        observations=tuple(seen.observations.values()),
-        faults=tuple(seen.faults),
-        reference_faults=tuple(seen.reference_faults),
-        undenied=seen.undenied,
-    )
-
-
-def _reference_of(course: Course) -> Submission:
-    """Return the hidden reference as a submission; it runs in a wall that holds no other."""
-    return Submission(
-        name="reference",
-        sha256="",
-        origin=Origin.MODULE,
-        entry="submission",
-        files=(SourceFile(name="submission.py", text=course.solution),),
-    )

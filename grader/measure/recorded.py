@@ -30,8 +30,13 @@ def record_ranks(
     course: Course,
     problem: PlannedProblem,
     target: PlannedTarget,
+    *,
+    wire_rate: int,
 ) -> tuple[RankTimeline, ...]:
-    """Return what the ranks say they did in a run of the largest size; none if it failed."""
+    """Return what the ranks say they did in a run of the largest size; none if it failed.
+
+    `wire_rate` is what their wire carried when they were timed.
+    """
     workload = course.workloads[problem.name, target.name]
     try:
         with open_ranks(
@@ -40,7 +45,7 @@ def record_ranks(
             limits=course.plan.limits,
             most=problem.ranks,
             denial=Denial(problem=problem.name, entries=problem.denied),
-            wire_rate=target.wire_rate,
+            wire_rate=wire_rate,
             record=True,
         ) as box:
             box.load(course.harness)

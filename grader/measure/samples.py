@@ -168,6 +168,7 @@ class TargetMeasurement:
             without the denial. No point ever comes from it.
         timelines: of ranks whose time was measured, what each says it did in a further run, which
             no point depends on either; else none.
+        wire_rate: bytes per second that the wire of ranks was held to; 0 for no limit.
     """
 
     problem: str
@@ -184,6 +185,7 @@ class TargetMeasurement:
     ceilings: tuple[Ceilings, ...] = ()
     undenied: tuple[CaseMeasurement, ...] = ()
     timelines: tuple[RankTimeline, ...] = ()
+    wire_rate: int = 0
 
     def net_wire_bytes(self, run: RunSample) -> float:
         """Return what a run put on the wire, without what its group says with nothing to say."""

@@ -7,10 +7,12 @@ Does not cover: the order in which they come (see `measure.pace`).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from grader.author.declare import Workload
 from grader.errors import DeviceError, SandboxError
 from grader.measure.observed import CaseMeasurement, Fault, Observation, ValueObservation
+from grader.measure.processors import cores
 from grader.measure.ranks import AnySession
-from grader.measure.samples import ForkSample, PairSample, SizeWork
+from grader.measure.samples import EmptyCalls, ForkSample, PairSample, SizeWork, TargetMeasurement
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.faults import FaultKind
 
@@ -61,6 +63,28 @@ class Seen:
             else:
                 key = (one.label, one.got)
             self.observations[key] = one
+
+    def measured(self, workload: Workload, empty: EmptyCalls) -> TargetMeasurement:
+        """Return all of it as a measurement of `workload`'s target.
+
+        Args:
+            workload: what ran.
+            empty: what a call costs that does nothing.
+        """
+        return TargetMeasurement(
+            problem=workload.problem,
+            target=workload.target,
+            forks=tuple(self.forks),
+            work=tuple(self.work[size] for size in sorted(self.work)),
+            empty=empty,
+            metered=self.metered,
+            cores=cores(),
+            observations=tuple(self.observations.values()),
+            faults=tuple(self.faults),
+            reference_faults=tuple(self.reference_faults),
+            undenied=self.undenied,
+            wire_rate=self.wire_rate,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

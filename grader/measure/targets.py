@@ -92,7 +92,10 @@ def _measure_all(
             one = _measure(by_ways[way], problem, target)
         measured.append(replace(one, ceilings=seen_by.ceilings))
     return [
-        replace(seen, timelines=record_ranks(walls[0], submission, course, *one))
+        replace(
+            seen,
+            timelines=record_ranks(walls[0], submission, course, *one, wire_rate=seen.wire_rate),
+        )
         if one[0].ranks and one[1].quantity is Quantity.TIME and seen.forks
         else seen
         for seen, one in zip(measured, wanted, strict=True)

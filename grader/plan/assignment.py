@@ -272,7 +272,7 @@ def _check_problem(problem: Problem, locate: Locator) -> None:
     if not 0 <= problem.ranks <= MOST_RANKS:
         locate.fail("ranks", f"0 to {MOST_RANKS} in {problem.name}", problem.ranks)
     for target in problem.targets:
-        check_target(target, problem.name, locate)
+        check_target(target, problem.name, problem.ranks, locate)
     for criterion in criteria:
         for dtype, tolerance in criterion.tolerance.items():
             if dtype not in DTYPE_NAMES:

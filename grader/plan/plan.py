@@ -65,6 +65,7 @@ class PlannedTarget:
         evidence: what the verdict stands on.
         devices: classes that have a tier, ascending; told to students where this device has none.
         wire_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
+        wire_share: as in `Target`.
     """
 
     name: str
@@ -79,6 +80,7 @@ class PlannedTarget:
     evidence: Evidence
     devices: tuple[str, ...] = ()
     wire_rate: int = 0
+    wire_share: float = 0.0
 
     @property
     def cases(self) -> int:
@@ -265,6 +267,7 @@ def _plan_targets(
                 evidence=_evidence(target, runs_on),
                 devices=tuple(sorted(target.tiers)),
                 wire_rate=target.wire_rate,
+                wire_share=target.wire_share,
             )
         )
     return tuple(targets)

@@ -87,6 +87,8 @@ class Target:
         tolerance: as for a check: every measured call's reply is compared too.
         wire_rate: bytes per second that the wire of a problem with ranks is held to while this is
             measured, for both sides; 0 for no limit.
+        wire_share: instead of a rate, what it makes of the machine: the wire is held to the rate at
+            which the reference's bytes take this share of its time on a free one; 0 for none.
     """
 
     name: str
@@ -98,14 +100,21 @@ class Target:
     no_device: NoDevice = NoDevice.UNGRADED
     tolerance: dict[str, float] = field(default_factory=dict)
     wire_rate: int = 0
+    wire_share: float = 0.0
 
     def tiers_for(self, device: str) -> tuple[Tier, ...]:
         """Return the most special tier for a device class; none if there is none."""
         return (choose_tier(self.tiers, device),) if has_tier(self.tiers, device) else ()
 
 
-def check_target(target: Target, problem: str, locate: Locator) -> None:
+def check_target(target: Target, problem: str, ranks: int, locate: Locator) -> None:
     """Raise for values that have the right type and still make no sense.
+
+    Args:
+        target: to be checked.
+        problem: name of the problem that it belongs to.
+        ranks: of the problem.
+        locate: the place in the file.
 
     Raises:
         AuthorError: naming file, line, key, what was expected and what was found.
@@ -113,8 +122,7 @@ def check_target(target: Target, problem: str, locate: Locator) -> None:
     place = f"{problem}.{target.name}"
     if not 0 < target.points < math.inf:
         locate.fail("points", f"a number above 0 for {place}", target.points)
-    if target.wire_rate < 0:
-        locate.fail("wire_rate", f"bytes per second, or 0, for {place}", target.wire_rate)
+    _check_wire(target, place, ranks, locate)
     if not target.tiers:
         locate.fail("tiers", f"at least one device class for {place}", 0)
     for device, tier in target.tiers.items():
@@ -128,3 +136,16 @@ def check_target(target: Target, problem: str, locate: Locator) -> None:
             locate.fail("ratio_at_most", f"a number above 1 for {place}", tier.ratio_at_most)
         if not growth and tier.ratio_at_most:
             locate.fail("ratio_at_most", f"none: {place} measures no growth", tier.ratio_at_most)
+
+
+def _check_wire(target: Target, place: str, ranks: int, locate: Locator) -> None:
+    if target.wire_rate < 0:
+        locate.fail("wire_rate", f"bytes per second, or 0, for {place}", target.wire_rate)
+    if not 0 <= target.wire_share < math.inf:
+        locate.fail("wire_share", f"a share of a time, or 0, for {place}", target.wire_share)
+    if target.wire_rate and target.wire_share:
+        locate.fail("wire_share", f"none: {place} has a wire_rate", target.wire_share)
+    timed = ranks > 0 and target.quantity is Quantity.TIME
+    for key, value in (("wire_rate", target.wire_rate), ("wire_share", target.wire_share)):
+        if value and not timed:
+            locate.fail(key, f"none: {place} is no time of ranks", value)

@@ -100,6 +100,7 @@ class PaceView:
         roofline: shares of the possible speed, of submission and reference; none if not known.
         tables: of a group, its bytes against theory or its memory by rank; else none.
         timelines: of a group, what each rank says it did in one further run; else none.
+        wire_rate: bytes per second that the wire of a group was held to; 0 if it was free.
     """
 
     figures: tuple[FigureView, ...]
@@ -113,15 +114,17 @@ class PaceView:
     roofline: tuple[tuple[str, str], ...]
     tables: tuple[GroupTable, ...] = ()
     timelines: tuple[RankTimeline, ...] = ()
+    wire_rate: int = 0
 
     @property
     def counts(self) -> str:
         """How much was measured and what of it counts, in a sentence."""
         gone = self.all_pairs - self.pairs
         told = f" {gone} of {self.all_pairs} were left out." if gone else ""
+        wire = f" The wire of both was held to {self.wire_rate / 1e6:.0f} MB/s."
         return (
             f"{self.pairs} pairs of runs, yours and the reference's in turn, "
-            f"in {self.forks} forks of both.{told}"
+            f"in {self.forks} forks of both.{told}{wire if self.wire_rate else ''}"
         )
 
     @property
@@ -239,6 +242,7 @@ def _view_pace(
         ),
         tables=group_tables(first, measured, forks),
         timelines=measured.timelines,
+        wire_rate=measured.wire_rate,
     )
 
 

@@ -7,16 +7,19 @@ Memory that the warm process touched before the fork is charged elsewhere: what 
 metered here is what the submission adds to torch's own footprint. Counted are all threads and
 forked processes, ended ones too; nothing inside can reset the meters.
 
+What is timed by the clock may go first: its group weighs more than what others run, so that it
+measures the submission and not who else is at the machine.
+
 Version 2 is the normal case; version 1 is what hybrid machines still have.
-Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and cgroup-v1/cpuacct.rst of
-the Linux kernel.
+Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, cgroup-v1/cpuacct.rst and
+scheduler/sched-design-CFS.rst of the Linux kernel.
 """
 
 import contextlib
 import errno
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader.errors import SandboxError
@@ -25,7 +28,14 @@ ROOT = Path("/sys/fs/cgroup")
 REMOVE_SECONDS = 2.0
 MAKE_TRIES = 20
 PARENT = "grader"
+FIRST_PARENT = "grader-first"
+"""What goes first: a group weighs no more than those above it."""
 HIERARCHIES = ("memory", "pids", "cpuacct")
+FIRST_TIMES = 16
+"""How often the default weight. A process beside it that never rests gets a seventeenth of a
+processor, and so does the judge if the submission spins on all of them: enough to end it."""
+DEFAULT_WEIGHT = {1: ("cpu.shares", 1024), 2: ("cpu.weight", 100)}
+"""By version: the file, and what the kernel writes into it."""
 SOCKET_BYTES = 4 << 20
 """What may lie in the buffers of a group's internet sockets, in version 1, where they are charged
 apart. Version 2 charges them with all other memory."""
@@ -40,17 +50,19 @@ class Cgroup:
         memory: folder that limits memory.
         pids: folder that limits processes; the same one in version 2.
         cpu: folder that counts processor time; the same one in version 2.
+        first: folder whose processes go before others, if they do.
     """
 
     version: int
     memory: Path
     pids: Path
     cpu: Path
+    first: Path | None = None
 
     @property
     def folders(self) -> set[Path]:
         """Every folder of the group, once."""
-        return {self.memory, self.pids, self.cpu}
+        return {self.memory, self.pids, self.cpu} | ({self.first} if self.first else set())
 
     def cpu_ns(self) -> int:
         """Return the processor time of everything that ever ran in the group, nanoseconds.
@@ -124,7 +136,7 @@ def remove_parents(root: Path = ROOT) -> None:
 
 
 def make_cgroup(
-    name: str, *, memory_bytes: int, processes: int, root: Path = ROOT
+    name: str, *, memory_bytes: int, processes: int, first: bool = False, root: Path = ROOT
 ) -> Cgroup | None:
     """Make a group with limits, or return None where this user may not.
 
@@ -132,13 +144,18 @@ def make_cgroup(
         name: unique on this machine.
         memory_bytes: for all processes of the group together.
         processes: processes and threads of the group together.
+        first: whether its processes shall go before others. Where the kernel or a user's rights
+            have no weights the group is made without.
         root: where the control-group file systems are mounted.
     """
+    place = f"{FIRST_PARENT if first else PARENT}/{name}"
     try:
         if (root / "cgroup.controllers").exists():
-            return _make_v2(name, memory_bytes, processes, root)
+            group = _make_v2(place, memory_bytes, processes, root)
+            return _go_first(group, place, root) if first and group else group
         if all((root / name).is_dir() for name in HIERARCHIES):
-            return _make_v1(name, memory_bytes, processes, root)
+            group = _make_v1(place, memory_bytes, processes, root)
+            return _go_first(group, place, root) if first else group
     except PermissionError:
         return None
     except OSError as error:
@@ -148,10 +165,10 @@ def make_cgroup(
     return None
 
 
-def _make_v2(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
+def _make_v2(place: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
     if not {"memory", "pids"} <= set((root / "cgroup.controllers").read_text().split()):
         return None
-    group = root / PARENT / name
+    group = root / place
     _make_folder(group)
     for folder in (root, group.parent):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
@@ -162,8 +179,8 @@ def _make_v2(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup
     return Cgroup(version=2, memory=group, pids=group, cpu=group)
 
 
-def _make_v1(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
-    memory, pids, cpu = (root / kind / _own_path(kind) / PARENT / name for kind in HIERARCHIES)
+def _make_v1(place: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
+    memory, pids, cpu = (root / kind / _own_path(kind) / place for kind in HIERARCHIES)
     for folder in (memory, pids, cpu):
         _make_folder(folder)
     (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
@@ -175,6 +192,28 @@ def _make_v1(name: str, memory_bytes: int, processes: int, root: Path) -> Cgroup
         in_sockets.write_text(str(SOCKET_BYTES))
     (pids / "pids.max").write_text(str(processes))
     return Cgroup(version=1, memory=memory, pids=pids, cpu=cpu)
+
+
+def _go_first(group: Cgroup, place: str, root: Path) -> Cgroup:
+    """Give a group and the one above it more weight, where that can be had."""
+    folder = group.cpu
+    if group.version == 1:  # often, but not always, one hierarchy with that of the meter
+        folder = root / "cpu" / _own_path("cpu") / place
+    file, weight = DEFAULT_WEIGHT[group.version]
+    is_new = not folder.exists()
+    try:
+        if is_new:
+            _make_folder(folder)
+        for above in (root, folder.parent) if group.version == 2 else ():
+            (above / "cgroup.subtree_control").write_text("+cpu")
+        for heavy in (folder.parent, folder):
+            (heavy / file).write_text(str(FIRST_TIMES * weight))
+    except OSError:  # no such controller, or it is not ours to use
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return group
+    return replace(group, first=folder)
 
 
 def _make_folder(group: Path) -> None:
@@ -196,10 +235,10 @@ def _read(path: Path) -> str:
 
 def parents(root: Path = ROOT) -> tuple[Path, ...]:
     """Return the folders that exist and in which `make_cgroup` makes groups."""
-    if (root / "cgroup.controllers").exists():
-        candidates = [root / PARENT]
-    else:
-        candidates = [root / name / _own_path(name) / PARENT for name in HIERARCHIES]
+    above = [root]
+    if not (root / "cgroup.controllers").exists():
+        above = [root / name / _own_path(name) for name in (*HIERARCHIES, "cpu")]
+    candidates = [folder / name for folder in above for name in (PARENT, FIRST_PARENT)]
     return tuple(folder for folder in candidates if folder.is_dir())
 
 

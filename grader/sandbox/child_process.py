@@ -47,7 +47,8 @@ class ChildProcess:
 class Member:
     """Which rank of which world a child is; of no world if `size` is 0.
 
-    `stays` on one processor, if more threads would hide what the world is timed for.
+    `stays` on one processor and goes first there, if more threads, or what others run, would hide
+    what the world is timed for.
     """
 
     rank: int = 0
@@ -63,7 +64,8 @@ def enter_group(group: Cgroup | None, host_pid: int) -> str:
     if group is None:
         return "memory and processes limited per process (rlimits; no control group)"
     group.enter(host_pid)
-    return f"memory and processes limited by a control group (version {group.version})"
+    before = ", which goes before what others run" if group.first else ""
+    return f"memory and processes limited by a control group (version {group.version}){before}"
 
 
 def close_all(*fds: int) -> None:

@@ -87,8 +87,8 @@ class Wall:
         """Fork one child per memory file for replies, and leave nothing of them behind.
 
         They share a network namespace, which holds nothing but them where this wall can make one;
-        each has a control group, a home and a jail of its own. `wire_rate` holds their wire to so
-        many bytes per second, if it is not 0, and each rank to one processor.
+        each has a control group, a home and a jail of its own. `wire_rate`, if not 0, holds their
+        wire to so many bytes per second, and each to one processor, where it goes before others.
 
         Raises:
             SandboxError: if one cannot be confined or limited.
@@ -123,7 +123,7 @@ class Wall:
     def _fork(
         self, homes: list[str], reply_fd: int, denial: Denial, member: Member
     ) -> Iterator[ChildProcess]:
-        group = self._make_group()
+        group = self._make_group(first=member.stays)
         homes.append(self._make_home())
         ours, theirs = socket.socketpair()
         name_senders(ours, True)  # before the child can send
@@ -209,11 +209,12 @@ class Wall:
             self._groups[-1].remove()
             self._groups.pop()
 
-    def _make_group(self) -> Cgroup | None:
+    def _make_group(self, *, first: bool) -> Cgroup | None:
         group = make_cgroup(
             f"{owner()}-{self._spec.slot}-{secrets.token_hex(4)}",
             memory_bytes=self._limits.memory_bytes,
             processes=self._limits.processes,
+            first=first,
         )
         self._groups += [group] if group else []
         return group

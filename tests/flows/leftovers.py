@@ -122,7 +122,7 @@ def control_groups(judges: set[int]) -> list[str]:
     """Return the control groups whose names say that one of `judges` made them."""
     found = []
     for folder, inside, _ in os.walk(CGROUPS):
-        if Path(folder).name == "grader":
+        if Path(folder).name in ("grader", "grader-first"):
             for name in inside:
                 numbers = name.split("-")[0].split(".")
                 if len(numbers) == 3 and int(numbers[1], 16) in judges:

@@ -58,7 +58,7 @@ def test_inputs_that_ranks_tell_of_are_no_hidden_ones(
     def told(seed: str) -> list[list[int]]:
         course = replace(rank_target, plan=replace(rank_target.plan, seed=seed))
         with rank_walls.borrow() as wall:
-            ranks = record_ranks(wall, submission, course, problem, target)
+            ranks = record_ranks(wall, submission, course, problem, target, wire_rate=0)
         return [[one.nbytes for one in rank.collectives] for rank in ranks]
 
     first = told("one")

@@ -1,4 +1,4 @@
-"""Ranks on a slowed wire that would compute on more processors than the one they stay on."""
+"""Ranks on a slowed wire stay on one processor, where they go before what others run."""
 
 import os
 
@@ -44,4 +44,5 @@ def test_a_rank_stays_on_one_processor(
         found = list(box.ask(dict.fromkeys(range(2), Call("seen")), None).values())
     cores = len(os.sched_getaffinity(0))
     free = [cores, "set", "refused", "refused", cores]  # the same probe can tell
+    assert any("before what others run" in layer for layer in wall.layers) == (wire_rate > 0)
     assert found == [[1, "refused", "refused", "refused", 1] if wire_rate else free] * 2

@@ -3,16 +3,20 @@
 Takes: replies and costs. Gives: `FakeSession`. Does not cover: walls.
 """
 
+import itertools
+
 from grader.measure.drive import Raised
 from grader.sandbox.meter import Usage
 
 
 class FakeSession:
-    """Keeps what it was asked; every call costs the same."""
+    """Keeps what it was asked; a call costs 1000 ns and five bytes unless told otherwise."""
 
-    def __init__(self, reply=lambda step: None, *, call_ns=1000, name="", log=None, metered=True):
+    wire_bytes_per_call = 5
+
+    def __init__(self, reply=lambda step: None, *, costs_ns=None, name="", log=None, metered=True):
         self._reply = reply
-        self._call_ns = call_ns
+        self._costs_ns = costs_ns or itertools.repeat(1000)
         self._name = name
         self.log = [] if log is None else log
         self.calls = 0
@@ -59,12 +63,16 @@ class FakeSession:
         return ()
 
     def usage(self):
-        return Usage(cpu_ns=2 * self.wall_ns, peak_bytes=self.peak_bytes, wire_bytes=5 * self.calls)
+        return Usage(
+            cpu_ns=2 * self.wall_ns,
+            peak_bytes=self.peak_bytes,
+            wire_bytes=self.wire_bytes_per_call * self.calls,
+        )
 
     def _cost(self, step):
         self.log.append((self._name, step))
         self.calls += 1
-        self.wall_ns += self._call_ns
+        self.wall_ns += next(self._costs_ns)
         self.peak_bytes += 100
 
 

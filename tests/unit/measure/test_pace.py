@@ -1,103 +1,18 @@
 """Turn by turn: who runs when, who is blamed for what, and when enough was seen."""
 
-import contextlib
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from grader.author.declare import Workload
-from grader.author.steps import Call, Expect, Work
+from grader.author.steps import Call
 from grader.errors import SandboxError
-from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure import pace
 from grader.measure.drive import Stopped
 from grader.measure.measurement import Fault, FaultKind
-from grader.measure.pace import TURNS, PaceMeasurer
-from grader.plan.assignment import Limits
-from grader.plan.course import Course
-from grader.plan.plan import Plan, PlannedProblem
+from grader.measure.pace import TURNS
 from grader.plan.target import Quantity
-from grader.runner.order import NO_DENIAL
-from tests.unit.measure.fake_session import FakeSession, raised
-from tests.unit.measure.synthetic import EMPTY, planned
-
-SUBMISSION = Submission(
-    name="ada",
-    sha256="",
-    origin=Origin.MODULE,
-    entry="submission",
-    files=(SourceFile(name="submission.py", text="# of the student\n"),),
-)
-SIDES = {0: "subject", 1: "reference"}
-
-
-def steps(draw, size):
-    x = draw.integer(0, 1_000_000)
-    got = yield Call("f", x, size)
-    yield Work(flops=size)
-    yield Expect(got, x, label="same")
-
-
-def course_with(target, make=steps, sizes=(1,)):
-    workload = Workload(problem="problem", target="target", sizes=sizes, make=make)
-    problem = PlannedProblem(
-        name="problem", title="Problem", exports=("f",), checks=(), targets=(target,)
-    )
-    plan = Plan(
-        assignment="slug",
-        title="Slug",
-        device="cpu",
-        seed="s",
-        limits=Limits(),
-        problems=(problem,),
-        assignment_sha256="",
-        reference_sha256="",
-    )
-    return Course(
-        assignment=None,  # type: ignore[arg-type]
-        plan=plan,
-        cases={},
-        workloads={("problem", "target"): workload},
-        solution="# of the author\n",
-        harness="",
-        folder=None,  # type: ignore[arg-type]
-        reference=None,  # type: ignore[arg-type]
-    )
-
-
-class Race:
-    """Two fake boxes that answer as they are told to."""
-
-    def __init__(self, monkeypatch):
-        self.log = []
-        self.opened = []
-        self.replies = {0: lambda step: step.args[0], 1: lambda step: step.args[0]}
-        self.load_errors = {}
-        self.open_errors = {}
-        self.metered = {0: True, 1: True}
-        self.machine = SimpleNamespace(open_box=self.open, drivers=())
-        monkeypatch.setattr(pace, "measure_empty_calls", lambda *_: EMPTY)
-
-    @contextlib.contextmanager
-    def open(self, wall, submission, *, limits, denial=NO_DENIAL, ranks=0, wire_rate=0):
-        if wall in self.open_errors:
-            raise self.open_errors[wall]
-        self.opened.append((SIDES[wall], submission.files[0].text))
-        session = FakeSession(
-            self.replies[wall], name=SIDES[wall], log=self.log, metered=self.metered[wall]
-        )
-        session.load_error = self.load_errors.get(wall)
-        yield session
-
-    def run(self, *, target=None, make=steps, looks=(2,), enough=lambda measured: False):
-        target = target or planned()
-        course = course_with(target, make, target.sizes)
-        measurer = PaceMeasurer((0, 1), SUBMISSION, course, self.machine)  # type: ignore[arg-type]
-        return measurer.target(course.plan.problems[0], target, looks=looks, enough=enough)
-
-    def calls(self):
-        return [(side, step.args) for side, step in self.log if isinstance(step, Call)]
+from tests.unit.measure.fake_session import raised
+from tests.unit.measure.race import SIDES, Race
+from tests.unit.measure.synthetic import planned
 
 
 @pytest.fixture

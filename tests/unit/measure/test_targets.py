@@ -161,11 +161,14 @@ def test_a_device_is_leased_for_its_memory_too(leased):
 
 
 def test_beside_a_device_ranks_are_measured_on_the_processor(monkeypatch, leased):
-    monkeypatch.setattr(targets_module, "record_ranks", lambda *_: ())
+    monkeypatch.setattr(Measurer, "seen", replace(Measurer.seen, wire_rate=7))
+    monkeypatch.setattr(targets_module, "record_ranks", lambda *_, wire_rate: [wire_rate])
     on_device = TimedMachine(drivers=(FakeDriver(),))
     memory = planned(Quantity.MEMORY)
     ranked = replace(problem("ranks", memory, TARGET), ranks=2)
-    run(course_with(problem("one", TARGET), ranked), {"one", "ranks"}, machine=on_device)
+    course = course_with(problem("one", TARGET), ranked)
+    found, _ = run(course, {"one", "ranks"}, machine=on_device)
+    assert [one.timelines for one in found] == [(), (), [7]]  # on the wire that they were timed on
     assert Measurer.machines == [on_device, TimedMachine()]
     assert leased == [on_device.lease_name, "cpu"]  # for its time, not its memory
 

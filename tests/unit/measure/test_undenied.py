@@ -1,5 +1,6 @@
 """What raised under a denial is run once without it; nothing else is."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -86,5 +87,5 @@ def test_nothing_is_known_of_what_cannot_be_imported():
 
 
 def test_cases_beyond_the_problems_time_are_left_out():
-    session = FakeSession(lambda step: 1, call_ns=20_000)
+    session = FakeSession(lambda step: 1, costs_ns=itertools.repeat(20_000))
     assert len(again(session, [instance(0), instance(1)])) == 1

@@ -99,6 +99,15 @@ def test_forks_left_out_are_counted_with_the_evidence() -> None:
     assert "4 of 32 were left out" in pace.counts
 
 
+def test_the_rate_of_a_slowed_wire_is_told() -> None:
+    measured = make_measured(pace_samples.SLOW, 3.0)
+    assert "wire" not in _pace(pace_samples.SLOW, measured).counts
+    slowed = replace(measured, wire_rate=131_600_000)
+    assert _pace(pace_samples.SLOW, slowed).counts.endswith(
+        " The wire of both was held to 132 MB/s."
+    )
+
+
 def test_points_between_the_tiers_name_the_bound_that_they_are_given_for() -> None:
     target = pace_samples.PARTLY
     measured = make_measured(target, 1.42, forks=24, spread=0.02)

@@ -7,29 +7,8 @@ import pytest
 
 from grader.errors import SandboxError
 from grader.sandbox import cgroup as cgroup_module
-from grader.sandbox.cgroup import PARENT, Cgroup, make_cgroup
-
-LIMITS = {"memory_bytes": 512 << 20, "processes": 64}
-
-
-@pytest.fixture
-def version_2(tmp_path):
-    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
-    return tmp_path
-
-
-@pytest.fixture
-def version_1(tmp_path, monkeypatch):
-    for controller in ("memory", "pids", "cpuacct"):
-        (tmp_path / controller / "mine").mkdir(parents=True)
-    monkeypatch.setattr(cgroup_module, "_own_path", lambda controller: "mine")
-    return tmp_path
-
-
-def empty(folder):
-    """Remove the files of a group, as the kernel does with those it made up."""
-    for file in folder.iterdir():
-        file.unlink()
+from grader.sandbox.cgroup import PARENT, Cgroup, make_cgroup, parents
+from tests.unit.sandbox.plain_files import LIMITS, empty
 
 
 def test_version_2_writes_both_limits_into_one_group(version_2):
@@ -201,7 +180,7 @@ def test_removal_leaves_nothing(tree, request):
     other.remove()
     cgroup_module.remove_parents(root)
     if tree == "version_1":  # made of plain files: of version 2 the parent's own files stay
-        assert cgroup_module.parents(root) == ()
+        assert parents(root) == ()
 
 
 def test_removal_waits_for_the_kernel_and_then_gives_up(version_2, monkeypatch):
