@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ from grader.run_folder import read_run
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
+from grader.validate.fair_seed import with_fair_seed
+from grader.validate.seeds import Unlucky
 
 UNCONFINED_NOTICE = (
     "UNCONFINED: --sandbox none gives no wall. Submissions run with your rights, and every page of "
@@ -76,7 +79,8 @@ def command(
             force=force,
             machine=timed_machine(course, drivers, console),
         )
-        records = run(course, paths, options, out=out, console=console)
+        fresh = not seed and earlier is None
+        records = run(course, paths, options, out=out, console=console, fresh_seed=fresh)
     print_records(records, out, console, as_json=as_json)
     if any(record.judgement.status is Status.UNGRADED for record in records):
         raise typer.Exit(1)
@@ -100,19 +104,24 @@ def _without_seed(record: GradeRecord) -> object:
 
 
 def run(
-    course: Course, paths: list[Path], options: BatchOptions, *, out: Path, console: Console
+    course: Course,
+    paths: list[Path],
+    options: BatchOptions,
+    *,
+    out: Path,
+    console: Console,
+    fresh_seed: bool,
 ) -> list[GradeRecord]:
-    """Grade with a progress bar; a run without a wall says so first."""
+    """Grade with a progress bar; a run without a wall says so first.
+
+    A seed that is fresh is tried on the solution. One that somebody named is not: they want it.
+    """
     if options.sandbox == "none":
         console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
     handed = collect(paths, course.assignment.slug)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    if fresh_seed:
+        course = _try_seed(course, console)
+    with _bar(console) as progress:
         task = progress.add_task(f"grading {course.assignment.slug}", total=len(handed))
 
         def show(outcome: Outcome) -> None:
@@ -133,6 +142,28 @@ def run(
         except KeyboardInterrupt:
             console.print("interrupted: what is graded is kept; the same command goes on from here")
             raise
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console)
+
+
+def _try_seed(course: Course, console: Console) -> Course:
+    slug = course.assignment.slug
+
+    def tell(unlucky: Sequence[Unlucky]) -> None:
+        for one in unlucky:
+            console.print(
+                f"{one.check}: the solution fails it under the seed that was drawn "
+                f"({one.summary}; `grader validate {slug} --seed {one.seed}` repeats it)",
+                markup=False,
+                highlight=False,
+            )
+        console.print("nobody is graded under that seed: drawing another one")
+
+    console.print(f"trying a new seed on the solution of {slug}", highlight=False)
+    return with_fair_seed(course, on_unlucky=tell)
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:

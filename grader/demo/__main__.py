@@ -79,17 +79,18 @@ def _grade(course: Course, handed: Path, console: Console) -> list[GradeRecord]:
     why_not = missing_bwrap()
     if not why_not:
         try:
-            return run(course, [handed], _options("bwrap"), out=OUT, console=console)
+            return _run(course, handed, "bwrap", console)
         except SandboxError as error:
             why_not = str(error)
     console.print(f"no bubblewrap wall here: {why_not}", markup=False)
-    return run(course, [handed], _options("none"), out=OUT, console=console)
+    return _run(course, handed, "none", console)
 
 
-def _options(sandbox: str) -> BatchOptions:
-    return BatchOptions(
+def _run(course: Course, handed: Path, sandbox: str, console: Console) -> list[GradeRecord]:
+    options = BatchOptions(
         sandbox=sandbox, isolation=Isolation.WARM, jobs=2, image=DEFAULT_IMAGE, force=False
     )
+    return run(course, [handed], options, out=OUT, console=console, fresh_seed=False)
 
 
 def leading_cause(record: GradeRecord) -> Cause:

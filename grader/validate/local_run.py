@@ -1,11 +1,14 @@
 """Runs cases in the author's own process: no wall is needed for trusted code.
 
-Takes: a course and a box. Gives: what a case measured, and judgements. Does not cover: what is run
-(see `validate.triviality` and `validate.seeds`).
+Takes: a course and a box. Gives: the solution, what a case measured, and judgements. Does not
+cover: what is run (see `validate.triviality` and `validate.seeds`).
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 
+from grader.author.declare import load_folder
+from grader.author.interpreted import load_solution
 from grader.author.steps import Value
 from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement
@@ -13,9 +16,23 @@ from grader.measure.box import Box
 from grader.measure.drive import drive
 from grader.measure.instances import Instance
 from grader.measure.measurement import CaseMeasurement, Measurement, ProblemMeasurement
+from grader.plan.course import Course
 from grader.plan.plan import Plan, PlannedProblem
 
 Namespace = Mapping[str, Value]
+
+
+def load_here(course: Course) -> tuple[Namespace, Namespace]:
+    """Import the solution and the harness into this process; without a harness that is empty.
+
+    Raises:
+        AuthorError: if one of them cannot be imported.
+    """
+    for module in course.plan.limits.preload:  # or every fork would import it
+        importlib.import_module(module)
+    solution = vars(load_solution(course.reference))
+    has_harness = (course.folder / "harness.py").is_file()
+    return solution, vars(load_folder(course.folder, "harness")) if has_harness else {}
 
 
 def drive_case(plan: Plan, instance: Instance, box: Box) -> CaseMeasurement:

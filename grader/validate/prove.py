@@ -6,14 +6,11 @@ A wrong submission is the solution with something appended: problems that this c
 run again, what the solution did there holds for both.
 """
 
-import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from grader.author.declare import load_folder
-from grader.author.interpreted import load_solution
 from grader.judge.judge import judge
 from grader.judge.judgement import Judgement
 from grader.measure.builder import Builder
@@ -24,6 +21,7 @@ from grader.measure.totals import SPREADS, too_short
 from grader.plan.course import Course
 from grader.plan.plan import Plan
 from grader.sandbox.pool import WallPool
+from grader.validate.local_run import load_here
 from grader.validate.matrix import Validation, build_matrix
 from grader.validate.seeds import SeedRuns, further_seeds, play_seeds
 from grader.validate.signature import compare_launchers, compare_signatures
@@ -188,11 +186,7 @@ def _complain_of_seeds(course: Course, further: SeedRuns) -> list[str]:
 
 def _play_here(course: Course, seeds: Sequence[str]) -> tuple[list[TrivialResult], SeedRuns]:
     """Run the solution in this process, spoiled and under other seeds."""
-    for module in course.plan.limits.preload:  # or every fork would import it
-        importlib.import_module(module)
-    solution = vars(load_solution(course.reference))
-    has_harness = (course.folder / "harness.py").is_file()
-    harness = vars(load_folder(course.folder, "harness")) if has_harness else {}
+    solution, harness = load_here(course)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries; boxes keep them to themselves as well
         return lint(course, solution, harness), play_seeds(course, solution, harness, seeds)

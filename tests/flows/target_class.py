@@ -78,9 +78,14 @@ def start(
     return process
 
 
-def grading(out: Path, *arguments: object, assignments: Path | None = None) -> list[object]:
-    """Return the arguments that grade the target."""
-    folders = (assignments or TARGET / "assignments", TARGET / "reference")
+def grading(
+    out: Path,
+    *arguments: object,
+    assignments: Path | None = None,
+    reference: Path | None = None,
+) -> list[object]:
+    """Return the arguments that grade the target, or one that stands elsewhere."""
+    folders = (assignments or TARGET / "assignments", reference or TARGET / "reference")
     options = ("--assignments", folders[0], "--reference", folders[1], "--out", out)
     return ["grade", "target", *arguments, *options]
 

@@ -1,6 +1,7 @@
 """A teaching assistant's way, as typed: grade a class behind every wall, and read it."""
 
 import json
+import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ import pytest
 from tests.flows.leftovers import Watch, watch
 from tests.flows.target_class import (
     EXPECTED,
+    TARGET,
+    WRONG,
     committed,
     finish,
     grading,
@@ -172,6 +175,30 @@ def test_an_unconfined_run_says_so_and_a_changed_plan_asks(tmp_path: Path) -> No
         finish(start(watching, *other, "--force"))
     assert committed(out)[0] == first
     assert [row[0] for row in committed(out)] == ["honest", "honest"]
+
+
+def test_nobody_is_graded_by_cases_that_the_solution_fails(tmp_path: Path) -> None:
+    """A new seed is tried first; one that the caller names is taken as it is."""
+    folder, out = write_class(tmp_path / "class", honest=HONEST), tmp_path / "out"
+    reference = shutil.copytree(TARGET / "reference", tmp_path / "reference")
+    solution = reference / "target" / "solution.py"
+    solution.write_text(WRONG, encoding="utf-8")
+    call = grading(out, folder, "--sandbox", "none", reference=reference)
+    with watch() as watching:
+        said, complained = finish(start(watching, *call), code=1)
+        told = " ".join((said + complained).split())
+        assert told.count("drawing another one") == 3
+        assert f"{solution}: expected a solution that passes every hidden case" in told
+        assert "fails scale.values" in told
+        assert committed(out) == []
+        solution.write_text(HONEST, encoding="utf-8")
+        said, _ = finish(start(watching, *call))
+        assert "trying a new seed" in said
+        assert "drawing another" not in said
+        said, _ = finish(start(watching, *call))
+        assert "trying a new seed" not in said  # the run's own is kept
+        assert watching.left() == []
+    assert read_grades(out) == {"honest": EXPECTED["honest"]}
 
 
 def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
