@@ -1,10 +1,12 @@
-"""Ranks on a slowed wire stay on one processor, where they go before what others run."""
+"""Ranks on a slowed wire stay on one processor and go first there; they are ended all the same."""
 
 import os
+import time
 
 import pytest
 
 from grader.author.steps import Call
+from grader.measure.drive import Stopped
 from grader.measure.ranks import open_ranks
 from grader.plan.course import Course
 from grader.sandbox.pool import WallPool
@@ -27,6 +29,20 @@ def seen():
     return [*found, len(os.sched_getaffinity(0))]
 """
 
+SPINS = """
+import threading, torch
+def burn():
+    x = torch.ones(512, 512)
+    while True:
+        x @ x
+def spin():
+    for _ in range(12):
+        threading.Thread(target=burn, daemon=True).start()
+    burn()
+"""
+SLACK_S = 5.0
+"""What the judge may need to end them; it took 0.1 s on two processors, both of them spun on."""
+
 
 @pytest.mark.parametrize("wire_rate", [0, 50_000_000])
 def test_a_rank_stays_on_one_processor(
@@ -46,3 +62,19 @@ def test_a_rank_stays_on_one_processor(
     free = [cores, "set", "refused", "refused", cores]  # the same probe can tell
     assert any("before what others run" in layer for layer in wall.layers) == (wire_rate > 0)
     assert found == [[1, "refused", "refused", "refused", 1] if wire_rate else free] * 2
+
+
+def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
+    rank_target: Course, rank_walls: WallPool
+) -> None:
+    limits = rank_target.plan.limits
+    with (
+        rank_walls.borrow() as wall,
+        open_ranks(wall, submission_of(SPINS), limits=limits, most=2, wire_rate=50_000_000) as box,
+    ):
+        box.load("")
+        box.world(2)
+        begin = time.monotonic()
+        with pytest.raises(Stopped, match="no rank returned within the time limit"):
+            box.ask(dict.fromkeys(range(2), Call("spin")), None)
+        assert time.monotonic() - begin < limits.call_wall_s + SLACK_S
