@@ -140,7 +140,7 @@ def grade_class(
         on_outcome: called after each submission, in the order in which they are done.
 
     Raises:
-        StoreError: if a record cannot be committed; what was committed before is kept.
+        StoreError: if a record cannot be committed or read; what was committed before is kept.
         SandboxError: if no wall holds.
     """
     with alone_in(out):
@@ -156,11 +156,12 @@ def grade_class(
                 if todo:
                     batch.grade_all(todo)
             finally:  # also after an interrupt: what is graded can be read
-                records = store.latest()
+                newest = store.newest()
                 with writing_below(out):
-                    write_reports(records, out)
+                    write_reports(newest.records, out)
+    newest.refuse_unreadable()  # what can be read has its pages by now
     names = {item.name for item in handed}
-    return [record for record in records if record.submission.name in names]
+    return [record for record in newest.records if record.submission.name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

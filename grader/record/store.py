@@ -6,14 +6,16 @@ Records are append-only; a new grade of the same submission adds one and names t
 SQLite uses a write-ahead log, except where the file system is a network one, on which it breaks.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, String, Text, create_engine, event, select
+from sqlalchemy import Engine, Select, String, Text, create_engine, event, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -43,6 +45,33 @@ class _Row(_Base):
     status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[str] = mapped_column(String(40))
     body: Mapped[str] = mapped_column(Text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The newest record of every submission.
+
+    Attributes:
+        records: those that can be read, in the order of their submissions' names.
+        unreadable: a sentence for each of the others.
+    """
+
+    records: tuple[GradeRecord, ...]
+    unreadable: tuple[str, ...]
+
+    def refuse_unreadable(self) -> None:
+        """Raise if there is one that cannot be read.
+
+        Raises:
+            StoreError: naming submission and record of each.
+        """
+        if self.unreadable:
+            raise StoreError(
+                "\n".join(self.unreadable),
+                hint="hand these submissions to `grader grade` again, with the same --out: they get "
+                "new records, and the unreadable ones stay in the store. Records of a newer "
+                "version can be read with that version",
+            )
 
 
 class RecordStore:
@@ -97,16 +126,42 @@ class RecordStore:
         self._guarded(write)
         return record
 
+    def newest(self) -> Newest:
+        """Return the newest record of every submission, and which of these cannot be read."""
+        age = func.row_number().over(
+            partition_by=_Row.submission, order_by=(_Row.created_at.desc(), _Row.record_id.desc())
+        )
+        rows = select(_Row.submission, _Row.record_id, _Row.body, age.label("age")).subquery()
+        query = select(rows.c.submission, rows.c.record_id, rows.c.body).where(rows.c.age == 1)
+        records, unreadable = [], []
+        for submission, record_id, body in sorted(self._select(query)):
+            try:
+                records.append(_read_record(body))
+            except StoreError as error:
+                unreadable.append(f"{submission}: record {record_id} cannot be read: {error}")
+        return Newest(records=tuple(records), unreadable=tuple(unreadable))
+
     def latest(self) -> list[GradeRecord]:
-        """Return the newest record of every submission, in the order of their names."""
-        return [record for _, record in sorted(self._newest().items())]
+        """Return the newest record of every submission, in the order of their names.
+
+        Raises:
+            StoreError: naming the submissions whose newest record cannot be read.
+        """
+        found = self.newest()
+        found.refuse_unreadable()
+        return list(found.records)
 
     def find(self, name: str, submission_sha256: str, plan_sha256: str) -> GradeRecord | None:
-        """Return the newest record of this submission under this plan, if there is one."""
-        record = self._newest(name).get(name)
-        if record is None or record.submission.sha256 != submission_sha256:
-            return None
-        return record if record.plan.sha256 == plan_sha256 else None
+        """Return the newest record of this submission under this plan, if there is one.
+
+        One that cannot be read is none: the submission is graded again, and the record stays.
+        """
+        query = _newest_of(name, _Row.submission_sha256, _Row.plan_sha256, _Row.body)
+        for found_sha256, found_plan, body in self._select(query):
+            if (found_sha256, found_plan) == (submission_sha256, plan_sha256):
+                with contextlib.suppress(StoreError):
+                    return _read_record(body)
+        return None
 
     def _create(self) -> None:
         """Make table and indexes; another process may be doing the same at this moment."""
@@ -117,23 +172,19 @@ class RecordStore:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
     def _newest_id(self, name: str) -> str:
-        record = self._newest(name).get(name)
-        return record.record_id if record else ""
+        """Return the identifier alone: a record that cannot be read is followed all the same."""
+        return next((str(row[0]) for row in self._select(_newest_of(name, _Row.record_id))), "")
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
 
-    def _newest(self, name: str = "") -> dict[str, GradeRecord]:
-        query = select(_Row.submission, _Row.body).order_by(_Row.created_at, _Row.record_id)
-        if name:
-            query = query.where(_Row.submission == name)
+    def _select(self, query: Select[Any]) -> list[tuple[Any, ...]]:
         try:
             with Session(self._engine) as session:
-                bodies = {submission: body for submission, body in session.execute(query)}
+                return [tuple(row) for row in session.execute(query)]
         except SQLAlchemyError as error:
             raise StoreError(f"the record store cannot be read: {error}") from error
-        return {submission: _read_record(body) for submission, body in bodies.items()}
 
     def _guarded(self, write) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         try:
@@ -143,6 +194,12 @@ class RecordStore:
                 f"the record store cannot be written: {error}",
                 hint="is the disk full or read-only? What was graded before is kept.",
             ) from error
+
+
+def _newest_of(name: str, *columns: Any) -> Select[Any]:  # noqa: ANN401 - mapped columns
+    """Return the query for columns of the newest record of a submission."""
+    newest_first = (_Row.created_at.desc(), _Row.record_id.desc())
+    return select(*columns).where(_Row.submission == name).order_by(*newest_first).limit(1)
 
 
 def _read_record(body: str) -> GradeRecord:

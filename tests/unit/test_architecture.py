@@ -85,7 +85,9 @@ MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
 
-LONG_FILES: dict[str, tuple[int, str]] = {}
+LONG_FILES: dict[str, tuple[int, str]] = {
+    "batch.py": (305, "one class from taking in to pages"),
+}
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (53, "one parameter per command-line option"),
     ("commands/validate.py", "command"): (51, "one parameter per command-line option"),

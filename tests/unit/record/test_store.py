@@ -1,5 +1,6 @@
 """The store: append-only, linked, shared by processes, whole after a kill at any moment."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -119,6 +120,40 @@ def test_a_damaged_record_is_named_not_guessed(store, tmp_path):
     connection.close()
     with pytest.raises(StoreError, match="not a GradeRecord"):
         store.latest()
+
+
+def spoil(folder, record):
+    """Make one row unreadable, as a full disk or another version could have left it."""
+    with contextlib.closing(sqlite3.connect(folder / "grades.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE records SET body = '{}' WHERE record_id = ?", (record.record_id,)
+        )
+
+
+def test_an_unreadable_record_is_followed_by_the_next(store, tmp_path):
+    old = store.commit(fresh("ada", 1))
+    spoil(tmp_path, old)
+    new = store.commit(fresh("ada", 2))
+    assert new.previous_id == old.record_id
+    assert store.latest() == [new]
+    assert [row[0] for row in rows(tmp_path)] == [old.record_id, new.record_id]
+
+
+def test_an_unreadable_record_counts_as_not_graded(store, tmp_path):
+    record = store.commit(fresh("ada"))
+    other = store.commit(fresh("bob"))
+    spoil(tmp_path, record)
+    assert store.find("ada", record.submission.sha256, record.plan.sha256) is None
+    assert store.find("bob", other.submission.sha256, other.plan.sha256) == other
+
+
+def test_an_unreadable_newest_record_is_named_with_what_to_do(store, tmp_path):
+    record, other = store.commit(fresh("ada")), store.commit(fresh("bob"))
+    spoil(tmp_path, record)
+    with pytest.raises(StoreError, match=f"ada: record {record.record_id}") as caught:
+        store.latest()
+    assert "grader grade" in caught.value.hint
+    assert store.newest().records == (other,)
 
 
 def test_a_record_of_a_newer_format_names_itself(store):
