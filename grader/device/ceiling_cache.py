@@ -17,8 +17,9 @@ from pathlib import Path
 import cattrs
 
 from grader.device.ceilings import Ceilings, Setting
+from grader.strict import json_converter
 
-_CONVERTER = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+_CONVERTER = json_converter()
 _MAX_FILE_BYTES = 1 << 20
 
 

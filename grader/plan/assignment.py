@@ -18,9 +18,9 @@ from grader.plan.dtypes import DTYPE_NAMES
 from grader.plan.languages import Language, check_languages
 from grader.plan.launcher import BadEntry, Launcher, read_launcher
 from grader.plan.limits import MOST_RANKS, Limits
-from grader.plan.strict_toml import make_converter
-from grader.plan.target import Clock, NoDevice, Quantity, Target, check_target
+from grader.plan.target import Target, check_target
 from grader.plan.toml_place import Locator
+from grader.strict import strict_converter
 
 __all__ = [
     "SLUG_PATTERN",
@@ -171,10 +171,6 @@ class _AssignmentFile:
     languages: tuple[Language, ...] = (Language.PYTHON,)
 
 
-_CHOICES = (Evidence, Quantity, Clock, NoDevice, Language)
-"""What is one word of several in the file."""
-
-
 def load_assignment(folder: Path) -> Assignment:
     """Parse `folder/assignment.toml`.
 
@@ -191,7 +187,7 @@ def load_assignment(folder: Path) -> Assignment:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
     locate = Locator(path, text)
     try:
-        parsed = make_converter(_CHOICES).structure(table, _AssignmentFile)
+        parsed = strict_converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
         raise AuthorError(locate.explain(error)) from error
     assignment = Assignment(

@@ -7,40 +7,20 @@ The JSON is plain (RFC 8259): it has no numbers for infinity and NaN, so they tr
 """
 
 import json
-import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
 
 from grader.errors import StoreError
 from grader.measure.measurement import ErrorObservation, Observation, ValueObservation
+from grader.strict import find_mistakes, json_converter
 
 T = TypeVar("T")
 
-_NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-
-
-def _express_float(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-
-
-def _read_float(value: Any, _: type) -> float:  # noqa: ANN401 - the edge where JSON becomes typed
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    if type(value) not in (int, float):
-        raise TypeError(f"expected a number, found {value!r}")
-    return float(value)
-
 
 def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(
-        forbid_extra_keys=True, unstruct_collection_overrides={tuple: list}
-    )
-    converter.register_unstructure_hook(float, _express_float)
-    converter.register_structure_hook(float, _read_float)
+    converter = json_converter()
     configure_tagged_union(
         Observation,
         converter,
@@ -75,7 +55,7 @@ def from_json(kind: type[T], text: str) -> T:
         return _CONVERTER.structure(form, kind)
     except (json.JSONDecodeError, cattrs.BaseValidationError) as error:
         details = (
-            "; ".join(cattrs.transform_error(error))
+            "; ".join(str(one) for one in find_mistakes(error))
             if isinstance(error, cattrs.BaseValidationError)
             else str(error)
         )

@@ -68,7 +68,7 @@ class Newest:
         if self.unreadable:
             raise StoreError(
                 "\n".join(self.unreadable),
-                hint="hand these submissions to `grader grade` again, with the same --out: they get "
+                hint="give these submissions to `grader grade` again, same --out: they get "
                 "new records, and the unreadable ones stay in the store. Records of a newer "
                 "version can be read with that version",
             )

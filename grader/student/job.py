@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-import cattrs
-
+from grader.strict import json_converter
 from grader.student.result import PublicCheck
 
 T = TypeVar("T")
 
-_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+_CONVERTER = json_converter()
 
 
 class EventKind(StrEnum):

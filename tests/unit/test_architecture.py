@@ -21,13 +21,15 @@ use later stages."""
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    # Plain values to dataclasses, for every reader of a file.
+    "strict": set(),
     "runner": set(),
     # Devices and their measured limits; the driver's structures are declared once, in the runner.
-    "device": {"errors", "runner"},
+    "device": {"errors", "strict", "runner"},
     "author": {"errors"},
     "intake": {"errors"},
     # Which operators there are to deny is known to the torch that denies them.
-    "plan": {"errors", "runner", "device", "author"},
+    "plan": {"errors", "strict", "runner", "device", "author"},
     "sandbox": {"errors", "runner", "plan"},
     "statistics": set(),
     "measure": {
@@ -36,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "judge": {"plan", "measure", "statistics"},
     # Beside the picture: what the box says of kernels, which no verdict and no point depends on.
     "advice": {"errors", "author", "intake", "plan", "sandbox", "measure"},
-    "record": {"errors", "intake", "plan", "measure", "judge", "advice"},
+    "record": {"errors", "strict", "intake", "plan", "measure", "judge", "advice"},
     # Pages show samples as distributions, added up by the functions that the verdict stands on.
     "report": {
         *("errors", "intake", "plan", "statistics", "measure", "judge", "record", "advice"),
@@ -48,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         *("advice", "pipeline", "run_folder"),
     },
     # The student's side runs cases, but knows no wall, record or report.
-    "student": {"errors", "runner", "author", "intake", "plan", "measure", "judge"},
+    "student": {"errors", "strict", "runner", "author", "intake", "plan", "measure", "judge"},
     "author tools": {"errors", "author", "plan", "measure", "student"},
     "validate": {
         *("errors", "device", "author", "intake", "plan", "sandbox", "measure", "judge"),

@@ -163,6 +163,17 @@ def test_only_numbers_and_the_three_words_are_floats(word):
         from_json(Comparison, json.dumps(form))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("public", "no"), ("index", "5"), ("check", 7), ("faults", "")]
+)
+def test_nothing_in_a_record_is_coerced(key, value):
+    form = json.loads(to_json(make_record()))
+    form["measurement"]["problems"][0]["cases"][0][key] = value
+    place = rf"measurement\.problems\[0\]\.cases\[0\]\.{key}: expected"
+    with pytest.raises(StoreError, match=place):
+        from_json(GradeRecord, json.dumps(form))
+
+
 def test_an_unknown_kind_of_observation_is_refused():
     form = json.loads(to_json(make_record()))
     form["measurement"]["problems"][0]["cases"][0]["observations"][0]["kind"] = "other"
