@@ -37,7 +37,7 @@ class IntakeError(GraderError):
 
 
 class AuthorError(GraderError):
-    """An assignment or its reference is wrong; the message names file, key and line."""
+    """An assignment or its reference is wrong; the message names file and key."""
 
 
 class SandboxError(GraderError):

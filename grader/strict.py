@@ -92,7 +92,7 @@ def _describe(error: BaseException, _: type | None) -> str:
         unknown = ", ".join(repr(name) for name in sorted(error.extra_fields))
         allowed = ", ".join(sorted(field.name for field in fields(error.cl)))
         return f"unknown key {unknown}; allowed here: {allowed}"
-    return "missing" if isinstance(error, KeyError) else str(error)
+    return "missing key" if isinstance(error, KeyError) else str(error)
 
 
 def _only(kind: type, name: str, inner: Hook) -> Hook:

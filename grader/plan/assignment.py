@@ -1,4 +1,4 @@
-"""`assignment.toml` as one frozen tree; unknown keys and wrong types name file, line and key.
+"""`assignment.toml` as one frozen tree; unknown keys and wrong types name file and key.
 
 Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: cases and seeds
 (see `plan.plan`).
@@ -15,11 +15,11 @@ import cattrs
 
 from grader.errors import AuthorError
 from grader.plan.dtypes import DTYPE_NAMES
-from grader.plan.languages import Language, check_languages
+from grader.plan.key_path import KeyPath
+from grader.plan.languages import Language
 from grader.plan.launcher import BadEntry, Launcher, read_launcher
 from grader.plan.limits import MOST_RANKS, Limits
 from grader.plan.target import Target, check_target
-from grader.plan.toml_place import Locator
 from grader.strict import strict_converter
 
 __all__ = [
@@ -175,31 +175,30 @@ def load_assignment(folder: Path) -> Assignment:
     """Parse `folder/assignment.toml`.
 
     Raises:
-        AuthorError: naming file, line, key, what was expected and what was found.
+        AuthorError: naming file, key, what was expected and what was found.
     """
     path = folder / "assignment.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AuthorError(f"{path}: not found", hint="run `grader list`") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
-    locate = Locator(path, text)
+    place = KeyPath(file=path)
     try:
         parsed = strict_converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
-        raise AuthorError(locate.explain(error)) from error
+        raise AuthorError(place.explain(error, table)) from error
     assignment = Assignment(
         schema_version=parsed.schema_version,
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
         limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
-        problems=tuple(_problem(table, parsed.denied, locate) for table in parsed.problem),
+        problems=tuple(_problem(table, parsed.denied, place) for table in parsed.problem),
         languages=parsed.languages,
     )
-    _check_values(assignment, folder, locate)
+    _check_values(assignment, folder, place)
     return assignment
 
 
@@ -207,7 +206,7 @@ def _most_ranks(parsed: _AssignmentFile) -> int:
     return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
 
 
-def _problem(table: _ProblemTable, denied: tuple[str, ...], locate: Locator) -> Problem:
+def _problem(table: _ProblemTable, denied: tuple[str, ...], place: KeyPath) -> Problem:
     """Read one problem; what is denied in all of them is denied in it too."""
     checks = tuple(
         Check(
@@ -226,68 +225,99 @@ def _problem(table: _ProblemTable, denied: tuple[str, ...], locate: Locator) -> 
         checks=checks,
         targets=table.target,
         denied=tuple(dict.fromkeys((*denied, *table.denied))),
-        launchers=tuple(_launcher(one, locate) for one in table.launcher),
+        launchers=tuple(
+            _launcher(one, place.inside("problem", table.name)) for one in table.launcher
+        ),
         ranks=table.ranks,
     )
 
 
-def _launcher(table: _LauncherTable, locate: Locator) -> Launcher:
+def _launcher(table: _LauncherTable, place: KeyPath) -> Launcher:
     try:
         return read_launcher(table.name, table.inputs, table.outputs)
     except BadEntry as bad:
-        raise AuthorError(locate.complain(bad.key, bad.expected, bad.found)) from bad
+        raise AuthorError(place.inside("launcher", table.name).say(str(bad))) from bad
 
 
-def _check_values(assignment: Assignment, folder: Path, locate: Locator) -> None:
+def _check_values(assignment: Assignment, folder: Path, place: KeyPath) -> None:
     """Raise for values that have the right type and still make no sense."""
     if assignment.schema_version != SCHEMA_VERSION:
-        locate.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
+        place.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
     if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
-        locate.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+        place.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
     if not assignment.problems:
-        locate.fail("problem", "at least one [[problem]]", 0)
-    _check_names("problem name", [problem.name for problem in assignment.problems], locate)
+        place.fail("problem", "at least one [[problem]]", 0)
+    _check_names("problem", [problem.name for problem in assignment.problems], place)
     for problem in assignment.problems:
-        _check_problem(problem, locate)
-        _check_denied(problem, locate)
+        _check_problem(problem, place.inside("problem", problem.name))
     for module in assignment.limits.preload:
         if not all(part.isidentifier() for part in module.split(".")):
-            locate.fail("preload", 'names of modules such as "torch._dynamo"', module)
-    check_languages(assignment, locate)
+            place.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
+    _check_languages(assignment, place)
 
 
-def _check_problem(problem: Problem, locate: Locator) -> None:
+def _check_problem(problem: Problem, place: KeyPath) -> None:
     if not problem.checks:
-        locate.fail("check", f"at least one [[problem.check]] in {problem.name}", 0)
-    criteria: tuple[Check | Target, ...] = (*problem.checks, *problem.targets)
-    _check_names(f"check or target name in {problem.name}", [c.name for c in criteria], locate)
+        place.fail("check", "at least one [[problem.check]]", 0)
+    _check_names("check", [check.name for check in problem.checks], place)
+    _check_names("target", [one.name for one in (*problem.targets, *problem.checks)], place)
     for check in problem.checks:
+        within = place.inside("check", check.name)
         if not 0 < check.points < math.inf:
-            expected = f"a number above 0 for {problem.name}.{check.name}"
-            locate.fail("points", expected, check.points)
+            within.fail("points", "a number above 0", check.points)
+        _check_tolerance(check.tolerance, within)
     if not 0 <= problem.ranks <= MOST_RANKS:
-        locate.fail("ranks", f"0 to {MOST_RANKS} in {problem.name}", problem.ranks)
+        place.fail("ranks", f"0 to {MOST_RANKS}", problem.ranks)
     for target in problem.targets:
-        check_target(target, problem.name, problem.ranks, locate)
-    for criterion in criteria:
-        for dtype, tolerance in criterion.tolerance.items():
-            if dtype not in DTYPE_NAMES:
-                locate.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
-            if not 0 <= tolerance < 1:
-                locate.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
-
-
-def _check_denied(problem: Problem, locate: Locator) -> None:
-    """Raise for what cannot be the name of an operator; see `plan.denied` for unknown ones."""
-    for entry in problem.denied:
+        within = place.inside("target", target.name)
+        check_target(target, problem.ranks, within)
+        _check_tolerance(target.tolerance, within)
+    for entry in problem.denied:  # see `plan.denied` for names that no operator has
         if not DENIED_PATTERN.fullmatch(entry):
-            expected = f'"@compute" or names such as "aten::mm", "torch.fft" in {problem.name}'
-            locate.fail("denied", expected, entry)
+            place.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
 
 
-def _check_names(what: str, names: list[str], locate: Locator) -> None:
+def _check_tolerance(tolerances: dict[str, float], place: KeyPath) -> None:
+    for dtype, tolerance in tolerances.items():
+        if dtype not in DTYPE_NAMES:
+            place.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
+        if not 0 <= tolerance < 1:
+            place.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+
+
+def _check_names(kind: str, names: list[str], place: KeyPath) -> None:
     for name in names:
+        within = place.inside(kind, name)
         if not NAME_PATTERN.fullmatch(name):
-            locate.fail("name", f"a {what} of letters, digits and _", name)
+            within.fail("name", "letters, digits and _, a letter first, 64 at most", name)
         if names.count(name) > 1:
-            locate.fail("name", f"every {what} once", name)
+            within.fail("name", "every name once among its neighbours", name)
+
+
+def _check_languages(assignment: Assignment, place: KeyPath) -> None:
+    """Raise unless every export has one launcher where CUDA C++ is taken, and none elsewhere."""
+    if not assignment.languages or len({*assignment.languages}) < len(assignment.languages):
+        place.fail("languages", "each language once", [str(one) for one in assignment.languages])
+    in_cuda = Language.CUDA in assignment.languages
+    for problem in assignment.problems:
+        if in_cuda and problem.ranks:
+            place.fail("languages", f"python alone, because {problem.name} has ranks", "cuda")
+        found = [one.name for one in problem.launchers]
+        expected = sorted(problem.exports) if in_cuda else []
+        if sorted(found) != expected:
+            listed = ", ".join(expected) or 'none without languages = ["python", "cuda"]'
+            within = place.inside("problem", problem.name)
+            within.fail("launcher", f"launchers of {listed}" if in_cuda else listed, found)
+    _check_words(assignment, place)
+
+
+def _check_words(assignment: Assignment, place: KeyPath) -> None:
+    """Raise unless a choice has the same words in every launcher: C++ has one type for it."""
+    known: dict[str, tuple[str, ...]] = {}
+    launchers = [(problem, one) for problem in assignment.problems for one in problem.launchers]
+    for problem, one in launchers:
+        for parameter in (p for p in one.parameters if p.words):
+            if known.setdefault(parameter.name, parameter.words) != parameter.words:
+                within = place.inside("problem", problem.name).inside("launcher", one.name)
+                expected = f"the same words wherever {parameter.name} is"
+                within.fail("inputs", expected, parameter.words)

@@ -48,7 +48,7 @@ def open_course(folder: Path, reference: Path, *, device: str, seed: str) -> Cou
     """Read an assignment and its reference, and make the plan.
 
     Raises:
-        AuthorError: naming file, key and line.
+        AuthorError: naming file and key.
     """
     assignment = load_assignment(folder)
     refuse_unknown_operators(assignment, folder)

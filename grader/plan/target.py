@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from grader.device.classes import CLASSES, choose_tier, has_tier
-from grader.plan.toml_place import Locator
+from grader.plan.key_path import KeyPath
 
 
 class Quantity(StrEnum):
@@ -107,45 +107,44 @@ class Target:
         return (choose_tier(self.tiers, device),) if has_tier(self.tiers, device) else ()
 
 
-def check_target(target: Target, problem: str, ranks: int, locate: Locator) -> None:
+def check_target(target: Target, ranks: int, place: KeyPath) -> None:
     """Raise for values that have the right type and still make no sense.
 
     Args:
         target: to be checked.
-        problem: name of the problem that it belongs to.
-        ranks: of the problem.
-        locate: the place in the file.
+        ranks: of the problem that it belongs to.
+        place: of its table in the file.
 
     Raises:
-        AuthorError: naming file, line, key, what was expected and what was found.
+        AuthorError: naming file, key, what was expected and what was found.
     """
-    place = f"{problem}.{target.name}"
     if not 0 < target.points < math.inf:
-        locate.fail("points", f"a number above 0 for {place}", target.points)
-    _check_wire(target, place, ranks, locate)
+        place.fail("points", "a number above 0", target.points)
+    _check_wire(target, ranks, place)
     if not target.tiers:
-        locate.fail("tiers", f"at least one device class for {place}", 0)
+        place.fail("tiers", "at least one device class", 0)
     for device, tier in target.tiers.items():
+        key = f"tiers.{device}"
         if device not in CLASSES:
-            locate.fail(device, f"one of {', '.join(CLASSES)} for {place}", device)
+            place.fail(key, f"one of {', '.join(CLASSES)}", device)
         if not 0 <= tier.full_at <= tier.pass_at < math.inf:
             found = f"{tier.full_at:g} and {tier.pass_at:g}"
-            locate.fail("full_at", f"0 <= full_at <= pass_at for {place}", found)
-        growth = target.quantity is Quantity.GROWTH
-        if growth and not 1 < tier.ratio_at_most < math.inf:
-            locate.fail("ratio_at_most", f"a number above 1 for {place}", tier.ratio_at_most)
-        if not growth and tier.ratio_at_most:
-            locate.fail("ratio_at_most", f"none: {place} measures no growth", tier.ratio_at_most)
+            place.fail(f"{key}.full_at", "0 <= full_at <= pass_at", found)
+        ratio, growth = tier.ratio_at_most, target.quantity is Quantity.GROWTH
+        if growth and not 1 < ratio < math.inf:
+            place.fail(f"{key}.ratio_at_most", "a number above 1", ratio)
+        if not growth and ratio:
+            place.fail(f"{key}.ratio_at_most", "none, because no growth is measured", ratio)
 
 
-def _check_wire(target: Target, place: str, ranks: int, locate: Locator) -> None:
+def _check_wire(target: Target, ranks: int, place: KeyPath) -> None:
     if target.wire_rate < 0:
-        locate.fail("wire_rate", f"bytes per second, or 0, for {place}", target.wire_rate)
+        place.fail("wire_rate", "bytes per second, or 0", target.wire_rate)
     if not 0 <= target.wire_share < math.inf:
-        locate.fail("wire_share", f"a share of a time, or 0, for {place}", target.wire_share)
+        place.fail("wire_share", "a share of a time, or 0", target.wire_share)
     if target.wire_rate and target.wire_share:
-        locate.fail("wire_share", f"none: {place} has a wire_rate", target.wire_share)
+        place.fail("wire_share", "none beside a wire_rate", target.wire_share)
     timed = ranks > 0 and target.quantity is Quantity.TIME
     for key, value in (("wire_rate", target.wire_rate), ("wire_share", target.wire_share)):
         if value and not timed:
-            locate.fail(key, f"none: {place} is no time of ranks", value)
+            place.fail(key, "none, because this is no time of ranks", value)

@@ -88,6 +88,7 @@ MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
 
 LONG_FILES: dict[str, tuple[int, str]] = {
+    "plan/assignment.py": (330, "one file format, its table and its checks"),
     "batch.py": (305, "one class from taking in to pages"),
 }
 LONG_FUNCTIONS = {

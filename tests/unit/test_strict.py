@@ -118,7 +118,7 @@ def test_every_mistake_has_its_path_and_an_unknown_key_comes_first():
     assert [str(one) for one in find_mistakes(caught.value)] == [
         "inner[1]: unknown key 'nomber'; allowed here: number, share",
         "number: expected a whole number, found '1'",
-        "inner[1].number: missing",
+        "inner[1].number: missing key",
         "table['a']: expected a number, found 'b'",
     ]
 

@@ -33,6 +33,8 @@ title = "Values"
 points = 1
 """
 
+LAUNCHER = 'toml: problem "scale", launcher "scale"'
+
 
 def write(root: Path, text: str) -> Path:
     folder = root / "demo"
@@ -115,16 +117,20 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"x_MN", "fac', '"x", "fac', r":13: inputs: expected \"x_MN\", .*, found 'x'"),
-        ("y_MN: x_MN", "y_MN: z_MN", r":14: outputs: expected a dtype .*, found 'z_MN'"),
-        ('inputs = ["x_MN"', 'input = ["x_MN"', r":13: unknown key 'input'"),
-        ('["python", "cuda"]', '["python", "rust"]', r"languages.*expected one of python, cuda"),
-        ('["python", "cuda"]', '["cuda", "cuda"]', r":4: languages: expected each language once"),
-        ('languages = ["python", "cuda"]\n', "", r"launcher: expected launchers of scale: none"),
-        ('name = "scale"\ninputs', 'name = "other"\ninputs', r"launcher: .* scale.*found 'other'"),
+        ('"x_MN", "fac', '"x", "fac', rf"{LAUNCHER}: inputs: expected \"x_MN\", .*, found 'x'"),
+        ("y_MN: x_MN", "y_MN: z_MN", rf"{LAUNCHER}: outputs: expected a dtype .*, found 'z_MN'"),
+        ('inputs = ["x_MN"', 'input = ["x_MN"', rf"{LAUNCHER}: unknown key 'input'"),
+        (
+            '["python", "cuda"]',
+            '["python", "rust"]',
+            r"languages\[1\]: expected one of python, cuda",
+        ),
+        ('["python", "cuda"]', '["cuda", "cuda"]', r"toml: languages: expected each language once"),
+        ('languages = ["python", "cuda"]\n', "", r"problem \"scale\": launcher: expected none"),
+        ('name = "scale"\ninputs', 'name = "other"\ninputs', r"launchers of scale, found .'other'"),
     ],
 )
-def test_a_mistake_in_the_file_names_line_key_expected_found(
+def test_a_mistake_in_the_file_names_key_expected_found(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     assert old in GOOD
