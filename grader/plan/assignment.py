@@ -259,8 +259,9 @@ def _check_values(assignment: Assignment, folder: Path, place: KeyPath) -> None:
 def _check_problem(problem: Problem, place: KeyPath) -> None:
     if not problem.checks:
         place.fail("check", "at least one [[problem.check]]", 0)
-    _check_names("check", [check.name for check in problem.checks], place)
-    _check_names("target", [one.name for one in (*problem.targets, *problem.checks)], place)
+    names = [check.name for check in problem.checks]
+    _check_names("check", names, place)
+    _check_names("target", [*(target.name for target in problem.targets), *names], place)
     for check in problem.checks:
         within = place.inside("check", check.name)
         if not 0 < check.points < math.inf:

@@ -174,6 +174,23 @@ def test_imports_run_one_way():
     assert not new, "imports against the direction of the picture"
 
 
+def test_no_circle_of_files():
+    """Imports for types alone count: what needs another's nouns depends on it."""
+    graph: dict[str, set[str]] = {}
+    for name in TREES:
+        found = graph.setdefault(name, set())
+        for module, what in imports(name):
+            if module.split(".")[0] != "grader":
+                continue
+            path = "/".join(module.split(".")[1:])
+            inner = "/".join(filter(None, [path, what]))
+            outer = f"{path}/__init__.py" if path else "__init__.py"
+            target = next((one for one in (f"{inner}.py", f"{path}.py", outer) if one in TREES), "")
+            found |= {target} - {"", name}
+    assert graph["plan/plan.py"] >= {"plan/assignment.py", "errors.py"}
+    graphlib.TopologicalSorter(graph).prepare()  # raises on a circle, and names it
+
+
 def test_the_pipeline_is_in_the_order_of_the_picture():
     order = (
         "device author intake plan sandbox measure judge record report pipeline batch commands"
