@@ -18,6 +18,7 @@ from grader.judge.judgement import (
     Verdict,
 )
 from grader.judge.pace import judge_target
+from grader.judge.rule import Trouble, allowed_error, first_trouble
 from grader.measure.compare import Mismatch
 from grader.measure.measurement import (
     CaseMeasurement,
@@ -29,19 +30,6 @@ from grader.measure.measurement import (
     ValueObservation,
 )
 from grader.plan.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
-
-CAUSE_OF_FAULT: dict[FaultKind, Cause] = {
-    FaultKind.MISSING: Cause.MISSING,
-    FaultKind.EXCEPTION: Cause.CRASH,
-    FaultKind.CRASH: Cause.CRASH,
-    FaultKind.TIMEOUT: Cause.TIMEOUT,
-    FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
-    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
-    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
-    FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
-    FaultKind.AUTHOR: Cause.AUTHOR,
-    FaultKind.NO_DEVICE: Cause.NO_DEVICE,
-}
 
 MISMATCH_TEXT: dict[Mismatch, str] = {
     Mismatch.KIND: "has the wrong type",
@@ -196,40 +184,35 @@ def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
 
 
 def _trouble(check: PlannedCheck, case: CaseMeasurement) -> _Trouble | None:
-    """Return the first thing that went wrong in a case, in the order in which it happened."""
-    for observation in case.observations:
-        trouble = (
-            _wrong_error(case, observation)
-            if isinstance(observation, ErrorObservation)
-            else _wrong_value(check, case, observation)
-        )
-        if trouble is not None:
-            return trouble
-    if case.faults:
-        fault = case.faults[0]
-        finding = _finding_of_fault(fault, public=case.public, index=case.index)
-        return _Trouble(cause=CAUSE_OF_FAULT[fault.kind], finding=finding)
-    if not case.observations:
-        empty = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
-        return _Trouble(cause=Cause.AUTHOR, finding=_finding_of_fault(empty))
-    return None
+    """Return the first thing that went wrong in a case, as a report tells it."""
+    trouble = first_trouble(case, check.tolerance)
+    if trouble is None:
+        return None
+    return _Trouble(cause=trouble.cause, finding=_finding(check, case, trouble))
+
+
+def _finding(check: PlannedCheck, case: CaseMeasurement, trouble: Trouble) -> CaseFinding:
+    match trouble.seen:
+        case ValueObservation() as observation:
+            return _wrong_value(check, case, observation)
+        case ErrorObservation() as observation:
+            return _wrong_error(case, observation)
+        case fault:
+            return _finding_of_fault(fault, public=case.public, index=case.index)
 
 
 def _wrong_value(
     check: PlannedCheck, case: CaseMeasurement, observation: ValueObservation
-) -> _Trouble | None:
+) -> CaseFinding:
     seen = observation.comparison
-    tolerance = check.tolerance.get(seen.dtype, 0.0)
     if seen.mismatch is not Mismatch.NONE:
         summary = f"{observation.label} {MISMATCH_TEXT[seen.mismatch]}."
-    elif not seen.error <= tolerance:  # a NaN is no pass
+    else:
         summary = (
             f"{observation.label}: error {seen.error:.3g} of the output's scale, "
-            f"allowed {tolerance:.3g} for {seen.dtype}."
+            f"allowed {allowed_error(seen, check.tolerance):.3g} for {seen.dtype}."
         )
-    else:
-        return None
-    finding = CaseFinding(
+    return CaseFinding(
         public=case.public,
         index=case.index,
         summary=summary,
@@ -237,15 +220,12 @@ def _wrong_value(
         got=seen.got,
         where=seen.where,
     )
-    return _Trouble(cause=Cause.WRONG_VALUE, finding=finding)
 
 
-def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> _Trouble | None:
-    if observation.matches:
-        return None
+def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFinding:
     got = observation.text if observation.got else "no exception"
     came = f"{observation.got} was raised" if observation.got else "nothing was raised"
-    finding = CaseFinding(
+    return CaseFinding(
         public=case.public,
         index=case.index,
         summary=f"{observation.label}: {observation.expected} was expected, {came}.",
@@ -253,7 +233,6 @@ def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> _Troub
         got=got,
         where="",
     )
-    return _Trouble(cause=Cause.WRONG_ERROR, finding=finding)
 
 
 def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> CaseFinding:

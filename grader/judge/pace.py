@@ -10,16 +10,11 @@ from dataclasses import dataclass
 
 from grader.judge.fault_words import describe_fault
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Pace, Verdict
+from grader.judge.rule import CAUSE_OF_FAULT_IN_TARGETS, first_trouble, is_wrong
 from grader.measure.bounds import broken_bounds, roofline
-from grader.measure.compare import Mismatch
 from grader.measure.figure import Figure, Kind
 from grader.measure.figures import MOST_LOGARITHM, Decision, decide
-from grader.measure.measurement import (
-    CaseMeasurement,
-    FaultKind,
-    Observation,
-    ValueObservation,
-)
+from grader.measure.measurement import FaultKind
 from grader.measure.samples import TargetMeasurement
 from grader.plan.plan import PlannedProblem, PlannedTarget
 from grader.plan.target import Quantity
@@ -32,16 +27,6 @@ TOO_MUCH = {
     Quantity.TRAFFIC: Cause.TOO_MUCH_TRAFFIC,
 }
 """The cause of a figure that does not pass."""
-
-CAUSE_OF_FAULT = {
-    FaultKind.TIMEOUT: Cause.TOO_SLOW,
-    FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
-    FaultKind.MISSING: Cause.MISSING,
-    FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
-    FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
-}
-"""What a fault in a measured run means; every other one is a crash."""
-
 
 _VERDICTS = {
     Outcome.PASS: (Verdict.PASS, Cause.NONE),
@@ -120,30 +105,20 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Ruling:
         fault = measured.reference_faults[0]
         author = fault.kind is FaultKind.AUTHOR
         return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
-    wrong = next((o for o in measured.observations if _is_wrong(target, o)), None)
+    wrong = next((o for o in measured.observations if is_wrong(o, target.tolerance)), None)
     if wrong is not None:
         return _theirs(Cause.WRONG_VALUE, f"A measured call was wrong: {wrong.label}.")
     if measured.faults:
         fault = measured.faults[0]
         said = describe_fault(fault)
-        cause = CAUSE_OF_FAULT.get(fault.kind, Cause.CRASH)
-        if any(_is_sound(target, again) for again in measured.undenied):
+        cause = CAUSE_OF_FAULT_IN_TARGETS[fault.kind]
+        if cause in OUR_CAUSES:
+            return _ours(cause, f"A measured call did not come to its end: {said}.")
+        if any(first_trouble(again, target.tolerance) is None for again in measured.undenied):
             words = "A measured call works only with an operation that this problem denies"
             return _theirs(Cause.FORBIDDEN, f"{words}: {said}.")
         return _theirs(cause, f"A measured call did not come to its end: {said}.")
     return _rule_figures(target, measured, decide(target, target.tiers[0], measured))
-
-
-def _is_sound(target: PlannedTarget, run: CaseMeasurement) -> bool:
-    return not run.faults and not any(_is_wrong(target, one) for one in run.observations)
-
-
-def _is_wrong(target: PlannedTarget, observation: Observation) -> bool:
-    if not isinstance(observation, ValueObservation):
-        return not observation.matches
-    seen = observation.comparison
-    tolerance = target.tolerance.get(seen.dtype, 0.0)
-    return seen.mismatch is not Mismatch.NONE or not seen.error <= tolerance  # a NaN is no pass
 
 
 def _rule_figures(

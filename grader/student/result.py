@@ -126,7 +126,8 @@ def finding_rows(finding: PublicFinding) -> list[tuple[str, str]]:
 
 def cause_in_words(cause: Cause) -> str:
     """Return a cause as a student reads it."""
-    return "passed" if cause is Cause.NONE else cause.value.replace("_", " ")
+    words = {Cause.NONE: "passed", Cause.AUTHOR: "a fault of the course, not yours"}
+    return words.get(cause, cause.value.replace("_", " "))
 
 
 def _name(check: PublicCheck) -> str:

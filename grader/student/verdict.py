@@ -4,18 +4,17 @@ Takes: measurements of public cases. Gives: `PublicCheck`s with expected, got, w
 Does not cover: grades (see `judge`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grader.judge.judge import CAUSE_OF_FAULT
 from grader.judge.judgement import Cause
+from grader.judge.rule import Tolerances, allowed_error, first_trouble
 from grader.measure.compare import Comparison, Mismatch
 from grader.measure.measurement import (
     CaseMeasurement,
     ErrorObservation,
     Fault,
     FaultKind,
-    Observation,
     ValueObservation,
 )
 from grader.plan.assignment import Check
@@ -48,6 +47,12 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
+_NO_CASE = CaseMeasurement(
+    check="", index=0, public=True, observations=(), faults=(), calls=0, wall_ns=0
+)
+"""Stands for the public cases that a check should have."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseVerdict:
     """What became of one public case.
@@ -61,22 +66,29 @@ class CaseVerdict:
     reason: PublicFinding | None
 
 
-def judge_case(seen: CaseMeasurement, tolerance: Mapping[str, float]) -> CaseVerdict:
+def judge_case(seen: CaseMeasurement, tolerance: Tolerances) -> CaseVerdict:
     """Return the verdict on one case: its first wrong observation, else its fault."""
-    for observation in seen.observations:
-        verdict = _judge_observation(observation, tolerance)
-        if verdict.reason is not None:
-            return verdict
-    for fault in seen.faults:
-        return CaseVerdict(cause=CAUSE_OF_FAULT[fault.kind], reason=_fault(fault))
-    return CaseVerdict(cause=Cause.NONE, reason=None)
+    trouble = first_trouble(seen, tolerance)
+    if trouble is None:
+        return CaseVerdict(cause=Cause.NONE, reason=None)
+    match trouble.seen:
+        case ValueObservation() as observation:
+            reason = _wrong_value(observation, tolerance)
+        case ErrorObservation() as observation:
+            reason = _wrong_error(observation)
+        case fault:
+            reason = _fault(fault)
+    return CaseVerdict(cause=trouble.cause, reason=reason)
 
 
 def judge_check(
     problem: str, check: Check, seen: Sequence[CaseMeasurement], *, description: str
 ) -> PublicCheck:
-    """Return the verdict on one check: that of its first case that did not pass."""
-    verdicts = [judge_case(one, check.tolerance) for one in seen]
+    """Return the verdict on one check: that of its first case that did not pass.
+
+    A check without a public case has compared nothing either: that is the course's fault.
+    """
+    verdicts = [judge_case(one, check.tolerance) for one in seen] or [judge_case(_NO_CASE, {})]
     failed = [verdict for verdict in verdicts if verdict.reason is not None]
     return PublicCheck(
         problem=problem,
@@ -85,44 +97,31 @@ def judge_check(
         cause=failed[0].cause if failed else Cause.NONE,
         findings=tuple(verdict.reason for verdict in failed[:1] if verdict.reason is not None),
         cases=len(seen),
-        cases_passed=len(seen) - len(failed),
+        cases_passed=len(verdicts) - len(failed),
         description=description,
     )
 
 
-def _judge_observation(observation: Observation, tolerance: Mapping[str, float]) -> CaseVerdict:
-    if isinstance(observation, ErrorObservation):
-        return _judge_error(observation)
-    return _judge_value(observation, tolerance)
-
-
-def _judge_error(seen: ErrorObservation) -> CaseVerdict:
-    if seen.matches:
-        return CaseVerdict(cause=Cause.NONE, reason=None)
+def _wrong_error(seen: ErrorObservation) -> PublicFinding:
     got = (seen.text or seen.got) if seen.got else "it returned without an error"
-    reason = PublicFinding(
+    return PublicFinding(
         label=seen.label,
         expected=f"raises {seen.expected}",
         got=got,
         where="",
         hint=f"Check the arguments first and raise {seen.expected} before you change anything.",
     )
-    return CaseVerdict(cause=Cause.WRONG_ERROR, reason=reason)
 
 
-def _judge_value(seen: ValueObservation, tolerance: Mapping[str, float]) -> CaseVerdict:
+def _wrong_value(seen: ValueObservation, tolerance: Tolerances) -> PublicFinding:
     found = seen.comparison
-    allowed = tolerance.get(found.dtype, 0.0)
-    if found.mismatch is Mismatch.NONE and found.error <= allowed:
-        return CaseVerdict(cause=Cause.NONE, reason=None)
-    reason = PublicFinding(
+    return PublicFinding(
         label=seen.label,
         expected=found.expected,
         got=found.got,
         where=f"entry {found.where}" if found.where else "",
-        hint=_value_hint(found, allowed),
+        hint=_value_hint(found, allowed_error(found, tolerance)),
     )
-    return CaseVerdict(cause=Cause.WRONG_VALUE, reason=reason)
 
 
 def _value_hint(found: Comparison, allowed: float) -> str:
@@ -137,7 +136,7 @@ def _value_hint(found: Comparison, allowed: float) -> str:
 def _fault(fault: Fault) -> PublicFinding:
     expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
     return PublicFinding(
-        label="what your code did",
+        label="the case itself" if fault.kind is FaultKind.AUTHOR else "what your code did",
         expected=expected,
         got=f"{fault.message}: {fault.detail}" if fault.detail else fault.message,
         where=fault.where,

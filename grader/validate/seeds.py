@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from grader.judge.judgement import Verdict
+from grader.judge.rule import allowed_error
 from grader.measure.compare import Mismatch
 from grader.measure.instances import Instance, instances
 from grader.measure.measurement import CaseMeasurement
@@ -125,6 +126,6 @@ def _largest_share(check: PlannedCheck, cases: Sequence[CaseMeasurement]) -> flo
         for seen in case.observations
         if isinstance(seen, ValueObservation)
         and seen.comparison.mismatch is Mismatch.NONE
-        and (allowed := check.tolerance.get(seen.comparison.dtype, 0.0)) > 0
+        and (allowed := allowed_error(seen.comparison, check.tolerance)) > 0
     ]
     return max(shares, default=None)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.judge import judge as judge_module
-from grader.judge.judge import CAUSE_OF_FAULT, judge, reject
+from grader.judge.judge import judge, reject
 from grader.judge.judgement import OUR_CAUSES, Cause, Status, Verdict
+from grader.judge.rule import CAUSE_OF_FAULT
 from grader.measure.compare import Comparison, Mismatch
 from grader.measure.measurement import (
     CaseMeasurement,

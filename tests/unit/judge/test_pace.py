@@ -183,6 +183,12 @@ def test_a_fault_in_a_measured_run_is_the_submissions(kind, cause):
     assert "it stopped (kv.py, line 3)" in found.summary
 
 
+@pytest.mark.parametrize("kind", [FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR, FaultKind.NO_DEVICE])
+def test_a_fault_of_ours_in_a_measured_run_costs_nobody_points(kind):
+    found = ruled([replace(raced(), faults=(fault(kind),))])
+    assert (found.verdict, found.cause.value) == (Verdict.UNGRADED, kind.value)
+
+
 @pytest.mark.parametrize(
     "observation",
     [
@@ -244,6 +250,7 @@ def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     [
         ((value(),), (), Cause.FORBIDDEN),
         ((value(1.0),), (), Cause.CRASH),
+        ((), (), Cause.CRASH),  # compared nothing: it proves nothing
         ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
     ],
 )

@@ -1,0 +1,114 @@
+"""One rule: a report and a student's own machine say the same of the same case."""
+
+import math
+
+import pytest
+
+from grader.judge.judgement import OUR_CAUSES, Cause
+from grader.judge.rule import (
+    CAUSE_OF_FAULT,
+    CAUSE_OF_FAULT_IN_TARGETS,
+    first_trouble,
+    is_wrong,
+)
+from grader.measure.compare import Comparison, Mismatch
+from grader.measure.measurement import (
+    CaseMeasurement,
+    ErrorObservation,
+    Fault,
+    FaultKind,
+    ValueObservation,
+)
+from grader.plan.assignment import Check
+from grader.student.verdict import judge_case, judge_check
+from grader.validate.local_run import judge_cases
+from tests.unit.validate.course import make_course
+
+TOLERANCE = {"float32": 1e-5}
+
+
+def case(*observations, faults=()):
+    return CaseMeasurement(
+        check="values",
+        index=0,
+        public=True,
+        observations=observations,
+        faults=faults,
+        calls=1,
+        wall_ns=1,
+    )
+
+
+def value(error=0.0, *, dtype="float32", mismatch=Mismatch.NONE):
+    found = Comparison(mismatch=mismatch, error=error, dtype=dtype, expected="1", got="2", where="")
+    return ValueObservation(label="y", comparison=found)
+
+
+def raises(got):
+    return ErrorObservation(
+        label="a scalar", expected="ValueError", got=got, text="", matches=got == "ValueError"
+    )
+
+
+def fault(kind):
+    return Fault(kind=kind, message="it stopped")
+
+
+CASES = {
+    "within": (case(value(1e-5)), Cause.NONE),
+    "beyond": (case(value(2e-5)), Cause.WRONG_VALUE),
+    "nan": (case(value(math.nan)), Cause.WRONG_VALUE),
+    "exact": (case(value(1e-9, dtype="float64")), Cause.WRONG_VALUE),
+    "shape": (case(value(mismatch=Mismatch.SHAPE)), Cause.WRONG_VALUE),
+    "raised": (case(raises("ValueError")), Cause.NONE),
+    "not raised": (case(raises("")), Cause.WRONG_ERROR),
+    "wrong, then a crash": (case(value(1.0), faults=(fault(FaultKind.CRASH),)), Cause.WRONG_VALUE),
+    "right, then a crash": (case(value(), faults=(fault(FaultKind.CRASH),)), Cause.CRASH),
+    "compared nothing": (case(), Cause.AUTHOR),
+    **{kind.value: (case(faults=(fault(kind),)), CAUSE_OF_FAULT[kind]) for kind in FaultKind},
+}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return make_course(tmp_path_factory.mktemp("course"), tolerance="1e-5")
+
+
+@pytest.mark.parametrize(("seen", "cause"), CASES.values(), ids=CASES)
+def test_judge_and_student_agree(course, seen, cause):
+    (problem,) = course.plan.problems
+    trouble = first_trouble(seen, TOLERANCE)
+    assert (trouble.cause if trouble else Cause.NONE) is cause
+    assert judge_case(seen, TOLERANCE).cause is cause
+    planned = problem.checks[0]
+    (judged,) = judge_cases(course.plan, problem, [seen] * planned.cases)
+    assert judged.cause is cause
+
+
+def test_a_measured_run_differs_in_two_causes_alone():
+    differing = {
+        kind: cause
+        for kind, cause in CAUSE_OF_FAULT_IN_TARGETS.items()
+        if cause is not CAUSE_OF_FAULT[kind]
+    }
+    assert differing == {
+        FaultKind.TIMEOUT: Cause.TOO_SLOW,
+        FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
+    }
+    assert set(CAUSE_OF_FAULT_IN_TARGETS) == set(FaultKind)
+
+
+def test_an_observation_alone_is_wrong_or_not():
+    assert is_wrong(value(math.inf), TOLERANCE)
+    assert not is_wrong(value(0.0, dtype="int64"), TOLERANCE)
+
+
+@pytest.mark.parametrize("seen", [[case()], []], ids=["compares nothing", "no case"])
+def test_a_check_that_compares_nothing_is_the_courses_fault(seen):
+    check = Check(name="values", title="Doubles", points=1.0, tolerance=TOLERANCE)
+    result = judge_check("double", check, seen, description="")
+    assert not result.passed
+    assert result.cause in OUR_CAUSES
+    (finding,) = result.findings
+    assert "not your fault" in finding.hint
+    assert finding.label == "the case itself"
