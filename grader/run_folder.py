@@ -12,7 +12,8 @@ from pathlib import Path
 
 from grader.errors import UsageError
 from grader.plan.course import Course
-from grader.record.codec import from_json, to_json
+from grader.record.codec import format_of, from_json, to_json
+from grader.record.grade_record import RECORD_SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +21,37 @@ class RunFacts:
     """What a run is, kept beside its records so that a later call can go on with it.
 
     Attributes:
+        schema_version: format of the folder's records.
         assignment: slug.
         seed: the run's secret seed.
         plan_sha256: hash of the plan.
     """
 
+    schema_version: int
     assignment: str
     seed: str
     plan_sha256: str
 
 
 def read_run(out: Path) -> RunFacts | None:
-    """Return what was kept of an earlier run in an output folder, if there was one."""
+    """Return what was kept of an earlier run in an output folder, if there was one.
+
+    Raises:
+        UsageError: if the folder's records have another format.
+        StoreError: if it cannot be read.
+    """
     path = out / "staff" / "run.json"
-    return from_json(RunFacts, path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    written = format_of(text)
+    if written != RECORD_SCHEMA_VERSION:
+        raise UsageError(
+            f"{out} was written by another version: its records have format "
+            f"{written or 'below 3'}, this grader reads format {RECORD_SCHEMA_VERSION}",
+            hint="choose another --out and grade again, or use the version that wrote it",
+        )
+    return from_json(RunFacts, text)
 
 
 def begin_run(out: Path, course: Course, *, force: bool) -> None:
@@ -43,7 +61,10 @@ def begin_run(out: Path, course: Course, *, force: bool) -> None:
         UsageError: if the folder holds a run of another plan, unless `force`.
     """
     facts = RunFacts(
-        assignment=course.assignment.slug, seed=course.plan.seed, plan_sha256=course.plan.sha256
+        schema_version=RECORD_SCHEMA_VERSION,
+        assignment=course.assignment.slug,
+        seed=course.plan.seed,
+        plan_sha256=course.plan.sha256,
     )
     before = read_run(out)
     if before is not None and before.assignment != facts.assignment:

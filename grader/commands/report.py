@@ -9,6 +9,7 @@ import typer
 from grader.errors import UsageError
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports
+from grader.run_folder import read_run
 
 
 def command(
@@ -19,6 +20,7 @@ def command(
         raise UsageError(
             f"{out}: no records here", hint="name the --out folder of an earlier `grader grade`"
         )
+    read_run(out)  # refuses a folder of another format
     with closing(RecordStore.in_folder(out / "staff")) as store:
         records = store.latest()
     with writing_below(out):

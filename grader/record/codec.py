@@ -7,6 +7,7 @@ The JSON is plain (RFC 8259): it has no numbers for infinity and NaN, so they tr
 """
 
 import json
+import re
 from typing import TypeVar
 
 import cattrs
@@ -17,6 +18,8 @@ from grader.measure.measurement import ErrorObservation, Observation, ValueObser
 from grader.strict import find_mistakes, json_converter
 
 T = TypeVar("T")
+
+_FORMAT = re.compile(r'\s*\{\s*"schema_version":\s*(\d{1,9})\b')
 
 
 def _make_converter() -> cattrs.Converter:
@@ -31,6 +34,15 @@ def _make_converter() -> cattrs.Converter:
 
 
 _CONVERTER = _make_converter()
+
+
+def format_of(text: str) -> int:
+    """Return the version of the format that a record says it has, 0 if it says none.
+
+    It is the first field of its JSON, so that it can be read without the rest.
+    """
+    found = _FORMAT.match(text)
+    return int(found[1]) if found else 0
 
 
 def to_json(record: object, *, indent: int | None = None) -> str:

@@ -8,36 +8,36 @@ Records stay on the staff side: they hold the seed and the expected values of hi
 from dataclasses import dataclass
 
 from grader.advice.kernel_advice import NO_ADVICE, Advice
-from grader.intake.submission import Origin
+from grader.intake.submission import Origin, SourceFile
 from grader.judge.judgement import Judgement
 from grader.measure.measurement import Measurement
 from grader.plan.plan import Plan
 
-RECORD_SCHEMA_VERSION = 2
-"""2: targets, their samples and figures, advice. A record of version 1 is read as one without."""
+RECORD_SCHEMA_VERSION = 3
+"""3: all files of a submission. Records and output folders of another version are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionFacts:
-    """What is kept of a submission.
+    """What is kept of a submission: enough to grade it again (see `record.make`).
 
     Attributes:
         name: identifier, unique within the class.
         sha256: hash of the bytes that were handed in.
         origin: module or notebook.
-        source: text of the entry module as it lay in the box.
+        entry: name of the entry module; empty for a rejected submission.
+        files: all sources as they lay in the box, the entry first; none of a rejected submission.
         notices: what intake told the student.
         notebook_json: the notebook, outputs stripped; empty for a module.
-        source_cells: for a notebook, the cell number of each line of `source`; empty for a module.
     """
 
     name: str
     sha256: str
     origin: Origin
-    source: str
+    entry: str
+    files: tuple[SourceFile, ...]
     notices: tuple[str, ...]
     notebook_json: str
-    source_cells: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

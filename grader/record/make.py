@@ -1,7 +1,7 @@
-"""Joins what the stages gave into one record.
+"""Joins what the stages gave into one record, and takes a submission out of one again.
 
-Takes: a submission, a plan, a measurement, a judgement. Gives: a `GradeRecord`. Does not cover:
-committing it (see `record.store`).
+Takes: a submission, a plan, a measurement, a judgement. Gives: a `GradeRecord`, and its
+`Submission` again. Does not cover: committing it (see `record.store`).
 """
 
 import platform
@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from grader import __version__
 from grader.advice.kernel_advice import NO_ADVICE, Advice
+from grader.errors import UsageError
 from grader.intake.submission import Origin, Rejected, Submission
 from grader.judge.judgement import Judgement
 from grader.measure.measurement import Measurement
@@ -52,24 +53,47 @@ def make_record(
     )
 
 
+def restore_submission(facts: SubmissionFacts) -> Submission:
+    """Return the submission that a record was made of, to grade it again.
+
+    What a compiler made of it is not kept: it is compiled anew.
+
+    Raises:
+        UsageError: if it was rejected: then there is nothing to grade.
+    """
+    if not facts.files:
+        raise UsageError(
+            f"{facts.name} was rejected when it was handed in, so nothing of it can be graded",
+            hint="grade the file itself again",
+        )
+    return Submission(
+        name=facts.name,
+        sha256=facts.sha256,
+        origin=facts.origin,
+        entry=facts.entry,
+        files=facts.files,
+        notices=facts.notices,
+        notebook_json=facts.notebook_json,
+    )
+
+
 def _facts(submission: Submission | Rejected) -> SubmissionFacts:
     if isinstance(submission, Rejected):
         return SubmissionFacts(
             name=submission.name,
             sha256=submission.sha256,
             origin=Origin.MODULE,
-            source="",
+            entry="",
+            files=(),
             notices=(),
             notebook_json="",
-            source_cells=(),
         )
-    entry = submission.files[0]
     return SubmissionFacts(
         name=submission.name,
         sha256=submission.sha256,
         origin=submission.origin,
-        source=entry.text,
+        entry=submission.entry,
+        files=submission.files,
         notices=submission.notices,
         notebook_json=submission.notebook_json,
-        source_cells=tuple(line.cell for line in entry.cell_lines),
     )

@@ -8,7 +8,6 @@ SQLite uses a write-ahead log, except where the file system is a network one, on
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,11 +20,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from grader.errors import StoreError
-from grader.record.codec import from_json, to_json
+from grader.record.codec import format_of, from_json, to_json
 from grader.record.grade_record import RECORD_SCHEMA_VERSION, GradeRecord
-
-_SCHEMA = re.compile(r'^\{\s*"schema_version":\s*(\d{1,9})\b')
-"""Where every record says its format: the first field of its JSON."""
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "9p"})
 
@@ -69,8 +65,8 @@ class Newest:
             raise StoreError(
                 "\n".join(self.unreadable),
                 hint="give these submissions to `grader grade` again, same --out: they get "
-                "new records, and the unreadable ones stay in the store. Records of a newer "
-                "version can be read with that version",
+                "new records, and the unreadable ones stay in the store. A record of another "
+                "format can be read by the version that wrote it",
             )
 
 
@@ -206,13 +202,12 @@ def _read_record(body: str) -> GradeRecord:
     """Return a stored record.
 
     Raises:
-        StoreError: if it is none, or one of a newer format.
+        StoreError: if it is none, or one of another format.
     """
-    written = _SCHEMA.search(body)
-    if written and int(written[1]) > RECORD_SCHEMA_VERSION:
+    written = format_of(body)
+    if written not in (0, RECORD_SCHEMA_VERSION):
         raise StoreError(
-            f"a record of format {written[1]}; this grader reads up to {RECORD_SCHEMA_VERSION}",
-            hint="it was written by a newer version: use that one",
+            f"a record of format {written}; this grader reads format {RECORD_SCHEMA_VERSION}"
         )
     return from_json(GradeRecord, body)
 

@@ -173,14 +173,15 @@ def _defining_cells(submission: SubmissionFacts, names: tuple[str, ...]) -> tupl
 
     The source is searched, never parsed: a hostile module can exhaust Python's own parser.
     """
-    if not submission.source_cells or not names:
+    if not submission.files or not names:
         return ()
+    entry = submission.files[0]
     wanted = "|".join(re.escape(name) for name in names)
     definition = re.compile(
         rf"(?:class|def|async def)[ \t]+({wanted})\b|({wanted})[ \t]*(?::|=(?!=))"
     )
     cells: dict[str, int] = {}
-    for line, cell in zip(submission.source.split("\n"), submission.source_cells, strict=False):
+    for line, place in zip(entry.text.split("\n"), entry.cell_lines, strict=False):
         if found := definition.match(line):
-            cells[found[1] or found[2]] = cell
+            cells[found[1] or found[2]] = place.cell
     return tuple(sorted(set(cells.values())))

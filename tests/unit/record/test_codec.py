@@ -17,6 +17,7 @@ from grader.record.grade_record import GradeRecord
 from tests.unit.report.samples import (
     EVERY_VERDICT,
     make_advice,
+    make_files,
     make_judgement,
     make_notebook_record,
     make_record,
@@ -105,14 +106,18 @@ def test_any_number_and_any_text_come_back(error, expected, got):
 
 
 def test_a_lone_surrogate_does_not_stop_the_record():
-    record = make_record(submission=replace(make_record().submission, source="x = '\ud800'"))
+    record = make_record(
+        submission=replace(make_record().submission, files=make_files("x = '\ud800'"))
+    )
     text = to_json(record)
     assert text.encode("utf-8")
     assert from_json(GradeRecord, text) == record
 
 
 def test_letters_stay_readable():
-    record = make_record(submission=replace(make_record().submission, source="# größer ≥ 日本"))
+    record = make_record(
+        submission=replace(make_record().submission, files=make_files("# größer ≥ 日本"))
+    )
     assert "größer ≥ 日本" in to_json(record)
 
 

@@ -16,7 +16,7 @@ import pytest
 from grader.errors import StoreError
 from grader.record import store as store_module
 from grader.record.store import RecordStore
-from tests.unit.report.samples import make_record
+from tests.unit.report.samples import make_files, make_record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -156,10 +156,12 @@ def test_an_unreadable_newest_record_is_named_with_what_to_do(store, tmp_path):
     assert store.newest().records == (other,)
 
 
-def test_a_record_of_a_newer_format_names_itself(store):
-    store.commit(replace(fresh("ada"), schema_version=99))
-    with pytest.raises(StoreError, match="a record of format 99; this grader reads up to"):
+@pytest.mark.parametrize("version", [2, 99])
+def test_a_record_of_another_format_names_itself(store, version):
+    store.commit(replace(fresh("ada"), schema_version=version))
+    with pytest.raises(StoreError, match=f"a record of format {version}; this grader") as caught:
         store.latest()
+    assert "the version that wrote it" in caught.value.hint
 
 
 def test_a_read_only_database_is_a_store_error_with_a_hint(store):
@@ -178,7 +180,7 @@ def test_a_full_disk_is_a_store_error(tmp_path):
     with store._engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite rounds up to its size
     huge = replace(fresh("bob", 2), record_id="f" * 32)
-    huge = replace(huge, submission=replace(huge.submission, source="x" * 1_000_000))
+    huge = replace(huge, submission=replace(huge.submission, files=make_files("x" * 1_000_000)))
     with pytest.raises(StoreError, match="full") as caught:
         store.commit(huge)
     assert caught.value.hint

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
-from grader.intake.submission import Origin
+from grader.intake.submission import CellLine, Origin, SourceFile
 from grader.judge.judgement import (
     CaseFinding,
     Cause,
@@ -199,6 +199,12 @@ EVERY_VERDICT = (
 )
 
 
+def make_files(text: str, cells: tuple[int, ...] = ()) -> tuple[SourceFile, ...]:
+    """Return a submission of one file; `cells` has the notebook cell of each line."""
+    places = tuple(CellLine(cell=cell, line=1) for cell in cells)
+    return (SourceFile(name="kv_cache.py", text=text, cell_lines=places),)
+
+
 def make_record(
     name: str = "ada",
     *,
@@ -211,10 +217,10 @@ def make_record(
         name=name,
         sha256="c" * 64,
         origin=Origin.MODULE,
-        source="def decode_attention(q, k, v): ...\n",
+        entry="kv_cache",
+        files=make_files("def decode_attention(q, k, v): ...\n"),
         notices=(),
         notebook_json="",
-        source_cells=(),
     )
     return GradeRecord(
         schema_version=RECORD_SCHEMA_VERSION,
@@ -275,8 +281,7 @@ def make_notebook_record(name: str = "grace", *extra: tuple[str, str]) -> GradeR
     facts = replace(
         record.submission,
         origin=Origin.NOTEBOOK,
-        source=NOTEBOOK_SOURCE,
-        source_cells=NOTEBOOK_CELLS,
+        files=make_files(NOTEBOOK_SOURCE, NOTEBOOK_CELLS),
         notices=("cell 6: dropped `plt.plot(times)`",),
         notebook_json=make_notebook(*extra),
     )

@@ -60,8 +60,9 @@ def test_only_feedback_carries_the_tag() -> None:
 
 def test_problem_in_a_cell_that_is_not_there_stands_at_the_end() -> None:
     record = samples.make_notebook_record()
-    far = tuple(cell + 90 for cell in record.submission.source_cells)
-    view = make_view(replace(record, submission=replace(record.submission, source_cells=far)))
+    far = tuple(cell + 90 for cell in samples.NOTEBOOK_CELLS)
+    files = samples.make_files(samples.NOTEBOOK_SOURCE, far)
+    view = make_view(replace(record, submission=replace(record.submission, files=files)))
     assert len(weave_cells(view)) == 5 + 3
 
 
@@ -80,7 +81,7 @@ def test_old_notebooks_are_converted() -> None:
         ],
     }
     record = samples.make_notebook_record()
-    facts = replace(record.submission, notebook_json=json.dumps(old), source="", source_cells=())
+    facts = replace(record.submission, notebook_json=json.dumps(old), files=())
     cells = json.loads(make_feedback_notebook(make_view(replace(record, submission=facts))))[
         "cells"
     ]

@@ -64,7 +64,7 @@ def _plant_markers(record: GradeRecord) -> tuple[GradeRecord, dict[str, tuple[st
         planted[marker] = (path, text)
         if path == "submission.notebook_json":
             return samples.make_notebook(("markdown", marker))
-        if path == "submission.source":
+        if path == "submission.files[].text":
             return f"# {marker}\n{text}"
         return marker
 
@@ -101,7 +101,7 @@ def test_no_secret_field_reaches_a_students_file(tmp_path: Path) -> None:
     assert public <= seen
     paths = {planted[marker][0] for marker in seen}
     assert {"measurement.problems[].output", "measurement.layers[]", "submission.name"} <= paths
-    secret = {"plan.seed", "environment.platform", "submission.source", "record_id"}
+    secret = {"plan.seed", "environment.platform", "submission.files[].text", "record_id"}
     assert secret <= {path for path, _ in planted.values()} - paths
 
 
@@ -169,7 +169,7 @@ def test_cells_are_found_without_parsing() -> None:
 def test_definitions_by_line(source: str, cells: tuple[int, ...]) -> None:
     record = samples.make_notebook_record()
     numbers = tuple(range(1, source.count("\n") + 2))
-    facts = replace(record.submission, source=source, source_cells=numbers)
+    facts = replace(record.submission, files=samples.make_files(source, numbers))
     assert make_view(replace(record, submission=facts)).problems[0].cells == cells
 
 

@@ -1,0 +1,62 @@
+"""What a record keeps of a submission is enough to grade it again."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.errors import UsageError
+from grader.intake import Handed, Rejected, Submission, take_in
+from grader.intake.handed import Part
+from grader.record.codec import from_json, to_json
+from grader.record.grade_record import GradeRecord
+from grader.record.make import make_record, restore_submission
+from grader.report.view import make_view
+from tests.unit.report.sample_plan import make_plan
+from tests.unit.report.samples import make_judgement, make_measurement, make_notebook
+
+MODULES = {
+    "kv_cache.py": "from layout import strides\nfrom maths import ünit\n\nclass KVCache: ...\n",
+    "layout.py": "strides = (1, 2)\n\n# ein Ende ohne Zeilenumbruch",
+    "maths.py": "ünit = '\\N{DOUBLE-STRUCK CAPITAL R}'\n\n\n",
+}
+
+
+def hand_in(folder: Path, files: dict[str, str]) -> Handed:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_bytes(text.encode())
+    return Handed(name="ada", parts=(Part(path=folder),))
+
+
+def recorded(submission: Submission | Rejected) -> GradeRecord:
+    """Return a record as it comes back from the store."""
+    record = make_record(submission, make_plan(), make_measurement(), make_judgement())
+    return from_json(GradeRecord, to_json(record))
+
+
+def test_a_submission_of_three_modules_comes_back_whole(tmp_path: Path) -> None:
+    taken = take_in(hand_in(tmp_path / "work", MODULES), slug="kv_cache")
+    assert isinstance(taken, Submission)
+    restored = restore_submission(recorded(taken).submission)
+    assert restored == taken
+
+    again = hand_in(tmp_path / "again", {file.name: file.text for file in restored.files})
+    for name, text in MODULES.items():
+        assert (tmp_path / "again" / name).read_bytes() == text.encode()
+    assert take_in(again, slug="kv_cache") == taken  # its sha256 as well
+
+
+def test_a_notebook_keeps_the_place_of_each_line(tmp_path: Path) -> None:
+    taken = take_in(hand_in(tmp_path / "work", {"work.ipynb": make_notebook()}), slug="kv_cache")
+    assert isinstance(taken, Submission)
+    record = recorded(taken)
+    assert restore_submission(record.submission) == taken
+    cells = {problem.tally.name: problem.cells for problem in make_view(record).problems}
+    assert cells["KVCache"] == (2,)
+
+
+def test_of_a_rejected_submission_there_is_nothing_to_grade() -> None:
+    record = recorded(Rejected(name="zuse", sha256="", message="not text"))
+    with pytest.raises(UsageError, match="zuse was rejected") as caught:
+        restore_submission(record.submission)
+    assert caught.value.hint
