@@ -260,6 +260,7 @@ class _Batch:
             error,
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
+            driver=self.options.machine.driver_release,
         )
         return self.store.commit(record)
 

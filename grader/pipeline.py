@@ -56,12 +56,28 @@ def grade(
         measurement = replace(measurement, targets=targets)
         judgement = judge(course.plan, measurement)
         advice = adviser.advise(taken, said=built.said)
-    return store.commit(make_record(taken, course.plan, measurement, judgement, advice))
+    record = make_record(
+        taken,
+        course.plan,
+        measurement,
+        judgement,
+        advice,
+        driver=machine.driver_release,
+        image_id=walls.image_id,
+    )
+    return store.commit(record)
 
 
 def failure_record(
-    taken: Submission | Rejected, course: Course, error: Exception, *, sandbox: str, isolation: str
+    taken: Submission | Rejected,
+    course: Course,
+    error: Exception,
+    *,
+    sandbox: str,
+    isolation: str,
+    driver: str,
 ) -> GradeRecord:
     """Return the record of a failure of ours: UNGRADED with its reason, never a zero."""
     measurement = measurement_of_failure(course, error, sandbox=sandbox, isolation=isolation)
-    return make_record(taken, course.plan, measurement, judge(course.plan, measurement))
+    judgement = judge(course.plan, measurement)
+    return make_record(taken, course.plan, measurement, judgement, driver=driver)

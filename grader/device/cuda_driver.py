@@ -12,6 +12,7 @@ import ctypes
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from grader.device import nvml
@@ -49,8 +50,10 @@ class CudaDriver:
             with _named_failures():
                 self._api = CudaApi(library, ordinal)
             undo.callback(self._api.close)
-            self._facts = self._find_facts()
-            self._nvml = nvml.Nvml(management, self._facts.uuid)
+            facts = self._find_facts()
+            self._nvml = nvml.Nvml(management, facts.uuid)
+            undo.callback(self._nvml.close)
+            self._facts = replace(facts, driver_release=self._nvml.driver_release())
             undo.pop_all()
 
     @property
@@ -182,6 +185,7 @@ class CudaDriver:
             name=name.value.decode(errors="replace"),
             uuid=f"GPU-{uuid.UUID(bytes=bytes(found.bytes))}",
             driver=f"{version.value // 1000}.{version.value % 1000 // 10}",
+            driver_release="",  # NVML's to tell
             total_bytes=self._memory()[1],
             cache_bytes=self._attribute(cuda_api.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
             granularity_bytes=granularity_bytes,

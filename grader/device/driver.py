@@ -19,6 +19,7 @@ class DeviceFacts:
         name: as its driver calls it.
         uuid: as its driver writes it, "GPU-…" with hyphens; names the device's lease.
         driver: version of the driver's interface.
+        driver_release: release of the driver itself, such as 580.65.06.
         total_bytes: of its memory.
         cache_bytes: of its last-level cache.
         granularity_bytes: what the size of a block is a multiple of.
@@ -27,6 +28,7 @@ class DeviceFacts:
     name: str
     uuid: str
     driver: str
+    driver_release: str
     total_bytes: int
     cache_bytes: int
     granularity_bytes: int

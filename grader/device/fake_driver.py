@@ -41,6 +41,7 @@ class FakeDriver:
             name="NVIDIA Fake",
             uuid="GPU-00000000-0000-0000-0000-000000000000",
             driver="0.0",
+            driver_release="0.0.0",
             total_bytes=total_bytes,
             cache_bytes=cache_bytes,
             granularity_bytes=granularity_bytes,

@@ -5,7 +5,7 @@ Takes: a device's UUID. Gives: `Nvml`. Does not cover: settings: nothing here ch
 Source: NVML API reference (nvml.h): nvmlInit_v2, nvmlShutdown, nvmlDeviceGetHandleByUUID,
 nvmlDeviceGetCurrentClocksEventReasons, before driver 535 nvmlDeviceGetCurrentClocksThrottleReasons;
 nvmlDeviceGetClockInfo (MHz); nvmlReturn_t NVML_SUCCESS = 0; nvmlClockType_t NVML_CLOCK_SM = 1,
-NVML_CLOCK_MEM = 2.
+NVML_CLOCK_MEM = 2; nvmlSystemGetDriverVersion, NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE = 80.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ from grader.errors import DeviceError
 
 LIBRARY = "libnvidia-ml.so.1"
 _SUCCESS = 0
+_VERSION_BYTES = 80
 _CLOCK_SM, _CLOCK_MEMORY = 1, 2
 _NEW_NAME = "nvmlDeviceGetCurrentClocksEventReasons"
 _OLD_NAME = "nvmlDeviceGetCurrentClocksThrottleReasons"
@@ -43,6 +44,7 @@ def load_library() -> ctypes.CDLL:
                 getattr(library, name).argtypes = (device, ctypes.POINTER(ctypes.c_ulonglong))
         number = ctypes.POINTER(ctypes.c_uint)
         library.nvmlDeviceGetClockInfo.argtypes = (device, ctypes.c_int, number)
+        library.nvmlSystemGetDriverVersion.argtypes = (ctypes.c_char_p, ctypes.c_uint)
     except (OSError, AttributeError) as error:
         raise DeviceError(
             f"{LIBRARY} cannot be used: {error}", hint="it comes with NVIDIA's driver"
@@ -62,6 +64,16 @@ class Nvml:
         except DeviceError:
             self.close()
             raise
+
+    def driver_release(self) -> str:
+        """Return the release of the installed driver, such as 580.65.06.
+
+        Raises:
+            DeviceError: if NVML does not tell.
+        """
+        text = ctypes.create_string_buffer(_VERSION_BYTES)
+        self._call("nvmlSystemGetDriverVersion", text, _VERSION_BYTES)
+        return text.value.decode(errors="replace")
 
     def state(self) -> DeviceState:
         """Return the clocks of this moment, and what lowers them.

@@ -44,6 +44,11 @@ class TimedMachine:
         return self.drivers[0].facts.uuid if self.drivers else ""
 
     @property
+    def driver_release(self) -> str:
+        """Release of the GPU's driver; empty on the processor."""
+        return self.drivers[0].facts.driver_release if self.drivers else ""
+
+    @property
     def lease_name(self) -> str:
         """What to hold a lease of while something is timed."""
         return self.gpu_uuid or CPU

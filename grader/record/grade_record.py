@@ -50,6 +50,9 @@ class Environment:
         torch: version of the judge's torch.
         platform: operating system, kernel and machine type.
         device: `cpu`, or the name of the GPU.
+        triton: version of Triton; empty where there is none.
+        driver: release of the GPU's driver; empty on the processor.
+        image_id: content address of the container image; empty without a container.
     """
 
     grader_version: str
@@ -57,6 +60,9 @@ class Environment:
     torch: str
     platform: str
     device: str
+    triton: str
+    driver: str
+    image_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

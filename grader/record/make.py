@@ -8,7 +8,7 @@ import platform
 import sys
 import uuid
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from grader import __version__
 from grader.advice.kernel_advice import NO_ADVICE, Advice
@@ -31,8 +31,21 @@ def make_record(
     measurement: Measurement,
     judgement: Judgement,
     advice: Advice = NO_ADVICE,
+    *,
+    driver: str = "",
+    image_id: str = "",
 ) -> GradeRecord:
-    """Return a new record; the store links it to the one before it of the same submission."""
+    """Return a new record; the store links it to the one before it of the same submission.
+
+    Args:
+        submission: what was handed in.
+        plan: what was asked.
+        measurement: what was seen.
+        judgement: what was decided.
+        advice: on its kernels.
+        driver: release of the GPU's driver; empty on the processor.
+        image_id: content address of the container image; empty without a container.
+    """
     return GradeRecord(
         schema_version=RECORD_SCHEMA_VERSION,
         record_id=uuid.uuid4().hex,
@@ -42,15 +55,30 @@ def make_record(
         plan=plan,
         measurement=measurement,
         judgement=judgement,
-        environment=Environment(
-            grader_version=__version__,
-            python=sys.version.split()[0],
-            torch=version("torch"),
-            platform=platform.platform(),
-            device=plan.device,
-        ),
+        environment=_environment(plan.device, driver=driver, image_id=image_id),
         advice=advice,
     )
+
+
+def _environment(device: str, *, driver: str, image_id: str) -> Environment:
+    return Environment(
+        grader_version=__version__,
+        python=sys.version.split()[0],
+        torch=version("torch"),
+        platform=platform.platform(),
+        device=device,
+        triton=_installed("triton"),
+        driver=driver,
+        image_id=image_id,
+    )
+
+
+def _installed(package: str) -> str:
+    """Return the version of a package; empty if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def restore_submission(facts: SubmissionFacts) -> Submission:

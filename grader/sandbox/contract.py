@@ -61,6 +61,7 @@ class Started:
         jail: what its rights allow the warm process to do for each child.
         first_uid: first of 64 uids for children; 0 where children keep the warm process's own.
         home: folder that the child may write to, as a path in the box.
+        image_id: content address of the container image; empty without a container.
     """
 
     control: socket.socket
@@ -70,6 +71,7 @@ class Started:
     jail: JailKind
     first_uid: int
     home: str
+    image_id: str = ""
 
 
 class Backend(Protocol):

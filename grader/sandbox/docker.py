@@ -12,6 +12,7 @@ import contextlib
 import secrets
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,13 @@ class DockerWall:
         """Build the wall; see `Backend.start`."""
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect_engine()))
-            python = _interpreter_of(client, spec.image)
+            image = _find_image(client, spec.image)
+            python = str(image.labels[PYTHON_LABEL])
             _remove_stale(client)
             made = tempfile.TemporaryDirectory(prefix=f"grader-docker-{owner()}-")
             folder = Path(stack.enter_context(made))
             listener = stack.enter_context(_listen(folder / "channel"))
-            container = _run(client, spec, python, folder / "channel")
+            container = _run(client, replace(spec, image=image.id), python, folder / "channel")
             stack.callback(_remove, container)
             control = stack.enter_context(_accept(listener, container))
             # Nothing of the judge's may stay reachable by name: the channel is descriptors alone.
@@ -69,12 +71,13 @@ class DockerWall:
             jail=JailKind.UID,
             first_uid=FIRST_UID + spec.slot * UIDS_PER_WALL,
             home="/tmp",  # noqa: S108 - a memory file system of the container
+            image_id=str(image.id),
         )
 
 
-def _interpreter_of(client: docker.DockerClient, image: str) -> str:
+def _find_image(client: docker.DockerClient, image: str) -> Any:  # noqa: ANN401 - untyped SDK
     try:
-        labels = client.images.get(image).labels
+        found = client.images.get(image)
     except docker.errors.ImageNotFound as error:
         raise SandboxError(
             f"the image {image} does not exist",
@@ -82,12 +85,12 @@ def _interpreter_of(client: docker.DockerClient, image: str) -> str:
         ) from error
     except docker.errors.APIError as error:
         raise SandboxError(f"the image {image} cannot be read: {error}") from error
-    if PYTHON_LABEL not in labels:
+    if PYTHON_LABEL not in found.labels:
         raise SandboxError(
             f"the image {image} has no label {PYTHON_LABEL}",
             hint="build it with `grader image build`",
         )
-    return str(labels[PYTHON_LABEL])
+    return found
 
 
 @contextlib.contextmanager

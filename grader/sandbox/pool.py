@@ -52,6 +52,8 @@ class WallPool:
         sandbox: name of the backend.
         isolation: whether walls are used again.
         caveats: what a self-test found not to hold in an unconfined run; shown in every record.
+        image_id: content address of the walls' container image, known once a wall stands; empty
+            without a container.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class WallPool:
         self.sandbox = sandbox
         self.isolation = isolation
         self.caveats: tuple[str, ...] = ()
+        self.image_id = ""
         self._backend: Backend = make_backend(sandbox)
         self._limits = limits
         self._device = device
@@ -202,6 +205,7 @@ class WallPool:
             raise
         with self._lock:
             self._standing.add(wall)
+            self.image_id = started.image_id
         return wall
 
     def _take_down(self, wall: Wall) -> None:

@@ -14,6 +14,8 @@ ATTRIBUTES = {38: 60 << 20, 102: 1, 103: 1, 108: 30 << 20}
 
 CLOCKS_MHZ = {1: 1980, 2: 3201}
 
+RELEASE = b"580.65.06"
+
 VALUES = {"cuDriverGetVersion": 13000, "cuMemGetAllocationGranularity": 2 << 20}
 
 
@@ -84,6 +86,7 @@ class FakeNvml:
         self._known = {
             "nvmlInit_v2",
             "nvmlShutdown",
+            "nvmlSystemGetDriverVersion",
             "nvmlDeviceGetHandleByUUID",
             "nvmlDeviceGetClockInfo",
             f"nvmlDeviceGetCurrentClocks{reading}",
@@ -97,6 +100,9 @@ class FakeNvml:
             self.called.append(name)
             if "Clocks" in name:
                 arguments[1]._obj.value = self.bits
+            if name == "nvmlSystemGetDriverVersion":
+                assert arguments[1] == len(arguments[0]) == 80
+                arguments[0].value = RELEASE
             if name == "nvmlDeviceGetClockInfo":
                 arguments[2]._obj.value = CLOCKS_MHZ[arguments[1]]
             return self.failing.get(name, 0)

@@ -24,7 +24,7 @@ def test_facts():
     facts = driver.facts
     assert facts.name == "NVIDIA Play"
     assert facts.uuid == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
-    assert facts.driver == "13.0"
+    assert (facts.driver, facts.driver_release) == ("13.0", "580.65.06")
     assert (facts.total_bytes, driver.free_bytes()) == (4 << 30, 3 << 30)
     assert facts.cache_bytes == 60 << 20
     assert facts.round_up(1) == facts.round_up(0) == facts.round_up(SIZE) == SIZE

@@ -1,5 +1,6 @@
 """What a record keeps of a submission is enough to grade it again."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from grader.errors import UsageError
 from grader.intake import Handed, Rejected, Submission, take_in
 from grader.intake.handed import Part
+from grader.record import make as make_module
 from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from grader.record.make import make_record, restore_submission
@@ -60,3 +62,20 @@ def test_of_a_rejected_submission_there_is_nothing_to_grade() -> None:
     with pytest.raises(UsageError, match="zuse was rejected") as caught:
         restore_submission(record.submission)
     assert caught.value.hint
+
+
+def test_the_environment_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Submission.of_text("ada", "x = 1")
+    parts = (taken, make_plan(), make_measurement(), make_judgement())
+    found = make_record(*parts, driver="580.65.06", image_id="sha256:1").environment
+    assert (found.driver, found.image_id) == ("580.65.06", "sha256:1")
+    assert make_record(*parts).environment.image_id == ""
+
+    def version(package: str) -> str:
+        if package == "triton":
+            raise PackageNotFoundError(package)
+        return "1.2"
+
+    monkeypatch.setattr(make_module, "version", version)
+    found = make_record(*parts).environment
+    assert (found.torch, found.triton, found.driver) == ("1.2", "", "")

@@ -237,6 +237,9 @@ def make_record(
             torch="2.13.0",
             platform="Linux-6.18-x86_64",
             device="cpu",
+            triton="3.9.0",
+            driver="",
+            image_id="sha256:" + "d" * 64,
         ),
     )
 

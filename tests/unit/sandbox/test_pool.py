@@ -1,5 +1,6 @@
 """A pool goes on when one wall cannot be built or taken down, and leaves none standing."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -51,6 +52,7 @@ class FakeBackend:
             jail=JailKind.PLAIN,
             first_uid=0,
             home=os.devnull,
+            image_id=f"sha256:{spec.image}",
         )
 
 
@@ -185,3 +187,9 @@ def test_a_lost_wall_of_the_reference_is_built_anew(backend: FakeBackend) -> Non
         assert another is not aside
     pool.close()
     assert backend.standing == []  # it was tried again at the end
+
+
+def test_a_pool_knows_which_image_its_walls_are_of(backend: FakeBackend) -> None:
+    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image="i")
+    with contextlib.closing(pool), pool.borrow():
+        assert pool.image_id == "sha256:i"
