@@ -11,16 +11,16 @@ their descriptions, and what is left is cleaned once more.
 from html import escape
 from typing import Any
 
-import bleach  # type: ignore[import-untyped]
+import nh3
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from pygments import highlight  # type: ignore[import-untyped]
-from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
-from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from grader.report.notebook import Cell, CellKind, FeedbackCell, StudentCell, weave_cells
 from grader.report.templates import render_fragment, render_page
@@ -31,12 +31,12 @@ MAX_MARKDOWN_CHARS = 20_000
 MAX_HIGHLIGHTED_CHARS = 100_000
 MAX_PARSED_CHARS = 400_000  # of all cells together
 
-_TAGS = frozenset(
+_TAGS = set(
     "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td "
     "th thead tr ul".split()
 )
-_ATTRIBUTES = {"a": ["href", "title"], "ol": ["start"]}
-_PROTOCOLS = frozenset({"http", "https", "mailto"})
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_SCHEMES = {"http", "https", "mailto"}
 _PLUGINS = ("strikethrough", "table")
 
 
@@ -96,7 +96,13 @@ class _CellRenderer:
 def render_student_markdown(source: str) -> str:
     """Return a student's Markdown as HTML without images, raw HTML, styles or identifiers."""
     html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=_load_plugins()).render(source)
-    return str(bleach.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, protocols=_PROTOCOLS))
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES,
+        clean_content_tags=set(),  # what stands in a tag that is taken away is shown as text
+    )
 
 
 class _PlainRenderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no types

@@ -63,6 +63,12 @@ def test_images_become_their_description() -> None:
     assert "[image: a" in html
 
 
+def test_a_link_does_not_tell_where_it_was_followed() -> None:
+    html = render_student_markdown("[paper](https://example.org/p) [other](javascript:alert(1))")
+    assert 'href="https://example.org/p" rel="noopener noreferrer"' in html
+    assert "javascript" not in html
+
+
 @pytest.mark.parametrize(
     "unit", ["[", "![", "`a", "*a ", "<a ", "$", "> ", "|a", "[a](", "\\begin{a}"]
 )
