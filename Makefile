@@ -39,10 +39,12 @@ test: $(INSTALLED) ## Run all tests that this machine can run, on JOBS cores (de
 prove: $(INSTALLED) ## Grade every known-wrong and known-right submission of every assignment
 	$(BIN)/grader validate $(ARGS)
 
-check: $(INSTALLED) ## Before each commit: format, lint, types, fast unit tests
+check: $(INSTALLED) ## Before each commit: format, lint, types, imports, fast unit tests
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m deptry grader benchmarks kernels reference assignments
+	$(BIN)/python -m deptry tests --exclude '^$$' --ignore DEP002,DEP004
 	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
 
 gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one

@@ -34,7 +34,9 @@ Only the command that is called is imported: a student's installation has what i
 `grader --help` does not wait for torch.
 """
 
-GRADING_EXTRAS = frozenset({"docker", "landlock", "pyseccomp", "sqlalchemy", "nbconvert"})
+GRADING_EXTRAS = frozenset(
+    {"docker", "landlock", "nbconvert", "nh3", "pyseccomp", "requests", "sqlalchemy"}
+)
 AUTHOR_EXTRAS = frozenset({"hatchling", "jupytext"})
 
 
