@@ -61,13 +61,13 @@ class TimedMachine:
         return replace(self, drivers=(), ceilings=()) if ranks and self.drivers else self
 
     def alone(self) -> AbstractContextManager[None]:
-        """Have the machine, or its device, to oneself; others wait in line.
+        """Have the machine, or its device, to oneself; others wait.
 
         Raises:
             DeviceError: if it cannot be had.
         """
         return hold_lease(
-            self.lease_name, on_wait=lambda place: self.on_wait(f"waiting to measure: {place}")
+            self.lease_name, on_wait=lambda holder: self.on_wait(f"waiting to measure: {holder}")
         )
 
     def alone_on_device(self) -> AbstractContextManager[None]:

@@ -76,7 +76,7 @@ def test_after_a_flush_nothing_is_in_the_cache(driver):
 def test_a_device_has_one_holder(driver, tmp_path):
     with (
         hold_lease(driver.facts.uuid, folder=tmp_path),
-        pytest.raises(DeviceError, match=f"behind process {os.getpid()}"),
+        pytest.raises(DeviceError, match=f"process {os.getpid()} has it"),
         hold_lease(driver.facts.uuid, folder=tmp_path, limit_s=0.2),
     ):
         pass

@@ -1,4 +1,4 @@
-"""One holder at a time, the oldest next; nothing stays of a process that was killed."""
+"""One holder at a time; nothing stays of a process that was killed."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.device.lease import Place, hold_lease
+from grader.device.lease import hold_lease
 from grader.errors import DeviceError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,7 +25,7 @@ HOLDER = """
 
     say = lambda *words: print(*words, flush=True)
     folder, device = Path(sys.argv[1]), sys.argv[2]
-    with hold_lease(device, folder=folder, on_wait=lambda place: say("waits", place)):
+    with hold_lease(device, folder=folder, on_wait=lambda holder: say("waits", holder)):
         say("holds")
         sys.stdin.readline()
     say("done")
@@ -80,57 +80,45 @@ def ask(folder):
         yield start
 
 
-def tickets(folder):
-    return sorted(path.name for path in folder.glob("ticket.*"))
-
-
 def test_two_processes_hold_one_after_the_other(ask):
     first = ask()
     assert first.hear() == "holds"
     second = ask()
-    assert second.hear() == f"waits 2nd in line, behind process {first.pid}"
-    third = ask()
-    assert third.hear() == f"waits 3rd in line, behind process {second.pid}"
+    assert second.hear() == f"waits process {first.pid} has it"
     first.let_go()
     assert second.hear() == "holds"
-    assert third.hear() == f"waits 2nd in line, behind process {second.pid}"
+    third = ask()
+    assert third.hear() == f"waits process {second.pid} has it"
     second.let_go()
     assert third.hear() == "holds"
 
 
-def test_a_killed_holder_holds_nothing(ask, folder):
+def test_a_killed_holder_holds_nothing(ask):
     first = ask()
     assert first.hear() == "holds"
     second = ask()
     second.hear()
     os.kill(first.pid, signal.SIGKILL)
     assert second.hear() == "holds"
-    assert len(tickets(folder)) == 1
 
 
-def test_a_killed_waiter_is_passed_over(ask):
+def test_who_waits_is_told_of_each_new_holder(ask):
     first, _ = (one := ask()), one.hear()
-    second, _ = (one := ask()), one.hear()
-    third, _ = (one := ask()), one.hear()
-    second.end()
-    assert third.hear() == f"waits 2nd in line, behind process {first.pid}"
+    waiting = [ask(), ask()]
+    for one in waiting:
+        assert one.hear() == f"waits process {first.pid} has it"
+    first.let_go()
+    said = {one.hear(): one for one in waiting}
+    holder = said.pop("holds")
+    ((words, other),) = said.items()
+    assert words == f"waits process {holder.pid} has it"
+    holder.end()
+    assert other.hear() == "holds"
 
 
 def test_devices_do_not_wait_for_each_other(ask):
     assert ask("cpu").hear() == "holds"
     assert ask(GPU).hear() == "holds"
-
-
-def test_a_stale_ticket_is_removed(folder):
-    folder.mkdir()
-    stale = folder / f"ticket.cpu.{1:020d}.1"  # process 1 lives, but did not make it
-    stale.touch()
-    other = folder / f"ticket.{GPU}.{1:020d}.1"
-    other.touch()
-    with hold_lease("cpu", folder=folder):
-        assert not stale.exists()
-        assert other.exists()
-        assert len(tickets(folder)) == 2
 
 
 def test_threads_wait_for_each_other(folder):
@@ -149,31 +137,38 @@ def test_threads_wait_for_each_other(folder):
         thread.join(20)
     assert order[::2] == order[1::2]
     assert len(set(order)) == 4
-    assert not tickets(folder)
 
 
 def test_the_wait_has_a_limit(folder):
-    places: list[Place] = []
+    told: list[str] = []
+    holder = f"process {os.getpid()} has it"
     with (
         hold_lease("cpu", folder=folder),
-        pytest.raises(DeviceError, match="2nd in line"),
-        hold_lease("cpu", folder=folder, limit_s=0.1, on_wait=places.append),
+        pytest.raises(DeviceError, match=holder),
+        hold_lease("cpu", folder=folder, limit_s=0.1, on_wait=told.append),
     ):
         pass
-    assert places == [Place(position=1, ahead_pid=os.getpid())]
+    assert told == [holder]
     with hold_lease("cpu", folder=folder, limit_s=0.0):
         pass
 
 
-def test_a_lock_without_a_ticket_still_excludes(folder):
+@pytest.mark.parametrize("content", [b"", b"\x1b[2J", b"\xff", b"9" * 1000])
+def test_what_a_lock_file_says_decides_nothing(folder, content):
     with hold_lease("cpu", folder=folder):
-        for name in tickets(folder):
-            (folder / name).unlink()
-        with (
-            pytest.raises(DeviceError, match="behind another run"),
-            hold_lease("cpu", folder=folder, limit_s=0.1),
-        ):
+        (folder / "cpu.lease").write_bytes(content)
+        with pytest.raises(DeviceError) as caught, hold_lease("cpu", folder=folder, limit_s=0.0):
             pass
+        assert str(caught.value).isprintable()
+    with hold_lease("cpu", folder=folder, limit_s=0.0):
+        pass
+
+
+def test_a_failure_gives_the_lease_back(folder):
+    with pytest.raises(ZeroDivisionError), hold_lease("cpu", folder=folder):
+        raise ZeroDivisionError
+    with hold_lease("cpu", folder=folder, limit_s=0.0):
+        pass
 
 
 def test_the_folder_is_for_everybody(folder):
@@ -181,7 +176,8 @@ def test_the_folder_is_for_everybody(folder):
     try:
         with hold_lease("cpu", folder=folder):
             assert folder.stat().st_mode & 0o7777 == 0o1777
-            assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
+            assert [path.name for path in folder.iterdir()] == ["cpu.lease"]
+            assert (folder / "cpu.lease").stat().st_mode & 0o777 == 0o666
     finally:
         os.umask(before)
 
@@ -194,7 +190,7 @@ def test_nothing_is_followed(folder, tmp_path):
         pass
     folder.unlink()
     folder.mkdir()
-    (folder / "cpu.lock").symlink_to(elsewhere / "victim")
+    (folder / "cpu.lease").symlink_to(elsewhere / "victim")
     with pytest.raises(DeviceError), hold_lease("cpu", folder=folder):
         pass
     assert not list(elsewhere.iterdir())
@@ -202,7 +198,7 @@ def test_nothing_is_followed(folder, tmp_path):
 
 def test_a_pipe_in_place_of_the_lock_holds_nobody_up(folder):
     folder.mkdir()
-    os.mkfifo(folder / "cpu.lock")
+    os.mkfifo(folder / "cpu.lease")
     with pytest.raises(DeviceError, match="no file"), hold_lease("cpu", folder=folder):
         pass
 
@@ -218,11 +214,3 @@ def test_a_folder_that_others_may_empty_is_refused(folder):
 def test_a_device_has_a_plain_name(name, folder):
     with pytest.raises(DeviceError, match="no name"), hold_lease(name, folder=folder):
         pass
-
-
-@pytest.mark.parametrize(
-    ("position", "text"),
-    [(1, "2nd"), (2, "3rd"), (3, "4th"), (10, "11th"), (11, "12th"), (20, "21st")],
-)
-def test_a_place_reads_as_english(position, text):
-    assert str(Place(position=position, ahead_pid=7)) == f"{text} in line, behind process 7"
