@@ -20,6 +20,10 @@ CASES = '''
 import torch
 from grader.author import Call, Draw, Expect, case
 
+def one_number():
+    got = yield Call("log_sum_exp", torch.ones(1))
+    yield Expect(got["n"], 1, label="numbers")
+
 @case("log_sum_exp", "values")
 def values(draw):
     """What the
@@ -28,19 +32,19 @@ def values(draw):
 
 @case("log_sum_exp", "large_values", public={public})
 def large_values(draw):
-    yield Call("log_sum_exp", torch.ones(1))
+    yield from one_number()
 
 @case("log_sum_exp", "refuses_empty_rows")
 def refuses(draw):
-    yield Call("log_sum_exp", torch.ones(1))
+    yield from one_number()
 
 @case("RunningLogSumExp", "chunks")
 def chunks(draw):
-    yield Call("log_sum_exp", torch.ones(1))
+    yield from one_number()
 
 @case("RunningLogSumExp", "keeps_no_view")
 def keeps(draw):
-    yield Call("log_sum_exp", torch.ones(1))
+    yield from one_number()
 '''
 
 SOLUTION = """
@@ -97,6 +101,11 @@ def test_the_latest_reply_wins_and_replies_become_arguments(record):
     assert [step.got.step for step in steps if isinstance(step, Expect)] == [1, 3]
 
 
+def test_a_case_that_compares_nothing_is_not_published(record):
+    with pytest.raises(AuthorError, match=r"log_sum_exp\.values.*compared nothing"):
+        record('yield Call("identity", 2)')
+
+
 def test_a_derived_value_names_its_check(record):
     body = """got = yield Call("identity", torch.ones(2))
     yield Expect(got + 1, torch.ones(2) * 2, label="plus one")"""
@@ -126,7 +135,7 @@ def test_inputs_are_kept_as_they_were_when_passed(record):
 
 def test_a_check_without_a_public_case_is_named(record):
     with pytest.raises(AuthorError, match=r"large_values: has no public case"):
-        record('yield Call("identity", 1)', public=0)
+        record('yield Expect((yield Call("identity", 2)), 2, label="same")', public=0)
 
 
 def test_recording_again_changes_nothing(assignment, reference):
