@@ -31,7 +31,7 @@ help: ## Show this list
 setup: $(INSTALLED) ## Make .venv with everything in it; done by the others when needed
 
 demo: $(INSTALLED) ## Grade a sample class and show where the report lies
-	$(BIN)/python -m grader.demo
+	$(BIN)/python -m examples.sample_class
 
 test: $(INSTALLED) ## Run all tests that this machine can run, on JOBS cores (default 2)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)

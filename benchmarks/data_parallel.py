@@ -32,8 +32,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.verdicts.machine import describe_machine
 from grader.author import load_folder
-from grader.bench.machine import describe_machine
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "ddp_zero"
 WARM, PAIRS = 4, 40

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from grader.author.steps import Call
+from grader.assignment.steps import Call
+from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.ranks import RankedBox, open_ranks
-from grader.plan.assignment import Limits
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.sandbox.pool import WallPool
-from grader.sandbox.wall import Wall
+from grader.sandbox.pool import SandboxPool
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.ranks.ranks import RankedWorker, open_ranks
 
 WORLDS = (1, 2, 3, 4)
 STARTS = 12
@@ -68,23 +68,23 @@ class WorldCost:
     reduce_ms: float
 
 
-def measure_world(wall: Wall, ranks: int) -> WorldCost:
+def measure_world(sandbox: Sandbox, ranks: int) -> WorldCost:
     """Start and end worlds of `ranks`, and let one reduce."""
     starts: list[float] = []
     ends: list[float] = []
     for _ in range(STARTS):
-        with open_ranks(wall, SUBMISSION, limits=LIMITS, most=ranks) as box:
-            box.load("")
+        with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
+            worker.load("")
             begin = time.perf_counter()
-            box.world(ranks)
+            worker.world(ranks)
             starts.append(1e3 * (time.perf_counter() - begin))
             begin = time.perf_counter()
-            box.end_case()
+            worker.end_case()
             ends.append(1e3 * (time.perf_counter() - begin))
-    with open_ranks(wall, SUBMISSION, limits=LIMITS, most=ranks) as box:
-        box.load("")
-        box.world(ranks)
-        ratio, reduce_ms = _reduce(box, ranks)
+    with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
+        worker.load("")
+        worker.world(ranks)
+        ratio, reduce_ms = _reduce(worker, ranks)
     return WorldCost(
         ranks=ranks,
         start_ms=_spread(starts),
@@ -94,15 +94,15 @@ def measure_world(wall: Wall, ranks: int) -> WorldCost:
     )
 
 
-def _reduce(box: RankedBox, ranks: int) -> tuple[float, float]:
+def _reduce(worker: RankedWorker, ranks: int) -> tuple[float, float]:
     times: list[float] = []
-    before = box.usage().wire_bytes
+    before = worker.usage().traffic_bytes
     for _ in range(3):
-        begin_ns = box.wall_ns
-        box.ask(dict.fromkeys(range(ranks), Call("reduce", NUMBERS)), None)
-        times.append((box.wall_ns - begin_ns) / 1e6)
+        begin_ns = worker.wall_ns
+        worker.ask(dict.fromkeys(range(ranks), Call("reduce", NUMBERS)), None)
+        times.append((worker.wall_ns - begin_ns) / 1e6)
     theory = 3 * 2 * (ranks - 1) * 4 * NUMBERS
-    sent = box.usage().wire_bytes - before
+    sent = worker.usage().traffic_bytes - before
     return sent / theory if theory else 0.0, statistics.median(times)
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    pool = WallPool(
+    pool = SandboxPool(
         options.sandbox,
         LIMITS,
         isolation=Isolation.WARM,
@@ -125,8 +125,8 @@ def main() -> None:
         device="cpu",
         image=DEFAULT_IMAGE,
     )
-    with closing(pool), pool.borrow() as wall:
-        costs = [measure_world(wall, ranks) for ranks in WORLDS]
+    with closing(pool), pool.borrow() as sandbox:
+        costs = [measure_world(sandbox, ranks) for ranks in WORLDS]
     print("ranks  start ms (median, most)  end ms  wire / theory  64 MiB all-reduce ms")
     for cost in costs:
         print(

@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.advice.adviser import Adviser
+from grader.assignment.loaded import LoadedAssignment
+from grader.cuda_cpp.builder import Builder
 from grader.errors import ChannelError, SandboxError, StoreError
-from grader.intake import Handed, Rejected, Submission
+from grader.evidence.comparison import use_one_thread
+from grader.evidence.faults import Raised, Stopped
+from grader.intake import Rejected, Submission, SubmissionSource
 from grader.judge.judgement import Status
-from grader.measure.builder import Builder
-from grader.measure.compare import use_one_thread
-from grader.measure.drive import Raised, Stopped
-from grader.measure.machine import TimedMachine
-from grader.measure.selftest import PROBE_LIMITS, refuse_unless, try_limits
-from grader.pipeline import failure_record, grade, take
-from grader.plan.course import Course
+from grader.pipeline import failure_record, grade, load
 from grader.record.grade_record import GradeRecord
+from grader.record.run_folder import alone_in, begin_run
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports, write_student
-from grader.run_folder import alone_in, begin_run
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import WallPool, slots_of
+from grader.sandbox.pool import SandboxPool, slots_of
 from grader.sandbox.stale import owner, remove_stale
+from grader.worker.machine import TimedMachine
+from grader.worker.selftest import PROBE_LIMITS, refuse_unless, try_limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class _Failed:
     error: Exception
 
 
-Taken = Submission | Rejected | _Failed
+Loaded = Submission | Rejected | _Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,43 +78,43 @@ class Outcome:
 
 
 @contextmanager
-def open_walls(course: Course, options: BatchOptions) -> Iterator[WallPool]:
+def open_sandboxes(loaded: LoadedAssignment, options: BatchOptions) -> Iterator[SandboxPool]:
     """Start the walls of a batch and try their limits.
 
     Raises:
         SandboxError: if one does not hold behind a real wall.
     """
     use_one_thread()
-    pool = WallPool(
+    pool = SandboxPool(
         options.sandbox,
-        course.plan.limits,
+        loaded.plan.limits,
         isolation=options.isolation,
         jobs=options.jobs,
-        device=course.plan.device.partition(":")[0],
+        device=loaded.plan.device.partition(":")[0],
         image=options.image,
         gpu_uuid=options.machine.gpu_uuid,
     )
     with (
-        closing(pool) as walls,
+        closing(pool) as sandboxes,
         tempfile.TemporaryDirectory(prefix=f"grader-secret-{owner()}-") as folder,
     ):
         secret = Path(folder) / "secret"
         secret.write_text("not for the box", encoding="utf-8")
         try:
-            with walls.borrow() as wall, wall.under(PROBE_LIMITS) as probe:
-                walls.caveats = refuse_unless(try_limits(probe, secret), options.sandbox)
+            with sandboxes.borrow() as sandbox, sandbox.under(PROBE_LIMITS) as probe:
+                sandboxes.caveats = refuse_unless(try_limits(probe, secret), options.sandbox)
         except (Raised, Stopped, ChannelError, OSError) as error:
             raise SandboxError(
                 f"the self-test of the {options.sandbox} wall failed: {error}",
                 hint="is the machine overloaded or the temporary folder full? `grader doctor`",
             ) from error
-        yield walls
+        yield sandboxes
 
 
-def make_builder(course: Course, options: BatchOptions) -> Builder:
+def make_builder(loaded: LoadedAssignment, options: BatchOptions) -> Builder:
     """Return what compiles submissions; its wall has a slot that no other wall has."""
     return Builder(
-        course,
+        loaded,
         sandbox=options.sandbox,
         isolation=options.isolation,
         image=options.image,
@@ -123,8 +123,8 @@ def make_builder(course: Course, options: BatchOptions) -> Builder:
 
 
 def grade_class(
-    handed: Sequence[Handed],
-    course: Course,
+    sources: Sequence[SubmissionSource],
+    loaded: LoadedAssignment,
     options: BatchOptions,
     *,
     out: Path,
@@ -133,8 +133,8 @@ def grade_class(
     """Grade a class and write its reports; what is graded already is kept.
 
     Args:
-        handed: one per student.
-        course: the assignment with its plan.
+        sources: one per student.
+        loaded: the assignment with its plan.
         options: how to grade.
         out: folder for records and reports.
         on_outcome: called after each submission, in the order in which they are done.
@@ -145,13 +145,13 @@ def grade_class(
     """
     with alone_in(out):
         with writing_below(out):
-            begin_run(out, course, force=options.force)
+            begin_run(out, loaded, force=options.force)
         remove_stale()
         with closing(RecordStore.in_folder(out / "staff")) as store:
             batch = _Batch(
-                course=course, options=options, store=store, out=out, on_outcome=on_outcome
+                loaded=loaded, options=options, store=store, out=out, on_outcome=on_outcome
             )
-            todo = batch.resume(handed)
+            todo = batch.resume(sources)
             try:
                 if todo:
                     batch.grade_all(todo)
@@ -160,7 +160,7 @@ def grade_class(
                 with writing_below(out):
                     write_reports(newest.records, out)
     newest.refuse_unreadable()  # what can be read has its pages by now
-    names = {item.name for item in handed}
+    names = {item.name for item in sources}
     return [record for record in newest.records if record.submission.name in names]
 
 
@@ -168,7 +168,7 @@ def grade_class(
 class _Tools:
     """What stands while a batch is graded."""
 
-    walls: WallPool
+    sandboxes: SandboxPool
     builder: Builder
     adviser: Adviser
 
@@ -177,37 +177,37 @@ class _Tools:
 class _Batch:
     """What every submission of a batch shares."""
 
-    course: Course
+    loaded: LoadedAssignment
     options: BatchOptions
     store: RecordStore
     out: Path
     on_outcome: Callable[[Outcome], None]
 
-    def resume(self, handed: Sequence[Handed]) -> list[Taken]:
+    def resume(self, sources: Sequence[SubmissionSource]) -> list[Loaded]:
         """Take everything in, and return what is still to be graded."""
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="intake") as workers:
-            everything = list(workers.map(self._take, handed))
-        todo: list[Taken] = []
-        for taken in everything:
-            done = self._graded_before(taken)
+            everything = list(workers.map(self._load, sources))
+        todo: list[Loaded] = []
+        for submission in everything:
+            done = self._graded_before(submission)
             if done is None:
-                todo.append(taken)
+                todo.append(submission)
             else:
                 self.on_outcome(Outcome(record=done, resumed=True))
         return todo
 
-    def grade_all(self, todo: Sequence[Taken]) -> None:
+    def grade_all(self, todo: Sequence[Loaded]) -> None:
         """Grade behind walls; where none can be had, record for each that we could not."""
         with ExitStack() as stack:
             try:
-                walls = stack.enter_context(open_walls(self.course, self.options))
+                sandboxes = stack.enter_context(open_sandboxes(self.loaded, self.options))
             except SandboxError as error:
-                for taken in todo:
-                    self._keep(self._fail(taken, error))
+                for submission in todo:
+                    self._keep(self._fail(submission, error))
             else:
                 tools = _Tools(
-                    walls=walls,
-                    builder=stack.enter_context(closing(make_builder(self.course, self.options))),
+                    sandboxes=sandboxes,
+                    builder=stack.enter_context(closing(make_builder(self.loaded, self.options))),
                     adviser=stack.enter_context(closing(self._make_adviser())),
                 )
                 self._grade_behind(tools, todo)
@@ -215,22 +215,22 @@ class _Batch:
     def _make_adviser(self) -> Adviser:
         """Return an adviser whose wall has a slot that no grading wall has."""
         return Adviser(
-            self.course,
+            self.loaded,
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
             image=self.options.image,
             first_slot=slots_of(self.options.jobs),
         )
 
-    def _grade_behind(self, tools: _Tools, todo: Sequence[Taken]) -> None:
+    def _grade_behind(self, tools: _Tools, todo: Sequence[Loaded]) -> None:
         """Grade several at a time; a fault of ours costs one submission, not the class."""
         stop = threading.Event()
 
-        def one(taken: Taken) -> GradeRecord | None:
-            return None if stop.is_set() else self._grade(taken, tools)
+        def one(submission: Loaded) -> GradeRecord | None:
+            return None if stop.is_set() else self._grade(submission, tools)
 
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="grade") as workers:
-            futures = [workers.submit(one, taken) for taken in todo]
+            futures = [workers.submit(one, submission) for submission in todo]
             try:
                 for future in as_completed(futures):
                     record = future.result()
@@ -250,13 +250,13 @@ class _Batch:
             pass
         self.on_outcome(Outcome(record=record, resumed=False))
 
-    def _fail(self, taken: Taken, error: Exception) -> GradeRecord:
+    def _fail(self, submission: Loaded, error: Exception) -> GradeRecord:
         """Commit a failure of ours."""
-        if isinstance(taken, _Failed):
-            taken = Rejected(name=taken.name, sha256="", message="")
+        if isinstance(submission, _Failed):
+            submission = Rejected(name=submission.name, sha256="", message="")
         record = failure_record(
-            taken,
-            self.course,
+            submission,
+            self.loaded,
             error,
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
@@ -264,33 +264,33 @@ class _Batch:
         )
         return self.store.commit(record)
 
-    def _take(self, item: Handed) -> Taken:
+    def _load(self, item: SubmissionSource) -> Loaded:
         try:
-            return take(item, self.course)
+            return load(item, self.loaded)
         except Exception as error:  # noqa: BLE001 - a fault of ours in intake is recorded as ours
             return _Failed(name=item.name, error=error)
 
-    def _graded_before(self, taken: Taken) -> GradeRecord | None:
+    def _graded_before(self, submission: Loaded) -> GradeRecord | None:
         """Return the record to keep: not our own failures, nor what was unconfined and need not be.
 
         The other way round as well: all pages of an unconfined run say that it is one.
         """
-        if self.options.force or isinstance(taken, _Failed):
+        if self.options.force or isinstance(submission, _Failed):
             return None
-        done = self.store.find(taken.name, taken.sha256, self.course.plan.sha256)
+        done = self.store.find(submission.name, submission.sha256, self.loaded.plan.sha256)
         if done is None or done.judgement.status is Status.UNGRADED:
             return None
         was_unconfined = done.measurement.sandbox == "none"
         return done if was_unconfined == (self.options.sandbox == "none") else None
 
-    def _grade(self, taken: Taken, tools: _Tools) -> GradeRecord:
-        if isinstance(taken, _Failed):
-            return self._fail(taken, taken.error)
+    def _grade(self, submission: Loaded, tools: _Tools) -> GradeRecord:
+        if isinstance(submission, _Failed):
+            return self._fail(submission, submission.error)
         try:
             return grade(
-                taken,
-                self.course,
-                walls=tools.walls,
+                submission,
+                self.loaded,
+                sandboxes=tools.sandboxes,
                 machine=self.options.machine,
                 builder=tools.builder,
                 adviser=tools.adviser,
@@ -299,4 +299,4 @@ class _Batch:
         except StoreError:
             raise  # nothing can be kept any more: stop, and resume later
         except Exception as error:  # noqa: BLE001 - as above: recorded as ours, never a zero
-            return self._fail(taken, error)
+            return self._fail(submission, error)

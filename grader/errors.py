@@ -5,9 +5,9 @@
     ├── IntakeError      the student: a file that cannot be taken in        a graded result
     ├── AuthorError      the author: assignment.toml, cases.py, oracle.py   UNGRADED, author
     ├── SandboxError     us or the machine: a wall, a limit, an engine      UNGRADED, ours
-    │   └── WallLost         the wall died under a running submission
+    │   └── SandboxLost         the wall died under a running submission
     ├── DeviceError      us or the machine: an accelerator, its driver      UNGRADED, ours
-    ├── ChannelError     what came over the channel broke the protocol      see sandbox.faults
+    ├── ChannelError     what came over the channel broke the protocol      see evidence.faults
     │   ├── ChannelClosed    the runner's end is gone
     │   └── CallTimeout      no reply within the limit
     └── StoreError       the record store: disk, database                   the run stops
@@ -44,7 +44,7 @@ class SandboxError(GraderError):
     """A wall could not be built, limited, checked or taken down: never the student's fault."""
 
 
-class WallLost(SandboxError):
+class SandboxLost(SandboxError):
     """The warm process or its wall died while a submission was running."""
 
 

@@ -8,31 +8,30 @@ from dataclasses import replace
 
 from grader.advice.adviser import Adviser
 from grader.advice.kernel_advice import NO_ADVICE
-from grader.intake import Handed, Rejected, Submission, take_in
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.table import Language
+from grader.correctness.run import measure, measurement_of_failure, nothing_measured
+from grader.cuda_cpp.builder import Builder
+from grader.intake import Rejected, Submission, SubmissionSource, load_submission
 from grader.judge.judge import judge, reject, sound_problems
-from grader.measure.builder import Builder
-from grader.measure.machine import TimedMachine
-from grader.measure.run import measure, measurement_of_failure, nothing_measured
-from grader.measure.targets import measure_targets
-from grader.plan.course import Course
-from grader.plan.languages import Language
-from grader.record.grade_record import GradeRecord
-from grader.record.make import make_record
+from grader.performance.measure.targets import measure_targets
+from grader.record.grade_record import GradeRecord, make_record
 from grader.record.store import RecordStore
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
+from grader.worker.machine import TimedMachine
 
 
-def take(handed: Handed, course: Course) -> Submission | Rejected:
+def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
     """Read what was handed in; nothing of it is executed."""
-    assignment = course.assignment
-    return take_in(handed, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
+    assignment = loaded.assignment
+    return load_submission(source, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
 
 
 def grade(
-    taken: Submission | Rejected,
-    course: Course,
+    submission: Submission | Rejected,
+    loaded: LoadedAssignment,
     *,
-    walls: WallPool,
+    sandboxes: SandboxPool,
     machine: TimedMachine,
     builder: Builder,
     adviser: Adviser,
@@ -43,34 +42,36 @@ def grade(
     Raises:
         StoreError: if the record could not be committed.
     """
-    if isinstance(taken, Rejected):
-        measurement = nothing_measured(walls)
-        judgement = reject(course.plan, f"{taken.message}\n{taken.hint}".strip())
+    if isinstance(submission, Rejected):
+        measurement = nothing_measured(sandboxes)
+        judgement = reject(loaded.plan, f"{submission.message}\n{submission.hint}".strip())
         advice = NO_ADVICE
     else:
-        built = builder.build(taken)
+        built = builder.build(submission)
         work = built.submission
-        measurement = measure(work, course, walls=walls, machine=machine, faults=built.faults)
-        sound = sound_problems(judge(course.plan, measurement))
-        targets = measure_targets(work, course, sound, walls=walls, machine=machine)
+        measurement = measure(
+            work, loaded, sandboxes=sandboxes, machine=machine, faults=built.faults
+        )
+        sound = sound_problems(judge(loaded.plan, measurement))
+        targets = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
         measurement = replace(measurement, targets=targets)
-        judgement = judge(course.plan, measurement)
-        advice = adviser.advise(taken, said=built.said)
+        judgement = judge(loaded.plan, measurement)
+        advice = adviser.advise(submission, compiler_output=built.compiler_output)
     record = make_record(
-        taken,
-        course.plan,
+        submission,
+        loaded.plan,
         measurement,
         judgement,
         advice,
         driver=machine.driver_release,
-        image_id=walls.image_id,
+        image_id=sandboxes.image_id,
     )
     return store.commit(record)
 
 
 def failure_record(
-    taken: Submission | Rejected,
-    course: Course,
+    submission: Submission | Rejected,
+    loaded: LoadedAssignment,
     error: Exception,
     *,
     sandbox: str,
@@ -78,6 +79,6 @@ def failure_record(
     driver: str,
 ) -> GradeRecord:
     """Return the record of a failure of ours: UNGRADED with its reason, never a zero."""
-    measurement = measurement_of_failure(course, error, sandbox=sandbox, isolation=isolation)
-    judgement = judge(course.plan, measurement)
-    return make_record(taken, course.plan, measurement, judgement, driver=driver)
+    measurement = measurement_of_failure(loaded, error, sandbox=sandbox, isolation=isolation)
+    judgement = judge(loaded.plan, measurement)
+    return make_record(submission, loaded.plan, measurement, judgement, driver=driver)

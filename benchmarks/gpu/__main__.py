@@ -28,7 +28,7 @@ TEST_FOLDERS = ("tests/gpu", "tests/kernels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Attachment:
     """What one part of the run found.
 
     Attributes:
@@ -77,10 +77,9 @@ def references(_: Path) -> tuple[bool, object]:
 
 def ceilings(_: Path) -> tuple[bool, object]:
     """Measure what the device can do at most."""
-    from grader.device.ceiling_cache import express
-    from grader.device.ceiling_measurement import find_setting, measure_ceilings
-    from grader.device.cuda_driver import open_device
-    from grader.device.lease import hold_lease
+    from grader.performance.measure.ceilings import express, find_setting, measure_ceilings
+    from grader.worker.cuda.cuda_driver import open_device
+    from grader.worker.lease import hold_lease
 
     with open_device() as driver, hold_lease(driver.facts.uuid, on_wait=print):
         return True, json.loads(express(measure_ceilings(find_setting("cuda"))))
@@ -150,7 +149,7 @@ def _run(
     return done.returncode == 0, {"exit_code": done.returncode, "log": log.name, "last": lines[-1:]}
 
 
-def run_part(name: str, out: Path) -> Part:
+def run_part(name: str, out: Path) -> Attachment:
     """Run one part; an error of it is what it found, and does not keep the others from running."""
     print(f"== {name}", flush=True)
     begin = time.perf_counter()
@@ -161,7 +160,7 @@ def run_part(name: str, out: Path) -> Part:
         print(f"  {found}")
     seconds = round(time.perf_counter() - begin, 2)
     print(f"   {'passed' if passed else 'FAILED'} in {seconds} s", flush=True)
-    return Part(name=name, passed=passed, seconds=seconds, found=found)
+    return Attachment(name=name, passed=passed, seconds=seconds, found=found)
 
 
 def main(arguments: list[str] | None = None) -> int:

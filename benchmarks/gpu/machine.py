@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from grader.device.ceiling_measurement import find_setting
+from grader.performance.measure.ceilings import find_setting
 
 PACKAGES = ("torch", "triton", "numpy", "pytest", "landlock", "pyseccomp")
 

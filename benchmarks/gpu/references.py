@@ -17,18 +17,19 @@ from typing import Any
 import numpy
 import torch
 
-from grader.author.declare import load_folder
-from grader.author.interpreted import load_solution
-from grader.author.steps import Call, New, Ref, Value
+from grader.assignment.declare import load_folder
+from grader.assignment.interpreted import load_solution
+from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
+from grader.assignment.steps import Call, New, Ref, Value
+from grader.correctness.drive import drive
+from grader.correctness.instances import instances
+from grader.evidence.comparison import use_one_thread
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.judge.judge import judge
 from grader.judge.judgement import Verdict
-from grader.measure.compare import use_one_thread
-from grader.measure.drive import Raised, Stopped, drive
-from grader.measure.instances import instances
-from grader.measure.measurement import Fault, FaultKind, Measurement, ProblemMeasurement
-from grader.plan.course import Course, open_course
-from grader.runner.objects import MissingName, ObjectTable
 from grader.runner.tensors import NAMES, TensorHeader
+from grader.runner.worker import MissingName, ObjectTable
 from grader.student.local_ranks import LocalRanks
 
 SEED = "gpu"
@@ -54,7 +55,7 @@ class ReferenceReport:
 
 
 class DeviceBox:
-    """A box without walls whose tensors lie on a device; see `measure.drive.Box`."""
+    """A box without walls whose tensors lie on a device; see `correctness.drive.Worker`."""
 
     def __init__(
         self, submission: dict[str, Any], harness: dict[str, Any], device: torch.device
@@ -62,7 +63,7 @@ class DeviceBox:
         self._names = submission
         self._table = ObjectTable(submission, harness)
         self._device = device
-        self._placed: list[torch.Tensor] = []
+        self._numbered: list[torch.Tensor] = []
         self._wall_ns = 0
 
     @property
@@ -80,10 +81,10 @@ class DeviceBox:
     def call(self, step: Call) -> Value:
         """Call a function or method and copy its reply back."""
         args, kwargs = self._arguments(step)
-        before = [tensor.clone() for tensor in self._placed]
+        before = [tensor.clone() for tensor in self._numbered]
         target = step.target.id if isinstance(step.target, Ref) else step.target
         reply = self._run(lambda: self._table.call(target, step.method, args, kwargs))
-        for old, new in zip(before, self._placed, strict=True):
+        for old, new in zip(before, self._numbered, strict=True):
             if not torch.equal(old.nan_to_num(), new.nan_to_num()):
                 message = f"{step.method or step.target} changed one of its input tensors"
                 raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
@@ -95,7 +96,7 @@ class DeviceBox:
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors passed to the last call."""
-        for tensor in self._placed:
+        for tensor in self._numbered:
             span = _span(tensor)
             if span:
                 flat = tensor.as_strided((span,), (1,))
@@ -103,17 +104,17 @@ class DeviceBox:
 
     def reclaim_arguments(self) -> None:
         """Zero the tensors passed to the last call."""
-        for tensor in self._placed:
+        for tensor in self._numbered:
             span = _span(tensor)
             if span:
                 tensor.as_strided((span,), (1,)).zero_()
 
     def _arguments(self, step: New | Call) -> tuple[list[Value], dict[str, Value]]:
-        self._placed = []
+        self._numbered = []
 
         def put(tensor: torch.Tensor) -> torch.Tensor:
-            self._placed.append(place(tensor, self._device))
-            return self._placed[-1]
+            self._numbered.append(place(tensor, self._device))
+            return self._numbered[-1]
 
         def into(value: Value) -> Value:
             return self._table.object(value.id) if isinstance(value, Ref) else value
@@ -162,31 +163,33 @@ def run_references(assignments: Path, root: Path, *, device: str) -> list[Refere
     reports = []
     for solution in sorted(root.glob("*/solution.py")):
         slug = solution.parent.name
-        course = open_course(assignments / slug, solution.parent, device=device, seed=SEED)
-        reports.append(run_reference(course, torch.device(device)))
+        loaded = load_assignment_with_reference(
+            assignments / slug, solution.parent, device=device, seed=SEED
+        )
+        reports.append(run_reference(loaded, torch.device(device)))
         print(f"  {slug}: {reports[-1].cases} cases, {len(reports[-1].failures)} checks failed")
     return reports
 
 
-def run_reference(course: Course, device: torch.device) -> ReferenceReport:
+def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceReport:
     """Run every case of a course on its reference, and judge it as a submission is.
 
     Targets stay out: a reference that is raced against itself would say nothing. Problems of ranks
     run in forks of this process, by gloo on the processor, whatever device there is.
     """
     begin = time.perf_counter()
-    for name in course.plan.limits.preload:  # or every fork would import it
+    for name in loaded.plan.limits.preload:  # or every fork would import it
         importlib.import_module(name)
     plan = replace(
-        course.plan,
-        problems=tuple(replace(problem, targets=()) for problem in course.plan.problems),
+        loaded.plan,
+        problems=tuple(replace(problem, targets=()) for problem in loaded.plan.problems),
     )
     on_cpu = device.type == "cpu"
     module = (
-        load_solution(course.reference) if on_cpu else load_folder(course.reference, "solution")
+        load_solution(loaded.reference) if on_cpu else load_folder(loaded.reference, "solution")
     )
     solution = dict(vars(module))
-    harness = vars(load_folder(course.folder, "harness")) if course.harness else {}
+    harness = vars(load_folder(loaded.folder, "harness")) if loaded.harness else {}
     problems = []
     for problem in plan.problems:
         cases = tuple(
@@ -199,7 +202,7 @@ def run_reference(course: Course, device: torch.device) -> ReferenceReport:
                 index=instance.index,
                 public=instance.public,
             )
-            for instance in instances(problem, course.cases)
+            for instance in instances(problem, loaded.cases)
         )
         problems.append(
             ProblemMeasurement(
@@ -220,7 +223,7 @@ def run_reference(course: Course, device: torch.device) -> ReferenceReport:
         if check.verdict is not Verdict.PASS
     ]
     return ReferenceReport(
-        assignment=course.assignment.slug,
+        assignment=loaded.assignment.slug,
         cases=sum(len(problem.cases) for problem in problems),
         checks=len(judgement.checks),
         failures=tuple(failures),

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from grader.author.interpreted import import_interpreter
+from grader.assignment.interpreted import import_interpreter
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 PACKAGE = "llm_systems_kernels"

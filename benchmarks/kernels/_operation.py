@@ -89,8 +89,8 @@ def run_case(
     runners = [contender for contender in case.contenders if contender.name in errors]
     copy, matmul = yardsticks.contenders
     entries = [*runners, copy, matmul]
-    taken = time_within(device, entries, budget_s=budget_s, clock=clock)
-    samples = {entry.name: taken[:, index] for index, entry in enumerate(entries)}
+    submission = time_within(device, entries, budget_s=budget_s, clock=clock)
+    samples = {entry.name: submission[:, index] for index, entry in enumerate(entries)}
     timed = Timed(
         operation=operation,
         case=case,
@@ -207,26 +207,26 @@ def judge_goal(timed: Timed, goal: Goal, device: Device) -> Outcome:
     else:
         words = f"at least {goal.at_least:g} × as fast as {goal.against}"
     if not device.counts:
-        word, figure = NOT_MEASURED, "no GPU"
+        word, metric = NOT_MEASURED, "no GPU"
     elif goal.against not in timed.samples:
-        word, figure = NOT_MEASURED, "the rival could not run"
+        word, metric = NOT_MEASURED, "the rival could not run"
     else:
         found = copy_share(timed, OURS)
         if goal.against != COPY:
             found = ratio(timed.samples[goal.against], timed.samples[OURS])
         word = MET if found.low >= goal.at_least else MISSED
-        figure = f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
+        metric = f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
     return Outcome(
-        operation=timed.operation, shape=timed.case.shape, goal=words, word=word, figure=figure
+        operation=timed.operation, shape=timed.case.shape, goal=words, word=word, metric=metric
     )
 
 
 def judge_memory(operation: str, case: Case, limit: int, device: Device) -> Outcome:
     """Return whether the kernel holds no more than a limit beyond its arguments."""
-    word, figure = NOT_MEASURED, "no GPU"
+    word, metric = NOT_MEASURED, "no GPU"
     if device.counts:
         case.contenders[0].prepare()
         held = device.extra_bytes(case.contenders[0].call)
-        word, figure = MET if held <= limit else MISSED, f"{held:,} bytes"
+        word, metric = MET if held <= limit else MISSED, f"{held:,} bytes"
     goal = f"at most {limit:,} bytes beyond the arguments"
-    return Outcome(operation=operation, shape=case.shape, goal=goal, word=word, figure=figure)
+    return Outcome(operation=operation, shape=case.shape, goal=goal, word=word, metric=metric)

@@ -89,14 +89,14 @@ class Outcome:
         shape: of the case.
         goal: in words.
         word: "met", if the whole interval is; "missed"; or "not measured".
-        figure: in words.
+        metric: in words.
     """
 
     operation: str
     shape: str
     goal: str
     word: str
-    figure: str
+    metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,14 +46,14 @@ class Interval:
 
 def time_rounds(device: Device, contenders: Sequence[Contender], *, rounds: int) -> Seconds:
     """Return seconds, [rounds, contenders]."""
-    taken = np.empty((rounds, len(contenders)))
+    submission = np.empty((rounds, len(contenders)))
     order = list(range(len(contenders)))
-    for row in taken:
+    for row in submission:
         for index in order:
             contenders[index].prepare()
             row[index] = device.seconds(contenders[index].call)
         order.reverse()
-    return taken
+    return submission
 
 
 def time_within(

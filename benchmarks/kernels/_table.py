@@ -37,7 +37,7 @@ def as_markdown(result: Result) -> str:
 def _tables(result: Result) -> list[tuple[str, tuple[str, ...], Lines]]:
     times: Lines = [_line(row) for row in result.rows]
     goals: Lines = [
-        (o.operation, o.shape, o.goal, o.figure, o.word.upper()) for o in result.outcomes
+        (o.operation, o.shape, o.goal, o.metric, o.word.upper()) for o in result.outcomes
     ]
     absent: Lines = [(a.operation, a.shape, a.contender, a.reason) for a in result.absent]
     found: list[tuple[str, tuple[str, ...], Lines]] = [

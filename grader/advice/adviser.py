@@ -15,16 +15,17 @@ from dataclasses import replace
 from grader.advice.claims import MAX_TEXT, read_claims
 from grader.advice.cuda_kernels import advise_on_cuda
 from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
-from grader.author.steps import CaseSteps, Expect, Value
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.steps import CaseSteps, Expect, Value
+from grader.assignment.table import Limits
+from grader.correctness.drive import drive
+from grader.correctness.instances import Instance, instances
+from grader.evidence.faults import FaultKind, Raised, Stopped
+from grader.evidence.observations import CaseMeasurement
 from grader.intake.submission import Origin, Submission
-from grader.measure.drive import Raised, Stopped, drive
-from grader.measure.instances import Instance, instances
-from grader.measure.measurement import CaseMeasurement, FaultKind
-from grader.measure.session import Session, open_session
-from grader.plan.assignment import Limits
-from grader.plan.course import Course
 from grader.sandbox.contract import Isolation
-from grader.sandbox.wall_on_demand import WallOnDemand
+from grader.sandbox.pool import SandboxOnDemand
+from grader.worker.session import Session, open_session
 
 TRIGGER = "triton"
 """What a submission's text must hold for a wall to be started; it decides nothing else."""
@@ -58,11 +59,17 @@ class Adviser:
     """Advises on the submissions of one batch."""
 
     def __init__(
-        self, course: Course, *, sandbox: str, isolation: Isolation, image: str, first_slot: int
+        self,
+        loaded: LoadedAssignment,
+        *,
+        sandbox: str,
+        isolation: Isolation,
+        image: str,
+        first_slot: int,
     ) -> None:
-        self._course = course
-        self._limits = advice_limits(course.plan.limits)
-        self._wall = WallOnDemand(
+        self._loaded = loaded
+        self._limits = advice_limits(loaded.plan.limits)
+        self._sandbox_handle = SandboxOnDemand(
             sandbox,
             self._limits,
             isolation=isolation,
@@ -71,39 +78,39 @@ class Adviser:
             first_slot=first_slot,
         )
 
-    def advise(self, submission: Submission, *, said: str = "") -> Advice:
+    def advise(self, submission: Submission, *, compiler_output: str = "") -> Advice:
         """Return advice on a submission's kernels; never raises, because no grade waits for it.
 
         Args:
             submission: as it was handed in.
-            said: of the CUDA compiler; empty for a submission that needed none.
+            compiler_output: of the CUDA compiler; empty for a submission that needed none.
         """
         if submission.origin is Origin.CUDA:
-            return advise_on_cuda(said)
+            return advise_on_cuda(compiler_output)
         if not any(TRIGGER in file.text for file in submission.files):
             return NO_ADVICE
-        hearing = _Hearing(submission, self._course)
+        capture = _Capture(submission, self._loaded)
         try:
             with (
-                self._wall.borrow() as wall,
-                open_session(wall, submission, limits=self._limits) as session,
+                self._sandbox_handle.borrow() as sandbox,
+                open_session(sandbox, submission, limits=self._limits) as session,
             ):
-                hearing.hear(session)
+                capture.capture(session)
         except Exception as error:  # noqa: BLE001 - whatever fails, the grade is made without it
-            hearing.stop(NOT_MADE, error)
-        return hearing.advice()
+            capture.stop(NOT_MADE, error)
+        return capture.advice()
 
     def close(self) -> None:
         """Take the wall down, if it was ever started."""
-        self._wall.close()
+        self._sandbox_handle.close()
 
 
-class _Hearing:
+class _Capture:
     """Lets one submission launch its kernels, and keeps the last whole report about them."""
 
-    def __init__(self, submission: Submission, course: Course) -> None:
+    def __init__(self, submission: Submission, loaded: LoadedAssignment) -> None:
         self._submission = submission
-        self._course = course
+        self._loaded = loaded
         self._kernels: tuple[KernelAdvice, ...] = ()
         self._notice = ""
         self._detail = ""
@@ -117,7 +124,7 @@ class _Hearing:
         self._notice = notice
         self._detail = f"{type(error).__name__}: {error}"[:MAX_TEXT]
 
-    def hear(self, session: Session) -> None:
+    def capture(self, session: Session) -> None:
         """Load the submission and run its public cases.
 
         Raises:
@@ -125,14 +132,14 @@ class _Hearing:
         """
         deadline_s = time.monotonic() + SUBMISSION_SECONDS
         try:
-            session.load(self._course.harness)
+            session.load(self._loaded.harness)
         except (Raised, Stopped) as error:
             self.stop(NOT_IMPORTED, error)
             return
         self._note(session)
         for instance in self._public_cases():
             case = drive(
-                _without_comparisons(instance.steps(self._course.plan), deadline_s),
+                _without_comparisons(instance.steps(self._loaded.plan), deadline_s),
                 session,
                 check=instance.maker.check,
                 index=instance.index,
@@ -161,8 +168,8 @@ class _Hearing:
     def _public_cases(self) -> list[Instance]:
         return [
             instance
-            for problem in self._course.plan.problems
-            for instance in instances(problem, self._course.cases)
+            for problem in self._loaded.plan.problems
+            for instance in instances(problem, self._loaded.cases)
             if instance.public
         ]
 

@@ -8,12 +8,11 @@ Places are looked up in what was handed in; occupancy is computed here.
 
 from typing import NoReturn
 
-from grader.advice.kernel_advice import KernelAdvice, KernelOutcome, KernelResources
-from grader.advice.occupancy import occupancy
-from grader.author.steps import Value
+from grader.advice.kernel_advice import KernelAdvice, KernelOutcome, KernelResources, occupancy
+from grader.assignment.steps import Value
 from grader.errors import ChannelError
 from grader.intake.submission import Submission
-from grader.measure.source_map import place_of
+from grader.worker.requests import location_of
 
 TARGETS = {80: "sm_80", 90: "sm_90"}
 MAX_FINDINGS = 64
@@ -63,12 +62,12 @@ def _read_finding(finding: Value, submission: Submission) -> KernelAdvice:
     failed = keys == _FAILED
     return KernelAdvice(
         kernel=_name(finding["kernel"]),
-        place=place_of(submission, [finding["frame"]]),
+        location=location_of(submission, [finding["frame"]]),
         target=target,
         outcome=KernelOutcome.FAILS if failed else KernelOutcome.COMPILES,
         arguments="" if failed else _text(finding["arguments"], MAX_ARGUMENTS),
         message=_text(finding["error"], MAX_TEXT) if failed else "",
-        message_place=place_of(submission, [finding["error_frame"]]) if failed else "",
+        message_location=location_of(submission, [finding["error_frame"]]) if failed else "",
         resources=(_read_resources(finding, target),) if keys == _COMPILED else (),
     )
 
@@ -90,12 +89,12 @@ def _read_unreached(entry: Value, submission: Submission) -> KernelAdvice:
     form = _table(entry, {"kernel", "frame"})
     return KernelAdvice(
         kernel=_name(form["kernel"]),
-        place=place_of(submission, [form["frame"]]),
+        location=location_of(submission, [form["frame"]]),
         target="",
         outcome=KernelOutcome.NOT_REACHED,
         arguments="",
         message="",
-        message_place="",
+        message_location="",
         resources=(),
     )
 

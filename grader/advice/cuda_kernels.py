@@ -1,7 +1,7 @@
 """What the assembler says of the kernels of a submission in CUDA C++, as advice.
 
 Takes: the compiler's output, which is untrusted text. Gives: `advise_on_cuda`. Does not cover:
-errors (see `measure.compiler_words`).
+errors (see `cuda_cpp.builder`).
 
 Registers, spills and shared memory are known; warps per block, and with them occupancy, only the
 launch decides.
@@ -27,12 +27,12 @@ _USED = re.compile(r"Used (\d{1,4}) registers")
 _SHARED = re.compile(r"(\d{1,9}) bytes smem")
 
 
-def advise_on_cuda(said: str) -> Advice:
+def advise_on_cuda(compiler_output: str) -> Advice:
     """Return one entry for each kernel and target that the assembler named."""
     kernels: list[KernelAdvice] = []
     entry: tuple[str, str] = ("", "")
     spill_bytes = 0
-    for line in said.splitlines():
+    for line in compiler_output.splitlines():
         if match := _ENTRY.search(line):
             entry, spill_bytes = (match[1], match[2]), 0
         elif match := _SPILLS.search(line):
@@ -56,12 +56,12 @@ def _kernel(
     name, is_template = readable_name(symbol)
     return KernelAdvice(
         kernel=name,
-        place="",
+        location="",
         target=target,
         outcome=KernelOutcome.COMPILES,
         arguments=symbol[:200] if is_template else "",
         message="",
-        message_place="",
+        message_location="",
         resources=(
             KernelResources(
                 registers=registers,

@@ -10,6 +10,67 @@ have said it itself. No verdict, no status and no point depends on it.
 from dataclasses import dataclass
 from enum import StrEnum
 
+WARP_THREADS = 32
+SM_REGISTERS = 65536
+SM_WARPS = 64
+SM_BLOCKS = 32
+SM_PARTITIONS = 4
+"""Each has a quarter of the registers, and a warp's registers lie in one of them."""
+REGISTER_GRANULARITY = 256
+"""Registers are given to a warp in multiples of this."""
+SHARED_GRANULARITY_BYTES = 128
+SHARED_RESERVED_BYTES = 1024
+"""CUDA keeps this much of the shared memory of every block for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiprocessor:
+    """Limits in which the targets differ.
+
+    Attributes:
+        shared_bytes: shared memory of a multiprocessor.
+        block_shared_bytes: the most of it that one block may have.
+    """
+
+    shared_bytes: int
+    block_shared_bytes: int
+
+
+MULTIPROCESSORS = {
+    "sm_80": Multiprocessor(shared_bytes=164 << 10, block_shared_bytes=163 << 10),
+    "sm_90": Multiprocessor(shared_bytes=228 << 10, block_shared_bytes=227 << 10),
+}
+
+
+def occupancy(target: str, *, registers: int, shared_bytes: int, warps: int) -> float:
+    """Return resident warps over the 64 that a multiprocessor can hold.
+
+    With R registers per thread, a warp takes `ceil(32 R, 256)` of them, a partition of 16384
+    registers holds `p = floor(16384 / that)` warps, and a multiprocessor `4 p`. With S bytes of
+    shared memory, a block takes `ceil(S + 1024, 128)`. The number of blocks is the smallest of
+    `4 p / warps`, `64 / warps`, shared memory over what a block takes (all rounded down), and 32.
+
+    Args:
+        target: a key of `MULTIPROCESSORS`.
+        registers: per thread.
+        shared_bytes: per block.
+        warps: per block, at least 1.
+    """
+    limits = MULTIPROCESSORS[target]
+    if shared_bytes > limits.block_shared_bytes:
+        return 0.0
+    warp_registers = _round_up(max(registers, 1) * WARP_THREADS, REGISTER_GRANULARITY)
+    resident = SM_PARTITIONS * (SM_REGISTERS // SM_PARTITIONS // warp_registers)
+    block_shared = _round_up(shared_bytes + SHARED_RESERVED_BYTES, SHARED_GRANULARITY_BYTES)
+    blocks = min(
+        SM_BLOCKS, SM_WARPS // warps, resident // warps, limits.shared_bytes // block_shared
+    )
+    return blocks * warps / SM_WARPS
+
+
+def _round_up(value: int, granularity: int) -> int:
+    return -(-value // granularity) * granularity
+
 
 class KernelOutcome(StrEnum):
     """What became of one kernel on one target.
@@ -34,8 +95,8 @@ class KernelResources:
         shared_bytes: shared memory per block.
         warps: per block; 0 where only the launch decides them, as in C++.
         occupancy: warps that fit on a multiprocessor, as a part of the most it can hold; computed
-            by `advice.occupancy` from the other fields. 0 if one block does not fit, or warps are
-            not known.
+            by `advice.kernel_advice` from the other fields. 0 if one block does not fit, or warps
+            are not known.
     """
 
     registers: int
@@ -51,22 +112,22 @@ class KernelAdvice:
 
     Attributes:
         kernel: name of the function.
-        place: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
+        location: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
         target: such as `sm_80`; empty for a kernel that no case reached.
         outcome: what became of it.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler, for a kernel that fails; empty otherwise.
-        message_place: what the message points at, in the form of `place`; may be empty.
+        message_location: what the message points at, in the form of `place`; may be empty.
         resources: one entry where they are known, else none.
     """
 
     kernel: str
-    place: str
+    location: str
     target: str
     outcome: KernelOutcome
     arguments: str
     message: str
-    message_place: str
+    message_location: str
     resources: tuple[KernelResources, ...]
 
 

@@ -1,101 +1,36 @@
-"""`grader bench`: how good and how fast the grader itself is, on this machine."""
+"""`grader bench`: how good the grader's verdicts on speed are; runs from a checkout.
 
-import gzip
-import os
-import tempfile
-from contextlib import closing
+The benchmark lies in `benchmarks/verdicts/`, outside the package: it measures the grader for its
+developers and is of no use to a course.
+"""
+
+import importlib
+import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from grader.bench.cells import FULL, QUICK, Scale
-from grader.bench.recording import Recording, record, steps_of
-from grader.bench.replay import replay
-from grader.bench.result import result_of
-from grader.bench.specimen import open_specimen, target_of
-from grader.bench.table import print_result
 from grader.errors import UsageError
-from grader.measure.compare import use_one_thread
-from grader.plan.course import Course
-from grader.record.codec import from_json, to_json
-from grader.sandbox.backends import choose
-from grader.sandbox.contract import Isolation
-from grader.sandbox.image import DEFAULT_IMAGE
-from grader.sandbox.pool import WallPool
 
-command = typer.Typer(no_args_is_help=True, help="Measure the grader itself, on this machine.")
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-@command.callback()
-def _group() -> None:
-    """Keep `verdicts` a command of its own, though it is the only one."""
-
-
-@command.command()
-def verdicts(
-    sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
-    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
-    quick: Annotated[bool, typer.Option(help="A minute instead of a quarter of an hour.")] = False,
-    replay_file: Annotated[
-        Path | None, typer.Option("--replay", help="Judge these pairs again; measure nothing.")
-    ] = None,
-    pairs_file: Annotated[
-        Path | None, typer.Option("--pairs", help="Write the measured pairs here (.json.gz).")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the result here as JSON.")
-    ] = None,
-) -> None:
-    """Count wrong verdicts on submissions whose slowness is known; 1 if a bound is broken."""
-    scale, console = QUICK if quick else FULL, Console()
-    use_one_thread()
-    with tempfile.TemporaryDirectory(prefix="grader-bench-") as folder:
-        course = open_specimen(Path(folder))
-        if replay_file is None:
-            recording = _record(course, choose(sandbox, image), image, scale, console)
-        else:
-            recording = _read(replay_file)
-    if pairs_file is not None:
-        pairs_file.write_bytes(gzip.compress(to_json(recording).encode("utf-8"), mtime=0))
-    console.print(f"replaying {scale.series} series of each cell")
-    tallies = replay(
-        recording, target_of(course), series=scale.series, processes=os.cpu_count() or 1
-    )
-    result = result_of(recording, tallies, quick=quick)
-    print_result(result, console)
-    if json_file is not None:
-        json_file.write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
-    if not all(bound.holds for bound in result.bounds):
-        raise typer.Exit(1)
-
-
-def _record(course: Course, sandbox: str, image: str, scale: Scale, console: Console) -> Recording:
-    """Measure behind walls, with a progress bar."""
-    pool = WallPool(
-        sandbox,
-        course.plan.limits,
-        isolation=Isolation.WARM,
-        jobs=1,
-        device=course.plan.device,
-        image=image,
-    )
-    with closing(pool) as walls, Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=steps_of(scale))
-        return record(walls, course, scale, on_step=lambda: progress.advance(task))
-
-
-def _read(path: Path) -> Recording:
-    """Return a recording that was written before.
+def _load() -> typer.Typer:
+    """Return the commands of the benchmark.
 
     Raises:
-        UsageError: if the file is not one.
-        StoreError: if it holds something else.
+        UsageError: if this package does not lie in a checkout.
     """
-    try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected pairs that --pairs wrote: {error}") from error
-    return from_json(Recording, text)
+    if not (CHECKOUT / "benchmarks" / "verdicts").is_dir():
+        raise UsageError(
+            f"`grader bench` runs from a checkout of the project: {CHECKOUT} has no "
+            "benchmarks/verdicts/",
+            hint="clone the project and run the command there",
+        )
+    if str(CHECKOUT) not in sys.path:
+        sys.path.append(str(CHECKOUT))
+    loaded: typer.Typer = importlib.import_module("benchmarks.verdicts.command").command
+    return loaded
+
+
+command = _load()

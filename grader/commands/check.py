@@ -12,15 +12,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from grader.assignment.folders import find_assignment
+from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.commands.listing import AssignmentsOption
+from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError
 from grader.intake.submission import Origin, Submission
-from grader.plan.assignment import Assignment, Problem, load_assignment
-from grader.student.compiling import compile_work, print_compiled
-from grader.student.folders import find_assignment
-from grader.student.packing import take_in_work
+from grader.student.packing import load_work
 from grader.student.public_run import run_public
-from grader.student.table import print_result
+from grader.student.result import print_result
 from grader.student.work import find_work
 
 PathArgument = Annotated[
@@ -51,7 +51,7 @@ def command(
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
-    submission = take_in_work(work, table)
+    submission = load_work(work, table)
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
         return

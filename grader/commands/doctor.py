@@ -15,17 +15,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from grader.assignment.table import Limits
 from grader.errors import GraderError
-from grader.measure.selftest import PROBE_LIMITS, Finding, try_limits
-from grader.plan.assignment import Limits
 from grader.sandbox.backends import BACKENDS, missing_bwrap, missing_docker, missing_nvcc
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
+from grader.worker.selftest import PROBE_LIMITS, Finding, try_limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WallReport:
+class SandboxReport:
     """What one backend gives on this machine.
 
     Attributes:
@@ -75,26 +75,28 @@ def machine_facts() -> dict[str, str]:
     return found
 
 
-def examine(name: str, image: str) -> WallReport:
+def examine(name: str, image: str) -> SandboxReport:
     """Start one wall and try its limits."""
     why_not = {"docker": lambda: missing_docker(image), "bwrap": missing_bwrap}
     missing = why_not[name]() if name in why_not else ""
     if missing:
-        return WallReport(name=name, usable=False, why_not=missing)
+        return SandboxReport(name=name, usable=False, why_not=missing)
     try:
-        pool = WallPool(name, Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image=image)
+        pool = SandboxPool(
+            name, Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image=image
+        )
         with (
-            closing(pool) as walls,
+            closing(pool) as sandboxes,
             tempfile.NamedTemporaryFile() as secret,
-            walls.borrow() as wall,
-            wall.under(PROBE_LIMITS) as probe,
+            sandboxes.borrow() as sandbox,
+            sandbox.under(PROBE_LIMITS) as probe,
         ):
             findings = try_limits(probe, Path(secret.name))
             layers = probe.layers
     except GraderError as error:
-        return WallReport(name=name, usable=False, why_not=f"{error} {error.hint}".strip())
+        return SandboxReport(name=name, usable=False, why_not=f"{error} {error.hint}".strip())
     broken = [finding.name for finding in findings if not finding.holds]
-    return WallReport(
+    return SandboxReport(
         name=name,
         usable=not broken or name == "none",
         why_not=f"does not hold: {', '.join(broken)}" if broken else "",
@@ -109,7 +111,7 @@ def _cgroup_version() -> str:
     return "version 1" if Path("/sys/fs/cgroup/memory").is_dir() else "none"
 
 
-def _print(facts: dict[str, str], reports: list[WallReport]) -> None:
+def _print(facts: dict[str, str], reports: list[SandboxReport]) -> None:
     console = Console()
     table = Table("what", "found", title="machine")
     for what, found in facts.items():

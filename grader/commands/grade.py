@@ -12,21 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from grader.author.folders import find_assignment, find_reference
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
+from grader.assignment.plan import Plan
 from grader.batch import BatchOptions, Outcome, grade_class
 from grader.commands.timing import class_of, open_drivers, timed_machine
 from grader.intake import collect
 from grader.judge.judgement import Cause, Status, Verdict
-from grader.plan.course import Course, new_seed, open_course
-from grader.plan.plan import Plan
 from grader.record.codec import to_json
 from grader.record.grade_record import GradeRecord
-from grader.run_folder import read_run
+from grader.record.run_folder import read_run
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.validate.fair_seed import with_fair_seed
-from grader.validate.seeds import Unlucky
+from grader.validate.seed_vetting import RejectedSeed, with_vetted_seed
 
 UNCONFINED_NOTICE = (
     "UNCONFINED: --sandbox none gives no wall. Submissions run with your rights, and every page of "
@@ -61,14 +60,14 @@ def command(
     """Grade one submission or a class; goes on where an earlier run of the same folder ended."""
     earlier = read_run(out)
     with open_drivers(device) as drivers:
-        course = open_course(
+        loaded = load_assignment_with_reference(
             find_assignment(slug, assignments),
             find_reference(slug, reference),
             device=class_of(drivers),
             seed=seed or (earlier.seed if earlier else new_seed()),
         )
         if dry_run:
-            print_plan(course.plan, as_json=as_json)
+            print_plan(loaded.plan, as_json=as_json)
             return
         console = Console(stderr=as_json)
         options = BatchOptions(
@@ -77,10 +76,10 @@ def command(
             jobs=jobs,
             image=image,
             force=force,
-            machine=timed_machine(course, drivers, console),
+            machine=timed_machine(loaded, drivers, console),
         )
         fresh = not seed and earlier is None
-        records = run(course, paths, options, out=out, console=console, fresh_seed=fresh)
+        records = run(loaded, paths, options, out=out, console=console, fresh_seed=fresh)
     print_records(records, out, console, as_json=as_json)
     if any(record.judgement.status is Status.UNGRADED for record in records):
         raise typer.Exit(1)
@@ -104,7 +103,7 @@ def _without_seed(record: GradeRecord) -> object:
 
 
 def run(
-    course: Course,
+    loaded: LoadedAssignment,
     paths: list[Path],
     options: BatchOptions,
     *,
@@ -118,11 +117,11 @@ def run(
     """
     if options.sandbox == "none":
         console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
-    handed = collect(paths, course.assignment.slug)
+    sources = collect(paths, loaded.assignment.slug)
     if fresh_seed:
-        course = _try_seed(course, console)
+        loaded = _try_seed(loaded, console)
     with _bar(console) as progress:
-        task = progress.add_task(f"grading {course.assignment.slug}", total=len(handed))
+        task = progress.add_task(f"grading {loaded.assignment.slug}", total=len(sources))
 
         def show(outcome: Outcome) -> None:
             judgement = outcome.record.judgement
@@ -138,7 +137,7 @@ def run(
             progress.advance(task)
 
         try:
-            return grade_class(handed, course, options, out=out, on_outcome=show)
+            return grade_class(sources, loaded, options, out=out, on_outcome=show)
         except KeyboardInterrupt:
             console.print("interrupted: what is graded is kept; the same command goes on from here")
             raise
@@ -149,11 +148,11 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=console)
 
 
-def _try_seed(course: Course, console: Console) -> Course:
-    slug = course.assignment.slug
+def _try_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
+    slug = loaded.assignment.slug
 
-    def tell(unlucky: Sequence[Unlucky]) -> None:
-        for one in unlucky:
+    def tell(rejected_seeds: Sequence[RejectedSeed]) -> None:
+        for one in rejected_seeds:
             console.print(
                 f"{one.check}: the solution fails it under the seed that was drawn "
                 f"({one.summary}; `grader validate {slug} --seed {one.seed}` repeats it)",
@@ -163,7 +162,7 @@ def _try_seed(course: Course, console: Console) -> Course:
         console.print("nobody is graded under that seed: drawing another one")
 
     console.print(f"trying a new seed on the solution of {slug}", highlight=False)
-    return with_fair_seed(course, on_unlucky=tell)
+    return with_vetted_seed(loaded, on_rejected_seed=tell)
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:

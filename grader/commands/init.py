@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grader.assignment.folders import find_assignment
+from grader.assignment.table import Language, load_assignment
 from grader.commands.listing import AssignmentsOption
 from grader.errors import UsageError
-from grader.plan.assignment import load_assignment
-from grader.plan.languages import Language
-from grader.student.folders import find_assignment
 from grader.student.kit import kit_files, write_kit
 from grader.student.work import CUDA_ENDING
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grader.plan.assignment import Assignment, load_assignment
-from grader.student.folders import list_assignments
+from grader.assignment.folders import list_assignments
+from grader.assignment.table import Assignment, load_assignment
 
 AssignmentsOption = Annotated[
     Path | None,

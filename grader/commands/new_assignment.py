@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Write a new assignment and its reference, complete and passing."""
     require_packages("new-assignment", ("jupytext",))
-    from grader.author.scaffold import write_scaffold  # imports torch, which takes seconds
+    from grader.release.scaffold import write_scaffold  # imports torch, which takes seconds
 
     folders = write_scaffold(name, assignments, reference)
     console = Console()

@@ -10,15 +10,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grader.assignment.folders import find_assignment
+from grader.assignment.table import load_assignment
 from grader.commands.check import PathArgument, SlugOption
 from grader.commands.listing import AssignmentsOption
+from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.intake.submission import Origin
-from grader.plan.assignment import load_assignment
-from grader.student.compiling import compile_work, print_compiled
-from grader.student.folders import find_assignment
-from grader.student.packing import Package, pack, take_in_work
+from grader.student.packing import Package, load_work, pack
 from grader.student.public_run import run_public
-from grader.student.table import print_result
+from grader.student.result import print_result
 from grader.student.work import find_work
 
 
@@ -34,7 +34,7 @@ def command(
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
-    submission = take_in_work(work, table)
+    submission = load_work(work, table)
     console = Console()
     if check and submission.origin is Origin.CUDA:
         print_compiled(compile_work(submission, table), console)

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grader.assignment.folders import find_assignment
 from grader.commands.listing import AssignmentsOption
 from grader.commands.new_assignment import require_packages
-from grader.student.folders import find_assignment
 
 ReferenceOption = Annotated[
     Path | None,
@@ -35,8 +35,8 @@ def command(
     """Record the public cases anew and write the bundle for students."""
     require_packages("release", ("jupytext", "hatchling"))
     # These import torch, which other commands start without.
-    from grader.author.bundle import release
-    from grader.author.folders import find_reference
+    from grader.assignment.folders import find_reference
+    from grader.release.bundle import release
 
     folder = find_assignment(slug, assignments)
     bundle = release(folder, find_reference(slug, reference), out)

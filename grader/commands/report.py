@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from grader.errors import UsageError
+from grader.record.run_folder import read_run
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports
-from grader.run_folder import read_run
 
 
 def command(

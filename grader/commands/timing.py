@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from grader.device.ceiling_cache import cache_folder, ceilings_of
-from grader.device.ceilings import Ceilings, Setting
-from grader.device.classes import CPU, device_class
-from grader.device.cuda_driver import open_device
-from grader.device.driver import DeviceDriver
+from grader.assignment.device_class import CPU, device_class
+from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
-from grader.measure.machine import TimedMachine
-from grader.plan.course import Course
+from grader.evidence.device import Ceilings, Setting
+from grader.performance.measure.ceilings import cache_folder, ceilings_of
+from grader.worker.cuda.cuda_driver import open_device
+from grader.worker.cuda.driver import DeviceDriver
+from grader.worker.machine import TimedMachine
 
 
 @contextlib.contextmanager
@@ -42,17 +42,17 @@ def class_of(drivers: tuple[DeviceDriver, ...]) -> str:
 
 
 def timed_machine(
-    course: Course, drivers: tuple[DeviceDriver, ...], console: Console
+    loaded: LoadedAssignment, drivers: tuple[DeviceDriver, ...], console: Console
 ) -> TimedMachine:
     """Return the machine with its ceilings, measured once and kept; none if nothing is timed."""
 
     def say(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, style="dim")
 
-    timed = any(target.tiers for problem in course.plan.problems for target in problem.targets)
+    timed = any(target.tiers for problem in loaded.plan.problems for target in problem.targets)
     if not timed:
         return TimedMachine(drivers=drivers, on_wait=say)
-    from grader.device.ceiling_measurement import find_setting, measure_ceilings  # imports torch
+    from grader.performance.measure.ceilings import find_setting, measure_ceilings  # imports torch
 
     machine = TimedMachine(drivers=drivers, on_wait=say)
 

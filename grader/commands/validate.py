@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from grader.author.folders import find_assignment, find_reference, list_assignments
-from grader.batch import BatchOptions, make_builder, open_walls
+from grader.assignment.folders import find_assignment, find_reference, list_assignments
+from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
+from grader.batch import BatchOptions, make_builder, open_sandboxes
 from grader.commands.timing import class_of, open_drivers, timed_machine
-from grader.plan.course import Course, new_seed, open_course
 from grader.record.codec import to_json
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.validate.matrix import Validation
-from grader.validate.prove import Proof, prove
-from grader.validate.seeds import SeedRuns
-from grader.validate.specimen import Kind, Specimen
+from grader.validate.kill_matrix import Validation
+from grader.validate.known_submission import Kind, KnownSubmission
+from grader.validate.seed_vetting import SeedRuns
 from grader.validate.triviality import Trivial, TrivialResult
+from grader.validate.validate import ValidationReport, validate_assignment
 
 SLOW_SECONDS = 30.0
 """A specimen that takes longer is named: it may hang where it need not."""
@@ -54,10 +54,10 @@ def command(
     """Grade starter, solution, right and wrong submissions, and print the kill matrix."""
     names = slugs or [found.name for found in list_assignments(assignments)]
     console = Console()
-    proofs = []
+    validations = []
     with open_drivers(device) as drivers:
         for slug in names:
-            course = open_course(
+            loaded = load_assignment_with_reference(
                 find_assignment(slug, assignments),
                 find_reference(slug, reference),
                 device=class_of(drivers),
@@ -69,58 +69,61 @@ def command(
                 jobs=jobs,
                 image=image,
                 force=False,
-                machine=timed_machine(course, drivers, console),
+                machine=timed_machine(loaded, drivers, console),
             )
-            proofs.append(_prove(course, options, console, seeds=seeds))
-            print_proof(proofs[-1], console)
+            validations.append(_validate(loaded, options, console, seeds=seeds))
+            print_validation(validations[-1], console)
     if json_file is not None:
         json_file.write_text(
-            json.dumps([json.loads(to_json(proof)) for proof in proofs], indent=2), encoding="utf-8"
+            json.dumps([json.loads(to_json(report)) for report in validations], indent=2),
+            encoding="utf-8",
         )
-    if any(proof.validation.complaints for proof in proofs):
+    if any(report.validation.complaints for report in validations):
         raise typer.Exit(1)
 
 
-def _prove(course: Course, options: BatchOptions, console: Console, *, seeds: int) -> Proof:
+def _validate(
+    loaded: LoadedAssignment, options: BatchOptions, console: Console, *, seeds: int
+) -> ValidationReport:
     """Prove one assignment with a progress bar."""
     with (
         Progress(console=console, transient=True) as progress,
-        open_walls(course, options) as walls,
-        closing(make_builder(course, options)) as builder,
+        open_sandboxes(loaded, options) as sandboxes,
+        closing(make_builder(loaded, options)) as builder,
     ):
-        task = progress.add_task(f"validating {course.assignment.slug}", total=None)
+        task = progress.add_task(f"validating {loaded.assignment.slug}", total=None)
 
-        def tell(specimen: Specimen, seconds: float) -> None:
+        def tell(known: KnownSubmission, seconds: float) -> None:
             progress.advance(task)
             if seconds > SLOW_SECONDS:
-                name = f"{specimen.kind.value}/{specimen.name}"
+                name = f"{known.kind.value}/{known.name}"
                 console.print(f"{name} took {seconds:.0f} s", style="dim", markup=False)
 
-        return prove(
-            course,
-            walls,
+        return validate_assignment(
+            loaded,
+            sandboxes,
             jobs=options.jobs,
             seeds=seeds,
-            on_specimen=tell,
+            on_known=tell,
             machine=options.machine,
             builder=builder,
         )
 
 
-def print_proof(proof: Proof, console: Console) -> None:
+def print_validation(report: ValidationReport, console: Console) -> None:
     """Print scores, the kill matrix, the trivial submissions and the complaints."""
-    validation = proof.validation
+    validation = report.validation
     console.print(_scores(validation))
     console.print(_matrix(validation))
-    console.print(_trivial(proof.trivial))
-    if proof.further.seeds:
-        console.print(_margins(proof.further), markup=False)
-    for one in proof.unproven:
+    console.print(_trivial(report.trivial))
+    if report.further.seeds:
+        console.print(_margins(report.further), markup=False)
+    for one in report.unvalidated:
         console.print(f"NOT PROVEN HERE {one}", style="yellow", markup=False)
     for complaint in validation.complaints:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
     count = len(validation.complaints)
-    again = f"--seed {proof.seed} repeats this run"
+    again = f"--seed {report.seed} repeats this run"
     verdict = f"{count} complaints ({again})" if count else "sound"
     console.print(f"{validation.assignment}: {verdict}", style="bold", markup=False)
 
@@ -129,17 +132,17 @@ def _margins(further: SeedRuns) -> str:
     """Return a sentence on how near the solution comes to what is allowed."""
     nearest = sorted(further.largest.items(), key=lambda one: -one[1])[:NEAREST]
     shares = ", ".join(f"{check} {share:.0%}" for check, share in nearest)
-    said = (
-        f"solution under {len(further.seeds)} further seeds: {len(further.unlucky)} checks failed"
+    return (
+        f"solution under {len(further.seeds)} further seeds: {len(further.rejected_seeds)} checks "
+        f"failed; largest errors, of what is allowed: {shares or 'none is allowed'}"
     )
-    return f"{said}; largest errors, of what is allowed: {shares or 'none is allowed'}"
 
 
 def _scores(validation: Validation) -> Table:
     table = Table("submission", "score", "fails", title=f"{validation.assignment}: specimens")
-    for result in validation.specimens:
-        said = [f"{name} ({cause.value})" for name, cause in result.failed]
-        fails = ", ".join([*said, *(f"{name} (held)" for name in result.held)])
+    for result in validation.known_submissions:
+        names = [f"{name} ({cause.value})" for name, cause in result.failed]
+        fails = ", ".join([*names, *(f"{name} (held)" for name in result.needs_review)])
         if result.kind is Kind.STARTER:
             causes = sorted({cause.value for _, cause in result.failed})
             fails = f"{len(result.failed)} checks ({', '.join(causes)})"

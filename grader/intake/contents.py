@@ -1,6 +1,7 @@
 """What one student's work consists of, in memory: names and bytes, and their hash.
 
-Takes: a `Handed`. Gives: `Contents`. Does not cover: what the files mean (see `admission`).
+Takes: a `SubmissionSource`. Gives: `Contents`. Does not cover: what the files mean (see
+`admission`).
 """
 
 import hashlib
@@ -11,8 +12,8 @@ from pathlib import Path
 from grader.errors import IntakeError
 from grader.intake.archive import Archive, Member, open_archive, require_harmless
 from grader.intake.disk import MIB, is_ignored, list_files, open_regular, read_regular
-from grader.intake.handed import Handed, Part
 from grader.intake.names import show
+from grader.intake.submission import Attachment, SubmissionSource
 
 MAX_FILES = 200
 MAX_TOTAL_BYTES = 64 * MIB
@@ -58,30 +59,30 @@ class Refused(IntakeError):
         self.sha256 = sha256
 
 
-def read_contents(handed: Handed) -> Contents:
+def read_contents(source: SubmissionSource) -> Contents:
     """Read one student's work into memory, within its limits.
 
     Raises:
         IntakeError: if it cannot be taken in: the student's fault.
         SandboxError: if the disk or the rights do not let us: ours.
     """
-    if len(handed.parts) == 1:
-        return _read_part(handed.parts[0])
-    if len(handed.parts) > MAX_FILES:
+    if len(source.parts) == 1:
+        return _read_part(source.parts[0])
+    if len(source.parts) > MAX_FILES:
         raise IntakeError(
-            f"expected at most {MAX_FILES} files, found {len(handed.parts)}",
+            f"expected at most {MAX_FILES} files, found {len(source.parts)}",
             hint="hand in only your own code",
         )
     files: list[File] = []
     left = MAX_TOTAL_BYTES
-    for part in handed.parts:
+    for part in source.parts:
         content = _read_bytes(part, limit_bytes=left)
         left -= len(content)
         files.append(File(name=_label(part), content=content))
     return _gather(files)
 
 
-def _read_part(part: Part) -> Contents:
+def _read_part(part: Attachment) -> Contents:
     if part.member.endswith("/"):
         return _read_archived_folder(part)
     if not part.member and part.path.is_dir():
@@ -110,7 +111,7 @@ def _read_folder(folder: Path) -> Contents:
     return _gather(files)
 
 
-def _read_archived_folder(part: Part) -> Contents:
+def _read_archived_folder(part: Attachment) -> Contents:
     with (
         open_regular(part.path) as stream,
         open_archive(stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
@@ -119,7 +120,7 @@ def _read_archived_folder(part: Part) -> Contents:
         return _gather(_unpack(archive, members, prefix=part.member))
 
 
-def _read_bytes(part: Part, *, limit_bytes: int) -> bytes:
+def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
     if not part.member:
         return read_regular(part.path, limit_bytes=limit_bytes)
     with (
@@ -166,5 +167,5 @@ def _without_wrapper(files: list[File]) -> list[File]:
     return [File(name=file.name.split("/", 1)[1], content=file.content) for file in files]
 
 
-def _label(part: Part) -> str:
+def _label(part: Attachment) -> str:
     return part.label or (part.member or part.path.name).rsplit("/", 1)[-1]

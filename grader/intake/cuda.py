@@ -1,7 +1,7 @@
 """Taking in work in CUDA C++: one `.cu` file, and what it includes.
 
 Takes: names and bytes of files. Gives: `admit_cuda`. Does not cover: compiling it (see
-`measure.builder`).
+`cuda_cpp.builder`).
 
 The file that is graded keeps a plain name of its own, so that messages of the compiler name the
 student's file. Other C++ files at the top travel along, to be included.

@@ -16,7 +16,7 @@ FALLBACK_MODULE = "submission"
 
 # What the box has imported before the submission comes: a module of the same name would be
 # shadowed by it, or would shadow it for everything that imports it later.
-_BOX_MODULES = frozenset(
+_WORKER_MODULES = frozenset(
     """
     torch torchgen functorch triton numpy harness grader runner landlock pyseccomp sympy mpmath
     networkx jinja2 markupsafe filelock fsspec packaging setuptools pkg_resources typing_extensions
@@ -37,7 +37,7 @@ _LIKE_ASCII = frozenset(
 def shadows(module: str) -> bool:
     """Return whether a module of this name would hide one that the box needs."""
     lowered = module.lower()  # some file systems do not tell the cases apart
-    return lowered in _BOX_MODULES or module in sys.stdlib_module_names or lowered == "__init__"
+    return lowered in _WORKER_MODULES or module in sys.stdlib_module_names or lowered == "__init__"
 
 
 def is_module_name(stem: str) -> bool:

@@ -1,7 +1,7 @@
 """Finding the submissions in what a teaching assistant points at.
 
-Takes: paths. Gives: one `Handed` per student, in a fixed order. Does not cover: opening the work
-itself (see `admission`).
+Takes: paths. Gives: one `SubmissionSource` per student, in a fixed order. Does not cover: opening
+the work itself (see `admission`).
 
 A file is one submission. So is a folder or zip with `<slug>` or `submission` at its top, ending in
 `.py`, `.ipynb` or `.cu`. Any other folder or zip is a class: every file and subfolder in it is
@@ -18,9 +18,9 @@ from grader.errors import IntakeError, UsageError
 from grader.intake.archive import is_inside, open_archive
 from grader.intake.contents import CLASS_DIRECTORY_BYTES
 from grader.intake.disk import is_ignored, open_regular
-from grader.intake.handed import Handed, Part
 from grader.intake.modules import is_entry
 from grader.intake.names import is_gradescope_export, make_unique, parse_canvas
+from grader.intake.submission import Attachment, SubmissionSource
 
 SUFFIXES = (".py", ".ipynb", ".cu", ".zip")
 STAFF_SUFFIXES = (".csv", ".json", ".log", ".md", ".yaml", ".yml")
@@ -28,7 +28,7 @@ STAFF_SUFFIXES = (".csv", ".json", ".log", ".md", ".yaml", ".yml")
 MAX_SUBMISSIONS = 5000
 
 
-_Named = tuple[str, tuple[Part, ...]]  # one student's work, and what to call it
+_Named = tuple[str, tuple[Attachment, ...]]  # one student's work, and what to call it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +59,12 @@ class _Place:
         prefix = f"{self.prefix}{name}/"
         return _Place(path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names)
 
-    def part(self, entry: _Entry, label: str) -> Part:
+    def part(self, entry: _Entry, label: str) -> Attachment:
         """Return an entry as part of a student's work."""
         if self.is_archive:
             member = f"{self.prefix}{entry.name}" + ("/" if entry.is_folder else "")
-            return Part(path=self.path, member=member, label=label)
-        return Part(path=self.path / self.prefix / entry.name, label=label)
+            return Attachment(path=self.path, member=member, label=label)
+        return Attachment(path=self.path / self.prefix / entry.name, label=label)
 
     def _on_disk(self) -> list[_Entry]:
         try:
@@ -97,8 +97,8 @@ class _Place:
         return list(found.values())
 
 
-def collect(paths: Sequence[Path], slug: str) -> tuple[Handed, ...]:
-    """Return one `Handed` per submission, in the order of `paths` and then of names.
+def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
+    """Return one `SubmissionSource` per submission, in the order of `paths` and then of names.
 
     Args:
         paths: files, folders and zips; an export of Canvas or Gradescope is recognised.
@@ -116,7 +116,7 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[Handed, ...]:
                 hint=f"point at a folder of submissions, or at a file such as {slug}.py",
             )
         # Among several paths an empty folder is one student's: the class goes on without it.
-        named += found or [(path.stem, (Part(path=path),))]
+        named += found or [(path.stem, (Attachment(path=path),))]
     if not named:
         raise UsageError("expected at least one path", hint="give a file, a folder or a zip")
     if len(named) > MAX_SUBMISSIONS:
@@ -126,18 +126,19 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[Handed, ...]:
         )
     names = make_unique(_distinguish(named))
     return tuple(
-        Handed(name=name, parts=parts) for name, (_, parts) in zip(names, named, strict=True)
+        SubmissionSource(name=name, parts=parts)
+        for name, (_, parts) in zip(names, named, strict=True)
     )
 
 
 def _collect_one(path: Path, slug: str) -> list[_Named]:
     if not path.exists() and not path.is_symlink():
         raise UsageError(f"{path}: not found", hint="check the path; it must exist")
-    alone: list[_Named] = [(path.stem, (Part(path=path),))]
+    alone: list[_Named] = [(path.stem, (Attachment(path=path),))]
     if path.is_dir():
         # A linked folder may lead anywhere; it is refused when it is opened.
         place = _Place(path=path, prefix="", is_archive=False)
-        return [(path.name, (Part(path=path),))] if path.is_symlink() else _split(place, slug)
+        return [(path.name, (Attachment(path=path),))] if path.is_symlink() else _split(place, slug)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"{path}: expected a folder or a file that ends in {', '.join(SUFFIXES)}",
@@ -161,7 +162,7 @@ def _split(place: _Place, slug: str) -> list[_Named]:
     entries = place.entries()
     if any(not e.is_folder and is_entry(e.name, slug) for e in entries):
         name = place.path.stem if place.is_archive else place.path.name
-        return [(name, (Part(path=place.path),))]
+        return [(name, (Attachment(path=place.path),))]
     if len(entries) == 1 and entries[0].is_folder:
         wrapper = entries[0].name
         zipped_whole = place.is_archive and wrapper == place.path.stem
@@ -196,7 +197,7 @@ def _students(place: _Place, entries: tuple[_Entry, ...]) -> list[_Named]:
     return students
 
 
-def _can_join(parts: tuple[Part, ...], part: Part) -> bool:
+def _can_join(parts: tuple[Attachment, ...], part: Attachment) -> bool:
     """Return whether an attachment belongs beside others: no archive, and a name of its own."""
     labels = {other.label for other in parts}
     return part.label not in labels and not any(

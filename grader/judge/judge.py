@@ -7,7 +7,11 @@ that a stored measurement can be judged again under other tolerances or points.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from grader.judge.fault_words import describe_fault
+from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
+from grader.evidence.comparison import Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.measurement import Measurement, ProblemMeasurement
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import (
     OUR_CAUSES,
     CaseFinding,
@@ -17,19 +21,8 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.judge.pace import judge_target
-from grader.judge.rule import Trouble, allowed_error, first_trouble
-from grader.measure.compare import Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    Measurement,
-    ProblemMeasurement,
-    ValueObservation,
-)
-from grader.plan.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
+from grader.judge.rule import Trouble, allowed_error, describe_fault, first_trouble
+from grader.judge.targets import judge_target
 
 MISMATCH_TEXT: dict[Mismatch, str] = {
     Mismatch.KIND: "has the wrong type",
@@ -91,7 +84,7 @@ def reject(plan: Plan, message: str) -> Judgement:
         score=0.0,
         max_score=plan.points,
         ungraded_points=0.0,
-        held_points=0.0,
+        review_points=0.0,
         checks=checks,
         message=message,
     )
@@ -124,7 +117,7 @@ def _judge_check(
 ) -> CheckJudgement:
     cases = [case for case in seen.cases if case.check == check.name]
     troubles = [
-        _name_forbidden(check, case, trouble, seen.undenied)
+        _name_forbidden(check, case, trouble, seen.control_runs)
         for case in cases
         if (trouble := _trouble(check, case)) is not None
     ]
@@ -158,11 +151,11 @@ def _name_forbidden(
     check: PlannedCheck,
     case: CaseMeasurement,
     trouble: _Trouble,
-    undenied: tuple[CaseMeasurement, ...],
+    control_runs: tuple[CaseMeasurement, ...],
 ) -> _Trouble:
     """Name the cause of a case that failed under a denial and passes without it."""
     key = (case.check, case.index, case.public)
-    again = next((one for one in undenied if (one.check, one.index, one.public) == key), None)
+    again = next((one for one in control_runs if (one.check, one.index, one.public) == key), None)
     if trouble.cause in OUR_CAUSES or again is None or _trouble(check, again) is not None:
         return trouble
     said = f"It works only with an operation that this problem denies. {trouble.finding.summary}"
@@ -251,12 +244,12 @@ def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> 
 
 def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
     score = sum(check.points for check in checks)
-    held = sum(check.max_points for check in checks if check.verdict is Verdict.HELD)
+    held = sum(check.max_points for check in checks if check.verdict is Verdict.NEEDS_REVIEW)
     ungraded = [check for check in checks if check.verdict is Verdict.UNGRADED]
     if any(check.cause is not Cause.NO_DEVICE for check in ungraded):
         status = Status.UNGRADED
     elif held:
-        status = Status.HELD
+        status = Status.NEEDS_REVIEW
     elif ungraded:
         status = Status.PROVISIONAL
     else:
@@ -266,6 +259,6 @@ def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
         score=score,
         max_score=max_score,
         ungraded_points=sum(check.max_points for check in ungraded),
-        held_points=held,
+        review_points=held,
         checks=checks,
     )

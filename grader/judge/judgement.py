@@ -6,9 +6,9 @@ Takes: nothing. Gives: `Judgement` and its parts. Does not cover: how they are d
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.measure.figure import Figure, Roofline
-from grader.plan.assignment import Evidence
-from grader.plan.target import Tier
+from grader.assignment.table import Evidence
+from grader.assignment.target import Tier
+from grader.performance.decide.metric import Metric, Roofline
 
 
 class Verdict(StrEnum):
@@ -16,7 +16,7 @@ class Verdict(StrEnum):
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
-    HELD = "HELD"
+    NEEDS_REVIEW = "NEEDS_REVIEW"
     UNGRADED = "UNGRADED"
 
 
@@ -48,7 +48,7 @@ class Status(StrEnum):
 
     GRADED = "graded"
     PROVISIONAL = "provisional"
-    HELD = "held"
+    NEEDS_REVIEW = "needs_review"
     UNGRADED = "ungraded"
     REJECTED = "rejected"
 
@@ -77,23 +77,23 @@ class CaseFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class TargetFinding:
     """What the verdict on a target stands on.
 
     Attributes:
-        figures: compared quantities with their intervals, those that decide first.
+        metrics: compared quantities with their intervals, those that decide first.
         tier: of the device.
         roofline: how near to what the machine can do; none if no floor is known.
         broken: bounds that no honest measurement breaks; the points wait for a person.
-        kept_pairs: pairs of runs that were used.
+        included_pairs: pairs of runs that were used.
         all_pairs: pairs of runs that were measured.
     """
 
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
     tier: Tier
     roofline: tuple[Roofline, ...]
     broken: tuple[str, ...]
-    kept_pairs: int
+    included_pairs: int
     all_pairs: int
 
 
@@ -113,7 +113,7 @@ class CheckJudgement:
         summary: one sentence for the student.
         findings: instances that did not pass.
         cases: instances that were planned; 0 for a target.
-        pace: of a target that was measured and compared, one; else none.
+        finding: of a target that was measured and compared, one; else none.
     """
 
     problem: str
@@ -127,7 +127,7 @@ class CheckJudgement:
     summary: str
     findings: tuple[CaseFinding, ...]
     cases: int
-    pace: tuple[Pace, ...] = ()
+    finding: tuple[TargetFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ class Judgement:
         score: sum of the points of all checks that passed.
         max_score: sum of all published weights.
         ungraded_points: weight of the checks that we failed to judge; not part of `score`.
-        held_points: weight of the checks that wait for a human; not part of `score`.
+        review_points: weight of the checks that wait for a human; not part of `score`.
         checks: of checks and targets, in the plan's order.
         message: for a rejected submission, what was wrong with the file; else empty.
     """
@@ -148,6 +148,6 @@ class Judgement:
     score: float
     max_score: float
     ungraded_points: float
-    held_points: float
+    review_points: float
     checks: tuple[CheckJudgement, ...]
     message: str = ""

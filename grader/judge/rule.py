@@ -8,15 +8,22 @@ machine). Pure.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, Observation
 from grader.judge.judgement import Cause
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    Observation,
-)
+
+
+def describe_fault(fault: Fault) -> str:
+    """Return what happened and where; of a group, where each of its ranks stood."""
+    if not fault.stacks:
+        return f"{fault.message} ({fault.where})" if fault.where else fault.message
+    stood = (
+        f"rank {stack.rank} {stack.state}" + (f" ({stack.where})" if stack.where else "")
+        for stack in fault.stacks
+    )
+    return f"{fault.message}. When the grader looked, {', '.join(stood)}"
+
 
 Tolerances = Mapping[str, float]
 """Largest allowed error by name of dtype; a dtype that is not listed is compared exactly."""

@@ -14,7 +14,7 @@ import cattrs
 from cattrs.strategies import configure_tagged_union
 
 from grader.errors import StoreError
-from grader.measure.measurement import ErrorObservation, Observation, ValueObservation
+from grader.evidence.observations import ErrorObservation, Observation, ValueObservation
 from grader.strict import find_mistakes, json_converter
 
 T = TypeVar("T")

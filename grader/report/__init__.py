@@ -3,8 +3,8 @@
 from grader.report.class_index import render_class_index
 from grader.report.grades import render_grades
 from grader.report.output_folder import ReportError, write_reports, write_student
-from grader.report.report import render_report_html, render_report_markdown
-from grader.report.view import StudentView, make_view
+from grader.report.pages import render_report_html, render_report_markdown
+from grader.report.student_view import StudentView, make_view
 
 __all__ = [
     "ReportError",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
 from grader.report.hostile_text import make_legible
-from grader.report.words import KERNEL_OUTCOME_WORDS
+from grader.report.messages import KERNEL_OUTCOME_TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +17,13 @@ class KernelRow:
 
     Attributes:
         kernel: its name.
-        place: of its definition; may be empty.
+        location: of its definition; may be empty.
         target: such as `sm_80`, or several with the same words; empty if it was not compiled.
         outcome: what became of it.
         compiles: whether it compiles.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler; may be empty.
-        message_place: what the message points at; may be empty.
+        message_location: what the message points at; may be empty.
         registers: per thread; empty if not known, as all that follow.
         spill: bytes per thread.
         shared: bytes per block.
@@ -32,13 +32,13 @@ class KernelRow:
     """
 
     kernel: str
-    place: str
+    location: str
     target: str
     outcome: str
     compiles: bool
     arguments: str
     message: str
-    message_place: str
+    message_location: str
     registers: str
     spill: str
     shared: str
@@ -73,17 +73,17 @@ def view_advice(advice: Advice) -> AdviceView:
 
 
 def _view_kernel(kernel: KernelAdvice) -> KernelRow:
-    known = [_number_words(resources) for resources in kernel.resources]
+    known = [_number_text(resources) for resources in kernel.resources]
     registers, spill, shared, warps, occupancy = known[0] if known else ("",) * 5
     return KernelRow(
         kernel=make_legible(kernel.kernel),
-        place=make_legible(kernel.place),
+        location=make_legible(kernel.location),
         target=make_legible(kernel.target),
-        outcome=KERNEL_OUTCOME_WORDS[kernel.outcome],
+        outcome=KERNEL_OUTCOME_TEXT[kernel.outcome],
         compiles=kernel.outcome is KernelOutcome.COMPILES,
         arguments=make_legible(kernel.arguments),
         message=make_legible(kernel.message),
-        message_place=make_legible(kernel.message_place),
+        message_location=make_legible(kernel.message_location),
         registers=registers,
         spill=spill,
         shared=shared,
@@ -102,7 +102,7 @@ def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
     )
 
 
-def _number_words(resources: KernelResources) -> tuple[str, str, str, str, str]:
+def _number_text(resources: KernelResources) -> tuple[str, str, str, str, str]:
     numbers = (resources.registers, resources.spill_bytes, resources.shared_bytes)
     registers, spill, shared = map(str, numbers)
     if not resources.warps:  # a launch in C++ decides them

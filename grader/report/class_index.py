@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from grader.judge.judgement import Cause, Pace, Status, Verdict
-from grader.judge.pace import describe
+from grader.judge.judgement import Cause, Status, TargetFinding, Verdict
+from grader.judge.targets import describe
 from grader.record.grade_record import GradeRecord
-from grader.report.grades import problem_titles
+from grader.report.grades import ProblemTally, problem_titles, tally_problems
 from grader.report.hostile_text import make_legible
-from grader.report.tally import ProblemTally, tally_problems
-from grader.report.templates import render_page
-from grader.report.view import UNCONFINED
+from grader.report.pages import render_page
+from grader.report.student_view import UNCONFINED
 
 BINS = 10
 FREQUENT_CAUSES = 6
@@ -47,7 +46,7 @@ class IndexRow:
     name: str
     status: Status
     score: float
-    held_points: float
+    review_points: float
     ungraded_points: float
     cells: tuple[ProblemTally | None, ...]
     report_link: str
@@ -55,7 +54,7 @@ class IndexRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldRow:
+class ReviewRow:
     """Held points of one submission, with the numbers that a person needs to judge them.
 
     Attributes:
@@ -90,7 +89,7 @@ class ClassIndex:
         scored_count: submissions that `bins`, `median` and `mean` are over.
         median: median score in points.
         mean: mean score in points.
-        held: what waits for a person, in the order of names.
+        review: what waits for a person, in the order of names.
         unconfined_count: submissions that ran without a wall.
     """
 
@@ -104,7 +103,7 @@ class ClassIndex:
     scored_count: int
     median: float
     mean: float
-    held: tuple[HeldRow, ...]
+    review: tuple[ReviewRow, ...]
     unconfined_count: int
 
 
@@ -130,7 +129,7 @@ def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
         scored_count=len(scores),
         median=statistics.median(scores) if scores else 0.0,
         mean=statistics.fmean(scores) if scores else 0.0,
-        held=tuple(held for record in by_name for held in _held_rows(record, problems)),
+        review=tuple(review for record in by_name for review in _review_rows(record, problems)),
         unconfined_count=sum(r.measurement.sandbox == UNCONFINED for r in records),
     )
 
@@ -143,7 +142,7 @@ def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
         name=make_legible(record.submission.name),
         status=judgement.status,
         score=judgement.score,
-        held_points=judgement.held_points,
+        review_points=judgement.review_points,
         ungraded_points=judgement.ungraded_points,
         cells=tuple(tallies.get(name) for name in problems),
         report_link=_report_link(record),
@@ -155,27 +154,29 @@ def _report_link(record: GradeRecord) -> str:
     return f"students/{quote(record.submission.name, safe='')}/report.html"
 
 
-def _held_rows(record: GradeRecord, problems: Mapping[str, str]) -> tuple[HeldRow, ...]:
+def _review_rows(record: GradeRecord, problems: Mapping[str, str]) -> tuple[ReviewRow, ...]:
     return tuple(
-        HeldRow(
+        ReviewRow(
             name=make_legible(record.submission.name),
             report_link=_report_link(record),
             problem=make_legible(problems.get(check.problem, check.problem)),
             title=make_legible(check.title),
             points=check.max_points,
-            evidence=tuple(make_legible(line) for pace in check.pace for line in _evidence(pace)),
+            evidence=tuple(
+                make_legible(line) for finding in check.finding for line in _evidence(finding)
+            ),
         )
         for check in record.judgement.checks
-        if check.verdict is Verdict.HELD
+        if check.verdict is Verdict.NEEDS_REVIEW
     )
 
 
-def _evidence(pace: Pace) -> Iterator[str]:
+def _evidence(finding: TargetFinding) -> Iterator[str]:
     """Yield the bounds that were broken, then the figures; thousands of bounds look alike."""
-    yield from pace.broken[:BOUNDS_SHOWN]
-    if len(pace.broken) > BOUNDS_SHOWN:
-        yield f"{len(pace.broken) - BOUNDS_SHOWN} more of these in the record"
-    yield from (describe(figure) for figure in pace.figures)
+    yield from finding.broken[:BOUNDS_SHOWN]
+    if len(finding.broken) > BOUNDS_SHOWN:
+        yield f"{len(finding.broken) - BOUNDS_SHOWN} more of these in the record"
+    yield from (describe(metric) for metric in finding.metrics)
 
 
 def _count_causes(records: Sequence[GradeRecord]) -> tuple[tuple[Cause, int], ...]:

@@ -6,13 +6,88 @@ Takes: the records of a class. Gives: the table as text. Does not cover: other e
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from grader.judge.judgement import Status
+from grader.assignment.plan import Plan, PlannedProblem
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Verdict
 from grader.record.grade_record import GradeRecord
-from grader.report.hostile_text import neutralise_formula
-from grader.report.tally import tally_problems
+from grader.report.hostile_text import make_legible, neutralise_formula
 
-COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "held_points")
+_WORST_FIRST = (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemTally:
+    """Points and causes of one problem.
+
+    Attributes:
+        name: name of the problem.
+        title: one line for people.
+        points: sum of the points earned.
+        max_points: sum of the published weights.
+        verdict: the most open of its checks' verdicts: UNGRADED, HELD, FAIL, PASS.
+        causes: why checks did not pass, each once, in the checks' order; none if rejected.
+        review_points: weight of the checks that wait for a person; not part of `points`.
+        open_points: weight of the checks that we failed to judge; not part of `points`.
+        settled: whether `points` is a grade; an unsettled problem has no number, least of all 0.
+    """
+
+    name: str
+    title: str
+    points: float
+    max_points: float
+    verdict: Verdict
+    causes: tuple[Cause, ...]
+    review_points: float
+    open_points: float
+    settled: bool
+
+    @property
+    def between_tiers(self) -> bool:
+        """Whether everything passed, and a performance target did not earn all of its points."""
+        return self.verdict is Verdict.PASS and round(self.max_points - self.points, 2) > 0
+
+    @property
+    def partly_passed(self) -> bool:
+        """Whether everything was judged, and some but not all points were earned."""
+        return self.verdict is Verdict.FAIL and self.points > 0
+
+
+def tally_problems(plan: Plan, judgement: Judgement) -> tuple[ProblemTally, ...]:
+    """Return one tally per planned problem, in the plan's order."""
+    return tuple(_tally(problem, judgement) for problem in plan.problems)
+
+
+def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
+    checks = [check for check in judgement.checks if check.problem == problem.name]
+    rejected = judgement.status is Status.REJECTED
+    points = sum(check.points for check in checks)
+    open_checks = [c for c in checks if c.verdict in (Verdict.UNGRADED, Verdict.NEEDS_REVIEW)]
+    judged = rejected or (bool(checks) and not open_checks)
+    return ProblemTally(
+        name=problem.name,
+        title=make_legible(problem.title),
+        points=points,
+        max_points=problem.points,
+        verdict=Verdict.FAIL if rejected else _worst(checks),
+        causes=() if rejected else _causes(checks),
+        review_points=sum(c.max_points for c in checks if c.verdict is Verdict.NEEDS_REVIEW),
+        open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
+        # What was earned stays earned; a zero is a grade only when nothing is open any more.
+        settled=judged or points > 0,
+    )
+
+
+def _causes(checks: list[CheckJudgement]) -> tuple[Cause, ...]:
+    return tuple(dict.fromkeys(c.cause for c in checks if c.cause is not Cause.NONE))
+
+
+def _worst(checks: list[CheckJudgement]) -> Verdict:
+    verdicts = {check.verdict for check in checks}
+    return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)
+
+
+COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "review_points")
 
 
 def render_grades(records: Sequence[GradeRecord]) -> str:
@@ -47,7 +122,7 @@ def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:
         "" if judgement.status is Status.UNGRADED else _number(judgement.score),
         _number(judgement.max_score),
         _number(judgement.ungraded_points),
-        _number(judgement.held_points),
+        _number(judgement.review_points),
         *points,
     ]
 

@@ -1,16 +1,16 @@
 """Times of both sides over the sizes of a workload, on logarithmic axes.
 
-Takes: `PaceView` of a target that asks for growth. Gives: `Growth`. Pure. Does not cover: drawing
-(see `templates/pace.html.j2`). Places as in `strip_chart`.
+Takes: `TargetFindingView` of a target that asks for growth. Gives: `Growth`. Pure. Does not cover:
+drawing (see `templates/pace.html.j2`). Places as in `strip_chart`.
 """
 
 from dataclasses import dataclass
 
-from grader.report.pace_axis import Axis, Tick, make_axis
-from grader.report.pace_sums import SizeView
-from grader.report.pace_view import PaceView
-from grader.report.pace_words import slope_words, time_words
+from grader.report.axis import Axis, Tick, make_axis
+from grader.report.quantities import slope_text, time_text
 from grader.report.strip_chart import Dot
+from grader.report.target_sums import SizeView
+from grader.report.target_view import TargetFindingView
 
 PLOT_TOP = 14.0
 PLOT_BOTTOM = 176.0
@@ -26,7 +26,7 @@ class Series:
     Attributes:
         name: whose it is.
         power: of the size, by which its times grow.
-        is_subject: whether it is the submission's.
+        is_submission: whether it is the submission's.
         line: totals of all forks, one per size.
         dots: one per fork and size.
         label_y: height of the name beside the last point.
@@ -34,7 +34,7 @@ class Series:
 
     name: str
     power: str
-    is_subject: bool
+    is_submission: bool
     line: tuple[Dot, ...]
     dots: tuple[Dot, ...]
     label_y: float
@@ -61,30 +61,32 @@ class Growth:
     bottom: float
 
 
-def draw_growth(pace: PaceView) -> Growth:
+def draw_growth(finding: TargetFindingView) -> Growth:
     """Place both sides' times over the sizes."""
-    across = make_axis((size.size for size in pace.sizes), is_log=True, margin=SIDE_ROOM)
+    across = make_axis((size.size for size in finding.sizes), is_log=True, margin=SIDE_ROOM)
     up = make_axis(
-        (x for s in pace.sizes for x in (*s.subject_forks, *s.reference_forks)), is_log=True
+        (x for s in finding.sizes for x in (*s.submission_forks, *s.reference_forks)), is_log=True
     )
-    exponents = pace.exponents[0]
-    ends = [_height(up, side) for side in (pace.sizes[-1].subject, pace.sizes[-1].reference)]
+    exponents = finding.exponents[0]
+    ends = [
+        _height(up, side) for side in (finding.sizes[-1].submission, finding.sizes[-1].reference)
+    ]
     labels = _apart(*ends)
-    powers = [slope_words(power) for power in exponents]
+    powers = [slope_text(power) for power in exponents]
     return Growth(
         title="Time per run over size, both axes logarithmic",
         text=(
             f"Yours grows with the size to the power of {powers[0]}, the reference to the power "
-            f"of {powers[1]}. " + pace.sizes_words
+            f"of {powers[1]}. " + finding.sizes_text
         ),
         series=tuple(
-            _draw_series(pace.sizes, (across, up), powers[n], labels[n], is_subject=n == 0)
+            _draw_series(finding.sizes, (across, up), powers[n], labels[n], is_submission=n == 0)
             for n in (0, 1)
         ),
-        sizes=tuple(Tick(at=across.place(s.size), text=str(s.size)) for s in pace.sizes),
+        sizes=tuple(Tick(at=across.place(s.size), text=str(s.size)) for s in finding.sizes),
         times=tuple(
             Tick(at=PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * tick.at / 100, text=tick.text)
-            for tick in up.ticks(time_words)
+            for tick in up.ticks(time_text)
         ),
         bottom=PLOT_BOTTOM,
     )
@@ -96,24 +98,24 @@ def _draw_series(
     power: str,
     label_y: float,
     *,
-    is_subject: bool,
+    is_submission: bool,
 ) -> Series:
     across, up = axes
     return Series(
-        name="yours" if is_subject else "reference",
+        name="yours" if is_submission else "reference",
         power=power,
-        is_subject=is_subject,
+        is_submission=is_submission,
         line=tuple(
             Dot(
                 x=across.place(s.size),
-                y=_height(up, s.subject if is_subject else s.reference),
+                y=_height(up, s.submission if is_submission else s.reference),
             )
             for s in sizes
         ),
         dots=tuple(
             Dot(x=across.place(s.size), y=_height(up, value))
             for s in sizes
-            for value in (s.subject_forks if is_subject else s.reference_forks)
+            for value in (s.submission_forks if is_submission else s.reference_forks)
         ),
         label_y=label_y,
     )

@@ -11,15 +11,25 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 import nbformat
+import nh3
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from grader.errors import GraderError
 from grader.report.hostile_text import make_legible
-from grader.report.templates import render_markdown
-from grader.report.view import ProblemView, StudentView
+from grader.report.pages import render_fragment, render_markdown, render_page
+from grader.report.student_view import ProblemView, StudentView
 
 # What nbformat's parser and converters raise on a notebook that is none.
 _UNREADABLE = (
@@ -88,9 +98,9 @@ def weave_cells(view: StudentView) -> tuple[Cell, ...]:
     for number, cell in enumerate(student, start=1):
         woven.append(cell)
         woven.extend(_feedback_below(view, number))
-    for place, problem in enumerate(view.problems, start=1):
+    for index, problem in enumerate(view.problems, start=1):
         if not problem.cells or problem.cells[-1] > len(student):
-            woven.append(FeedbackCell(problem=problem, number=place, whole=True))
+            woven.append(FeedbackCell(problem=problem, number=index, whole=True))
     return tuple(woven)
 
 
@@ -110,10 +120,10 @@ def make_feedback_notebook(view: StudentView) -> str:
 
 
 def _feedback_below(view: StudentView, number: int) -> Iterator[FeedbackCell]:
-    for place, problem in enumerate(view.problems, start=1):
+    for index, problem in enumerate(view.problems, start=1):
         if number in problem.cells:
             whole = number == problem.cells[-1]
-            yield FeedbackCell(problem=problem, number=place, whole=whole)
+            yield FeedbackCell(problem=problem, number=index, whole=whole)
 
 
 def _new_cell(cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own node
@@ -145,3 +155,114 @@ def _read_cells(text: str) -> list[StudentCell]:
         )
         for cell in notebook.get("cells", [])
     ]
+
+
+# Beyond these sizes a cell is shown as plain text: parsers can need quadratic time.
+MAX_MARKDOWN_CHARS = 20_000
+MAX_HIGHLIGHTED_CHARS = 100_000
+MAX_PARSED_CHARS = 400_000  # of all cells together
+
+_TAGS = set(
+    "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td "
+    "th thead tr ul".split()
+)
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_SCHEMES = {"http", "https", "mailto"}
+_PLUGINS = ("strikethrough", "table")
+
+
+def render_feedback_html(view: StudentView) -> str:
+    """Return `feedback.html`: nothing fetched, no script.
+
+    Raises:
+        NotebookError: if the notebook cannot be read.
+    """
+    cells = weave_cells(view)
+    renderer = _CellRenderer(cells)
+    exporter = HTMLExporter(
+        template_name="basic",
+        filters={
+            "markdown2html": renderer.render_text,
+            "highlight_code": renderer.render_code,
+            # Both filters return clean HTML; the second pass would strip feedback of its layout.
+            "clean_html": _keep,
+        },
+    )
+    notebook = new_notebook(cells=[_numbered(index, cell) for index, cell in enumerate(cells)])
+    body, _ = exporter.from_notebook_node(notebook)
+    return render_page("feedback.html.j2", view=view, notebook_html=Markup(body))  # noqa: S704 - cleaned
+
+
+class _CellRenderer:
+    """Renders cells; the exporter knows those that are not code only by their place."""
+
+    def __init__(self, cells: tuple[Cell, ...]) -> None:
+        self._cells = cells
+        self._parsed_chars_left = MAX_PARSED_CHARS
+
+    @pass_context
+    def render_text(self, context: Context, source: str) -> str:
+        """Return the HTML of the cell that the exporter is at."""
+        match self._cells[context["cell"]["metadata"]["place"]]:
+            case FeedbackCell() as cell:
+                name = "feedback_problem" if cell.whole else "feedback_pointer"
+                anchor = f"problem-{cell.number}"
+                return render_fragment(f"{name}.html.j2", problem=cell.problem, anchor=anchor)
+            case StudentCell(kind=CellKind.MARKDOWN) if self._may_parse(source, MAX_MARKDOWN_CHARS):
+                return render_student_markdown(source)
+            case _:
+                return f"<pre>{escape(source)}</pre>"
+
+    def render_code(self, source: str, **_: object) -> str:
+        """Return the HTML of a code cell; what else the exporter knows of it is not used."""
+        if self._may_parse(source, MAX_HIGHLIGHTED_CHARS):
+            return str(highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight")))
+        return f'<div class="highlight"><pre>{escape(source)}</pre></div>'
+
+    def _may_parse(self, source: str, limit: int) -> bool:
+        self._parsed_chars_left -= len(source)
+        return len(source) <= limit and self._parsed_chars_left >= 0
+
+
+def render_student_markdown(source: str) -> str:
+    """Return a student's Markdown as HTML without images, raw HTML, styles or identifiers."""
+    html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=_load_plugins()).render(source)
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES,
+        clean_content_tags=set(),  # what stands in a tag that is taken away is shown as text
+    )
+
+
+class _PlainRenderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no types
+    """nbconvert's renderer without its ways to bring in files, diagrams and other lexers."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=True, exclude_anchor_links=True)
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        """Show a code block as it is; `info` would choose a lexer, or a script."""
+        return f"<pre><code>{escape(code)}</code></pre>"
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """Show an image's description; to fetch the image would tell who reads the page."""
+        return f"<em>[image: {escape(text)}]</em>"
+
+
+def _load_plugins() -> list[Any]:
+    return [import_plugin(name) for name in _PLUGINS]
+
+
+def _numbered(index: int, cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own node
+    match cell:
+        case StudentCell(kind=CellKind.CODE):
+            return new_code_cell(cell.source, id=f"cell-{index}")
+        case _:
+            source = cell.source if isinstance(cell, StudentCell) else ""
+            return new_markdown_cell(source, metadata={"place": index}, id=f"cell-{index}")
+
+
+def _keep(html: str) -> str:
+    return html

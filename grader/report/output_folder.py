@@ -19,10 +19,9 @@ from grader.record.codec import to_json
 from grader.record.grade_record import GradeRecord
 from grader.report.class_index import render_class_index
 from grader.report.grades import render_grades
-from grader.report.notebook import make_feedback_notebook
-from grader.report.notebook_page import render_feedback_html
-from grader.report.report import render_report_html, render_report_markdown
-from grader.report.view import StudentView, make_view
+from grader.report.notebook import make_feedback_notebook, render_feedback_html
+from grader.report.pages import render_report_html, render_report_markdown
+from grader.report.student_view import StudentView, make_view
 
 STAFF_FOLDER_MODE = 0o700
 STAFF_FILE_MODE = 0o600

@@ -1,6 +1,6 @@
 """A strip for one or two figures: a dot per fork, the interval of all together, the tiers.
 
-Takes: `FigureView`s of one unit. Gives: `Strip`. Pure. Does not cover: drawing (see
+Takes: `MetricView`s of one unit. Gives: `Strip`. Pure. Does not cover: drawing (see
 `templates/pace.html.j2`).
 
 Places along a strip are in percent of its width and heights in pixels, so that a page of any width
@@ -9,8 +9,8 @@ shows text of one size.
 
 from dataclasses import dataclass
 
-from grader.report.pace_axis import Axis, Tick, make_axis
-from grader.report.pace_view import FigureView
+from grader.report.axis import Axis, Tick, make_axis
+from grader.report.target_view import MetricView
 
 LANES_TOP = 44.0
 LANE_HEIGHT = 58.0
@@ -94,27 +94,27 @@ class Strip:
     caption: str
 
 
-def draw_strip(figures: tuple[FigureView, ...]) -> Strip:
+def draw_strip(metrics: tuple[MetricView, ...]) -> Strip:
     """Place the marks of figures of one unit; those that decide come first."""
-    first = figures[0]
+    first = metrics[0]
     tiers = {first.full_at, first.pass_at}
     axis = make_axis(
         (
-            *(value for figure in figures for value in (*figure.forks, figure.estimate)),
+            *(value for metric in metrics for value in (*metric.forks, metric.estimate)),
             *(tiers if first.is_slope else {1.0, *tiers}),
         ),
-        bounds=[bound for figure in figures for bound in (figure.low, figure.high)],
+        bounds=[bound for metric in metrics for bound in (metric.low, metric.high)],
         is_log=not first.is_slope,
     )
     return Strip(
         title=first.name,
-        text=" ".join(describe_figure(figure) for figure in figures),
-        lanes=tuple(_draw_lane(figure, n, axis) for n, figure in enumerate(figures)),
+        text=" ".join(describe_metric(metric) for metric in metrics),
+        lanes=tuple(_draw_lane(metric, n, axis) for n, metric in enumerate(metrics)),
         tiers=_draw_tiers(first, axis),
         full_to=axis.place(first.full_at),
         pass_to=axis.place(first.pass_at),
         ticks=axis.ticks(first.words),
-        bottom=LANES_TOP + LANE_HEIGHT * len(figures),
+        bottom=LANES_TOP + LANE_HEIGHT * len(metrics),
         caption=(
             "power of the size beyond the reference's; less is better"
             if first.is_slope
@@ -123,50 +123,50 @@ def draw_strip(figures: tuple[FigureView, ...]) -> Strip:
     )
 
 
-def describe_figure(figure: FigureView) -> str:
+def describe_metric(metric: MetricView) -> str:
     """Return a figure with interval and tiers as one sentence."""
-    estimate, low, high = (figure.words(x) for x in (figure.estimate, figure.low, figure.high))
-    value = f"size to the power of {estimate}" if figure.is_slope else f"{estimate} times"
-    limits = f"passes up to {figure.words(figure.pass_at)}"
-    if figure.has_tiers_apart:
-        limits += f", full points up to {figure.words(figure.full_at)}"
-    forks = f"{len(figure.forks)} forks"
-    if figure.forks:
-        forks += f" from {figure.words(min(figure.forks))} to {figure.words(max(figure.forks))}"
-    told = limits if figure.decides else "not decisive"
-    beyond = "beyond" if figure.is_slope else "of"
+    estimate, low, high = (metric.words(x) for x in (metric.estimate, metric.low, metric.high))
+    value = f"size to the power of {estimate}" if metric.is_slope else f"{estimate} times"
+    limits = f"passes up to {metric.words(metric.pass_at)}"
+    if metric.has_tiers_apart:
+        limits += f", full points up to {metric.words(metric.full_at)}"
+    forks = f"{len(metric.forks)} forks"
+    if metric.forks:
+        forks += f" from {metric.words(min(metric.forks))} to {metric.words(max(metric.forks))}"
+    told = limits if metric.decides else "not decisive"
+    beyond = "beyond" if metric.is_slope else "of"
     return (
-        f"{figure.name}: {value} {beyond} {figure.base}, interval {low} to {high}, {forks}; {told}."
+        f"{metric.name}: {value} {beyond} {metric.base}, interval {low} to {high}, {forks}; {told}."
     )
 
 
-def _draw_lane(figure: FigureView, number: int, axis: Axis) -> Lane:
+def _draw_lane(metric: MetricView, number: int, axis: Axis) -> Lane:
     top = LANES_TOP + LANE_HEIGHT * number
     return Lane(
-        name=figure.meter if figure.decides else f"{figure.meter}, not decisive",
-        decides=figure.decides,
+        name=metric.meter if metric.decides else f"{metric.meter}, not decisive",
+        decides=metric.decides,
         top=top,
         dots=tuple(
             Dot(x=axis.place(value), y=top + 25 + DOT_OFFSETS[n % 3])
-            for n, value in enumerate(figure.forks)
+            for n, value in enumerate(metric.forks)
         ),
         y=top + 45,
-        low=axis.place(figure.low),
-        high=axis.place(figure.high),
-        cut_low=axis.cuts(figure.low),
-        cut_high=axis.cuts(figure.high),
-        estimate=axis.place(figure.estimate),
-        counted=tuple(axis.place(value) for value in figure.counted),
+        low=axis.place(metric.low),
+        high=axis.place(metric.high),
+        cut_low=axis.cuts(metric.low),
+        cut_high=axis.cuts(metric.high),
+        estimate=axis.place(metric.estimate),
+        counted=tuple(axis.place(value) for value in metric.counted),
     )
 
 
-def _draw_tiers(figure: FigureView, axis: Axis) -> tuple[TierMark, ...]:
-    full, passing = figure.words(figure.full_at), figure.words(figure.pass_at)
-    wanted = [(figure.pass_at, f"passes up to {passing}", 30.0)]
-    if figure.has_tiers_apart:
+def _draw_tiers(metric: MetricView, axis: Axis) -> tuple[TierMark, ...]:
+    full, passing = metric.words(metric.full_at), metric.words(metric.pass_at)
+    wanted = [(metric.pass_at, f"passes up to {passing}", 30.0)]
+    if metric.has_tiers_apart:
         wanted = [
-            (figure.full_at, f"full points up to {full}", 13.0),
-            (figure.pass_at, f"half the points up to {passing}", 30.0),
+            (metric.full_at, f"full points up to {full}", 13.0),
+            (metric.pass_at, f"half the points up to {passing}", 30.0),
         ]
     return tuple(
         TierMark(x=axis.place(at), text=text, y=y, at_end=axis.place(at) > 50)

@@ -6,9 +6,9 @@ Takes: `RankTimeline`s. Gives: `Timeline`. Pure. Does not cover: drawing (see
 
 from dataclasses import dataclass
 
-from grader.measure.timeline import Collective, RankTimeline
-from grader.report.pace_axis import Tick, make_axis
-from grader.report.pace_words import bytes_words, time_words
+from grader.evidence.timeline import Collective, RankTimeline
+from grader.report.axis import Tick, make_axis
+from grader.report.quantities import bytes_text, time_text
 
 TOP = 8.0
 NAME_HEIGHT = 16.0
@@ -93,7 +93,7 @@ class _Across:
 
     @property
     def ticks(self) -> tuple[Tick, ...]:
-        return self._axis.ticks(lambda n: time_words(n * self._unit_ns) if n else "0")
+        return self._axis.ticks(lambda n: time_text(n * self._unit_ns) if n else "0")
 
 
 def draw_timeline(ranks: tuple[RankTimeline, ...]) -> Timeline:
@@ -121,16 +121,16 @@ def describe_rank(rank: RankTimeline, number: int) -> str:
     total = f"{len(all_of_it)} {'collective' if len(all_of_it) == 1 else 'collectives'}"
     nbytes = sum(one.nbytes for one in all_of_it)
     if not rank.backward:
-        return f"Rank {number}: {total}, {bytes_words(nbytes)}."
+        return f"Rank {number}: {total}, {bytes_text(nbytes)}."
     end_ns = rank.backward[-1].end_ns
     early = [one for one in all_of_it if one.launch_ns < end_ns]
     left_ns = max(_end(one) - end_ns for one in all_of_it)
-    ended = f"{time_words(left_ns)} after it" if left_ns > 0 else "before it ended"
+    ended = f"{time_text(left_ns)} after it" if left_ns > 0 else "before it ended"
     left_out = f" {rank.left_out} more entries found no room." if rank.left_out else ""
     drawn = f" The first {MOST_ROWS} are drawn." if len(all_of_it) > MOST_ROWS else ""
     return (
-        f"Rank {number}: {len(early)} of {total}, {bytes_words(sum(o.nbytes for o in early))} of "
-        f"{bytes_words(nbytes)}, were launched before its backward pass had ended; the last was "
+        f"Rank {number}: {len(early)} of {total}, {bytes_text(sum(o.nbytes for o in early))} of "
+        f"{bytes_text(nbytes)}, were launched before its backward pass had ended; the last was "
         f"complete {ended}.{drawn}{left_out}"
     )
 
@@ -155,7 +155,7 @@ def _draw_rank(rank: RankTimeline, number: int, top: float, across: _Across) -> 
 
 
 def _draw_collective(one: Collective, y: float, across: _Across) -> Stretch:
-    text = f"{one.name}, {bytes_words(one.nbytes)}, {time_words(_end(one) - one.launch_ns)}"
+    text = f"{one.name}, {bytes_text(one.nbytes)}, {time_text(_end(one) - one.launch_ns)}"
     blocked = across.place(one.return_ns) - across.place(one.launch_ns)
     return _stretch(across, one.launch_ns, _end(one), y=y, text=text, blocked=blocked)
 

@@ -45,7 +45,7 @@ _DEFINITION = re.compile(r"\s*def\s")
 
 Json = Any  # a part of a reply
 Value = Any  # what a student passes to a kernel
-Frame = list[str | int]  # file name, line, function: as `runner.child` names places
+Frame = list[str | int]  # file name, line, function: as `runner.worker` names places
 
 
 class _AbsentDevice:
@@ -122,10 +122,10 @@ class KernelCompiler:
                 return
             self._device.capability = capability
             begin = time.monotonic()
-            key, said = self._compile(kernel, args, options)
+            key, message = self._compile(kernel, args, options)
             self._spent_s += time.monotonic() - begin
             about = {"kernel": kernel.__name__, "frame": _definition(kernel), "target": capability}
-            found.setdefault(key, {**about, **said})
+            found.setdefault(key, {**about, **message})
 
     def _compile(
         self, kernel: JITFunction, args: tuple[Value, ...], options: dict[str, Value]
@@ -134,8 +134,8 @@ class KernelCompiler:
         try:
             compiled = self._run(kernel, *args, grid=(1,), warmup=True, **options)
         except Exception as error:  # noqa: BLE001 - whatever the compiler raises is the finding
-            said, frame = self._explain(kernel, error)
-            return f"{frame} {said}", {"error": said[:MAX_TEXT], "error_frame": frame}
+            message, frame = self._explain(kernel, error)
+            return f"{frame} {message}", {"error": message[:MAX_TEXT], "error_frame": frame}
         try:
             usage = _resources(compiled)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -146,20 +146,23 @@ class KernelCompiler:
     def _explain(self, kernel: JITFunction, error: Exception) -> tuple[str, Frame]:
         """Return the compiler's message and the place of it in the submission."""
         # The assembler's message goes on with a command line that only works in this box.
-        said = f"{type(error).__name__}: {error}".partition("\nRepro command")[0].rstrip()
-        best = (said, self._launch_place())
+        message = f"{type(error).__name__}: {error}".partition("\nRepro command")[0].rstrip()
+        best = (message, self._launch_location())
         known = [kernel, *self._kernels()]
         at: BaseException | None = error
         while isinstance(at, CompilationError):  # a function that a kernel calls is named last
             owner = next((k for k in known if k.src == at.src), None)
             line = getattr(at.node, "lineno", 0)
             if owner is not None and line:
-                place = _definition(owner)
-                best = (at.error_message or str(at), [place[0], int(place[1]) + line - 1, place[2]])
+                location = _definition(owner)
+                best = (
+                    at.error_message or str(at),
+                    [location[0], int(location[1]) + line - 1, location[2]],
+                )
             at = at.__cause__
         return best
 
-    def _launch_place(self) -> Frame:
+    def _launch_location(self) -> Frame:
         """Return the innermost line of the submission that is being executed."""
         frames = [f for f in traceback.extract_stack() if self._is_theirs(f.filename)]
         if not frames:
@@ -232,14 +235,14 @@ def _resources(compiled: Value) -> Json:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        said = subprocess.run(
+        message = subprocess.run(
             [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name],
             capture_output=True,
             text=True,
             timeout=TOOL_SECONDS,
             check=True,
         ).stdout
-    usage = _RESOURCES.search(said)
+    usage = _RESOURCES.search(message)
     if usage is None:
         raise RuntimeError("cuobjdump names no registers")
     return {
@@ -254,6 +257,6 @@ def _arguments(source: Value) -> str:
     """Return the types and constants that a kernel was compiled for."""
     constants = {path[0]: value for path, value in source.constants.items() if len(path) == 1}
     return ", ".join(
-        f"{name} = {constants[place]!r}" if place in constants else f"{name}: {kind}"
-        for place, (name, kind) in enumerate(source.signature.items())
+        f"{name} = {constants[location]!r}" if location in constants else f"{name}: {kind}"
+        for location, (name, kind) in enumerate(source.signature.items())
     )

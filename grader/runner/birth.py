@@ -1,7 +1,8 @@
 """What a fresh fork of the warm process does before it serves: descriptors, jail, output.
 
 Takes: an order, the descriptors that came with it. Gives: `become_child`. Does not cover: the fork
-itself (see `runner.warm`), nor what a child answers (see `runner.child`, `runner.rank`).
+itself (see `runner.fork_server`), nor what a child answers (see `runner.worker`,
+`runner.ranks.rank`).
 """
 
 import os
@@ -11,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import wire
-from .order import JailOrder
+from . import protocol
+from .order import ForkOrder
 
 if TYPE_CHECKING:
     from . import tensors
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Json = Any  # a message's fields
 
 
-def become_child(order: JailOrder, fds: list[int], denials: "Denials") -> None:
+def become_child(order: ForkOrder, fds: list[int], denials: "Denials") -> None:
     """Turn a fresh fork into a child; never returns."""
     status = 70  # EX_SOFTWARE: confinement failed, the submission was never touched
     try:
@@ -34,8 +35,8 @@ def become_child(order: JailOrder, fds: list[int], denials: "Denials") -> None:
         os._exit(status)
 
 
-def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
-    from . import child, jail, tensors
+def _serve_as_child(order: ForkOrder, fds: list[int]) -> None:
+    from . import confinement, tensors, worker
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -43,7 +44,7 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     channel = socket.socket(fileno=channel_fd)
     memory = tensors.map_memory(memory_fd, populate=False)
     os.close(memory_fd)
-    layers = jail.enter(order)
+    layers = confinement.enter(order)
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
     os.close(output_fd)
@@ -53,25 +54,27 @@ def _serve_as_child(order: JailOrder, fds: list[int]) -> None:
     if order.device == "compile":
         further["kernels"] = _compile_kernels(order.home)
     if order.device == "nvcc":
-        from . import nvcc
+        from .cuda import nvcc
 
         further["build"] = lambda request: nvcc.compile_library(request, order.home)
-    wire.send(channel, {"ready": list(layers)})
+    protocol.send(channel, {"ready": list(layers)})
     if order.world:
         _serve_as_rank(order, channel, memory, stack_fds[0])
         return
-    kind: type[child.Child] = child.Child
+    process: type[worker.WorkerProcess] = worker.WorkerProcess
     if order.device == "cuda":
-        from . import device_child  # imported before the fork; CUDA begins here, in the child
+        from .cuda import (
+            worker as cuda_worker,  # imported before the fork; CUDA begins here, in the child
+        )
 
-        kind = device_child.DeviceChild
-    kind(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
+        process = cuda_worker.CudaWorkerProcess
+    process(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
 
 
 def _serve_as_rank(
-    order: JailOrder, channel: socket.socket, memory: "tensors.Memory", stack_fd: int
+    order: ForkOrder, channel: socket.socket, memory: "tensors.Memory", stack_fd: int
 ) -> None:
-    from . import rank  # imported before the fork
+    from .ranks import rank  # imported before the fork
 
     rank.show_stack_on_signal(stack_fd)
     member = rank.Rank(

@@ -1,14 +1,18 @@
 """What the judge asks of the warm process: one frozen record per order, as JSON on the way.
 
-Takes: nothing. Gives: `JailOrder`, `Denial`. Does not cover: carrying it out (see `runner.jail`).
+Takes: nothing. Gives: `ForkOrder`, `Denial`. Does not cover: carrying it out (see
+`runner.confinement`).
 """
 
+import signal
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+STACK_SIGNAL = signal.SIGUSR1
 
-class JailKind(StrEnum):
+
+class WorkerKind(StrEnum):
     """What the wall's rights allow the warm process to do for each child.
 
     NAMESPACES: own pid, mount, network and ipc namespaces, and a uid where a range is mapped.
@@ -53,7 +57,7 @@ NO_DENIAL = Denial()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JailOrder:
+class ForkOrder:
     """How one child is to be confined.
 
     Attributes:
@@ -78,7 +82,7 @@ class JailOrder:
             for any.
     """
 
-    kind: JailKind
+    kind: WorkerKind
     uid: int
     home: str
     judge_pid_namespace: str
@@ -98,8 +102,8 @@ class JailOrder:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, form: dict[str, Any]) -> "JailOrder":
+    def from_json(cls, form: dict[str, Any]) -> "ForkOrder":
         """Return the order whose JSON form is `form`."""
         wanted = form["denial"]
         denial = Denial(problem=wanted["problem"], entries=tuple(wanted["entries"]))
-        return cls(**{**form, "kind": JailKind(form["kind"]), "denial": denial})
+        return cls(**{**form, "kind": WorkerKind(form["kind"]), "denial": denial})

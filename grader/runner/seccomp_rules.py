@@ -85,8 +85,8 @@ def restrict_system_calls(
     programs = ("execve", "execveat") if no_programs else ()
     for name in (*DENIED, *programs, *(("sched_setaffinity",) if stays else ())):
         _deny(rules, name)
-    for name, place in SELF_ONLY:
-        _deny(rules, name, pyseccomp.Arg(place, pyseccomp.NE, 0))
+    for name, index in SELF_ONLY:
+        _deny(rules, name, pyseccomp.Arg(index, pyseccomp.NE, 0))
     for name, itself in (("setpriority", 0), ("ioprio_set", 1)):  # not a whole group or user
         _deny(rules, name, pyseccomp.Arg(0, pyseccomp.NE, itself))
     _restrict_sockets(rules, loopback=loopback)
@@ -125,8 +125,8 @@ def _keep_frozen(rules: pyseccomp.SyscallFilter) -> None:
 
     SIGSTOP reaches one process after the other, and who is not stopped yet wakes who is.
     """
-    for name, place in SENDS_SIGNAL:
-        _deny(rules, name, pyseccomp.Arg(place, pyseccomp.EQ, int(signal.SIGCONT)))
+    for name, index in SENDS_SIGNAL:
+        _deny(rules, name, pyseccomp.Arg(index, pyseccomp.EQ, int(signal.SIGCONT)))
     _deny(rules, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CSIGNAL, int(signal.SIGCONT)))
     of_parent = pyseccomp.Arg(0, pyseccomp.EQ, _PR_SET_PDEATHSIG)
     _deny(rules, "prctl", of_parent, pyseccomp.Arg(1, pyseccomp.EQ, int(signal.SIGCONT)))

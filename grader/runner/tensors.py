@@ -1,7 +1,7 @@
 """Tensors in memory that the judge made: headers, arguments as views of it, replies copied into it.
 
 Takes: descriptors of sealed memory files, headers. Gives: tensors, headers. Does not cover: whether
-a header from the box may be believed (see `measure.buffers`).
+a header from the box may be believed (see `worker.buffers`).
 
 A header is `{"dtype", "shape", "strides", "offset"}`: name of a torch dtype, counts of elements,
 offset in bytes. Contents are native-endian.
@@ -71,7 +71,7 @@ class TensorHeader:
 
 
 class DeviceView(Protocol):
-    """Memory of a device, mapped into this process (see `runner.device_memory`)."""
+    """Memory of a device, mapped into this process (see `runner.cuda.memory`)."""
 
     def __len__(self) -> int:
         """Return its size in bytes."""

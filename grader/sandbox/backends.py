@@ -9,13 +9,13 @@ import shutil
 import subprocess
 
 from grader.errors import SandboxError, UsageError
-from grader.runner.toolkit import find_host_compiler, find_nvcc
+from grader.runner.cuda.nvcc import find_host_compiler, find_nvcc
 from grader.sandbox.contract import Backend
 
 BACKENDS: dict[str, tuple[str, str]] = {
-    "docker": ("grader.sandbox.docker", "DockerWall"),
-    "bwrap": ("grader.sandbox.bwrap", "BubblewrapWall"),
-    "none": ("grader.sandbox.none", "NoWall"),
+    "docker": ("grader.sandbox.docker", "DockerSandbox"),
+    "bwrap": ("grader.sandbox.bwrap", "BubblewrapSandbox"),
+    "none": ("grader.sandbox.none", "NoSandbox"),
 }
 """Name → module and class; imported on use, because each needs packages that others do not."""
 

@@ -1,7 +1,7 @@
 """The bubblewrap wall: user, pid, mount, network, ipc and uts namespaces without a daemon.
 
-Takes: a `WallSpec`. Gives: a `Started`. Does not cover: the jail of each child (see
-`runner.jail`), control groups (see `sandbox.cgroup`).
+Takes: a `SandboxSpec`. Gives: a `Started`. Does not cover: the jail of each child (see
+`runner.confinement`), control groups (see `sandbox.cgroup`).
 
 The warm process keeps the few capabilities, inside its own user namespace only, that it needs to
 give every child pid, mount, network and ipc namespaces of its own. As root the judge maps a range
@@ -19,18 +19,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grader.errors import SandboxError
-from grader.runner.jail import GPU_DEVICES
-from grader.runner.order import JailKind
-from grader.sandbox.contract import Started, WallSpec
+from grader.runner.confinement import GPU_DEVICES
+from grader.runner.order import WorkerKind
+from grader.sandbox.contract import SandboxSpec, Started
+from grader.sandbox.fork_server import RUNNER_FOLDER, SANDBOX_FOLDER, start_here
+from grader.sandbox.sandbox import UIDS_PER_SANDBOX
 from grader.sandbox.stale import owner
-from grader.sandbox.wall import UIDS_PER_WALL
-from grader.sandbox.warm_process import BOX_FOLDER, RUNNER_FOLDER, start_here
 
 FIRST_MAPPED_UID = 0x6772_0000
 """The uid outside that 1 inside stands for; far above accounts and subuid ranges."""
 MAPPED_UIDS = 65535
 
-HOME = f"{BOX_FOLDER}/home"
+HOME = f"{SANDBOX_FOLDER}/home"
 CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETPCAP")
 UID_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN")
 
@@ -51,13 +51,13 @@ NAMESPACES = (
 )
 
 
-class BubblewrapWall:
+class BubblewrapSandbox:
     """Starts the warm process under bubblewrap."""
 
     def __init__(self, *, uid_range: bool | None = None) -> None:
         self._uid_range = os.geteuid() == 0 if uid_range is None else uid_range
 
-    def start(self, spec: WallSpec) -> Started:
+    def start(self, spec: SandboxSpec) -> Started:
         """Build the wall; see `Backend.start`."""
         if shutil.which("bwrap") is None:
             raise SandboxError(
@@ -73,7 +73,7 @@ class BubblewrapWall:
                 spec,
                 prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system(spec.device)],
                 folder=folder,
-                box=BOX_FOLDER,
+                worker=SANDBOX_FOLDER,
                 fds=fds,
             )
         return Started(
@@ -84,8 +84,8 @@ class BubblewrapWall:
                 "bubblewrap: own user, pid, mount, network, ipc and uts namespaces",
                 "a range of uids of its own" if self._uid_range else "one uid",
             ),
-            jail=JailKind.NAMESPACES,
-            first_uid=1 + spec.slot * UIDS_PER_WALL if self._uid_range else 0,
+            jail=WorkerKind.NAMESPACES,
+            first_uid=1 + spec.slot * UIDS_PER_SANDBOX if self._uid_range else 0,
             home=HOME,
         )
 
@@ -131,7 +131,7 @@ def _file_system(device: str) -> list[str]:
     outside_usr = sorted(p for p in prefixes if not p.is_relative_to("/usr"))
     for prefix in outside_usr:
         options += ["--ro-bind", str(prefix), str(prefix)]
-    options += ["--ro-bind", str(RUNNER_FOLDER), f"{BOX_FOLDER}/runner"]
+    options += ["--ro-bind", str(RUNNER_FOLDER), f"{SANDBOX_FOLDER}/runner"]
     options += ["--dir", HOME, "--proc", "/proc", "--dev", "/dev"]
     if device == "cuda":
         for node in GPU_DEVICES:
@@ -139,7 +139,7 @@ def _file_system(device: str) -> list[str]:
         options += ["--ro-bind-try", "/sys", "/sys"]
     # bubblewrap makes the folders above a mount point readable by its own uid alone.
     above = {parent for prefix in outside_usr for parent in prefix.parents}
-    for parent in sorted({Path("/"), Path("/etc"), Path(BOX_FOLDER), *above}):
+    for parent in sorted({Path("/"), Path("/etc"), Path(SANDBOX_FOLDER), *above}):
         options += ["--chmod", "0755", str(parent)]
     return [*options, "--remount-ro", "/"]
 

@@ -1,7 +1,7 @@
 """A control group that the judge makes for one child: limits, and meters that count all of it.
 
 Takes: limits. Gives: `Cgroup`, or nothing where this user may not make one. Does not cover: the
-limits that hold without it (rlimits in `runner.jail`, the engine's own in `sandbox.docker`).
+limits that hold without it (rlimits in `runner.confinement`, the engine's own in `sandbox.docker`).
 
 Memory that the warm process touched before the fork is charged elsewhere: what is limited and
 metered here is what the submission adds to torch's own footprint. Counted are all threads and
@@ -148,14 +148,14 @@ def make_cgroup(
             have no weights the group is made without.
         root: where the control-group file systems are mounted.
     """
-    place = f"{FIRST_PARENT if first else PARENT}/{name}"
+    path = f"{FIRST_PARENT if first else PARENT}/{name}"
     try:
         if (root / "cgroup.controllers").exists():
-            group = _make_v2(place, memory_bytes, processes, root)
-            return _go_first(group, place, root) if first and group else group
+            group = _make_v2(path, memory_bytes, processes, root)
+            return _go_first(group, path, root) if first and group else group
         if all((root / name).is_dir() for name in HIERARCHIES):
-            group = _make_v1(place, memory_bytes, processes, root)
-            return _go_first(group, place, root) if first else group
+            group = _make_v1(path, memory_bytes, processes, root)
+            return _go_first(group, path, root) if first else group
     except PermissionError:
         return None
     except OSError as error:
@@ -165,10 +165,10 @@ def make_cgroup(
     return None
 
 
-def _make_v2(place: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
+def _make_v2(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
     if not {"memory", "pids"} <= set((root / "cgroup.controllers").read_text().split()):
         return None
-    group = root / place
+    group = root / path
     _make_folder(group)
     for folder in (root, group.parent):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
@@ -179,8 +179,8 @@ def _make_v2(place: str, memory_bytes: int, processes: int, root: Path) -> Cgrou
     return Cgroup(version=2, memory=group, pids=group, cpu=group)
 
 
-def _make_v1(place: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
-    memory, pids, cpu = (root / kind / _own_path(kind) / place for kind in HIERARCHIES)
+def _make_v1(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
+    memory, pids, cpu = (root / kind / _own_path(kind) / path for kind in HIERARCHIES)
     for folder in (memory, pids, cpu):
         _make_folder(folder)
     (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
@@ -194,11 +194,11 @@ def _make_v1(place: str, memory_bytes: int, processes: int, root: Path) -> Cgrou
     return Cgroup(version=1, memory=memory, pids=pids, cpu=cpu)
 
 
-def _go_first(group: Cgroup, place: str, root: Path) -> Cgroup:
+def _go_first(group: Cgroup, path: str, root: Path) -> Cgroup:
     """Give a group and the one above it more weight, where that can be had."""
     folder = group.cpu
     if group.version == 1:  # often, but not always, one hierarchy with that of the meter
-        folder = root / "cpu" / _own_path("cpu") / place
+        folder = root / "cpu" / _own_path("cpu") / path
     file, weight = DEFAULT_WEIGHT[group.version]
     is_new = not folder.exists()
     try:

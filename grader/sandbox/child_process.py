@@ -1,7 +1,7 @@
 """One child of a wall, and how the judge gets to know it.
 
 Takes: the judge's end of a fresh child's socket. Gives: `ChildProcess`, `Member`, `await_ready`,
-`enter_group`. Does not cover: forking and ending it (see `sandbox.wall`).
+`enter_cgroup`. Does not cover: forking and ending it (see `sandbox.sandbox`).
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from grader.errors import ChannelClosed, ChannelError, SandboxError
-from grader.runner import wire
+from grader.runner import protocol
 from grader.sandbox.cgroup import Cgroup
 from grader.sandbox.meter import Meter
 
@@ -59,7 +59,7 @@ class Member:
 ALONE = Member()
 
 
-def enter_group(group: Cgroup | None, host_pid: int) -> str:
+def enter_cgroup(group: Cgroup | None, host_pid: int) -> str:
     """Put a child under its control group, if it has one; return what limits it."""
     if group is None:
         return "memory and processes limited per process (rlimits; no control group)"
@@ -94,10 +94,10 @@ def await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, tu
         head, ancillary, _, _ = channel.recvmsg(4, space)
         if not head:
             raise ChannelClosed("closed")
-        rest = wire.check_length(int.from_bytes(head, "big"))
+        rest = protocol.check_length(int.from_bytes(head, "big"))
         body = channel.recv(rest, socket.MSG_WAITALL)
-        layers = tuple(str(layer) for layer in wire.parse(body)["ready"])
-    except (wire.WireError, OSError, KeyError, ChannelError) as error:
+        layers = tuple(str(layer) for layer in protocol.parse(body)["ready"])
+    except (protocol.ProtocolError, OSError, KeyError, ChannelError) as error:
         raise SandboxError(f"a child could not be confined ({error})", hint=log()[-800:]) from error
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:

@@ -1,7 +1,7 @@
 """What a wall is asked for and what it gives: the seam that every backend fills.
 
-Takes: nothing. Gives: `WallSpec`, `Started`, `Backend`. Does not cover: the jail inside the wall
-(see `runner.jail`) and the life of children (see `sandbox.wall`).
+Takes: nothing. Gives: `SandboxSpec`, `Started`, `Backend`. Does not cover: the jail inside the wall
+(see `runner.confinement`) and the life of children (see `sandbox.sandbox`).
 """
 
 import socket
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from grader.runner.order import JailKind
+from grader.runner.order import WorkerKind
 
 
 class Isolation(StrEnum):
@@ -21,13 +21,13 @@ class Isolation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WallSpec:
+class SandboxSpec:
     """What a wall must hold.
 
     Attributes:
         slot: number of the worker slot; no two walls at a time have the same.
         gpu_uuid: the one GPU that the wall is given, by name; empty for none.
-        device: `cpu`, `compile`, `nvcc` or `cuda`; see `JailOrder`.
+        device: `cpu`, `compile`, `nvcc` or `cuda`; see `ForkOrder`.
         memory_bytes: for all of the wall: the warm process and one submission.
         processes: for all of the wall.
         file_bytes: of each memory file system in the wall.
@@ -68,7 +68,7 @@ class Started:
     stop: Callable[[], None]
     log: Callable[[], str]
     layers: tuple[str, ...]
-    jail: JailKind
+    jail: WorkerKind
     first_uid: int
     home: str
     image_id: str = ""
@@ -77,7 +77,7 @@ class Started:
 class Backend(Protocol):
     """One way to build a wall."""
 
-    def start(self, spec: WallSpec) -> Started:
+    def start(self, spec: SandboxSpec) -> Started:
         """Build a wall and start the warm process in it.
 
         Raises:

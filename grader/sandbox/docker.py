@@ -1,7 +1,7 @@
 """The Docker wall: a hardened container with a warm process, driven through the docker SDK.
 
-Takes: a `WallSpec`. Gives: a `Started`. Does not cover: building the image (see `sandbox.image`),
-the jail of each child (see `runner.jail`).
+Takes: a `SandboxSpec`. Gives: a `Started`. Does not cover: building the image (see
+`sandbox.image`), the jail of each child (see `runner.confinement`).
 
 The container has no network, a read-only root, private ipc, limits, the project's seccomp profile
 and three capabilities, which the warm process needs to give every child a uid of its own and to
@@ -20,13 +20,13 @@ import docker
 import docker.errors
 
 from grader.errors import SandboxError
-from grader.runner.order import JailKind
+from grader.runner.order import WorkerKind
 from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
-from grader.sandbox.contract import Started, WallSpec
+from grader.sandbox.contract import SandboxSpec, Started
+from grader.sandbox.fork_server import ENTRY, RUNNER_FOLDER, SANDBOX_FOLDER, environment, greet
 from grader.sandbox.image import PYTHON_LABEL, seccomp_profile
+from grader.sandbox.sandbox import UIDS_PER_SANDBOX
 from grader.sandbox.stale import boot, is_gone, owner
-from grader.sandbox.wall import UIDS_PER_WALL
-from grader.sandbox.warm_process import BOX_FOLDER, ENTRY, RUNNER_FOLDER, environment, greet
 
 FIRST_UID = 0x6772_0000
 """First uid of children: far above accounts, and no other container's."""
@@ -38,10 +38,10 @@ OWNER_LABEL = "grader.owner"
 BOOT_LABEL = "grader.boot"
 
 
-class DockerWall:
+class DockerSandbox:
     """Starts the warm process in a container."""
 
-    def start(self, spec: WallSpec) -> Started:
+    def start(self, spec: SandboxSpec) -> Started:
         """Build the wall; see `Backend.start`."""
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect_engine()))
@@ -68,8 +68,8 @@ class DockerWall:
                 "no new privileges",
                 f"container limits: {spec.memory_bytes >> 20} MiB, {spec.processes} processes",
             ),
-            jail=JailKind.UID,
-            first_uid=FIRST_UID + spec.slot * UIDS_PER_WALL,
+            jail=WorkerKind.UID,
+            first_uid=FIRST_UID + spec.slot * UIDS_PER_SANDBOX,
             home="/tmp",  # noqa: S108 - a memory file system of the container
             image_id=str(image.id),
         )
@@ -107,7 +107,7 @@ def _listen(folder: Path) -> Any:  # noqa: ANN401 - a context manager
         listener.close()
 
 
-def _gpus(spec: WallSpec) -> list[docker.types.DeviceRequest]:
+def _gpus(spec: SandboxSpec) -> list[docker.types.DeviceRequest]:
     """Return the request for the one GPU of a wall, by its CDI name; none on the processor.
 
     Source: Container Device Interface, `nvidia.com/gpu=UUID` as nvidia-ctk's generator names it.
@@ -118,7 +118,7 @@ def _gpus(spec: WallSpec) -> list[docker.types.DeviceRequest]:
     return [docker.types.DeviceRequest(driver="cdi", device_ids=names)]
 
 
-def _no_buses(spec: WallSpec) -> dict[str, str]:
+def _no_buses(spec: SandboxSpec) -> dict[str, str]:
     """Return what hides the machine's buses on the processor, where nothing needs them.
 
     gloo lists PCI devices to choose a network card. It takes their absence for none, and an answer
@@ -127,12 +127,12 @@ def _no_buses(spec: WallSpec) -> dict[str, str]:
     return {} if spec.gpu_uuid else {"/sys/bus": "ro,noexec,nosuid,nodev,size=4k"}
 
 
-def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path) -> Any:  # noqa: ANN401 - untyped SDK
-    command = [python, "-I", "-B", "-c", ENTRY, BOX_FOLDER]
+def _run(client: docker.DockerClient, spec: SandboxSpec, python: str, channel: Path) -> Any:  # noqa: ANN401 - untyped SDK
+    command = [python, "-I", "-B", "-c", ENTRY, SANDBOX_FOLDER]
     try:
         return client.containers.run(
             spec.image,
-            [*command, f"path:{BOX_FOLDER}/channel/judge.sock", spec.device, *spec.preload],
+            [*command, f"path:{SANDBOX_FOLDER}/channel/judge.sock", spec.device, *spec.preload],
             name=f"grader-{spec.slot}-{secrets.token_hex(6)}",
             labels={LABEL: str(spec.slot), OWNER_LABEL: owner(), BOOT_LABEL: boot()},
             detach=True,
@@ -159,8 +159,8 @@ def _run(client: docker.DockerClient, spec: WallSpec, python: str, channel: Path
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "256k"}),
             volumes={
-                str(RUNNER_FOLDER): {"bind": f"{BOX_FOLDER}/runner", "mode": "ro"},
-                str(channel): {"bind": f"{BOX_FOLDER}/channel", "mode": "rw"},
+                str(RUNNER_FOLDER): {"bind": f"{SANDBOX_FOLDER}/runner", "mode": "ro"},
+                str(channel): {"bind": f"{SANDBOX_FOLDER}/channel", "mode": "rw"},
             },
         )
     except ENGINE_FAULTS as error:

@@ -1,6 +1,6 @@
 """Walls for a batch: one per worker slot, used again when warm, thrown away when strict.
 
-Takes: the name of a backend, limits, a number of slots. Gives: `WallPool`, which lends one wall
+Takes: the name of a backend, limits, a number of slots. Gives: `SandboxPool`, which lends one wall
 at a time to each worker. Does not cover: what happens behind a wall.
 """
 
@@ -9,28 +9,29 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
+from grader.assignment.table import Limits
 from grader.errors import SandboxError
-from grader.plan.assignment import Limits
 from grader.sandbox.backends import make_backend
-from grader.sandbox.contract import Backend, Isolation, WallSpec
-from grader.sandbox.wall import Wall
+from grader.sandbox.contract import Backend, Isolation, SandboxSpec
+from grader.sandbox.sandbox import Sandbox
 
-WARM_MEMORY_BYTES = 2 << 30
+FORK_SERVER_MEMORY_BYTES = 2 << 30
 """Room for the warm process itself: torch and Triton imported, page cache of their files."""
-WARM_PROCESSES = 64
+FORK_SERVER_PROCESSES = 64
 FILE_BYTES = 256 << 20
 
 
-def wall_spec(
+def sandbox_spec(
     limits: Limits, *, slot: int, device: str, image: str, gpu_uuid: str = ""
-) -> WallSpec:
+) -> SandboxSpec:
     """Return what a wall for submissions under `limits` must hold."""
-    return WallSpec(
+    return SandboxSpec(
         slot=slot,
         device=device,
-        memory_bytes=limits.memory_bytes * limits.ranks + WARM_MEMORY_BYTES,
-        processes=limits.processes * limits.ranks + WARM_PROCESSES,
+        memory_bytes=limits.memory_bytes * limits.ranks + FORK_SERVER_MEMORY_BYTES,
+        processes=limits.processes * limits.ranks + FORK_SERVER_PROCESSES,
         file_bytes=FILE_BYTES,
         threads=1,
         image=image,
@@ -45,7 +46,7 @@ def slots_of(jobs: int) -> int:
     return 2 * jobs + 1
 
 
-class WallPool:
+class SandboxPool:
     """Lends walls; the next strict wall is started ahead of time, beside the one in use.
 
     Attributes:
@@ -78,22 +79,24 @@ class WallPool:
         self._image = image
         self._gpu_uuid = gpu_uuid
         self._closed = False
-        self._standing: set[Wall] = set()
+        self._standing: set[Sandbox] = set()
         self._lock = threading.Lock()
         self._builders = ThreadPoolExecutor(jobs, thread_name_prefix="wall")
         ahead = 1 if isolation is Isolation.STRICT else 0
         self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[Future[Wall]] = queue.SimpleQueue()
-        self._asides: queue.LifoQueue[Wall | None] = queue.LifoQueue()  # built when first asked for
+        self._ready: queue.SimpleQueue[Future[Sandbox]] = queue.SimpleQueue()
+        self._reference_sandboxes: queue.LifoQueue[Sandbox | None] = (
+            queue.LifoQueue()
+        )  # built when first asked for
         for _ in range(jobs):
-            self._asides.put(None)
+            self._reference_sandboxes.put(None)
         for slot in range(first_slot, first_slot + slots_of(jobs) - 1 + ahead):
             self._free_slots.put(slot)
         for _ in range(jobs + ahead):
-            self._order_wall()
+            self._order_sandbox()
 
     @contextlib.contextmanager
-    def borrow(self) -> Iterator[Wall]:
+    def borrow(self) -> Iterator[Sandbox]:
         """Lend a wall with nothing in it.
 
         Raises:
@@ -101,41 +104,41 @@ class WallPool:
         """
         future = self._ready.get()
         try:
-            wall = future.result()
+            sandbox = future.result()
         except SandboxError:
-            self._order_wall()
+            self._order_sandbox()
             raise
         try:
-            yield wall
+            yield sandbox
         finally:
-            if wall.usable and self.isolation is Isolation.WARM:
+            if sandbox.usable and self.isolation is Isolation.WARM:
                 self._ready.put(future)
             else:
-                self._replace(wall)
+                self._replace(sandbox)
 
     @contextlib.contextmanager
-    def borrow_pair(self) -> Iterator[tuple[Wall, Wall]]:
+    def borrow_pair(self) -> Iterator[tuple[Sandbox, Sandbox]]:
         """Lend a wall for a submission and one of those that are kept for the reference.
 
         Raises:
             SandboxError: if either could not be built.
         """
-        with self.borrow() as wall, self._borrow_aside() as aside:
-            yield wall, aside
+        with self.borrow() as sandbox, self._borrow_for_reference() as reference_sandbox:
+            yield sandbox, reference_sandbox
 
     @contextlib.contextmanager
-    def _borrow_aside(self) -> Iterator[Wall]:
-        aside = self._asides.get()
+    def _borrow_for_reference(self) -> Iterator[Sandbox]:
+        reference_sandbox = self._reference_sandboxes.get()
         try:
-            if aside is not None and not aside.usable:
-                broken, aside = aside, None
+            if reference_sandbox is not None and not reference_sandbox.usable:
+                broken, reference_sandbox = reference_sandbox, None
                 self._discard(broken)
-            if aside is None:
+            if reference_sandbox is None:
                 # Not in the caller's thread: bubblewrap dies with the thread that started it.
-                aside = self._builders.submit(self._build).result()
-            yield aside
+                reference_sandbox = self._builders.submit(self._build).result()
+            yield reference_sandbox
         finally:
-            self._asides.put(aside)
+            self._reference_sandboxes.put(reference_sandbox)
 
     def close(self) -> None:
         """Take every wall down.
@@ -146,42 +149,42 @@ class WallPool:
         self._closed = True
         self._builders.shutdown(wait=True, cancel_futures=True)
         failed: list[SandboxError] = []
-        for wall in list(self._standing):
+        for sandbox in list(self._standing):
             try:
-                self._take_down(wall)
+                self._take_down(sandbox)
             except SandboxError as error:
                 failed.append(error)
         if failed:
             raise failed[0]
 
-    def _replace(self, wall: Wall) -> None:
+    def _replace(self, sandbox: Sandbox) -> None:
         """Take a wall down and have another one built."""
         try:
-            self._discard(wall)
+            self._discard(sandbox)
         finally:
-            self._order_wall()
+            self._order_sandbox()
 
-    def _discard(self, wall: Wall) -> None:
+    def _discard(self, sandbox: Sandbox) -> None:
         """Take a wall down; what was measured behind it stands.
 
         One that resists is remembered, not raised: it is tried again at the end.
         """
         try:
-            self._take_down(wall)
+            self._take_down(sandbox)
         except SandboxError:
             with self._lock:
-                self._standing.add(wall)
+                self._standing.add(sandbox)
 
-    def _order_wall(self) -> None:
+    def _order_sandbox(self) -> None:
         """Have a wall built in the background for the next free slot."""
         if self._closed:
             return
         self._ready.put(self._builders.submit(self._build))
 
-    def _build(self) -> Wall:
+    def _build(self) -> Sandbox:
         slot = self._free_slots.get()
         try:
-            spec = wall_spec(
+            spec = sandbox_spec(
                 self._limits,
                 slot=slot,
                 device=self._device,
@@ -190,7 +193,7 @@ class WallPool:
             )
             started = self._backend.start(spec)
             try:
-                wall = Wall(started, spec, self._limits)
+                sandbox = Sandbox(started, spec, self._limits)
             except BaseException:
                 started.stop()
                 raise
@@ -204,14 +207,62 @@ class WallPool:
             self._free_slots.put(slot)
             raise
         with self._lock:
-            self._standing.add(wall)
+            self._standing.add(sandbox)
             self.image_id = started.image_id
-        return wall
+        return sandbox
 
-    def _take_down(self, wall: Wall) -> None:
+    def _take_down(self, sandbox: Sandbox) -> None:
         with self._lock:
-            self._standing.discard(wall)
+            self._standing.discard(sandbox)
         try:
-            wall.close()
+            sandbox.close()
         finally:
-            self._free_slots.put(wall.slot)
+            self._free_slots.put(sandbox.slot)
+
+
+class SandboxOnDemand:
+    """One wall, of a kind that few submissions of a batch need."""
+
+    def __init__(
+        self,
+        sandbox: str,
+        limits: Limits,
+        *,
+        isolation: Isolation,
+        device: str,
+        image: str,
+        first_slot: int,
+    ) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._isolation = isolation
+        self._device = device
+        self._image = image
+        self._first_slot = first_slot
+        self._lock = threading.Lock()
+        self._pools: list[SandboxPool] = []
+
+    def borrow(self) -> AbstractContextManager[Sandbox]:
+        """Lend the wall for one block, started if it is not there; others wait.
+
+        Raises:
+            SandboxError: if it cannot be started.
+        """
+        with self._lock:
+            if not self._pools:
+                pool = SandboxPool(
+                    self._sandbox,
+                    self._limits,
+                    isolation=self._isolation,
+                    jobs=1,
+                    device=self._device,
+                    image=self._image,
+                    first_slot=self._first_slot,
+                )
+                self._pools.append(pool)
+        return self._pools[0].borrow()
+
+    def close(self) -> None:
+        """Take the wall down, if it was ever started."""
+        for pool in self._pools:
+            pool.close()

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grader import __version__
+from grader.assignment.table import load_assignment
+from grader.cuda_cpp.header import header_name, write_header
 from grader.errors import UsageError
-from grader.plan.assignment import load_assignment
-from grader.plan.launcher_header import header_name, write_header
 from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY
 
 COPIED = ("README.md", "harness.py")

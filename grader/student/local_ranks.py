@@ -1,7 +1,7 @@
 """A group of ranks without walls: forks of this very process, on a student's own machine.
 
-Takes: the submission's namespace. Gives: `LocalRanks`, which `measure.drive` can run cases in. Does
-not cover: trust, limits (see `student.public_run`). Nothing measured here counts for a grade.
+Takes: the submission's namespace. Gives: `LocalRanks`, which `correctness.drive` can run cases in.
+Does not cover: trust, limits (see `student.public_run`). Nothing measured here counts for a grade.
 
 Each world is a set of fresh forks that join a process group over the loopback. In grading the group
 is there before the submission is imported; here the submission is imported first.
@@ -26,13 +26,11 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from grader.author.steps import Call, New, Ref, Value
+from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError
-from grader.measure.box import Raised, Stopped
-from grader.measure.drive import fault_of
-from grader.measure.measurement import Fault, FaultKind
-from grader.runner import wire
-from grader.student.local_box import LocalBox
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
+from grader.runner import protocol
+from grader.student.local_worker import LocalWorker
 from grader.student.trace import one_from_json, request_to_json
 from grader.student.values import from_json, to_json
 
@@ -162,14 +160,14 @@ class LocalRanks:
             ours.close()
             for other in others:
                 other.sock.close()
-            box = LocalBox(self._submission, self._harness, place=self._place)
-            _serve(theirs, box, rank=rank, size=size, store=store)
+            worker = LocalWorker(self._submission, self._harness, place=self._place)
+            _serve(theirs, worker, rank=rank, size=size, store=store)
         finally:
             os._exit(0)
 
     def _send(self, rank: int, request: dict[str, Json]) -> None:
         try:
-            wire.send(self._members[rank].sock, request)
+            protocol.send(self._members[rank].sock, request)
         except OSError as error:
             raise Stopped(_crash(rank)) from error
 
@@ -192,8 +190,10 @@ class LocalRanks:
                 for key, _ in ready:
                     rank = key.data
                     try:
-                        answer, _ = wire.receive(asked[rank].sock, max_bytes=wire.MAX_REQUEST_BYTES)
-                    except (wire.WireError, OSError):
+                        answer, _ = protocol.receive(
+                            asked[rank].sock, max_bytes=protocol.MAX_REQUEST_BYTES
+                        )
+                    except (protocol.ProtocolError, OSError):
                         raise Stopped(_crash(rank)) from None
                     answers[rank] = answer
                     selector.unregister(asked[rank].sock)
@@ -202,16 +202,16 @@ class LocalRanks:
         return answers
 
 
-def local_box(
+def local_worker(
     ranks: int, submission: Namespace, harness: Namespace, *, place: Place | None = None
-) -> LocalBox | LocalRanks:
+) -> LocalWorker | LocalRanks:
     """Return a box for a problem that says `ranks`, 0 for a box of its own."""
     if ranks:
         return LocalRanks(submission, harness, most=ranks, place=place)
-    return LocalBox(submission, harness, place=place)
+    return LocalWorker(submission, harness, place=place)
 
 
-def _serve(sock: socket.socket, box: LocalBox, *, rank: int, size: int, store: Path) -> None:
+def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, store: Path) -> None:
     """Answer the requests to one rank until the other end is closed."""
     torch.set_num_threads(1)  # the fork has none of the threads that more would need
     os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
@@ -226,34 +226,34 @@ def _serve(sock: socket.socket, box: LocalBox, *, rank: int, size: int, store: P
         world_size=size,
         timeout=datetime.timedelta(seconds=COLLECTIVE_SECONDS),
     )
-    wire.send(sock, {"joined": rank})
+    protocol.send(sock, {"joined": rank})
     while True:
-        request, _ = wire.receive(requests, max_bytes=wire.MAX_REQUEST_BYTES)
-        wire.send(sock, _answer(request, box))
+        request, _ = protocol.receive(requests, max_bytes=protocol.MAX_REQUEST_BYTES)
+        protocol.send(sock, _answer(request, worker))
 
 
 def _watch(sock: socket.socket, feed: socket.socket) -> None:
     while True:
         try:
-            request, _ = wire.receive(sock, max_bytes=wire.MAX_REQUEST_BYTES)
-        except (wire.WireError, OSError):
+            request, _ = protocol.receive(sock, max_bytes=protocol.MAX_REQUEST_BYTES)
+        except (protocol.ProtocolError, OSError):
             os._exit(0)
-        wire.send(feed, request)
+        protocol.send(feed, request)
 
 
-def _answer(request: dict[str, Json], box: LocalBox) -> dict[str, Json]:
+def _answer(request: dict[str, Json], worker: LocalWorker) -> dict[str, Json]:
     try:
         if "drop" in request:
-            box.drop(Ref(request["drop"]))
+            worker.drop(Ref(request["drop"]))
         elif "overwrite" in request:
-            box.overwrite_arguments()
+            worker.overwrite_arguments()
         elif "reclaim" in request:
-            box.reclaim_arguments()
+            worker.reclaim_arguments()
         else:
             step = one_from_json(request["step"])
             if isinstance(step, Call):
-                return {"value": to_json(box.call(step))}
-            box.new(Ref(request["ref"]), step)
+                return {"value": to_json(worker.call(step))}
+            worker.new(Ref(request["ref"]), step)
     except Raised as raised:
         return {"raised": [list(raised.names), raised.text, raised.where]}
     except Stopped as stopped:

@@ -9,13 +9,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grader.assignment.folders import find_assignment, list_assignments
+from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.errors import UsageError
-from grader.plan.assignment import Assignment, Problem, load_assignment
-from grader.student.folders import find_assignment, list_assignments
 from grader.student.result import PublicResult
 
 if TYPE_CHECKING:
-    from grader.plan.assignment import Check
+    from grader.assignment.table import Check
 
 Defined = Any  # a function or class of the student's
 
@@ -77,7 +77,7 @@ def _run(
     folder: Path, table: Assignment, problem: Problem, namespace: dict[str, Defined]
 ) -> PublicResult:
     # These import torch, which the rest of a student's commands do without.
-    from grader.student.local_ranks import local_box
+    from grader.student.local_ranks import local_worker
     from grader.student.replay import load_harness, run_check
     from grader.student.trace import load_problem
 
@@ -88,7 +88,7 @@ def _run(
             problem,
             one,
             traced,
-            local_box(problem.ranks, namespace, harness, place=_place),
+            local_worker(problem.ranks, namespace, harness, place=_place),
             _unobserved,
         )
         for one in problem.checks

@@ -11,11 +11,10 @@ import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from grader.assignment.table import Assignment, Language
+from grader.cuda_cpp.header import header_name
 from grader.errors import IntakeError, UsageError
 from grader.intake.submission import Origin, Rejected, Submission
-from grader.plan.assignment import Assignment
-from grader.plan.languages import Language
-from grader.plan.launcher_header import header_name
 from grader.student.work import CUDA_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
@@ -42,21 +41,25 @@ class Package:
     notices: tuple[str, ...]
 
 
-def take_in_work(work: Work, table: Assignment) -> Submission:
+def load_work(work: Work, table: Assignment) -> Submission:
     """Take a student's file in as grading will; with one in C++ go the headers beside it.
 
     Raises:
         IntakeError: if it cannot be taken in, with what to do about it.
     """
-    from grader.intake import Part, collect, take_in  # notebooks need nbformat, which takes a while
+    from grader.intake import (  # notebooks need nbformat, which takes a while
+        Attachment,
+        collect,
+        load_submission,
+    )
 
     (handed,) = collect([work.path], work.slug)
-    handed = replace(handed, parts=tuple(Part(path=path) for path in _parts(work)))
+    handed = replace(handed, parts=tuple(Attachment(path=path) for path in _parts(work)))
     cuda = Language.CUDA in table.languages
-    taken = take_in(handed, slug=work.slug, cuda=cuda)
-    if isinstance(taken, Rejected):
-        raise IntakeError(f"{work.path.name}: {taken.message}", hint=taken.hint)
-    return taken
+    submission = load_submission(handed, slug=work.slug, cuda=cuda)
+    if isinstance(submission, Rejected):
+        raise IntakeError(f"{work.path.name}: {submission.message}", hint=submission.hint)
+    return submission
 
 
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:

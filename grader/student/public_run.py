@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from grader.assignment.folders import PACKAGE
+from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
 from grader.judge.judgement import Cause
-from grader.plan.assignment import Assignment, Check, Limits, Problem
-from grader.student.folders import PACKAGE
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding, PublicResult
 
@@ -148,17 +148,17 @@ def run_public(
 
 
 def _prepare(submission: Submission, folder: Path, scratch: Path, source: str) -> ReplayJob:
-    box = scratch / "box"
-    box.mkdir()
+    worker = scratch / "box"
+    worker.mkdir()
     for file in submission.files:
-        (box / file.name).write_text(file.text, encoding="utf-8", newline="\n")
+        (worker / file.name).write_text(file.text, encoding="utf-8", newline="\n")
     harness = folder / "harness.py"
     if harness.is_file():
-        (box / "harness.py").write_bytes(harness.read_bytes())
+        (worker / "harness.py").write_bytes(harness.read_bytes())
     return ReplayJob(
         assignment=str(folder.resolve()),
         problems=(),
-        folder=str(box),
+        folder=str(worker),
         entry=submission.entry,
         display=source,
         cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),

@@ -15,13 +15,13 @@ from typing import TextIO
 
 import torch
 
-from grader.author.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
+from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
+from grader.assignment.table import Check, Problem, load_assignment
+from grader.correctness.drive import drive
+from grader.evidence.worker_protocol import Worker
 from grader.judge.judgement import Cause
-from grader.measure.box import Box
-from grader.measure.drive import drive
-from grader.plan.assignment import Check, Problem, load_assignment
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
-from grader.student.local_ranks import local_box
+from grader.student.local_ranks import local_worker
 from grader.student.result import PublicCheck, PublicFinding
 from grader.student.trace import Recording, TracedProblem, load_problem, play
 from grader.student.verdict import judge_check
@@ -66,20 +66,22 @@ def replay(job: ReplayJob, events: TextIO) -> None:
             emit(Event(kind=EventKind.STEP, problem=name, check=check.name, doing=doing))
 
         for check in problem.checks:
-            box = local_box(problem.ranks, submission, harness, place=place)
-            result = run_check(problem, check, recorded[problem.name], box, observe)
+            worker = local_worker(problem.ranks, submission, harness, place=place)
+            result = run_check(problem, check, recorded[problem.name], worker, observe)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
 
 
 def run_check(
-    problem: Problem, check: Check, traced: TracedProblem, box: Box, observe: Observer
+    problem: Problem, check: Check, traced: TracedProblem, worker: Worker, observe: Observer
 ) -> PublicCheck:
     """Run all public cases of one check; `observe` is told of every step before it begins."""
     mine = [one for one in traced.checks if one.name == check.name]
     recordings = [recording for one in mine for recording in one.instances]
     seen = [
-        drive(_observed(recording, check, observe), box, check=check.name, index=index, public=True)
+        drive(
+            _observed(recording, check, observe), worker, check=check.name, index=index, public=True
+        )
         for index, recording in enumerate(recordings)
     ]
     description = mine[0].description if mine else ""

@@ -1,14 +1,19 @@
 """What the public cases say about a student's work, as records.
 
 Takes: nothing. Gives: `PublicResult` and its parts. Does not cover: how they are found out (see
-`student.public_run`), how they look (see `student.table`).
+`student.public_run`), how they look (see `student.result`).
 
 This module and all that a student's command imports first stay without torch, whose import takes
 seconds.
 """
 
 import html
+import re
 from dataclasses import asdict, dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from grader.judge.judgement import Cause
 
@@ -124,7 +129,7 @@ def finding_rows(finding: PublicFinding) -> list[tuple[str, str]]:
     return [(part, getattr(finding, part)) for part in parts if getattr(finding, part)]
 
 
-def cause_in_words(cause: Cause) -> str:
+def cause_text(cause: Cause) -> str:
     """Return a cause as a student reads it."""
     words = {Cause.NONE: "passed", Cause.AUTHOR: "a fault of the course, not yours"}
     return words.get(cause, cause.value.replace("_", " "))
@@ -138,7 +143,7 @@ def _state(check: PublicCheck) -> str:
     if check.passed:
         return "passed"
     counts = f"{check.cases_passed} of {check.cases} cases passed"
-    return f"failed: {cause_in_words(check.cause)} ({counts})"
+    return f"failed: {cause_text(check.cause)} ({counts})"
 
 
 def _html_row(check: PublicCheck) -> str:
@@ -150,3 +155,69 @@ def _html_row(check: PublicCheck) -> str:
     plain = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
     story = "<br>".join(html.escape(line) for line in details if line)
     return f"<tr>{plain}<td style='text-align:left'>{story}</td></tr>"
+
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def print_result(result: PublicResult, console: Console) -> None:
+    """Print the table, then every failure in full, then what the result means."""
+    console.print(_table(result))
+    shown: tuple[str, tuple[PublicFinding, ...]] = ("", ())
+    for check in result.checks:
+        if check.findings:
+            repeated = (check.problem, check.findings) == shown
+            console.print(_heading(check) if repeated else _details(check))
+            shown = (check.problem, check.findings)
+    for notice in result.notices:
+        console.print(plain(f"note: {notice}"))
+    if result.output and not result.passed:
+        console.print(Text("what your code printed:", style="bold"))
+        console.print(plain(result.output.rstrip()))
+    console.print(Text(result.verdict, style="bold green" if result.passed else "bold red"))
+    console.print(HIDDEN_NOTE)
+
+
+def plain(text: str) -> Text:
+    """Return text that a student's code made, without terminal control sequences or markup."""
+    return Text(_CONTROL.sub("", text))
+
+
+def _table(result: PublicResult) -> Table:
+    table = Table(title=f"{result.assignment}: public cases of {result.source}")
+    for column in ("problem", "check", "result"):
+        table.add_column(column, overflow="fold")
+    table.add_column("cases", justify="right")
+    previous = ""
+    for check in result.checks:
+        if previous and previous != check.problem:
+            table.add_section()
+        shown = check.problem if check.problem != previous else ""
+        previous = check.problem
+        style = "green" if check.passed else "red"
+        state = "passed" if check.passed else f"failed: {cause_text(check.cause)}"
+        counts = f"{check.cases_passed}/{check.cases}"
+        table.add_row(Text(shown), Text(check.title), Text(state, style=style), counts)
+    return table
+
+
+def _heading(check: PublicCheck) -> RenderableType:
+    """Return the lines for a failure that is word for word the one above it."""
+    return Group(
+        Text(f"{check.problem}: {check.title}", style="bold"), Text("  the same as above"), Text("")
+    )
+
+
+def _details(check: PublicCheck) -> RenderableType:
+    parts: list[RenderableType] = [Text(f"{check.problem}: {check.title}", style="bold")]
+    if check.description:
+        parts.append(Text(f"  {check.description}", style="dim"))
+    for finding in check.findings:
+        parts.append(plain(f"  {finding.label}"))
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, text in finding_rows(finding):
+            grid.add_row(f"  {name}", plain(text))
+        parts.append(grid)
+    return Group(*parts, Text(""))

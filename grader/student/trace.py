@@ -1,8 +1,8 @@
 """Public cases as recorded steps: what is asked, in order, and what is expected.
 
 Takes: `public/<Problem>.json` of an assignment, or recorded steps. Gives: the other, and the steps
-as a case that `measure.drive` can carry out. Does not cover: making them (see
-`author.record_public`).
+as a case that `correctness.drive` can carry out. Does not cover: making them (see
+`release.record_public`).
 
 A recorded case is a plain list: unlike the generator it was recorded from it cannot choose its
 next step by a reply, but replies can be arguments of later steps.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.author.steps import (
+from grader.assignment.steps import (
     Call,
     CaseSteps,
     Drop,
@@ -30,10 +30,9 @@ from grader.author.steps import (
     World,
 )
 from grader.errors import AuthorError
-from grader.measure.compare import brief
-from grader.measure.drive import Stopped
-from grader.measure.measurement import Fault, FaultKind
-from grader.runner.wire import Json, WireError
+from grader.evidence.comparison import brief
+from grader.evidence.faults import Fault, FaultKind, Stopped
+from grader.runner.protocol import Json, ProtocolError
 from grader.student.values import ReplyPart, from_json, to_json
 
 SCHEMA_VERSION = 1
@@ -124,12 +123,14 @@ def load_problem(assignment: Path, problem: str) -> TracedProblem:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["schema_version"] != SCHEMA_VERSION:
-            raise WireError(f"schema_version {tree['schema_version']}, expected {SCHEMA_VERSION}")
+            raise ProtocolError(
+                f"schema_version {tree['schema_version']}, expected {SCHEMA_VERSION}"
+            )
         return TracedProblem(problem=tree["problem"], checks=tuple(map(_check, tree["checks"])))
     except FileNotFoundError as error:
         hint = f"make the public cases with `grader release {assignment.name}`"
         raise AuthorError(f"{path}: not found", hint=hint) from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, WireError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ProtocolError) as error:
         hint = "install the assignment again, or make the file again with `grader release`"
         raise AuthorError(f"{path}: damaged: {type(error).__name__}: {error}", hint=hint) from error
 
@@ -275,7 +276,7 @@ def one_from_json(tree: Json) -> New | Call:
     if tree["op"] == "new":
         return New(tree["class"], *args, **kwargs)
     if tree["op"] != "call":
-        raise WireError(f"a step of no known kind: {tree['op']!r}")
+        raise ProtocolError(f"a step of no known kind: {tree['op']!r}")
     target = from_json(tree["target"])
     method = [tree["method"]] if isinstance(target, Ref) else []
     return Call(target, *method, *args, **kwargs)

@@ -1,7 +1,7 @@
 """Arguments and expected values as typed JSON, tensors byte for byte with their strides.
 
 Takes: a value of a case, or its JSON form. Gives: the other. Does not cover: steps (see
-`student.trace`). Nothing is pickled; the form is that of `runner.wire`, with `t` holding the
+`student.trace`). Nothing is pickled; the form is that of `runner.protocol`, with `t` holding the
 tensor itself (dtype, shape, strides, base64 of its entries in row-major order, little-endian) and
 `p` standing for a part of an earlier reply: the number of the step, then the path to the part.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from grader.author.steps import Ref, Value
+from grader.assignment.steps import Ref, Value
+from grader.runner.protocol import Json, ProtocolError, flatten, unflatten
 from grader.runner.tensors import DTYPES, NAMES
-from grader.runner.wire import Json, WireError, flatten, unflatten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def _decode(key: str, content: Json) -> Value:
         return ReplyPart(step=int(content[0]), path=tuple(content[1:]))
     if key == "y" and content in DTYPES:
         return DTYPES[content]
-    raise WireError(f"a value of no known form: {key!r}")
+    raise ProtocolError(f"a value of no known form: {key!r}")
 
 
 def _encode_tensor(tensor: torch.Tensor) -> Json:

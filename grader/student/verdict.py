@@ -7,17 +7,12 @@ Does not cover: grades (see `judge`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from grader.assignment.table import Check
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
 from grader.judge.rule import Tolerances, allowed_error, first_trouble
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    ValueObservation,
-)
-from grader.plan.assignment import Check
 from grader.student.result import PublicCheck, PublicFinding
 
 _FAULTS: dict[FaultKind, tuple[str, str]] = {

@@ -11,8 +11,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from grader.assignment.folders import list_assignments
 from grader.errors import UsageError
-from grader.student.folders import list_assignments
 
 MARK_FILE = ".grader.toml"
 HEADER_PATTERN = re.compile(r"^(?:#|//) grader: ([a-z][a-z0-9_]*)\b", re.MULTILINE)

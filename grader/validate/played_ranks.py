@@ -11,15 +11,15 @@ they answered the solution, and that is spoiled in its turn.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grader.author.steps import Call, New, Ref, Value
-from grader.measure.box import Raised
+from grader.assignment.steps import Call, New, Ref, Value
+from grader.evidence.faults import Raised
 from grader.student.local_ranks import LocalRanks
 
 Replies = dict[int, Value | Raised]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class RecordedReply:
     """What was asked of which rank, arguments left out, and what came back."""
 
     asked: tuple[tuple[int, str], ...]
@@ -37,17 +37,17 @@ class RecordedRanks(LocalRanks):
         tape: in the order of the requests.
     """
 
-    tape: tuple[Heard, ...] = ()
+    tape: tuple[RecordedReply, ...] = ()
 
     def world(self, size: int) -> None:
         """End the world that is there and start another, and note it."""
         super().world(size)
-        self.tape = (*self.tape, _heard_world(size))
+        self.tape = (*self.tape, _recorded_world(size))
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
         """Ask several ranks at once and keep their replies."""
         replies = super().ask(steps, ref)
-        self.tape = (*self.tape, Heard(asked=_asked(steps), replies=replies))
+        self.tape = (*self.tape, RecordedReply(asked=_asked(steps), replies=replies))
         return replies
 
 
@@ -60,14 +60,14 @@ class PlayedRanks:
 
     wall_ns = 0
 
-    def __init__(self, tape: tuple[Heard, ...]) -> None:
+    def __init__(self, tape: tuple[RecordedReply, ...]) -> None:
         self._left = list(tape)
         self.size = 0
         self.deviated = False
 
     def world(self, size: int) -> None:
         """Expect that a world of this size was started."""
-        self._play(_heard_world(size).asked)
+        self._play(_recorded_world(size).asked)
         self.size = size
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
@@ -95,7 +95,7 @@ class PlayedRanks:
     def reclaim_arguments(self) -> None:
         """Do nothing: replies were taken after it had been done."""
 
-    def _play(self, asked: tuple[tuple[int, str], ...]) -> Heard:
+    def _play(self, asked: tuple[tuple[int, str], ...]) -> RecordedReply:
         if not self._left or self._left[0].asked != asked:
             raise self._deviation(asked)
         return self._left.pop(0)
@@ -105,8 +105,8 @@ class PlayedRanks:
         return Deviation(f"not recorded: {asked}")
 
 
-def _heard_world(size: int) -> Heard:
-    return Heard(asked=((size, "World"),), replies={})
+def _recorded_world(size: int) -> RecordedReply:
+    return RecordedReply(asked=((size, "World"),), replies={})
 
 
 def _asked(steps: Mapping[int, New | Call]) -> tuple[tuple[int, str], ...]:

@@ -8,8 +8,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from grader.assignment.launcher import Argument, Launcher
 from grader.errors import AuthorError
-from grader.plan.launcher import Argument, Launcher
 
 
 def compare_signatures(starter: Path, solution: Path, exports: tuple[str, ...]) -> list[str]:

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 
-from grader.author.steps import Call, New, Ref, Value
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.plan import PlannedProblem
+from grader.assignment.steps import Call, New, Ref, Value
+from grader.correctness.instances import Instance, instances
+from grader.evidence.faults import Raised
+from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Verdict
-from grader.measure.box import Raised
-from grader.measure.instances import Instance, instances
-from grader.measure.measurement import CaseMeasurement
-from grader.plan.course import Course
-from grader.plan.plan import PlannedProblem
-from grader.student.local_box import LocalBox
 from grader.student.local_ranks import LocalRanks
-from grader.validate.local_run import Namespace, drive_case, judge_cases
-from grader.validate.played_ranks import Heard, PlayedRanks, RecordedRanks, Replies
+from grader.student.local_worker import LocalWorker
+from grader.validate.played_ranks import PlayedRanks, RecordedRanks, RecordedReply, Replies
+from grader.validate.seed_vetting import Namespace, drive_case, judge_cases
 
 
 class Trivial(StrEnum):
@@ -148,7 +148,7 @@ _SPOIL: dict[Trivial, Callable[..., torch.Tensor | None]] = {
 }
 
 
-class _TrivialBox(LocalBox):
+class _SpoiledWorker(LocalWorker):
     """A local box whose replies are spoiled on the way out."""
 
     def __init__(self, submission: Namespace, harness: Namespace, spoiler: _Spoiler) -> None:
@@ -181,7 +181,7 @@ class _TrivialRanks(LocalRanks):
 class _PlayedTrivialRanks(PlayedRanks):
     """Recorded ranks whose replies are spoiled on the way out."""
 
-    def __init__(self, tape: tuple[Heard, ...], spoiler: _Spoiler) -> None:
+    def __init__(self, tape: tuple[RecordedReply, ...], spoiler: _Spoiler) -> None:
         super().__init__(tape)
         self._spoiler = spoiler
 
@@ -190,7 +190,7 @@ class _PlayedTrivialRanks(PlayedRanks):
 
 
 def lint(
-    course: Course,
+    loaded: LoadedAssignment,
     solution: Namespace,
     harness: Namespace,
     kinds: Iterable[Trivial] = tuple(Trivial),
@@ -198,23 +198,23 @@ def lint(
     """Answer every problem trivially in every way.
 
     Args:
-        course: the assignment with its cases.
+        loaded: the assignment with its cases.
         solution: namespace of the reference solution.
         harness: namespace of the harness; empty if there is none.
         kinds: the ways.
     """
     found = []
-    for problem in course.plan.problems:
-        tapes = _record(course, problem, solution, harness) if problem.ranks else {}
+    for problem in loaded.plan.problems:
+        tapes = _record(loaded, problem, solution, harness) if problem.ranks else {}
         found += [
-            _try(course, problem, trivial, solution=solution, harness=harness, tapes=tapes)
+            _try(loaded, problem, trivial, solution=solution, harness=harness, tapes=tapes)
             for trivial in kinds
         ]
     return found
 
 
 _Key = tuple[str, int, bool]
-_Tapes = dict[_Key, tuple[Heard, ...]]
+_Tapes = dict[_Key, tuple[RecordedReply, ...]]
 
 
 def _key(instance: Instance) -> _Key:
@@ -222,20 +222,20 @@ def _key(instance: Instance) -> _Key:
 
 
 def _record(
-    course: Course, problem: PlannedProblem, solution: Namespace, harness: Namespace
+    loaded: LoadedAssignment, problem: PlannedProblem, solution: Namespace, harness: Namespace
 ) -> _Tapes:
     """Run every case of a problem with ranks on the solution, and return what they replied."""
     tapes: _Tapes = {}
-    for instance in instances(problem, course.cases):
-        box = RecordedRanks(solution, harness, most=problem.ranks)
-        drive_case(course.plan, instance, box)
-        box.close()
-        tapes[_key(instance)] = box.tape
+    for instance in instances(problem, loaded.cases):
+        worker = RecordedRanks(solution, harness, most=problem.ranks)
+        drive_case(loaded.plan, instance, worker)
+        worker.close()
+        tapes[_key(instance)] = worker.tape
     return tapes
 
 
 def _try(
-    course: Course,
+    loaded: LoadedAssignment,
     problem: PlannedProblem,
     trivial: Trivial,
     *,
@@ -245,19 +245,21 @@ def _try(
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases: list[CaseMeasurement] = []
-    for instance in instances(problem, course.cases):
+    for instance in instances(problem, loaded.cases):
         spoiler.last.clear()
         if not problem.ranks:
-            cases.append(drive_case(course.plan, instance, _TrivialBox(solution, harness, spoiler)))
+            cases.append(
+                drive_case(loaded.plan, instance, _SpoiledWorker(solution, harness, spoiler))
+            )
             continue
         played = _PlayedTrivialRanks(tapes[_key(instance)], spoiler)
-        case = drive_case(course.plan, instance, played)
+        case = drive_case(loaded.plan, instance, played)
         if played.deviated:
             spoiler.last.clear()
             ranks = _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
-            case = drive_case(course.plan, instance, ranks)
+            case = drive_case(loaded.plan, instance, ranks)
         cases.append(case)
-    checks = judge_cases(course.plan, problem, cases)
+    checks = judge_cases(loaded.plan, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
     confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0

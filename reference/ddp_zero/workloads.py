@@ -55,7 +55,7 @@ def broadcast_traffic(draw: Draw, size: int) -> WorkloadSteps:
     single = TinyGPT(seed=seed, **sizes)
     nbytes = sum(x.nbytes for x in (*single.parameters(), *single.buffers()))
     yield Work(
-        wire_bytes=(world - 1) * nbytes,
+        traffic_bytes=(world - 1) * nbytes,
         derivation=f"(N-1) * (P + buffers) = 2 * {_mebibytes(nbytes)}, tied weights once",
     )
     got = yield Each(Call(state, "parameters"))
@@ -76,7 +76,7 @@ def ddp_traffic(draw: Draw, size: int) -> WorkloadSteps:
     got = yield Each(Call(loop, "sampled_gradients", tower.numbers))
     yield PhaseEnd()
     yield Work(
-        wire_bytes=2 * (tower.world - 1) * tower.nbytes,
+        traffic_bytes=2 * (tower.world - 1) * tower.nbytes,
         derivation=f"2 * (N-1) * G = 4 * {_mebibytes(tower.nbytes)}, once for three passes",
     )
     want = _gradients_after(tower, passes)
@@ -96,7 +96,7 @@ def ddp_overlap(draw: Draw, size: int) -> WorkloadSteps:
     got = yield Each(Call(loop, "sampled_gradients", tower.numbers))
     yield PhaseEnd()
     yield Work(
-        wire_bytes=2 * (tower.world - 1) * tower.nbytes,
+        traffic_bytes=2 * (tower.world - 1) * tower.nbytes,
         derivation=f"2 * (N-1) * G = 2 * {_mebibytes(tower.nbytes)}",
     )
     *want, last = _gradients_after(tower, passes)
@@ -144,7 +144,7 @@ def _zero_steps(draw: Draw, tower: TowerOnRanks, stage: int, count: int) -> Work
 def _zero_traffic(draw: Draw, width: int, stage: int) -> WorkloadSteps:
     tower = yield from new_tower(draw, 3, 8, width)
     yield Work(
-        wire_bytes=2 * (tower.world - 1) * tower.nbytes,
+        traffic_bytes=2 * (tower.world - 1) * tower.nbytes,
         derivation=f"(N-1) * G + (N-1) * P = 4 * {_mebibytes(tower.nbytes)}",
     )
     yield from _zero_steps(draw, tower, stage, 1)
@@ -181,7 +181,7 @@ def fsdp_traffic(draw: Draw, size: int) -> WorkloadSteps:
     """A step and an evaluation over 18 MiB of parameters in 32 units; 3 ranks."""
     tower = yield from new_tower(draw, 3, 32, size)
     yield Work(
-        wire_bytes=4 * (tower.world - 1) * tower.nbytes,
+        traffic_bytes=4 * (tower.world - 1) * tower.nbytes,
         derivation=(
             "2 gathers, 1 reduce-scatter, 1 gather to evaluate: "
             f"4 * (N-1) * P = 8 * {_mebibytes(tower.nbytes)}"

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import torch
 
+from grader.assignment.steps import Value
 from grader.author import Call, Draw, Expect, PhaseEnd, Work, WorkloadSteps, workload
-from grader.author.steps import Value
 
 from . import oracle
 from .inputs import HALF, SINGLE, long_heads, long_matrix

@@ -5,7 +5,17 @@ Takes: `Draw`. Gives: case makers. Does not cover: the cost of an append.
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, Ref, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Expect,
+    New,
+    OverwriteArguments,
+    Raises,
+    Ref,
+    case,
+)
 
 from .inputs import Pair, joined, plain_pair, strided_pair
 from .oracle import ring_contents, ring_mask

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from grader.assignment.steps import Value
 from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, Ref, case
-from grader.author.steps import Value
 
 from .inputs import shapes, strided
 from .oracle import AdamW

@@ -8,8 +8,8 @@ from collections.abc import Generator, Sequence
 
 import torch
 
+from grader.assignment.steps import Step, Value
 from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
-from grader.author.steps import Step, Value
 
 from .inputs import BROKEN, Side, broken, give, new_side, shapes, strided, whole
 from .oracle import global_norm

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from grader.assignment.steps import Ref, Step, Value
 from grader.author import Call, Draw, New
-from grader.author.steps import Ref, Step, Value
 
 from .oracle import Momentum
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from grader.assignment.steps import Ref, Step, Value
 from grader.author import Call, CaseSteps, Draw, Each, Expect, New, World, case
-from grader.author.steps import Ref, Step, Value
 
 from .inputs import BROKEN, broken, whole
 from .oracle import Momentum

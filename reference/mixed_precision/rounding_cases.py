@@ -10,8 +10,8 @@ import math
 
 import torch
 
+from grader.assignment.steps import Value
 from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
-from grader.author.steps import Value
 
 from .oracle import rounded_with
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import torch
 
+from grader.assignment.steps import Value
 from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
-from grader.author.steps import Value
 
 from .oracle import HALVES, trained
 from .text import batch

@@ -12,8 +12,8 @@ from functools import cache
 
 import torch
 
+from grader.assignment.steps import Value
 from grader.author import Call, Draw, Expect, New, PhaseEnd, Work, WorkloadSteps, workload
-from grader.author.steps import Value
 
 from .oracle import AdamW, under_policy
 from .tiny_gpt import Linear

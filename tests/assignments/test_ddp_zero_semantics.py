@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from grader.assignment.declare import load_workloads
+from grader.assignment.table import load_assignment
+from grader.assignment.target import Quantity
 from grader.author import Draw, Ref, load_folder
-from grader.author.declare import load_workloads
-from grader.plan.assignment import load_assignment
-from grader.plan.target import Quantity
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSIGNMENT = ROOT / "assignments" / "ddp_zero"

@@ -1,6 +1,7 @@
 """Every assignment folder is found here: the starter scores nothing, the solution everything.
 
-The whole proof of an assignment, with each wrong submission and each target, is `make prove`.
+The whole proof of an assignment, with each wrong submission and each target, is `make
+validate_assignment`.
 """
 
 import subprocess
@@ -10,25 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from grader.author.folders import find_assignment, find_reference, list_assignments
-from grader.batch import BatchOptions, open_walls
+from grader.assignment.folders import find_assignment, find_reference, list_assignments
+from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
+from grader.batch import BatchOptions, open_sandboxes
+from grader.correctness.run import measure
 from grader.errors import UsageError
 from grader.judge.judge import judge
 from grader.judge.judgement import Cause, Judgement, Verdict
-from grader.measure.machine import TimedMachine
-from grader.measure.run import measure
-from grader.plan.course import Course, new_seed, open_course
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.validate.specimen import Kind, load_specimens
+from grader.validate.known_submission import Kind, load_known_submissions
+from grader.worker.machine import TimedMachine
 
 ROOT = Path(__file__).resolve().parents[2]
 SLUGS = [found.name for found in list_assignments(ROOT / "assignments")]
 
 
-def open_here(slug: str) -> Course:
-    return open_course(
+def open_here(slug: str) -> LoadedAssignment:
+    return load_assignment_with_reference(
         find_assignment(slug, ROOT / "assignments"),
         find_reference(slug, ROOT / "reference"),
         device="cpu",
@@ -36,7 +37,7 @@ def open_here(slug: str) -> Course:
     )
 
 
-def _shortened(course: Course) -> Course:
+def _shortened(loaded: LoadedAssignment) -> LoadedAssignment:
     """Leave out targets, and all but one hidden case of each check."""
     problems = tuple(
         replace(
@@ -44,18 +45,18 @@ def _shortened(course: Course) -> Course:
             targets=(),
             checks=tuple(replace(check, hidden=min(check.hidden, 1)) for check in problem.checks),
         )
-        for problem in course.plan.problems
+        for problem in loaded.plan.problems
     )
-    return replace(course, plan=replace(course.plan, problems=problems))
+    return replace(loaded, plan=replace(loaded.plan, problems=problems))
 
 
 def best_wall() -> str:
     """Bubblewrap first: it starts fastest; unconfined where there is nothing, for trusted code."""
     try:
-        wall = choose("auto", DEFAULT_IMAGE)
+        sandbox = choose("auto", DEFAULT_IMAGE)
     except UsageError:
         return "none"
-    return "bwrap" if wall == "docker" and _has_bwrap() else wall
+    return "bwrap" if sandbox == "docker" and _has_bwrap() else sandbox
 
 
 def _has_bwrap() -> bool:
@@ -68,16 +69,16 @@ def _has_bwrap() -> bool:
 def scores(request: pytest.FixtureRequest) -> dict[Kind, Judgement]:
     """Starter and solution, judged by every check and no target, with fewer cases than a class."""
     whole = open_here(request.param)
-    course = _shortened(whole)
+    loaded = _shortened(whole)
     machine = TimedMachine()
     options = BatchOptions(
         sandbox=best_wall(), isolation=Isolation.WARM, jobs=1, image=DEFAULT_IMAGE, force=False
     )
-    known = [one for one in load_specimens(whole) if one.name in ("starter", "solution")]
-    with open_walls(course, options) as walls:
+    known = [one for one in load_known_submissions(whole) if one.name in ("starter", "solution")]
+    with open_sandboxes(loaded, options) as sandboxes:
         return {
             one.kind: judge(
-                course.plan, measure(one.submission(), course, walls=walls, machine=machine)
+                loaded.plan, measure(one.submission(), loaded, sandboxes=sandboxes, machine=machine)
             )
             for one in known
         }
@@ -101,27 +102,27 @@ def test_the_solution_passes_every_check(scores: dict[Kind, Judgement]) -> None:
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_there_is_enough_to_prove_it_with(slug: str) -> None:
-    course = open_here(slug)
-    specimens = load_specimens(course)
-    wrong = [one for one in specimens if one.kind is Kind.WRONG]
-    for problem in course.plan.problems:
+    loaded = open_here(slug)
+    known_submissions = load_known_submissions(loaded)
+    wrong = [one for one in known_submissions if one.kind is Kind.WRONG]
+    for problem in loaded.plan.problems:
         mine = [one for one in wrong if one.caught_by.startswith(f"{problem.name}.")]
         assert len(mine) >= 4, problem.name
-    assert len([one for one in specimens if one.kind is Kind.RIGHT]) >= 3
+    assert len([one for one in known_submissions if one.kind is Kind.RIGHT]) >= 3
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_allowed_imports_cover_the_solution(slug: str) -> None:
-    course = open_here(slug)
+    loaded = open_here(slug)
     program = (
         "import ast, sys; tree = ast.parse(open(sys.argv[1]).read());"
         "print(*{(n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split('.')[0]"
         " for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))})"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, str(course.reference / "solution.py")],
+        [sys.executable, "-c", program, str(loaded.reference / "solution.py")],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert set(ran.stdout.split()) <= {*course.assignment.allowed_imports, "__future__", "harness"}
+    assert set(ran.stdout.split()) <= {*loaded.assignment.allowed_imports, "__future__", "harness"}

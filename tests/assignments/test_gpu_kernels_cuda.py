@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 import torch
 
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases
-from grader.author.folders import find_assignment, find_reference
-from grader.author.starter_cuda import write_starter
+from grader.correctness.drive import drive
+from grader.cuda_cpp.builder import build_request
+from grader.cuda_cpp.header import header_name, write_header
+from grader.cuda_cpp.starter import write_starter
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.measure.drive import drive
-from grader.measure.requests import build_request
-from grader.plan.assignment import Problem, load_assignment
-from grader.plan.launcher_header import header_name, write_header
-from grader.runner import launchers, nvcc, toolkit
-from grader.student.local_box import LocalBox
+from grader.runner.cuda import launchers, nvcc
+from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_case
 
 ASSIGNMENT = find_assignment("gpu_kernels", None)
@@ -49,7 +49,7 @@ def compile_for_host(source: Path, folder: Path) -> Path:
     header = folder / header_name(TABLE.slug)
     header.write_text(write_header(TABLE.slug, TABLE.launchers), encoding="utf-8")
     library = folder / "host.so"
-    include = Path(toolkit.find_nvcc()).resolve().parents[1] / "include"
+    include = Path(nvcc.find_nvcc()).resolve().parents[1] / "include"
     command = ["g++", "-x", "c++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wno-unknown-pragmas"]
     command += [f"-I{folder}", "-isystem", str(include), "-include", str(header)]
     subprocess.run([*command, "-o", str(library), str(source)], check=True, timeout=120)
@@ -76,8 +76,8 @@ def failures(namespace: dict[str, Any], problem: Problem) -> dict[tuple[str, int
         maker = CASES[problem.name, check.name]
         for index in range(maker.hidden):
             draw = Draw("secret", (TABLE.slug, problem.name, check.name), index)
-            box = LocalBox(namespace, {})
-            seen = drive(maker(draw), box, check=check.name, index=index, public=False)
+            worker = LocalWorker(namespace, {})
+            seen = drive(maker(draw), worker, check=check.name, index=index, public=False)
             verdict = judge_case(seen, check.tolerance)
             if verdict.cause is not Cause.NONE:
                 failed[check.name, index] = verdict.cause

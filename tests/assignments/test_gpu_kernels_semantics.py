@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from grader.assignment.declare import load_workloads
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.interpreted import load_solution
+from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
-from grader.author.declare import load_workloads
-from grader.author.folders import find_assignment, find_reference
-from grader.author.interpreted import load_solution
+from grader.correctness.drive import drive
 from grader.judge.judgement import Cause
-from grader.measure.drive import drive
-from grader.plan.assignment import Problem, load_assignment
-from grader.student.local_box import LocalBox
+from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_case
-from grader.validate.affected import affected
+from grader.validate.known_submission import affected
 from reference.one_file import joined, pieces_of
 
 ASSIGNMENT = find_assignment("gpu_kernels", None)
@@ -52,7 +52,7 @@ def _failures(namespace: dict[str, Any], problem: Problem) -> dict[str, Cause]:
         for index in range(maker.hidden):
             draw = Draw("secret", (TABLE.slug, problem.name, check.name), index)
             seen = drive(
-                maker(draw), LocalBox(namespace, {}), check=check.name, index=index, public=False
+                maker(draw), LocalWorker(namespace, {}), check=check.name, index=index, public=False
             )
             verdict = judge_case(seen, check.tolerance)
             if verdict.cause is not Cause.NONE:
@@ -246,8 +246,8 @@ def test_workloads_hold_for_the_solution(
     (target,) = [t for t in PROBLEMS[key[0]].targets if t.name == key[1]]
     tolerance = {**target.tolerance, "float16": target.tolerance.get("bfloat16", 1e-3)}
     steps = load_workloads(REFERENCE)[key](_draw(*key), SMALL.get(key[0], 16))
-    box = LocalBox(vars(load_solution(REFERENCE)), {})
-    seen = drive(steps, box, check=key[1], index=0, public=False)
+    worker = LocalWorker(vars(load_solution(REFERENCE)), {})
+    seen = drive(steps, worker, check=key[1], index=0, public=False)
     assert seen.observations
     assert judge_case(seen, tolerance).cause is Cause.NONE
 
@@ -256,6 +256,6 @@ def test_a_workload_whose_reply_has_another_form_goes_on() -> None:
     for key, maker in load_workloads(REFERENCE).items():
         if key != ("matrix_add", "large_offsets"):  # 4 GB
             steps = maker(_draw(*key), SMALL.get(key[0], 16))
-            box = LocalBox({name: lambda *_, **__: None for name in EXPORTS[key[0]]}, {})
-            seen = drive(steps, box, check=key[1], index=0, public=False)
+            worker = LocalWorker({name: lambda *_, **__: None for name in EXPORTS[key[0]]}, {})
+            seen = drive(steps, worker, check=key[1], index=0, public=False)
             assert judge_case(seen, {}).cause is Cause.WRONG_VALUE

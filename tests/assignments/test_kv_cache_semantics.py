@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from grader.assignment.declare import load_workloads
+from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
-from grader.author.declare import load_workloads
+from grader.correctness.drive import drive
 from grader.judge.judgement import Cause
-from grader.measure.drive import drive
-from grader.plan.assignment import Problem, load_assignment
-from grader.student.local_box import LocalBox
+from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,8 +97,8 @@ def _failures(
         maker = CASES[problem.name, check.name]
         for index in range(maker.hidden):
             draw = Draw(seed, (TABLE.slug, problem.name, check.name), index)
-            box = LocalBox(namespace, _harness())
-            seen = drive(maker(draw), box, check=check.name, index=index, public=False)
+            worker = LocalWorker(namespace, _harness())
+            seen = drive(maker(draw), worker, check=check.name, index=index, public=False)
             verdict = judge_case(seen, check.tolerance)
             if verdict.cause is not Cause.NONE:
                 failed.setdefault(check.name, verdict.cause)

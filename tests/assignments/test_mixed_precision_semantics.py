@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from grader.assignment.interpreted import load_solution
+from grader.assignment.steps import PhaseEnd, Work, WorkloadSteps
+from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
-from grader.author.interpreted import load_solution
-from grader.author.steps import PhaseEnd, Work, WorkloadSteps
-from grader.measure.drive import drive
-from grader.plan.assignment import Problem, load_assignment
-from grader.student.local_box import LocalBox
-from grader.student.local_ranks import local_box
+from grader.correctness.drive import drive
+from grader.student.local_ranks import local_worker
+from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,12 +57,12 @@ def load(path: Path) -> ModuleType:
 @pytest.mark.parametrize("problem", QUICK, ids=lambda problem: problem.name)
 @pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
 def test_right_submissions_pass_other_seeds(path: Path, problem: Problem) -> None:
-    box = local_box(problem.ranks, vars(load(path)), vars(HARNESS))
+    worker = local_worker(problem.ranks, vars(load(path)), vars(HARNESS))
     for check in problem.checks:
         maker = CASES[problem.name, check.name]
         for index in range(maker.hidden):
             draw = Draw("another seed", (TABLE.slug, problem.name, check.name), index)
-            seen = drive(maker(draw), box, check=check.name, index=index, public=False)
+            seen = drive(maker(draw), worker, check=check.name, index=index, public=False)
             assert not seen.faults, (check.name, seen.faults)
             assert judge_case(seen, check.tolerance).reason is None, check.name
 
@@ -175,7 +175,7 @@ def _without_meters(steps: WorkloadSteps) -> WorkloadSteps:
 @pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
 @pytest.mark.parametrize("backward_counts", [True, False])
 def test_workloads_at_small_sizes(path: Path, backward_counts: bool) -> None:
-    box = LocalBox(vars(load(path)), vars(HARNESS))
+    worker = LocalWorker(vars(load(path)), vars(HARNESS))
     sizes = {"n_blocks": 3, "width": 16, "hidden": 48, "backward_counts": backward_counts}
     adamw = {"count": 3, "numel": 8192, "fills": 2, "steps": 3}
     for target, steps in (
@@ -183,7 +183,7 @@ def test_workloads_at_small_sizes(path: Path, backward_counts: bool) -> None:
         ("state_memory", WORKLOADS._steps_of_adamw(Draw("s", ("b",), 0), **adamw)),
     ):
         tolerance = {t.name: t.tolerance for p in TABLE.problems for t in p.targets}[target]
-        seen = drive(_without_meters(steps), box, check=target, index=0, public=False)
+        seen = drive(_without_meters(steps), worker, check=target, index=0, public=False)
         assert not seen.faults
         assert seen.observations
         assert judge_case(seen, tolerance).reason is None

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from grader.assignment.declare import load_workloads
 from grader.author import Draw, SequenceMaker, load_folder
-from grader.author.declare import load_workloads
+from grader.correctness.instances import failed
+from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
-from grader.measure.measurement import CaseMeasurement
-from grader.measure.sequences import failed
-from tests.assignments.paged_box import (
+from tests.assignments.paged_worker import (
     ASSIGNMENT,
     CASES,
     REFERENCE,

@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 
-from grader.author.steps import Call
+from grader.assignment.steps import Call
+from grader.assignment.table import Limits
+from grader.evidence.faults import Fault, Raised, Stopped, fault_of
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.drive import Raised, Stopped, fault_of
-from grader.measure.measurement import Fault
-from grader.measure.session import Session, open_session
-from grader.plan.assignment import Limits
 from grader.sandbox.backends import make_backend
-from grader.sandbox.bwrap import BubblewrapWall
-from grader.sandbox.contract import Backend, WallSpec
+from grader.sandbox.bwrap import BubblewrapSandbox
+from grader.sandbox.contract import Backend, SandboxSpec
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.sandbox.wall import Wall
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.session import Session, open_session
 from tests.flows.leftovers import Watch, watch
 
 MIB = 1 << 20
@@ -81,14 +80,14 @@ KINDS = [
     pytest.param(
         Kind(
             name="bwrap",
-            make=lambda: BubblewrapWall(uid_range=True),
+            make=lambda: BubblewrapSandbox(uid_range=True),
             layer="a range of uids",
         ),
         marks=_bwrap_marks(),
         id="bwrap",
     ),
     pytest.param(
-        Kind(name="bwrap", make=lambda: BubblewrapWall(uid_range=False), layer="one uid"),
+        Kind(name="bwrap", make=lambda: BubblewrapSandbox(uid_range=False), layer="one uid"),
         marks=pytest.mark.bwrap,
         id="bwrap-one-uid",
     ),
@@ -113,8 +112,8 @@ def watched() -> Iterator[Watch]:
 
 
 @contextmanager
-def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterator[Wall]:
-    spec = WallSpec(
+def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterator[Sandbox]:
+    spec = SandboxSpec(
         slot=slot,
         device="cpu",
         memory_bytes=limits.memory_bytes + 2048 * MIB,
@@ -125,15 +124,15 @@ def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterato
         loopback=limits.loopback,
         preload=("colorsys",),
     )
-    wall = Wall(kind.make().start(spec), spec, limits)
+    sandbox = Sandbox(kind.make().start(spec), spec, limits)
     try:
-        yield wall
+        yield sandbox
     finally:
-        wall.close()
+        sandbox.close()
 
 
 @pytest.fixture(scope="module")
-def wall(kind: Kind, watched: Watch) -> Iterator[Wall]:
+def sandbox(kind: Kind, watched: Watch) -> Iterator[Sandbox]:
     with build_wall(kind) as built:
         yield built
 
@@ -145,22 +144,22 @@ def walled(kind: Kind) -> None:
 
 
 @contextmanager
-def loaded(wall: Wall, *, limits: Limits = LIMITS) -> Iterator[Session]:
-    with open_session(wall, PROBE, limits=limits) as session:
+def loaded(sandbox: Sandbox, *, limits: Limits = LIMITS) -> Iterator[Session]:
+    with open_session(sandbox, PROBE, limits=limits) as session:
         session.load("")
         yield session
 
 
-def ask(wall: Wall, name: str, *args: Any, limits: Limits = LIMITS) -> Any:
+def ask(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> Any:
     """Ask one thing of a fresh child."""
-    with loaded(wall, limits=limits) as session:
+    with loaded(sandbox, limits=limits) as session:
         return session.call(Call(name, *args))
 
 
-def fault(wall: Wall, name: str, *args: Any, limits: Limits = LIMITS) -> Fault:
+def fault(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> Fault:
     """Return the fault that asking ends with."""
     try:
-        value = ask(wall, name, *args, limits=limits)
+        value = ask(sandbox, name, *args, limits=limits)
     except Raised as raised:
         return fault_of(raised)
     except Stopped as stopped:

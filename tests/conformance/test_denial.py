@@ -2,11 +2,11 @@
 
 import pytest
 
-from grader.author.steps import Call
+from grader.assignment.steps import Call
+from grader.evidence.faults import Raised
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.drive import Raised
-from grader.measure.session import open_session
 from grader.runner.order import NO_DENIAL, Denial
+from grader.worker.session import open_session
 from tests.conformance.conftest import LIMITS
 
 SOURCE = """
@@ -47,13 +47,13 @@ SOFTMAX = Denial(problem="soft", entries=("aten::softmax",))
 
 
 @pytest.fixture
-def asked(wall):
+def asked(sandbox):
     import torch
 
     x = torch.ones(2, 2)
 
     def ask(name, *, denial, args=1):
-        with open_session(wall, SUBMISSION, limits=LIMITS, denial=denial) as session:
+        with open_session(sandbox, SUBMISSION, limits=LIMITS, denial=denial) as session:
             session.load("")
             return session.call(Call(name, *(x for _ in range(args))))
 

@@ -1,9 +1,9 @@
 """Kernels on a machine without a device: interpreted, tuned ones too."""
 
-from grader.author.steps import Call
+from grader.assignment.steps import Call
+from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.session import open_session
-from grader.plan.assignment import Limits
+from grader.worker.session import open_session
 
 TUNED = """
 import torch
@@ -28,7 +28,7 @@ def more(x):
 """
 
 
-def test_a_tuned_kernel_takes_its_first_configuration(wall):
+def test_a_tuned_kernel_takes_its_first_configuration(sandbox):
     """5 numbers: one block of 16, not even; 16 numbers: even for 16 and not for 64."""
     import torch
 
@@ -39,7 +39,7 @@ def test_a_tuned_kernel_takes_its_first_configuration(wall):
         entry="tuned",
         files=(SourceFile(name="tuned.py", text=TUNED),),
     )
-    with open_session(wall, submission, limits=Limits()) as session:
+    with open_session(sandbox, submission, limits=Limits()) as session:
         session.load("")
         assert torch.equal(session.call(Call("more", torch.zeros(5))), torch.ones(5))
         assert torch.equal(session.call(Call("more", torch.zeros(16))), torch.full((16,), 2.0))

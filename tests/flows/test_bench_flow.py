@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from grader.bench.cells import NEAR, Scale
-from grader.bench.patterns import Pattern, Slowness
+from benchmarks.verdicts.cells import NEAR, Scale
+from benchmarks.verdicts.patterns import Pattern, Slowness
 from grader.commands.app import build_app
 
 
@@ -20,7 +20,7 @@ def bench(*arguments: str):
 def test_a_quick_run_and_its_replay(tmp_path, monkeypatch):
     steady = (Pattern.STEADY,)
     quicker = Scale(factors=(NEAR[-1],), rounds=1, series=100, live=1, patterns=steady)
-    monkeypatch.setattr("grader.commands.bench.QUICK", quicker)
+    monkeypatch.setattr("benchmarks.verdicts.command.QUICK", quicker)
     pairs, result, again = (tmp_path / name for name in ("pairs.json.gz", "a.json", "b.json"))
     done = bench("--quick", "--sandbox", "bwrap", "--pairs", str(pairs), "--json", str(result))
     found = json.loads(result.read_text())

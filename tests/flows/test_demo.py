@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from grader.author.folders import find_assignment, find_reference
-from grader.demo.__main__ import as_expected, leading_cause
-from grader.demo.sample_class import ALL_POINTS, UNMETERED_POINTS, make_class
+from examples.sample_class.__main__ import as_expected, leading_cause
+from examples.sample_class.submissions import ALL_POINTS, UNMETERED_POINTS, make_class
+from grader.assignment.folders import find_assignment, find_reference
 from grader.record.codec import from_json
 from grader.record.grade_record import GradeRecord
 
@@ -23,7 +23,7 @@ def run_demo(folder: Path, path: str, *only: str) -> subprocess.CompletedProcess
     for name in ("assignments", "reference"):
         (folder / name).symlink_to(ROOT / name)
     return subprocess.run(
-        [sys.executable, "-m", "grader.demo", *only],
+        [sys.executable, "-m", "examples.sample_class", *only],
         cwd=folder,
         env={**os.environ, "PATH": path, "COLUMNS": "140"},
         capture_output=True,
@@ -39,22 +39,22 @@ def check_demo(
     """Compare every row with what it must be, from the files rather than the program's word."""
     assert ran.returncode == 0, ran.stdout + ran.stderr
     out = folder / "out" / "demo"
-    pupils = make_class(find_assignment("kv_cache", None), find_reference("kv_cache", None))
-    assert len(pupils) >= 8
+    students = make_class(find_assignment("kv_cache", None), find_reference("kv_cache", None))
+    assert len(students) >= 8
     records = {}
-    for pupil in (pupil for pupil in pupils if not only or pupil.name in only):
-        staff = out / "staff" / pupil.name / "record.json"
+    for student in (student for student in students if not only or student.name in only):
+        staff = out / "staff" / student.name / "record.json"
         record = from_json(GradeRecord, staff.read_text(encoding="utf-8"))
-        records[pupil.name] = record
-        assert as_expected(pupil, record), (
-            f"{pupil.name}: {record.judgement.status}, {leading_cause(record)}, "
+        records[student.name] = record
+        assert as_expected(student, record), (
+            f"{student.name}: {record.judgement.status}, {leading_cause(record)}, "
             f"{record.judgement.score}"
         )
-        pages = {path.name for path in (out / "students" / pupil.name).iterdir()}
+        pages = {path.name for path in (out / "students" / student.name).iterdir()}
         assert {"report.html", "report.md"} <= pages
-        row = next(line for line in ran.stdout.splitlines() if f"│ {pupil.name} " in line)
+        row = next(line for line in ran.stdout.splitlines() if f"│ {student.name} " in line)
         assert record.judgement.status.value in row
-        assert pupil.cause.value in row
+        assert student.cause.value in row
     with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["submission"]: row for row in csv.DictReader(file)}
     assert rows.keys() == records.keys()

@@ -82,14 +82,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(disk: Path) -> Path:
     """Leave no byte free."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file:
+    reserved_memory = disk / "ballast"
+    with reserved_memory.open("ab", buffering=0) as file:
         while shutil.disk_usage(disk).free:
             try:
                 file.write(bytes(4096))
             except OSError:
                 break
-    return ballast
+    return reserved_memory
 
 
 @pytest.mark.bwrap
@@ -100,13 +100,13 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk: Path, tmp_path:
     with watch() as watching:
         process = start(watching, *call)
         wait_until(lambda: committed(out), within_s=90, what="the first one is graded")
-        ballast = fill(small_disk)
+        reserved_memory = fill(small_disk)
         said, complained = finish(process, code=1)
         assert "is the disk full" in said + complained
         said, complained = finish(start(watching, *call), code=1)  # full from the start
         assert "is the disk full" in said + complained
 
-        ballast.unlink()
+        reserved_memory.unlink()
         kept = committed(out)
         assert [row[0] for row in kept] in (["ada"], ["ada", "bob"])
         finish(start(watching, *call))

@@ -11,7 +11,7 @@ import pytest
 
 from grader.judge.judgement import Status
 from grader.report import write_reports
-from tests.unit.report import pace_samples, samples
+from tests.unit.report import samples, target_samples
 
 pytestmark = pytest.mark.browser
 
@@ -66,7 +66,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     records = [
         *samples.make_class(296),
-        pace_samples.make_target_record("hopper"),
+        target_samples.make_target_record("hopper"),
         samples.make_notebook_record(
             "grace", ("markdown", "<script>alert(1)</script> ![x](https://example.org/x.png)")
         ),
@@ -167,11 +167,11 @@ def test_index_head_and_names_stay_in_sight(browser: Any, out: Path) -> None:
     scroller = page.locator(".scroll", has=page.locator("#class"))
     scroller.evaluate("element => element.scrollTo(200, 2000)")
     head = page.locator("#class thead th").nth(3).bounding_box()
-    box = scroller.bounding_box()
+    worker = scroller.bounding_box()
     name = page.locator("#class tbody th:visible").nth(60).bounding_box()
     page.close()
-    assert abs(head["y"] - box["y"]) <= 2
-    assert abs(name["x"] - box["x"]) <= 2
+    assert abs(head["y"] - worker["y"]) <= 2
+    assert abs(name["x"] - worker["x"]) <= 2
 
 
 def test_report_prints_what_was_printed(browser: Any, out: Path, screenshots: Path) -> None:

@@ -36,16 +36,16 @@ def run(*command, cwd, code=0):
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def loaded(tmp_path_factory):
     root = tmp_path_factory.mktemp("course")
     run(sys.executable, "-m", "grader", "new-assignment", SLUG, cwd=root)
     return root
 
 
 @pytest.fixture(scope="module")
-def bundle(course):
-    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "out", cwd=course)
-    (path,) = (course / "out").glob(f"{SLUG}-*.zip")
+def bundle(loaded):
+    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "out", cwd=loaded)
+    (path,) = (loaded / "out").glob(f"{SLUG}-*.zip")
     return path
 
 
@@ -123,33 +123,33 @@ def test_the_wheel_holds_this_assignment_alone(bundle):
     assert not [name for name in names if name.endswith(".tmpl") or "reference" in name]
 
 
-def test_nothing_of_the_reference_is_in_the_bundle(course, bundle):
-    given = course / "assignments" / SLUG
+def test_nothing_of_the_reference_is_in_the_bundle(loaded, bundle):
+    given = loaded / "assignments" / SLUG
     shared = [(given / name).read_text() for name in ("starter.py", "README.md")]
-    assert_nothing_of(course / "reference" / SLUG, bundle.read_bytes(), shared)
+    assert_nothing_of(loaded / "reference" / SLUG, bundle.read_bytes(), shared)
 
 
-def test_the_same_assignment_gives_the_same_bundle(course, bundle):
-    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "again", cwd=course)
-    (again,) = (course / "again").glob("*.zip")
+def test_the_same_assignment_gives_the_same_bundle(loaded, bundle):
+    run(sys.executable, "-m", "grader", "release", SLUG, "--out", "again", cwd=loaded)
+    (again,) = (loaded / "again").glob("*.zip")
     assert again.read_bytes() == bundle.read_bytes()
 
 
-def test_a_planted_answer_stops_the_release(course):
-    harness = course / "assignments" / SLUG / "harness.py"
-    harness.write_bytes((course / "reference" / SLUG / "oracle.py").read_bytes())
+def test_a_planted_answer_stops_the_release(loaded):
+    harness = loaded / "assignments" / SLUG / "harness.py"
+    harness.write_bytes((loaded / "reference" / SLUG / "oracle.py").read_bytes())
     try:
         said = run(
-            sys.executable, "-m", "grader", "release", SLUG, "--out", "leaky", cwd=course, code=1
+            sys.executable, "-m", "grader", "release", SLUG, "--out", "leaky", cwd=loaded, code=1
         )
     finally:
         harness.unlink()
     assert "oracle.py" in said
     assert "would leak" in said
-    assert not (course / "leaky").exists()
+    assert not (loaded / "leaky").exists()
 
 
-def test_a_student_works_from_the_bundle_alone(course, student, tmp_path):
+def test_a_student_works_from_the_bundle_alone(loaded, student, tmp_path):
     where = run(student, "-c", "import grader; print(grader.__file__)", cwd=tmp_path).strip()
     assert Path(where).is_relative_to(student.parent.parent)
     listed = json.loads(run(student, "-m", "grader", "list", "--json", cwd=tmp_path))
@@ -158,7 +158,7 @@ def test_a_student_works_from_the_bundle_alone(course, student, tmp_path):
     run(student, "-m", "grader", "init", SLUG, cwd=tmp_path)
     folder = tmp_path / SLUG
     assert "not implemented" in run(student, "-m", "grader", "check", cwd=folder, code=1)
-    solution = course / "reference" / SLUG / "solution.py"
+    solution = loaded / "reference" / SLUG / "solution.py"
     (folder / f"{SLUG}.py").write_bytes(solution.read_bytes())
     assert "public tests passed" in run(student, "-m", "grader", "check", cwd=folder)
     assert "sha256" in run(student, "-m", "grader", "pack", cwd=folder)

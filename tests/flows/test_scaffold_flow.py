@@ -28,11 +28,11 @@ def test_a_new_assignment_is_sound(tmp_path: Path) -> None:
     options = ("--sandbox", "bwrap", "--json", str(result))
     ran = grader("validate", "demo_assignment", *folders, *options, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    (proof,) = json.loads(result.read_text())
-    assert proof["validation"]["complaints"] == []
-    kinds = {specimen["kind"] for specimen in proof["validation"]["specimens"]}
+    (validation,) = json.loads(result.read_text())
+    assert validation["validation"]["complaints"] == []
+    kinds = {known["kind"] for known in validation["validation"]["specimens"]}
     assert kinds == {"starter", "solution", "right", "wrong"}
-    assert all(check["alone"] for check in proof["validation"]["checks"])
+    assert all(check["alone"] for check in validation["validation"]["checks"])
 
 
 @pytest.mark.bwrap

@@ -30,52 +30,52 @@ def grader(*arguments, cwd, code=0):
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def loaded(tmp_path_factory):
     root = tmp_path_factory.mktemp("course")
     grader("new-assignment", SLUG, cwd=root)
     return root
 
 
 @pytest.fixture
-def solution(course):
-    return (course / "reference" / SLUG / "solution.py").read_text()
+def solution(loaded):
+    return (loaded / "reference" / SLUG / "solution.py").read_text()
 
 
-def start(course, name, *options):
-    grader("init", SLUG, name, *options, cwd=course)
-    return course / name
+def start(loaded, name, *options):
+    grader("init", SLUG, name, *options, cwd=loaded)
+    return loaded / name
 
 
-def test_list_shows_problems_and_points(course):
-    (table,) = [t for t in json.loads(grader("list", "--json", cwd=course)) if t["slug"] == SLUG]
+def test_list_shows_problems_and_points(loaded):
+    (table,) = [t for t in json.loads(grader("list", "--json", cwd=loaded)) if t["slug"] == SLUG]
     assert table["points"] == 100
     assert [problem["name"] for problem in table["problems"]] == ["log_sum_exp", "RunningLogSumExp"]
-    assert "log_sum_exp" in grader("list", cwd=course)
+    assert "log_sum_exp" in grader("list", cwd=loaded)
 
 
-def test_from_the_starter_to_the_zip(course, solution):
-    folder = start(course, "whole")
-    untouched = grader("check", "whole", cwd=course, code=1)
+def test_from_the_starter_to_the_zip(loaded, solution):
+    folder = start(loaded, "whole")
+    untouched = grader("check", "whole", cwd=loaded, code=1)
     assert "not implemented yet" in untouched
     assert "5 of 5 public tests failed" in untouched
 
     (folder / f"{SLUG}.py").write_text(solution)
     done = grader("check", cwd=folder, code=2)  # from inside, `./assignments` is out of sight
     assert "--assignments" in done
-    done = grader("check", "whole", cwd=course)
+    done = grader("check", "whole", cwd=loaded)
     assert "public tests passed" in done
     assert "hidden cases decide the grade" in done
     assert "all passed" not in done.lower()
 
-    packed = grader("pack", "whole", "--out", "whole", cwd=course)
+    packed = grader("pack", "whole", "--out", "whole", cwd=loaded)
     assert "sha256" in packed
     with zipfile.ZipFile(folder / f"{SLUG}-submission.zip") as archive:
         assert archive.namelist() == [f"{SLUG}.py"]
         assert archive.read(f"{SLUG}.py").decode() == solution
 
 
-def test_a_notebook_with_scratch_cells_passes(course, solution):
-    folder = start(course, "notebook", "--notebook")
+def test_a_notebook_with_scratch_cells_passes(loaded, solution):
+    folder = start(loaded, "notebook", "--notebook")
     assert not (folder / f"{SLUG}.py").exists()
     path = folder / f"{SLUG}.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -85,14 +85,14 @@ def test_a_notebook_with_scratch_cells_passes(course, solution):
     answers[0].source = f"%matplotlib inline\n{solution}"
     notebook.cells.append(nbformat.v4.new_code_cell("1 / 0", metadata={"tags": ["scratch"]}))
     nbformat.write(notebook, path)
-    assert "public tests passed" in grader("check", str(path), cwd=course)
+    assert "public tests passed" in grader("check", str(path), cwd=loaded)
 
 
-def test_one_problem_as_json(course, solution):
-    folder = start(course, "json", "--module")
+def test_one_problem_as_json(loaded, solution):
+    folder = start(loaded, "json", "--module")
     broken = solution.replace(".sum(dim=1)", ".mean(dim=1)")
     (folder / f"{SLUG}.py").write_text(broken)
-    text = grader("check", "json", "--problem", "RunningLogSumExp", "--json", cwd=course, code=1)
+    text = grader("check", "json", "--problem", "RunningLogSumExp", "--json", cwd=loaded, code=1)
     result = json.loads(text)
     assert {check["problem"] for check in result["checks"]} == {"RunningLogSumExp"}
     assert result["passed"] is False
@@ -110,26 +110,26 @@ def test_one_problem_as_json(course, solution):
         (("release", SLUG, "--reference", "nowhere"), "not a folder"),
     ],
 )
-def test_a_usage_error_says_what_to_do_and_ends_with_2(course, arguments, says):
-    said = grader(*arguments, cwd=course, code=2)
+def test_a_usage_error_says_what_to_do_and_ends_with_2(loaded, arguments, says):
+    said = grader(*arguments, cwd=loaded, code=2)
     assert says in said
     assert "Traceback" not in said
 
 
-def test_an_unreadable_file_ends_with_1_and_a_hint(course):
-    folder = start(course, "rubbish", "--module")
+def test_an_unreadable_file_ends_with_1_and_a_hint(loaded):
+    folder = start(loaded, "rubbish", "--module")
     (folder / f"{SLUG}.py").write_bytes(b"\x00\xff\x00")
-    said = grader("check", "rubbish", cwd=course, code=1)
+    said = grader("check", "rubbish", cwd=loaded, code=1)
     assert "Traceback" not in said
     assert f"{SLUG}.py" in said
 
 
-def test_init_names_what_it_would_overwrite(course):
-    folder = start(course, "twice", "--module")
+def test_init_names_what_it_would_overwrite(loaded):
+    folder = start(loaded, "twice", "--module")
     (folder / f"{SLUG}.py").write_text("mine")
-    assert f"{SLUG}.py" in grader("init", SLUG, "twice", cwd=course, code=2)
+    assert f"{SLUG}.py" in grader("init", SLUG, "twice", cwd=loaded, code=2)
     assert (folder / f"{SLUG}.py").read_text() == "mine"
-    grader("init", SLUG, "twice", "--force", cwd=course)
+    grader("init", SLUG, "twice", "--force", cwd=loaded)
     assert (folder / f"{SLUG}.py").read_text() != "mine"
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.plan.assignment import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(
@@ -21,29 +21,29 @@ LIMITS = Limits(
 @pytest.fixture
 def driver():
     """The machine's first device."""
-    from grader.device.cuda_driver import open_device
+    from grader.worker.cuda.cuda_driver import open_device
 
     with open_device() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def walls():
+def sandboxes():
     """Unconfined walls whose children may use the device."""
     from grader.sandbox.contract import Isolation
-    from grader.sandbox.pool import WallPool
+    from grader.sandbox.pool import SandboxPool
 
-    pool = WallPool("none", LIMITS, isolation=Isolation.WARM, jobs=1, device="cuda", image="")
+    pool = SandboxPool("none", LIMITS, isolation=Isolation.WARM, jobs=1, device="cuda", image="")
     with contextlib.closing(pool):
         yield pool
 
 
 @pytest.fixture
-def open_session(open_box):
+def open_session(open_worker):
     """Open a session on the device with the given module as submission, and load it."""
 
     def start(text):
-        session = open_box(text)
+        session = open_worker(text)
         session.load("")
         return session
 
@@ -51,9 +51,9 @@ def open_session(open_box):
 
 
 @pytest.fixture
-def open_box(walls, driver):
+def open_worker(sandboxes, driver):
     """Open a session on the device for the given module as submission; nothing is loaded yet."""
-    from grader.measure.device_session import open_device_session
+    from grader.worker.cuda.session import open_device_session
 
     with contextlib.ExitStack() as stack:
 
@@ -65,9 +65,9 @@ def open_box(walls, driver):
                 entry="submission",
                 files=(SourceFile(name="submission.py", text=text),),
             )
-            wall = stack.enter_context(walls.borrow())
+            sandbox = stack.enter_context(sandboxes.borrow())
             return stack.enter_context(
-                open_device_session(wall, submission, limits=LIMITS, driver=driver)
+                open_device_session(sandbox, submission, limits=LIMITS, driver=driver)
             )
 
         yield start

@@ -4,23 +4,25 @@ import contextlib
 
 import pytest
 
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.loaded import load_assignment_with_reference
 from grader.author import Draw, load_cases
-from grader.author.folders import find_assignment, find_reference
+from grader.correctness.drive import drive
+from grader.cuda_cpp.builder import Builder
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.measure.builder import Builder
-from grader.measure.device_session import open_device_session
-from grader.measure.drive import drive
-from grader.plan.course import open_course
 from grader.sandbox.contract import Isolation
 from grader.student.verdict import judge_case
+from grader.worker.cuda.session import open_device_session
 from tests.gpu.conftest import LIMITS, ROOT
 
 pytestmark = pytest.mark.gpu  # and the compiler: a machine that has one device and no nvcc is red
 
 REFERENCE = find_reference("gpu_kernels", None)
 CASES = load_cases(REFERENCE)
-COURSE = open_course(find_assignment("gpu_kernels", None), REFERENCE, device="cuda:*", seed="a")
+COURSE = load_assignment_with_reference(
+    find_assignment("gpu_kernels", None), REFERENCE, device="cuda:*", seed="a"
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,11 @@ def right():
 
 
 @pytest.mark.parametrize("problem", COURSE.plan.problems, ids=lambda problem: problem.name)
-def test_the_right_submission_is_right_on_a_device(right, walls, driver, problem):
+def test_the_right_submission_is_right_on_a_device(right, sandboxes, driver, problem):
     failed = {}
     with (
-        walls.borrow() as wall,
-        open_device_session(wall, right, limits=LIMITS, driver=driver) as session,
+        sandboxes.borrow() as sandbox,
+        open_device_session(sandbox, right, limits=LIMITS, driver=driver) as session,
     ):
         session.load("")
         for check in problem.checks:

@@ -8,13 +8,12 @@ import torch
 import triton
 import triton.language as tl
 
-from grader.device.ballast import hold_ballast
-from grader.device.cache_flush import CacheFlush
-from grader.device.ceiling_measurement import find_setting, measure_ceilings
-from grader.device.lease import hold_lease
-from grader.device.roofline import beats_floor, floor_ns
 from grader.errors import DeviceError
-from tests.gpu.run_box import run_box
+from grader.performance.decide.plausibility import beats_floor, floor_ns
+from grader.performance.measure.ceilings import find_setting, measure_ceilings
+from grader.worker.cuda.reserved_memory import CacheFlush, reserve_memory
+from grader.worker.lease import hold_lease
+from tests.gpu.run_worker import run_worker
 
 pytestmark = pytest.mark.gpu
 
@@ -22,16 +21,16 @@ LIMIT_BYTES = 4 << 30
 
 
 def test_no_more_than_the_limit_can_be_had(driver):
-    with hold_ballast(driver, LIMIT_BYTES) as free:
+    with reserve_memory(driver, LIMIT_BYTES) as free:
         assert LIMIT_BYTES <= free <= LIMIT_BYTES + 8 * driver.facts.granularity_bytes
-        assert run_box("allocate", LIMIT_BYTES // 4) == "fits"
-        assert run_box("allocate", LIMIT_BYTES + (1 << 28)) == "out of memory"
-    assert run_box("allocate", LIMIT_BYTES + (1 << 28)) == "fits"
+        assert run_worker("allocate", LIMIT_BYTES // 4) == "fits"
+        assert run_worker("allocate", LIMIT_BYTES + (1 << 28)) == "out of memory"
+    assert run_worker("allocate", LIMIT_BYTES + (1 << 28)) == "fits"
 
 
 def test_an_error_gives_the_ballast_back(driver):
     before = driver.free_bytes()
-    with pytest.raises(ZeroDivisionError), hold_ballast(driver, LIMIT_BYTES):
+    with pytest.raises(ZeroDivisionError), reserve_memory(driver, LIMIT_BYTES):
         raise ZeroDivisionError
     assert driver.free_bytes() >= before - 8 * driver.facts.granularity_bytes
 

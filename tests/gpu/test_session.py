@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from grader.author.steps import Call, New, Ref
-from grader.measure.claims import Accepted, BrokenBound, calibrate, check_claim
-from grader.measure.drive import Raised, Stopped
-from grader.measure.measurement import FaultKind
+from grader.assignment.steps import Call, New, Ref
+from grader.evidence.faults import FaultKind, Raised, Stopped
+from grader.performance.decide.event_claims import Accepted, BrokenBound, calibrate, check_claim
 
 pytestmark = pytest.mark.gpu
 
@@ -97,8 +96,8 @@ def claim_of(session):
     timed(session, "product", 3)
     overhead = calibrate([call.wall_ns for call in timed(session, "nothing", 20)])
     calls = timed(session, "product")
-    walls = [call.wall_ns for call in calls]
-    return check_claim([call.events_ns for call in calls], walls, overhead)
+    sandboxes = [call.wall_ns for call in calls]
+    return check_claim([call.events_ns for call in calls], sandboxes, overhead)
 
 
 def test_a_value_comes_back_from_the_device(open_session):
@@ -153,9 +152,9 @@ def test_states_of_the_device_come_with_the_replies(open_session):
     assert 100 < state.sm_clock_mhz < 10_000
 
 
-def test_a_box_gets_what_it_was_left_and_no_more(open_box):
-    session = open_box(ALLOCATING)
-    room = session.squeeze(1 << 30)
+def test_a_box_gets_what_it_was_left_and_no_more(open_worker):
+    session = open_worker(ALLOCATING)
+    room = session.limit_memory(1 << 30)
     assert 1 << 30 <= room <= (1 << 30) + (16 << 20)
     session.load("")
     a, b = pair()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from grader.measure.device_buffers import DeviceArgumentMemory, DeviceReplyMemory
-from tests.gpu.box import COUNT
-from tests.gpu.run_box import run_box, start_box
+from grader.worker.cuda.buffers import DeviceArgumentMemory, DeviceReplyMemory
+from tests.gpu.device_worker import COUNT
+from tests.gpu.run_worker import run_worker, start_box
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +32,7 @@ def replies(driver):
 
 
 def test_a_forked_child_computes_in_the_judges_memory(arguments, replies, values):
-    run_box("double", fds=(arguments.fd, replies.fd))
+    run_worker("double", fds=(arguments.fd, replies.fd))
     assert bool(replies.read(FORM).isnan().all())  # nothing counts before the snapshot
     replies.snapshot()
     assert torch.equal(replies.read(FORM), 2 * values)
@@ -40,9 +40,9 @@ def test_a_forked_child_computes_in_the_judges_memory(arguments, replies, values
 
 
 def test_the_snapshot_stays_what_it_was(arguments, replies, values):
-    run_box("double", fds=(arguments.fd, replies.fd))
+    run_worker("double", fds=(arguments.fd, replies.fd))
     replies.snapshot()
-    run_box("double", fds=(replies.fd, replies.fd))
+    run_worker("double", fds=(replies.fd, replies.fd))
     assert torch.equal(replies.read(FORM), 2 * values)
     replies.snapshot()
     assert torch.equal(replies.read(FORM), 4 * values)
@@ -53,20 +53,20 @@ def test_the_snapshot_stays_what_it_was(arguments, replies, values):
 
 def test_a_changed_input_is_seen(arguments):
     assert arguments.unchanged()
-    run_box("spoil", fds=(arguments.fd,))
+    run_worker("spoil", fds=(arguments.fd,))
     assert not arguments.unchanged()
 
 
 def test_a_box_may_keep_what_the_judge_lets_go(driver, values):
     memory = DeviceArgumentMemory(driver, [values])
-    box = start_box("keep", fds=(memory.fd,))
-    assert box.stdout.readline().strip() == "mapped"
+    worker = start_box("keep", fds=(memory.fd,))
+    assert worker.stdout.readline().strip() == "mapped"
     memory.close()
     filler = driver.allocate(driver.facts.round_up(COUNT * 4))
     driver.fill(filler, 0)
-    printed, _ = box.communicate("\n", timeout=120)
+    printed, _ = worker.communicate("\n", timeout=120)
     driver.free(filler)
-    assert box.returncode == 0
+    assert worker.returncode == 0
     assert float(printed) == pytest.approx(float(values.double().sum()), abs=1e-3)
 
 

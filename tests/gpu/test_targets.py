@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from grader.author.steps import Call, Expect, New, PhaseEnd, ReclaimArguments, Work
-from grader.device.ceiling_measurement import find_setting, measure_ceilings
+from grader.assignment.steps import Call, Expect, New, PhaseEnd, ReclaimArguments, Work
+from grader.assignment.target import Clock, Quantity, Tier
 from grader.judge.judgement import Cause, Verdict
-from grader.measure.bounds import broken_bounds
-from grader.measure.claims import calibrate
-from grader.measure.totals import net_time
-from grader.plan.target import Clock, Quantity, Tier
+from grader.performance.decide.event_claims import calibrate
+from grader.performance.decide.plausibility import broken_bounds
+from grader.performance.decide.totals import net_time
+from grader.performance.measure.ceilings import find_setting, measure_ceilings
 from tests.gpu.conftest import LIMITS
-from tests.unit.measure.device_target import Graded
-from tests.unit.measure.synthetic import planned
+from tests.unit.performance.measure.device_target import Graded
+from tests.unit.performance.synthetic import planned
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 
@@ -47,10 +47,10 @@ def ceilings():
 
 
 @pytest.fixture
-def timed(driver, walls, ceilings):
+def timed(driver, sandboxes, ceilings):
     return Graded(
         driver,
-        walls,
+        sandboxes,
         TIME,
         race,
         reference=WORK.format(times=8),
@@ -64,11 +64,11 @@ def test_known_speeds_get_their_verdicts(timed, times, verdict):
     measured, judged = timed.grade(WORK.format(times=times))
     assert broken_bounds(measured) == ()
     assert judged.verdict is verdict, judged.summary
-    (lending,) = measured.lending
+    (transfers,) = measured.transfers
     gauge = net_time(measured, Clock.WALL)
-    for run in (p.subject for fork in measured.forks for p in fork.pairs):
+    for run in (p.submission for fork in measured.forks for p in fork.pairs):
         claimed_ns = sum(claim.events_ns[0] for claim in run.claims)
-        most_ns = calibrate(lending.wall_ns).most_ns(len(run.claims))
+        most_ns = calibrate(transfers.wall_ns).most_ns(len(run.claims))
         assert abs(gauge.amount(run) - claimed_ns) < most_ns
 
 
@@ -115,9 +115,9 @@ HIDDEN = (
 
 
 @pytest.fixture
-def memory(driver, walls):
+def memory(driver, sandboxes):
     target = planned(Quantity.MEMORY, sizes=(ROWS,), tier=Tier(pass_at=1.8, full_at=1.25))
-    return Graded(driver, walls, target, fill, reference=store(1), limits=LIMITS)
+    return Graded(driver, sandboxes, target, fill, reference=store(1), limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_known_needs_get_their_verdicts(memory, text, cause, between):
     measured, judged = memory.grade(text)
     verdict = Verdict.PASS if cause is Cause.NONE else Verdict.FAIL
     assert (judged.verdict, judged.cause) == (verdict, cause), judged.summary
-    (figure,) = judged.pace[0].figures
-    assert between[0] < math.exp(figure.interval.high) <= between[1] * (1 + 1e-9)
+    (metric,) = judged.finding[0].metrics
+    assert between[0] < math.exp(metric.interval.high) <= between[1] * (1 + 1e-9)
     peaks = [fork.pairs[0].reference.peak_bytes for fork in measured.forks]
     assert min(peaks) >= 256 * MIB
     assert max(peaks) - min(peaks) <= 0.05 * max(peaks)

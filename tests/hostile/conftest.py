@@ -6,35 +6,35 @@ from pathlib import Path
 
 import pytest
 
+from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
+from grader.correctness.run import measure
+from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
-from grader.measure.machine import TimedMachine
-from grader.measure.measurement import Measurement
-from grader.measure.run import measure
-from grader.plan.course import Course, open_course
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
+from grader.worker.machine import TimedMachine
 from tests.hostile import race as racing
 from tests.hostile.honest import HONEST
 from tests.hostile.race import Race
-from tests.hostile.unhurried import PACE_TARGET
+from tests.hostile.unhurried import SPEED_TARGET
 
 TARGET = Path(__file__).parent / "target"
 DENIAL_TARGET = Path(__file__).parent / "denial_target"
 RANK_TARGET = Path(__file__).parent / "rank_target"
 SEED = "a-seed-that-no-box-may-hold-91c2"
 
-WALLS = [
+SANDBOXES = [
     pytest.param("bwrap", marks=pytest.mark.bwrap),
     pytest.param("docker", marks=pytest.mark.docker),
 ]
 
 
 @pytest.fixture(scope="session")
-def target() -> Course:
-    return open_course(
+def target() -> LoadedAssignment:
+    return load_assignment_with_reference(
         TARGET / "assignments" / "target",
         TARGET / "reference" / "target",
         device="cpu",
@@ -43,18 +43,18 @@ def target() -> Course:
 
 
 @pytest.fixture(scope="session")
-def pace_target() -> Course:
-    return open_course(
-        PACE_TARGET / "assignments" / "pace_target",
-        PACE_TARGET / "reference" / "pace_target",
+def speed_target() -> LoadedAssignment:
+    return load_assignment_with_reference(
+        SPEED_TARGET / "assignments" / "speed_target",
+        SPEED_TARGET / "reference" / "speed_target",
         device="cpu",
         seed=SEED,
     )
 
 
 @pytest.fixture(scope="session")
-def denial_target() -> Course:
-    return open_course(
+def denial_target() -> LoadedAssignment:
+    return load_assignment_with_reference(
         DENIAL_TARGET / "assignments" / "denial_target",
         DENIAL_TARGET / "reference" / "denial_target",
         device="cpu",
@@ -63,8 +63,8 @@ def denial_target() -> Course:
 
 
 @pytest.fixture(scope="session")
-def rank_target() -> Course:
-    return open_course(
+def rank_target() -> LoadedAssignment:
+    return load_assignment_with_reference(
         RANK_TARGET / "assignments" / "rank_target",
         RANK_TARGET / "reference" / "rank_target",
         device="cpu",
@@ -72,36 +72,42 @@ def rank_target() -> Course:
     )
 
 
-@pytest.fixture(scope="session", params=WALLS)
-def rank_walls(request: pytest.FixtureRequest, rank_target: Course) -> Iterator[WallPool]:
+@pytest.fixture(scope="session", params=SANDBOXES)
+def rank_walls(
+    request: pytest.FixtureRequest, rank_target: LoadedAssignment
+) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, rank_target)) as pool:
         yield pool
 
 
-@pytest.fixture(scope="session", params=WALLS)
-def denial_walls(request: pytest.FixtureRequest, denial_target: Course) -> Iterator[WallPool]:
+@pytest.fixture(scope="session", params=SANDBOXES)
+def denial_walls(
+    request: pytest.FixtureRequest, denial_target: LoadedAssignment
+) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, denial_target)) as pool:
         yield pool
 
 
-@pytest.fixture(scope="session", params=WALLS)
-def walls(request: pytest.FixtureRequest, target: Course) -> Iterator[WallPool]:
+@pytest.fixture(scope="session", params=SANDBOXES)
+def sandboxes(request: pytest.FixtureRequest, target: LoadedAssignment) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, target)) as pool:
         yield pool
 
 
 # Races take seconds each and run one at a time on a machine: the honest and the plainly slow ones
 # run behind every wall, attacks on clocks and meters, which are the judge's own, behind one.
-@pytest.fixture(scope="session", params=WALLS[:1])
-def pace_walls(request: pytest.FixtureRequest, pace_target: Course) -> Iterator[WallPool]:
-    with closing(_pool(request.param, pace_target)) as pool:
+@pytest.fixture(scope="session", params=SANDBOXES[:1])
+def pace_walls(
+    request: pytest.FixtureRequest, speed_target: LoadedAssignment
+) -> Iterator[SandboxPool]:
+    with closing(_pool(request.param, speed_target)) as pool:
         yield pool
 
 
-def _pool(sandbox: str, course: Course) -> WallPool:
-    return WallPool(
+def _pool(sandbox: str, loaded: LoadedAssignment) -> SandboxPool:
+    return SandboxPool(
         sandbox,
-        course.plan.limits,
+        loaded.plan.limits,
         isolation=Isolation.WARM,
         jobs=1,
         device="cpu",
@@ -143,24 +149,24 @@ Racing = Callable[..., Race]
 
 
 @pytest.fixture
-def attack(target: Course, walls: WallPool) -> Attack:
-    return lambda source: _grade(source, target, walls)
+def attack(target: LoadedAssignment, sandboxes: SandboxPool) -> Attack:
+    return lambda source: _grade(source, target, sandboxes)
 
 
 @pytest.fixture
-def attack_denial(denial_target: Course, denial_walls: WallPool) -> Attack:
+def attack_denial(denial_target: LoadedAssignment, denial_walls: SandboxPool) -> Attack:
     """Grade a source on the denial target, whose problems deny all computing, one, and nothing."""
     return lambda source: _grade(source, denial_target, denial_walls)
 
 
 @pytest.fixture
-def attack_ranks(rank_target: Course, rank_walls: WallPool) -> Attack:
+def attack_ranks(rank_target: LoadedAssignment, rank_walls: SandboxPool) -> Attack:
     """Grade a source on the rank target: a mean over ranks, and a state in parts."""
     return lambda source: _grade(source, rank_target, rank_walls)
 
 
 @pytest.fixture
-def race_ranks(rank_target: Course, rank_walls: WallPool) -> Racing:
+def race_ranks(rank_target: LoadedAssignment, rank_walls: SandboxPool) -> Racing:
     """Grade a source on the named targets of the rank target."""
 
     def run(source: str, *targets: str) -> Race:
@@ -180,18 +186,18 @@ def submission_of(source: str) -> Submission:
     )
 
 
-def _grade(source: str, course: Course, walls: WallPool) -> Result:
+def _grade(source: str, loaded: LoadedAssignment, sandboxes: SandboxPool) -> Result:
     submission = submission_of(source)
-    measurement = measure(submission, course, walls=walls, machine=TimedMachine())
-    return Result(measurement, judge(course.plan, measurement))
+    measurement = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine())
+    return Result(measurement, judge(loaded.plan, measurement))
 
 
 @pytest.fixture
-def race(pace_target: Course, pace_walls: WallPool) -> Racing:
+def race(speed_target: LoadedAssignment, pace_walls: SandboxPool) -> Racing:
     """Grade a source on the named targets of the pace target."""
 
     def run(source: str, *targets: str) -> Race:
-        return racing.race(source, pace_target, pace_walls, *targets)
+        return racing.race(source, speed_target, pace_walls, *targets)
 
     return run
 

@@ -5,17 +5,17 @@ Takes: a source, a course, walls. Gives: `Race`. Does not cover: which attacks t
 
 from dataclasses import replace
 
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.plan import PlannedProblem
+from grader.correctness.run import measure
+from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge, sound_problems
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
-from grader.measure.figure import Figure
-from grader.measure.machine import TimedMachine
-from grader.measure.measurement import Measurement
-from grader.measure.run import measure
-from grader.measure.targets import measure_targets
-from grader.plan.course import Course
-from grader.plan.plan import PlannedProblem
-from grader.sandbox.pool import WallPool
+from grader.performance.decide.metric import Metric
+from grader.performance.measure.targets import measure_targets
+from grader.sandbox.pool import SandboxPool
+from grader.worker.machine import TimedMachine
 
 
 class Race:
@@ -36,9 +36,9 @@ class Race:
         assert (found.verdict is Verdict.PASS) == (found.cause is Cause.NONE), found.summary
         return found.cause
 
-    def figures(self, name: str) -> dict[str, Figure]:
+    def metrics(self, name: str) -> dict[str, Metric]:
         """What was compared for the target called `name`, by kind."""
-        return {figure.kind: figure for figure in self.check(name).pace[0].figures}
+        return {metric.kind: metric for metric in self.check(name).finding[0].metrics}
 
 
 TRIES = 3
@@ -50,44 +50,50 @@ NO_CEILINGS = TimedMachine()
 
 def race(
     source: str,
-    course: Course,
-    walls: WallPool,
+    loaded: LoadedAssignment,
+    sandboxes: SandboxPool,
     *targets: str,
     machine: TimedMachine = NO_CEILINGS,
 ) -> Race:
     """Grade a submission on the problems that have one of the targets, and on no other target."""
-    course = replace(course, plan=replace(course.plan, problems=_with(course, targets)))
+    loaded = replace(loaded, plan=replace(loaded.plan, problems=_with(loaded, targets)))
     for _ in range(TRIES):
-        found = _race(source, course, walls, machine)
+        found = _race(source, loaded, sandboxes, machine)
         if not found.judgement.ungraded_points:
             break
     return found
 
 
-def _race(source: str, course: Course, walls: WallPool, machine: TimedMachine) -> Race:
+def _race(
+    source: str, loaded: LoadedAssignment, sandboxes: SandboxPool, machine: TimedMachine
+) -> Race:
     submission = submission_of(source)
-    measurement = measure(submission, course, walls=walls, machine=machine)
-    sound = sound_problems(judge(course.plan, measurement))
-    measured = measure_targets(submission, course, sound, walls=walls, machine=machine)
+    measurement = measure(submission, loaded, sandboxes=sandboxes, machine=machine)
+    sound = sound_problems(judge(loaded.plan, measurement))
+    measured = measure_targets(submission, loaded, sound, sandboxes=sandboxes, machine=machine)
     measurement = replace(measurement, targets=measured)
-    return Race(measurement, judge(course.plan, measurement))
+    return Race(measurement, judge(loaded.plan, measurement))
 
 
-def _with(course: Course, targets: tuple[str, ...]) -> tuple[PlannedProblem, ...]:
+def _with(loaded: LoadedAssignment, targets: tuple[str, ...]) -> tuple[PlannedProblem, ...]:
     problems = (
         replace(problem, targets=tuple(t for t in problem.targets if t.name in targets))
-        for problem in course.plan.problems
+        for problem in loaded.plan.problems
     )
     return tuple(problem for problem in problems if problem.targets)
 
 
-def measured_alone(source: str, course: Course, walls: WallPool, target: str) -> tuple[str, str]:
+def measured_alone(
+    source: str, loaded: LoadedAssignment, sandboxes: SandboxPool, target: str
+) -> tuple[str, str]:
     """Return what a submission that raises says in a checked call, and what in a timed one."""
-    course = replace(course, plan=replace(course.plan, problems=_with(course, (target,))))
+    loaded = replace(loaded, plan=replace(loaded.plan, problems=_with(loaded, (target,))))
     submission = submission_of(source)
-    (problem,) = measure(submission, course, walls=walls, machine=TimedMachine()).problems
+    (problem,) = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine()).problems
     sound = frozenset({problem.problem})
-    (timed,) = measure_targets(submission, course, sound, walls=walls, machine=TimedMachine())
+    (timed,) = measure_targets(
+        submission, loaded, sound, sandboxes=sandboxes, machine=TimedMachine()
+    )
     return problem.cases[0].faults[0].detail, timed.faults[0].detail
 
 

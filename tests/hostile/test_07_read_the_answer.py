@@ -5,14 +5,14 @@ They are not there: not in files, not in memory, not in callers' frames, not in 
 
 from collections.abc import Callable
 
-from tests.hostile.conftest import SEED, TARGET, WALLS  # noqa: F401 - WALLS documents the matrix
+from tests.hostile.conftest import SANDBOXES, SEED, TARGET  # noqa: F401 - WALLS documents the matrix
 
 MARKER = "oracle-of-the-target" + "-7f3a"  # split, so that this text is not its own finding
 
 PATHS = [
     str(TARGET),
     str(TARGET / "reference" / "target" / "oracle.py"),
-    *("/root", "/srv", "/home", "/tmp", "/var", "/run", "/box/channel", "/sys/fs/cgroup"),
+    *("/root", "/srv", "/home", "/tmp", "/var", "/run", "/sandbox/channel", "/sys/fs/cgroup"),
     *("/etc/shadow", "/etc/passwd", "/proc", "/proc/1/environ", "/proc/self/environ"),
 ]
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from grader.assignment.loaded import LoadedAssignment
 from grader.judge.judgement import Cause
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
 from tests.hostile.conftest import Racing
 from tests.hostile.race import measured_alone
 from tests.hostile.unhurried import HONEST, SLOW_MIX
@@ -63,10 +63,12 @@ def test_skipped_work_is_wrong_where_it_is_timed(race: Racing) -> None:
     assert found.cause("time") is Cause.WRONG_VALUE
 
 
-def test_checked_and_timed_calls_look_the_same(pace_target: Course, pace_walls: WallPool) -> None:
+def test_checked_and_timed_calls_look_the_same(
+    speed_target: LoadedAssignment, pace_walls: SandboxPool
+) -> None:
     checked, timed = (
         re.sub(r"\d+", "N", told)
-        for told in measured_alone(HONEST + FINGERPRINT, pace_target, pace_walls, "time")
+        for told in measured_alone(HONEST + FINGERPRINT, speed_target, pace_walls, "time")
     )
     assert "ValueError" in checked
     assert checked == timed

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from grader.device.ceiling_measurement import find_setting, measure_ceilings
-from grader.device.ceilings import Ceilings
+from grader.assignment.loaded import LoadedAssignment
+from grader.evidence.device import Ceilings
 from grader.judge.judgement import Verdict
-from grader.measure.machine import TimedMachine
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.performance.measure.ceilings import find_setting, measure_ceilings
+from grader.sandbox.pool import SandboxPool
+from grader.worker.machine import TimedMachine
 from tests.hostile.race import Race, race
 from tests.hostile.unhurried import HONEST
 
@@ -34,34 +34,36 @@ def ceilings() -> Ceilings:
     return measure_ceilings(find_setting("cpu"))
 
 
-def _race(source: str, course: Course, walls: WallPool, ceilings: Ceilings) -> Race:
+def _race(
+    source: str, loaded: LoadedAssignment, sandboxes: SandboxPool, ceilings: Ceilings
+) -> Race:
     machine = TimedMachine(ceilings=(ceilings,))
-    return race(source, course, walls, "roofline", machine=machine)
+    return race(source, loaded, sandboxes, "roofline", machine=machine)
 
 
 def test_a_time_below_the_floor_is_held(
-    pace_target: Course, pace_walls: WallPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + SHORT_CUT, pace_target, pace_walls, ceilings)
+    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, ceilings)
     held = found.check("roofline")
-    assert held.verdict is Verdict.HELD, held.summary
-    (evidence,) = held.pace[0].broken
+    assert held.verdict is Verdict.NEEDS_REVIEW, held.summary
+    (evidence,) = held.finding[0].broken
     assert "below the roofline floor" in evidence
     assert found.judgement.score == 1  # for the check
-    assert found.judgement.held_points == held.max_points
+    assert found.judgement.review_points == held.max_points
 
 
 def test_a_ceiling_is_what_holds_it(
-    pace_target: Course, pace_walls: WallPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
 ) -> None:
     rates = tuple(replace(rate, flops_per_s=rate.flops_per_s * 1e6) for rate in ceilings.matmul)
     unbounded = replace(ceilings, matmul=rates)
-    found = _race(HONEST + SHORT_CUT, pace_target, pace_walls, unbounded)
+    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, unbounded)
     assert found.check("roofline").verdict is Verdict.PASS
 
 
 def test_who_multiplies_is_not_held(
-    pace_target: Course, pace_walls: WallPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + ALMOST, pace_target, pace_walls, ceilings)
+    found = _race(HONEST + ALMOST, speed_target, pace_walls, ceilings)
     assert found.check("roofline").verdict is Verdict.PASS, found.check("roofline").summary

@@ -9,7 +9,7 @@ POISON = """
 import os, sys, site
 written = []
 for folder in [os.path.dirname(torch.__file__), os.path.dirname(os.__file__), "/dev/shm", "/tmp",
-               "/box/runner", "/usr/lib", sys.prefix]:
+               "/sandbox/runner", "/usr/lib", sys.prefix]:
     for name in ("sitecustomize.py", "poison.pth", "replay"):
         try:
             with open(os.path.join(folder, name), "w") as f:

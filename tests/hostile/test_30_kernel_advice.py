@@ -10,13 +10,13 @@ import pytest
 from grader.advice import adviser as adviser_module
 from grader.advice.adviser import CUT_SHORT, ENDED, NOT_IMPORTED, NOT_MADE, Adviser
 from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice, KernelOutcome
+from grader.assignment.loaded import LoadedAssignment
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.plan.course import Course
 from grader.runner.ahead_of_time import MAX_FINDINGS, MAX_UNREACHED
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from tests.hostile.conftest import WALLS, Attack
+from tests.hostile.conftest import SANDBOXES, Attack
 from tests.hostile.honest import HONEST
 
 KERNELS = """
@@ -143,8 +143,8 @@ def line_of(mark: str, source: str = KERNELS) -> int:
     return line
 
 
-@pytest.fixture(scope="module", params=WALLS)
-def adviser(request: pytest.FixtureRequest, target: Course) -> Iterator[Adviser]:
+@pytest.fixture(scope="module", params=SANDBOXES)
+def adviser(request: pytest.FixtureRequest, target: LoadedAssignment) -> Iterator[Adviser]:
     made = Adviser(
         target,
         sandbox=request.param,
@@ -207,7 +207,7 @@ def test_what_only_the_interpreter_takes_is_named_with_its_line(
     for entry in entries:
         assert entry.outcome is KernelOutcome.FAILS
         assert message in entry.message
-        assert entry.message_place == f"submission.py, line {line_of(mark)}"
+        assert entry.message_location == f"submission.py, line {line_of(mark)}"
 
 
 def test_what_no_case_launches_is_named(advice: Advice) -> None:
@@ -230,16 +230,16 @@ def test_places_are_those_of_the_notebook(adviser: Adviser) -> None:
         files=(SourceFile(name="submission.py", text=source, cell_lines=cells),),
     )
     for entry in about(adviser.advise(submission), "dict_kernel"):
-        assert entry.message_place == f"cell 7, line {line_of('dict')}"
+        assert entry.message_location == f"cell 7, line {line_of('dict')}"
 
 
-def test_without_the_word_no_wall_is_started(target: Course) -> None:
+def test_without_the_word_no_wall_is_started(target: LoadedAssignment) -> None:
     made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
     with closing(made):
         assert made.advise(work(HONEST)) == NO_ADVICE
 
 
-def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: Course) -> None:
+def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssignment) -> None:
     made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
     with closing(made):
         told = made.advise(work(HONEST_MENTIONS_TRITON))
@@ -273,7 +273,7 @@ def test_a_box_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str
     [(30.0, f"{ENDED} it did not return within the time limit."), (0.7, CUT_SHORT)],
 )
 def test_a_box_that_takes_its_time_is_cut_short(
-    target: Course, monkeypatch: pytest.MonkeyPatch, pause_s: float, notice: str
+    target: LoadedAssignment, monkeypatch: pytest.MonkeyPatch, pause_s: float, notice: str
 ) -> None:
     monkeypatch.setattr(adviser_module, "CALL_SECONDS", 1.5)
     monkeypatch.setattr(adviser_module, "SUBMISSION_SECONDS", 1.0)

@@ -8,11 +8,11 @@ import time
 import pytest
 import torch
 
-from grader.author.steps import Call
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.steps import Call
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure.session import open_session
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
+from grader.worker.session import open_session
 from tests.hostile.unhurried import HONEST, SLOW_MIX
 
 FROZEN_S = 0.25
@@ -83,7 +83,9 @@ def mix(x):
 
 
 @pytest.mark.parametrize("how", [RING, ENDING_CHILDREN], ids=["ring", "clone"])
-def test_nothing_runs_after_the_reply(pace_target: Course, pace_walls: WallPool, how: str) -> None:
+def test_nothing_runs_after_the_reply(
+    speed_target: LoadedAssignment, pace_walls: SandboxPool, how: str
+) -> None:
     submission = Submission(
         name="attack",
         sha256="",
@@ -91,8 +93,11 @@ def test_nothing_runs_after_the_reply(pace_target: Course, pace_walls: WallPool,
         entry="submission",
         files=(SourceFile(name="submission.py", text=HONEST + SLOW_MIX + how + MIX),),
     )
-    limits = pace_target.plan.limits
-    with pace_walls.borrow() as wall, open_session(wall, submission, limits=limits) as session:
+    limits = speed_target.plan.limits
+    with (
+        pace_walls.borrow() as sandbox,
+        open_session(sandbox, submission, limits=limits) as session,
+    ):
         session.load("")
         if not session.metered:
             pytest.skip("nothing counts processor time here")

@@ -5,7 +5,7 @@ Sleep is on the judge's clock; threads and processes, ended ones too, are in the
 import pytest
 
 from grader.judge.judgement import Cause
-from grader.measure.figure import Kind
+from grader.performance.decide.metric import Kind
 from tests.hostile.conftest import Racing
 from tests.hostile.unhurried import HONEST, SLOW_MIX
 
@@ -75,7 +75,7 @@ def mix(x):
 def test_sleep_is_judged_by_the_clock(race: Racing) -> None:
     found = race(HONEST + SLOW_MIX + SLEEP, "time")
     assert found.cause("time") is Cause.TOO_SLOW
-    assert found.check("time").pace[0].figures[0].kind is Kind.WALL_RATIO
+    assert found.check("time").finding[0].metrics[0].kind is Kind.WALL_RATIO
 
 
 @pytest.mark.parametrize(

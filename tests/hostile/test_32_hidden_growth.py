@@ -3,7 +3,7 @@
 The largest size has a limit of its own."""
 
 from grader.judge.judgement import Cause
-from grader.measure.figure import Kind
+from grader.performance.decide.metric import Kind
 from tests.hostile.conftest import Racing
 from tests.hostile.unhurried import HONEST, SLOW_MIX, SLOW_TALLY
 
@@ -28,7 +28,7 @@ class Tally(Tally):
 
 def test_padded_sizes_grow_less_and_are_too_slow(race: Racing) -> None:
     found = race(HONEST + SLOW_MIX + SLOW_TALLY + PAD, "growth")
-    figures = found.figures("growth")
-    assert figures[Kind.CPU_GROWTH].interval.estimate < figures[Kind.CPU_GROWTH].pass_at
-    assert figures[Kind.CPU_LARGEST].interval.low > figures[Kind.CPU_LARGEST].pass_at
+    metrics = found.metrics("growth")
+    assert metrics[Kind.CPU_GROWTH].interval.estimate < metrics[Kind.CPU_GROWTH].pass_at
+    assert metrics[Kind.CPU_LARGEST].interval.low > metrics[Kind.CPU_LARGEST].pass_at
     assert found.cause("growth") is Cause.TOO_SLOW

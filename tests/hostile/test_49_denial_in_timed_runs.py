@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from grader.assignment.loaded import LoadedAssignment
 from grader.judge.judgement import Cause, Verdict
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.sandbox.pool import SandboxPool
 from tests.hostile.kernel_honest import KERNEL
 from tests.hostile.race import race
 
@@ -18,15 +18,19 @@ def product(a, b):
 """
 
 
-def test_torch_in_a_timed_run_is_forbidden(denial_target: Course, denial_walls: WallPool) -> None:
+def test_torch_in_a_timed_run_is_forbidden(
+    denial_target: LoadedAssignment, denial_walls: SandboxPool
+) -> None:
     result = race(KERNEL + TORCH_WHEN_TIMED, denial_target, denial_walls, "speed")
     assert result.check("values").verdict is Verdict.PASS
     assert result.cause("speed") is Cause.FORBIDDEN, result.check("speed").summary
     assert result.check("speed").points == 0
 
 
-def test_the_reference_is_denied_the_same(denial_target: Course, denial_walls: WallPool) -> None:
-    course = replace(denial_target, solution="def product(a, b):\n    return a @ b\n")
-    result = race(KERNEL, course, denial_walls, "speed")
+def test_the_reference_is_denied_the_same(
+    denial_target: LoadedAssignment, denial_walls: SandboxPool
+) -> None:
+    loaded = replace(denial_target, solution="def product(a, b):\n    return a @ b\n")
+    result = race(KERNEL, loaded, denial_walls, "speed")
     assert result.check("values").verdict is Verdict.PASS
     assert result.cause("speed") is Cause.AUTHOR, result.check("speed").summary

@@ -3,7 +3,7 @@
 import math
 
 from grader.judge.judgement import Cause, Verdict
-from grader.measure.figure import Kind
+from grader.performance.decide.metric import Kind
 from tests.hostile.conftest import Attack, Racing
 from tests.hostile.rank_honest import RANK_HONEST
 
@@ -39,9 +39,9 @@ def test_every_check_passes(attack_ranks: Attack) -> None:
 def test_the_wire_is_as_arithmetic_says(race_ranks: Racing) -> None:
     seen = race_ranks(RANK_HONEST, "wire")
     assert seen.cause("wire") is Cause.NONE
-    assert 1.0 <= math.exp(seen.figures("wire")[Kind.TRAFFIC].interval.estimate) <= 1.05
+    assert 1.0 <= math.exp(seen.metrics("wire")[Kind.TRAFFIC].interval.estimate) <= 1.05
     (measured,) = seen.measurement.targets
-    assert measured.empty.wire_bytes < 4096  # a group with nothing to say is all but silent
+    assert measured.empty.traffic_bytes < 4096  # a group with nothing to say is all but silent
 
 
 def test_twice_the_bytes_are_too_many(race_ranks: Racing) -> None:
@@ -51,6 +51,6 @@ def test_twice_the_bytes_are_too_many(race_ranks: Racing) -> None:
 def test_what_every_rank_holds_is_seen(race_ranks: Racing) -> None:
     honest = race_ranks(RANK_HONEST, "memory")
     assert honest.cause("memory") is Cause.NONE
-    peaks = honest.measurement.targets[0].forks[0].pairs[0].subject.rank_peak_bytes
+    peaks = honest.measurement.targets[0].forks[0].pairs[0].submission.rank_peak_bytes
     assert [round(peak / (128 << 20), 1) for peak in peaks] == [1.0, 1.0]
     assert race_ranks(RANK_HONEST + REPLICATED, "memory").cause("memory") is Cause.TOO_MUCH_MEMORY

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from grader.evidence.faults import Fault, FaultKind
 from grader.judge.judgement import Cause
-from grader.measure.measurement import Fault, FaultKind
 from tests.hostile.conftest import Attack, Result
 from tests.hostile.rank_honest import RANK_HONEST
 

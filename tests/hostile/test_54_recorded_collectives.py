@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from grader.assignment.loaded import LoadedAssignment
 from grader.judge.judgement import Cause
-from grader.measure.recorded import record_ranks
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.performance.measure.phase import record_ranks
+from grader.sandbox.pool import SandboxPool
 from tests.hostile import race as racing
 from tests.hostile.conftest import Racing
 from tests.hostile.rank_honest import RANK_HONEST
@@ -49,16 +49,16 @@ def test_a_lie_is_not_drawn_and_costs_nothing(race_ranks: Racing) -> None:
 
 
 def test_inputs_that_ranks_tell_of_are_no_hidden_ones(
-    rank_target: Course, rank_walls: WallPool
+    rank_target: LoadedAssignment, rank_walls: SandboxPool
 ) -> None:
     problem = next(p for p in rank_target.plan.problems if p.name == "average")
     target = next(t for t in problem.targets if t.name == "step")
     submission = racing.submission_of(RANK_HONEST + TELLS_INPUTS)
 
     def told(seed: str) -> list[list[int]]:
-        course = replace(rank_target, plan=replace(rank_target.plan, seed=seed))
-        with rank_walls.borrow() as wall:
-            ranks = record_ranks(wall, submission, course, problem, target, wire_rate=0)
+        loaded = replace(rank_target, plan=replace(rank_target.plan, seed=seed))
+        with rank_walls.borrow() as sandbox:
+            ranks = record_ranks(sandbox, submission, loaded, problem, target, network_rate=0)
         return [[one.nbytes for one in rank.collectives] for rank in ranks]
 
     first = told("one")

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from grader.author.steps import Call
-from grader.measure.drive import Stopped
-from grader.measure.ranks import open_ranks
-from grader.plan.course import Course
-from grader.sandbox.pool import WallPool
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.steps import Call
+from grader.evidence.faults import Stopped
+from grader.sandbox.pool import SandboxPool
+from grader.worker.ranks.ranks import open_ranks
 from tests.hostile.conftest import submission_of
 
 TEXT = """
@@ -44,37 +44,39 @@ SLACK_S = 5.0
 """What the judge may need to end them; it took 0.1 s on two processors, both of them spun on."""
 
 
-@pytest.mark.parametrize("wire_rate", [0, 50_000_000])
+@pytest.mark.parametrize("network_rate", [0, 50_000_000])
 def test_a_rank_stays_on_one_processor(
-    rank_target: Course, rank_walls: WallPool, wire_rate: int
+    rank_target: LoadedAssignment, rank_walls: SandboxPool, network_rate: int
 ) -> None:
     submission = submission_of(TEXT)
     with (
-        rank_walls.borrow() as wall,
+        rank_walls.borrow() as sandbox,
         open_ranks(
-            wall, submission, limits=rank_target.plan.limits, most=2, wire_rate=wire_rate
-        ) as box,
+            sandbox, submission, limits=rank_target.plan.limits, most=2, network_rate=network_rate
+        ) as worker,
     ):
-        box.load("")
-        box.world(2)
-        found = list(box.ask(dict.fromkeys(range(2), Call("seen")), None).values())
+        worker.load("")
+        worker.world(2)
+        found = list(worker.ask(dict.fromkeys(range(2), Call("seen")), None).values())
     cores = len(os.sched_getaffinity(0))
     free = [cores, "set", "refused", "refused", cores]  # the same probe can tell
-    assert any("before what others run" in layer for layer in wall.layers) == (wire_rate > 0)
-    assert found == [[1, "refused", "refused", "refused", 1] if wire_rate else free] * 2
+    assert any("before what others run" in layer for layer in sandbox.layers) == (network_rate > 0)
+    assert found == [[1, "refused", "refused", "refused", 1] if network_rate else free] * 2
 
 
 def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
-    rank_target: Course, rank_walls: WallPool
+    rank_target: LoadedAssignment, rank_walls: SandboxPool
 ) -> None:
     limits = rank_target.plan.limits
     with (
-        rank_walls.borrow() as wall,
-        open_ranks(wall, submission_of(SPINS), limits=limits, most=2, wire_rate=50_000_000) as box,
+        rank_walls.borrow() as sandbox,
+        open_ranks(
+            sandbox, submission_of(SPINS), limits=limits, most=2, network_rate=50_000_000
+        ) as worker,
     ):
-        box.load("")
-        box.world(2)
+        worker.load("")
+        worker.world(2)
         begin = time.monotonic()
         with pytest.raises(Stopped, match="no rank returned within the time limit"):
-            box.ask(dict.fromkeys(range(2), Call("spin")), None)
+            worker.ask(dict.fromkeys(range(2), Call("spin")), None)
         assert time.monotonic() - begin < limits.call_wall_s + SLACK_S

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from grader.author.folders import find_assignment, find_reference
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.loaded import load_assignment_with_reference
+from grader.cuda_cpp import builder as building
+from grader.cuda_cpp.builder import BUILD_LIMITS, Builder, Built
+from grader.evidence.faults import FaultKind
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.measure import builder as building
-from grader.measure.builder import BUILD_LIMITS, Builder, Built
-from grader.plan.course import open_course
 from grader.sandbox.contract import Isolation
-from grader.sandbox.faults import FaultKind
 from grader.sandbox.image import DEFAULT_IMAGE
-from tests.hostile.conftest import SEED, WALLS
+from tests.hostile.conftest import SANDBOXES, SEED
 
 pytestmark = pytest.mark.nvcc
 
@@ -37,16 +37,16 @@ LIMITS = replace(BUILD_LIMITS, memory_bytes=1 << 30)
 IMPATIENT = replace(LIMITS, call_wall_s=5.0)
 
 
-@pytest.fixture(scope="module", params=WALLS)
+@pytest.fixture(scope="module", params=SANDBOXES)
 def builder(request: pytest.FixtureRequest) -> Iterator[Builder]:
-    course = open_course(
+    loaded = load_assignment_with_reference(
         find_assignment("gpu_kernels", None),
         find_reference("gpu_kernels", None),
         device="cpu",
         seed=SEED,
     )
     made = Builder(
-        course,
+        loaded,
         sandbox=request.param,
         isolation=Isolation.WARM,
         image=DEFAULT_IMAGE,
@@ -81,7 +81,7 @@ def assert_sound(builder: Builder) -> Iterator[None]:
 def test_honest_work_compiles_for_every_architecture(builder: Builder) -> None:
     built = build(builder, GOOD)
     assert (built.faults, built.lacks) == ((), "")
-    assert all(f"for '{name}'" in built.said for name in ("sm_80", "sm_90a"))
+    assert all(f"for '{name}'" in built.compiler_output for name in ("sm_80", "sm_90a"))
     (library,) = built.submission.binaries
     assert library.content.startswith(b"\x7fELF")
     assert b"matrix_add" in library.content
@@ -125,7 +125,11 @@ def test_files_of_the_judge_are_out_of_reach(
 @pytest.mark.usefixtures("assert_sound")
 def test_nothing_is_left_of_the_student_before(builder: Builder) -> None:
     assert build(builder, f"// {SECRET}\n{GOOD}").faults == ()
-    homes = [f"/box/home/handed/attack.cu", "/tmp/1/handed/attack.cu", "../../1/handed/attack.cu"]  # noqa: F541
+    homes = [
+        "/sandbox/home/handed/attack.cu",
+        "/tmp/1/handed/attack.cu",
+        "../../1/handed/attack.cu",
+    ]
     asks = "".join(f'#if __has_include("{home}")\n#error found\n#endif\n' for home in homes[1:])
     assert build(builder, asks + GOOD).faults == ()
     # Its own file lies where the other one lay.

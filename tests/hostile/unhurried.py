@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-PACE_TARGET = Path(__file__).parent / "pace_target"
+SPEED_TARGET = Path(__file__).parent / "speed_target"
 
-HONEST = (PACE_TARGET / "reference/pace_target/solution.py").read_text("utf-8")
+HONEST = (SPEED_TARGET / "reference/speed_target/solution.py").read_text("utf-8")
 
 SLOW_MIX = """
 import torch

@@ -17,10 +17,10 @@ def draw_pages(lengths, *, page_size=16, g=2, d=16, dtype=torch.float32, spare=3
     order = torch.randperm(pages)
     table = torch.full((len(lengths), max(used, default=0) + 2), POISON_PAGE, dtype=torch.int32)
     caches = torch.full((2, pages, page_size, g, d), float("nan"))
-    taken = 0
+    submission = 0
     for b, (length, count) in enumerate(zip(lengths, used, strict=True)):
-        mine = order[taken : taken + count]
-        taken += count
+        mine = order[submission : submission + count]
+        submission += count
         table[b, :count] = mine.int()
         t = torch.arange(length)
         caches[:, mine[t // page_size], t % page_size] = torch.randn(2, length, g, d)

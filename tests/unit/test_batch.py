@@ -9,36 +9,41 @@ from unittest.mock import patch
 import pytest
 
 from grader import batch
+from grader.assignment.loaded import LoadedAssignment
 from grader.batch import BatchOptions, grade_class
 from grader.errors import SandboxError, StoreError
-from grader.intake.handed import Handed, Part
-from grader.plan.course import Course
+from grader.intake.submission import Attachment, SubmissionSource
 from grader.record.grade_record import GradeRecord
 from grader.sandbox.contract import Isolation
-from tests.unit.validate.course import SOLUTION, make_course
+from tests.unit.validate.small_assignment import SOLUTION, make_course
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedAssignment:
     return make_course(tmp_path_factory.mktemp("course"))
 
 
 @pytest.fixture(autouse=True)
 def no_walls() -> Iterator[None]:
     """Every grade is a failure of ours: what is tried here is what becomes of the records."""
-    with patch.object(batch, "open_walls", side_effect=SandboxError("no wall here")):
+    with patch.object(batch, "open_sandboxes", side_effect=SandboxError("no wall here")):
         yield
 
 
-def hand_in(folder: Path, *names: str) -> list[Handed]:
+def hand_in(folder: Path, *names: str) -> list[SubmissionSource]:
     for name in names:
         (folder / f"{name}.py").write_text(SOLUTION)
-    return [Handed(name=name, parts=(Part(path=folder / f"{name}.py"),)) for name in names]
+    return [
+        SubmissionSource(name=name, parts=(Attachment(path=folder / f"{name}.py"),))
+        for name in names
+    ]
 
 
-def grade(handed: list[Handed], course: Course, out: Path, *, force: bool) -> list[GradeRecord]:
+def grade(
+    handed: list[SubmissionSource], loaded: LoadedAssignment, out: Path, *, force: bool
+) -> list[GradeRecord]:
     options = BatchOptions(sandbox="none", isolation=Isolation.WARM, jobs=1, image="", force=force)
-    return grade_class(handed, course, options, out=out, on_outcome=lambda outcome: None)
+    return grade_class(handed, loaded, options, out=out, on_outcome=lambda outcome: None)
 
 
 def spoil(out: Path, name: str) -> None:
@@ -49,24 +54,24 @@ def spoil(out: Path, name: str) -> None:
 
 @pytest.mark.parametrize("force", [False, True])
 def test_an_unreadable_record_does_not_block_the_class(
-    tmp_path: Path, course: Course, force: bool
+    tmp_path: Path, loaded: LoadedAssignment, force: bool
 ) -> None:
     handed, out = hand_in(tmp_path, "ada", "bob"), tmp_path / "out"
-    first = grade(handed, course, out, force=False)
+    first = grade(handed, loaded, out, force=False)
     spoil(out, "ada")
-    again = grade(handed, course, out, force=force)
+    again = grade(handed, loaded, out, force=force)
     assert [record.submission.name for record in again] == ["ada", "bob"]
     assert again[0].previous_id == first[0].record_id
     assert (out / "students" / "ada" / "report.html").is_file()
 
 
 def test_an_unreadable_record_of_another_student_is_told_at_the_end(
-    tmp_path: Path, course: Course
+    tmp_path: Path, loaded: LoadedAssignment
 ) -> None:
     handed, out = hand_in(tmp_path, "ada", "bob"), tmp_path / "out"
-    grade(handed, course, out, force=False)
+    grade(handed, loaded, out, force=False)
     spoil(out, "ada")
     (out / "students" / "bob" / "report.html").unlink()
     with pytest.raises(StoreError, match="ada: record"):
-        grade(handed[1:], course, out, force=True)
+        grade(handed[1:], loaded, out, force=True)
     assert (out / "students" / "bob" / "report.html").is_file()

@@ -57,6 +57,6 @@ def test_our_failures_are_never_the_students():
     assert not issubclass(errors.SandboxError, errors.ChannelError)
     assert not issubclass(errors.ChannelError, errors.SandboxError)
     assert not issubclass(errors.AuthorError, errors.IntakeError)
-    assert issubclass(errors.WallLost, errors.SandboxError)
+    assert issubclass(errors.SandboxLost, errors.SandboxError)
     assert issubclass(errors.CallTimeout, errors.ChannelError)
     assert issubclass(errors.ChannelClosed, errors.ChannelError)

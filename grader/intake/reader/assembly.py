@@ -7,9 +7,8 @@ import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .cells import Cell
+from .cells import Cell, Refusal, clip
 from .magics import CleanCell, clean
-from .refusal import Refusal, clip
 from .scope import Scope
 from .statements import choose, is_future_import
 

@@ -9,8 +9,7 @@ import json
 import sys
 
 from .assembly import assemble
-from .cells import SAVE_AGAIN, Cell, read_cells
-from .refusal import Refusal
+from .cells import SAVE_AGAIN, Cell, Refusal, read_cells
 
 MEMORY_BYTES = 1 << 30
 CPU_SECONDS = 20

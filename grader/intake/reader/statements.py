@@ -16,7 +16,7 @@ from .scope import Scope
 
 # Modules that notebooks import for looking at things, for their platform or their tests. The box
 # does not have them, and a failing import would cost the student everything below it.
-NOT_IN_THE_BOX = frozenset(
+NOT_IN_THE_SANDBOX = frozenset(
     """
     IPython ipywidgets ipytest jupyter notebook nbformat nbconvert nbgrader otter grader
     google.colab kaggle gdown kagglehub matplotlib mpl_toolkits seaborn plotly bokeh altair
@@ -115,7 +115,7 @@ def _absent_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> 
         path = f"{statement.module}.{alias.name}"
     parts = path.split(".")
     prefixes = (parts[0], ".".join(parts[:2]))
-    return next((prefix for prefix in prefixes if prefix in NOT_IN_THE_BOX), "")
+    return next((prefix for prefix in prefixes if prefix in NOT_IN_THE_SANDBOX), "")
 
 
 def _is_target(target: ast.expr, scope: Scope) -> bool:
@@ -145,7 +145,7 @@ def _decide_block(statement: ast.If | ast.Try, scope: Scope) -> Choice:
             return KEEP if only_imports else DROP
         if not scope.is_plain(statement.test) or _is_main_guard(statement.test):
             return DROP
-        return KEEP if _all_kept((statement.body, statement.orelse), scope) else DROP
+        return KEEP if _all_included((statement.body, statement.orelse), scope) else DROP
     return _decide_try(statement, scope)
 
 
@@ -161,10 +161,10 @@ def _decide_try(statement: ast.Try, scope: Scope) -> Choice:
     blocks = [others, statement.orelse]
     if not imports or any(_decide_import(s).reason for s in imports):
         blocks += [[s for s in h.body if not _is_print(s)] for h in statement.handlers]
-    return KEEP if _all_kept(blocks, trial) else DROP
+    return KEEP if _all_included(blocks, trial) else DROP
 
 
-def _all_kept(blocks: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
+def _all_included(blocks: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
     trial = scope.fork()
     for block in blocks:
         for statement in block:

@@ -2,7 +2,7 @@
 # caught_by = "FSDP.memory"
 # cause = "too_much_memory"
 # also_fails = []
-# held = ["FSDP.traffic"]
+# needs_review = ["FSDP.traffic"]
 
 """Replicated data parallelism in disguise: whole parameters and gradients on every rank."""
 

@@ -66,7 +66,7 @@ def test_a_compiled_kernel_gets_its_occupancy_here() -> None:
     (kernel,), left_out = read_claims(report(COMPILED, left_out=True), MODULE)
     assert left_out
     assert (kernel.outcome, kernel.target) == (KernelOutcome.COMPILES, "sm_80")
-    assert kernel.place == "work.py, line 5"
+    assert kernel.location == "work.py, line 5"
     (resources,) = kernel.resources
     assert resources.registers == 32
     assert resources.occupancy == 1.0
@@ -75,7 +75,7 @@ def test_a_compiled_kernel_gets_its_occupancy_here() -> None:
 def test_a_failing_kernel_has_a_message_and_its_place_in_the_notebook() -> None:
     (kernel,), _ = read_claims(report(FAILED), NOTEBOOK)
     assert kernel.outcome is KernelOutcome.FAILS
-    assert (kernel.message, kernel.message_place) == ("unsupported", "cell 3, line 6")
+    assert (kernel.message, kernel.message_location) == ("unsupported", "cell 3, line 6")
     assert kernel.resources == ()
 
 
@@ -115,7 +115,10 @@ def test_an_unreached_kernel_has_no_target() -> None:
             for key, values in OUT_OF_BOUNDS.items()
             for value in values
         ),
-        *(report({**FAILED, "error": said}) for said in OUT_OF_BOUNDS["arguments"]),
+        *(
+            report({**FAILED, "error": compiler_output})
+            for compiler_output in OUT_OF_BOUNDS["arguments"]
+        ),
     ],
 )
 def test_any_other_form_is_refused(reply: Any) -> None:
@@ -128,12 +131,12 @@ def test_any_other_form_is_refused(reply: Any) -> None:
 )
 def test_a_place_that_is_not_in_the_submission_is_none(frame: Any) -> None:
     (kernel,), _ = read_claims(report({**FAILED, "frame": frame, "error_frame": frame}), MODULE)
-    assert kernel.place == kernel.message_place == ""
+    assert kernel.location == kernel.message_location == ""
 
 
 def test_texts_are_cut_and_made_printable() -> None:
-    said = "\x1b[2J\u202egraded\x00" + "x" * 5000
-    (kernel,), _ = read_claims(report({**FAILED, "error": said}), MODULE)
+    compiler_output = "\x1b[2J\u202egraded\x00" + "x" * 5000
+    (kernel,), _ = read_claims(report({**FAILED, "error": compiler_output}), MODULE)
     assert len(kernel.message) == claims.MAX_TEXT
     assert not set(kernel.message) & set("\x1b\u202e\x00")
 

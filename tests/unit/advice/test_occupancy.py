@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.advice.occupancy import MULTIPROCESSORS, occupancy
+from grader.advice.kernel_advice import MULTIPROCESSORS, occupancy
 
 
 @pytest.mark.parametrize(

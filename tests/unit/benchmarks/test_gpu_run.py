@@ -8,8 +8,8 @@ import torch
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.machine import describe_machine
 from benchmarks.gpu.references import DeviceBox, place, run_references
-from grader.author.steps import Call, New, Ref
-from grader.measure.drive import Raised, Stopped
+from grader.assignment.steps import Call, New, Ref
+from grader.evidence.faults import Raised, Stopped
 
 CPU = torch.device("cpu")
 
@@ -97,27 +97,27 @@ def fail(x):
 
 
 @pytest.fixture
-def box():
+def worker():
     names: dict[str, object] = {}
     exec(TEXT, names)
     return DeviceBox(names, {}, CPU)
 
 
-def test_an_object_is_made_on_the_device(box):
-    box.new(Ref(0), New("Sum", torch.ones(2)))
-    total, (device, rest) = box.call(Call(Ref(0), "add", torch.ones(2)))
+def test_an_object_is_made_on_the_device(worker):
+    worker.new(Ref(0), New("Sum", torch.ones(2)))
+    total, (device, rest) = worker.call(Call(Ref(0), "add", torch.ones(2)))
     assert (total.tolist(), device, rest) == ([2.0, 2.0], "cpu", {"n": 1})
-    assert box.wall_ns > 0
-    box.drop(Ref(0))
+    assert worker.wall_ns > 0
+    worker.drop(Ref(0))
 
 
-def test_faults_are_those_of_any_box(box):
+def test_faults_are_those_of_any_box(worker):
     with pytest.raises(Stopped, match="changed"):
-        box.call(Call("spoil", torch.ones(1)))
+        worker.call(Call("spoil", torch.ones(1)))
     with pytest.raises(Raised, match="ValueError: no"):
-        box.call(Call("fail", torch.ones(1)))
+        worker.call(Call("fail", torch.ones(1)))
     with pytest.raises(Stopped, match="not defined"):
-        box.call(Call("nothing"))
+        worker.call(Call("nothing"))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ RESULT = Result(
     note="",
     rows=(ROW, replace(ROW, contender="a | b", flops_per_s=1e12)),
     points=(POINT, replace(POINT, shape="16 × 9 <&>", flops=8000)),
-    outcomes=(Outcome(operation="o", shape="s", goal="fast", word="missed", figure="0.8"),),
+    outcomes=(Outcome(operation="o", shape="s", goal="fast", word="missed", metric="0.8"),),
     absent=(Absent(operation="o", shape="s", contender="SDPA", reason="no"),),
     broken=("it broke",),
 )

@@ -18,8 +18,8 @@ def test_every_second_round_runs_in_reverse():
 def test_samples_stay_with_their_contender():
     device = FakeDevice()
     device.seconds_of = {1.0: [10.0, 11.0], 2.0: [20.0, 21.0]}
-    taken = time_rounds(device, [contender("a", 1.0), contender("b", 2.0)], rounds=2)
-    assert taken.tolist() == [[10.0, 20.0], [11.0, 21.0]]
+    submission = time_rounds(device, [contender("a", 1.0), contender("b", 2.0)], rounds=2)
+    assert submission.tolist() == [[10.0, 20.0], [11.0, 21.0]]
 
 
 def test_preparation_comes_before_each_call_and_is_not_timed():
@@ -37,10 +37,10 @@ def test_preparation_comes_before_each_call_and_is_not_timed():
 )
 def test_a_budget_is_as_many_rounds_as_fit(cost_s, budget_s, rounds):
     ticks = iter([0.0, cost_s])
-    taken = time_within(
+    submission = time_within(
         FakeDevice(), [contender("a", 1.0)], budget_s=budget_s, clock=lambda: next(ticks)
     )
-    assert len(taken) == rounds
+    assert len(submission) == rounds
 
 
 def test_where_times_mean_nothing_two_rounds_do():

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from grader.commands import timing
-from grader.device import ceiling_measurement
-from grader.device.fake_driver import FakeDriver
-from grader.measure import machine as machine_module
-from tests.unit.device.ceiling_samples import CEILINGS
-from tests.unit.measure.synthetic import planned
+from grader.performance.measure import ceilings as ceiling_measurement
+from grader.worker import machine as machine_module
+from tests.unit.performance.measure.ceiling_samples import CEILINGS
+from tests.unit.performance.synthetic import planned
+from tests.unit.worker.cuda.fake_driver import FakeDriver
 
 TIMED = SimpleNamespace(plan=SimpleNamespace(problems=[SimpleNamespace(targets=[planned()])]))
 

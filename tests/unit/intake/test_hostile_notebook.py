@@ -11,8 +11,7 @@ from grader.errors import IntakeError, SandboxError
 from grader.intake import Rejected, Submission
 from grader.intake import notebook as notebook_reader
 from grader.intake.reader.assembly import assemble
-from grader.intake.reader.cells import read_cells
-from grader.intake.reader.refusal import Refusal
+from grader.intake.reader.cells import Refusal, read_cells
 from tests.unit.intake.work import accept, code, notebook, prose, reject, take, write
 
 
@@ -164,11 +163,13 @@ def test_metadata_of_wrong_types_is_refused(metadata: Any) -> None:
     ],
 )
 def test_code_that_exhausts_a_parser_costs_at_most_itself(tmp_path: Path, source: str) -> None:
-    taken = take(write(tmp_path / "kv_cache.ipynb", notebook([code(source), code("good = 1")])))
-    if isinstance(taken, Submission):
-        assert "good = 1\n" in taken.files[0].text
+    submission = take(
+        write(tmp_path / "kv_cache.ipynb", notebook([code(source), code("good = 1")]))
+    )
+    if isinstance(submission, Submission):
+        assert "good = 1\n" in submission.files[0].text
     else:
-        assert taken.hint
+        assert submission.hint
 
 
 def test_json_that_fills_the_memory_is_rejected(

@@ -25,21 +25,23 @@ def assembled(*sources: str) -> tuple[str, list[str]]:
 
 
 def test_exported_cells_are_the_module_line_by_line(tmp_path: Path) -> None:
-    taken = take_cells(
+    submission = take_cells(
         tmp_path,
         prose("# Title"),
         code("import torch\n\nprint(torch)", "export"),
         code("scratch()"),
         code(["def f(:\n", "    pass"], "Export", "other"),
     )
-    (file,) = taken.files
-    assert taken.origin is Origin.NOTEBOOK
+    (file,) = submission.files
+    assert submission.origin is Origin.NOTEBOOK
     assert file.name == "kv_cache.py"
     assert file.text == "import torch\n\nprint(torch)\ndef f(:\n    pass\n"
     assert file.cell_lines == tuple(
         CellLine(cell=cell, line=line) for cell, line in [(2, 1), (2, 2), (2, 3), (4, 1), (4, 2)]
     )
-    assert taken.notices == ("only cells tagged `export` are graded: 2, 4; other code cells: 1",)
+    assert submission.notices == (
+        "only cells tagged `export` are graded: 2, 4; other code cells: 1",
+    )
 
 
 def test_magics_in_exported_cells_leave_line_numbers_alone(tmp_path: Path) -> None:
@@ -47,12 +49,12 @@ def test_magics_in_exported_cells_leave_line_numbers_alone(tmp_path: Path) -> No
         "%load_ext autoreload\nif True:\n    !pip install \\\n       torch\n"
         "x = (5\n% 3)\ns = '''\n%no magic\n'''  # it's \\\nfiles = !ls\ntorch.topk??\ny = 'a\\\n!b'"
     )
-    taken = take_cells(tmp_path, code(source, "export"))
-    assert taken.files[0].text == (
+    submission = take_cells(tmp_path, code(source, "export"))
+    assert submission.files[0].text == (
         "\nif True:\n    pass\n\nx = (5\n% 3)\ns = '''\n%no magic\n'''  # it's \\\n\n\n"
         "y = 'a\\\n!b'\n"
     )
-    assert taken.notices == ("cell 1: dropped `%load_ext autoreload` (5 lines)",)
+    assert submission.notices == ("cell 1: dropped `%load_ext autoreload` (5 lines)",)
 
 
 def test_python_that_parses_is_never_taken_for_a_magic(tmp_path: Path) -> None:
@@ -144,13 +146,13 @@ def test_imports_that_the_box_lacks_cost_nothing(source: str, module: str) -> No
 
 
 def test_import_of_several_modules_loses_only_the_missing_ones(tmp_path: Path) -> None:
-    taken = take_cells(tmp_path, code("import torch, seaborn as sns, math; sns.set()"))
-    assert taken.files[0].text == "import torch, math; pass\n"
-    assert len(taken.notices) == 2
+    submission = take_cells(tmp_path, code("import torch, seaborn as sns, math; sns.set()"))
+    assert submission.files[0].text == "import torch, math; pass\n"
+    assert len(submission.notices) == 2
 
 
 def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> None:
-    taken = take_cells(
+    submission = take_cells(
         tmp_path,
         code("import pytest\nimport matplotlib.pyplot as plt\nconfig = load()"),
         code("@pytest.mark.slow\ndef test_it(): ..."),
@@ -158,8 +160,8 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
         code("class Model:\n    size = config.size"),
         code("def solution(x): return plt"),
     )
-    assert taken.files[0].text == "def solution(x): return plt\n"
-    told = "\n".join(taken.notices)
+    assert submission.files[0].text == "def solution(x): return plt\n"
+    told = "\n".join(submission.notices)
     assert "cell 2: dropped `def test_it(): ...`: it needs `pytest`, which was not kept" in told
     assert "cell 3: dropped `def show(ax: plt.Axes): ...`: it needs `plt`" in told
     assert "cell 4: dropped `class Model:`: it needs `config`" in told
@@ -167,8 +169,8 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
 
 def test_future_imports_come_first_and_spare_annotations(tmp_path: Path) -> None:
     sources = ("import math", "from __future__ import annotations\ndef f(x: unknown): ...")
-    taken = take_cells(tmp_path, *map(code, sources))
-    (file,) = taken.files
+    submission = take_cells(tmp_path, *map(code, sources))
+    (file,) = submission.files
     assert file.text == "from __future__ import annotations\nimport math\ndef f(x: unknown): ...\n"
     assert [(c.cell, c.line) for c in file.cell_lines] == [(2, 1), (1, 1), (2, 2)]
     exported = take_cells(tmp_path, *(code(source, "export") for source in sources)).files[0]
@@ -180,17 +182,19 @@ def test_comments_stay_and_line_map_skips_what_was_dropped(tmp_path: Path) -> No
     source = (
         "# one\nplt.plot(\n  1)  # gone\nx = 1; print(x); y = 2  # kept\n\nz = (1,\n  2); print()\n"
     )
-    taken = take_cells(tmp_path, code(source))
-    (file,) = taken.files
+    submission = take_cells(tmp_path, code(source))
+    (file,) = submission.files
     assert file.text == "# one\nx = 1; pass; y = 2  # kept\n\nz = (1,\n  2); pass\n\n"
     assert [c.line for c in file.cell_lines] == [1, 4, 5, 6, 7, 8]
-    assert taken.notices == ("cell 1: dropped `plt.plot(` (3 statements)",)
+    assert submission.notices == ("cell 1: dropped `plt.plot(` (3 statements)",)
 
 
 def test_cell_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> None:
-    taken = take_cells(tmp_path, code("x = 1"), prose(""), code("a = 1\n\nb = = 2"), code("y = 2"))
-    assert taken.files[0].text == "x = 1\ny = 2\n"
-    (notice,) = taken.notices
+    submission = take_cells(
+        tmp_path, code("x = 1"), prose(""), code("a = 1\n\nb = = 2"), code("y = 2")
+    )
+    assert submission.files[0].text == "x = 1\ny = 2\n"
+    (notice,) = submission.notices
     assert notice == "cell 3 has a syntax error on line 3: invalid syntax; it was left out"
     for broken in ("def f():\n    break", "return 1", "(" * 1000):
         text, (notice,) = assembled("x = 1", broken)
@@ -199,7 +203,7 @@ def test_cell_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> None:
 
 
 def test_scratch_and_course_tests_are_not_used(tmp_path: Path) -> None:
-    taken = take_cells(
+    submission = take_cells(
         tmp_path,
         code("broken = (", "scratch"),
         code("def f(): ...", nbgrader={"grade": False, "solution": True, "locked": False}),
@@ -207,8 +211,8 @@ def test_scratch_and_course_tests_are_not_used(tmp_path: Path) -> None:
         code("def h(): ...", nbgrader={"grade": True, "solution": True}),
         code("t = 1", nbgrader={"grade": True, "solution": False, "points": 2}),
     )
-    assert taken.files[0].text == "def f(): ...\ndef g(): ...\ndef h(): ...\n"
-    assert taken.notices == ("cells with the course's own tests were not used: 5",)
+    assert submission.files[0].text == "def f(): ...\ndef g(): ...\ndef h(): ...\n"
+    assert submission.notices == ("cells with the course's own tests were not used: 5",)
 
 
 def test_indented_cell_is_read_as_notebooks_run_it() -> None:
@@ -221,11 +225,11 @@ def test_outputs_fall_away_and_large_ones_are_told(tmp_path: Path) -> None:
     cell["outputs"] = [
         {"output_type": "stream", "name": "stdout", "text": ["é" + "y" * 999] * 50_000}
     ]
-    taken = take_cells(tmp_path, cell)
-    assert taken.files[0].text == "x = 1\n"
-    (notice,) = taken.notices
+    submission = take_cells(tmp_path, cell)
+    assert submission.files[0].text == "x = 1\n"
+    (notice,) = submission.notices
     assert "(48.1 MiB)" in notice
-    assert len(taken.notebook_json) < 1000
+    assert len(submission.notebook_json) < 1000
     cell["outputs"] = cell["outputs"] * 2
     path = write(tmp_path / "kv_cache.ipynb", notebook([cell]))
     assert "at most 64 MiB, found 96.2 MiB" in reject(path).message
@@ -237,10 +241,10 @@ def test_rebuilt_notebook_is_valid_and_has_the_same_cells(tmp_path: Path) -> Non
         code(["x = 1\n", "y = 2"], "export"),
         {**prose("r"), "cell_type": "raw"},
     ]
-    taken = take_cells(tmp_path, *form)
+    submission = take_cells(tmp_path, *form)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rebuilt = nbformat.reads(taken.notebook_json, as_version=4)
+        rebuilt = nbformat.reads(submission.notebook_json, as_version=4)
         nbformat.validate(rebuilt)
     assert [cell.cell_type for cell in rebuilt.cells] == ["markdown", "code", "raw"]
     assert rebuilt.cells[1].source == "x = 1\ny = 2"
@@ -250,8 +254,8 @@ def test_rebuilt_notebook_is_valid_and_has_the_same_cells(tmp_path: Path) -> Non
 @pytest.mark.parametrize("minor", [0, 1, 2, 4, 5])
 def test_any_minor_of_format_4(tmp_path: Path, minor: int) -> None:
     cell = {"cell_type": "code", "metadata": {}, "source": ["x = 1\r\n", "y = 2"], "outputs": []}
-    taken = take_cells(tmp_path, cell, nbformat_minor=minor)
-    assert taken.files[0].text == "x = 1\ny = 2\n"
+    submission = take_cells(tmp_path, cell, nbformat_minor=minor)
+    assert submission.files[0].text == "x = 1\ny = 2\n"
 
 
 def test_format_3(tmp_path: Path) -> None:
@@ -268,9 +272,9 @@ def test_format_3(tmp_path: Path) -> None:
             }
         ],
     }
-    taken = accept(write(tmp_path / "kv_cache.ipynb", json.dumps(form)))
-    assert taken.files[0].text == "x = 1\ny = 2\n"
-    assert taken.files[0].cell_lines[1] == CellLine(cell=2, line=2)
+    submission = accept(write(tmp_path / "kv_cache.ipynb", json.dumps(form)))
+    assert submission.files[0].text == "x = 1\ny = 2\n"
+    assert submission.files[0].cell_lines[1] == CellLine(cell=2, line=2)
 
 
 @pytest.mark.parametrize(
@@ -287,10 +291,10 @@ def test_python_kernels_of_any_name(tmp_path: Path, metadata: dict[str, Any]) ->
 
 
 def test_prose_beyond_its_limit_is_left_out_of_the_rebuilt_notebook(tmp_path: Path) -> None:
-    taken = take_cells(tmp_path, prose("a" * (5 << 20)), code("x = 1"), prose("kept"))
-    assert len(taken.notebook_json) < 2000
-    assert "5242880 characters" in taken.notebook_json
-    assert "kept" in taken.notebook_json
+    submission = take_cells(tmp_path, prose("a" * (5 << 20)), code("x = 1"), prose("kept"))
+    assert len(submission.notebook_json) < 2000
+    assert "5242880 characters" in submission.notebook_json
+    assert "kept" in submission.notebook_json
 
 
 def test_notices_have_an_end() -> None:

@@ -11,10 +11,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grader.intake import Rejected, Submission, collect, take_in
+from grader.intake import Rejected, Submission, collect, load_submission
 from grader.intake.reader.assembly import assemble
-from grader.intake.reader.cells import Cell, read_cells
-from grader.intake.reader.refusal import Refusal
+from grader.intake.reader.cells import Cell, Refusal, read_cells
 from tests.unit.intake.work import GOOD, SLUG, code, notebook, write, zipped
 
 SMALL = settings(
@@ -58,16 +57,16 @@ def take_bytes(name: str, content: bytes) -> Submission | Rejected:
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / name, content)
         (handed,) = collect([path], SLUG)
-        return take_in(handed, slug=SLUG)
+        return load_submission(handed, slug=SLUG)
 
 
-def check_taken(taken: Submission | Rejected) -> None:
-    if isinstance(taken, Rejected):
-        assert taken.message
-        assert taken.hint
+def check_taken(submission: Submission | Rejected) -> None:
+    if isinstance(submission, Rejected):
+        assert submission.message
+        assert submission.hint
         return
-    assert taken.files[0].name == f"{taken.entry}.py"
-    for file in taken.files:
+    assert submission.files[0].name == f"{submission.entry}.py"
+    for file in submission.files:
         file.text.encode()
         assert len(file.cell_lines) in (0, file.text.count("\n"))
 
@@ -96,7 +95,7 @@ def test_damaged_zips_never_raise(flips: list[tuple[int, int]], cut: bool) -> No
         path = write(Path(folder) / "kv_cache.zip", path_content)
         beside = write(Path(folder) / "other.py", GOOD)
         for handed in collect([path, beside], SLUG):
-            check_taken(take_in(handed, slug=SLUG))
+            check_taken(load_submission(handed, slug=SLUG))
 
 
 @FEW

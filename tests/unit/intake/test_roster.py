@@ -4,18 +4,18 @@ from pathlib import Path
 import pytest
 
 from grader.errors import UsageError
-from grader.intake import Rejected, Submission, collect, take_in
+from grader.intake import Rejected, Submission, collect, load_submission
 from tests.unit.intake.work import GOOD, SLUG, notebook, write, zipped
 
-Taken = Submission | Rejected
+Loaded = Submission | Rejected
 
 
 def grade_names(*paths: Path) -> list[str]:
     return [handed.name for handed in collect(paths, SLUG)]
 
 
-def take_all(*paths: Path) -> dict[str, Taken]:
-    return {handed.name: take_in(handed, slug=SLUG) for handed in collect(paths, SLUG)}
+def take_all(*paths: Path) -> dict[str, Loaded]:
+    return {handed.name: load_submission(handed, slug=SLUG) for handed in collect(paths, SLUG)}
 
 
 @pytest.mark.parametrize("name", ["alice.py", "alice.ipynb", "alice.PY"])
@@ -54,11 +54,11 @@ def test_class_zip_is_graded_in_memory(tmp_path: Path) -> None:
         "erin.py.txt": GOOD,
     }
     archive = write(tmp_path / "class.zip", zipped(members))
-    taken = take_all(archive)
-    assert list(taken) == ["b", "c", "dave", "erin.py"]
-    assert isinstance(taken.pop("erin.py"), Rejected)  # the wrong kind, but not passed over
-    assert all(isinstance(one, Submission) for one in taken.values())
-    dave = taken["dave"]
+    submission = take_all(archive)
+    assert list(submission) == ["b", "c", "dave", "erin.py"]
+    assert isinstance(submission.pop("erin.py"), Rejected)  # the wrong kind, but not passed over
+    assert all(isinstance(one, Submission) for one in submission.values())
+    dave = submission["dave"]
     assert isinstance(dave, Submission)
     assert [file.name for file in dave.files] == ["kv_cache.py", "more.py"]
     assert [path.name for path in tmp_path.iterdir()] == ["class.zip"]
@@ -81,13 +81,13 @@ def test_canvas_attachments_of_one_student_are_one_submission(tmp_path: Path) ->
             }
         ),
     )
-    taken = take_all(archive)
-    assert list(taken) == ["doejane_11", "roejohn_12", "soejim_13"]
-    jane = taken["doejane_11"]
+    submission = take_all(archive)
+    assert list(submission) == ["doejane_11", "roejohn_12", "soejim_13"]
+    jane = submission["doejane_11"]
     assert isinstance(jane, Submission)
     assert [file.name for file in jane.files] == ["kv_cache.py", "rotary.py"]
     assert jane.entry == "kv_cache"
-    jim = taken["soejim_13"]
+    jim = submission["soejim_13"]
     assert isinstance(jim, Rejected)
     assert "found none" in jim.message
 
@@ -148,9 +148,9 @@ def test_empty_class_and_stray_file_are_usage_errors(tmp_path: Path) -> None:
 
 def test_empty_folder_among_others_is_one_rejected_student(tmp_path: Path) -> None:
     (tmp_path / "bob").mkdir()
-    taken = take_all(write(tmp_path / "alice.py", GOOD), tmp_path / "bob")
-    assert isinstance(taken["alice"], Submission)
-    assert isinstance(taken["bob"], Rejected)
+    submission = take_all(write(tmp_path / "alice.py", GOOD), tmp_path / "bob")
+    assert isinstance(submission["alice"], Submission)
+    assert isinstance(submission["bob"], Rejected)
 
 
 def test_rubbish_among_a_class_never_stops_it(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_rubbish_among_a_class_never_stops_it(tmp_path: Path) -> None:
     (tmp_path / "dan").symlink_to("/etc")
     (tmp_path / "eve.py").symlink_to("/etc/passwd")
     (tmp_path / "assignment_1_export").symlink_to("/etc")
-    taken = take_all(tmp_path)
-    assert [name for name, one in taken.items() if isinstance(one, Submission)] == ["alice"]
-    assert len(taken) == 6
+    submission = take_all(tmp_path)
+    assert [name for name, one in submission.items() if isinstance(one, Submission)] == ["alice"]
+    assert len(submission) == 6
     assert grade_names(tmp_path / "bob.zip") == ["bob"]
     assert grade_names(tmp_path / "carol.py") == ["carol"]
     assert grade_names(tmp_path / "dan") == ["dan"]
@@ -172,6 +172,6 @@ def test_lonely_link_named_like_an_export_is_not_followed(tmp_path: Path) -> Non
     write(tmp_path / "elsewhere" / "secret.py", GOOD)
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "assignment_1_export").symlink_to(tmp_path / "elsewhere")
-    taken = take_all(tmp_path / "class")
-    assert list(taken) == ["assignment_1_export"]
-    assert isinstance(taken["assignment_1_export"], Rejected)
+    submission = take_all(tmp_path / "class")
+    assert list(submission) == ["assignment_1_export"]
+    assert isinstance(submission["assignment_1_export"], Rejected)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grader.intake import Handed, Part, Rejected, Submission, take_in
+from grader.intake import Attachment, Rejected, Submission, SubmissionSource, load_submission
 
 SLUG = "kv_cache"
 GOOD = "def append(x):\n    return x\n"
@@ -48,19 +48,19 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 def take(path: Path) -> Submission | Rejected:
-    return take_in(Handed(name="a", parts=(Part(path=path),)), slug=SLUG)
+    return load_submission(SubmissionSource(name="a", parts=(Attachment(path=path),)), slug=SLUG)
 
 
 def accept(path: Path) -> Submission:
-    taken = take(path)
-    assert isinstance(taken, Submission), taken
-    return taken
+    submission = take(path)
+    assert isinstance(submission, Submission), submission
+    return submission
 
 
 def reject(path: Path) -> Rejected:
-    taken = take(path)
-    assert isinstance(taken, Rejected), taken
-    assert taken.hint
-    assert "expected" in taken.message
-    assert "found" in taken.message
-    return taken
+    submission = take(path)
+    assert isinstance(submission, Rejected), submission
+    assert submission.hint
+    assert "expected" in submission.message
+    assert "found" in submission.message
+    return submission

@@ -7,22 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
+from grader.assignment.table import Evidence, Limits
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.measurement import Measurement, ProblemMeasurement
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge import judge as judge_module
 from grader.judge.judge import judge, reject
 from grader.judge.judgement import OUR_CAUSES, Cause, Status, Verdict
 from grader.judge.rule import CAUSE_OF_FAULT
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    Measurement,
-    ProblemMeasurement,
-    ValueObservation,
-)
-from grader.plan.assignment import Evidence, Limits
-from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
 
 MARKER = "hidden-0.48712953"
 POINTS = {"append": 6.0, "rollback": 4.0}
@@ -235,7 +229,7 @@ def status_of(*outcomes):
 
 NO_DEVICE = (Verdict.UNGRADED, Cause.NO_DEVICE)
 FAILED = (Verdict.FAIL, Cause.WRONG_VALUE)
-HELD = (Verdict.HELD, Cause.NONE)
+NEEDS_REVIEW = (Verdict.NEEDS_REVIEW, Cause.NONE)
 OURS = (Verdict.UNGRADED, Cause.AUTHOR)
 
 
@@ -244,17 +238,17 @@ OURS = (Verdict.UNGRADED, Cause.AUTHOR)
     [
         ((FAILED, FAILED), Status.GRADED),
         ((FAILED, NO_DEVICE), Status.PROVISIONAL),
-        ((HELD, NO_DEVICE), Status.HELD),
-        ((HELD, FAILED), Status.HELD),
+        ((NEEDS_REVIEW, NO_DEVICE), Status.NEEDS_REVIEW),
+        ((NEEDS_REVIEW, FAILED), Status.NEEDS_REVIEW),
         ((OURS, NO_DEVICE), Status.UNGRADED),
-        ((OURS, HELD), Status.UNGRADED),
+        ((OURS, NEEDS_REVIEW), Status.UNGRADED),
     ],
 )
 def test_the_status_of_a_submission(outcomes, status):
     result = status_of(*outcomes)
     assert result.status is status
     weights = dict(zip(POINTS.values(), outcomes, strict=True))
-    assert result.held_points == sum(p for p, o in weights.items() if o is HELD)
+    assert result.review_points == sum(p for p, o in weights.items() if o is NEEDS_REVIEW)
     assert result.ungraded_points == sum(p for p, o in weights.items() if o[0] is Verdict.UNGRADED)
 
 
@@ -276,7 +270,7 @@ cases = st.builds(
 def test_points_add_up_and_summaries_keep_secrets(drawn):
     result = judged(*drawn)
     failed = sum(c.max_points for c in result.checks if c.verdict is Verdict.FAIL)
-    total = result.score + result.ungraded_points + result.held_points + failed
+    total = result.score + result.ungraded_points + result.review_points + failed
     assert total == result.max_score == PLAN.points
     for check in result.checks:
         assert (check.points > 0) == (check.verdict is Verdict.PASS)
@@ -298,9 +292,9 @@ def test_a_measurement_can_be_judged_again_under_other_terms():
     assert judge(plan, seen).score == judge(plan, seen).max_score == 2.0
 
 
-def undenied(seen, *again):
+def control_runs(seen, *again):
     (problem,) = measured(seen, case(GOOD, public=True), *OTHER_GOOD).problems
-    whole = replace(measured(), problems=(replace(problem, undenied=again),))
+    whole = replace(measured(), problems=(replace(problem, control_runs=again),))
     return judge(PLAN, whole).checks[0]
 
 
@@ -308,11 +302,11 @@ RAISED = case(faults=[fault(FaultKind.EXCEPTION)])
 
 
 def test_what_works_only_without_the_denial_is_forbidden():
-    check = undenied(RAISED, case(GOOD))
+    check = control_runs(RAISED, case(GOOD))
     assert (check.verdict, check.cause, check.points) == (Verdict.FAIL, Cause.FORBIDDEN, 0)
     assert "works only with an operation that this problem denies" in check.summary
     refused = case(promised(matches=False, got="RuntimeError"))
-    assert undenied(refused, case(promised(matches=True))).cause is Cause.FORBIDDEN
+    assert control_runs(refused, case(promised(matches=True))).cause is Cause.FORBIDDEN
 
 
 @pytest.mark.parametrize(
@@ -329,12 +323,12 @@ def test_what_works_only_without_the_denial_is_forbidden():
     ],
 )
 def test_what_does_not_work_without_the_denial_keeps_its_cause(again):
-    assert undenied(RAISED, *again).cause is Cause.CRASH
+    assert control_runs(RAISED, *again).cause is Cause.CRASH
 
 
 def test_a_run_without_the_denial_gives_no_points_and_hides_no_fault_of_ours():
     wrong = case(value(1.0))
-    assert undenied(wrong, case(GOOD)).points == 0
+    assert control_runs(wrong, case(GOOD)).points == 0
     ours = case(faults=[fault(FaultKind.INFRASTRUCTURE)])
-    check = undenied(ours, case(GOOD))
+    check = control_runs(ours, case(GOOD))
     assert (check.verdict, check.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)

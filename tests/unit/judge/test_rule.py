@@ -4,25 +4,15 @@ import math
 
 import pytest
 
+from grader.assignment.table import Check
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import OUR_CAUSES, Cause
-from grader.judge.rule import (
-    CAUSE_OF_FAULT,
-    CAUSE_OF_FAULT_IN_TARGETS,
-    first_trouble,
-    is_wrong,
-)
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    ValueObservation,
-)
-from grader.plan.assignment import Check
+from grader.judge.rule import CAUSE_OF_FAULT, CAUSE_OF_FAULT_IN_TARGETS, first_trouble, is_wrong
 from grader.student.verdict import judge_case, judge_check
-from grader.validate.local_run import judge_cases
-from tests.unit.validate.course import make_course
+from grader.validate.seed_vetting import judge_cases
+from tests.unit.validate.small_assignment import make_course
 
 TOLERANCE = {"float32": 1e-5}
 
@@ -70,18 +60,18 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def loaded(tmp_path_factory):
     return make_course(tmp_path_factory.mktemp("course"), tolerance="1e-5")
 
 
 @pytest.mark.parametrize(("seen", "cause"), CASES.values(), ids=CASES)
-def test_judge_and_student_agree(course, seen, cause):
-    (problem,) = course.plan.problems
+def test_judge_and_student_agree(loaded, seen, cause):
+    (problem,) = loaded.plan.problems
     trouble = first_trouble(seen, TOLERANCE)
     assert (trouble.cause if trouble else Cause.NONE) is cause
     assert judge_case(seen, TOLERANCE).cause is cause
     planned = problem.checks[0]
-    (judged,) = judge_cases(course.plan, problem, [seen] * planned.cases)
+    (judged,) = judge_cases(loaded.plan, problem, [seen] * planned.cases)
     assert judged.cause is cause
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.errors import StoreError
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import CaseMeasurement, ValueObservation
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.observations import CaseMeasurement, ValueObservation
 from grader.record.codec import from_json, to_json
 from grader.record.grade_record import GradeRecord
 from tests.unit.report.samples import (

@@ -4,8 +4,8 @@ Takes: nothing. Gives: a plan of three problems with two checks each. Does not c
 `samples`).
 """
 
-from grader.plan.assignment import Evidence, Limits
-from grader.plan.plan import Plan, PlannedCheck, PlannedProblem
+from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
+from grader.assignment.table import Evidence, Limits
 
 PROBLEMS: dict[str, tuple[str, tuple[str, ...], dict[str, tuple[str, float, Evidence]]]] = {
     "KVCache": (

@@ -7,6 +7,10 @@ import json
 from dataclasses import replace
 
 from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.measurement import Measurement, ProblemMeasurement
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.intake.submission import CellLine, Origin, SourceFile
 from grader.judge.judgement import (
     CaseFinding,
@@ -15,16 +19,6 @@ from grader.judge.judgement import (
     Judgement,
     Status,
     Verdict,
-)
-from grader.measure.compare import Comparison, Mismatch
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    Measurement,
-    ProblemMeasurement,
-    ValueObservation,
 )
 from grader.record.grade_record import (
     RECORD_SCHEMA_VERSION,
@@ -106,7 +100,7 @@ def make_judgement(
         score=sum(check.points for check in judged),
         max_score=30.0,
         ungraded_points=sum(c.max_points for c in judged if c.verdict is Verdict.UNGRADED),
-        held_points=sum(c.max_points for c in judged if c.verdict is Verdict.HELD),
+        review_points=sum(c.max_points for c in judged if c.verdict is Verdict.NEEDS_REVIEW),
         checks=judged,
         message=message,
     )
@@ -153,12 +147,12 @@ def make_advice() -> Advice:
     """Return advice with a kernel of every outcome."""
     failing = KernelAdvice(
         kernel="softmax_kernel",
-        place="cell 4, line 2",
+        location="cell 4, line 2",
         target="sm_80",
         outcome=KernelOutcome.FAILS,
         arguments="",
         message="unsupported AST node type: Try",
-        message_place="cell 4, line 5",
+        message_location="cell 4, line 5",
         resources=(),
     )
     resources = KernelResources(
@@ -170,7 +164,7 @@ def make_advice() -> Advice:
         outcome=KernelOutcome.COMPILES,
         arguments="q: *fp32, BLOCK = 128",
         message="",
-        message_place="",
+        message_location="",
         resources=(resources,),
     )
     unreached = replace(
@@ -179,7 +173,7 @@ def make_advice() -> Advice:
         target="",
         outcome=KernelOutcome.NOT_REACHED,
         message="",
-        message_place="",
+        message_location="",
     )
     return Advice(
         kernels=(failing, replace(failing, target="sm_90"), compiling, unreached),
@@ -195,7 +189,7 @@ EVERY_VERDICT = (
     (Verdict.FAIL, Cause.WRONG_VALUE),
     (Verdict.PASS, Cause.NONE),
     (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
-    (Verdict.HELD, Cause.NONE),
+    (Verdict.NEEDS_REVIEW, Cause.NONE),
 )
 
 
@@ -314,14 +308,14 @@ def make_class(count: int) -> list[GradeRecord]:
             records.append(make_rejected_record(name))
             continue
         outcomes = [
-            (Verdict.FAIL, causes[(number + place) % len(causes)])
-            if (number * 7 + place * 5) % 11 < number % 6
+            (Verdict.FAIL, causes[(number + location) % len(causes)])
+            if (number * 7 + location * 5) % 11 < number % 6
             else (Verdict.PASS, Cause.NONE)
-            for place in range(6)
+            for location in range(6)
         ]
         status = Status.GRADED
         if number % 20 == 7:
-            outcomes[5], status = (Verdict.HELD, Cause.NONE), Status.HELD
+            outcomes[5], status = (Verdict.NEEDS_REVIEW, Cause.NONE), Status.NEEDS_REVIEW
         if number % 20 == 13:
             outcomes[4:] = [(Verdict.UNGRADED, Cause.NO_DEVICE)] * 2
             status = Status.PROVISIONAL

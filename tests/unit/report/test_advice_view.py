@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.report.advice_view import view_advice
-from grader.report.report import render_report_html, render_report_markdown
-from grader.report.view import make_view
+from grader.report.pages import render_report_html, render_report_markdown
+from grader.report.student_view import make_view
 from tests.unit.report import samples
 
 TITLE = "Advice about your kernels: not graded"
@@ -12,7 +12,7 @@ TITLE = "Advice about your kernels: not graded"
 def test_rows_say_what_is_known_and_nothing_else() -> None:
     failing, compiling, unreached = view_advice(samples.make_advice()).rows
     assert (failing.target, failing.outcome) == ("sm_80, sm_90", "does not compile")
-    assert failing.message_place == "cell 4, line 5"
+    assert failing.message_location == "cell 4, line 5"
     assert failing.registers == failing.occupancy == ""
     assert (compiling.registers, compiling.spill, compiling.shared) == ("96", "8", "49152")
     assert compiling.occupancy == "25 %"

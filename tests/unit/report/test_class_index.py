@@ -3,7 +3,7 @@ import hashlib
 from dataclasses import replace
 
 from grader.judge.judgement import Cause, Status
-from grader.report import words
+from grader.report import messages
 from grader.report.class_index import make_index, render_class_index
 from tests.unit.report import samples
 from tests.unit.report.planting import Page, plant
@@ -43,7 +43,7 @@ def test_page_shows_every_submission_with_links() -> None:
     assert "students/ada/report.html" in links
     assert "staff/zuse/record.json" in links
     assert "Rejected" in page.text
-    assert words.UNCONFINED_WORDS not in page.text
+    assert messages.UNCONFINED_TEXT not in page.text
 
 
 def test_names_are_quoted_in_links() -> None:
@@ -55,7 +55,7 @@ def test_names_are_quoted_in_links() -> None:
 def test_unconfined_submissions_are_counted_in_the_banner() -> None:
     unconfined = samples.make_record("b", measurement=samples.make_measurement(sandbox="none"))
     text = render_class_index([samples.make_record("a"), unconfined])
-    assert f"1 of 2: {words.UNCONFINED_WORDS}" in text
+    assert f"1 of 2: {messages.UNCONFINED_TEXT}" in text
 
 
 def test_policy_allows_our_script_and_no_other() -> None:

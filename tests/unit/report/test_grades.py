@@ -5,7 +5,7 @@ from grader.judge.judgement import Cause, Status, Verdict
 from grader.report.grades import render_grades
 from tests.unit.report import samples
 
-FIRST = "submission,status,score,max_score,ungraded_points,held_points"
+FIRST = "submission,status,score,max_score,ungraded_points,review_points"
 
 
 def _rows(text: str) -> list[dict[str, str]]:
@@ -22,7 +22,7 @@ def test_an_ungraded_problem_is_an_empty_cell() -> None:
     (row,) = _rows(render_grades([samples.make_record(judgement=judgement)]))
     assert row["SlotCache"] == ""
     assert (row["KVCache"], row["decode_attention"]) == ("6", "2")
-    assert (row["score"], row["ungraded_points"], row["held_points"]) == ("", "5", "5")
+    assert (row["score"], row["ungraded_points"], row["review_points"]) == ("", "5", "5")
 
 
 def test_a_zero_with_open_checks_is_not_a_zero() -> None:

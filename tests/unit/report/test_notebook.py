@@ -5,8 +5,13 @@ from typing import Any
 import nbformat
 import pytest
 
-from grader.report.notebook import FEEDBACK_TAG, NotebookError, make_feedback_notebook, weave_cells
-from grader.report.view import make_view
+from grader.report.notebook import (
+    FEEDBACK_TAG,
+    NotebookError,
+    make_feedback_notebook,
+    weave_cells,
+)
+from grader.report.student_view import make_view
 from tests.unit.report import samples
 
 

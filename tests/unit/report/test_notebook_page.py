@@ -2,12 +2,12 @@ import time
 
 import pytest
 
-from grader.report.notebook_page import (
+from grader.report.notebook import (
     MAX_MARKDOWN_CHARS,
     render_feedback_html,
     render_student_markdown,
 )
-from grader.report.view import make_view
+from grader.report.student_view import make_view
 from tests.unit.report import samples
 from tests.unit.report.planting import Page
 

@@ -8,8 +8,8 @@ import pytest
 from grader.record.codec import from_json
 from grader.record.grade_record import GradeRecord
 from grader.report.output_folder import ReportError, write_reports, write_student
-from grader.report.report import render_report_html
-from grader.report.view import StudentView
+from grader.report.pages import render_report_html
+from grader.report.student_view import StudentView
 from tests.unit.report import samples
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.record.grade_record import GradeRecord
-from grader.report import words
-from grader.report.report import render_report_html, render_report_markdown
-from grader.report.view import make_view
+from grader.report import messages
+from grader.report.pages import render_report_html, render_report_markdown
+from grader.report.student_view import make_view
 from tests.unit.report import samples
 from tests.unit.report.planting import Page, plant
 
@@ -41,11 +41,11 @@ def test_report_says_what_became_of_every_check() -> None:
         "Not passed: wrong error",
         "Not passed: wrong value",
         "Awaiting review",
-        words.UNGRADED_WORDS,
-        words.CAUSE_EXPLAINED[Cause.INFRASTRUCTURE],
+        messages.UNGRADED_TEXT,
+        messages.CAUSE_EXPLAINED[Cause.INFRASTRUCTURE],
         "measured outside",
         "denied in the box",
-        words.WALL_WORDS["bwrap"],
+        messages.SANDBOX_TEXT["bwrap"],
         "Landlock",
         "step 2",
     ):
@@ -66,8 +66,8 @@ def test_public_cases_in_full_and_hidden_ones_by_size_of_error() -> None:
 @pytest.mark.parametrize("markdown", [False, True])
 def test_unconfined_is_said_on_the_page(markdown: bool) -> None:
     render = render_report_markdown if markdown else render_report_html
-    assert words.UNCONFINED_WORDS in render(make_view(_every_verdict("none")))
-    assert words.UNCONFINED_WORDS not in render(make_view(_every_verdict()))
+    assert messages.UNCONFINED_TEXT in render(make_view(_every_verdict("none")))
+    assert messages.UNCONFINED_TEXT not in render(make_view(_every_verdict()))
 
 
 def test_rejected_report_has_message_and_hint() -> None:
@@ -84,8 +84,8 @@ def test_rejected_report_has_message_and_hint() -> None:
 def test_every_status_renders(status: Status) -> None:
     judgement = replace(samples.make_judgement(*samples.ALL_PASSED), status=status)
     view = make_view(samples.make_record(judgement=judgement))
-    assert words.STATUS_WORDS[status] in render_report_html(view)
-    assert words.STATUS_EXPLAINED[status] in render_report_markdown(view)
+    assert messages.STATUS_TEXT[status] in render_report_html(view)
+    assert messages.STATUS_EXPLAINED[status] in render_report_markdown(view)
 
 
 def test_a_wholly_ungraded_submission_shows_no_zero() -> None:

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from grader.judge.judgement import Cause, Judgement, Status, Verdict
-from grader.report.tally import ProblemTally, tally_problems
+from grader.report.grades import ProblemTally, tally_problems
 from tests.unit.report import samples
 from tests.unit.report.sample_plan import make_plan
 
@@ -11,13 +11,13 @@ def _first(judgement: Judgement) -> ProblemTally:
 
 
 def test_the_most_open_verdict_stands_for_the_problem() -> None:
-    for verdict in (Verdict.UNGRADED, Verdict.HELD, Verdict.FAIL, Verdict.PASS):
+    for verdict in (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS):
         tally = _first(samples.make_judgement((Verdict.PASS, Cause.NONE), (verdict, Cause.NONE)))
         assert tally.verdict is verdict
 
 
 def test_held_points_are_not_settled() -> None:
-    outcomes = ((Verdict.HELD, Cause.NONE), (Verdict.FAIL, Cause.WRONG_VALUE))
+    outcomes = ((Verdict.NEEDS_REVIEW, Cause.NONE), (Verdict.FAIL, Cause.WRONG_VALUE))
     assert not _first(samples.make_judgement(*outcomes)).settled
 
 
@@ -35,7 +35,7 @@ def test_partly_passed_needs_points_and_a_failure() -> None:
     tally = _first(samples.make_judgement(*outcomes))
     assert tally.partly_passed
     assert not replace(tally, points=0.0).partly_passed
-    assert not replace(tally, verdict=Verdict.HELD).partly_passed
+    assert not replace(tally, verdict=Verdict.NEEDS_REVIEW).partly_passed
 
 
 def test_rejected_is_a_zero_without_causes() -> None:
@@ -45,9 +45,9 @@ def test_rejected_is_a_zero_without_causes() -> None:
 
 
 def test_held_and_open_points_are_counted_beside_those_earned() -> None:
-    outcomes = ((Verdict.HELD, Cause.NONE), (Verdict.UNGRADED, Cause.NO_DEVICE))
+    outcomes = ((Verdict.NEEDS_REVIEW, Cause.NONE), (Verdict.UNGRADED, Cause.NO_DEVICE))
     tally = _first(samples.make_judgement(*outcomes))
-    assert (tally.points, tally.held_points, tally.open_points) == (0.0, 6.0, 4.0)
+    assert (tally.points, tally.review_points, tally.open_points) == (0.0, 6.0, 4.0)
 
 
 def test_a_problem_that_passed_without_all_its_points_lies_between_the_tiers() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from grader.measure.timeline import Collective, RankTimeline, Span
+from grader.evidence.timeline import Collective, RankTimeline, Span
 from grader.report.timeline_chart import MOST_ROWS, describe_rank, draw_timeline
 
 MS = 1_000_000

@@ -12,9 +12,15 @@ import pytest
 import torch
 from torch import _C
 
-from grader.runner import denial, fences
-from grader.runner.denial import Denials, OperationDenied, registered_keys
-from grader.runner.operators import COMPUTE, expand, find_unknown
+from grader.runner import denial, guards
+from grader.runner.denial import (
+    COMPUTE,
+    Denials,
+    OperationDenied,
+    expand,
+    find_unknown,
+    registered_keys,
+)
 from grader.runner.order import Denial
 
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
@@ -194,7 +200,7 @@ def test_what_is_denied_only_in_part_is_given_back(denials, monkeypatch):
     [(("@compute",), 3), (("torch.nn.parallel", "torch.nn.Linear"), 1), ((), 0)],
 )
 def test_hidden_folders_are_torchs(entries, count):
-    folders = fences.hidden_folders(Denial(problem="p", entries=entries))
+    folders = guards.hidden_folders(Denial(problem="p", entries=entries))
     assert len(folders) == count
     for folder in folders:
         assert Path(folder).is_dir()

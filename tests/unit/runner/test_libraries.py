@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from grader.runner.libraries import LibraryPages
+from grader.runner.fork_server import LibraryPages
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 
@@ -39,7 +39,7 @@ def resident(mapped: mmap.mmap) -> int:
 def test_forgotten_pages_come_back(tmp_path: Path):
     mapped = forgotten(tmp_path / "library.so")
     before = resident(mapped)
-    LibraryPages().bring()
+    LibraryPages().prefault()
     assert resident(mapped) == PAGES
     assert before < PAGES or tmp_path.stat().st_dev == Path("/dev/shm").stat().st_dev
 
@@ -52,7 +52,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
         asked.append(address)
         return can
 
-    monkeypatch.setattr("grader.runner.libraries.kernel.populate_for_reading", populate)
+    monkeypatch.setattr("grader.runner.fork_server.linux.populate_for_reading", populate)
     return asked
 
 
@@ -60,17 +60,17 @@ def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=True)
     clock = iter((100.0, 100.0, 100.5, 101.1, 101.1))
     stopped = SimpleNamespace(monotonic=lambda: next(clock))
-    monkeypatch.setattr("grader.runner.libraries.time", stopped)
+    monkeypatch.setattr("grader.runner.fork_server.time", stopped)
     pages = LibraryPages()
-    pages.bring()
+    pages.prefault()
     first = len(asked)
-    pages.bring()
+    pages.prefault()
     assert 0 < first == len(asked)
-    pages.bring()
+    pages.prefault()
     assert len(asked) == 2 * first
 
 
 def test_a_kernel_that_cannot_is_asked_once(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=False)
-    LibraryPages().bring()
+    LibraryPages().prefault()
     assert len(asked) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.runner.objects import MissingName, ObjectTable
+from grader.runner.worker import MissingName, ObjectTable
 
 
 class Counter:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.runner.order import Denial, JailKind, JailOrder
+from grader.runner.order import Denial, ForkOrder, WorkerKind
 
 orders = st.builds(
-    JailOrder,
-    kind=st.sampled_from(JailKind),
+    ForkOrder,
+    kind=st.sampled_from(WorkerKind),
     uid=st.integers(0, 2**32 - 1),
     home=st.text(),
     judge_pid_namespace=st.text(),
@@ -25,9 +25,9 @@ orders = st.builds(
 
 @given(orders)
 def test_an_order_comes_back_equal(order):
-    back = JailOrder.from_json(json.loads(json.dumps(order.to_json())))
+    back = ForkOrder.from_json(json.loads(json.dumps(order.to_json())))
     assert back == order
-    assert isinstance(back.kind, JailKind)
+    assert isinstance(back.kind, WorkerKind)
 
 
 @given(orders, st.sampled_from(["kind", "uid", "device", "denial"]))
@@ -35,12 +35,12 @@ def test_an_order_without_a_field_is_no_order(order, field):
     form = order.to_json()
     del form[field]
     with pytest.raises((TypeError, KeyError)):
-        JailOrder.from_json(form)
+        ForkOrder.from_json(form)
 
 
 @given(orders)
 def test_an_unknown_kind_or_field_is_no_order(order):
     with pytest.raises(ValueError, match="rubber"):
-        JailOrder.from_json(order.to_json() | {"kind": "rubber"})
+        ForkOrder.from_json(order.to_json() | {"kind": "rubber"})
     with pytest.raises(TypeError, match="surprise"):
-        JailOrder.from_json(order.to_json() | {"surprise": 1})
+        ForkOrder.from_json(order.to_json() | {"surprise": 1})

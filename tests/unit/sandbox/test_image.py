@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from grader.commands.image import command
 from grader.errors import SandboxError, UsageError
 from grader.sandbox import image
-from grader.sandbox import wheelhouse as wheelhouse_of
+from grader.sandbox import image as wheelhouse_of
 
 WHEELS = (
     "landlock-1.0.0.dev5-py3-none-any.whl",

@@ -8,7 +8,7 @@ import pytest
 
 from grader.errors import SandboxError
 from grader.sandbox.cgroup import Cgroup
-from grader.sandbox.meter import Meter, Usage, open_wire, wire_bytes
+from grader.sandbox.meter import Meter, Usage, open_traffic_counter, traffic_bytes
 
 NET_DEV = """\
 Inter-|   Receive                                                |  Transmit
@@ -21,26 +21,26 @@ Inter-|   Receive                                                |  Transmit
 def test_received_bytes_of_all_interfaces_add_up(tmp_path: Path) -> None:
     (tmp_path / "7/net").mkdir(parents=True)
     (tmp_path / "7/net/dev").write_text(NET_DEV)
-    fd = open_wire(7, tmp_path)
-    assert [wire_bytes(fd), wire_bytes(fd)] == [84_111_609] * 2
+    fd = open_traffic_counter(7, tmp_path)
+    assert [traffic_bytes(fd), traffic_bytes(fd)] == [84_111_609] * 2
     os.close(fd)
 
 
 def test_without_proc_nothing_crosses_a_wire(tmp_path: Path) -> None:
-    assert wire_bytes(open_wire(7, tmp_path / "proc")) == 0
+    assert traffic_bytes(open_traffic_counter(7, tmp_path / "proc")) == 0
 
 
 def test_a_namespace_is_metered_after_its_process_has_ended() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        fd = open_wire(process.pid)
+        fd = open_traffic_counter(process.pid)
         process.kill()
-    assert wire_bytes(fd) >= 0
+    assert traffic_bytes(fd) >= 0
     os.close(fd)
 
 
 def test_a_process_that_has_ended_is_no_zero(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="network counters"):
-        open_wire(7, tmp_path)
+        open_traffic_counter(7, tmp_path)
 
 
 def test_a_meter_reads_all_three(tmp_path: Path) -> None:
@@ -58,5 +58,5 @@ def test_a_meter_reads_all_three(tmp_path: Path) -> None:
 def test_without_a_group_nothing_counts() -> None:
     meter = Meter(None, os.getpid())
     assert not meter.counts
-    assert meter.read() == Usage(cpu_ns=0, peak_bytes=0, wire_bytes=0)
+    assert meter.read() == Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
     assert meter.oom_kills() == 0

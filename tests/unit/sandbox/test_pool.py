@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from grader.assignment.table import Limits
 from grader.errors import SandboxError
-from grader.plan.assignment import Limits
-from grader.runner.order import JailKind
+from grader.runner.order import WorkerKind
 from grader.sandbox import pool as pools
-from grader.sandbox import wall as walls
-from grader.sandbox.contract import Isolation, Started, WallSpec
-from grader.sandbox.pool import WallPool, slots_of
+from grader.sandbox import sandbox as sandboxes
+from grader.sandbox.contract import Isolation, SandboxSpec, Started
+from grader.sandbox.pool import SandboxPool, slots_of
 
 
 class FakeBackend:
@@ -27,7 +27,7 @@ class FakeBackend:
         self.threads: list[threading.Thread] = []
         self.built = 0
 
-    def start(self, spec: WallSpec) -> Started:
+    def start(self, spec: SandboxSpec) -> Started:
         if self.build_errors:
             raise self.build_errors.pop()
         self.threads.append(threading.current_thread())
@@ -49,7 +49,7 @@ class FakeBackend:
             stop=stop,
             log=lambda: "",
             layers=("nothing",),
-            jail=JailKind.PLAIN,
+            jail=WorkerKind.PLAIN,
             first_uid=0,
             home=os.devnull,
             image_id=f"sha256:{spec.image}",
@@ -60,12 +60,12 @@ class FakeBackend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
     fake = FakeBackend()
     monkeypatch.setattr(pools, "make_backend", lambda _: fake)
-    monkeypatch.setattr(walls, "make_cgroup", lambda *_, **__: None)
+    monkeypatch.setattr(sandboxes, "make_cgroup", lambda *_, **__: None)
     return fake
 
 
-def make_pool(isolation: Isolation = Isolation.WARM) -> WallPool:
-    return WallPool("fake", Limits(), isolation=isolation, jobs=1, device="cpu", image="")
+def make_pool(isolation: Isolation = Isolation.WARM) -> SandboxPool:
+    return SandboxPool("fake", Limits(), isolation=isolation, jobs=1, device="cpu", image="")
 
 
 def within(action: Callable[[], object], seconds: float = 10.0) -> None:
@@ -76,7 +76,7 @@ def within(action: Callable[[], object], seconds: float = 10.0) -> None:
     assert not thread.is_alive(), "it waits for ever"
 
 
-def use_once(pool: WallPool) -> None:
+def use_once(pool: SandboxPool) -> None:
     with pool.borrow():
         pass
 
@@ -126,16 +126,20 @@ def test_a_child_without_limits_is_never_forked(
     def refuse(*_: object, **__: object) -> None:
         raise SandboxError("cannot make a control group")
 
-    monkeypatch.setattr(walls, "make_cgroup", refuse)
+    monkeypatch.setattr(sandboxes, "make_cgroup", refuse)
     pool = make_pool()
-    with pool.borrow() as wall, pytest.raises(SandboxError, match="control group"), wall.child(0):
+    with (
+        pool.borrow() as sandbox,
+        pytest.raises(SandboxError, match="control group"),
+        sandbox.child(0),
+    ):
         pass
     pool.close()
     assert backend.standing == []
 
 
 def test_closing_takes_every_wall_down_and_then_complains(backend: FakeBackend) -> None:
-    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
+    pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
     for _ in range(3):
         use_once(pool)
     backend.stop_errors = [SandboxError("busy")]
@@ -145,9 +149,9 @@ def test_closing_takes_every_wall_down_and_then_complains(backend: FakeBackend) 
 
 
 def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend) -> None:
-    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=2, device="cpu", image="")
+    pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=2, device="cpu", image="")
     with pool.borrow_pair() as first, pool.borrow_pair() as second:
-        lent = {wall.slot for wall in (*first, *second)}
+        lent = {sandbox.slot for sandbox in (*first, *second)}
         assert len(lent) == 4
         assert max(lent) < slots_of(2)
     pool.close()
@@ -155,11 +159,11 @@ def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend
 
 
 def test_one_at_a_time_share_a_wall_for_the_reference(backend: FakeBackend) -> None:
-    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
+    pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
     asides = set()
     for _ in range(3):
-        with pool.borrow_pair() as (_, aside):
-            asides.add(aside)
+        with pool.borrow_pair() as (_, reference_sandbox):
+            asides.add(reference_sandbox)
     assert len(asides) == 1
     pool.close()
 
@@ -179,17 +183,17 @@ def test_a_wall_outlives_the_thread_that_first_borrowed_it(backend: FakeBackend)
 
 def test_a_lost_wall_of_the_reference_is_built_anew(backend: FakeBackend) -> None:
     pool = make_pool()
-    with pool.borrow_pair() as (_, aside):
-        aside._usable = False
+    with pool.borrow_pair() as (_, reference_sandbox):
+        reference_sandbox._usable = False
     backend.stop_errors = [SandboxError("busy")]
-    with pool.borrow_pair() as (wall, another):
-        assert another.slot != wall.slot
-        assert another is not aside
+    with pool.borrow_pair() as (sandbox, another):
+        assert another.slot != sandbox.slot
+        assert another is not reference_sandbox
     pool.close()
     assert backend.standing == []  # it was tried again at the end
 
 
 def test_a_pool_knows_which_image_its_walls_are_of(backend: FakeBackend) -> None:
-    pool = WallPool("fake", Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image="i")
+    pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image="i")
     with contextlib.closing(pool), pool.borrow():
         assert pool.image_id == "sha256:i"

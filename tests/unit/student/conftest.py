@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from grader.author.scaffold import write_scaffold
+from grader.release.scaffold import write_scaffold
 
 SLUG = "demo_assignment"
 
 
 @pytest.fixture(scope="session")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `assignments/` and `reference/`."""
     root = tmp_path_factory.mktemp("course")
     write_scaffold(SLUG, root / "assignments", root / "reference")
@@ -18,10 +18,10 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def assignment(course: Path) -> Path:
-    return course / "assignments" / SLUG
+def assignment(loaded: Path) -> Path:
+    return loaded / "assignments" / SLUG
 
 
 @pytest.fixture
-def solution(course: Path) -> str:
-    return (course / "reference" / SLUG / "solution.py").read_text()
+def solution(loaded: Path) -> str:
+    return (loaded / "reference" / SLUG / "solution.py").read_text()

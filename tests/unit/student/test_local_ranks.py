@@ -4,8 +4,8 @@ import torch
 import torch.distributed as dist
 
 from grader.author import Call, Each, Expect, New, On, Raises, World
-from grader.measure.drive import drive
-from grader.measure.measurement import FaultKind
+from grader.correctness.drive import drive
+from grader.evidence.faults import FaultKind
 from grader.student.local_ranks import LocalRanks
 
 
@@ -36,11 +36,11 @@ NAMES = {"summed": summed, "Counter": Counter, "alone": alone, "rank": lambda: d
 
 
 def run(steps):
-    box = LocalRanks(NAMES, {}, most=3)
+    worker = LocalRanks(NAMES, {}, most=3)
     try:
-        return drive(steps, box, check="c", index=0, public=True)
+        return drive(steps, worker, check="c", index=0, public=True)
     finally:
-        box.close()
+        worker.close()
 
 
 def test_ranks_meet_in_a_collective_and_keep_their_objects():

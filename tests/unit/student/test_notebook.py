@@ -5,12 +5,12 @@ import torch
 
 from grader.errors import UsageError
 from grader.judge.judgement import Cause
-from grader.student import check
+from grader.student.notebook import check
 
 
 @pytest.fixture(autouse=True)
-def here(course, monkeypatch):
-    monkeypatch.chdir(course)
+def here(loaded, monkeypatch):
+    monkeypatch.chdir(loaded)
 
 
 def my_log_sum_exp(x):

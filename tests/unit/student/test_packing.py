@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
+from grader.assignment.table import load_assignment
 from grader.errors import UsageError
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.plan.assignment import load_assignment
 from grader.student.packing import missing_exports, pack
 from grader.student.work import Work
 

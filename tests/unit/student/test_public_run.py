@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
+from grader.assignment.table import load_assignment
 from grader.errors import SandboxError
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.plan.assignment import load_assignment
 from grader.student.public_run import run_public
 
 ENDLESS = """

@@ -6,8 +6,13 @@ import json
 from rich.console import Console
 
 from grader.judge.judgement import Cause
-from grader.student.result import HIDDEN_NOTE, PublicCheck, PublicFinding, PublicResult
-from grader.student.table import print_result
+from grader.student.result import (
+    HIDDEN_NOTE,
+    PublicCheck,
+    PublicFinding,
+    PublicResult,
+    print_result,
+)
 
 HOSTILE = "<script>x</script> [red]\x1b[31m"
 

@@ -5,18 +5,12 @@ import json
 import pytest
 import torch
 
-from grader.author.steps import Call, Drop, Expect, New, OverwriteArguments, Raises, Ref
+from grader.assignment.steps import Call, Drop, Expect, New, OverwriteArguments, Raises, Ref
+from grader.correctness.drive import drive
 from grader.errors import AuthorError
-from grader.measure.drive import drive
-from grader.measure.measurement import FaultKind
-from grader.student.local_box import LocalBox
-from grader.student.trace import (
-    TracedCheck,
-    TracedProblem,
-    dump_problem,
-    load_problem,
-    play,
-)
+from grader.evidence.faults import FaultKind
+from grader.student.local_worker import LocalWorker
+from grader.student.trace import TracedCheck, TracedProblem, dump_problem, load_problem, play
 from grader.student.values import ReplyPart
 
 FULL = (
@@ -46,8 +40,8 @@ def saved(tmp_path, text):
 
 
 def played(steps, **namespace):
-    box = LocalBox(namespace, {})
-    return drive(play(tuple(steps)), box, check="c", index=0, public=True)
+    worker = LocalWorker(namespace, {})
+    return drive(play(tuple(steps)), worker, check="c", index=0, public=True)
 
 
 def test_every_kind_of_step_survives_the_file(tmp_path):

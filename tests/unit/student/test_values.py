@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.author.steps import Ref
+from grader.assignment.steps import Ref
+from grader.runner.protocol import ProtocolError
 from grader.runner.tensors import DTYPES
-from grader.runner.wire import WireError
 from grader.student.values import ReplyPart, from_json, to_json, with_strides
 
 
@@ -92,5 +92,5 @@ def test_what_cannot_travel_is_refused(value):
 
 
 def test_unknown_forms_are_refused():
-    with pytest.raises(WireError):
+    with pytest.raises(ProtocolError):
         from_json({"z": 1})

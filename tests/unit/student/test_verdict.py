@@ -5,16 +5,11 @@ import math
 import pytest
 import torch
 
+from grader.assignment.table import Check
+from grader.evidence.comparison import compare
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
-from grader.measure.compare import compare
-from grader.measure.measurement import (
-    CaseMeasurement,
-    ErrorObservation,
-    Fault,
-    FaultKind,
-    ValueObservation,
-)
-from grader.plan.assignment import Check
 from grader.student.verdict import judge_case, judge_check
 
 TOLERANCE = {"float32": 1e-5}

@@ -12,8 +12,8 @@ SLUG = "demo_assignment"
 
 
 @pytest.fixture
-def root(course):
-    return course / "assignments"
+def root(loaded):
+    return loaded / "assignments"
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.validate.affected import affected
+from grader.validate.known_submission import affected
 
 BASE = """
 import math

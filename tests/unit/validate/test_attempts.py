@@ -6,18 +6,18 @@ from typing import cast
 
 import pytest
 
+from grader.assignment.plan import PlannedTarget
+from grader.assignment.table import Evidence
+from grader.assignment.target import Clock, Quantity, Tier
+from grader.cuda_cpp.builder import Builder
+from grader.evidence.measurement import Measurement
 from grader.judge.judgement import Cause
-from grader.measure.builder import Builder
-from grader.measure.machine import TimedMachine
-from grader.measure.measurement import Measurement
-from grader.plan.assignment import Evidence
-from grader.plan.plan import PlannedTarget
-from grader.plan.target import Clock, Quantity, Tier
-from grader.sandbox.pool import WallPool
-from grader.validate import specimen_run
-from grader.validate.specimen import load_specimens
-from tests.unit.validate.course import make_course
-from tests.unit.validate.test_matrix import judgement
+from grader.sandbox.pool import SandboxPool
+from grader.validate import known_run
+from grader.validate.known_submission import load_known_submissions
+from grader.worker.machine import TimedMachine
+from tests.unit.validate.small_assignment import make_course
+from tests.unit.validate.test_kill_matrix import judgement
 
 MEASUREMENT = Measurement(sandbox="none", isolation="warm", layers=(), problems=(), wall_ns=1)
 
@@ -41,7 +41,7 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
         return tuple(measured[-1:])
 
     run = run_of(tmp_path, monkeypatch, (Quantity.MEMORY,), measure_targets)
-    monkeypatch.setattr(specimen_run, "judge", judge)
+    monkeypatch.setattr(known_run, "judge", judge)
     run.count()
     assert run.measured.measurement.targets == tuple(measured[-1:])
     return len(measured)
@@ -49,22 +49,22 @@ def attempts(tmp_path, monkeypatch, causes, *, metered=True):
 
 def run_of(tmp_path, monkeypatch, quantities, measure_targets):
     """Return the run of a solution to one problem with these targets."""
-    course = make_course(tmp_path)
-    (problem,) = course.plan.problems
+    loaded = make_course(tmp_path)
+    (problem,) = loaded.plan.problems
     targets = tuple(target(quantity) for quantity in quantities)
-    plan = replace(course.plan, problems=(replace(problem, targets=targets),))
-    monkeypatch.setattr(specimen_run, "measure", lambda *args, **kwargs: MEASUREMENT)
-    monkeypatch.setattr(specimen_run, "measure_targets", measure_targets)
-    monkeypatch.setattr(specimen_run, "judge", lambda plan, whole: judgement(a=Cause.NONE))
-    monkeypatch.setattr(specimen_run, "sound_problems", lambda judged: frozenset({problem.name}))
-    place = place_for(replace(course, plan=plan))
-    return specimen_run.SpecimenRun(load_specimens(course)[1], place)
+    plan = replace(loaded.plan, problems=(replace(problem, targets=targets),))
+    monkeypatch.setattr(known_run, "measure", lambda *args, **kwargs: MEASUREMENT)
+    monkeypatch.setattr(known_run, "measure_targets", measure_targets)
+    monkeypatch.setattr(known_run, "judge", lambda plan, whole: judgement(a=Cause.NONE))
+    monkeypatch.setattr(known_run, "sound_problems", lambda judged: frozenset({problem.name}))
+    place = place_for(replace(loaded, plan=plan))
+    return known_run.KnownRun(load_known_submissions(loaded)[1], place)
 
 
-def place_for(course):
-    return specimen_run.Workplace(
-        course=course,
-        walls=cast(WallPool, None),
+def place_for(loaded):
+    return known_run.ValidationTools(
+        loaded=loaded,
+        sandboxes=cast(SandboxPool, None),
         machine=TimedMachine(),
         builder=cast(Builder, AsItIs()),
     )

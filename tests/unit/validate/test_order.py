@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from grader.validate import prove
+from grader.validate import validate as validating
 
 
 class Run:
     """Writes down when it is counted and timed."""
 
     def __init__(self, name, log, *, has_targets, is_timed):
-        self.specimen, self.seconds = SimpleNamespace(name=name), 0.0
+        self.known, self.seconds = SimpleNamespace(name=name), 0.0
         self.has_targets, self.is_timed, self._log = has_targets, is_timed, log
 
     @property
     def measured(self):
-        return self.specimen.name
+        return self.known.name
 
     def count(self):
-        self._log.append(("count", self.specimen.name))
+        self._log.append(("count", self.known.name))
         return self
 
     def time(self):
-        self._log.append(("time", self.specimen.name))
+        self._log.append(("time", self.known.name))
         return self
 
 
@@ -35,7 +35,7 @@ def test_what_is_timed_comes_last_and_results_in_the_order_of_files(jobs):
     log: list[tuple[str, str]] = []
     told: list[str] = []
     runs: Any = [Run(n, log, has_targets=n in "bcd", is_timed=n in "bd") for n in "abcd"]
-    found: Any = prove._run_all(runs, jobs=jobs, on_specimen=lambda one, _: told.append(one.name))
+    found: Any = validating._run_all(runs, jobs=jobs, on_known=lambda one, _: told.append(one.name))
     assert found == ["a", "b", "c", "d"]
     assert log[-2:] == [("time", "b"), ("time", "d")]
     assert {what for what, _ in log[:-2]} == {"count"}
@@ -54,7 +54,7 @@ def test_as_many_are_counted_together_as_there_are_jobs():
 
     log: list[tuple[str, str]] = []
     runs: Any = [Waits(name, log, has_targets=True, is_timed=False) for name in "abc"]
-    prove._run_all(runs, jobs=3, on_specimen=lambda *_: None)
+    validating._run_all(runs, jobs=3, on_known=lambda *_: None)
     assert len(log) == 3
 
 
@@ -76,5 +76,5 @@ def test_who_fails_keeps_nobody_waiting():
     runs: Any = [Fails("a", log, has_targets=True, is_timed=True)]
     runs += [Slow(name, log, has_targets=False, is_timed=False) for name in "bcdefghijklmnop"]
     with pytest.raises(OSError, match="no room"):
-        prove._run_all(runs, jobs=2, on_specimen=lambda *_: None)
+        validating._run_all(runs, jobs=2, on_known=lambda *_: None)
     assert len(log) < len(runs) - 1

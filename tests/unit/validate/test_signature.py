@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from grader.assignment.launcher import read_launcher
 from grader.errors import AuthorError
-from grader.plan.launcher import read_launcher
 from grader.validate.signature import compare_launchers, compare_signatures
 
 STARTER = '''

@@ -2,16 +2,16 @@
 
 from typing import cast
 
-from grader.author.declare import load_folder
+from grader.assignment.declare import load_folder
+from grader.cuda_cpp.builder import Builder
 from grader.errors import SandboxError
-from grader.measure.builder import Builder
-from grader.measure.machine import TimedMachine
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import WallPool
-from grader.validate.prove import prove
-from grader.validate.specimen import Specimen
+from grader.sandbox.pool import SandboxPool
+from grader.validate.known_submission import KnownSubmission
 from grader.validate.triviality import NOT_APPLICABLE, Trivial, lint
-from tests.unit.validate.course import CASES, make_course
+from grader.validate.validate import validate_assignment
+from grader.worker.machine import TimedMachine
+from tests.unit.validate.small_assignment import CASES, make_course
 
 
 class NoWalls:
@@ -25,61 +25,61 @@ class NoWalls:
         raise SandboxError("no wall in this test")
 
 
-def results(course):
-    solution = vars(load_folder(course.reference, "solution"))
-    return {result.trivial: result for result in lint(course, solution, {})}
+def results(loaded):
+    solution = vars(load_folder(loaded.reference, "solution"))
+    return {result.trivial: result for result in lint(loaded, solution, {})}
 
 
-def prove_without_walls(course, on_specimen=lambda specimen, seconds: None, seeds=0):
-    walls = cast(WallPool, NoWalls())
+def prove_without_walls(loaded, on_known=lambda known, seconds: None, seeds=0):
+    sandboxes = cast(SandboxPool, NoWalls())
     builder = Builder(
-        course, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
+        loaded, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
     )  # starts nothing: no specimen is in C++
-    return prove(
-        course,
-        walls,
+    return validate_assignment(
+        loaded,
+        sandboxes,
         jobs=1,
         seeds=seeds,
-        on_specimen=on_specimen,
+        on_known=on_known,
         machine=TimedMachine(),
         builder=builder,
     )
 
 
-def complaints(course):
-    proof = prove_without_walls(course)
-    return [c for c in proof.validation.complaints if c.startswith("double: a submission")]
+def complaints(loaded):
+    validation = prove_without_walls(loaded)
+    return [c for c in validation.validation.complaints if c.startswith("double: a submission")]
 
 
 def test_a_tight_tolerance_catches_every_trivial_answer(tmp_path):
-    course = make_course(tmp_path)
-    found = results(course)
+    loaded = make_course(tmp_path)
+    found = results(loaded)
     assert set(found) == set(Trivial)
     for trivial, result in found.items():
         assert result.applied, trivial
         assert result.caught, trivial
         assert (result.problem, result.confused) == ("double", ())
         assert "values" in result.note
-    assert complaints(course) == []
+    assert complaints(loaded) == []
 
 
 def test_a_tolerance_that_zeros_pass_is_complained_about(tmp_path):
     """No tolerance below 1 lets zeros pass; a case that compares no values does."""
     cases = CASES.replace("lambda: 2 * x", "lambda: 0 * x").replace("got, ", "0 * got, ")
-    course = make_course(tmp_path, cases=cases)
-    found = results(course)
+    loaded = make_course(tmp_path, cases=cases)
+    found = results(loaded)
     assert found[Trivial.ZEROS].applied
     assert not found[Trivial.ZEROS].caught
     said = "double: a submission that answers with zeros passes every check; the problem cannot be"
-    assert f"{said} graded" in complaints(course)
+    assert f"{said} graded" in complaints(loaded)
 
 
 def test_a_loose_tolerance_lets_shortcuts_pass(tmp_path):
-    course = make_course(tmp_path, tolerance="0.9")
-    found = results(course)
+    loaded = make_course(tmp_path, tolerance="0.9")
+    found = results(loaded)
     assert not found[Trivial.HALF].caught
     assert found[Trivial.ZEROS].caught
-    said = complaints(course)
+    said = complaints(loaded)
     assert any("answers with half precision passes" in complaint for complaint in said)
     assert not any("answers with zeros" in complaint for complaint in said)
 
@@ -97,10 +97,10 @@ def test_a_case_that_takes_a_reply_apart_too_early_is_named(tmp_path):
     cases = CASES.replace("yield Expect(got, ", "yield Expect(got[0], ").replace(
         "lambda: 2 * x", "lambda: 2 * x[0]"
     )
-    course = make_course(tmp_path, cases=cases)
-    assert results(course)[Trivial.NOTHING].confused == ("values",)
-    proof = prove_without_walls(course)
-    assert any("double.values: its case fails" in c for c in proof.validation.complaints)
+    loaded = make_course(tmp_path, cases=cases)
+    assert results(loaded)[Trivial.NOTHING].confused == ("values",)
+    validation = prove_without_walls(loaded)
+    assert any("double.values: its case fails" in c for c in validation.validation.complaints)
 
 
 def test_every_kind_has_a_reason_not_to_apply():
@@ -108,8 +108,8 @@ def test_every_kind_has_a_reason_not_to_apply():
 
 
 def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
-    seen: list[tuple[Specimen, float]] = []
-    proof = prove_without_walls(make_course(tmp_path), lambda *one: seen.append(one))
-    assert [specimen.name for specimen, _ in seen] == ["starter", "solution", "sum"]
+    seen: list[tuple[KnownSubmission, float]] = []
+    validation = prove_without_walls(make_course(tmp_path), lambda *one: seen.append(one))
+    assert [known.name for known, _ in seen] == ["starter", "solution", "sum"]
     assert all(seconds >= 0 for _, seconds in seen)
-    assert sum("could not be judged" in c for c in proof.validation.complaints) == 6
+    assert sum("could not be judged" in c for c in validation.validation.complaints) == 6

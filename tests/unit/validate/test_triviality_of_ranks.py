@@ -4,24 +4,24 @@ from collections import defaultdict
 
 import pytest
 
-from grader.author.declare import load_folder
-from grader.author.steps import Call, New, Ref
+from grader.assignment.declare import load_folder
+from grader.assignment.steps import Call, New, Ref
 from grader.student.local_ranks import LocalRanks
 from grader.validate import triviality
-from grader.validate.played_ranks import Deviation, Heard, PlayedRanks
+from grader.validate.played_ranks import Deviation, PlayedRanks, RecordedReply
 from grader.validate.triviality import Trivial, lint
-from tests.unit.validate.course import rank_course
+from tests.unit.validate.small_assignment import rank_course
 
 FEW = (Trivial.NOTHING, Trivial.COPIED_INPUT, Trivial.HALF)
 TAPE = (
-    Heard(asked=((2, "World"),), replies={}),
-    Heard(asked=((0, "Call(f, )"), (1, "Call(f, )")), replies={1: "one", 0: "zero"}),
+    RecordedReply(asked=((2, "World"),), replies={}),
+    RecordedReply(asked=((0, "Call(f, )"), (1, "Call(f, )")), replies={1: "one", 0: "zero"}),
 )
 
 
 def linted(kinds, monkeypatch):
     """Return the results for some kinds, and how many worlds were started for them."""
-    course = rank_course()
+    loaded = rank_course()
     started, world = [], LocalRanks.world
 
     def counted(self, size):
@@ -30,7 +30,7 @@ def linted(kinds, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalRanks, "world", counted)
-        return lint(course, vars(load_folder(course.reference, "solution")), {}, kinds), started
+        return lint(loaded, vars(load_folder(loaded.reference, "solution")), {}, kinds), started
 
 
 def test_every_world_is_started_once_for_all_trivial_answers(monkeypatch: pytest.MonkeyPatch):

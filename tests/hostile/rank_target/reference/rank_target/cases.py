@@ -17,8 +17,7 @@ from grader.author import (
     case,
     workload,
 )
-
-from .oracle import mean_of
+from tests.hostile.rank_target.reference.rank_target.oracle import mean_of
 
 
 @case("average", "values", public=1, hidden=3)
@@ -50,7 +49,7 @@ def wire(draw: Draw, size: int) -> WorkloadSteps:
     parts = [draw.normal_tensor(size) for _ in range(world)]
     got = yield Each(*(Call("average", part) for part in parts))
     yield Work(
-        wire_bytes=2 * (world - 1) * 4 * size,
+        traffic_bytes=2 * (world - 1) * 4 * size,
         derivation="2 (N-1)/N S per rank: 2 · 2 · 4 MiB over 3 ranks",
     )
     yield PhaseEnd()

@@ -1,8 +1,7 @@
 """Cases that hostile submissions aim at: one function, one stateful class."""
 
 from grader.author import Call, CaseSteps, Draw, Expect, New, case
-
-from .oracle import scaled
+from tests.hostile.target.reference.target.oracle import scaled
 
 
 @case("scale", "values", public=1, hidden=2)

@@ -1,0 +1,1 @@
+"""What an assignment asks: its table, its cases, its plan; read once per run."""

@@ -1,0 +1,296 @@
+"""What will be asked of every submission of a class: pure, and the same for all of them.
+
+Takes: an assignment, its cases, a device and a secret seed. Gives: `Plan`. Does not cover:
+carrying it out.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from grader.assignment.declare import CaseMaker, Key, Workload
+from grader.assignment.device_class import CPU
+from grader.assignment.table import Assignment, Evidence, Limits, Problem
+from grader.assignment.target import Clock, NoDevice, Quantity, Target, Tier
+from grader.errors import AuthorError
+from grader.runner.order import is_module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCheck:
+    """One criterion with its weight, tolerances and number of instances.
+
+    Attributes:
+        name: identifier within the problem.
+        title: what is checked, as a student reads it.
+        description: the case's docstring.
+        points: published weight.
+        tolerance: largest allowed scaled error by dtype name; others are compared exactly.
+        evidence: what the verdict stands on.
+        public: instances from the public seed.
+        hidden: instances from the secret seed.
+    """
+
+    name: str
+    title: str
+    description: str
+    points: float
+    tolerance: dict[str, float]
+    evidence: Evidence
+    public: int
+    hidden: int
+
+    @property
+    def cases(self) -> int:
+        """Instances altogether."""
+        return self.public + self.hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTarget:
+    """One performance criterion with what it needs on this device.
+
+    Attributes:
+        name: identifier within the problem.
+        title: what is asked, as a student reads it.
+        description: the workload's docstring.
+        points: published weight.
+        quantity: what is measured.
+        clock: which time decides.
+        tiers: where points begin and are full; none if this device has no tier.
+        sizes: of the workload, ascending.
+        tolerance: as for a check.
+        evidence: what the verdict stands on.
+        devices: classes that have a tier, ascending; told to students where this device has none.
+        network_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
+        traffic_share: as in `Target`.
+    """
+
+    name: str
+    title: str
+    description: str
+    points: float
+    quantity: Quantity
+    clock: Clock
+    tiers: tuple[Tier, ...]
+    sizes: tuple[int, ...]
+    tolerance: dict[str, float]
+    evidence: Evidence
+    devices: tuple[str, ...] = ()
+    network_rate: int = 0
+    traffic_share: float = 0.0
+
+    @property
+    def cases(self) -> int:
+        """None: a workload has runs, as many as it takes."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedProblem:
+    """One problem, its checks and its targets; `denied` and `ranks` as in `Problem`."""
+
+    name: str
+    title: str
+    exports: tuple[str, ...]
+    checks: tuple[PlannedCheck, ...]
+    targets: tuple[PlannedTarget, ...] = ()
+    denied: tuple[str, ...] = ()
+    ranks: int = 0
+
+    @property
+    def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
+        """All that earns points: the checks, then the targets."""
+        return (*self.checks, *self.targets)
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of all checks and targets."""
+        return sum(criterion.points for criterion in self.criteria)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that a run asks.
+
+    Attributes:
+        assignment: slug.
+        title: one line for people.
+        device: class of the device, `cpu` or such as `cuda:h200`.
+        seed: secret seed of hidden cases; stays on the staff side.
+        limits: what one child process may use.
+        problems: in the order in which they run.
+        assignment_sha256: hash of the assignment folder.
+        reference_sha256: hash of the reference folder.
+    """
+
+    assignment: str
+    title: str
+    device: str
+    seed: str
+    limits: Limits
+    problems: tuple[PlannedProblem, ...]
+    assignment_sha256: str
+    reference_sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in the plan; with the submission's hash it is the resume key."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of all checks and targets."""
+        return sum(problem.points for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseBook:
+    """Everything that `cases.py` holds.
+
+    Attributes:
+        cases: generators of checks, by problem and check.
+        workloads: generators of targets, by problem and target.
+    """
+
+    cases: Mapping[Key, CaseMaker]
+    workloads: Mapping[Key, Workload]
+
+
+def make_plan(
+    assignment: Assignment,
+    book: CaseBook,
+    *,
+    device: str,
+    seed: str,
+    assignment_sha256: str,
+    reference_sha256: str,
+) -> Plan:
+    """Join the published checks and targets with their cases and workloads.
+
+    Raises:
+        AuthorError: if a check has no case, or a case has no check; likewise for targets.
+    """
+    checks = {(p.name, c.name) for p in assignment.problems for c in p.checks}
+    targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
+    _refuse_strays(assignment.slug, "cases without a check", book.cases.keys() - checks)
+    _refuse_strays(assignment.slug, "workloads without a target", book.workloads.keys() - targets)
+    return Plan(
+        assignment=assignment.slug,
+        title=assignment.title,
+        device=device,
+        seed=seed,
+        limits=assignment.limits,
+        problems=tuple(
+            PlannedProblem(
+                name=problem.name,
+                title=problem.title,
+                exports=problem.exports,
+                checks=_plan_checks(assignment.slug, problem, book.cases),
+                targets=_plan_targets(assignment.slug, problem, book.workloads, device),
+                denied=problem.denied,
+                ranks=problem.ranks,
+            )
+            for problem in assignment.problems
+        ),
+        assignment_sha256=assignment_sha256,
+        reference_sha256=reference_sha256,
+    )
+
+
+def _refuse_strays(slug: str, what: str, keys: Iterable[Key]) -> None:
+    stray = ", ".join(".".join(key) for key in sorted(keys))
+    if stray:
+        raise AuthorError(
+            f"{slug}: {what}: {stray}",
+            hint="add the tables to assignment.toml, or remove them from cases.py",
+        )
+
+
+def _plan_checks(
+    slug: str, problem: Problem, cases: Mapping[Key, CaseMaker]
+) -> tuple[PlannedCheck, ...]:
+    checks: list[PlannedCheck] = []
+    for check in problem.checks:
+        maker = cases.get((problem.name, check.name))
+        if maker is None:
+            raise AuthorError(
+                f"{slug}: check {problem.name}.{check.name} has no case",
+                hint=f'add @case("{problem.name}", "{check.name}") to cases.py',
+            )
+        checks.append(
+            PlannedCheck(
+                name=check.name,
+                title=check.title,
+                description=(maker.make.__doc__ or "").strip(),
+                points=check.points,
+                tolerance=check.tolerance,
+                evidence=check.evidence if all(map(is_module, problem.denied)) else Evidence.DENIED,
+                public=maker.public,
+                hidden=maker.hidden,
+            )
+        )
+    return tuple(checks)
+
+
+def _plan_targets(
+    slug: str, problem: Problem, workloads: Mapping[Key, Workload], device: str
+) -> tuple[PlannedTarget, ...]:
+    runs_on = CPU if problem.ranks else device  # ranks compute on the processor everywhere
+    targets: list[PlannedTarget] = []
+    for target in problem.targets:
+        maker = workloads.get((problem.name, target.name))
+        place = f"{slug}: target {problem.name}.{target.name}"
+        if maker is None:
+            raise AuthorError(
+                f"{place} has no workload",
+                hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
+            )
+        if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
+            raise AuthorError(f"{place}: growth needs several sizes, everything else needs one")
+        tiers = target.tiers_for(runs_on)
+        if not tiers and target.no_device is NoDevice.LEAVE_OUT:
+            continue
+        targets.append(
+            PlannedTarget(
+                name=target.name,
+                title=target.title,
+                description=(maker.make.__doc__ or "").strip(),
+                points=target.points,
+                quantity=target.quantity,
+                clock=target.clock if runs_on == CPU else Clock.WALL,  # no other sees a device
+                tiers=tiers,
+                sizes=maker.sizes,
+                tolerance=target.tolerance,
+                evidence=_evidence(target, runs_on),
+                devices=tuple(sorted(target.tiers)),
+                network_rate=target.network_rate,
+                traffic_share=target.traffic_share,
+            )
+        )
+    return tuple(targets)
+
+
+def _evidence(target: Target, device: str) -> Evidence:
+    """Return what a target stands on: memory of a device is withheld, all else is measured."""
+    withheld = target.quantity is Quantity.MEMORY and device != CPU
+    return Evidence.DENIED if withheld else Evidence.OUTSIDE
+
+
+def hash_folder(folder: Path) -> str:
+    """Return the SHA-256 of all files below `folder`, names included, caches left out."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not path.is_file() or any(_is_cache(part) for part in relative.parts):
+            continue
+        content = path.read_bytes()
+        digest.update(f"{relative.as_posix()}\x1f{len(content)}\x1f".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _is_cache(name: str) -> bool:
+    return name.startswith(".") or name == "__pycache__"

@@ -1,0 +1,206 @@
+"""The words a case is written in: what a case generator yields, and what it is sent back.
+
+A case is a generator on the judge's side. It yields one step at a time and is sent the reply to
+that step, so it can choose the next one. Nothing in a step says what is expected until an
+`Expect`, and that is compared outside the box, after the reply.
+
+Takes: arguments of a case. Gives: step objects. Does not cover: carrying them out (see
+`correctness.drive` for the box, `student.replay` for a student's own machine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+# A reply is a tensor, a JSON primitive, or a list, tuple or dict of replies. Authors index and
+# compute with replies without narrowing them first, hence Any in the send position.
+Value = Any
+Oracle = Callable[[], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """An object that lives in the box; stands for it as a call's target or argument.
+
+    Attributes:
+        id: number chosen by the judge's side, unique within one case.
+    """
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class New:
+    """Make an object of a class of the submission (or of the harness); the reply is its `Ref`."""
+
+    name: str
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value]
+
+    def __init__(self, name: str, /, *args: Value, **kwargs: Value) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "args", args)
+        object.__setattr__(self, "kwargs", kwargs)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Call:
+    """Call a function (`Call("decode_attention", q, k)`) or a method (`Call(cache, "append", k)`).
+
+    Attributes:
+        target: name of a function of the submission, or the `Ref` of an object.
+        method: name of the method; empty when `target` names a function.
+    """
+
+    target: str | Ref
+    method: str
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value]
+
+    def __init__(self, target: str | Ref, /, *args: Value, **kwargs: Value) -> None:
+        method = ""
+        if isinstance(target, Ref):
+            method, *rest = args
+            args = tuple(rest)
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "args", args)
+        object.__setattr__(self, "kwargs", kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget an object in the box, or on every rank."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Start `size` fresh ranks that have joined a process group, and end those that were there.
+
+    The first step of every case whose problem says `ranks` in `assignment.toml`; objects of an
+    earlier world are gone, what replies held of them is not. There is no reply.
+    """
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Each:
+    """Ask every rank at once: one step for all of them, or one for each, in order of rank.
+
+    All requests lie with their ranks before any of them runs, so a collective is possible. The
+    reply of `New` is one `Ref`, which stands for an object on every rank; that of `Call` is a list,
+    by rank. All steps are of one kind.
+    """
+
+    steps: tuple[New | Call, ...]
+
+    def __init__(self, *steps: New | Call) -> None:
+        object.__setattr__(self, "steps", steps)
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """Ask one rank while the others wait, so no collective is possible; the reply is its own."""
+
+    rank: int
+    step: New | Call
+
+
+Request = New | Call | Each | On
+
+
+@dataclass(frozen=True, slots=True)
+class Raises:
+    """Carry out `step` and require that it raises the named built-in exception (or a subclass).
+
+    The reply is the text of the exception, of `Each` a list of them: every rank must raise. A step
+    that returns instead fails with `wrong_error`.
+    """
+
+    step: Request
+    error: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverwriteArguments:
+    """Overwrite the tensors passed to the last call, as a caller that reuses its buffers would."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReclaimArguments:
+    """Take the memory of the last call's tensors back, as a caller that frees its buffers would.
+
+    What the box still maps of them reads as zeros, and what it touches again is charged to it: a
+    submission cannot keep its state in memory that the judge paid for.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStart:
+    """Read the meters now: what came before, such as building a model, is not measured.
+
+    Peak memory is counted from the start of the process all the same.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnd:
+    """Read the meters now: what follows only checks what is there, and is not measured.
+
+    For memory and traffic alone: what a submission puts off until after a timed phase would be
+    free.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a workload needs at the least, by arithmetic; several in one workload add up.
+
+    Attributes:
+        bytes_moved: bytes that must be read from and written to memory.
+        flops: floating-point operations, a multiply-add counted as two.
+        dtype: of the least precise operations that pass the tolerance, without `torch.`; without
+            it, or with several, the floor is that of the device's fastest dtype.
+        traffic_bytes: bytes that must cross the network, over all ranks.
+        derivation: where `traffic_bytes` comes from, one line that a student reads in the report.
+    """
+
+    bytes_moved: int = 0
+    flops: int = 0
+    dtype: str = ""
+    traffic_bytes: int = 0
+    derivation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Compare a reply with the oracle's value, outside the box, after the reply.
+
+    Tensors are compared by `max |got − want| / scale`; every other value exactly. The tolerance
+    comes from the check's `tolerance` table in `assignment.toml`, by the dtype of `want`.
+
+    Attributes:
+        got: a reply, or a part of one.
+        want: the expected value, or a function that computes it (called after the reply).
+        label: what is compared, as the student reads it: "keys after 3 chunks".
+        exact: True compares tensors bit for bit (a NaN equals a NaN at the same place).
+        per_row: True takes the scale from each row of the last dimension, else from all of `want`.
+    """
+
+    got: Value
+    want: Value | Oracle
+    label: str = field(kw_only=True)
+    exact: bool = field(default=False, kw_only=True)
+    per_row: bool = field(default=False, kw_only=True)
+
+
+Step = Request | World | Drop | Raises | OverwriteArguments | Expect
+WorkloadStep = Step | ReclaimArguments | PhaseStart | PhaseEnd | Work
+CaseSteps = Generator[Step, Value, None]
+WorkloadSteps = Generator[WorkloadStep, Value, None]

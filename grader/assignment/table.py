@@ -1,0 +1,365 @@
+"""`assignment.toml` as one frozen tree; unknown keys and wrong types name file and key.
+
+Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: cases and seeds
+(see `assignment.plan`).
+"""
+
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+import cattrs
+
+from grader.assignment.key_path import KeyPath
+from grader.assignment.launcher import DTYPE_NAMES, BadEntry, Launcher, read_launcher
+from grader.assignment.target import Target, check_target
+from grader.errors import AuthorError
+from grader.strict import strict_converter
+
+MOST_RANKS = 8
+"""Of one world."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one child process of the box may use.
+
+    Attributes:
+        load_wall_s: importing the submission, seconds on the judge's clock.
+        call_wall_s: one request, from sending to reply.
+        problem_wall_s: all calls of one problem.
+        memory_bytes: memory of the submission's process tree, torch's own footprint excluded; of a
+            problem with ranks, that of each rank.
+        processes: processes and threads of the tree.
+        reply_bytes: tensors of one reply, together.
+        output_bytes: captured stdout and stderr of one problem; more is dropped.
+        loopback: whether it may open internet sockets, which reach the box's own loopback. Ranks
+            of a group may without this. What lies in the buffers is charged apart; see
+            `sandbox.cgroup`.
+        ranks: most ranks of any problem; at least as many as the problems say.
+        preload: modules that the box imports before any submission is there, so that none waits
+            for them or is charged their memory.
+    """
+
+    load_wall_s: float = 20.0
+    call_wall_s: float = 10.0
+    problem_wall_s: float = 60.0
+    memory_bytes: int = 1 << 30
+    processes: int = 64
+    reply_bytes: int = 64 << 20
+    output_bytes: int = 64 << 10
+    loopback: bool = False
+    ranks: int = 1
+    preload: tuple[str, ...] = ()
+
+
+class Language(StrEnum):
+    """What a submission may be written in."""
+
+    PYTHON = "python"
+    CUDA = "cuda"
+
+
+__all__ = [
+    "SLUG_PATTERN",
+    "Assignment",
+    "Check",
+    "Evidence",
+    "Limits",
+    "Problem",
+    "load_assignment",
+]
+
+SCHEMA_VERSION = 1
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
+DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+class Evidence(StrEnum):
+    """What a criterion stands on; reports show it beside every verdict."""
+
+    OUTSIDE = "outside"
+    BOUNDED = "bounded"
+    DENIED = "denied"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One criterion of a problem: passed only if every instance of its case passes.
+
+    Attributes:
+        name: identifier, unique within the problem.
+        title: what is checked, as a student reads it.
+        points: published weight.
+        tolerance: largest allowed `max |got − want| / scale` by dtype name; a dtype that is not
+            listed is compared exactly.
+        evidence: what the verdict stands on.
+    """
+
+    name: str
+    title: str
+    points: float
+    tolerance: dict[str, float]
+    evidence: Evidence = Evidence.OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing to build.
+
+    Attributes:
+        name: identifier; also the column in `grades.csv`.
+        title: one line for people.
+        exports: names that the submission must define for this problem.
+        checks: its criteria of correctness.
+        targets: its criteria of performance.
+        denied: operators and modules of torch that raise while its code runs; see
+            `runner.denial` and `runner.guards`.
+        launchers: for submissions in CUDA C++, what stands for each export; else none.
+        ranks: largest world that its cases start; 0 if it runs in a box of its own.
+    """
+
+    name: str
+    title: str
+    exports: tuple[str, ...]
+    checks: tuple[Check, ...]
+    targets: tuple[Target, ...] = ()
+    denied: tuple[str, ...] = ()
+    launchers: tuple[Launcher, ...] = ()
+    ranks: int = 0
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of this problem's checks and targets."""
+        return sum(check.points for check in self.checks) + sum(t.points for t in self.targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Everything `assignment.toml` says.
+
+    Attributes:
+        schema_version: version of this format.
+        slug: identifier; the folder's name.
+        title: one line for people.
+        allowed_imports: top-level modules that the problem set expects; others are advice.
+        limits: what one child process may use.
+        problems: in the order in which they are graded and shown.
+        languages: what a submission may be written in.
+    """
+
+    schema_version: int
+    slug: str
+    title: str
+    allowed_imports: tuple[str, ...]
+    limits: Limits
+    problems: tuple[Problem, ...]
+    languages: tuple[Language, ...] = (Language.PYTHON,)
+
+    @property
+    def launchers(self) -> tuple[Launcher, ...]:
+        """What stands for the exports of all problems in CUDA C++; none if it is not taken."""
+        return tuple(one for problem in self.problems for one in problem.launchers)
+
+    @property
+    def points(self) -> float:
+        """Sum of the weights of all checks and targets."""
+        return sum(problem.points for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CheckTable:
+    name: str
+    title: str
+    points: float
+    tolerance: dict[str, float] | None = None
+    evidence: Evidence = Evidence.OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LauncherTable:
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProblemTable:
+    name: str
+    title: str
+    exports: tuple[str, ...]
+    check: tuple[_CheckTable, ...]
+    target: tuple[Target, ...] = ()
+    denied: tuple[str, ...] = ()
+    launcher: tuple[_LauncherTable, ...] = ()
+    ranks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AssignmentFile:
+    schema_version: int
+    slug: str
+    title: str
+    problem: tuple[_ProblemTable, ...]
+    allowed_imports: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    languages: tuple[Language, ...] = (Language.PYTHON,)
+
+
+def load_assignment(folder: Path) -> Assignment:
+    """Parse `folder/assignment.toml`.
+
+    Raises:
+        AuthorError: naming file, key, what was expected and what was found.
+    """
+    path = folder / "assignment.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AuthorError(f"{path}: not found", hint="run `grader list`") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AuthorError(f"{path}: not valid TOML: {error}") from error
+    place = KeyPath(file=path)
+    try:
+        parsed = strict_converter().structure(table, _AssignmentFile)
+    except cattrs.BaseValidationError as error:
+        raise AuthorError(place.explain(error, table)) from error
+    assignment = Assignment(
+        schema_version=parsed.schema_version,
+        slug=parsed.slug,
+        title=parsed.title,
+        allowed_imports=parsed.allowed_imports,
+        limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
+        problems=tuple(_problem(table, parsed.denied, place) for table in parsed.problem),
+        languages=parsed.languages,
+    )
+    _check_values(assignment, folder, place)
+    return assignment
+
+
+def _most_ranks(parsed: _AssignmentFile) -> int:
+    return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
+
+
+def _problem(table: _ProblemTable, denied: tuple[str, ...], place: KeyPath) -> Problem:
+    """Read one problem; what is denied in all of them is denied in it too."""
+    checks = tuple(
+        Check(
+            name=check.name,
+            title=check.title,
+            points=check.points,
+            tolerance=check.tolerance or {},
+            evidence=check.evidence,
+        )
+        for check in table.check
+    )
+    return Problem(
+        name=table.name,
+        title=table.title,
+        exports=table.exports,
+        checks=checks,
+        targets=table.target,
+        denied=tuple(dict.fromkeys((*denied, *table.denied))),
+        launchers=tuple(
+            _launcher(one, place.inside("problem", table.name)) for one in table.launcher
+        ),
+        ranks=table.ranks,
+    )
+
+
+def _launcher(table: _LauncherTable, place: KeyPath) -> Launcher:
+    try:
+        return read_launcher(table.name, table.inputs, table.outputs)
+    except BadEntry as bad:
+        raise AuthorError(place.inside("launcher", table.name).say(str(bad))) from bad
+
+
+def _check_values(assignment: Assignment, folder: Path, place: KeyPath) -> None:
+    """Raise for values that have the right type and still make no sense."""
+    if assignment.schema_version != SCHEMA_VERSION:
+        place.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
+    if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
+        place.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+    if not assignment.problems:
+        place.fail("problem", "at least one [[problem]]", 0)
+    _check_names("problem", [problem.name for problem in assignment.problems], place)
+    for problem in assignment.problems:
+        _check_problem(problem, place.inside("problem", problem.name))
+    for module in assignment.limits.preload:
+        if not all(part.isidentifier() for part in module.split(".")):
+            place.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
+    _check_languages(assignment, place)
+
+
+def _check_problem(problem: Problem, place: KeyPath) -> None:
+    if not problem.checks:
+        place.fail("check", "at least one [[problem.check]]", 0)
+    names = [check.name for check in problem.checks]
+    _check_names("check", names, place)
+    _check_names("target", [*(target.name for target in problem.targets), *names], place)
+    for check in problem.checks:
+        within = place.inside("check", check.name)
+        if not 0 < check.points < math.inf:
+            within.fail("points", "a number above 0", check.points)
+        _check_tolerance(check.tolerance, within)
+    if not 0 <= problem.ranks <= MOST_RANKS:
+        place.fail("ranks", f"0 to {MOST_RANKS}", problem.ranks)
+    for target in problem.targets:
+        within = place.inside("target", target.name)
+        check_target(target, problem.ranks, within)
+        _check_tolerance(target.tolerance, within)
+    for entry in problem.denied:  # see `assignment.loaded` for names that no operator has
+        if not DENIED_PATTERN.fullmatch(entry):
+            place.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
+
+
+def _check_tolerance(tolerances: dict[str, float], place: KeyPath) -> None:
+    for dtype, tolerance in tolerances.items():
+        if dtype not in DTYPE_NAMES:
+            place.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
+        if not 0 <= tolerance < 1:
+            place.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+
+
+def _check_names(kind: str, names: list[str], place: KeyPath) -> None:
+    for name in names:
+        within = place.inside(kind, name)
+        if not NAME_PATTERN.fullmatch(name):
+            within.fail("name", "letters, digits and _, a letter first, 64 at most", name)
+        if names.count(name) > 1:
+            within.fail("name", "every name once among its neighbours", name)
+
+
+def _check_languages(assignment: Assignment, place: KeyPath) -> None:
+    """Raise unless every export has one launcher where CUDA C++ is taken, and none elsewhere."""
+    if not assignment.languages or len({*assignment.languages}) < len(assignment.languages):
+        place.fail("languages", "each language once", [str(one) for one in assignment.languages])
+    in_cuda = Language.CUDA in assignment.languages
+    for problem in assignment.problems:
+        if in_cuda and problem.ranks:
+            place.fail("languages", f"python alone, because {problem.name} has ranks", "cuda")
+        found = [one.name for one in problem.launchers]
+        expected = sorted(problem.exports) if in_cuda else []
+        if sorted(found) != expected:
+            listed = ", ".join(expected) or 'none without languages = ["python", "cuda"]'
+            within = place.inside("problem", problem.name)
+            within.fail("launcher", f"launchers of {listed}" if in_cuda else listed, found)
+    _check_words(assignment, place)
+
+
+def _check_words(assignment: Assignment, place: KeyPath) -> None:
+    """Raise unless a choice has the same words in every launcher: C++ has one type for it."""
+    known: dict[str, tuple[str, ...]] = {}
+    launchers = [(problem, one) for problem in assignment.problems for one in problem.launchers]
+    for problem, one in launchers:
+        for parameter in (p for p in one.parameters if p.words):
+            if known.setdefault(parameter.name, parameter.words) != parameter.words:
+                within = place.inside("problem", problem.name).inside("launcher", one.name)
+                expected = f"the same words wherever {parameter.name} is"
+                within.fail("inputs", expected, parameter.words)

@@ -1,0 +1,1 @@
+"""Carries the cases of a plan through a worker and keeps what was seen."""

@@ -1,0 +1,1 @@
+"""Submissions in CUDA C++: header, starter, compiling; removable with the language."""

@@ -1,0 +1,116 @@
+"""What a student's own machine can say of work in CUDA C++: whether it compiles, what it defines.
+
+Takes: the student's files, taken in. Gives: `compile_work`, `print_compiled`. Does not cover:
+whether it is right: launchers are called in the grader's box, on a GPU.
+"""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from grader.assignment.table import Assignment
+from grader.errors import UsageError
+from grader.intake.submission import Submission
+
+ARCHITECTURES = ("compute_75", "sm_80", "sm_90a")
+"""What the grader compiles for where it has no device."""
+SHOWN_LINES = 12
+_NAMES = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+print(*(name for name in sys.argv[2:] if hasattr(library, name)))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What the compiler made of a student's work.
+
+    Attributes:
+        compiles: whether it did.
+        error: the first error; empty if there is none.
+        where: its place in the student's files; may be empty.
+        compiler_output: all that the compiler said.
+        defined: launchers that are there.
+        missing: launchers that are not.
+    """
+
+    compiles: bool
+    error: str
+    where: str
+    compiler_output: str
+    defined: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def compile_work(submission: Submission, table: Assignment) -> Compiled:
+    """Compile as the grader does, on this machine.
+
+    Raises:
+        UsageError: if the compiler is not installed here.
+    """
+    from grader.cuda_cpp.builder import (
+        build_request,
+        explain,  # these import torch, which takes a while
+    )
+    from grader.runner.cuda.nvcc import compile_library
+
+    names = tuple(launcher.name for launcher in table.launchers)
+    request = build_request(submission, table, ARCHITECTURES)
+    with tempfile.TemporaryDirectory(prefix="grader-compile-") as home:
+        reply = compile_library(request, home)
+        if reply["missing"]:
+            raise UsageError(
+                f"{reply['missing']} is not installed here, so nothing can be said of your work",
+                hint="pip install 'llm-systems-grader[cuda]' and g++; or hand it in as it is",
+            )
+        if reply["status"] != 0:
+            error, where = explain(reply["output"], submission)
+            return Compiled(
+                compiles=False,
+                error=error,
+                where=where,
+                compiler_output=reply["output"],
+                defined=(),
+                missing=names,
+            )
+        defined = _defined(Path(home) / "library.so", names)
+    return Compiled(
+        compiles=True,
+        error="",
+        where="",
+        compiler_output=reply["output"],
+        defined=tuple(name for name in names if name in defined),
+        missing=tuple(name for name in names if name not in defined),
+    )
+
+
+def print_compiled(compiled: Compiled, console: Console) -> None:
+    """Print what is known, and what is not."""
+    if not compiled.compiles:
+        location = f"{compiled.where}: " if compiled.where else ""
+        console.print(Text(f"does not compile: {location}{compiled.error}", style="red"))
+        for line in compiled.compiler_output.splitlines()[:SHOWN_LINES]:
+            console.print(Text(f"  {line}"))
+        return
+    console.print(Text(f"compiles for {', '.join(ARCHITECTURES)}", style="green"))
+    for name in compiled.defined:
+        console.print(Text(f"  {name}: defined"))
+    for name in compiled.missing:
+        console.print(
+            Text(f"  {name}: not defined, its problem will get no points", style="yellow")
+        )
+    words = "Nothing was run: whether the results are right, and how fast, is seen on a GPU only."
+    console.print(Text(words, style="bold"))
+
+
+def _defined(library: Path, names: tuple[str, ...]) -> set[str]:
+    """Return which functions a library defines; it is loaded in a process of its own."""
+    command = [sys.executable, "-c", _NAMES, str(library), *names]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return set(found.stdout.split())

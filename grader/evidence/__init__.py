@@ -1,0 +1,1 @@
+"""The nouns that measuring, judging and reporting share: faults, observations, samples."""

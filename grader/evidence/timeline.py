@@ -1,0 +1,156 @@
+"""What ranks say they did when, read strictly: a known form inside known bounds, or nothing.
+
+Takes: the values that recording ranks returned. Gives: `RankTimeline`s. Does not cover: whether it
+is true; a submission can say all of this itself (see `runner.ranks.collectives`). No point depends
+on it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from grader.assignment.steps import Value
+from grader.evidence.faults import Fault, FaultKind, Stopped
+
+MAX_ENTRIES = 512
+MAX_NAME = 32
+MAX_BYTES = 1 << 50
+MAX_SPAN_NS = 600 * 10**9
+"""From the first to the last moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """One call of a function of `torch.distributed`; times as in `RankTimeline`.
+
+    Attributes:
+        name: of the function.
+        nbytes: of its largest argument.
+        launch_ns: when it was called.
+        return_ns: when the call came back.
+        end_ns: when it was complete; none if that is not known.
+    """
+
+    name: str
+    nbytes: int
+    launch_ns: int
+    return_ns: int
+    end_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From one moment to another."""
+
+    begin_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankTimeline:
+    """What one rank says it did; times in nanoseconds since the first moment of any rank.
+
+    Attributes:
+        collectives: in the order in which they were called.
+        gradients_ns: when the gradient of each parameter was complete.
+        backward: the backward passes.
+        left_out: entries that found no room.
+    """
+
+    collectives: tuple[Collective, ...]
+    gradients_ns: tuple[int, ...]
+    backward: tuple[Span, ...]
+    left_out: int
+
+
+def read_timelines(values: Iterable[Value]) -> tuple[RankTimeline, ...]:
+    """Return the timelines of all ranks; none if they did nothing.
+
+    Raises:
+        Stopped: if a value has another form than the recorder's own.
+    """
+    tables = [_table(value) for value in values]
+    moments = [ns for table in tables for ns in _moments(table)]
+    if not moments:
+        return ()
+    first = min(moments)
+    if max(moments) - first > MAX_SPAN_NS:
+        _refuse("a time")
+    return tuple(_read(table, first) for table in tables)
+
+
+def _table(value: Value) -> dict[str, Value]:
+    keys = {"collectives", "gradients", "backward", "left_out"}
+    if not isinstance(value, dict) or set(value) != keys:
+        _refuse("a table")
+    passes = [[_count(ns) for ns in _row(entry, 2)] for entry in _entries(value["backward"])]
+    if any(begin > end for begin, end in passes):
+        _refuse("a pass")
+    return {
+        "collectives": [_collective(entry) for entry in _entries(value["collectives"])],
+        "gradients": [_count(ns) for ns in _entries(value["gradients"])],
+        "backward": passes,
+        "left_out": _count(value["left_out"]),
+    }
+
+
+def _collective(entry: Value) -> list[Value]:
+    name, nbytes, launch, back, end = _row(entry, 5)
+    if type(name) is not str or len(name) > MAX_NAME or not name.isidentifier():
+        _refuse("a name")
+    if _count(nbytes) > MAX_BYTES or not _count(launch) <= _count(back):
+        _refuse("a collective")
+    if end != -1 and _count(end) < launch:
+        _refuse("an end")
+    return [name, nbytes, launch, back, end]
+
+
+def _moments(table: dict[str, Value]) -> Iterable[int]:
+    for _, _, launch, back, end in table["collectives"]:
+        yield from (launch, back, *(() if end == -1 else (end,)))
+    yield from table["gradients"]
+    for begin, end in table["backward"]:
+        yield from (begin, end)
+
+
+def _read(table: dict[str, Value], first: int) -> RankTimeline:
+    return RankTimeline(
+        collectives=tuple(
+            Collective(
+                name=name,
+                nbytes=nbytes,
+                launch_ns=launch - first,
+                return_ns=back - first,
+                end_ns=() if end == -1 else (end - first,),
+            )
+            for name, nbytes, launch, back, end in table["collectives"]
+        ),
+        gradients_ns=tuple(ns - first for ns in table["gradients"]),
+        backward=tuple(
+            Span(begin_ns=begin - first, end_ns=end - first) for begin, end in table["backward"]
+        ),
+        left_out=table["left_out"],
+    )
+
+
+def _entries(value: Value) -> list[Value]:
+    if not isinstance(value, list) or len(value) > MAX_ENTRIES:
+        _refuse("a list")
+    return value
+
+
+def _row(value: Value, length: int) -> list[Value]:
+    if not isinstance(value, list) or len(value) != length:
+        _refuse("an entry")
+    return value
+
+
+def _count(value: Value) -> int:
+    if type(value) is not int or value < 0:
+        _refuse("a number")
+    return value
+
+
+def _refuse(what: str) -> NoReturn:
+    message = f"a rank said something of its collectives that is not {what} of the known form"
+    raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message))

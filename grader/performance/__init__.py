@@ -1,0 +1,1 @@
+"""Speed, memory, traffic: measuring them, and deciding on what was measured."""

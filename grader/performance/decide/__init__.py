@@ -1,0 +1,1 @@
+"""From samples to metrics with intervals and a decision; pure, repeatable offline."""

@@ -1,0 +1,179 @@
+"""Bounds that no honest measurement breaks: a time below the roofline's floor, a meter beyond time.
+
+Takes: a `TargetMeasurement`. Gives: evidence. Pure. Does not cover: what follows (the points are
+held, see `judge.targets`).
+"""
+
+from grader.assignment.device_class import CPU
+from grader.errors import AuthorError
+from grader.evidence.device import Ceilings
+from grader.evidence.samples import RunSample, SizeWork, TargetMeasurement
+from grader.performance.decide.event_claims import BrokenBound, calibrate, check_claim
+from grader.performance.decide.metric import Roofline
+
+SLACK = 0.15
+"""How far below the floor a time may lie before it is called impossible.
+
+Two measurements of a ceiling differ by a few per cent, and data that is easy on the device (zeros)
+ran up to 13 % faster than the random data that ceilings are measured with.
+"""
+
+
+def floor_ns(bytes_moved: int, flops: int, ceilings: Ceilings, *, dtype: str = "") -> float:
+    """Return the least time in ns for moving bytes and doing operations, both at once.
+
+    Args:
+        bytes_moved: the fewest that must move: each input read once, each output written once.
+        flops: the fewest floating-point operations.
+        ceilings: of the device.
+        dtype: of the operations, without `torch.`; without it the fastest dtype's rate counts.
+
+    Raises:
+        AuthorError: if a count is negative.
+
+    Source: Williams, Waterman, Patterson, "Roofline: an insightful visual performance model for
+    multicore architectures", Communications of the ACM 52(4), 2009.
+    """
+    if bytes_moved < 0 or flops < 0:
+        raise AuthorError(f"a case counts {bytes_moved} bytes and {flops} operations")
+    seconds = max(bytes_moved / ceilings.bytes_per_s, flops / ceilings.flops_per_s(dtype))
+    return seconds * 1e9
+
+
+def floor_fraction(time_ns: float, floor: float) -> float:
+    """Return how much of the possible speed a time in ns reaches: 1 at the floor, above 1 never.
+
+    Raises:
+        ValueError: if the time is not positive.
+    """
+    if time_ns <= 0:
+        raise ValueError(f"a time of {time_ns} ns")
+    return floor / time_ns
+
+
+def beats_floor(time_ns: float, floor: float, *, slack: float = SLACK) -> str:
+    """Return the evidence that a time in ns is impossible; empty if it is possible."""
+    if time_ns >= floor * (1 - slack):
+        return ""
+    return (
+        f"{time_ns / 1e3:.3f} us is below the roofline floor of {floor / 1e3:.3f} us "
+        f"(slack {slack:.0%})"
+    )
+
+
+METER_SLACK = 0.1
+"""Share by which counters of processor time and the clock may differ."""
+METER_GRAIN_NS = 20_000_000
+"""Grain of the coarsest counter of processor time, two ticks."""
+SILENT = 0.95
+"""Share of the bytes that must cross the wire below which they went another way."""
+
+
+def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
+    """Return what cannot be; empty if all can."""
+    found: list[str] = []
+    for work in measured.work:
+        runs = _runs(measured, work.size, submission=True)
+        floor = _floor_ns(measured, work)
+        if floor and runs:
+            evidence = beats_floor(float(min(_shortest_ns(run) for run in runs)), floor)
+            if evidence:
+                found.append(f"at size {work.size}: {evidence}")
+    found += _broken_claims(measured)
+    found += _silences(measured)
+    for fork in measured.forks:
+        for pair in fork.pairs:
+            most_ns = pair.elapsed_ns * measured.cores * (1 + METER_SLACK) + METER_GRAIN_NS
+            if pair.submission.cpu_ns > most_ns:
+                found.append(
+                    f"at size {pair.size}: {pair.submission.cpu_ns / 1e6:.1f} ms of processor time "
+                    f"in {pair.elapsed_ns / 1e6:.1f} ms on {measured.cores} processors"
+                )
+    return tuple(found)
+
+
+def _silences(measured: TargetMeasurement) -> list[str]:
+    """Return where fewer bytes crossed the wire than arithmetic allows."""
+    if not measured.metered:
+        return []
+    found: list[str] = []
+    for work in measured.work:
+        runs = _runs(measured, work.size, submission=True)
+        least = min((measured.net_traffic_bytes(run) for run in runs), default=work.traffic_bytes)
+        if least < SILENT * work.traffic_bytes:
+            found.append(
+                f"at size {work.size}: a silent wire: {least:,.0f} bytes crossed it, and "
+                f"{work.traffic_bytes:,} must"
+            )
+    return found
+
+
+def _broken_claims(measured: TargetMeasurement) -> list[str]:
+    """Return what a box on a device claims that its calls cannot have taken."""
+    runs = [
+        pair.submission for fork in measured.forks for pair in fork.pairs if pair.submission.claims
+    ]
+    if not runs:
+        return []
+    found: list[str] = []
+    for run in runs:
+        for empty in (measured.empty, *measured.transfers):
+            claims = [c for c in run.claims if measured.empty_for(c.transfer_bytes) is empty]
+            claimed = [claim.events_ns[0] if claim.events_ns else None for claim in claims]
+            if not claims:
+                continue
+            overhead = calibrate(empty.wall_ns)
+            checked = check_claim(claimed, [claim.wall_ns for claim in claims], overhead)
+            if isinstance(checked, BrokenBound):
+                found.append(checked.evidence)
+    return found
+
+
+def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
+    """Return how near to the floor both sides came; none if no floor is known."""
+    if not measured.work or not measured.forks:
+        return ()
+    work = measured.work[-1]
+    floor = _floor_ns(measured, work)
+    if not floor:
+        return ()
+    submission, reference = (
+        _mean_wall_ns(_runs(measured, work.size, submission=side)) for side in (True, False)
+    )
+    return (
+        Roofline(
+            floor_ns=floor,
+            submission=floor_fraction(submission, floor),
+            reference=floor_fraction(reference, floor),
+        ),
+    )
+
+
+def _shortest_ns(run: RunSample) -> int:
+    """Return the least time that a run may have taken: on a device, what the box itself claims."""
+    if run.claims and all(claim.events_ns for claim in run.claims):
+        return min(run.wall_ns, sum(claim.events_ns[0] for claim in run.claims))
+    return run.wall_ns
+
+
+def _floor_ns(measured: TargetMeasurement, work: SizeWork) -> float:
+    """Return the floor of a size; 0 if it is not known.
+
+    Ceilings of the processor are of one thread; a submission may use every core.
+    """
+    if not measured.ceilings or not (work.bytes_moved or work.flops):
+        return 0.0
+    ceilings = measured.ceilings[0]
+    on_cpu = ceilings.setting.device_class == CPU
+    floor = floor_ns(work.bytes_moved, work.flops, ceilings, dtype=work.dtype)
+    return floor / (measured.cores if on_cpu else 1)
+
+
+def _runs(measured: TargetMeasurement, size: int, *, submission: bool) -> list[RunSample]:
+    pairs = [pair for fork in measured.forks for pair in fork.pairs if pair.size == size]
+    runs = [pair.submission if submission else pair.reference for pair in pairs]
+    return [run for run in runs if run.ended]
+
+
+def _mean_wall_ns(runs: list[RunSample]) -> float:
+    return max(sum(run.wall_ns for run in runs) / max(len(runs), 1), 1.0)

@@ -1,0 +1,1 @@
+"""Runs submission and reference in turns and keeps raw samples."""

@@ -1,0 +1,313 @@
+"""Ceilings kept between runs, one file per device class, with where they come from.
+
+Takes: a setting and a way to measure. Gives: `ceilings_of`. Does not cover: measuring (see
+`performance.measure.ceilings`).
+
+Another device, driver, torch, Triton or way of measuring makes the file worthless: it is measured
+anew. So does a file that cannot be read; that is said.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cattrs
+import torch
+
+from grader.assignment.device_class import CPU, device_class
+from grader.evidence.device import TF32, Ceilings, MatmulRate, MemoryRate, Setting
+from grader.strict import json_converter
+
+METHOD = "1: fastest over sizes of the median of repeats; cuda: events, cold L2"
+
+CPU_SIZES_BYTES = tuple(1 << power for power in range(14, 28, 2))
+CUDA_SIZES_BYTES = tuple(1 << power for power in range(24, 34, 2))
+CPU_MATRICES = (64, 128, 256, 512)
+CUDA_MATRICES = (2048, 4096, 8192)
+CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+CUDA_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+REPEATS = 5
+CPU_REPEAT_SECONDS = 0.01
+FREE_SHARE = 8
+"""A size is tried if this many times as much is free."""
+
+Work = Callable[[], object]
+Clock = Callable[[Work], float]
+
+
+def find_setting(device: str) -> Setting:
+    """Return what tells this machine's `device` (`cpu` or `cuda`) from others."""
+    try:
+        triton = version("triton")
+    except PackageNotFoundError:
+        triton = ""
+    if device == CPU:
+        hardware, driver, name = _processor(), platform.release(), CPU
+    else:
+        facts = torch.cuda.get_device_properties(torch.cuda.current_device())
+        name = facts.name
+        hardware = f"{name}, {facts.total_memory >> 20} MiB, {facts.multi_processor_count} SM"
+        driver = f"CUDA {torch.version.cuda}, {_kernel_module()}"
+    return Setting(
+        device_class=device_class(name),
+        hardware=hardware,
+        driver=driver,
+        torch=torch.__version__,
+        triton=triton,
+        method=METHOD,
+    )
+
+
+def measure_ceilings(setting: Setting) -> Ceilings:
+    """Measure the device of a setting; on the processor with one thread."""
+    if setting.device_class == CPU:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            memory = _memory_rates(CPU, CPU_SIZES_BYTES, _cpu_seconds)
+            matmul = _matmul_rates(CPU, CPU_DTYPES, CPU_MATRICES, _cpu_seconds)
+        finally:
+            torch.set_num_threads(before)
+    else:
+        try:
+            memory, matmul = _cuda_rates()
+        finally:
+            torch.cuda.empty_cache()  # what torch keeps would be missing to whoever is graded
+    return Ceilings(
+        setting=setting,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory=memory,
+        matmul=matmul,
+    )
+
+
+def _cuda_rates() -> tuple[tuple[MemoryRate, ...], tuple[MatmulRate, ...]]:
+    clock = _cold_clock()
+    free_bytes, _ = torch.cuda.mem_get_info()
+    sizes = [size for size in CUDA_SIZES_BYTES if size * FREE_SHARE <= free_bytes]
+    memory = _memory_rates("cuda", sizes, clock)
+    matmul = _matmul_rates("cuda", CUDA_DTYPES, CUDA_MATRICES, clock)
+    return memory, (*matmul, _tf32_rate(clock))
+
+
+def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[MemoryRate, ...]:
+    """Return the fastest copy, read and write; a copy's bytes count twice."""
+    best: dict[str, MemoryRate] = {}
+    for size_bytes in sizes:
+        source = torch.rand(size_bytes // 4, device=device)
+        target = torch.rand(size_bytes // 4, device=device)
+        ways: tuple[tuple[str, int, Work], ...] = (
+            ("copy", 2, lambda t=target, s=source: t.copy_(s)),  # type: ignore[misc]
+            ("read", 1, lambda s=source: s.sum()),  # type: ignore[misc]
+            ("write", 1, lambda t=target: t.fill_(1.5)),  # type: ignore[misc]
+        )
+        for way, factor, work in ways:
+            rate = factor * size_bytes / clock(work)
+            if way not in best or rate > best[way].bytes_per_s:
+                best[way] = MemoryRate(way=way, bytes_per_s=rate, size_bytes=size_bytes)
+    return tuple(best.values())
+
+
+def _matmul_rates(
+    device: str, dtypes: Sequence[torch.dtype], sizes: Sequence[int], clock: Clock
+) -> tuple[MatmulRate, ...]:
+    """Return the fastest square product of each dtype; 2·n³ operations each."""
+    found: list[MatmulRate] = []
+    for dtype in dtypes:
+        rates: list[tuple[float, int]] = []
+        for size in sizes:
+            left = torch.rand(size, size, device=device).to(dtype)
+            right = torch.rand(size, size, device=device).to(dtype)
+            out = torch.empty_like(left)
+            seconds = clock(lambda a=left, b=right, c=out: torch.mm(a, b, out=c))  # type: ignore[misc]
+            rates.append((2 * size**3 / seconds, size))
+        rate, size = max(rates)
+        name = str(dtype).removeprefix("torch.")
+        found.append(MatmulRate(dtype=name, flops_per_s=rate, size=size))
+    return tuple(found)
+
+
+def _tf32_rate(clock: Clock) -> MatmulRate:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        (rate,) = _matmul_rates("cuda", (torch.float32,), CUDA_MATRICES, clock)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return replace(rate, dtype=TF32)
+
+
+def _cpu_seconds(work: Work) -> float:
+    """Return the median time of one call in s, of repeats that are long enough for the clock."""
+    count, submission = 1, 0.0
+    while submission < CPU_REPEAT_SECONDS:
+        begin = time.perf_counter()
+        for _ in range(count):
+            work()
+        submission = time.perf_counter() - begin
+        count *= 2
+    count //= 2
+    repeats = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        for _ in range(count):
+            work()
+        repeats.append((time.perf_counter() - begin) / count)
+    return statistics.median(repeats)
+
+
+def _cold_clock() -> Clock:
+    """Return a clock of CUDA events that writes over the L2 before each repeat."""
+    cache_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    flush = torch.empty(max(2 * cache_bytes, 1 << 25), dtype=torch.int8, device="cuda")
+
+    def seconds(work: Work) -> float:
+        work()  # loads modules, makes handles
+        repeats: list[float] = []
+        for _ in range(REPEATS):
+            begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            flush.zero_()
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            repeats.append(begin.elapsed_time(end) / 1e3)
+        return statistics.median(repeats)
+
+    return seconds
+
+
+def _processor() -> str:
+    """Return the processor's name and what it can do that torch makes use of.
+
+    Source: `model name` in /proc/cpuinfo, proc_cpuinfo(5).
+    """
+    path = Path("/proc/cpuinfo")
+    name = platform.processor() or platform.machine()
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+                break
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _kernel_module() -> str:
+    """Return the version of NVIDIA's kernel module, as it says itself."""
+    path = Path("/proc/driver/nvidia/version")
+    if not path.is_file():
+        return "driver unknown"
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[0].strip()
+
+
+_CONVERTER = json_converter()
+_MAX_FILE_BYTES = 1 << 20
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Return where this user's caches lie.
+
+    Source: XDG Base Directory Specification 0.8, `XDG_CACHE_HOME`.
+    """
+    named = environment.get("XDG_CACHE_HOME", "")
+    root = Path(named) if named.startswith("/") else Path.home() / ".cache"
+    return root / "grader"
+
+
+def ceilings_of(
+    setting: Setting,
+    measure: Callable[[Setting], Ceilings],
+    *,
+    folder: Path,
+    on_notice: Callable[[str], None],
+) -> Ceilings:
+    """Return the ceilings that hold under a setting, from the cache if it has them.
+
+    Args:
+        setting: of this machine, now.
+        measure: called if they must be measured.
+        folder: of the cache; made if missing. One that cannot be written costs time, no error.
+        on_notice: called with a sentence when a file is not used, or cannot be kept.
+    """
+    path = folder / f"ceilings-{setting.device_class.replace(':', '-').replace('*', 'any')}.json"
+    timelines = _read(path, on_notice)
+    if timelines is not None and timelines.setting == setting:
+        return timelines
+    if timelines is not None:
+        on_notice(f"{path}: {_difference(timelines.setting, setting)}; measured anew")
+    made = measure(setting)
+    try:
+        _write(path, made)
+    except OSError as error:
+        on_notice(f"{path}: not kept: {error.strerror}")
+    return made
+
+
+def express(ceilings: Ceilings) -> str:
+    """Return the JSON form of ceilings."""
+    return json.dumps(_CONVERTER.unstructure(ceilings), indent=2, allow_nan=False) + "\n"
+
+
+def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
+    """Return what a file holds; None, with a notice if there is a file, when it holds nothing."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)
+        form = json.loads(text)
+        if not isinstance(form, dict):
+            raise TypeError("not a JSON object")
+        found = _CONVERTER.structure(form, Ceilings)
+        _check(found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, RecursionError, cattrs.BaseValidationError) as error:
+        on_notice(f"{path}: cannot be used ({type(error).__name__}); measured anew")
+        return None
+    return found
+
+
+def _check(ceilings: Ceilings) -> None:
+    """Refuse rates that are none.
+
+    Raises:
+        ValueError: if there is one, or no rate at all.
+    """
+    rates = [rate.bytes_per_s for rate in ceilings.memory]
+    rates += [rate.flops_per_s for rate in ceilings.matmul]
+    if not ceilings.memory or not ceilings.matmul:
+        raise ValueError("no rates")
+    if not all(0 < rate < float("inf") for rate in rates):
+        raise ValueError("a rate that is not positive")
+
+
+def _difference(timelines: Setting, now: Setting) -> str:
+    names = [name for name in Setting.__slots__ if getattr(timelines, name) != getattr(now, name)]
+    return ", ".join(
+        f"{name} was {getattr(timelines, name)!r}, is {getattr(now, name)!r}" for name in names
+    )
+
+
+def _write(path: Path, ceilings: Ceilings) -> None:
+    """Replace the file at once, so that no reader finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(express(ceilings))
+        Path(scratch).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(scratch).unlink()
+        raise

@@ -1,0 +1,169 @@
+"""What is measured of one run: from its first step to its end, or to where its author ends it.
+
+Takes: a session, a workload. Gives: a `RunSample` and the author's arithmetic. Does not cover:
+which runs there are (see `performance.measure.interleaved`).
+"""
+
+from grader.assignment.declare import Workload
+from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.plan import PlannedProblem, PlannedTarget
+from grader.assignment.steps import PhaseEnd, PhaseStart, Request, Work, WorkloadSteps
+from grader.correctness.drive import drive
+from grader.errors import SandboxError
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.samples import RunSample, SizeWork
+from grader.evidence.timeline import RankTimeline
+from grader.intake.submission import Submission
+from grader.runner.order import Denial
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.ranks.ranks import AnySession, RankedWorker, open_ranks
+
+
+class Phase:
+    """One run's meters and clock; all runs of a fork together may take `limit_s` seconds.
+
+    Attributes:
+        work: what the workload says that it needs, added up.
+    """
+
+    def __init__(self, session: AnySession, size: int, *, limit_s: float) -> None:
+        self._session = session
+        self._limit_s = limit_s
+        self._begin()
+        self._ended: RunSample | None = None
+        self.work = SizeWork(size=size, bytes_moved=0, flops=0, traffic_bytes=0)
+
+    def _begin(self) -> None:
+        """Read the meters; what came before is not measured."""
+        session = self._session
+        self._before = session.usage()
+        self._before_wall_ns = session.wall_ns
+        self._calls = 0
+        self._claims_before = len(session.claims())
+        self._state_before = session.device_states()
+
+    def listen(self, steps: WorkloadSteps) -> WorkloadSteps:
+        """Pass a workload's steps on and their replies back; the box hears of no `Work`.
+
+        Raises:
+            Stopped: if the fork has taken too long.
+        """
+        reply = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration:
+                return
+            reply = None
+            if isinstance(step, Work):
+                self._add(step)
+            elif isinstance(step, PhaseStart):
+                self._begin()
+            elif isinstance(step, PhaseEnd):
+                self._ended = self._read()
+            else:
+                self._refuse_if_late()
+                self._calls += isinstance(step, Request)
+                reply = yield step
+
+    def end(self) -> RunSample:
+        """Return what the run took; the box is frozen.
+
+        Raises:
+            SandboxError: if the kernel does not tell.
+        """
+        return self._ended or self._read()
+
+    def _read(self) -> RunSample:
+        after = self._session.usage()
+        return RunSample(
+            wall_ns=self._session.wall_ns - self._before_wall_ns,
+            cpu_ns=after.cpu_ns - self._before.cpu_ns,
+            peak_bytes=after.peak_bytes,
+            traffic_bytes=after.traffic_bytes - self._before.traffic_bytes,
+            calls=self._calls,
+            claims=self._session.claims()[self._claims_before :],
+            states=self._state_before + self._session.device_states(),
+            rank_peak_bytes=self._session.rank_peaks(),
+        )
+
+    def _refuse_if_late(self) -> None:
+        if self._session.wall_ns > self._limit_s * 1e9:
+            message = f"the measured calls took longer than {self._limit_s:g} s together"
+            raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
+
+    def _add(self, step: Work) -> None:
+        self.work = SizeWork(
+            size=self.work.size,
+            bytes_moved=self.work.bytes_moved + step.bytes_moved,
+            flops=self.work.flops + step.flops,
+            traffic_bytes=self.work.traffic_bytes + step.traffic_bytes,
+            dtype=step.dtype if self.work.dtype == step.dtype or not self.work.flops else "",
+            derivation="; ".join(filter(None, (self.work.derivation, step.derivation))),
+        )
+
+
+RECORDED_DRAW = 0
+"""Number of its draw."""
+
+
+def record_ranks(
+    sandbox: Sandbox,
+    submission: Submission,
+    loaded: LoadedAssignment,
+    problem: PlannedProblem,
+    target: PlannedTarget,
+    *,
+    network_rate: int,
+) -> tuple[RankTimeline, ...]:
+    """Return what the ranks say they did in a run of the largest size; none if it failed.
+
+    `network_rate` is what their wire carried when they were timed.
+    """
+    workload = loaded.workloads[problem.name, target.name]
+    try:
+        with open_ranks(
+            sandbox,
+            submission,
+            limits=loaded.plan.limits,
+            most=problem.ranks,
+            denial=Denial(problem=problem.name, entries=problem.denied),
+            network_rate=network_rate,
+            record=True,
+        ) as worker:
+            worker.load(loaded.harness)
+            return _run(worker, workload, loaded, max(target.sizes))
+    except (SandboxError, Raised, Stopped):
+        return ()
+
+
+def _run(
+    worker: RankedWorker, workload: Workload, loaded: LoadedAssignment, size: int
+) -> tuple[RankTimeline, ...]:
+    address = (loaded.plan.assignment, workload.problem, workload.target)
+    timelines: list[tuple[RankTimeline, ...]] = []
+    steps = _listen(workload(Draw(PUBLIC_SEED, address, RECORDED_DRAW), size), worker, timelines)
+    case = drive(steps, worker, check=workload.target, index=RECORDED_DRAW, public=False)
+    return timelines[-1] if timelines and not case.faults else ()
+
+
+def _listen(
+    steps: WorkloadSteps, worker: RankedWorker, timelines: list[tuple[RankTimeline, ...]]
+) -> WorkloadSteps:
+    """Pass a workload's steps on; keep what was recorded between its start and its end."""
+    reply = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            break
+        reply = None
+        if isinstance(step, PhaseStart):
+            worker.recorded()
+        elif isinstance(step, PhaseEnd):
+            timelines.append(worker.recorded())
+        elif not isinstance(step, Work):
+            reply = yield step
+    if not timelines and worker.size:
+        timelines.append(worker.recorded())

@@ -1,0 +1,130 @@
+"""Measures the targets of a submission, as long as it takes to decide each.
+
+Takes: a submission, a course, the problems whose checks have passed, walls. Gives:
+`TargetMeasurement`s. Does not cover: how one is measured (see `performance.measure.interleaved`).
+"""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.plan import PlannedProblem, PlannedTarget
+from grader.assignment.target import Quantity
+from grader.errors import DeviceError, SandboxError
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.samples import EmptyCalls, TargetMeasurement
+from grader.intake.submission import Submission
+from grader.performance.decide.memory_cap import MEMORY_STAGES
+from grader.performance.decide.metrics import RULES, decide
+from grader.performance.decide.sequential_test import Outcome
+from grader.performance.measure.interleaved import TargetMeasurer
+from grader.performance.measure.memory_search import MemorySearch
+from grader.performance.measure.phase import record_ranks
+from grader.performance.measure.processors import cores
+from grader.sandbox.pool import SandboxPool
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.machine import TimedMachine
+
+_Way = tuple[bool, bool]  # by the room that is left; where everything else computes
+
+
+def measure_targets(
+    submission: Submission,
+    loaded: LoadedAssignment,
+    sound: frozenset[str],
+    *,
+    sandboxes: SandboxPool,
+    machine: TimedMachine,
+) -> tuple[TargetMeasurement, ...]:
+    """Measure every target that this device can measure, of the problems named in `sound`.
+
+    No other run on this machine times anything meanwhile, unless all of these are only counted. A
+    wall that cannot be had is our failure: every target says so.
+    """
+    wanted = [
+        (problem, target)
+        for problem in loaded.plan.problems
+        for target in problem.targets
+        if target.tiers and problem.name in sound
+    ]
+    if not wanted:
+        return ()
+    try:
+        alone = nullcontext() if _all_counted(wanted, machine) else machine.alone()
+        with alone, sandboxes.borrow_pair() as pair:
+            measured = _measure_all(pair, submission, loaded, machine, wanted)
+    except (SandboxError, DeviceError) as error:
+        message = f"{error}. {error.hint}".strip()
+        fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
+        return tuple(_unmeasured(*one, fault) for one in wanted)
+    return tuple(measured)
+
+
+def _all_counted(wanted: list[tuple[PlannedProblem, PlannedTarget]], machine: TimedMachine) -> bool:
+    """Return whether nothing is timed; on a device memory is what others leave."""
+    return all(
+        target.quantity.is_counted and not machine.seen_by(problem.ranks).drivers
+        for problem, target in wanted
+    )
+
+
+def _measure_all(
+    sandboxes: tuple[Sandbox, Sandbox],
+    submission: Submission,
+    loaded: LoadedAssignment,
+    machine: TimedMachine,
+    wanted: list[tuple[PlannedProblem, PlannedTarget]],
+) -> list[TargetMeasurement]:
+    """Measure one target after the other; memory of a device in its own way, by the room left."""
+    by_ways: dict[_Way, TargetMeasurer] = {}
+    measured = []
+    for problem, target in wanted:
+        seen_by = machine.seen_by(problem.ranks)
+        by_memory_cap = target.quantity is Quantity.MEMORY and bool(seen_by.drivers)
+        way = by_memory_cap, seen_by is machine
+        if way not in by_ways:
+            kind = MemorySearch if by_memory_cap else TargetMeasurer
+            by_ways[way] = kind(sandboxes, submission, loaded, seen_by)
+        # Ranks beside a GPU need the processor to themselves as well.
+        quiet = seen_by is machine or target.quantity.is_counted
+        with nullcontext() if quiet else seen_by.alone():
+            one = _measure(by_ways[way], problem, target)
+        measured.append(replace(one, ceilings=seen_by.ceilings))
+    return [
+        replace(
+            so_far,
+            timelines=record_ranks(
+                sandboxes[0], submission, loaded, *one, network_rate=so_far.network_rate
+            ),
+        )
+        if one[0].ranks and one[1].quantity is Quantity.TIME and so_far.forks
+        else so_far
+        for so_far, one in zip(measured, wanted, strict=True)
+    ]
+
+
+def _measure(
+    measurer: TargetMeasurer, problem: PlannedProblem, target: PlannedTarget
+) -> TargetMeasurement:
+    def enough(measured: TargetMeasurement) -> bool:
+        decision = decide(target, target.tiers[0], measured)
+        return decision.unmetered or decision.outcome is not Outcome.OPEN
+
+    by_memory_cap = isinstance(measurer, MemorySearch)
+    stages = MEMORY_STAGES if by_memory_cap else RULES[target.quantity].stages
+    return measurer.target(problem, target, stages=stages, enough=enough)
+
+
+def _unmeasured(problem: PlannedProblem, target: PlannedTarget, fault: Fault) -> TargetMeasurement:
+    return TargetMeasurement(
+        problem=problem.name,
+        target=target.name,
+        forks=(),
+        work=(),
+        empty=EmptyCalls(wall_ns=(), cpu_ns=(), block=1),
+        metered=False,
+        cores=cores(),
+        observations=(),
+        faults=(),
+        reference_faults=(fault,),
+    )

@@ -1,0 +1,107 @@
+"""What an output folder knows of its run: which plan it is graded under, and who is at it.
+
+Takes: the folder, a course. Gives: `RunFacts`, `read_run`, `begin_run`, `alone_in`. Does not cover:
+records and pages (see `record.store`, `report`).
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.assignment.loaded import LoadedAssignment
+from grader.errors import UsageError
+from grader.record.codec import format_of, from_json, to_json
+from grader.record.grade_record import RECORD_SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run is, kept beside its records so that a later call can go on with it.
+
+    Attributes:
+        schema_version: format of the folder's records.
+        assignment: slug.
+        seed: the run's secret seed.
+        plan_sha256: hash of the plan.
+    """
+
+    schema_version: int
+    assignment: str
+    seed: str
+    plan_sha256: str
+
+
+def read_run(out: Path) -> RunFacts | None:
+    """Return what was kept of an earlier run in an output folder, if there was one.
+
+    Raises:
+        UsageError: if the folder's records have another format.
+        StoreError: if it cannot be read.
+    """
+    path = out / "staff" / "run.json"
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    written = format_of(text)
+    if written != RECORD_SCHEMA_VERSION:
+        raise UsageError(
+            f"{out} was written by another version: its records have format "
+            f"{written or 'below 3'}, this grader reads format {RECORD_SCHEMA_VERSION}",
+            hint="choose another --out and grade again, or use the version that wrote it",
+        )
+    return from_json(RunFacts, text)
+
+
+def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
+    """Remember the run in its output folder.
+
+    Raises:
+        UsageError: if the folder holds a run of another plan, unless `force`.
+    """
+    facts = RunFacts(
+        schema_version=RECORD_SCHEMA_VERSION,
+        assignment=loaded.assignment.slug,
+        seed=loaded.plan.seed,
+        plan_sha256=loaded.plan.sha256,
+    )
+    before = read_run(out)
+    if before is not None and before.assignment != facts.assignment:
+        raise UsageError(
+            f"{out} holds grades of {before.assignment}, not of {facts.assignment}",
+            hint="choose another --out",
+        )
+    if before is not None and before.plan_sha256 != facts.plan_sha256 and not force:
+        raise UsageError(
+            f"the plan has changed since {out} was begun: the assignment, its reference, the "
+            "device or the seed differ",
+            hint="--force grades everything again under the new plan; another --out keeps both",
+        )
+    path = out / "staff" / "run.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(to_json(facts, indent=2), encoding="utf-8")
+    scratch.replace(path)
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder; the lock dies with its holder.
+
+    Raises:
+        UsageError: if another run is grading into it, or it cannot be a folder.
+    """
+    try:
+        (out / "staff").mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (out / "staff" / "run.lock").open("w")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"{out} cannot be a folder for grades: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another run is grading into {out}", hint="wait for it, or choose another --out"
+            ) from error
+        yield

@@ -1,0 +1,291 @@
+"""What an author gives to students: one zip per assignment, without a byte of its reference.
+
+Takes: the folders of an assignment and its reference, in a checkout of this project. Gives:
+`<slug>-<version>.zip` with a wheel that holds this assignment alone. Does not cover: recording
+public cases (see `release.record_public`).
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader import __version__
+from grader.assignment.declare import load_cases
+from grader.assignment.folders import PACKAGE
+from grader.assignment.table import load_assignment
+from grader.cuda_cpp.starter import refresh_starter
+from grader.errors import AuthorError, UsageError
+from grader.release.record_public import record_public, write_public
+from grader.release.starter_notebook import refresh_notebook
+from grader.student.trace import PUBLIC_FOLDER
+
+MIN_LINE_CHARACTERS = 41
+PACKAGE_PREFIX = "grader/"
+SHARED_PREFIX = "grader/_assignments/"
+
+_TEXT_FOR_STUDENTS = re.compile(r"""^[rf]?(["']).*\1[,)]*$""")
+"""A line that is nothing but a string: a label or a message, which public cases show."""
+
+
+def find_leaks(
+    members: Mapping[str, bytes], reference: Path, shared: Iterable[str]
+) -> tuple[str, ...]:
+    """Return a sentence for every piece of `reference` in `members`.
+
+    Args:
+        members: the bundle's files by name; archives among them are searched, too.
+        reference: folder with the answers.
+        shared: texts that students may see by design; their lines are no leaks.
+    """
+    files = {path: path.read_bytes() for path in sorted(reference.rglob("*")) if _counts(path)}
+    opened = dict(_open_archives(members))
+    hashes = {hashlib.sha256(content).digest(): path for path, content in files.items() if content}
+    names = {path.relative_to(reference).as_posix(): path for path in files}
+    leaks: list[str] = []
+    for name, content in opened.items():
+        source = hashes.get(hashlib.sha256(content).digest())
+        if source is not None:
+            leaks.append(f"{name} is {source}")
+        inside = name.rsplit("!", 1)[-1]
+        if not inside.startswith(PACKAGE_PREFIX) or inside.startswith(SHARED_PREFIX):
+            leaks += [
+                f"{name} is called like {path}"
+                for tail, path in names.items()
+                if _ends(inside, tail)
+            ]
+    leaks += _line_leaks(opened, files, shared)
+    return tuple(leaks)
+
+
+def long_lines(text: str) -> set[str]:
+    """Return the stripped lines of `text` that are long enough to tell one author from another."""
+    lines = (line.strip() for line in text.splitlines())
+    return {line for line in lines if len(line) >= MIN_LINE_CHARACTERS}
+
+
+def _line_leaks(
+    opened: Mapping[str, bytes], files: Mapping[Path, bytes], shared: Iterable[str]
+) -> list[str]:
+    known = set().union(*(long_lines(text) for text in shared))
+    everything = b"\n".join(opened.values())
+    leaks: list[str] = []
+    for path, content in files.items():
+        for line in sorted(long_lines(content.decode("utf-8", errors="replace")) - known):
+            if _is_innocent(line):
+                continue
+            forms = {line.encode(), json.dumps(line)[1:-1].encode()}
+            if any(form in everything for form in forms):
+                where = next(n for n, c in opened.items() if any(form in c for form in forms))
+                leaks.append(f"{where} holds a line of {path}: {line}")
+    return leaks
+
+
+def _is_innocent(line: str) -> bool:
+    anyones = ("from ", "import ", "@dataclass(")
+    return line.startswith(anyones) or _TEXT_FOR_STUDENTS.match(line) is not None
+
+
+def _open_archives(members: Mapping[str, bytes]) -> Iterable[tuple[str, bytes]]:
+    for name, content in members.items():
+        yield name, content
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                inner = {
+                    f"{name}!{info.filename}": archive.read(info) for info in archive.infolist()
+                }
+            yield from _open_archives(inner)
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+
+
+def _ends(name: str, tail: str) -> bool:
+    return name == tail or name.endswith(f"/{tail}")
+
+
+BUILD_LIMIT_S = 300
+HANDED_OUT = (
+    *("README.md", "starter.py", "starter.ipynb", "starter.cu", "harness.py", "assignment.toml"),
+)
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
+_NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
+_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_PROJECT_FOLDERS = ("templates", "docker")
+
+_INSTALL = """\
+# {slug}
+
+Python 3.11 or newer:
+
+    python -m pip install {wheel}
+    grader init {slug}
+    grader check {slug}
+
+`README.md` is the handout. `grader check` runs the public cases; hidden cases decide the grade.
+`grader pack {slug}` writes the zip to hand in.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A student bundle that was written.
+
+    Attributes:
+        path: where it lies.
+        sha256: its hash.
+        members: names of the files in it.
+        changed: files of the assignment that had to be made again.
+    """
+
+    path: Path
+    sha256: str
+    members: tuple[str, ...]
+    changed: tuple[Path, ...]
+
+
+def release(assignment: Path, reference: Path, out: Path) -> Bundle:
+    """Make public cases and starter notebook anew, and write the student bundle.
+
+    Args:
+        assignment: folder of the assignment.
+        reference: folder with its answers; nothing of it may reach the bundle.
+        out: folder to write into.
+
+    Raises:
+        AuthorError: if the assignment is wrong, or something of the reference would leak.
+        UsageError: if this is no checkout, or `out` cannot be written.
+    """
+    checkout = _checkout()
+    changed = list(write_public(assignment, record_public(assignment, reference)))
+    if refresh_notebook(assignment):
+        changed.append(assignment / "starter.ipynb")
+    table = load_assignment(assignment)
+    if table.launchers and refresh_starter(table, assignment):
+        changed.append(assignment / "starter.cu")
+    members = _members(assignment, checkout)
+    leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
+    if leaks:
+        listed = "\n  ".join(leaks[:10])
+        hint = "nothing was written; take it out of what students get"
+        raise AuthorError(f"{len(leaks)} pieces of {reference} would leak:\n  {listed}", hint=hint)
+    path = out / f"{assignment.name}-{__version__}.zip"
+    content = _zip(members)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="name a folder with --out") from error
+    return Bundle(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        members=tuple(members),
+        changed=tuple(changed),
+    )
+
+
+def _checkout() -> Path:
+    root = PACKAGE.parent
+    if not (root / "pyproject.toml").is_file():
+        raise UsageError(
+            f"{root}: not a checkout of this project, which a bundle is built from",
+            hint="run this from an editable installation: pip install -e CHECKOUT",
+        )
+    return root
+
+
+def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
+    """Return the bundle's files by name."""
+    slug = assignment.name
+    wheel_name, wheel = _build_wheel(assignment, checkout)
+    members = {f"{slug}/{wheel_name}": wheel}
+    members[f"{slug}/INSTALL.md"] = _INSTALL.format(slug=slug, wheel=wheel_name).encode()
+    for name in HANDED_OUT:
+        if (assignment / name).is_file():
+            members[f"{slug}/{name}"] = (assignment / name).read_bytes()
+    for recorded in sorted((assignment / PUBLIC_FOLDER).glob("*.json")):
+        members[f"{slug}/{PUBLIC_FOLDER}/{recorded.name}"] = recorded.read_bytes()
+    return members
+
+
+def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
+    """Build the wheel from a copy that holds one assignment; return its name and bytes.
+
+    Raises:
+        AuthorError: if the build fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="grader-release-") as scratch:
+        stage, dist = Path(scratch) / "stage", Path(scratch) / "dist"
+        _stage(assignment, checkout, stage)
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
+        try:
+            built = subprocess.run(
+                command,
+                cwd=stage,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                timeout=BUILD_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AuthorError(f"the wheel was not built within {BUILD_LIMIT_S} s") from error
+        wheels = sorted(dist.glob("*.whl")) if dist.is_dir() else []
+        if built.returncode != 0 or len(wheels) != 1:
+            raise AuthorError(f"the wheel could not be built:\n{built.stderr.strip()}")
+        return wheels[0].name, wheels[0].read_bytes()
+
+
+def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
+    """Copy what the wheel is made of, and nothing else."""
+    ignored = shutil.ignore_patterns(*_NOT_FOR_STUDENTS)
+    shutil.copytree(checkout / "grader", stage / "grader", ignore=ignored)
+    target = stage / "assignments" / assignment.name
+    (target / PUBLIC_FOLDER).mkdir(parents=True)
+    for name in HANDED_OUT:
+        if (assignment / name).is_file():
+            shutil.copyfile(assignment / name, target / name)
+    for recorded in (assignment / PUBLIC_FOLDER).glob("*.json"):
+        shutil.copyfile(recorded, target / PUBLIC_FOLDER / recorded.name)
+    for name in _PROJECT_FOLDERS:
+        if (checkout / name).is_dir():
+            shutil.copytree(checkout / name, stage / name, ignore=ignored)
+        else:
+            (stage / name).mkdir()
+    for name in _PROJECT_FILES:
+        if (checkout / name).is_file():
+            shutil.copyfile(checkout / name, stage / name)
+
+
+def _shared_texts(assignment: Path, reference: Path) -> list[str]:
+    """Return what students may see by design, though lines of it stand in the reference, too."""
+    names = (name for name in HANDED_OUT if name.endswith((".py", ".cu", ".md", ".toml")))
+    texts = [
+        (assignment / name).read_text(encoding="utf-8")
+        for name in names
+        if (assignment / name).is_file()
+    ]
+    # Public cases show the docstring of their case, wherever in the reference it is written.
+    return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    return buffer.getvalue()

@@ -1,0 +1,200 @@
+"""Records the public cases of an assignment, for students who have no reference.
+
+Takes: the folders of an assignment and its reference. Gives: `public/<Problem>.json`. Does not
+cover: playing them back (see `student.trace`).
+
+The reference solution runs in this very process (it is the author's own code) and drives each case
+generator; expected values are the oracle's, never the solution's.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from grader.assignment.declare import CaseMaker, load_cases, load_folder
+from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.interpreted import load_solution
+from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value
+from grader.assignment.table import Assignment, Check, Problem, load_assignment
+from grader.correctness.drive import drive
+from grader.errors import AuthorError
+from grader.evidence.observations import CaseMeasurement
+from grader.evidence.worker_protocol import Worker
+from grader.student.local_ranks import local_worker
+from grader.student.trace import (
+    PUBLIC_FOLDER,
+    Recording,
+    TracedCheck,
+    TracedProblem,
+    dump_problem,
+    map_values,
+)
+from grader.student.values import ReplyPart, with_strides
+from grader.student.verdict import judge_case
+
+_NO_REPLY = object()
+"""Stands in the log for steps whose reply says nothing, so that a `None` is traced to a call."""
+
+
+@dataclass(slots=True)
+class _Log:
+    steps: list[Step] = field(default_factory=list)
+    replies: list[Value] = field(default_factory=list)
+
+
+def record_public(assignment: Path, reference: Path) -> dict[str, str]:
+    """Return the text of every file of the `public/` folder by file name.
+
+    Args:
+        assignment: folder of the assignment.
+        reference: folder with its `solution.py` and `cases.py`.
+
+    Raises:
+        AuthorError: if a check has no case or no public one, a case compares something that is no
+            reply, or the reference solution fails a public case.
+    """
+    table = load_assignment(assignment)
+    cases = load_cases(reference)
+    solution = vars(load_solution(reference))
+    has_harness = (assignment / "harness.py").is_file()
+    harness = vars(load_folder(assignment, "harness")) if has_harness else {}
+    files: dict[str, str] = {}
+    for problem in table.problems:
+        worker = local_worker(problem.ranks, solution, harness)
+        checks = tuple(
+            _record_check(table, problem, check, cases, worker) for check in problem.checks
+        )
+        traced = TracedProblem(problem=problem.name, checks=checks)
+        files[f"{problem.name}.json"] = dump_problem(traced)
+    return files
+
+
+def write_public(assignment: Path, files: dict[str, str]) -> tuple[Path, ...]:
+    """Replace the `public/` folder's recordings; return the files that changed."""
+    folder = assignment / PUBLIC_FOLDER
+    folder.mkdir(exist_ok=True)
+    changed: list[Path] = []
+    for old in sorted(folder.glob("*.json")):
+        if old.name not in files:
+            old.unlink()
+            changed.append(old)
+    for name, text in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            changed.append(path)
+    return tuple(changed)
+
+
+def _record_check(
+    table: Assignment,
+    problem: Problem,
+    check: Check,
+    cases: dict[tuple[str, str], CaseMaker],
+    worker: Worker,
+) -> TracedCheck:
+    maker = cases.get((problem.name, check.name))
+    place = f"{table.slug}: {problem.name}.{check.name}"
+    if maker is None:
+        hint = f'add @case("{problem.name}", "{check.name}") to cases.py'
+        raise AuthorError(f"{place}: has no case", hint=hint)
+    if maker.public < 1:
+        raise AuthorError(f"{place}: has no public case", hint="give @case at least public=1")
+    path = (table.slug, problem.name, check.name)
+    instances: list[Recording] = []
+    for index in range(maker.public):
+        log = _Log()
+        steps = _logged(maker(Draw(PUBLIC_SEED, path, index)), log, place)
+        seen = drive(steps, worker, check=check.name, index=index, public=True)
+        _require_pass(seen, check, place)
+        instances.append(tuple(log.steps))
+    return TracedCheck(
+        name=check.name,
+        title=check.title,
+        description=" ".join((maker.make.__doc__ or "").split()),
+        instances=tuple(instances),
+    )
+
+
+def _require_pass(seen: CaseMeasurement, check: Check, place: str) -> None:
+    finding = judge_case(seen, check.tolerance)
+    if finding.reason is not None:
+        why = finding.reason
+        raise AuthorError(
+            f"{place}: the reference solution fails public case {seen.index}: {why.label}: "
+            f"expected {why.expected}, got {why.got}",
+            hint="mend solution.py, oracle.py or the case",
+        )
+
+
+def _logged(steps: CaseSteps, log: _Log, place: str) -> CaseSteps:
+    """Pass a case's steps through, and keep them as they were before they were carried out."""
+    reply: Value = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            return
+        if isinstance(step, Expect):
+            step = _evaluated(step)
+            log.steps.append(_expectation(step, log, place))
+        else:
+            log.steps.append(map_values(step, lambda value: _kept(value, log)))
+        reply = yield step
+        log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
+
+
+def _evaluated(step: Expect) -> Expect:
+    want = step.want() if callable(step.want) else step.want
+    return Expect(step.got, want, label=step.label, exact=step.exact, per_row=step.per_row)
+
+
+def _expectation(step: Expect, log: _Log, place: str) -> Expect:
+    part = _find(step.got, log.replies)
+    if part is None:
+        raise AuthorError(
+            f"{place}: `Expect({step.label!r})` compares something that is no reply",
+            hint="in public cases compare a reply itself, or an element of a tuple, list or dict",
+        )
+    want = _kept(step.want, _Log())
+    return Expect(part, want, label=step.label, exact=step.exact, per_row=step.per_row)
+
+
+def _kept(value: Value, log: _Log) -> Value:
+    """Return `value` with tensors copied, and tensors that are replies named as such."""
+    match value:
+        case torch.Tensor():
+            part = _find(value, log.replies)
+            return part or with_strides(value, tuple(value.stride()))
+        case list() | tuple():
+            return type(value)(_kept(item, log) for item in value)
+        case dict():
+            return {key: _kept(item, log) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _find(wanted: Value, replies: list[Value]) -> ReplyPart | None:
+    """Return where the very object `wanted` lies, in the latest reply that holds it."""
+    for step in reversed(range(len(replies))):
+        path = _path_to(wanted, replies[step])
+        if path is not None:
+            return ReplyPart(step=step, path=path)
+    return None
+
+
+def _path_to(wanted: Value, reply: Value) -> tuple[int | str, ...] | None:
+    if reply is wanted:
+        return ()
+    for key, item in _items(reply):
+        path = _path_to(wanted, item)
+        if path is not None:
+            return (key, *path)
+    return None
+
+
+def _items(reply: Value) -> list[tuple[int | str, Value]]:
+    if isinstance(reply, dict):
+        return list(reply.items())
+    return list(enumerate(reply)) if isinstance(reply, list | tuple) else []

@@ -1,0 +1,324 @@
+"""What a student may know about a grade: the only thing that student pages are made from.
+
+Takes: a `GradeRecord`. Gives: `StudentView`, legible text throughout. Does not cover: layout.
+
+A field of a record is secret unless this module, or one that it calls, copies it (see `check_view`,
+`pace_view`, `advice_view`).
+"""
+
+import re
+from dataclasses import dataclass
+
+from grader.assignment.plan import PlannedProblem
+from grader.assignment.table import Evidence
+from grader.intake.submission import Origin
+from grader.judge.judgement import CaseFinding, Cause, CheckJudgement, Status, Verdict
+from grader.record.grade_record import GradeRecord, SubmissionFacts
+from grader.report.advice_view import AdviceView, view_advice
+from grader.report.grades import ProblemTally, tally_problems
+from grader.report.hostile_text import make_legible
+from grader.report.messages import CAUSE_EXPLAINED, UNGRADED_TEXT, denied_text
+from grader.report.target_chart import TargetChart, draw_target
+from grader.report.target_view import TargetView, view_target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicFinding:
+    """A public case that did not pass, in full; of a group also where each rank stood."""
+
+    index: int
+    summary: str
+    expected: str
+    got: str
+    where: str
+    stacks: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenFinding:
+    """A hidden case that did not pass: its number and the size of the error."""
+
+    index: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One check as its student sees it.
+
+    Attributes:
+        title: what is checked.
+        description: what the case does, a line per paragraph; may be empty.
+        verdict: what became of it.
+        cause: why it did not pass.
+        points: points earned; meaningless unless PASS or FAIL.
+        max_points: published weight.
+        evidence: what the verdict stands on.
+        summary: one sentence.
+        cases: instances that were planned.
+        public: public instances that did not pass.
+        hidden: hidden instances that did not pass.
+        target: of a performance target, what was measured; none for a check.
+        charts: pictures of a target that was measured; else none.
+    """
+
+    title: str
+    description: str
+    verdict: Verdict
+    cause: Cause
+    points: float
+    max_points: float
+    evidence: Evidence
+    summary: str
+    cases: int
+    public: tuple[PublicFinding, ...]
+    hidden: tuple[HiddenFinding, ...]
+    target: tuple[TargetView, ...]
+    charts: tuple[TargetChart, ...]
+
+    @property
+    def in_part(self) -> bool:
+        """Whether it passed and did not earn all points: between the tiers."""
+        return self.verdict is Verdict.PASS and self.points < self.max_points
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it was not measured because a check of the problem failed."""
+        return any(target.blocked for target in self.target)
+
+
+def view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgement) -> CheckView:
+    """Copy from `record` what a student may know of one of its checks or targets."""
+    described = {item.name: item.description for item in problem.criteria}
+    findings = () if check.verdict is Verdict.UNGRADED else check.findings
+    target = _view_target(record, problem, check)
+    return CheckView(
+        title=make_legible(check.title),
+        description=_unwrap(make_legible(described.get(check.check, ""))),
+        verdict=check.verdict,
+        cause=check.cause,
+        points=check.points,
+        max_points=check.max_points,
+        evidence=check.evidence,
+        summary=make_legible(_summarise(check, target)).strip(),
+        cases=check.cases,
+        public=tuple(_view_public(case) for case in findings if case.public),
+        hidden=tuple(
+            HiddenFinding(index=case.index, summary=make_legible(case.summary))
+            for case in findings
+            if not case.public
+        ),
+        target=target,
+        charts=tuple(draw_target(finding) for view in target for finding in view.finding),
+    )
+
+
+def _view_target(
+    record: GradeRecord, problem: PlannedProblem, check: CheckJudgement
+) -> tuple[TargetView, ...]:
+    measured = [
+        one
+        for one in record.measurement.targets
+        if (one.problem, one.target) == (check.problem, check.check)
+    ]
+    device = record.environment.device
+    return tuple(
+        view_target(target, check, measured, device)
+        for target in problem.targets
+        if target.name == check.check
+    )
+
+
+def _summarise(check: CheckJudgement, target: tuple[TargetView, ...]) -> str:
+    if check.verdict is Verdict.NEEDS_REVIEW and target:
+        return ""
+    if check.verdict is not Verdict.UNGRADED:
+        return check.summary
+    special = " ".join(view.open_text for view in target)
+    return special or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
+
+
+def _view_public(case: CaseFinding) -> PublicFinding:
+    return PublicFinding(
+        index=case.index,
+        summary=make_legible(case.summary),
+        expected=make_legible(case.expected),
+        got=make_legible(case.got),
+        where=make_legible(case.where),
+        stacks=make_legible(case.stacks),
+    )
+
+
+def _unwrap(docstring: str) -> str:
+    """Return one line per paragraph; line breaks in a docstring are the editor's."""
+    paragraphs = re.split(r"\n[ \t]*\n", docstring.strip())
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+UNCONFINED = "none"
+OUTPUT_SHOWN_CHARS = 16_000
+HASH_SHOWN_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemView:
+    """One problem as its student sees it.
+
+    Attributes:
+        tally: its points.
+        exports: names that the submission had to define.
+        denied: which operations raised, in words; empty if none did.
+        checks: in the plan's order.
+        output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
+        output_dropped_chars: how much was cut.
+        cells: for a notebook, numbers of the cells that define an exported name, ascending.
+    """
+
+    tally: ProblemTally
+    exports: tuple[str, ...]
+    denied: str
+    checks: tuple[CheckView, ...]
+    output: str
+    output_dropped_chars: int
+    cells: tuple[int, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether a performance target of it has figures."""
+        return any(check.charts for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentView:
+    """One grade as its student sees it.
+
+    Attributes:
+        name: identifier of the submission.
+        title: title of the assignment.
+        assignment: slug.
+        file_sha256: start of the hash of what was handed in.
+        origin: module or notebook.
+        graded_at: day and minute in UTC.
+        device: `cpu`, or the name of the GPU.
+        grader_version: version of this project.
+        status: state of the whole submission.
+        message: for a rejected submission, what was wrong and what to do.
+        score: points earned.
+        max_score: points there are.
+        ungraded_points: points that we failed to judge.
+        review_points: points that wait for a person.
+        notices: what intake had to say.
+        problems: in the plan's order; none for a rejected submission.
+        sandbox: name of the outer wall.
+        isolation: `warm` or `strict`.
+        layers: what stood between the submission and the judge.
+        notebook_json: the student's own notebook, as it came; empty for a module.
+        advice: on kernels; never graded.
+    """
+
+    name: str
+    title: str
+    assignment: str
+    file_sha256: str
+    origin: Origin
+    graded_at: str
+    device: str
+    grader_version: str
+    status: Status
+    message: str
+    score: float
+    max_score: float
+    ungraded_points: float
+    review_points: float
+    notices: tuple[str, ...]
+    problems: tuple[ProblemView, ...]
+    sandbox: str
+    isolation: str
+    layers: tuple[str, ...]
+    notebook_json: str
+    advice: AdviceView
+
+    @property
+    def unconfined(self) -> bool:
+        """Whether the submission ran without a wall."""
+        return self.sandbox == UNCONFINED
+
+    @property
+    def lost_points(self) -> float:
+        """Points that were judged and not earned."""
+        return max(0.0, self.max_score - self.score - self.ungraded_points - self.review_points)
+
+
+def make_view(record: GradeRecord) -> StudentView:
+    """Copy from `record` what its student may know."""
+    submission, judgement, measurement = record.submission, record.judgement, record.measurement
+    return StudentView(
+        name=make_legible(submission.name),
+        title=make_legible(record.plan.title),
+        assignment=make_legible(record.plan.assignment),
+        file_sha256=make_legible(submission.sha256[:HASH_SHOWN_CHARS]),
+        origin=submission.origin,
+        graded_at=_minute(make_legible(record.created_at)),
+        device=make_legible(record.environment.device),
+        grader_version=make_legible(record.environment.grader_version),
+        status=judgement.status,
+        message=make_legible(judgement.message),
+        score=judgement.score,
+        max_score=judgement.max_score,
+        ungraded_points=judgement.ungraded_points,
+        review_points=judgement.review_points,
+        notices=tuple(make_legible(notice) for notice in submission.notices),
+        # Nothing of a rejected submission ran: a list of missing problems would only hide why.
+        problems=() if judgement.status is Status.REJECTED else _view_problems(record),
+        sandbox=make_legible(measurement.sandbox),
+        isolation=make_legible(measurement.isolation),
+        layers=tuple(make_legible(layer) for layer in measurement.layers),
+        notebook_json=submission.notebook_json if submission.origin is Origin.NOTEBOOK else "",
+        advice=view_advice(record.advice),
+    )
+
+
+def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
+    tallies = tally_problems(record.plan, record.judgement)
+    outputs = {problem.problem: problem.output for problem in record.measurement.problems}
+    views: list[ProblemView] = []
+    for planned, tally in zip(record.plan.problems, tallies, strict=True):
+        output = make_legible(outputs.get(planned.name, "")).rstrip("\n")
+        checks = [c for c in record.judgement.checks if c.problem == planned.name]
+        views.append(
+            ProblemView(
+                tally=tally,
+                exports=tuple(make_legible(name) for name in planned.exports),
+                denied=make_legible(denied_text(planned.denied)),
+                checks=tuple(view_check(record, planned, check) for check in checks),
+                output=output[:OUTPUT_SHOWN_CHARS],
+                output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),
+                cells=_defining_cells(record.submission, planned.exports),
+            )
+        )
+    return tuple(views)
+
+
+def _minute(created_at: str) -> str:
+    """Return an ISO 8601 time in UTC as people write it; anything else as it is."""
+    parts = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", created_at)
+    return f"{parts[1]} {parts[2]} UTC" if parts else created_at
+
+
+def _defining_cells(submission: SubmissionFacts, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the cells that define `names`; a later definition replaces an earlier one.
+
+    The source is searched, never parsed: a hostile module can exhaust Python's own parser.
+    """
+    if not submission.files or not names:
+        return ()
+    entry = submission.files[0]
+    wanted = "|".join(re.escape(name) for name in names)
+    definition = re.compile(
+        rf"(?:class|def|async def)[ \t]+({wanted})\b|({wanted})[ \t]*(?::|=(?!=))"
+    )
+    cells: dict[str, int] = {}
+    for line, place in zip(entry.text.split("\n"), entry.cell_lines, strict=False):
+        if found := definition.match(line):
+            cells[found[1] or found[2]] = place.cell
+    return tuple(sorted(set(cells.values())))

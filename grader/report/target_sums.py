@@ -1,0 +1,100 @@
+"""What submission and reference took, fork by fork, added up as the figures have it.
+
+Takes: a planned target, its measurement, the forks that count. Gives: `Sums` and `SizeView`. Pure.
+Does not cover: what is shown of it (see `pace_view`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grader.assignment.plan import PlannedTarget
+from grader.assignment.target import Clock
+from grader.evidence.samples import ForkSample, TargetMeasurement
+from grader.performance.decide.interval import Totals, slope_weights
+from grader.performance.decide.metric import Kind
+from grader.performance.decide.totals import Gauge, net_time, totals_of
+
+_CPU_KINDS = (Kind.CPU_RATIO, Kind.CPU_GROWTH, Kind.CPU_LARGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeView:
+    """What both sides took at one size, per run.
+
+    Attributes:
+        size: what the workload was called with.
+        submission: of the submission, over all forks: net nanoseconds, or bytes.
+        reference: the same of the reference; of traffic, what arithmetic says.
+        submission_forks: of the submission in each fork.
+        reference_forks: of the reference in each fork.
+    """
+
+    size: int
+    submission: float
+    reference: float
+    submission_forks: tuple[float, ...]
+    reference_forks: tuple[float, ...]
+
+
+class Sums:
+    """Totals of both sides of one target, as the figures have them."""
+
+    def __init__(
+        self, target: PlannedTarget, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
+    ) -> None:
+        self._target = target
+        self._measured = measured
+        self._forks = forks
+
+    def per_fork(self, kind: Kind) -> tuple[float, ...]:
+        """Return the figure of each fork alone: a slope, or the logarithm of a ratio."""
+        sizes = self._target.sizes if kind.is_slope else self._target.sizes[-1:]
+        submission, reference = self._totals(kind, sizes)
+        logs = np.log(submission / reference) @ np.array(slope_weights(sizes))
+        return tuple(float(value) for value in logs)
+
+    def sizes(self, kind: Kind) -> tuple[SizeView, ...]:
+        """Return what both sides took per run."""
+        sizes = self._target.sizes
+        runs = np.array(
+            [[max(sum(p.size == s for p in f.pairs), 1) for s in sizes] for f in self._forks]
+        ).reshape(len(self._forks), len(sizes))
+        submission, reference = self._totals(kind, sizes)
+        return tuple(
+            SizeView(
+                size=size,
+                submission=float(submission[:, n].sum() / runs[:, n].sum()),
+                reference=float(reference[:, n].sum() / runs[:, n].sum()),
+                submission_forks=tuple(float(x) for x in submission[:, n] / runs[:, n]),
+                reference_forks=tuple(float(x) for x in reference[:, n] / runs[:, n]),
+            )
+            for n, size in enumerate(sizes)
+        )
+
+    def _totals(self, kind: Kind, sizes: tuple[int, ...]) -> tuple[Totals, Totals]:
+        amount = self._gauge(kind).amount
+        submission = totals_of(self._forks, sizes, amount, submission=True)
+        if kind is not Kind.TRAFFIC:
+            return submission, totals_of(self._forks, sizes, amount, submission=False)
+        needed = {work.size: float(max(work.traffic_bytes, 1)) for work in self._measured.work}
+        rows = [
+            [sum(needed.get(s, 1.0) for p in f.pairs if p.size == s) for s in sizes]
+            for f in self._forks
+        ]
+        return submission, np.array(rows).reshape(len(self._forks), len(sizes))
+
+    def _gauge(self, kind: Kind) -> Gauge:
+        if kind in (Kind.MEMORY, Kind.MEMORY_CAP):
+            return Gauge(amount=lambda run: run.peak_bytes)
+        if kind is Kind.TRAFFIC:
+            return Gauge(amount=self._measured.net_traffic_bytes)
+        return net_time(self._measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
+
+
+def exponents(sizes: tuple[SizeView, ...]) -> tuple[tuple[float, float], ...]:
+    """Return the slopes of log(time) over log(size), of submission and reference."""
+    weights = np.array(slope_weights(tuple(size.size for size in sizes)))
+    sides = ([size.submission for size in sizes], [size.reference for size in sizes])
+    submission, reference = (float(np.log(np.array(side)) @ weights) for side in sides)
+    return ((submission, reference),)

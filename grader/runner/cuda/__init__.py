@@ -1,0 +1,1 @@
+"""What the sandboxed process needs on a GPU, and to compile CUDA C++."""

@@ -1,0 +1,185 @@
+"""Calls launchers of a shared library as if they were functions of Python.
+
+Takes: a library's path, launchers as JSON (see `assignment.launcher`), a namespace. Gives: `bind`,
+which puts a function for each launcher that the library defines into the namespace. Does not cover:
+compiling (see `runner.cuda.nvcc`), trust: all of this happens in the box.
+
+Arguments are not checked beyond what a call needs: whether they fit is for the launcher to say.
+"""
+
+import ctypes
+import json
+from typing import Any
+
+import torch
+
+from ..tensors import DTYPES
+
+MAX_RANK = 8
+CODES = {
+    torch.float64: 0,
+    torch.float32: 1,
+    torch.float16: 2,
+    torch.bfloat16: 3,
+    torch.int64: 4,
+    torch.int32: 5,
+    torch.int16: 6,
+    torch.int8: 7,
+}
+OTHER = 8
+OK, BAD_INPUT, NOT_IMPLEMENTED = 0, 1, 2
+
+Json = Any  # a part of a launcher's declaration
+Value = Any  # what a case passes
+
+
+class TensorForm(ctypes.Structure):
+    """The header's `grader::Tensor`."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("dtype", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("shape", ctypes.c_int64 * MAX_RANK),
+        ("stride", ctypes.c_int64 * MAX_RANK),
+    )
+
+
+_NUMBERS: dict[str, type] = {
+    "double": ctypes.c_double,
+    "int64": ctypes.c_int64,
+    "bool": ctypes.c_bool,
+}
+
+
+def bind(path: str, launchers: str, namespace: dict[str, Value]) -> None:
+    """Load a library and name its launchers in `namespace`; what it lacks is left out.
+
+    Raises:
+        OSError: if it cannot be loaded.
+    """
+    library = ctypes.CDLL(path)
+    for form in json.loads(launchers):
+        function = getattr(library, form["name"], None)
+        if function is not None:
+            function.restype = ctypes.c_int32
+            namespace[form["name"]] = Launch(form, function)
+
+
+class Launch:
+    """One launcher, called with the arguments of the Python function that it stands for."""
+
+    def __init__(self, form: Json, function: Value) -> None:
+        self._form = form
+        self._function = function
+
+    def __call__(self, *args: Value, **kwargs: Value) -> Value:
+        """Allocate the outputs, launch, and return them.
+
+        Raises:
+            ValueError: if the launcher says BAD_INPUT, or an argument cannot be passed to it.
+            NotImplementedError: if it says so.
+            RuntimeError: if it returns anything else than OK.
+        """
+        given = self._flatten(args, kwargs)
+        tensors = {
+            p["name"]: value
+            for p, value in given
+            if p["kind"] == "tensor" and isinstance(value, torch.Tensor)
+        }
+        outputs = [self._allocate(output, tensors) for output in self._form["outputs"]]
+        passed = [_pass(parameter, value) for parameter, value in given]
+        passed += [ctypes.byref(_describe(output)) for output in outputs]
+        status = self._function(*passed, _stream(outputs[0]))
+        name = self._form["name"]
+        if status == BAD_INPUT:
+            raise ValueError(f"{name} returned BAD_INPUT")
+        if status == NOT_IMPLEMENTED:
+            raise NotImplementedError(name)
+        if status != OK:
+            raise RuntimeError(f"{name} returned status {status}")
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _flatten(
+        self, args: tuple[Value, ...], kwargs: dict[str, Value]
+    ) -> list[tuple[Json, Value]]:
+        """Return each parameter with its value."""
+        arguments = self._form["arguments"]
+        values = dict(zip((argument["name"] for argument in arguments), args, strict=False))
+        values.update(kwargs)
+        flat: list[tuple[Json, Value]] = []
+        for argument in arguments:
+            parameters = argument["parameters"]
+            if argument["is_tuple"]:
+                parts = tuple(values.get(argument["name"], ()))
+                if len(parts) != len(parameters):
+                    raise ValueError(f"{argument['name']} has {len(parts)} parts")
+                flat += list(zip(parameters, parts, strict=True))
+            else:
+                (parameter,) = parameters
+                flat.append((parameter, values.get(argument["name"], _default(parameter))))
+        return flat
+
+    def _allocate(self, output: Json, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return an output; an axis that no input has, because its rank is wrong, has size 0."""
+        sizes: dict[str, int] = {}
+        for parameter in (p for a in self._form["arguments"] for p in a["parameters"]):
+            if parameter["name"] in tensors:
+                found = tensors[parameter["name"]].shape
+                for letter, size in zip(parameter["axes"], found, strict=False):
+                    sizes.setdefault(letter, size)
+        if not tensors:
+            raise ValueError("no tensor was passed")
+        like = tensors.get(output["dtype"], next(iter(tensors.values())))
+        dtype = like.dtype if output["dtype"] in tensors else DTYPES.get(output["dtype"])
+        shape = tuple(sizes.get(letter, 0) for letter in output["axes"])
+        return torch.empty(shape, dtype=dtype or like.dtype, device=like.device)
+
+
+def _default(parameter: Json) -> Value:
+    if parameter["words"]:
+        return parameter["words"][0]
+    return parameter["default"][0] if parameter["default"] else None
+
+
+def _pass(parameter: Json, value: Value) -> Value:
+    """Return a value as C++ gets it.
+
+    Raises:
+        ValueError: if it has the wrong type.
+    """
+    if value is None and parameter["optional"]:
+        return ctypes.c_void_p()
+    if parameter["kind"] == "tensor":
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{parameter['name']} is no tensor")
+        return ctypes.byref(_describe(value))
+    if parameter["kind"] == "choice":
+        words = parameter["words"]
+        return ctypes.c_int32(words.index(value) if value in words else -1)
+    if not isinstance(value, int | float):
+        raise ValueError(f"{parameter['name']} is no number")
+    number = _NUMBERS[parameter["kind"]](int(value) if parameter["kind"] == "int64" else value)
+    return ctypes.byref(number) if parameter["optional"] else number
+
+
+def _describe(tensor: torch.Tensor) -> TensorForm:
+    """Return the structure that stands for a tensor.
+
+    Raises:
+        ValueError: if it has more than `MAX_RANK` axes.
+    """
+    rank = tensor.dim()
+    if rank > MAX_RANK:
+        raise ValueError(f"a tensor has {rank} axes, {MAX_RANK} at most")
+    form = TensorForm(data=tensor.data_ptr(), dtype=CODES.get(tensor.dtype, OTHER), rank=rank)
+    form.shape[:rank] = tensor.shape
+    form.stride[:rank] = tensor.stride()
+    return form
+
+
+def _stream(tensor: torch.Tensor) -> ctypes.c_void_p:
+    """Return the stream that torch works on; null where there is no device."""
+    if not tensor.is_cuda:
+        return ctypes.c_void_p()
+    return ctypes.c_void_p(torch.cuda.current_stream(tensor.device).cuda_stream)

@@ -1,0 +1,139 @@
+"""Memory of a device in the box: blocks that the judge exported, as tensors without a copy.
+
+Takes: descriptors. Gives: `open_block`, `EventClock`. Does not cover: what is asked (see
+`runner.cuda.worker`).
+
+Importing this touches no device: CUDA begins with the first block, in the child, never before the
+fork. Nothing here is trusted by the judge; event times are claims (see
+`performance.decide.event_claims`).
+"""
+
+import contextlib
+import functools
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ..tensors import DTYPES, TensorHeader
+from .api import CudaApi, CudaCallFailed, load_library
+
+
+@functools.cache
+def open_cuda() -> CudaApi:
+    """Begin CUDA in this process: torch's context, and the driver's own interface to it."""
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()  # makes the primary context
+    return CudaApi(load_library(), torch.cuda.current_device())
+
+
+class _Mapping:
+    """A mapped block, as torch takes it from others; unmapped with the last tensor over it.
+
+    Source: CUDA Array Interface, version 3, in Numba's documentation.
+    """
+
+    def __init__(self, api: CudaApi, fd: int, size_bytes: int) -> None:
+        self._api = api
+        self._handle = api.import_handle(fd)
+        try:
+            self._pointer = api.map(self._handle, size_bytes)
+        except CudaCallFailed:
+            api.release(self._handle)
+            raise
+        self._size_bytes = size_bytes
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": (self._size_bytes,),
+            "typestr": "|u1",
+            "data": (self._pointer, False),
+            "strides": None,
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        # A tensor may end while a kernel still reads it; and all may end after CUDA itself has.
+        if hasattr(self, "_size_bytes"):
+            with contextlib.suppress(CudaCallFailed):
+                self._api.call("cuCtxSynchronize")
+                self._api.unmap(self._pointer, self._size_bytes)
+                self._api.release(self._handle)
+
+
+class DeviceMemory:
+    """One block of the judge's; tensors over it keep it mapped."""
+
+    def __init__(self, api: CudaApi, fd: int, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        mapping = _Mapping(api, fd, size_bytes)
+        self._flat = torch.as_tensor(mapping, device=torch.device("cuda", api.ordinal))
+
+    def __len__(self) -> int:
+        """Return its size in bytes."""
+        return self._size_bytes
+
+    def tensor(self, header: TensorHeader) -> torch.Tensor:
+        """Return the tensor that lies in it under `header`, without a copy."""
+        return tensor_over(self._flat, header)
+
+
+def tensor_over(flat: torch.Tensor, header: TensorHeader) -> torch.Tensor:
+    """Return the tensor that lies under `header` in `flat`, bytes on any device."""
+    dtype = DTYPES[header.dtype]
+    if header.span == 0:
+        return torch.empty_strided(header.shape, header.strides, dtype=dtype, device=flat.device)
+    span = flat[header.offset : header.offset + header.span_bytes]
+    return span.view(dtype).as_strided(header.shape, header.strides)
+
+
+def open_block(fd: int, size_bytes: int) -> DeviceMemory:
+    """Map a block of the judge's; its size is rounded up as the judge's was.
+
+    Raises:
+        CudaCallFailed: if the driver refuses.
+    """
+    api = open_cuda()
+    granule = api.granularity_bytes()
+    return DeviceMemory(api, fd, max(-(-size_bytes // granule), 1) * granule)
+
+
+def is_usable() -> bool:
+    """Return whether this process can still compute on its device.
+
+    After an illegal access, and some other errors, every further call fails: the CUDA context is
+    lost for as long as the process lives.
+    """
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
+
+
+class EventClock:
+    """CUDA events around a block of code, and a device that is done when it ends.
+
+    Attributes:
+        events_ns: time between the events; 0 before the end.
+    """
+
+    def __init__(self) -> None:
+        self._begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self.events_ns = 0
+
+    def __enter__(self) -> "EventClock":
+        self._begin.record()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end.record()
+        torch.cuda.synchronize()  # all streams, not only the one that the events are on
+        self.events_ns = round(self._begin.elapsed_time(self._end) * 1e6)

@@ -1,0 +1,176 @@
+"""Messages between judge and box: length-prefixed JSON over a Unix socket, descriptors beside it.
+
+Takes: a connected stream socket. Gives: `send`, `receive`, and the JSON form of values. Does not
+cover: tensors' contents (they travel in memory that the judge made, see `runner.tensors`).
+
+A value is a tree. Primitives stand for themselves; everything else is an object with one key:
+`t` tensor (number in the message's list of headers), `l` list, `u` tuple, `d` dict (pairs),
+`r` object in the box, `y` dtype.
+"""
+
+import array
+import json
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""Longest message that the judge takes."""
+MAX_REQUEST_BYTES = 64 << 20
+"""Longest message that the box takes; the judge's requests may carry a submission's files."""
+MAX_DEPTH = 32
+_LENGTH = struct.Struct(">I")
+
+Json = Any  # what json.loads returns
+Value = Any  # what a student's code takes and returns
+
+
+class ProtocolError(Exception):
+    """The peer sent something that is not a message."""
+
+
+class ProtocolClosed(ProtocolError):
+    """The peer's end is closed."""
+
+
+def send(sock: socket.socket, message: dict[str, Json], fds: Sequence[int] = ()) -> None:
+    """Send one message; `fds` travel as duplicates in the receiver."""
+    send_frame(sock, frame_of(message), fds)
+
+
+def frame_of(message: dict[str, Json]) -> bytes:
+    """Return a message as it goes over the wire.
+
+    Raises:
+        WireError: if it is longer than `MAX_REQUEST_BYTES`.
+    """
+    body = json.dumps(message).encode()
+    check_length(len(body), MAX_REQUEST_BYTES)
+    return _LENGTH.pack(len(body)) + body
+
+
+def send_frame(sock: socket.socket, frame: bytes, fds: Sequence[int] = ()) -> None:
+    """Send a framed message; `fds` travel as duplicates in the receiver."""
+    sent = 0
+    if fds:
+        rights = array.array("i", fds).tobytes()
+        sent = sock.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    sock.sendall(frame[sent:])
+
+
+def receive(
+    sock: socket.socket, max_fds: int = 0, *, max_bytes: int = MAX_MESSAGE_BYTES
+) -> tuple[dict[str, Json], list[int]]:
+    """Receive one message of at most `max_bytes` and at most `max_fds` descriptors.
+
+    Raises:
+        WireClosed: if the peer's end is closed.
+        WireError: if the bytes are not a message.
+    """
+    fds: list[int] = []
+    head = _exactly(sock, _LENGTH.size, fds, max_fds)
+    (length,) = _LENGTH.unpack(head)
+    return parse(_exactly(sock, check_length(length, max_bytes), fds, max_fds)), fds
+
+
+def check_length(length: int, max_bytes: int = MAX_MESSAGE_BYTES) -> int:
+    """Return `length` if a message may be that long.
+
+    Raises:
+        WireError: if it may not.
+    """
+    if length > max_bytes:
+        raise ProtocolError(f"a message of more than {max_bytes} bytes")
+    return length
+
+
+def parse(body: bytes) -> dict[str, Json]:
+    """Return the JSON object that `body` holds.
+
+    Raises:
+        WireError: if it holds anything else.
+    """
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not JSON: {type(error).__name__}") from error
+    if not isinstance(message, dict):
+        raise ProtocolError("not a JSON object")
+    return message
+
+
+def _exactly(sock: socket.socket, count: int, fds: list[int], max_fds: int) -> bytes:
+    parts: list[bytes] = []
+    while count:
+        if max_fds:
+            part, new, _, _ = socket.recv_fds(sock, count, max_fds)
+            fds.extend(new)
+        else:
+            part = sock.recv(count)
+        if not part:
+            raise ProtocolClosed("the other end is closed")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def flatten(value: Value, leaf: Callable[[Value], Json], depth: int = 0) -> Json:
+    """Return the JSON form of `value`; `leaf` turns what is no primitive or container into JSON.
+
+    Raises:
+        TypeError: if `leaf` cannot express a leaf, or the value is nested too deeply.
+    """
+    if depth > MAX_DEPTH:
+        raise TypeError(f"a value nested deeper than {MAX_DEPTH} levels")
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind in (list, tuple):
+        items = [flatten(item, leaf, depth + 1) for item in value]
+        return {"l" if kind is list else "u": items}
+    if kind is dict:
+        pairs = [
+            [flatten(k, leaf, depth + 1), flatten(v, leaf, depth + 1)] for k, v in value.items()
+        ]
+        return {"d": pairs}
+    return leaf(value)
+
+
+def unflatten(tree: Json, leaf: Callable[[str, Json], Value], depth: int = 0) -> Value:
+    """Return the value whose JSON form is `tree`; `leaf` gets the key and content of a leaf.
+
+    Raises:
+        WireError: if `tree` is not such a form.
+    """
+    if depth > MAX_DEPTH:
+        raise ProtocolError(f"a value nested deeper than {MAX_DEPTH} levels")
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    if not isinstance(tree, dict) or len(tree) != 1:
+        raise ProtocolError("a value of no known form")
+    ((key, content),) = tree.items()
+    if key in ("l", "u"):
+        if not isinstance(content, list):
+            raise ProtocolError("a sequence without items")
+        items = [unflatten(item, leaf, depth + 1) for item in content]
+        return items if key == "l" else tuple(items)
+    if key == "d":
+        return _unflatten_pairs(content, leaf, depth + 1)
+    return leaf(key, content)
+
+
+def _unflatten_pairs(
+    content: Json, leaf: Callable[[str, Json], Value], depth: int
+) -> dict[Value, Value]:
+    if not isinstance(content, list):
+        raise ProtocolError("a dict without pairs")
+    result: dict[Value, Value] = {}
+    for pair in content:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ProtocolError("a dict entry that is no pair")
+        key = unflatten(pair[0], leaf, depth)
+        if not isinstance(key, str | int | float | bool | None):
+            raise ProtocolError("a dict key that is no primitive")
+        result[key] = unflatten(pair[1], leaf, depth)
+    return result

@@ -1,0 +1,1 @@
+"""What a sandboxed process needs as one rank of a process group."""

@@ -1,0 +1,268 @@
+"""One child: it imports one submission and answers `load`, `find`, `new`, `call` and `drop`.
+
+Takes: a channel, reply memory and, per request, a memory file with the argument tensors. Gives:
+replies. Does not cover: confinement (done before, see `runner.confinement`) or judging.
+
+Nothing in this process is trusted by the judge. What is careful here only keeps an honest
+submission's result from being garbled.
+"""
+
+import base64
+import importlib
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import protocol
+from .tensors import (
+    DTYPES,
+    NAMES,
+    Memory,
+    ReplyTooLarge,
+    ReplyWriter,
+    TensorHeader,
+    map_memory,
+    view,
+)
+
+Value = Any  # whatever the student's code takes and returns
+
+HARNESS_PREFIX = "harness:"
+
+
+class MissingName(Exception):
+    """The submission does not define a name that a problem needs."""
+
+
+class ObjectTable:
+    """Objects of one case, by the number the judge gave them."""
+
+    def __init__(self, submission: Mapping[str, Value], harness: Mapping[str, Value]) -> None:
+        self._submission = submission
+        self._harness = harness
+        self._objects: dict[int, Value] = {}
+
+    def require(self, names: list[str]) -> None:
+        """Look names up without calling anything.
+
+        Raises:
+            MissingName: if the submission does not define one.
+        """
+        for name in names:
+            self._lookup(name)
+
+    def new(self, ref: int, name: str, args: list[Value], kwargs: dict[str, Value]) -> None:
+        """Make an object of the class `name` and remember it as `ref`.
+
+        Raises:
+            MissingName: if the submission does not define `name`.
+        """
+        self._objects[ref] = self._lookup(name)(*args, **kwargs)
+
+    def call(
+        self, target: str | int, method: str, args: list[Value], kwargs: dict[str, Value]
+    ) -> Value:
+        """Call the function `target`, or `method` of the object `target`.
+
+        Raises:
+            MissingName: if there is no such function or method.
+        """
+        if isinstance(target, str):
+            return self._lookup(target)(*args, **kwargs)
+        bound = getattr(self._objects[target], method, None)
+        if bound is None:
+            owner = type(self._objects[target]).__name__
+            raise MissingName(f"{owner}.{method}")
+        if not callable(bound):  # a property or attribute is read by calling it without arguments
+            return bound
+        return bound(*args, **kwargs)
+
+    def object(self, ref: int) -> Value:
+        """Return the object remembered as `ref`."""
+        return self._objects[ref]
+
+    def drop(self, ref: int) -> None:
+        """Forget an object."""
+        self._objects.pop(ref, None)
+
+    def clear(self) -> None:
+        """Forget all objects, between cases."""
+        self._objects.clear()
+
+    def _lookup(self, name: str) -> Value:
+        if name.startswith(HARNESS_PREFIX):
+            return self._harness[name.removeprefix(HARNESS_PREFIX)]
+        if name not in self._submission:
+            raise MissingName(name)
+        return self._submission[name]
+
+
+MAX_TEXT = 2000
+MAX_FRAMES = 20
+
+Json = Any  # a message's fields
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """The state of one child.
+
+    Attributes:
+        channel: to the judge.
+        reply_memory: where reply tensors go.
+        home: folder with the submission's files.
+        further: operations that this box answers besides, by name; each gets the request.
+        table: the student's functions and objects.
+    """
+
+    channel: socket.socket
+    reply_memory: Memory
+    home: str
+    further: Mapping[str, Callable[[dict[str, Json]], Value]] = field(default_factory=dict)
+    table: ObjectTable = field(default_factory=lambda: ObjectTable({}, {}))
+
+    def serve(self) -> None:
+        """Answer requests until the judge closes the channel."""
+        while True:
+            try:
+                request, fds = protocol.receive(
+                    self.channel, max_fds=1, max_bytes=protocol.MAX_REQUEST_BYTES
+                )
+            except protocol.ProtocolClosed:
+                return
+            memory = self.open_memory(request, fds)
+            for fd in fds:
+                os.close(fd)
+            reply = self.answer(request, memory)
+            memory = None  # the argument tensors alone keep it mapped now
+            protocol.send(self.channel, {"seq": request["seq"], **reply})
+
+    def open_memory(self, request: dict[str, Json], fds: list[int]) -> Memory | None:
+        """Map the memory that came with a request, if any did."""
+        return map_memory(fds[0], populate=True) if fds else None
+
+    def answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+        """Carry a request out and return the reply, whatever the submission raises."""
+        try:
+            return self.carry_out(request, memory)
+        except MissingName as missing:
+            return {"missing": str(missing)[:MAX_TEXT]}
+        except (ReplyTooLarge, TypeError) as error:
+            if _raised_here(error):
+                return {"bad_reply": str(error)[:MAX_TEXT]}
+            return {"raised": _describe(error, self.home)}
+        except BaseException as error:  # noqa: BLE001 - a submission may raise anything, SystemExit too
+            return {"raised": _describe(error, self.home)}
+
+    def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
+        """Do what a request asks for and return the reply."""
+        operation = request["op"]
+        if operation == "load":
+            self._load(request)
+            return {"value": None, "tensors": []}
+        if operation == "drop":
+            for ref in request["refs"]:
+                self.table.drop(ref)
+            return {"value": None, "tensors": []}
+        if operation in self.further:
+            return self._express(self.further[operation](request))
+        if operation == "find":
+            self.table.require(request["names"])
+            return {"value": None, "tensors": []}
+        args, kwargs = self._arguments(request, memory)
+        if operation == "new":
+            self.table.new(request["ref"], request["name"], args, kwargs)
+            return {"value": None, "tensors": []}
+        return self._express(self.table.call(request["target"], request["method"], args, kwargs))
+
+    def _load(self, request: dict[str, Json]) -> None:
+        """Write the files, import the harness and then the submission."""
+        for file in request["files"]:
+            with open(f"{self.home}/{file['name']}", "xb") as out:
+                out.write(file["text"].encode())
+        for file in request.get("binaries", ()):
+            with open(f"{self.home}/{file['name']}", "xb") as out:
+                out.write(base64.b64decode(file["base64"]))
+        sys.path.insert(0, self.home)
+        harness: dict[str, Value] = {}
+        if request["harness"]:
+            harness = vars(importlib.import_module("harness"))
+        self.table = ObjectTable({}, harness)
+        self.table = ObjectTable(vars(importlib.import_module(request["entry"])), harness)
+
+    def _arguments(
+        self, request: dict[str, Json], memory: Memory | None
+    ) -> tuple[list[Value], dict[str, Value]]:
+        tensors: list[torch.Tensor] = []
+        if memory is not None:
+            for form in request["tensors"]:
+                header = TensorHeader(
+                    dtype=form["dtype"],
+                    shape=tuple(form["shape"]),
+                    strides=tuple(form["strides"]),
+                    offset=form["offset"],
+                )
+                tensors.append(view(memory, header))
+
+        def leaf(key: str, content: Json) -> Value:
+            if key == "t":
+                return tensors[content]
+            if key == "r":
+                return self.table.object(content)
+            return DTYPES[content]
+
+        args = [protocol.unflatten(tree, leaf) for tree in request["args"]]
+        return args, {
+            key: protocol.unflatten(tree, leaf) for key, tree in request["kwargs"].items()
+        }
+
+    def _express(self, value: Value) -> dict[str, Json]:
+        """Return the reply for a value; only exact types travel."""
+        writer = ReplyWriter(self.reply_memory)
+
+        def leaf(part: Value) -> Json:
+            if type(part) is torch.Tensor or type(part) is torch.nn.Parameter:
+                return {"t": writer.put(part)}
+            if isinstance(part, torch.dtype) and part in NAMES:
+                return {"y": NAMES[part]}
+            raise TypeError(f"a reply of type {type(part).__module__}.{type(part).__qualname__}")
+
+        tree = protocol.flatten(value, leaf)
+        return {"value": tree, "tensors": [header.to_json() for header in writer.headers]}
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Return whether an exception comes from this module's own expression of a reply."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(os.path.dirname(__file__))
+
+
+def _describe(error: BaseException, home: str) -> dict[str, Json]:
+    """Return class names, text and the frames inside the submission."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the student's own __str__
+        text = "(its text could not be made)"
+    names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
+    if type(error) is RuntimeError and "can't allocate memory" in text:
+        names.insert(0, "MemoryError")  # torch has no type of its own for it on a CPU
+    if isinstance(error, torch.OutOfMemoryError):  # a RuntimeError, of a device
+        names.insert(0, "MemoryError")
+    frames = [
+        [os.path.basename(frame.filename), frame.lineno or 0, frame.name]
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(home)
+    ]
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(home):
+        frames.append([os.path.basename(error.filename), error.lineno or 0, ""])
+    return {
+        "names": names[:MAX_FRAMES],
+        "text": text[:MAX_TEXT],
+        "frames": frames[-MAX_FRAMES:],
+    }

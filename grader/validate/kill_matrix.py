@@ -1,0 +1,175 @@
+"""The kill matrix: which check catches which wrong submission, and what is wrong with that.
+
+Takes: specimens and their judgements. Gives: `Validation`. Does not cover: grading them. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
+from grader.validate.known_submission import Kind, KnownSubmission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownResult:
+    """What became of one specimen.
+
+    Attributes:
+        name: file name without its ending.
+        kind: what is known of it.
+        score: points earned.
+        max_score: points that this machine can judge.
+        failed: checks that failed, with their causes.
+        needs_review: targets whose points are held.
+        complaints: how this differs from what is known; empty if it does not.
+    """
+
+    name: str
+    kind: Kind
+    score: float
+    max_score: float
+    failed: tuple[tuple[str, Cause], ...]
+    needs_review: tuple[str, ...]
+    complaints: tuple[str, ...]
+
+    @property
+    def percent(self) -> float:
+        """Score as a percentage of what this machine can judge."""
+        return 100.0 * self.score / self.max_score if self.max_score else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What one check catches.
+
+    Attributes:
+        check: `problem.check`.
+        catches: wrong submissions that fail it.
+        alone: those that fail nothing else, and have nothing held.
+    """
+
+    check: str
+    catches: tuple[str, ...]
+    alone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """The proof for one assignment.
+
+    Attributes:
+        assignment: slug.
+        known_submissions: starter, solution, right and wrong submissions.
+        checks: the kill matrix, by check.
+        complaints: everything that must be mended; empty if the assignment is sound.
+    """
+
+    assignment: str
+    known_submissions: tuple[KnownResult, ...]
+    checks: tuple[CheckResult, ...]
+    complaints: tuple[str, ...]
+
+
+def build_matrix(
+    assignment: str,
+    judged: Sequence[tuple[KnownSubmission, Judgement]],
+    other_complaints: Sequence[str] = (),
+) -> Validation:
+    """Compare every specimen with what is known of it, and every check with what it catches."""
+    known_submissions = tuple(_compare(known, judgement) for known, judgement in judged)
+    criteria = judged[0][1].checks if judged else ()
+    names = [_name(c) for c in criteria if c.cause is not Cause.NO_DEVICE]
+    checks = tuple(_catches(name, known_submissions) for name in names)
+    complaints = [complaint for result in known_submissions for complaint in result.complaints]
+    complaints += [
+        f"{result.check}: no wrong submission fails this and nothing else; "
+        "add one to wrong/, or remove the check"
+        for result in checks
+        if not result.alone
+    ]
+    return Validation(
+        assignment=assignment,
+        known_submissions=known_submissions,
+        checks=checks,
+        complaints=(*complaints, *other_complaints),
+    )
+
+
+def _catches(check: str, known_submissions: Sequence[KnownResult]) -> CheckResult:
+    wrong = [result for result in known_submissions if result.kind is Kind.WRONG]
+    catches = [r for r in wrong if check in (name for name, _ in r.failed)]
+    return CheckResult(
+        check=check,
+        catches=tuple(r.name for r in catches),
+        alone=tuple(r.name for r in catches if len(r.failed) == 1 and not r.needs_review),
+    )
+
+
+def _compare(known: KnownSubmission, judgement: Judgement) -> KnownResult:
+    failed = {_name(c): c for c in _own_failures(known, judgement)}
+    ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
+    needs_review = {_name(c): c for c in judgement.checks if c.verdict is Verdict.NEEDS_REVIEW}
+    complaints = [
+        f"{known.path}: {_name(c)} could not be judged: {c.summary}"
+        for c in ours
+        if c.cause is not Cause.NO_DEVICE
+    ]
+    complaints += [
+        f"{known.path}: should fail {name}, but passes it"
+        for name in sorted(
+            known.fails - failed.keys() - needs_review.keys() - {_name(c) for c in ours}
+        )
+    ]
+    complaints += [
+        f"{known.path}: {name} should not be held: {needs_review[name].summary}"
+        for name in sorted(needs_review.keys() - known.needs_review)
+    ]
+    complaints += [
+        f"{known.path}: {name} should be held, but is not"
+        for name in sorted(known.needs_review - needs_review.keys() - {_name(c) for c in ours})
+    ]
+    complaints += [
+        f"{known.path}: should pass {name}, but fails it "
+        f"({failed[name].cause.value}: {failed[name].summary})"
+        for name in sorted(failed.keys() - known.fails - known.misses)
+    ]
+    complaints += _wrong_causes(known, failed)
+    return KnownResult(
+        name=known.name,
+        kind=known.kind,
+        score=judgement.score,
+        max_score=judgement.max_score - judgement.ungraded_points,
+        failed=tuple((name, check.cause) for name, check in failed.items()),
+        needs_review=tuple(needs_review),
+        complaints=tuple(complaints),
+    )
+
+
+def _own_failures(known: KnownSubmission, judgement: Judgement) -> list[CheckJudgement]:
+    """Return what failed by itself: targets also fail whenever a check of their problem does."""
+    failed = [c for c in judgement.checks if c.verdict is Verdict.FAIL]
+    if known.kind is Kind.STARTER:
+        return failed
+    unsound = {c.problem for c in failed if c.cases}
+    return [c for c in failed if c.cases or c.problem not in unsound]
+
+
+def _wrong_causes(known: KnownSubmission, failed: dict[str, CheckJudgement]) -> list[str]:
+    """Return a complaint for every check that fails for another cause than the known one."""
+    if known.kind is Kind.STARTER:
+        return [
+            f"{known.path}: {name} should be missing, is {check.cause.value}: {check.summary}"
+            for name, check in failed.items()
+            if check.cause is not Cause.MISSING
+        ]
+    caught = failed.get(known.caught_by)
+    if caught is not None and caught.cause is not known.cause:
+        return [
+            f"{known.path}: {known.caught_by} should fail with {known.cause.value}, "
+            f"fails with {caught.cause.value}: {caught.summary}"
+        ]
+    return []
+
+
+def _name(check: CheckJudgement) -> str:
+    return f"{check.problem}.{check.check}"

@@ -1,0 +1,331 @@
+"""Submissions whose grade is known: starter, solution, `right/`, `wrong/`.
+
+Takes: the two folders of an assignment. Gives: `KnownSubmission`s. Does not cover: running them.
+
+A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
+the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone, as all in C++
+do), `caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that
+fails; `"softmax.*"` stands for all checks of a problem, `"*"` for all), `needs_review` (targets
+that must be needs_review, because what is measured breaks a bound).
+
+A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
+which a correct style need not reach on a device.
+"""
+
+import ast
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from grader.assignment.device_class import CPU
+from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.table import Language
+from grader.errors import AuthorError
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.judge.judgement import Cause
+
+_BY_TEXT = frozenset("globals vars exec eval __import__ sys gc inspect".split())
+"""Names that lead to other names of a module without naming them."""
+
+
+def affected(base: str, appended: str, exports: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """Return the problems that behave otherwise when a text follows the solution's.
+
+    Args:
+        base: the solution's source.
+        appended: what comes after it.
+        exports: names of the submission that a problem calls, by problem.
+    """
+    everything = frozenset(exports)
+    before, after = ast.parse(base).body, ast.parse(appended).body
+    if not all(_is_definition(node) for node in after):
+        return everything
+    uses: dict[str, set[str]] = {}
+    for node in (*before, *after):
+        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if used & _BY_TEXT:
+            return everything
+        for name in _bound(node):
+            uses.setdefault(name, set()).update(used)
+    changed = {name for node in after for name in _bound(node)}
+    return frozenset(
+        problem for problem, names in exports.items() if _reached(names, uses) & changed
+    )
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    """Return whether a statement does no more than to bind names of the module."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
+            return True
+        case ast.Expr(value=ast.Constant()):
+            return True  # a docstring
+        case ast.Assign(targets=targets):
+            return all(isinstance(target, ast.Name) for target in targets)
+        case ast.AnnAssign(target=ast.Name()):
+            return True
+        case _:
+            return False
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, whatever it is made of."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            parts = ast.walk(node)
+            return {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
+        case ast.Expr():
+            return set()
+        case _:
+            inner = (part for part in ast.walk(node) if isinstance(part, ast.stmt))
+            return set().union(*(_bound(part) for part in inner if _is_definition(part)))
+
+
+def _reached(names: Iterable[str], uses: Mapping[str, set[str]]) -> set[str]:
+    """Return the names, and all that they use in turn."""
+    reached: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += uses.get(name, ())
+    return reached
+
+
+CUDA_ENDING = ".cu"
+_SETTING = re.compile(r"\w+\s*=")
+HEADER_KEYS = {
+    "base": str,
+    "caught_by": str,
+    "cause": str,
+    "also_fails": list,
+    "needs_review": list,
+}
+RIGHT_HEADER_KEYS = {"misses": list}
+
+
+class Kind(StrEnum):
+    """What is known of a specimen."""
+
+    STARTER = "starter"
+    SOLUTION = "solution"
+    RIGHT = "right"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownSubmission:
+    """One submission with its expected outcome.
+
+    Attributes:
+        name: file name, without its ending if that is Python's.
+        kind: what is known of it.
+        path: where it lies, for messages.
+        text: the source as it enters the box.
+        affects: problems that it can change, if it is the solution with something appended.
+        fails: checks that must fail, as `problem.check`; all others must pass.
+        needs_review: targets that must be needs_review; no other may be.
+        misses: targets that may fail or pass: of a right one, on a device.
+        caught_by: the check whose cause is known; empty unless WRONG.
+        cause: cause of `caught_by`; NONE unless WRONG.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    text: str
+    affects: frozenset[str]
+    fails: frozenset[str] = frozenset()
+    needs_review: frozenset[str] = frozenset()
+    misses: frozenset[str] = frozenset()
+    caught_by: str = ""
+    cause: Cause = Cause.NONE
+
+    def submission(self) -> Submission:
+        """Return the specimen as a submission."""
+        in_cuda = self.path.suffix == CUDA_ENDING
+        name = f"submission{self.path.suffix}"
+        return Submission(
+            name=f"{self.kind.value}-{self.name}",
+            sha256="",
+            origin=Origin.CUDA if in_cuda else Origin.MODULE,
+            entry="submission",
+            files=(SourceFile(name=name, text=self.text),),
+        )
+
+
+def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, ...]:
+    """Return every specimen of an assignment.
+
+    Raises:
+        AuthorError: naming the file and what is wrong with it.
+    """
+    criteria = {f"{p.name}.{c.name}": c.cases for p in loaded.plan.problems for c in p.criteria}
+    problems = frozenset(problem.name for problem in loaded.plan.problems)
+    solution = _read(loaded.reference / "solution.py")
+    found = [
+        KnownSubmission(
+            name="starter",
+            kind=Kind.STARTER,
+            path=loaded.folder / "starter.py",
+            text=_read(loaded.folder / "starter.py"),
+            affects=problems,
+            fails=frozenset(criteria),
+        ),
+        KnownSubmission(
+            name="solution",
+            kind=Kind.SOLUTION,
+            path=loaded.reference / "solution.py",
+            text=solution,
+            affects=problems,
+        ),
+    ]
+    in_cuda = Language.CUDA in loaded.assignment.languages
+    if in_cuda:
+        path = loaded.folder / f"starter{CUDA_ENDING}"
+        found.append(replace(found[0], name=f"starter{CUDA_ENDING}", path=path, text=_read(path)))
+    endings = (".py", CUDA_ENDING) if in_cuda else (".py",)
+    for path in _listed(loaded.reference / "right", endings):
+        found.append(_read_right(path, loaded))
+    exports = {problem.name: problem.exports for problem in loaded.plan.problems}
+    for path in _listed(loaded.reference / "wrong", endings):
+        found.append(_read_wrong(path, solution, criteria, exports))
+    return tuple(found)
+
+
+def _listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Return the specimens of a folder: those in Python first."""
+    return [path for ending in endings for path in sorted(folder.glob(f"*{ending}"))]
+
+
+def _name(path: Path) -> str:
+    return path.name if path.suffix == CUDA_ENDING else path.stem
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise AuthorError(f"{path}: not found", hint="`grader new-assignment` shows the layout")
+    return path.read_text(encoding="utf-8")
+
+
+def _read_right(path: Path, loaded: LoadedAssignment) -> KnownSubmission:
+    text = _read(path)
+    misses = frozenset(_header(path, text, RIGHT_HEADER_KEYS).get("misses", []))
+    slow = {
+        f"{problem.name}.{target.name}"
+        for problem in loaded.assignment.problems
+        for target in problem.targets
+        if CPU not in target.tiers
+    }
+    for name in sorted(misses - slow):
+        raise AuthorError(
+            f"{path}: misses: expected targets without a tier for `{CPU}`, found {name!r}",
+            hint=f"they are {', '.join(sorted(slow)) or 'none'}",
+        )
+    return KnownSubmission(
+        name=_name(path),
+        kind=Kind.RIGHT,
+        path=path,
+        text=text,
+        affects=frozenset(problem.name for problem in loaded.plan.problems),
+        misses=misses,
+    )
+
+
+def _read_wrong(
+    path: Path, solution: str, criteria: Mapping[str, int], exports: Mapping[str, tuple[str, ...]]
+) -> KnownSubmission:
+    text = _read(path)
+    header = _header(path, text, HEADER_KEYS)
+    for key in ("caught_by", "cause"):
+        if key not in header:
+            raise AuthorError(f"{path}: the header has no {key!r}")
+    in_cuda = path.suffix == CUDA_ENDING
+    base = "none" if in_cuda else header.get("base", "solution")
+    if base not in ("solution", "none"):
+        raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
+    also = header.get("also_fails", [])
+    fails = frozenset(
+        [header["caught_by"], *(name for one in also for name in _expand(one, criteria))]
+    )
+    unknown = sorted(fails - criteria.keys())
+    if unknown:
+        raise AuthorError(
+            f"{path}: no check called {unknown[0]!r}",
+            hint=f"the checks are {', '.join(sorted(criteria))}",
+        )
+    causes = [cause.value for cause in Cause if cause is not Cause.NONE]
+    if header["cause"] not in causes:
+        raise AuthorError(
+            f"{path}: cause: expected one of {', '.join(causes)}, found {header['cause']!r}"
+        )
+    appended = base == "solution"
+    targets = {name for name, cases in criteria.items() if not cases}
+    return KnownSubmission(
+        name=_name(path),
+        kind=Kind.WRONG,
+        path=path,
+        text=f"{solution}\n\n{text}" if appended else text,
+        affects=affected(solution, text, exports) if appended else frozenset(exports),
+        fails=fails,
+        needs_review=_read_needs_review(path, header, targets - fails),
+        caught_by=header["caught_by"],
+        cause=Cause(header["cause"]),
+    )
+
+
+def _read_needs_review(
+    path: Path, header: Mapping[str, list[str]], allowed: Set[str]
+) -> frozenset[str]:
+    """Return the targets that must be needs_review; `allowed` are those that do not fail."""
+    needs_review = frozenset(header.get("needs_review", []))
+    for name in sorted(needs_review - allowed):
+        raise AuthorError(
+            f"{path}: needs_review: expected targets that do not fail, found {name!r}",
+            hint=f"they are {', '.join(sorted(allowed)) or 'none'}",
+        )
+    return needs_review
+
+
+def _expand(pattern: str, criteria: Mapping[str, int]) -> list[str]:
+    """Return what an entry of `also_fails` stands for; targets, which have no cases, by name only.
+
+    Args:
+        pattern: the entry.
+        criteria: number of cases of each check and target.
+    """
+    if "*" not in pattern:
+        return [pattern]
+    return fnmatch.filter(sorted(name for name, cases in criteria.items() if cases), pattern)
+
+
+def _header(path: Path, text: str, keys: Mapping[str, type]) -> dict:  # type: ignore[type-arg]
+    """Return the TOML of the comment lines at the top of a file, checked key by key."""
+    lines: list[str] = []
+    open_brackets = 0
+    mark = "//" if path.suffix == CUDA_ENDING else "#"
+    for line in text.splitlines():
+        content = line.lstrip("#/").strip()
+        if not line.startswith(mark) or not (open_brackets or _SETTING.match(content)):
+            break  # prose may follow
+        open_brackets += content.count("[") - content.count("]")
+        lines.append(content)
+    try:
+        header = tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError as error:
+        raise AuthorError(f"{path}: the header is not TOML: {error}") from error
+    for key, value in header.items():
+        if key not in keys:
+            raise AuthorError(f"{path}: unknown header key {key!r}; allowed: {', '.join(keys)}")
+        if not isinstance(value, keys[key]):
+            raise AuthorError(f"{path}: {key}: expected a {keys[key].__name__}")
+    return header

@@ -1,0 +1,1 @@
+"""Talks to a sandboxed process: requests, tensors in shared memory, replies, the clock."""

@@ -1,0 +1,244 @@
+"""Memory that judge and box share: made here, sealed here, copied once before anything is believed.
+
+Takes: tensors to send, headers from a reply. Gives: `ArgumentMemory`, `ReplyMemory`. Does not
+cover: the socket that carries descriptors and headers (see `worker.channel`).
+
+Arguments lie in a memory file of their own per call, so that the box may keep them as long as it
+likes; replies lie in one file per child. Both are sealed against resizing: a truncated mapping
+would end the judge with SIGBUS. What the box writes after its reply is never seen, because the
+bytes are copied once, while the box is frozen, and only the copy is parsed.
+"""
+
+import ctypes
+import math
+import mmap
+import os
+import sys
+import tempfile
+from typing import Any, Protocol
+
+import torch
+
+from grader.errors import ChannelError
+from grader.runner.tensors import DTYPES, NAMES, Memory, TensorHeader, align, map_memory, view
+
+
+class Arguments(Protocol):
+    """The tensors of one call, in memory that the box maps as well."""
+
+    @property
+    def headers(self) -> list[TensorHeader]:
+        """Where each tensor lies."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that the box maps the memory by."""
+
+    def unchanged(self) -> bool:
+        """Return whether every byte is as it was sent."""
+
+    def overwrite(self) -> None:
+        """Overwrite every tensor, as a caller that reuses its buffers would."""
+
+    def reclaim(self) -> None:
+        """Take every byte back; what the box touches of it again is charged to the box.
+
+        Raises:
+            ChannelError: if that cannot be.
+        """
+
+    def close(self) -> None:
+        """Let go of the memory; the box keeps its own mapping."""
+
+
+class Replies(Protocol):
+    """Where one child's reply tensors arrive."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that the box maps the memory by."""
+
+    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+        """Copy the tensor under a claimed header into private memory.
+
+        Raises:
+            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
+        """
+
+
+MAX_DIMENSIONS = 16
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # FALLOC_FL_* in linux/falloc.h
+
+
+def _fallocate(fd: int, mode: int, offset: int, length: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
+
+
+def make_memory_file(size_bytes: int) -> int:
+    """Return the descriptor of a memory file of `size_bytes` that nobody can resize."""
+    size_bytes = max(size_bytes, mmap.PAGESIZE)
+    if sys.platform != "linux":  # an unconfined run: no seals to be had
+        with tempfile.TemporaryFile() as file:
+            file.truncate(size_bytes)
+            return os.dup(file.fileno())
+    import fcntl
+
+    fd = os.memfd_create("grader", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size_bytes)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+class ArgumentMemory:
+    """The tensors of one call, in memory that the box maps as well."""
+
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        self.headers = lay_out(tensors)
+        size = max((h.offset + h.span_bytes for h in self.headers), default=0)
+        self.fd = make_memory_file(size)
+        self._map = map_memory(self.fd, populate=True)
+        for header, tensor in zip(self.headers, tensors, strict=True):
+            poison_gaps(self._map, header)
+            write_tensor(self._map, header, tensor)
+        self._sent = bytes(self._map)
+
+    def unchanged(self) -> bool:
+        """Return whether every byte is as it was sent."""
+        return os.pread(self.fd, len(self._sent), 0) == self._sent
+
+    def overwrite(self) -> None:
+        """Overwrite every tensor, as a caller that reuses its buffers would."""
+        for header in self.headers:
+            if header.span:
+                flat = TensorHeader(
+                    dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
+                )
+                view(self._map, flat).fill_(1 if header.dtype == "bool" else 77)
+
+    def reclaim(self) -> None:
+        """Give every page back: mappings read zeros, and who touches one again is charged for it.
+
+        Raises:
+            ChannelError: if the kernel refuses.
+        """
+        if sys.platform != "linux":
+            self._map[:] = bytes(len(self._map))  # an unconfined run meters nothing
+            return
+        whole = align(os.fstat(self.fd).st_size, mmap.PAGESIZE)  # of a part, a page would stay
+        if _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, 0, whole):
+            raise ChannelError(f"cannot take memory back: {os.strerror(ctypes.get_errno())}")
+
+    def close(self) -> None:
+        """Let go of the memory; the box keeps its own mapping."""
+        os.close(self.fd)
+
+
+class ReplyMemory:
+    """Where one child's reply tensors arrive."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self.fd = make_memory_file(size_bytes)
+
+    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+        """Copy the tensor under a claimed header into private memory.
+
+        Args:
+            form: the header.
+            room_bytes: what the tensor may hold at most; default: the whole memory.
+
+        Raises:
+            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
+        """
+        header = believe(form, self._size_bytes, room_bytes)
+        raw = bytearray(header.span_bytes)
+        if header.span and os.preadv(self.fd, [raw], header.offset) != len(raw):
+            raise ChannelError("a reply tensor ends outside the reply memory")
+        return tensor_of(raw, header)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        os.close(self.fd)
+
+
+def believe(form: Any, size_bytes: int, room_bytes: int | None = None) -> TensorHeader:  # noqa: ANN401 - as above
+    """Return the header that a box claims, checked against a memory of `size_bytes`.
+
+    Raises:
+        ChannelError: if it is no header, reaches outside, or needs more than `room_bytes`.
+    """
+    if not isinstance(form, dict) or form.get("dtype") not in NAMES.values():
+        raise ChannelError("a reply tensor of unknown dtype")
+    shape = form.get("shape")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+        raise ChannelError("a reply tensor without a shape")
+    if not all(type(n) is int and 0 <= n <= size_bytes for n in shape):
+        raise ChannelError("a reply tensor with an impossible shape")
+    offset = form.get("offset")
+    if type(offset) is not int or offset < 0 or offset % DTYPES[form["dtype"]].itemsize:
+        raise ChannelError("a reply tensor at an impossible offset")
+    count = math.prod(shape)
+    if offset + count * DTYPES[form["dtype"]].itemsize > size_bytes:
+        raise ChannelError("a reply tensor that is larger than the reply memory")
+    if math.prod(max(n, 1) for n in shape) > size_bytes:  # empty, with strides too far
+        raise ChannelError("a reply tensor with an impossible shape")
+    header = TensorHeader(
+        dtype=form["dtype"], shape=tuple(shape), strides=_contiguous(shape), offset=offset
+    )
+    if room_bytes is not None and header.span_bytes > room_bytes:
+        raise ChannelError("reply tensors that are larger together than the reply memory")
+    return header
+
+
+def tensor_of(raw: bytearray, header: TensorHeader) -> torch.Tensor:
+    """Return a tensor of its own with the bytes that were copied from under `header`."""
+    out = torch.empty(header.shape, dtype=DTYPES[header.dtype])
+    if raw:
+        out.copy_(torch.frombuffer(raw, dtype=out.dtype).view(header.shape))
+    return out
+
+
+def _contiguous(shape: list[int]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def lay_out(tensors: list[torch.Tensor]) -> list[TensorHeader]:
+    """Return where tensors lie in one memory, one after the other, strides and gaps kept."""
+    headers: list[TensorHeader] = []
+    end = 0
+    for tensor in tensors:
+        header = TensorHeader(
+            dtype=NAMES[tensor.dtype],
+            shape=tuple(tensor.shape),
+            strides=tuple(tensor.stride()),
+            offset=align(end),
+        )
+        end = header.offset + header.span_bytes
+        headers.append(header)
+    return headers
+
+
+def poison_gaps(memory: Memory, header: TensorHeader) -> None:
+    """Fill what a wrong stride would read with NaN."""
+    if header.span and DTYPES[header.dtype].is_floating_point:
+        flat = TensorHeader(
+            dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
+        )
+        view(memory, flat).fill_(math.nan)
+
+
+def write_tensor(memory: Memory, header: TensorHeader, tensor: torch.Tensor) -> None:
+    """Copy a tensor to its place."""
+    target = view(memory, header)
+    for dimension, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[dimension] > 1:  # an expanded dimension is one entry
+            target = target.narrow(dimension, 0, 1)
+            tensor = tensor.narrow(dimension, 0, 1)
+    target.copy_(tensor)

@@ -1,0 +1,251 @@
+"""One request, one reply, on the judge's clock; student output is drained on the side.
+
+Takes: the sockets of a child. Gives: `Channel`. Does not cover: what a request means (see
+`worker.session`).
+"""
+
+import contextlib
+import os
+import secrets
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from grader.errors import CallTimeout, ChannelClosed, ChannelError
+from grader.runner import protocol
+
+_HEAD_BYTES = 4
+_CHUNK_BYTES = 1 << 16
+_UNREAD_BYTES = 1 << 15
+"""Bytes that surely fit into a socket whose other end does not read (the default holds 208 KiB)."""
+_DRAIN_CHUNKS = 64
+"""Chunks of output taken at a time, so that a flood of it cannot hold the judge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """A request as it goes over the wire.
+
+    Attributes:
+        sequence: what its reply must name.
+        frame: its bytes.
+    """
+
+    sequence: str
+    frame: bytes
+
+    @property
+    def large(self) -> bool:
+        """Whether it may not fit into a socket whose other end is frozen."""
+        return len(self.frame) > _UNREAD_BYTES
+
+
+class Channel:
+    """The judge's end of one child's socket, its output pipe and its pidfd.
+
+    Attributes:
+        wall_ns: time from request to reply, summed, on the judge's clock.
+    """
+
+    def __init__(
+        self, sock: socket.socket, *, output_fd: int, exit_fd: int, output_bytes: int
+    ) -> None:
+        self._sock = sock
+        self._output_fd = output_fd
+        self._output_limit = output_bytes
+        self._output = bytearray()
+        self._dropped_bytes = 0
+        self._buffer = bytearray()
+        self.wall_ns = 0
+        sock.setblocking(False)
+        os.set_blocking(output_fd, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(sock, selectors.EVENT_READ, "reply")
+        self._selector.register(output_fd, selectors.EVENT_READ, "output")
+        if exit_fd >= 0:
+            self._selector.register(exit_fd, selectors.EVENT_READ, "exit")
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        *,
+        fds: tuple[int, ...],
+        limit_s: float,
+        start: Callable[[], None],
+    ) -> dict[str, Any]:
+        """Send a request, let the box run by `start`, and return its reply.
+
+        The clock runs from just before `start` to the last byte of the reply. The request already
+        lies in the box's socket by then, unless it is too large for that.
+
+        Raises:
+            CallTimeout: no reply within `limit_s` seconds.
+            ChannelClosed: the child ended first.
+            ChannelError: the bytes that came are no reply to this request.
+        """
+        composed = self.compose(request)
+        begin_ns = time.perf_counter_ns()
+        if composed.large:  # a frozen box would never make room for it
+            start()
+        self.post(composed, fds=fds, limit_s=limit_s)
+        if not composed.large:
+            begin_ns = time.perf_counter_ns()
+            start()
+        try:
+            reply = self.receive(begin_ns / 1e9 + limit_s)
+        finally:
+            self.wall_ns += time.perf_counter_ns() - begin_ns
+        return self.check(composed, reply)
+
+    def compose(self, request: dict[str, Any]) -> Composed:
+        """Return a request as it goes over the wire.
+
+        Raises:
+            ChannelError: if it cannot, or the box has sent something that was not asked for.
+        """
+        if self._buffer or self._read_some():
+            raise ChannelError("something was sent before it was asked for")
+        sequence = secrets.token_hex(8)
+        try:
+            return Composed(
+                sequence=sequence, frame=protocol.frame_of({"seq": sequence, **request})
+            )
+        except protocol.ProtocolError as error:
+            raise ChannelError(f"the request cannot be sent: {error}") from error
+
+    def post(self, composed: Composed, *, fds: tuple[int, ...], limit_s: float) -> None:
+        """Put a request into the box's socket.
+
+        Raises:
+            CallTimeout: there was no room for it within `limit_s` seconds.
+            ChannelClosed: the child has ended.
+        """
+        self._sock.settimeout(limit_s)
+        try:
+            protocol.send_frame(self._sock, composed.frame, fds)
+        except TimeoutError as error:
+            raise CallTimeout("the request was not taken within the limit") from error
+        except OSError as error:
+            raise ChannelClosed("the submission's process has ended") from error
+        finally:
+            self._sock.setblocking(False)
+
+    def check(self, composed: Composed, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return a reply if it answers that request.
+
+        Raises:
+            ChannelError: if it answers another one.
+        """
+        if reply.pop("seq", None) != composed.sequence:
+            raise ChannelError("a reply to something that was not asked")
+        return reply
+
+    def receive(self, deadline_s: float) -> dict[str, Any]:
+        """Return the next message.
+
+        Args:
+            deadline_s: on the clock of `time.perf_counter`.
+
+        Raises:
+            CallTimeout, ChannelClosed, ChannelError: as for `ask`.
+        """
+        while True:
+            left_s = deadline_s - time.perf_counter()
+            message = self.poll(max(left_s, 0.0))
+            if message is not None:
+                return message
+            if left_s <= 0:
+                raise CallTimeout("no reply within the limit")
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something for `poll`."""
+        return self._selector.fileno()
+
+    def poll(self, seconds: float = 0.0) -> dict[str, Any] | None:
+        """Take what has come, within so many seconds; return a message if it is whole.
+
+        Raises:
+            ChannelClosed: the child has ended, and there is no whole message of it.
+            ChannelError: what came is no message.
+        """
+        message = self._take_message()
+        if message is not None:
+            return message
+        ended = False
+        for key, _ in self._selector.select(seconds):
+            if key.data == "output":
+                self._drain()
+            elif key.data == "reply":
+                self._read_some()
+            else:
+                self._read_some()
+                ended = True
+        message = self._take_message()
+        if message is None and ended:
+            raise ChannelClosed("the submission's process has ended")
+        return message
+
+    def take_output(self) -> str:
+        """Return what the submission printed since the last time, capped."""
+        self._drain()
+        text = self._output.decode("utf-8", errors="replace")
+        if self._dropped_bytes:
+            text += f"\n[{self._dropped_bytes} bytes dropped]\n"
+        self._output_limit -= len(self._output)
+        self._output.clear()
+        self._dropped_bytes = 0
+        return text
+
+    def close(self) -> None:
+        """Close the judge's ends."""
+        self._selector.close()
+        self._sock.close()
+        os.close(self._output_fd)
+
+    def _read_some(self) -> bool:
+        """Move what has arrived into the buffer; return whether there was anything."""
+        try:
+            part = self._sock.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        except ConnectionError as error:
+            raise ChannelClosed("the submission's process has ended") from error
+        if not part:
+            if not self._buffer:
+                raise ChannelClosed("the submission's process has ended")
+            raise ChannelError("the channel was closed in the middle of a message")
+        self._buffer += part
+        return True
+
+    def _take_message(self) -> dict[str, Any] | None:
+        if len(self._buffer) < _HEAD_BYTES:
+            return None
+        try:
+            length = protocol.check_length(int.from_bytes(self._buffer[:_HEAD_BYTES], "big"))
+            if len(self._buffer) < _HEAD_BYTES + length:
+                return None
+            body = bytes(self._buffer[_HEAD_BYTES : _HEAD_BYTES + length])
+            del self._buffer[: _HEAD_BYTES + length]
+            return protocol.parse(body)
+        except protocol.ProtocolError as error:
+            raise ChannelError(f"a broken message: {error}") from error
+
+    def _drain(self) -> None:
+        """Take printed bytes out of the pipe, keeping the first `output_bytes` of them."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_DRAIN_CHUNKS):
+                part = os.read(self._output_fd, _CHUNK_BYTES)
+                if not part:
+                    self._forget_output()
+                    return
+                room = max(self._output_limit - len(self._output), 0)
+                self._output += part[:room]
+                self._dropped_bytes += max(len(part) - room, 0)
+
+    def _forget_output(self) -> None:
+        """Stop watching the output: every writer has closed it."""
+        if self._output_fd in self._selector.get_map():
+            self._selector.unregister(self._output_fd)

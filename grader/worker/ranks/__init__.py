@@ -1,0 +1,1 @@
+"""Talking to the ranks of a process group at once."""

@@ -1,0 +1,339 @@
+"""A submission as ranks of a process group: asked together, frozen together, metered each.
+
+Takes: a wall, a submission. Gives: `RankedWorker`, which `correctness.drive` runs cases in. Does
+not
+cover: what a rank does (see `runner.ranks.rank`), whose fault it is when one stops (see
+`worker.ranks.faults`).
+
+Every world is a set of fresh processes, so no case inherits what another left in the group: pending
+collectives, streams, subgroups. Starting one is no part of any time; what is metered begins when
+all ranks have joined and the submission is imported.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from grader.assignment.steps import Call, New, Ref, Value
+from grader.assignment.table import Limits
+from grader.errors import AuthorError, ChannelError, SandboxError
+from grader.evidence.faults import Raised, Stopped
+from grader.evidence.timeline import RankTimeline, read_timelines
+from grader.intake.submission import Submission
+from grader.runner.order import NO_DENIAL, Denial
+from grader.sandbox.meter import Usage
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.buffers import ReplyMemory
+from grader.worker.ranks.faults import cannot_load, ranks_fault
+from grader.worker.ranks.gather import GRACE_SECONDS, Answer, Request, gather, post
+from grader.worker.ranks.session import RankSession, RanksMeter
+from grader.worker.requests import load_request
+from grader.worker.session import Session, WithoutDevice
+
+JOIN_SECONDS = 30.0
+COLLECTIVE_SLACK = 10.0
+"""How many seconds longer than a step a collective may wait: the judge ends a hang, not gloo."""
+
+Exchange = Callable[[Mapping[int, Request], float], dict[int, Answer]]
+
+
+def join_group(
+    ranks: Sequence[RankSession],
+    exchange: Exchange,
+    *,
+    call_wall_s: float,
+    record: bool,
+    said: Callable[[], str],
+) -> None:
+    """Let the ranks find each other, by our code, before anything of the submission is there.
+
+    Args:
+        ranks: in order.
+        exchange: asks some ranks, for so many seconds, and returns their answers.
+        call_wall_s: seconds that a step may take.
+        record: whether the ranks note what they do when.
+        said: returns what they printed, for the error.
+
+    Raises:
+        SandboxError: if they do not.
+    """
+    answers = exchange({0: ({"op": "listen"}, ())}, JOIN_SECONDS)
+    port = ranks[0].value_of(answers[0])
+    if type(port) is not int:
+        raise SandboxError(f"rank 0 could not listen: {port}", hint=said()[-800:])
+    silence_s = max(call_wall_s + COLLECTIVE_SLACK, JOIN_SECONDS)
+    join = {"op": "join", "port": port, "seconds": silence_s, "record": record}
+    answers = exchange({rank: (join, ()) for rank in range(len(ranks))}, JOIN_SECONDS)
+    for rank, session in enumerate(ranks):
+        value = session.value_of(answers[rank])
+        if value is not None:
+            raise SandboxError(f"rank {rank} could not join its group: {value}")
+
+
+EACH_HINT = "say Each(...) for all ranks, or On(rank, ...) for one, after World(n)"
+
+
+class RankedWorker(WithoutDevice):
+    """Where the ranks of one submission run, one world at a time.
+
+    Attributes:
+        wall_ns: time from request to last reply of all steps so far, on the judge's clock.
+        alive: whether another world can be started.
+        metered: whether processor time and memory of all ranks so far were counted.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        submission: Submission,
+        *,
+        limits: Limits,
+        most: int,
+        denial: Denial,
+        network_rate: int = 0,
+        record: bool = False,
+    ) -> None:
+        self._sandbox_handle = sandbox
+        self._submission = submission
+        self._limits = limits
+        self._most = most
+        self._denial = denial
+        self._network_rate = network_rate
+        self._record = record
+        self._harness = ""
+        self._ranks: tuple[RankSession, ...] = ()
+        self._stack = contextlib.ExitStack()
+        self._frozen = False
+        self._last_ns = 0  # from request to last reply
+        self._output = ""
+        self._meter = RanksMeter()
+        self.wall_ns = 0
+        self.alive = True
+        self.metered = True
+
+    @property
+    def size(self) -> int:
+        """Ranks of the world that is there; 0 if there is none."""
+        return len(self._ranks)
+
+    def load(self, harness: str) -> None:
+        """Remember the harness; every world imports it and the submission."""
+        self._harness = harness
+
+    def world(self, size: int) -> None:
+        """End the world that is there and start one of `size` ranks, with the submission imported.
+
+        Raises:
+            AuthorError: if the problem has no world of that size.
+            Stopped: the submission cannot be imported, or a rank failed.
+            SandboxError: if the ranks cannot be had.
+        """
+        if not 1 <= size <= self._most:
+            raise AuthorError(f"World({size}) in a problem whose `ranks` is {self._most}")
+        self._end_world()
+        self._open(size)
+        join_group(
+            self._ranks,
+            self._exchange,
+            call_wall_s=self._limits.call_wall_s,
+            record=self._record,
+            said=self.take_output,
+        )
+        load = load_request(self._submission, self._harness)
+        answers = self._exchange(dict.fromkeys(range(size), (load, ())), self._limits.load_wall_s)
+        for rank, session in enumerate(self._ranks):
+            value = session.value_of(answers[rank])
+            if isinstance(value, Raised):
+                raise Stopped(cannot_load(value))
+        self._meter.begin(self._readings())
+
+    def _open(self, size: int) -> None:
+        with contextlib.ExitStack() as stack:
+            memories = [ReplyMemory(self._limits.reply_bytes) for _ in range(size)]
+            for memory in memories:
+                stack.callback(memory.close)
+            fds = [memory.fd for memory in memories]
+            children = stack.enter_context(
+                self._sandbox_handle.ranks(fds, self._denial, network_rate=self._network_rate)
+            )
+            self._ranks = tuple(
+                RankSession(
+                    self._sandbox_handle,
+                    child,
+                    submission=self._submission,
+                    limits=self._limits,
+                    reply_memory=memory,
+                )
+                for child, memory in zip(children, memories, strict=True)
+            )
+            self.metered = self.metered and all(rank.metered for rank in self._ranks)
+            self._stack = stack.pop_all()
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Refuse: which rank is meant must be said."""
+        raise AuthorError(f"New({step.name!r}) in a problem with ranks", hint=EACH_HINT)
+
+    def call(self, step: Call) -> Value:
+        """Refuse: which rank is meant must be said."""
+        raise AuthorError(f"Call({step.target!r}) in a problem with ranks", hint=EACH_HINT)
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        """Ask several ranks at once; return what each replied or raised, who came first first.
+
+        Raises:
+            Stopped: if one ended, hangs, changed an input or answered nothing of use.
+        """
+        requests = {rank: self._ranks[rank].request(step, ref) for rank, step in steps.items()}
+        self._last_ns = 0
+        try:
+            answers = self._exchange(requests, self._limits.call_wall_s)
+        finally:
+            self.wall_ns += self._last_ns
+        replies: dict[int, Value | Raised] = {}
+        for rank, answer in answers.items():
+            value = self._ranks[rank].value_of(answer)
+            if isinstance(value, Raised):
+                value.who = f"rank {rank}"
+            replies[rank] = value
+        for rank, step in steps.items():
+            self._ranks[rank].refuse_changed(step)
+        return replies
+
+    def recorded(self) -> tuple[RankTimeline, ...]:
+        """Return what the ranks say they did since the last time; they were opened to record it.
+
+        Raises:
+            Stopped: if one ended, or answered in another form.
+        """
+        asked = {rank: ({"op": "recorded"}, ()) for rank in range(self.size)}
+        answers = self._exchange(asked, self._limits.call_wall_s)
+        return read_timelines(self._ranks[rank].value_of(answers[rank]) for rank in sorted(answers))
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object on every rank."""
+        request = {"op": "drop", "refs": [ref.id]}
+        self._exchange({rank: (request, ()) for rank in range(self.size)}, self._limits.call_wall_s)
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors of every rank's last call; all are frozen meanwhile."""
+        for rank in self._ranks:
+            rank.overwrite_arguments()
+
+    def reclaim_arguments(self) -> None:
+        """Take the memory of the tensors of every rank's last call back."""
+        for rank in self._ranks:
+            rank.reclaim_arguments()
+
+    def usage(self) -> Usage:
+        """Return what all worlds have used, starts left out; of memory, the most of any rank.
+
+        Raises:
+            SandboxError: if the kernel does not tell.
+        """
+        return self._meter.read(self._readings())
+
+    def rank_peaks(self) -> tuple[int, ...]:
+        """Return the most memory that each rank of the last world held, bytes."""
+        self.usage()
+        return self._meter.peaks
+
+    def _readings(self) -> list[Usage]:
+        return [rank.usage() for rank in self._ranks]
+
+    def end_case(self) -> None:
+        """End the world: the next case starts its own."""
+        self._end_world()
+
+    def take_output(self) -> str:
+        """Return what the ranks printed since the last time, capped, each under its number."""
+        for number, rank in enumerate(self._ranks):
+            self._capture(number, rank)
+        said, self._output = self._output, ""
+        return said
+
+    def close(self) -> None:
+        """End the world that is there."""
+        self._end_world()
+
+    def _capture(self, number: int, rank: RankSession) -> None:
+        said = rank.take_output()
+        room = max(self._limits.output_bytes - len(self._output), 0)
+        if said:
+            self._output += f"[rank {number}]\n{said.rstrip()}\n"[:room]
+
+    def _end_world(self) -> None:
+        if not self._ranks:
+            return
+        with contextlib.suppress(SandboxError):
+            self._meter.end(self._readings())
+        ranks, self._ranks = self._ranks, ()
+        self._frozen = False
+        try:
+            for number, rank in enumerate(ranks):
+                self._capture(number, rank)
+                rank.close()
+        finally:
+            self._stack.close()
+            self.alive = self._sandbox_handle.usable
+
+    def _exchange(self, requests: Mapping[int, Request], limit_s: float) -> dict[int, Answer]:
+        """Send every request, let all ranks run, and return the answers, all ranks frozen again.
+
+        Raises:
+            Stopped: if a rank ended, hangs, or broke the protocol.
+        """
+        channels = {rank: self._ranks[rank].channel for rank in requests}
+        asked, broken = post(channels, requests, limit_s=limit_s, thaw=self._thaw)
+        begin_ns = time.perf_counter_ns()
+        self._thaw()
+        answers, last_s = gather(
+            asked, begin_s=begin_ns / 1e9, limit_s=GRACE_SECONDS if broken else limit_s
+        )
+        self._last_ns = round(last_s * 1e9) - begin_ns
+        answers = broken | answers
+        if any(isinstance(answer, ChannelError) for answer in answers.values()):
+            raise Stopped(ranks_fault(self._sandbox_handle, self._submission, self._ranks, answers))
+        self._sandbox_handle.freeze()
+        self._frozen = True
+        return answers
+
+    def _thaw(self) -> None:
+        if self._frozen:
+            self._sandbox_handle.thaw()
+            self._frozen = False
+
+
+AnySession = Session | RankedWorker
+"""A box of its own, or one for worlds of ranks."""
+
+
+@contextlib.contextmanager
+def open_ranks(
+    sandbox: Sandbox,
+    submission: Submission,
+    *,
+    limits: Limits,
+    most: int,
+    denial: Denial = NO_DENIAL,
+    network_rate: int = 0,
+    record: bool = False,
+) -> Iterator[RankedWorker]:
+    """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
+
+    `network_rate`, if not 0, is what their wire carries, bytes per second; `record`: see
+    `recorded`.
+
+    Raises:
+        SandboxError: if a world cannot be ended.
+    """
+    worker = RankedWorker(
+        sandbox,
+        submission,
+        limits=limits,
+        most=most,
+        denial=denial,
+        network_rate=network_rate,
+        record=record,
+    )
+    with contextlib.closing(worker):
+        yield worker

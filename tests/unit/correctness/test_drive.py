@@ -1,0 +1,288 @@
+"""Carrying a case through a box: order, errors, and whose fault an end is."""
+
+import pytest
+import torch
+
+from grader.assignment.steps import (
+    Call,
+    Drop,
+    Expect,
+    New,
+    OverwriteArguments,
+    Raises,
+    ReclaimArguments,
+    Ref,
+)
+from grader.correctness.drive import drive
+from grader.errors import DeviceError, SandboxError
+from grader.evidence.comparison import Mismatch
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, public_name
+from grader.evidence.observations import ErrorObservation, ValueObservation
+
+
+class FakeBox:
+    """Answers from a list and keeps what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+        self.wall_ns = 100
+
+    def _answer(self):
+        self.wall_ns += 7
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def new(self, ref, step):
+        self.asked.append(("new", ref.id, step.name))
+        self._answer()
+
+    def call(self, step):
+        self.asked.append(("call", step.target, step.method))
+        return self._answer()
+
+    def drop(self, ref):
+        self.asked.append(("drop", ref.id))
+
+    def overwrite_arguments(self):
+        self.asked.append(("overwrite",))
+
+    def reclaim_arguments(self):
+        self.asked.append(("reclaim",))
+
+
+def run(steps, *answers):
+    worker = FakeBox(*answers)
+    return drive(steps, worker, check="c", index=2, public=True), worker
+
+
+def raised(*names, text="boom", where="m.py, line 3"):
+    return Raised((*names, "Exception", "BaseException"), text, where)
+
+
+def test_steps_run_in_order_and_replies_come_back():
+    heard = []
+
+    def case():
+        first = yield New("Cache", 1)
+        second = yield New("Cache", 2)
+        heard.append((first, second))
+        heard.append((yield Call(first, "append", 3)))
+        heard.append((yield OverwriteArguments()))
+        heard.append((yield ReclaimArguments()))
+        heard.append((yield Call("free", 4)))
+        heard.append((yield Expect("b", "b", label="free")))
+        heard.append((yield Drop(first)))
+
+    seen, worker = run(case(), None, None, "a", "b")
+    assert heard == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
+    assert worker.asked == [
+        ("new", 0, "Cache"),
+        ("new", 1, "Cache"),
+        ("call", Ref(0), "append"),
+        ("overwrite",),
+        ("reclaim",),
+        ("call", "free", ""),
+        ("drop", 0),
+    ]
+    assert (seen.check, seen.index, seen.public) == ("c", 2, True)
+    assert (seen.calls, seen.wall_ns, seen.faults) == (4, 28, ())
+
+
+def test_the_oracle_is_computed_after_the_reply():
+    order = []
+
+    class Recorder(FakeBox):
+        def call(self, step):
+            order.append("reply")
+            return 5
+
+    def oracle():
+        order.append("oracle")
+        return 5
+
+    def case():
+        got = yield Call("f")
+        yield Expect(got, oracle, label="f")
+
+    seen = drive(case(), Recorder(), check="c", index=0, public=False)
+    assert order == ["reply", "oracle"]
+    assert isinstance(seen.observations[0], ValueObservation)
+    assert seen.observations[0].comparison.error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("names", "matches", "got"),
+    [
+        (("ValueError",), True, "ValueError"),
+        (("MyOwn", "ValueError"), True, "ValueError"),
+        (("UnicodeDecodeError", "UnicodeError", "ValueError"), True, "UnicodeDecodeError"),
+        (("TypeError",), False, "TypeError"),
+        (("secret_42",), False, "Exception"),
+    ],
+)
+def test_a_promised_error_may_be_a_subclass(names, matches, got):
+    def case():
+        text = yield Raises(Call("f"), "ValueError", label="refuses")
+        assert "boom" in text
+        yield Expect(1, 1, label="afterwards")
+
+    seen, _ = run(case(), raised(*names))
+    first, second = seen.observations
+    assert isinstance(first, ErrorObservation)
+    assert (first.matches, first.expected, first.got) == (matches, "ValueError", got)
+    assert isinstance(second, ValueObservation)
+    assert seen.faults == ()
+    assert seen.calls == 1
+
+
+def test_a_step_that_should_refuse_and_returns_is_seen():
+    def case():
+        assert (yield Raises(New("Cache"), "ValueError", label="refuses")) == ""
+
+    seen, _ = run(case())
+    (only,) = seen.observations
+    assert isinstance(only, ErrorObservation)
+    assert (only.matches, only.got, only.text) == (False, "", "")
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: Raises(s, "ValueError", label="x")])
+def test_an_untouched_stub_is_missing(wrap):
+    def case():
+        yield wrap(Call("f"))
+
+    seen, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
+    assert [fault.kind for fault in seen.faults] == [FaultKind.MISSING]
+    assert seen.observations == ()
+
+
+def test_not_implemented_may_itself_be_promised():
+    def case():
+        yield Raises(Call("f"), "NotImplementedError", label="x")
+
+    seen, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
+    assert isinstance(seen.observations[0], ErrorObservation)
+    assert seen.observations[0].matches
+    assert seen.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (("KeyError", "LookupError"), FaultKind.EXCEPTION),
+        (("MemoryError",), FaultKind.OUT_OF_MEMORY),
+        (("Mine", "MemoryError"), FaultKind.OUT_OF_MEMORY),
+        (("NotImplementedError",), FaultKind.MISSING),
+        (("SystemExit",), FaultKind.EXCEPTION),
+    ],
+)
+def test_an_unexpected_exception_ends_the_case(names, kind):
+    def case():
+        yield Expect(1, 1, label="before")
+        yield Call("f")
+        raise RuntimeError("never reached")
+
+    seen, _ = run(case(), raised(*names, text="hidden 42"))
+    (fault,) = seen.faults
+    assert fault.kind is kind
+    assert (fault.detail, fault.where) == (f"{names[0]}: hidden 42", "m.py, line 3")
+    assert "hidden 42" not in fault.message
+    assert len(seen.observations) == 1
+
+
+def test_names_that_a_submission_made_up_are_not_repeated():
+    assert public_name(("leak_0_123", "KeyError", "LookupError")) == "KeyError"
+    assert public_name(("leak",)) == "an exception"
+    assert "leak" not in fault_of(Raised(("leak", "KeyError"), "x", "")).message
+
+
+def test_what_the_box_says_stops_the_case():
+    fault = Fault(kind=FaultKind.TIMEOUT, message="too long")
+
+    def case():
+        yield Call("f")
+
+    seen, _ = run(case(), Stopped(fault))
+    assert seen.faults == (fault,)
+    assert seen.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "mismatch"),
+    [
+        (None, Mismatch.KIND),
+        (torch.zeros(2, dtype=torch.float64), Mismatch.DTYPE),
+        (torch.zeros(3), Mismatch.SHAPE),
+    ],
+)
+def test_a_reply_of_another_form_ends_the_case_without_a_fault(reply, mismatch):
+    def case():
+        got = yield Call("f")
+        yield Expect(got, torch.zeros(2), label="form")
+        yield Call("never")
+
+    seen, worker = run(case(), reply)
+    (only,) = seen.observations
+    assert isinstance(only, ValueObservation)
+    assert only.comparison.mismatch is mismatch
+    assert seen.faults == ()
+    assert len(worker.asked) == 1
+
+
+def test_a_wrong_value_lets_the_case_go_on():
+    def case():
+        got = yield Call("f")
+        yield Expect(got, torch.ones(2), label="value")
+        yield Call("next")
+
+    _, worker = run(case(), torch.full((2,), torch.nan))
+    assert len(worker.asked) == 2
+
+
+@pytest.mark.parametrize("where", ["case", "oracle"])
+def test_an_exception_of_the_authors_is_the_authors(where):
+    def oracle():
+        raise ZeroDivisionError("oracle")
+
+    def case():
+        yield Call("f")
+        if where == "case":
+            raise KeyError("case")
+        yield Expect(1, oracle, label="x")
+
+    seen, _ = run(case())
+    (fault,) = seen.faults
+    assert fault.kind is FaultKind.AUTHOR
+    assert fault.message.startswith("c: the case itself failed: ")
+
+
+@pytest.mark.parametrize("error", [SandboxError, DeviceError])
+@pytest.mark.parametrize("step", [Call("f"), OverwriteArguments(), ReclaimArguments()])
+def test_what_the_machine_refuses_is_ours_whichever_step_it_was(monkeypatch, error, step):
+    def refuse(*_):
+        raise error("gone", hint="look at the device")
+
+    for method in ("call", "overwrite_arguments", "reclaim_arguments"):
+        monkeypatch.setattr(FakeBox, method, refuse)
+    seen, _ = run(iter_of(step))
+    (fault,) = seen.faults
+    assert (fault.kind, fault.message) == (FaultKind.INFRASTRUCTURE, "gone. look at the device")
+
+
+def iter_of(step):
+    yield step
+
+
+def test_a_case_is_closed_when_it_ends_early():
+    closed = []
+
+    def case():
+        try:
+            yield Call("f")
+        finally:
+            closed.append(True)
+
+    run(case(), raised("KeyError"))
+    assert closed == [True]

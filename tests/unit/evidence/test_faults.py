@@ -1,0 +1,57 @@
+"""Whose fault an end is: the whole table."""
+
+import signal
+
+import pytest
+
+from grader.errors import CallTimeout, ChannelClosed, ChannelError, SandboxError, SandboxLost
+from grader.evidence.faults import Ending, FaultKind, classify
+
+
+def ending(*, sandbox_alive=True, exited=True, status=0, oom_kills=0):
+    return Ending(sandbox_alive=sandbox_alive, exited=exited, status=status, oom_kills=oom_kills)
+
+
+RUNNING = ending(exited=False)
+OOM = ending(status=signal.SIGKILL, oom_kills=1)
+LOST = ending(sandbox_alive=False)
+CLOSED, LATE, BROKEN = ChannelClosed("c"), CallTimeout("t"), ChannelError("b")
+OURS = (SandboxError("no wall"), SandboxLost("gone"))
+
+
+@pytest.mark.parametrize(
+    ("error", "seen", "kind", "said"),
+    [
+        (CLOSED, ending(status=signal.SIGSEGV), FaultKind.CRASH, "SIGSEGV"),
+        (CLOSED, ending(status=signal.SIGABRT | 0x80), FaultKind.CRASH, "SIGABRT"),
+        (CLOSED, ending(status=signal.SIGKILL), FaultKind.CRASH, "SIGKILL"),
+        (CLOSED, ending(status=signal.SIGSYS), FaultKind.CRASH, "SIGSYS"),
+        (CLOSED, ending(status=0), FaultKind.CRASH, "exited early"),
+        (CLOSED, ending(status=3 << 8), FaultKind.CRASH, "exited early"),
+        (CLOSED, RUNNING, FaultKind.CRASH, "closed the connection"),
+        (CLOSED, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
+        (LATE, RUNNING, FaultKind.TIMEOUT, "time limit"),
+        (LATE, ending(), FaultKind.TIMEOUT, "time limit"),
+        (LATE, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
+        (BROKEN, RUNNING, FaultKind.BAD_REPLY, "out of turn"),
+        (BROKEN, ending(), FaultKind.BAD_REPLY, "broken form: b"),
+        (BROKEN, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
+        *((error, LOST, FaultKind.INFRASTRUCTURE, "own box") for error in (CLOSED, LATE, BROKEN)),
+        *((error, RUNNING, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
+        *((error, OOM, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
+        (ValueError("v"), RUNNING, FaultKind.INFRASTRUCTURE, "ValueError: v"),
+        (OSError("o"), ending(), FaultKind.INFRASTRUCTURE, "OSError: o"),
+    ],
+    ids=repr,
+)
+def test_classify(error, seen, kind, said):
+    found, message = classify(error, seen)
+    assert found is kind
+    assert said in message
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 15, 31, 35, 40, 64])
+def test_any_signal_has_a_name(number):
+    kind, message = classify(CLOSED, ending(status=number))
+    assert kind is FaultKind.CRASH
+    assert "SIG" in message

@@ -1,0 +1,264 @@
+"""What becomes of a target: points in proportion, and whose fault it is that there are none."""
+
+from dataclasses import replace
+
+import pytest
+
+from grader.assignment.plan import PlannedProblem
+from grader.assignment.table import Evidence
+from grader.assignment.target import Quantity, Tier
+from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
+from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Verdict
+from grader.judge.targets import describe, judge_target
+from tests.unit.performance.synthetic import GROWTH_TIER, heated, held, planned, raced
+
+SIZES = (8, 24, 72)
+PROBLEM = PlannedProblem(name="problem", title="Problem", exports=(), checks=())
+TARGET = planned()
+
+
+def check(verdict=Verdict.PASS, cause=Cause.NONE):
+    return CheckJudgement(
+        problem="problem",
+        check="check",
+        title="Check",
+        verdict=verdict,
+        cause=cause,
+        points=0,
+        max_points=1,
+        evidence=Evidence.OUTSIDE,
+        summary="",
+        findings=(),
+        cases=1,
+    )
+
+
+PASSED = (check(),)
+
+
+def ruled(measured, target=TARGET, checks=PASSED):
+    found = judge_target(PROBLEM, target, checks, measured)
+    assert (found.verdict is Verdict.UNGRADED) == (found.cause in OUR_CAUSES)
+    assert found.max_points == 10
+    assert (found.points > 0) == (found.verdict is Verdict.PASS)
+    assert found.cases == 0
+    assert found.summary
+    return found
+
+
+def fault(kind, where=""):
+    return Fault(kind=kind, message="it stopped", where=where)
+
+
+def value(error=0.0, mismatch=Mismatch.NONE, dtype="float32"):
+    return ValueObservation(
+        label="keys",
+        comparison=Comparison(
+            mismatch=mismatch, error=error, dtype=dtype, expected="", got="", where=""
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "points"), [(0.5, 10), (1.0, 10), (1.2, 10), (1.35, 7.5), (1.45, 5.8)]
+)
+def test_points_grow_from_half_to_full(ratio, points):
+    found = ruled([raced(ratio=ratio)])
+    assert found.cause is Cause.NONE
+    assert found.points == pytest.approx(points, abs=0.5)
+    assert f"{ratio:.2f} times the reference's" in found.summary
+    assert found.points == round(found.points, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "measured", "cause"),
+    [
+        (TARGET, raced(ratio=3.0), Cause.TOO_SLOW),
+        (TARGET, raced(wall_ratio=3.0), Cause.TOO_SLOW),
+        (
+            planned(Quantity.GROWTH, sizes=SIZES, tier=GROWTH_TIER),
+            raced(forks=3, turns=1, sizes=SIZES, exponent=1.0),
+            Cause.TOO_SLOW,
+        ),
+        (
+            planned(Quantity.GROWTH, sizes=SIZES, tier=GROWTH_TIER),
+            raced(forks=3, turns=1, sizes=SIZES, ratio=20.0),
+            Cause.TOO_SLOW,
+        ),
+        (planned(Quantity.MEMORY), held(ratio=3.0), Cause.TOO_MUCH_MEMORY),
+        (planned(Quantity.TRAFFIC), held(wire_ratio=3.0), Cause.TOO_MUCH_TRAFFIC),
+    ],
+    ids=["time", "sleep", "growth", "slow everywhere", "memory", "traffic"],
+)
+def test_too_much_has_a_name(target, measured, cause):
+    found = ruled([measured], target)
+    assert (found.verdict, found.cause, found.points) == (Verdict.FAIL, cause, 0)
+    assert len(found.finding) == 1
+    assert "passes up to" in found.summary
+
+
+def test_the_figures_that_decide_are_the_ones_that_are_told():
+    found = ruled([raced(wall_ratio=3.0)])
+    assert "Time on the clock" in found.summary
+    assert "Processor time" not in found.summary
+    assert len(found.finding[0].metrics) == 2
+
+
+def test_a_machine_that_is_too_noisy_costs_no_points():
+    found = ruled([raced(forks=12, ratio=1.5, noise=0.4)])
+    assert found.cause is Cause.INFRASTRUCTURE
+    assert "too noisy" in found.summary
+    assert found.finding
+
+
+def test_without_the_device_nothing_is_decided():
+    found = ruled([], replace(TARGET, tiers=()))
+    assert found.cause is Cause.NO_DEVICE
+
+
+def test_the_device_comes_before_failed_checks():
+    wrong = check(Verdict.FAIL, Cause.WRONG_VALUE)
+    assert ruled([], replace(TARGET, tiers=()), (wrong,)).cause is Cause.NO_DEVICE
+
+
+@pytest.mark.parametrize("measured", [[], [raced()]], ids=["unmeasured", "measured"])
+def test_speed_without_correctness_earns_nothing(measured):
+    wrong = check(Verdict.FAIL, Cause.WRONG_VALUE)
+    found = ruled(measured, checks=(check(), wrong))
+    assert (found.verdict, found.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
+    assert "1 of 2" in found.summary
+
+
+def test_checks_that_we_failed_to_judge_leave_the_target_open():
+    found = ruled([], checks=(check(Verdict.UNGRADED, Cause.AUTHOR),))
+    assert found.cause is Cause.AUTHOR
+
+
+def test_a_failed_check_is_a_students_even_beside_a_failure_of_ours():
+    ours = check(Verdict.UNGRADED, Cause.INFRASTRUCTURE)
+    found = ruled([], checks=(ours, check(Verdict.FAIL, Cause.CRASH)))
+    assert (found.verdict, found.cause) == (Verdict.FAIL, Cause.CRASH)
+
+
+def test_what_was_not_measured_is_ours():
+    assert ruled([]).cause is Cause.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        (FaultKind.AUTHOR, Cause.AUTHOR),
+        (FaultKind.INFRASTRUCTURE, Cause.INFRASTRUCTURE),
+        (FaultKind.CRASH, Cause.INFRASTRUCTURE),
+    ],
+)
+def test_a_fault_of_the_reference_is_never_a_students(kind, cause):
+    seen = replace(raced(), reference_faults=(fault(kind),), faults=(fault(FaultKind.CRASH),))
+    found = ruled([seen])
+    assert (found.cause, found.summary) == (cause, "it stopped")
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        (FaultKind.TIMEOUT, Cause.TOO_SLOW),
+        (FaultKind.OUT_OF_MEMORY, Cause.TOO_MUCH_MEMORY),
+        (FaultKind.MISSING, Cause.MISSING),
+        (FaultKind.BAD_REPLY, Cause.WRONG_VALUE),
+        (FaultKind.INPUT_CHANGED, Cause.WRONG_VALUE),
+        (FaultKind.CRASH, Cause.CRASH),
+        (FaultKind.EXCEPTION, Cause.CRASH),
+    ],
+)
+def test_a_fault_in_a_measured_run_is_the_submissions(kind, cause):
+    found = ruled([replace(raced(), faults=(fault(kind, where="kv.py, line 3"),))])
+    assert (found.verdict, found.cause) == (Verdict.FAIL, cause)
+    assert "it stopped (kv.py, line 3)" in found.summary
+
+
+@pytest.mark.parametrize("kind", [FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR, FaultKind.NO_DEVICE])
+def test_a_fault_of_ours_in_a_measured_run_costs_nobody_points(kind):
+    found = ruled([replace(raced(), faults=(fault(kind),))])
+    assert (found.verdict, found.cause.value) == (Verdict.UNGRADED, kind.value)
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        value(error=1e-3),
+        value(error=float("nan")),
+        value(error=1e-6, dtype="float16"),  # no tolerance: exact
+        value(mismatch=Mismatch.SHAPE),
+        value(mismatch=Mismatch.NOT_FINITE),
+        ErrorObservation(label="keys", expected="ValueError", got="", text="", matches=False),
+    ],
+    ids=["error", "nan", "exact", "shape", "not finite", "no error"],
+)
+def test_a_measured_call_that_is_wrong_fails_however_fast(observation):
+    found = ruled([replace(raced(ratio=0.1), observations=(value(), observation))])
+    assert (found.verdict, found.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
+    assert "keys" in found.summary
+
+
+def test_measured_calls_within_the_tolerance_are_right():
+    right = ErrorObservation(
+        label="keys", expected="ValueError", got="ValueError", text="", matches=True
+    )
+    seen = replace(raced(), observations=(value(error=5e-5), right))
+    assert ruled([seen]).cause is Cause.NONE
+
+
+def test_without_meters_memory_stays_open():
+    found = ruled([replace(held(), metered=False)], planned(Quantity.MEMORY))
+    assert found.cause is Cause.NO_DEVICE
+    assert "control groups" in found.summary
+
+
+def test_a_figure_is_told_with_its_interval_and_tier():
+    growth = planned(Quantity.GROWTH, sizes=SIZES, tier=GROWTH_TIER)
+    found = ruled([raced(forks=3, turns=1, sizes=SIZES)], growth)
+    slope, largest = (describe(metric) for metric in found.finding[0].metrics[:2])
+    assert slope.startswith("Growth of processor time beyond the reference's")
+    assert "passes up to 0.50, full points up to 0.20" in slope
+    assert largest.endswith("passes up to 8.00)")
+    traffic = ruled([held(wire_ratio=1.1)], planned(Quantity.TRAFFIC)).summary
+    assert "1.10 times what arithmetic says" in traffic
+
+
+def test_one_limit_for_all_points_is_told_once():
+    tier = Tier(pass_at=1.5, full_at=1.5)
+    found = ruled([raced(ratio=1.4)], planned(tier=tier))
+    assert found.points == 10
+    assert "full points" not in found.summary
+
+
+def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
+    found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
+    assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
+    assert found.summary.startswith("The device was held back: hw thermal slowdown in 3 of 12")
+
+
+@pytest.mark.parametrize(
+    ("observations", "faults", "cause"),
+    [
+        ((value(),), (), Cause.FORBIDDEN),
+        ((value(1.0),), (), Cause.CRASH),
+        ((), (), Cause.CRASH),  # compared nothing: it proves nothing
+        ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
+    ],
+)
+def test_a_timed_call_that_works_only_without_the_denial(observations, faults, cause):
+    again = CaseMeasurement(
+        check="target",
+        index=0,
+        public=False,
+        observations=observations,
+        faults=faults,
+        calls=1,
+        wall_ns=1,
+    )
+    stopped = replace(raced(ratio=1.0), faults=(fault(FaultKind.EXCEPTION),), control_runs=(again,))
+    found = ruled([stopped])
+    assert (found.verdict, found.cause) == (Verdict.FAIL, cause)

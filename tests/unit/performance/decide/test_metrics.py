@@ -1,0 +1,235 @@
+"""From samples to figures, and which of them decide."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from grader.assignment.target import Clock, Quantity
+from grader.evidence.samples import EmptyCalls, ForkSample
+from grader.performance.decide.metric import Kind
+from grader.performance.decide.metrics import RULES, decide
+from grader.performance.decide.sequential_test import Outcome
+from tests.unit.performance.synthetic import (
+    GROWTH_TIER,
+    MS,
+    TIER,
+    heated,
+    held,
+    measured,
+    pair,
+    planned,
+    raced,
+    sample,
+)
+
+SIZES = (8, 24, 72)
+LAST = {quantity: rule.stages[-1] for quantity, rule in RULES.items()}
+
+
+def timed(seen, *, clock=Clock.CPU):
+    return decide(planned(clock=clock), TIER, seen)
+
+
+def grown(seen):
+    return decide(planned(Quantity.GROWTH, sizes=SIZES, tier=GROWTH_TIER), GROWTH_TIER, seen)
+
+
+def kinds(decision):
+    return [metric.kind for metric in decision.metrics[: decision.deciding]]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "outcome", "share"),
+    [
+        (0.5, Outcome.PASS, 1.0),
+        (1.0, Outcome.PASS, 1.0),
+        (1.35, Outcome.PASS, 0.75),
+        (1.6, Outcome.OPEN, 0.0),  # four forks are over in a second
+        (3.0, Outcome.FAIL, 0.0),
+        (1.5, Outcome.OPEN, 0.0),
+    ],
+)
+def test_a_ratio_earns_what_the_tier_says(ratio, outcome, share):
+    decision = timed(raced(ratio=ratio))
+    assert decision.outcome is outcome
+    assert decision.share == pytest.approx(share, abs=0.05)
+    assert math.exp(decision.metrics[0].interval.estimate) == pytest.approx(ratio, rel=0.02)
+
+
+def test_what_empty_calls_cost_is_no_part_of_the_ratio():
+    # With the calls counted in, the ratio would be 11 to 2.
+    slow, fast = sample(10 * MS, calls=10), sample(1 * MS, calls=10)
+    decision = timed(measured([ForkSample(pairs=(pair(slow, fast),) * 4)] * 4))
+    assert math.exp(decision.metrics[0].interval.estimate) == pytest.approx(10, rel=0.01)
+
+
+def test_the_same_samples_have_the_same_decision():
+    assert timed(raced()) == timed(raced())
+
+
+def test_every_second_call_slow_is_slow():
+    slow = ForkSample(pairs=(pair(sample(300 * MS), sample()), pair(sample(), sample())) * 2)
+    assert timed(measured([slow] * 8)).outcome is Outcome.FAIL
+
+
+def test_doubt_is_given_while_the_reference_explains_it():
+    last = LAST[Quantity.TIME]
+    seen = timed(raced(forks=last, ratio=1.5, noise=0.03))
+    assert seen.metrics[0].explained
+    assert seen.outcome is Outcome.PASS
+    own = timed(raced(forks=last, ratio=1.5, noise=0.2, own_noise=0.005))
+    assert not own.metrics[0].explained
+    assert own.outcome is Outcome.FAIL
+
+
+def test_a_noisy_machine_decides_nothing_that_is_close():
+    last = LAST[Quantity.TIME]
+    assert timed(raced(forks=last, ratio=1.5, noise=0.4)).outcome is Outcome.TOO_NOISY
+    assert timed(raced(forks=last, ratio=9.0, noise=0.4)).outcome is Outcome.FAIL
+    assert timed(raced(forks=last, ratio=0.2, noise=0.4)).outcome is Outcome.PASS
+
+
+def test_who_sleeps_is_judged_by_the_clock():
+    decision = timed(raced(wall_ratio=3.0))
+    assert decision.outcome is Outcome.FAIL
+    assert kinds(decision) == [Kind.WALL_RATIO]
+    assert [metric.kind for metric in decision.metrics] == [Kind.WALL_RATIO, Kind.CPU_RATIO]
+
+
+def test_a_clock_that_runs_a_little_longer_decides_nothing():
+    assert kinds(timed(raced(wall_ratio=1.05))) == [Kind.CPU_RATIO]
+
+
+def test_several_processors_at_once_do_not_hide_their_time():
+    assert timed(raced(ratio=2.0, wall_ratio=0.5, forks=8)).outcome is Outcome.FAIL
+    decision = timed(raced(ratio=2.0, wall_ratio=0.5), clock=Clock.WALL)
+    assert decision.outcome is Outcome.PASS
+    assert kinds(decision) == [Kind.WALL_RATIO]
+
+
+def test_growth_decides_by_slope_and_by_the_largest_size():
+    decision = grown(raced(forks=3, turns=1, sizes=SIZES, exponent=1.0, ratio=5.0))
+    assert decision.outcome is Outcome.FAIL
+    assert kinds(decision) == [Kind.CPU_GROWTH, Kind.CPU_LARGEST]
+    growth, largest = decision.metrics[:2]
+    assert growth.interval.estimate == pytest.approx(1.0, abs=0.05)
+    assert math.exp(largest.interval.estimate) == pytest.approx(5.0, rel=0.05)
+    assert largest.interval.high < largest.pass_at
+
+
+def test_the_worst_of_the_figures_that_decide_is_what_earns():
+    decision = grown(raced(forks=6, turns=1, sizes=SIZES, exponent=0.35, ratio=1.0))
+    assert decision.outcome is Outcome.PASS
+    assert decision.share == pytest.approx(0.75, abs=0.06)
+
+
+def test_slow_everywhere_is_no_growth_up_to_the_limit():
+    seen = [raced(forks=3, turns=1, sizes=SIZES, ratio=ratio) for ratio in (4.0, 12.0)]
+    assert [grown(one).outcome for one in seen] == [Outcome.PASS, Outcome.FAIL]
+    growth, largest = grown(seen[1]).metrics[:2]
+    assert growth.interval.high < growth.full_at
+    assert largest.interval.low > largest.pass_at
+
+
+def test_growth_on_the_clock_decides_only_where_time_is_waited():
+    slept = raced(forks=3, turns=1, sizes=SIZES, wall_ratio=20.0)
+    decision = grown(slept)
+    assert kinds(decision) == [Kind.CPU_GROWTH, Kind.WALL_LARGEST]
+    assert decision.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("ratio", "outcome"), [(0.5, Outcome.PASS), (1.0, Outcome.PASS), (2.0, Outcome.FAIL)]
+)
+def test_memory_and_traffic_are_ratios(ratio, outcome):
+    memory = decide(planned(Quantity.MEMORY), TIER, held(ratio=ratio))
+    assert (memory.outcome, kinds(memory)) == (outcome, [Kind.MEMORY])
+    traffic = decide(planned(Quantity.TRAFFIC), TIER, held(wire_ratio=ratio))
+    assert (traffic.outcome, kinds(traffic)) == (outcome, [Kind.TRAFFIC])
+    assert math.exp(traffic.metrics[0].interval.estimate) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("quantity", [Quantity.MEMORY, Quantity.TRAFFIC])
+def test_what_nothing_counts_is_not_decided(quantity):
+    decision = decide(planned(quantity), TIER, replace(held(), metered=False))
+    assert (decision.unmetered, decision.outcome) == (True, Outcome.OPEN)
+    assert decision.metrics == ()
+
+
+def test_without_counters_the_clock_decides_alone():
+    decision = timed(raced(ratio=3.0, metered=False))
+    assert (decision.outcome, decision.unmetered) == (Outcome.FAIL, False)
+    assert [metric.kind for metric in decision.metrics] == [Kind.WALL_RATIO]
+
+
+def test_doubt_about_empty_calls_widens_the_interval():
+    seen = raced(noise=0.0, reference_ms=20)
+    loud = EmptyCalls(
+        wall_ns=tuple(range(0, 200_000, 4000)), cpu_ns=tuple(range(0, 200_000, 4000)), block=1
+    )
+    widths = [
+        timed(replace(seen, empty=e)).metrics[0].interval.half_width for e in (seen.empty, loud)
+    ]
+    assert widths[1] > 10 * widths[0]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 3.0])
+@pytest.mark.parametrize(
+    ("forks", "hot", "outcome"),
+    [
+        (4, (1,), Outcome.OPEN),  # none of four may be left out: another look
+        (8, (1, 2), Outcome.OPEN),
+        (24, (1, 2, 3, 4, 5), Outcome.TOO_NOISY),
+        (8, (0, 1, 2, 4, 5), Outcome.TOO_NOISY),  # more than could ever be left out
+    ],
+)
+def test_no_verdict_on_time_stands_on_a_device_that_was_held_back(ratio, forks, hot, outcome):
+    decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
+    assert (decision.outcome, decision.share) == (outcome, 0.0)
+    assert f"in {len(hot)} of {forks} forks" in decision.held_back
+
+
+@pytest.mark.parametrize(("ratio", "outcome"), [(0.5, Outcome.PASS), (3.0, Outcome.FAIL)])
+@pytest.mark.parametrize(("forks", "hot"), [(8, (5,)), (12, (2, 7))])
+def test_forks_that_may_be_left_out_cost_nothing(ratio, outcome, forks, hot):
+    decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
+    assert (decision.outcome, decision.held_back) == (outcome, "")
+    assert decision.included_pairs == decision.all_pairs - 4 * len(hot)
+
+
+def test_bytes_do_not_change_with_the_clocks_of_a_device():
+    target = planned(Quantity.TRAFFIC)
+    decision = decide(target, TIER, heated(held(), (0, 1, 2)))
+    assert (decision.outcome, decision.held_back) == (Outcome.PASS, "")
+
+
+def test_a_time_that_drowns_in_empty_calls_has_no_end_and_decides_nothing():
+    empty = EmptyCalls(wall_ns=(1000, 900_000) * 60, cpu_ns=(1000, 900_000) * 6, block=1)
+    drowned = replace(raced(reference_ms=1), empty=empty)
+    assert timed(drowned).outcome in (Outcome.OPEN, Outcome.TOO_NOISY)
+
+
+def odd_forks(count, ratio):
+    """Return the decision on 24 forks below the target, the first of which are slower."""
+    forks = raced(ratio=1.47, forks=LAST[Quantity.TIME], noise=0.002).forks
+
+    def slower(one):
+        run = one.submission
+        return replace(one, submission=replace(run, cpu_ns=int(run.cpu_ns * ratio)))
+
+    odd = [ForkSample(pairs=tuple(slower(one) for one in fork.pairs)) for fork in forks[:count]]
+    return timed(measured([*odd, *forks[count:]]))
+
+
+@pytest.mark.parametrize(
+    ("count", "ratio", "outcome"),
+    [
+        (0, 1.0, Outcome.PASS),
+        (1, 1.4, Outcome.TOO_NOISY),  # as likely the machine's doing
+        (1, 3.0, Outcome.FAIL),  # no machine does that
+        (3, 1.4, Outcome.FAIL),
+    ],
+)
+def test_one_odd_fork_neither_fails_nor_passes(count, ratio, outcome):
+    assert odd_forks(count, ratio).outcome is outcome

@@ -1,0 +1,143 @@
+"""What an interval earns: looks that stop early, doubt that is bounded, linear points."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from grader.performance.decide.interval import Interval
+from grader.performance.decide.sequential_test import (
+    ERROR_RATE,
+    Outcome,
+    Rule,
+    credited,
+    decide_last_stage,
+    decide_stage,
+    share,
+)
+
+RULE = Rule(stages=(4, 8, 12), resolution=0.02, floor=0.005, noise_limit=0.1)
+FIGURES = st.floats(-10, 10)
+TIERS = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda t: (t[0], t[0] * t[1]))
+
+
+def interval(low, high):
+    return Interval(estimate=(low + high) / 2, low=low, high=high)
+
+
+INTERVALS = st.tuples(FIGURES, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
+
+
+def test_every_look_has_its_share_of_the_error_rate():
+    assert RULE.error_rate * len(RULE.stages) == pytest.approx(ERROR_RATE)
+
+
+@given(FIGURES, FIGURES, TIERS)
+def test_a_better_figure_never_earns_less(one, other, tier):
+    pass_at, full_at = tier
+    better, worse = sorted((one, other))
+    at = {"pass_at": pass_at, "full_at": full_at}
+    assert 0 <= share(worse, **at) <= share(better, **at) <= 1
+
+
+@given(TIERS)
+def test_points_are_half_at_the_one_end_and_full_at_the_other(tier):
+    pass_at, full_at = tier
+    assume(full_at < 0.999 * pass_at)
+    at = {"pass_at": pass_at, "full_at": full_at}
+    assert share(pass_at, **at) == pytest.approx(0.5)
+    assert share(full_at, **at) == 1
+    assert share((pass_at + full_at) / 2, **at) == pytest.approx(0.75)
+    assert share(math.nextafter(pass_at, math.inf), **at) == 0
+
+
+def test_one_tier_for_both_ends_is_all_or_nothing():
+    assert share(1.0, pass_at=1.0, full_at=1.0) == 1
+    assert share(1.001, pass_at=1.0, full_at=1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "explained", "outcome"),
+    [
+        (1.01, 1.2, True, Outcome.FAIL),
+        (1.01, 1.2, False, Outcome.FAIL),
+        (0.1, 0.5, True, Outcome.PASS),  # full points already
+        (0.1, 0.5, False, Outcome.PASS),
+        (0.80, 0.83, True, Outcome.PASS),  # fine enough
+        (0.80, 0.83, False, Outcome.OPEN),
+        (0.80, 0.90, True, Outcome.OPEN),
+        (0.99, 1.01, True, Outcome.OPEN),
+        (-math.inf, math.inf, True, Outcome.OPEN),
+    ],
+)
+def test_a_look_decides_only_what_no_further_look_would_change(low, high, explained, outcome):
+    found = decide_stage(
+        interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, forks=4, rule=RULE
+    )
+    assert found is outcome
+
+
+@pytest.mark.parametrize(
+    ("low", "forks", "outcome"),
+    [
+        (1.1, 4, Outcome.OPEN),
+        (1.1, 8, Outcome.FAIL),
+        (1.5, 4, Outcome.FAIL),
+    ],
+)
+def test_a_burst_at_the_first_look_fails_nobody(low, forks, outcome):
+    rule = replace(RULE, burst=0.4)
+    seen = interval(low, low + 0.1)
+    assert (
+        decide_stage(seen, pass_at=1.0, full_at=0.5, explained=True, forks=forks, rule=rule)
+        is outcome
+    )
+
+
+@given(INTERVALS, TIERS, st.booleans())
+def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explained):
+    pass_at, full_at = tier
+    outcome = decide_stage(
+        seen, pass_at=pass_at, full_at=full_at, explained=explained, forks=4, rule=RULE
+    )
+    assert (outcome is Outcome.FAIL) == (seen.low > pass_at)
+    if outcome is Outcome.PASS:
+        assert seen.high <= pass_at
+
+
+@given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
+def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, one, own):
+    outcome = decide_last_stage(
+        seen, pass_at=tier[0], explained=explained, by_one_fork=one, own=own, rule=RULE
+    )
+    straddles = seen.low <= tier[0] < seen.high
+    assert outcome is not Outcome.OPEN
+    wide = explained and seen.half_width > RULE.noise_limit
+    nobodys = one and not explained
+    noisy = straddles and (own > RULE.noise_limit or wide or nobodys)
+    assert (outcome is Outcome.TOO_NOISY) == noisy
+    if straddles and not noisy:
+        assert outcome is (Outcome.PASS if explained else Outcome.FAIL)
+    if not straddles:
+        assert outcome is (Outcome.FAIL if seen.low > tier[0] else Outcome.PASS)
+
+
+@given(INTERVALS)
+def test_doubt_of_its_own_making_is_credited_against_a_submission(seen):
+    assert credited(seen, explained=True) == seen.low
+    assert credited(seen, explained=False) == seen.high
+
+
+@pytest.mark.parametrize(
+    ("forks", "explained", "outcome"),
+    [(4, True, Outcome.OPEN), (8, True, Outcome.PASS), (8, False, Outcome.OPEN)],
+)
+def test_a_pass_may_be_wide_from_so_many_forks_on(forks, explained, outcome):
+    rule = replace(RULE, wide_from=8)
+    seen = interval(0.6, 0.9)
+    found = decide_stage(
+        seen, pass_at=1.0, full_at=0.5, explained=explained, forks=forks, rule=rule
+    )
+    assert found is outcome

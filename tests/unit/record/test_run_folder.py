@@ -1,0 +1,56 @@
+"""One run at a time in an output folder."""
+
+from pathlib import Path
+
+import pytest
+
+from grader.errors import UsageError
+from grader.record.run_folder import alone_in, begin_run, read_run
+from tests.unit.validate.small_assignment import make_course
+
+
+def test_a_second_run_is_kept_out(tmp_path: Path) -> None:
+    with (
+        alone_in(tmp_path / "out"),
+        pytest.raises(UsageError, match="another run"),
+        alone_in(tmp_path / "out"),
+    ):
+        pass
+    with alone_in(tmp_path / "out"):
+        pass
+
+
+def test_a_file_is_no_folder_for_grades(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    with pytest.raises(UsageError, match="cannot be a folder"), alone_in(place):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"assignment": "tiny", "seed": "s", "plan_sha256": ""}', "below 3"),
+        ('{"schema_version": 2, "assignment": "tiny", "seed": "s", "plan_sha256": ""}', "2"),
+        ('{"schema_version": 99, "assignment": "tiny"}', "99"),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_of_another_format_is_refused(
+    tmp_path: Path, text: str, found: str, force: bool
+) -> None:
+    loaded = make_course(tmp_path)
+    (tmp_path / "out" / "staff").mkdir(parents=True)
+    (tmp_path / "out" / "staff" / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=f"its records have format {found}, this") as caught:
+        begin_run(tmp_path / "out", loaded, force=force)
+    assert "another --out" in caught.value.hint
+
+
+def test_a_folder_that_was_begun_is_known_again(tmp_path: Path) -> None:
+    loaded = make_course(tmp_path)
+    begin_run(tmp_path / "out", loaded, force=False)
+    facts = read_run(tmp_path / "out")
+    assert facts is not None
+    assert (facts.assignment, facts.seed) == ("tiny", "s")
+    begin_run(tmp_path / "out", loaded, force=False)

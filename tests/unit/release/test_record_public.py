@@ -1,0 +1,176 @@
+"""Public cases: recorded from the oracle, traced to replies, the same bytes every time."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.steps import Call, Expect
+from grader.errors import AuthorError
+from grader.release.record_public import record_public, write_public
+from grader.student.trace import load_problem
+from grader.student.values import ReplyPart, from_json
+
+KV_CACHE = "kv_cache"
+
+CASES = '''
+"""Cases under test."""
+import torch
+from grader.author import Call, Draw, Expect, case
+
+def one_number():
+    got = yield Call("log_sum_exp", torch.ones(1))
+    yield Expect(got["n"], 1, label="numbers")
+
+@case("log_sum_exp", "values")
+def values(draw):
+    """What the
+    case does."""
+    {body}
+
+@case("log_sum_exp", "large_values", public={public})
+def large_values(draw):
+    yield from one_number()
+
+@case("log_sum_exp", "refuses_empty_rows")
+def refuses(draw):
+    yield from one_number()
+
+@case("RunningLogSumExp", "chunks")
+def chunks(draw):
+    yield from one_number()
+
+@case("RunningLogSumExp", "keeps_no_view")
+def keeps(draw):
+    yield from one_number()
+'''
+
+SOLUTION = """
+import torch
+def log_sum_exp(x):
+    return {"pair": (x, [2 * x]), "n": x.numel(), "none": None}
+def identity(x):
+    return x
+"""
+
+
+@pytest.fixture
+def record(assignment, tmp_path):
+    """Record a body as the case of `log_sum_exp.values`; return its steps."""
+
+    def run(body, public=1):
+        reference = tmp_path / "reference"
+        reference.mkdir()
+        (reference / "cases.py").write_text(CASES.format(body=body, public=public))
+        (reference / "solution.py").write_text(SOLUTION)
+        mine = tmp_path / assignment.name
+        shutil.copytree(assignment, mine)
+        write_public(mine, record_public(mine, reference))
+        return load_problem(mine, "log_sum_exp").checks[0]
+
+    return run
+
+
+def test_an_element_of_a_reply_is_traced_by_identity(record):
+    body = """x = torch.ones(2)
+    got = yield Call("log_sum_exp", x)
+    yield Expect(got["pair"][1][0], lambda: 2 * x, label="twice")
+    yield Expect(got["none"], None, label="nothing")"""
+    check = record(body)
+    _, twice, nothing = check.instances[0]
+    assert isinstance(twice, Expect)
+    assert twice.got == ReplyPart(step=0, path=("pair", 1, 0))
+    assert isinstance(twice.want, torch.Tensor)
+    assert torch.equal(twice.want, torch.full((2,), 2.0))
+    assert isinstance(nothing, Expect)
+    assert nothing.got == ReplyPart(step=0, path=("none",))
+    assert check.description == "What the case does."
+
+
+def test_the_latest_reply_wins_and_replies_become_arguments(record):
+    body = """first = yield Call("log_sum_exp", torch.ones(2))
+    again = yield Call("identity", first["pair"][0])
+    yield Expect(again, torch.ones(2), label="same")
+    number = yield Call("identity", 2)
+    yield Expect(number, 2, label="number")"""
+    steps = record(body).instances[0]
+    assert isinstance(steps[1], Call)
+    assert steps[1].args == (ReplyPart(step=0, path=("pair", 0)),)
+    assert [step.got.step for step in steps if isinstance(step, Expect)] == [1, 3]
+
+
+def test_a_case_that_compares_nothing_is_not_published(record):
+    with pytest.raises(AuthorError, match=r"log_sum_exp\.values.*compared nothing"):
+        record('yield Call("identity", 2)')
+
+
+def test_a_derived_value_names_its_check(record):
+    body = """got = yield Call("identity", torch.ones(2))
+    yield Expect(got + 1, torch.ones(2) * 2, label="plus one")"""
+    with pytest.raises(AuthorError, match=r"demo_assignment: log_sum_exp\.values.*no reply"):
+        record(body)
+
+
+def test_a_solution_that_fails_its_own_case_is_named(record):
+    body = """got = yield Call("identity", torch.ones(2))
+    yield Expect(got, torch.zeros(2), label="zeros")"""
+    with pytest.raises(
+        AuthorError, match=r"log_sum_exp\.values: the reference solution fails.*zeros"
+    ):
+        record(body)
+
+
+def test_inputs_are_kept_as_they_were_when_passed(record):
+    body = """x = torch.zeros(4, 2).T
+    got = yield Call("identity", x)
+    x.fill_(9)
+    yield Expect(got, torch.zeros(2, 4), label="zeros")"""
+    call = record(body).instances[0][0]
+    assert isinstance(call, Call)
+    assert torch.equal(call.args[0], torch.zeros(2, 4))
+    assert call.args[0].stride() == (1, 2)
+
+
+def test_a_check_without_a_public_case_is_named(record):
+    with pytest.raises(AuthorError, match=r"large_values: has no public case"):
+        record('yield Expect((yield Call("identity", 2)), 2, label="same")', public=0)
+
+
+def test_recording_again_changes_nothing(assignment, reference):
+    files = record_public(assignment, reference)
+    assert files == record_public(assignment, reference)
+    assert write_public(assignment, files) == ()
+
+
+def test_a_recording_of_a_problem_that_is_gone_is_removed(assignment, reference, tmp_path):
+    mine = tmp_path / assignment.name
+    shutil.copytree(assignment, mine)
+    (mine / "public" / "Gone.json").write_text("{}")
+    changed = write_public(mine, record_public(assignment, reference))
+    assert [path.name for path in changed] == ["Gone.json"]
+    assert not (mine / "public" / "Gone.json").exists()
+
+
+def test_the_committed_public_cases_are_those_of_the_reference():
+    """Expected values may differ in their last bits on another CPU; everything else may not."""
+    folder = find_assignment(KV_CACHE)
+    recorded = record_public(folder, find_reference(KV_CACHE))
+    committed = {path.name: path.read_text() for path in (folder / "public").glob("*.json")}
+    assert recorded.keys() == committed.keys()
+    for name, text in recorded.items():
+        if text != committed[name]:
+            assert_same_apart_from_rounding(json.loads(text), json.loads(committed[name]))
+
+
+def assert_same_apart_from_rounding(new, old):
+    for step_new, step_old in zip(wanted_values(new), wanted_values(old), strict=True):
+        torch.testing.assert_close(step_new, step_old, rtol=1e-6, atol=1e-9, equal_nan=True)
+    assert new == old  # without its expected values
+
+
+def wanted_values(tree):
+    """Take the expected values out of a file's tree; return them."""
+    steps = [s for check in tree["checks"] for one in check["instances"] for s in one]
+    return [from_json(step.pop("want")) for step in steps if step["op"] == "expect"]

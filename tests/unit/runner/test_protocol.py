@@ -1,0 +1,189 @@
+"""Messages and values on the wire: round trips, and nothing but `ProtocolError` for the rest."""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.runner import protocol
+
+primitives = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()
+)
+keys = st.one_of(st.booleans(), st.integers(), st.text(), st.none())
+values = st.recursive(
+    primitives,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.dictionaries(keys, inner, max_size=4),
+    ),
+    max_leaves=20,
+)
+trees = st.recursive(
+    st.one_of(primitives, st.lists(st.integers(), max_size=2)),
+    lambda inner: st.one_of(
+        st.dictionaries(st.sampled_from("ludtryx"), inner, max_size=2),
+        st.lists(inner, max_size=3),
+        st.builds(lambda items: {"l": items}, st.lists(inner, max_size=3)),
+        st.builds(
+            lambda items: {"d": items},
+            st.lists(st.lists(inner, min_size=1, max_size=3), max_size=3),
+        ),
+    ),
+    max_leaves=20,
+)
+
+
+def no_leaf(*_):
+    raise protocol.ProtocolError("no leaves here")
+
+
+def nested(depth, key="l"):
+    tree: object = 1
+    for _ in range(depth):
+        tree = {key: [tree]}
+    return tree
+
+
+def kinds(value):
+    """Return the value with the type of every part beside it: 1, 1.0 and True are equal."""
+    if isinstance(value, list | tuple):
+        return type(value), [kinds(item) for item in value]
+    if isinstance(value, dict):
+        return dict, [(kinds(key), kinds(item)) for key, item in value.items()]
+    return type(value), repr(value)
+
+
+@given(values)
+def test_values_come_back_with_their_types(value):
+    tree = json.loads(json.dumps(protocol.flatten(value, no_leaf)))
+    assert kinds(protocol.unflatten(tree, no_leaf)) == kinds(value)
+
+
+@given(trees)
+def test_any_tree_is_a_value_or_a_wire_error(tree):
+    with contextlib.suppress(protocol.ProtocolError):
+        protocol.unflatten(tree, no_leaf)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        [],
+        [1],
+        {},
+        {"l": [], "u": []},
+        {"l": 3},
+        {"l": None},
+        {"u": {"l": []}},
+        {"u": "text"},
+        {"d": {}},
+        {"d": [1]},
+        {"d": [[1]]},
+        {"d": [[1, 2, 3]]},
+        {"d": [[{"l": []}, 1]]},
+        {"d": [[{"u": [1]}, 1]]},
+        {"x": 1},
+        {"l": [{"l": [[]]}]},
+        nested(protocol.MAX_DEPTH + 1),
+        nested(100, "u"),
+    ],
+    ids=lambda tree: repr(tree)[:30],
+)
+def test_hostile_trees_are_refused(tree):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.unflatten(tree, no_leaf)
+
+
+def test_depth_is_limited_on_both_sides():
+    value: object = 1
+    for _ in range(protocol.MAX_DEPTH):
+        value = [value]
+    assert protocol.unflatten(protocol.flatten(value, no_leaf), no_leaf) == value
+    with pytest.raises(TypeError, match="deeper"):
+        protocol.flatten([value], no_leaf)
+
+
+def test_a_value_that_holds_itself_does_not_go_round_for_ever():
+    value: list[object] = []
+    value.append(value)
+    with pytest.raises(TypeError, match="deeper"):
+        protocol.flatten(value, no_leaf)
+
+
+@pytest.mark.parametrize("leaf", [{1, 2}, b"bytes", object(), type("Sub", (list,), {})([1])])
+def test_only_exact_types_are_values(leaf):
+    assert protocol.flatten([leaf], lambda part: {"t": id(part)}) == {"l": [{"t": id(leaf)}]}
+
+
+def test_leaves_get_key_and_content():
+    assert protocol.unflatten({"l": [{"t": 4}, {"r": 2}]}, lambda *both: both) == [
+        ("t", 4),
+        ("r", 2),
+    ]
+
+
+@pytest.fixture
+def pair():
+    left, right = socket.socketpair()
+    right.settimeout(5)
+    yield left, right
+    left.close()
+    right.close()
+
+
+def test_messages_keep_their_order_and_descriptors(pair):
+    left, right = pair
+    read_fd, write_fd = os.pipe()
+    protocol.send(left, {"n": 1})
+    protocol.send(left, {"n": 2, "text": "größer"}, (write_fd,))
+    os.close(write_fd)
+    assert protocol.receive(right) == ({"n": 1}, [])
+    message, (fd,) = protocol.receive(right, max_fds=1)
+    assert message == {"n": 2, "text": "größer"}
+    os.write(fd, b"through")
+    assert os.read(read_fd, 20) == b"through"
+    os.close(fd)
+    os.close(read_fd)
+
+
+def test_an_over_long_message_is_not_sent(pair):
+    with pytest.raises(protocol.ProtocolError, match="more than"):
+        protocol.send(pair[0], {"text": "x" * protocol.MAX_REQUEST_BYTES})
+
+
+def test_an_over_long_message_is_not_read(pair):
+    pair[0].sendall(struct.pack(">I", protocol.MAX_MESSAGE_BYTES + 1))
+    with pytest.raises(protocol.ProtocolError, match="more than"):
+        protocol.receive(pair[1])
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x00", struct.pack(">I", 10), struct.pack(">I", 10) + b"{"]
+)
+def test_a_closed_end_is_said(pair, sent):
+    left, right = pair
+    left.sendall(sent)
+    left.close()
+    with pytest.raises(protocol.ProtocolClosed):
+        protocol.receive(right)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_an_object_or_a_wire_error(body):
+    with contextlib.suppress(protocol.ProtocolError):
+        assert isinstance(protocol.parse(body), dict)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 200_000, b'{"a":' * 200_000]
+)
+def test_what_is_no_object_is_refused(body):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.parse(body)

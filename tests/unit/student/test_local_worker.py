@@ -1,0 +1,63 @@
+"""The box without walls: arguments are copies with their strides, and must come back unchanged."""
+
+import torch
+
+from grader.assignment.steps import Call, Expect, New, OverwriteArguments
+from grader.correctness.drive import drive
+from grader.evidence.faults import FaultKind
+from grader.student.local_worker import LocalWorker
+
+
+def run(steps, **namespace):
+    return drive(steps, LocalWorker(namespace, {}), check="c", index=0, public=True)
+
+
+def test_an_expanded_argument_arrives_with_its_strides():
+    x = torch.arange(3.0).expand(2, 3)
+
+    def steps():
+        got = yield Call("strides", x)
+        yield OverwriteArguments()
+        yield Expect(got, (0, 1), label="strides")
+
+    seen = run(steps(), strides=lambda t: tuple(t.stride()))
+    assert not seen.faults
+    assert seen.observations[0].comparison.error == 0.0
+
+
+def test_overwritten_arguments_reach_a_student_who_kept_a_view():
+    class Keeper:
+        def keep(self, x):
+            self.x = x
+
+        def value(self):
+            return self.x
+
+    def steps():
+        keeper = yield New("Keeper")
+        yield Call(keeper, "keep", torch.ones(2))
+        yield OverwriteArguments()
+        got = yield Call(keeper, "value")
+        yield Expect(got, torch.ones(2), label="value")
+
+    seen = run(steps(), Keeper=Keeper)
+    assert seen.observations[0].comparison.error > 0
+
+
+def test_a_changed_input_is_found():
+    def steps():
+        yield Call("f", torch.ones(2))
+
+    seen = run(steps(), f=lambda x: x.add_(1))
+    assert seen.faults[0].kind is FaultKind.INPUT_CHANGED
+
+
+def test_the_place_of_an_exception_comes_from_whoever_knows_the_source():
+    def steps():
+        yield Call("f")
+
+    worker = LocalWorker(
+        {"f": lambda: 1 / 0}, {}, place=lambda error: f"cell 3 ({type(error).__name__})"
+    )
+    seen = drive(steps(), worker, check="c", index=0, public=True)
+    assert seen.faults[0].where == "cell 3 (ZeroDivisionError)"

@@ -1,0 +1,247 @@
+"""What a box may claim in a reply: a value, an exception, a missing name, or it is broken."""
+
+import os
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from grader.assignment.steps import Call, New, Ref
+from grader.assignment.table import Limits
+from grader.errors import AuthorError
+from grader.evidence.faults import Ending, FaultKind, Raised, Stopped
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.runner import protocol
+from grader.sandbox.meter import Usage
+from grader.worker.buffers import ArgumentMemory, ReplyMemory
+from grader.worker.session import MAX_TEXT, Session
+
+SUBMISSION = Submission(
+    name="ada",
+    sha256="",
+    origin=Origin.MODULE,
+    entry="kv",
+    files=(SourceFile(name="kv.py", text="x = 1\n" * 4),),
+)
+
+ENDLESS = {"dtype": "float32", "shape": [0] + [4096] * 5, "offset": 0}
+
+
+class FakeWall:
+    """Counts freezes; its child is alive."""
+
+    def __init__(self):
+        self.frozen = 0
+
+    def freeze(self):
+        self.frozen += 1
+
+    def thaw(self):
+        self.frozen -= 1
+
+    def ending(self, child, wait_s):
+        return Ending(sandbox_alive=True, exited=False, status=0, oom_kills=0)
+
+
+class FakeMeter:
+    """Counts what it is told to."""
+
+    counts = True
+    usage = Usage(cpu_ns=5, peak_bytes=6, traffic_bytes=7)
+
+    def read(self):
+        return self.usage
+
+
+class Worker:
+    """A session whose child answers every request with the same claim."""
+
+    def __init__(self, claim):
+        self.requests = []
+        judge_end, self._sock = socket.socketpair()
+        output, self._write = os.pipe()
+        self.sandbox = FakeWall()
+        self._memory = ReplyMemory(1 << 12)
+        self.meter = FakeMeter()
+        child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1, meter=self.meter)
+        self.session = Session(
+            self.sandbox,  # type: ignore[arg-type]
+            child,  # type: ignore[arg-type]
+            submission=SUBMISSION,
+            limits=Limits(call_wall_s=5.0, reply_bytes=1 << 12),
+            reply_memory=self._memory,
+        )
+        self._thread = threading.Thread(target=self._serve, args=(claim,), daemon=True)
+        self._thread.start()
+
+    def _serve(self, claim):
+        while True:
+            try:
+                request, fds = protocol.receive(self._sock, max_fds=1)
+            except protocol.ProtocolError:
+                return
+            for fd in fds:
+                os.close(fd)
+            self.requests.append(request)
+            protocol.send(self._sock, {"seq": request["seq"], **claim})
+
+    def close(self):
+        self.session.close()
+        self._thread.join(5)
+        self._sock.close()
+        self._memory.close()
+        os.close(self._write)
+
+
+@pytest.fixture
+def open_worker():
+    workers = []
+
+    def make(**claim):
+        workers.append(Worker(claim))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+@pytest.mark.parametrize(
+    ("tree", "value"),
+    [
+        (None, None),
+        (3, 3),
+        ({"u": [1, {"l": []}]}, (1, [])),
+        ({"d": [["a", {"y": "float16"}]]}, {"a": torch.float16}),
+    ],
+)
+def test_a_value_comes_back(open_worker, tree, value):
+    worker = open_worker(value=tree, tensors=[])
+    assert worker.session.call(Call("f")) == value
+    assert worker.sandbox.frozen == 1  # nothing runs while the judge reads
+    assert worker.session.alive
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {},
+        {"value": 1},
+        {"value": 1, "tensors": None},
+        {"value": {"t": 0}, "tensors": []},
+        {"value": {"t": -1}, "tensors": [{}]},
+        {"value": {"t": True}, "tensors": [{}, {}]},
+        {"value": {"t": 0}, "tensors": [{}]},
+        {"value": {"t": 0}, "tensors": [ENDLESS]},
+        {"value": {"y": "float31"}, "tensors": []},
+        {"value": {"y": []}, "tensors": []},
+        {"value": {"y": {}}, "tensors": []},
+        {"value": {"r": 0}, "tensors": []},
+        {"value": {"x": 0}, "tensors": []},
+        {"value": {"l": 0, "u": 0}, "tensors": []},
+        {"value": [], "tensors": []},
+        {"value": {"d": [[{"l": []}, 1]]}, "tensors": []},
+        {"raised": None},
+        {"raised": "KeyError"},
+        {"raised": {}},
+        {"raised": {"names": []}},
+        {"raised": {"names": "KeyError"}},
+    ],
+    ids=str,
+)
+def test_a_broken_reply_is_the_submissions_fault_and_ends_the_child(open_worker, claim):
+    worker = open_worker(**claim)
+    with pytest.raises(Stopped) as caught:
+        worker.session.call(Call("f"))
+    assert caught.value.fault.kind is FaultKind.BAD_REPLY
+    assert not worker.session.alive
+    assert worker.sandbox.frozen == 0
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind"),
+    [
+        ({"missing": "f"}, FaultKind.MISSING),
+        ({"missing": ["f"]}, FaultKind.MISSING),
+        ({"bad_reply": "a set"}, FaultKind.BAD_REPLY),
+    ],
+)
+def test_what_the_box_cannot_do_keeps_it_alive(open_worker, claim, kind):
+    worker = open_worker(**claim)
+    with pytest.raises(Stopped) as caught:
+        worker.session.new(Ref(0), New("Cache"))
+    assert caught.value.fault.kind is kind
+    assert worker.session.alive
+
+
+def test_an_exception_is_capped_and_placed(open_worker):
+    names = ["MyError", "ValueError", 7] + ["Exception"] * 100
+    frames = [["kv.py", 4, "f"], ["torch.py", 9, "g"]]
+    worker = open_worker(raised={"names": names, "text": "x" * 10_000, "frames": frames})
+    with pytest.raises(Raised) as caught:
+        worker.session.call(Call("f"))
+    assert caught.value.names[:3] == ("MyError", "ValueError", "(not a text)")
+    assert len(caught.value.names) <= 20
+    assert len(caught.value.text) == MAX_TEXT
+    assert caught.value.where == "kv.py, line 4"
+
+
+def test_objects_of_the_next_case_have_new_numbers(open_worker):
+    worker = open_worker(value=None, tensors=[])
+    for _ in range(2):
+        worker.session.new(Ref(0), New("Cache"))
+        worker.session.call(Call(Ref(0), "append", [Ref(0)]))
+        worker.session.end_case()
+    operations = [(r["op"], r.get("ref", r.get("target", r.get("refs")))) for r in worker.requests]
+    assert operations == [
+        ("new", 0),
+        ("call", 0),
+        ("drop", [0]),
+        ("new", 1),
+        ("call", 1),
+        ("drop", [1]),
+    ]
+    assert worker.requests[4]["args"] == [{"l": [{"r": 1}]}]
+
+
+def test_what_cannot_travel_is_the_authors_fault(open_worker):
+    with pytest.raises(AuthorError, match="set"):
+        open_worker(value=None, tensors=[]).session.call(Call("f", {1}))
+
+
+def test_what_a_child_uses_is_read_from_its_meter(open_worker):
+    worker = open_worker(value=None, tensors=[])
+    assert worker.session.usage() == FakeMeter.usage
+    assert worker.session.metered
+    worker.meter.counts = False
+    assert not worker.session.metered
+
+
+def test_loading_is_no_part_of_the_time_of_calls(open_worker):
+    worker = open_worker(value=None, tensors=[])
+    worker.session.load("")
+    assert worker.session.wall_ns == 0
+    worker.session.call(Call("f"))
+    assert worker.session.wall_ns > 0
+
+
+def test_the_last_calls_memory_alone_is_taken_back(open_worker):
+    worker = open_worker(value=None, tensors=[])
+    worker.session.reclaim_arguments()  # nothing was passed yet
+    kept = torch.ones(5000)
+    submission = []
+
+    def make(tensors):
+        submission.append(ArgumentMemory(tensors))
+        return submission[-1]
+
+    worker.session._make_arguments = make
+    for _ in range(2):
+        worker.session.call(Call("f", kept))
+    second = os.dup(submission[1].fd)
+    worker.session.reclaim_arguments()
+    assert os.fstat(second).st_blocks == 0
+    assert kept.sum() == 5000
+    os.close(second)
