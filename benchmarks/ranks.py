@@ -74,7 +74,7 @@ def measure_world(sandbox: Sandbox, ranks: int) -> WorldCost:
     ends: list[float] = []
     for _ in range(STARTS):
         with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
-            worker.load("")
+            worker.load()
             begin = time.perf_counter()
             worker.world(ranks)
             starts.append(1e3 * (time.perf_counter() - begin))
@@ -82,7 +82,7 @@ def measure_world(sandbox: Sandbox, ranks: int) -> WorldCost:
             worker.end_case()
             ends.append(1e3 * (time.perf_counter() - begin))
     with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
-        worker.load("")
+        worker.load()
         worker.world(ranks)
         ratio, reduce_ms = _reduce(worker, ranks)
     return WorldCost(

@@ -96,11 +96,11 @@ def measure_wall(backend: str, loaded: LoadedAssignment) -> WallCost:
 
             def fork() -> None:
                 with open_session(sandbox, EMPTY, limits=limits) as session:
-                    session.load("")
+                    session.load()
 
             forks = [_timed(fork) * 1e3 for _ in range(FORKS)]
             with open_session(sandbox, EMPTY, limits=limits) as session:
-                session.load("")
+                session.load()
                 calls = [_timed(lambda: session.call(Call("nothing"))) * 1e6 for _ in range(CALLS)]
                 clocked_mean_us = session.wall_ns / CALLS / 1e3
         solution = next(s for s in load_known_submissions(loaded) if s.kind is Kind.SOLUTION)

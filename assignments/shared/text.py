@@ -1,8 +1,7 @@
 """A few kilobytes of text and the order in which training reads them.
 
-Takes: numbers of steps and rows. Gives: `TEXT`, `batch`. Does not cover: who gets which rows.
-
-The text was written for this project. `build.py` copies this file to where assignments need it.
+`batch` gives inputs and targets of a step; who trains on which rows is the caller's choice. The
+text was written for this project.
 """
 
 import torch

@@ -1,10 +1,7 @@
 """A small GPT over bytes, the same on every machine: what the training assignments train.
 
-Takes: sizes, a seed or weights. Gives: `OPERATIONS`, `run`, `TinyGPT`. Does not cover: data (see
-`text.py`), precision and optimizers (they are what students build).
-
-`build.py` copies this file to where assignments need it. It has what real models have and what toy
-ones lack: weights that are tied, frozen, or unused, a layer of odd size, a buffer of integers.
+It has what real models have and what toy ones lack: weights that are tied, frozen, or unused, a
+layer of odd size, a buffer of integers. Precision and optimizers are what students build.
 
 Shape letters: B rows, T tokens, C width, V vocabulary, H heads, F width of the feed-forward part.
 Source of the architecture: Radford et al., "Language models are unsupervised multitask learners",

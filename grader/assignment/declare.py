@@ -5,13 +5,14 @@ Takes: a `cases.py` by path. Gives: its `CaseMaker`s and `Workload`s. Does not c
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from grader.assignment.draw import Draw
-from grader.assignment.steps import CaseSteps, WorkloadSteps
+from grader.assignment.folders import SHARED, shared_folders
+from grader.assignment.steps import CaseSteps, Value, WorkloadSteps
 from grader.errors import AuthorError
 
 CaseFunction = Callable[[Draw], CaseSteps]
@@ -95,6 +96,8 @@ def workload(
 def load_folder(folder: Path, module: str) -> ModuleType:
     """Import `folder/<module>.py` so that relative imports reach its neighbours.
 
+    Of a reference they reach the harness of its assignment and the shared files, too.
+
     Raises:
         AuthorError: if the file is missing or cannot be imported.
     """
@@ -106,22 +109,62 @@ def load_folder(folder: Path, module: str) -> ModuleType:
     )
     if package not in sys.modules:
         parent = ModuleType(package)
-        parent.__path__ = [str(folder)]
+        parent.__path__ = [str(folder), *map(str, shared_folders(folder))]
         sys.modules[package] = parent
     name = f"{package}.{module}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise AuthorError(f"{path}: not a Python file")
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except Exception as error:
-        del sys.modules[name]
-        raise AuthorError(f"{path}: {type(error).__name__}: {error}") from error
+    _execute(loaded, path)
     return loaded
+
+
+def load_harness(assignment: Path, name: str = "grader_harness") -> Mapping[str, Value]:
+    """Import an assignment's harness and return its names, none if it has no harness.
+
+    Args:
+        assignment: folder of the assignment.
+        name: name of the module that the harness becomes.
+
+    Raises:
+        AuthorError: if it cannot be imported.
+    """
+    package = assignment / "harness"
+    path, folders = package / "__init__.py", [str(package), str(assignment.parent / SHARED)]
+    if not path.is_file():
+        path, folders = assignment / "harness.py", []
+    if not path.is_file():
+        return {}
+    for old in [old for old in sys.modules if old.startswith(f"{name}.")]:
+        del sys.modules[old]  # a file of another assignment's harness
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=folders or None
+    )
+    if spec is None:
+        raise AuthorError(f"{path}: not a Python file")
+    harness = importlib.util.module_from_spec(spec)
+    _execute(harness, path)
+    return vars(harness)
+
+
+def _execute(module: ModuleType, path: Path) -> None:
+    """Run a module that was made of a file, known by its name from the beginning.
+
+    Raises:
+        AuthorError: if it raises.
+    """
+    spec = module.__spec__
+    if spec is None or spec.loader is None:
+        raise AuthorError(f"{path}: not a Python file")
+    sys.modules[module.__name__] = module  # triton and dataclasses look a class's module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module.__name__]
+        raise AuthorError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def load_workloads(folder: Path) -> dict[Key, Workload]:

@@ -1,19 +1,24 @@
-"""Where assignments lie on this machine.
+"""Finds assignments and references on this machine, and the source files of each.
 
-Takes: a slug, and a folder of assignments if the caller names one. Gives: the assignment's folder.
-Does not cover: reading it (see `assignment.table`), references (see `assignment.folders`).
+A harness may import files of `assignments/shared/`, and a solution files of `kernels/`: what they
+import travels with them, so that each of these files exists once. Reading the table of an
+assignment is the task of `assignment.table`.
 """
 
-from collections.abc import Iterator
+import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from grader.assignment.table import SLUG_PATTERN
 from grader.errors import UsageError
+from grader.intake.submission import SourceFile
 
 PACKAGE = Path(__file__).resolve().parent.parent
 """The installed package; a checkout has its top-level folders beside it."""
 
 MARKER = "assignment.toml"
+SHARED = "shared"
+KERNELS = "kernels"
 
 
 def find_assignment(slug: str, assignments: Path | None = None) -> Path:
@@ -81,9 +86,6 @@ def _roots(assignments: Path | None) -> Iterator[Path]:
     return search_roots(assignments, "assignments", packaged=True)
 
 
-__all__ = ["find_assignment", "find_reference", "list_assignments"]
-
-
 def find_reference(slug: str, reference: Path | None = None) -> Path:
     """Return the folder with oracle, solution and cases of the assignment `slug`.
 
@@ -104,3 +106,98 @@ def find_reference(slug: str, reference: Path | None = None) -> Path:
         f"no reference for {slug!r}; here are: {', '.join(sorted(known)) or 'none'}",
         hint="name a folder of references with --reference DIR or GRADER_REFERENCE",
     )
+
+
+def harness_files(assignment: Path) -> tuple[SourceFile, ...]:
+    """Return the files of an assignment's harness, none if it has no harness.
+
+    A harness is one file, `harness.py`, or a package `harness/`. What the package imports by a
+    relative import and does not hold itself is taken from the folder `shared` beside the assignment
+    and becomes a file of the package: `from .tiny_gpt import run` adds `harness/tiny_gpt.py`.
+    """
+    single = assignment / "harness.py"
+    if single.is_file():
+        return (_source_file(single, single.name),)
+    files = sorted((assignment / "harness").glob("*.py"))
+    own = [_source_file(path, f"harness/{path.name}") for path in files]
+    return _with_imports(own, "harness", [assignment.parent / SHARED])
+
+
+def solution_files(reference: Path) -> tuple[SourceFile, ...]:
+    """Return the files of a reference solution as they lie in the sandbox, the entry first.
+
+    The entry is `solution.py`, there called `submission.py`. Modules of `kernels/` that it imports,
+    directly or through each other, follow; empty if there is no `solution.py`.
+    """
+    path = reference / "solution.py"
+    if not path.is_file():
+        return ()
+    found = _with_imports([_source_file(path, "submission.py")], KERNELS, kernel_folders(reference))
+    # A regular package is found before one of this name that is installed on the machine.
+    package = SourceFile(name=f"{KERNELS}/__init__.py", text="")
+    return (*found, package) if len(found) > 1 else found
+
+
+def kernel_folders(reference: Path) -> list[Path]:
+    """Return where the modules that a solution imports from `kernels` may lie, nearest first."""
+    beside = reference.resolve().parent.parent / KERNELS
+    return [beside, *search_roots(None, KERNELS, packaged=False)]
+
+
+def shared_folders(reference: Path) -> list[Path]:
+    """Return where the relative imports of a reference look after its own folder, nearest first.
+
+    These are the harness of the assignment of the same name, and the files that assignments share.
+    """
+    beside = reference.resolve().parent.parent / "assignments"
+    roots = [beside, *search_roots(None, "assignments", packaged=True)]
+    return [
+        folder for root in roots for folder in (root / reference.name / "harness", root / SHARED)
+    ]
+
+
+def shared_files(reference: Path) -> tuple[SourceFile, ...]:
+    """Return the files outside its own folder that the modules of a reference import."""
+    own = [_source_file(path, f"reference/{path.name}") for path in reference.glob("*.py")]
+    return _with_imports(own, "reference", shared_folders(reference))[len(own) :]
+
+
+def _source_file(path: Path, name: str) -> SourceFile:
+    return SourceFile(name=name, text=path.read_text(encoding="utf-8"))
+
+
+def _with_imports(
+    own: Iterable[SourceFile], package: str, folders: Iterable[Path]
+) -> tuple[SourceFile, ...]:
+    """Return files, and those of `folders` that they import as modules of `package`."""
+    found = {file.name: file for file in own}
+    waiting = list(found.values())
+    while waiting:
+        file = waiting.pop()
+        for module in _modules_of(package, file):
+            name = f"{package}/{module}.py"
+            path = next(
+                (f / f"{module}.py" for f in folders if (f / f"{module}.py").is_file()), None
+            )
+            if name not in found and path is not None:
+                found[name] = _source_file(path, name)
+                waiting.append(found[name])
+    return tuple(found.values())
+
+
+def _modules_of(package: str, file: SourceFile) -> Iterator[str]:
+    """Yield the modules of `package` that a file imports; none of one that cannot be parsed."""
+    try:
+        tree = ast.parse(file.text)
+    except SyntaxError:  # whoever imports the file reports it
+        return
+    inside = file.name.startswith(f"{package}/")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        first, _, module = (node.module or "").partition(".")
+        if node.level == 1 and inside:
+            module = node.module or ""
+        elif node.level or first != package:
+            continue
+        yield from [module] if module else [alias.name for alias in node.names]

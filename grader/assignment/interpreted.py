@@ -12,10 +12,13 @@ import ast
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from grader.assignment.declare import load_folder
+from grader.assignment.folders import KERNELS, kernel_folders, solution_files
 
 
 def load_solution(reference: Path) -> ModuleType:
@@ -24,10 +27,29 @@ def load_solution(reference: Path) -> ModuleType:
     Raises:
         AuthorError: if the file is missing or cannot be imported.
     """
-    path = reference / "solution.py"
-    if path.is_file() and _imports_triton(path.read_text(encoding="utf-8")):
+    if any(_imports_triton(file.text) for file in solution_files(reference)):
         import_interpreter()
-    return load_folder(reference, "solution")
+    with fresh_kernels(reference):
+        return load_folder(reference, "solution")
+
+
+@contextmanager
+def fresh_kernels(reference: Path) -> Iterator[None]:
+    """Import `kernels` anew while this lasts: what was imported of it before is for a device."""
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_kernel(name)}
+    package = ModuleType(KERNELS)
+    package.__path__ = [str(folder) for folder in kernel_folders(reference)]
+    sys.modules[KERNELS] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if _is_kernel(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _is_kernel(name: str) -> bool:
+    return name.partition(".")[0] == KERNELS
 
 
 def import_interpreter() -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.assignment.declare import CaseMaker, Key, Workload, load_cases, load_workloads
+from grader.assignment.folders import harness_files, shared_files, solution_files
 from grader.assignment.key_path import KeyPath
 from grader.assignment.plan import CaseBook, Plan, hash_folder, make_plan
 from grader.assignment.table import Assignment, load_assignment
 from grader.errors import AuthorError
+from grader.intake.submission import SourceFile
 
 
 def refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
@@ -40,8 +42,9 @@ class LoadedAssignment:
         plan: what will be asked of every submission.
         cases: the generators of checks, by problem and check.
         workloads: the generators of targets, by problem and target.
-        solution: text of the hidden reference, which targets are measured against.
-        harness: text of `harness.py`; empty if the assignment has none.
+        solution: files of the hidden reference, the entry first, which targets are measured
+            against.
+        harness: files of the assignment's harness; empty if it has none.
         folder: the assignment's folder.
         reference: the reference's folder.
     """
@@ -50,8 +53,8 @@ class LoadedAssignment:
     plan: Plan
     cases: dict[Key, CaseMaker]
     workloads: dict[Key, Workload]
-    solution: str
-    harness: str
+    solution: tuple[SourceFile, ...]
+    harness: tuple[SourceFile, ...]
     folder: Path
     reference: Path
 
@@ -72,25 +75,25 @@ def load_assignment_with_reference(
     assignment = load_assignment(folder)
     refuse_unknown_operators(assignment, folder)
     cases, workloads = load_cases(reference), load_workloads(reference)
-    solution = reference / "solution.py"
-    if workloads and not solution.is_file():
-        raise AuthorError(f"{solution}: not found", hint="every reference folder needs this file")
+    solution, harness = solution_files(reference), harness_files(folder)
+    if workloads and not solution:
+        path = reference / "solution.py"
+        raise AuthorError(f"{path}: not found", hint="every reference folder needs this file")
     plan = make_plan(
         assignment,
         CaseBook(cases=cases, workloads=workloads),
         device=device,
         seed=seed,
-        assignment_sha256=hash_folder(folder),
-        reference_sha256=hash_folder(reference),
+        assignment_sha256=hash_folder(folder, harness),
+        reference_sha256=hash_folder(reference, (*solution[1:], *shared_files(reference))),
     )
-    harness = folder / "harness.py"
     return LoadedAssignment(
         assignment=assignment,
         plan=plan,
         cases=cases,
         workloads=workloads,
-        solution=solution.read_text(encoding="utf-8") if solution.is_file() else "",
-        harness=harness.read_text(encoding="utf-8") if harness.is_file() else "",
+        solution=solution,
+        harness=harness,
         folder=folder,
         reference=reference,
     )

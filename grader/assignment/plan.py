@@ -15,6 +15,7 @@ from grader.assignment.device_class import CPU
 from grader.assignment.table import Assignment, Evidence, Limits, Problem
 from grader.assignment.target import Clock, NoDevice, Quantity, Target, Tier
 from grader.errors import AuthorError
+from grader.intake.submission import SourceFile
 from grader.runner.order import is_module
 
 
@@ -279,16 +280,22 @@ def _evidence(target: Target, device: str) -> Evidence:
     return Evidence.DENIED if withheld else Evidence.OUTSIDE
 
 
-def hash_folder(folder: Path) -> str:
-    """Return the SHA-256 of all files below `folder`, names included, caches left out."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+def hash_folder(folder: Path, travelling: Iterable[SourceFile] = ()) -> str:
+    """Return the SHA-256 of all files below `folder`, names included, caches left out.
+
+    Args:
+        folder: the folder of an assignment or a reference.
+        travelling: files from elsewhere that belong to it.
+    """
+    contents = {file.name: file.text.encode() for file in travelling}
+    for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        if not path.is_file() or any(_is_cache(part) for part in relative.parts):
-            continue
-        content = path.read_bytes()
-        digest.update(f"{relative.as_posix()}\x1f{len(content)}\x1f".encode())
-        digest.update(content)
+        if path.is_file() and not any(_is_cache(part) for part in relative.parts):
+            contents[relative.as_posix()] = path.read_bytes()
+    digest = hashlib.sha256()
+    for name in sorted(contents, key=lambda name: name.split("/")):
+        digest.update(f"{name}\x1f{len(contents[name])}\x1f".encode())
+        digest.update(contents[name])
     return digest.hexdigest()
 
 

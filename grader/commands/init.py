@@ -51,6 +51,6 @@ def command(
     console = Console()
     for path in write_kit(files, target, force=force):
         console.print(Text(f"wrote {path}"))
-    works = [name for name in files if name.endswith(suffixes) and name != "harness.py"]
+    works = [f"{slug}{suffix}" for suffix in suffixes]
     console.print(Text(f"Read {target / 'README.md'}, edit {' or '.join(works)}, then run:"))
     console.print(Text(f"  grader check {target}"), style="bold")

@@ -18,7 +18,7 @@ from grader.errors import DeviceError, SandboxError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation
-from grader.intake.submission import Origin, Submission
+from grader.intake.submission import Origin, SourceFile, Submission
 from grader.runner.order import Denial
 from grader.sandbox.pool import SandboxPool
 from grader.sandbox.sandbox import Sandbox
@@ -81,7 +81,7 @@ def _has_raised(case: CaseMeasurement) -> bool:
 
 
 def run_controls(
-    session: AnySession, waiting: Sequence[Instance], plan: Plan, harness: str
+    session: AnySession, waiting: Sequence[Instance], plan: Plan, harness: Sequence[SourceFile]
 ) -> tuple[CaseMeasurement, ...]:
     """Run cases in a box without a denial, as far as it gets; what it prints is not kept."""
     try:

@@ -62,7 +62,8 @@ class SourceFile:
     """One source file as it will lie in the box.
 
     Attributes:
-        name: flat file name: a valid module name plus `.py`, or as handed in for CUDA C++.
+        name: path in the sandbox: a valid module name plus `.py`, or as handed in for CUDA C++;
+            below one folder only for what an author's package is made of.
         text: the source.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
     """
@@ -113,7 +114,11 @@ class Submission:
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":
         """Return a module that nobody handed in, of one file."""
-        files = (SourceFile(name="submission.py", text=text),)
+        return cls.of_files(name, (SourceFile(name="submission.py", text=text),))
+
+    @classmethod
+    def of_files(cls, name: str, files: tuple[SourceFile, ...]) -> "Submission":
+        """Return a module that nobody handed in; its entry is `submission.py`."""
         return cls(name=name, sha256="", origin=Origin.MODULE, entry="submission", files=files)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from grader import __version__
 from grader.assignment.declare import load_cases
-from grader.assignment.folders import PACKAGE
+from grader.assignment.folders import PACKAGE, harness_files, solution_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.starter import refresh_starter
 from grader.errors import AuthorError, UsageError
@@ -48,9 +48,11 @@ def find_leaks(
         shared: texts that students may see by design; their lines are no leaks.
     """
     files = {path: path.read_bytes() for path in sorted(reference.rglob("*")) if _counts(path)}
+    names = {path.relative_to(reference).as_posix(): path for path in files}
+    for file in solution_files(reference)[1:]:
+        files[reference.parent.parent / file.name] = file.text.encode()
     opened = dict(_open_archives(members))
     hashes = {hashlib.sha256(content).digest(): path for path, content in files.items() if content}
-    names = {path.relative_to(reference).as_posix(): path for path in files}
     leaks: list[str] = []
     for name, content in opened.items():
         source = hashes.get(hashlib.sha256(content).digest())
@@ -115,9 +117,7 @@ def _ends(name: str, tail: str) -> bool:
 
 
 BUILD_LIMIT_S = 300
-HANDED_OUT = (
-    *("README.md", "starter.py", "starter.ipynb", "starter.cu", "harness.py", "assignment.toml"),
-)
+HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", "starter.cu", "assignment.toml")
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
 _NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
@@ -214,6 +214,8 @@ def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
     for name in HANDED_OUT:
         if (assignment / name).is_file():
             members[f"{slug}/{name}"] = (assignment / name).read_bytes()
+    for file in harness_files(assignment):
+        members[f"{slug}/{file.name}"] = file.text.encode()
     for recorded in sorted((assignment / PUBLIC_FOLDER).glob("*.json")):
         members[f"{slug}/{PUBLIC_FOLDER}/{recorded.name}"] = recorded.read_bytes()
     return members
@@ -256,6 +258,9 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
     for name in HANDED_OUT:
         if (assignment / name).is_file():
             shutil.copyfile(assignment / name, target / name)
+    for file in harness_files(assignment):
+        (target / file.name).parent.mkdir(exist_ok=True)
+        (target / file.name).write_bytes(file.text.encode())
     for recorded in (assignment / PUBLIC_FOLDER).glob("*.json"):
         shutil.copyfile(recorded, target / PUBLIC_FOLDER / recorded.name)
     for name in _PROJECT_FOLDERS:
@@ -276,6 +281,7 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         for name in names
         if (assignment / name).is_file()
     ]
+    texts += [file.text for file in harness_files(assignment)]
     # Public cases show the docstring of their case, wherever in the reference it is written.
     return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
 

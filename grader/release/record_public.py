@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from grader.assignment.declare import CaseMaker, load_cases, load_folder
+from grader.assignment.declare import CaseMaker, load_cases, load_harness
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.interpreted import load_solution
 from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value
@@ -57,8 +57,7 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
     table = load_assignment(assignment)
     cases = load_cases(reference)
     solution = vars(load_solution(reference))
-    has_harness = (assignment / "harness.py").is_file()
-    harness = vars(load_folder(assignment, "harness")) if has_harness else {}
+    harness = load_harness(assignment)
     files: dict[str, str] = {}
     for problem in table.problems:
         worker = local_worker(problem.ranks, solution, harness)

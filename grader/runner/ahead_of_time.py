@@ -40,6 +40,7 @@ MAX_TEXT = 1000
 MAX_ARGUMENTS_TEXT = 200
 WARP_THREADS = 32
 
+_HARNESS = ("harness", "harness.py")
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) ")
 _DEFINITION = re.compile(r"\s*def\s")
 
@@ -167,7 +168,8 @@ class KernelCompiler:
         frames = [f for f in traceback.extract_stack() if self._is_theirs(f.filename)]
         if not frames:
             return ["", 0, ""]
-        return [os.path.basename(frames[-1].filename), frames[-1].lineno or 0, frames[-1].name]
+        name = os.path.relpath(frames[-1].filename, self._home)
+        return [name, frames[-1].lineno or 0, frames[-1].name]
 
     def _kernels(self) -> Iterator[JITFunction]:
         """Yield the kernels that the submission's modules name, each once."""
@@ -185,7 +187,8 @@ class KernelCompiler:
 
     def _is_theirs(self, path: str) -> bool:
         """Return whether a file is the student's; the harness is not."""
-        return path.startswith(f"{self._home}/") and os.path.basename(path) != "harness.py"
+        inside, _, name = path.rpartition(f"{self._home}/")
+        return not inside and name != path and name.partition("/")[0] not in _HARNESS
 
     def _count(self) -> int:
         return sum(len(found) for found in self._found.values())

@@ -184,6 +184,7 @@ class WorkerProcess:
     def _load(self, request: dict[str, Json]) -> None:
         """Write the files, import the harness and then the submission."""
         for file in request["files"]:
+            os.makedirs(os.path.dirname(f"{self.home}/{file['name']}"), exist_ok=True)
             with open(f"{self.home}/{file['name']}", "xb") as out:
                 out.write(file["text"].encode())
         for file in request.get("binaries", ()):
@@ -255,12 +256,12 @@ def _describe(error: BaseException, home: str) -> dict[str, Json]:
     if isinstance(error, torch.OutOfMemoryError):  # a RuntimeError, of a device
         names.insert(0, "MemoryError")
     frames = [
-        [os.path.basename(frame.filename), frame.lineno or 0, frame.name]
+        [os.path.relpath(frame.filename, home), frame.lineno or 0, frame.name]
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename.startswith(home)
     ]
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(home):
-        frames.append([os.path.basename(error.filename), error.lineno or 0, ""])
+        frames.append([os.path.relpath(error.filename, home), error.lineno or 0, ""])
     return {
         "names": names[:MAX_FRAMES],
         "text": text[:MAX_TEXT],

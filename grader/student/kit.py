@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grader import __version__
+from grader.assignment.folders import harness_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import header_name, write_header
 from grader.errors import UsageError
 from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY
-
-COPIED = ("README.md", "harness.py")
 
 
 def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes]:
@@ -39,9 +38,9 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
             starter.read_text(encoding="utf-8"), slug
         ).encode()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    for name in COPIED:
-        if (assignment / name).is_file():
-            files[name] = (assignment / name).read_bytes()
+    if (assignment / "README.md").is_file():
+        files["README.md"] = (assignment / "README.md").read_bytes()
+    files |= {file.name: file.text.encode() for file in harness_files(assignment)}
     if CUDA_ENDING in suffixes:
         header = write_header(slug, load_assignment(assignment).launchers)
         files[header_name(slug)] = header.encode()
@@ -67,8 +66,8 @@ def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple
             f"{folder}: would overwrite {', '.join(clashes)}",
             hint="name another folder, or lose those files with --force",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return tuple(folder / name for name in files)
 

@@ -77,12 +77,13 @@ def _run(
     folder: Path, table: Assignment, problem: Problem, namespace: dict[str, Defined]
 ) -> PublicResult:
     # These import torch, which the rest of a student's commands do without.
+    from grader.assignment.declare import load_harness
     from grader.student.local_ranks import local_worker
-    from grader.student.replay import load_harness, run_check
+    from grader.student.replay import run_check
     from grader.student.trace import load_problem
 
     traced = load_problem(folder, problem.name)
-    harness = load_harness(folder, "grader_harness")
+    harness = load_harness(folder)
     results = tuple(
         run_check(
             problem,

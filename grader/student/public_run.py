@@ -152,9 +152,6 @@ def _prepare(submission: Submission, folder: Path, scratch: Path, source: str) -
     worker.mkdir()
     for file in submission.files:
         (worker / file.name).write_text(file.text, encoding="utf-8", newline="\n")
-    harness = folder / "harness.py"
-    if harness.is_file():
-        (worker / "harness.py").write_bytes(harness.read_bytes())
     return ReplayJob(
         assignment=str(folder.resolve()),
         problems=(),

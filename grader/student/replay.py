@@ -15,6 +15,7 @@ from typing import TextIO
 
 import torch
 
+from grader.assignment.declare import load_harness
 from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import drive
@@ -86,17 +87,6 @@ def run_check(
     ]
     description = mine[0].description if mine else ""
     return judge_check(problem.name, check, seen, description=description)
-
-
-def load_harness(folder: Path, name: str) -> Namespace:
-    """Return the names of the assignment's `harness.py`, none if it has no such file.
-
-    Args:
-        folder: folder of the assignment.
-        name: name of the module that it becomes.
-    """
-    path = folder / "harness.py"
-    return _execute(path, name) if path.is_file() else {}
 
 
 def _observed(recording: Recording, check: Check, observe: Observer) -> CaseSteps:

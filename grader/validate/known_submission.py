@@ -3,10 +3,11 @@
 Takes: the two folders of an assignment. Gives: `KnownSubmission`s. Does not cover: running them.
 
 A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
-the solution's, so that it holds only what it gets wrong; `"none"`: it stands alone, as all in C++
-do), `caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that
-fails; `"softmax.*"` stands for all checks of a problem, `"*"` for all), `needs_review` (targets
-that must be needs_review, because what is measured breaks a bound).
+the solution's, so that it holds only what it gets wrong, or to a kernel's file that travels with
+the solution, if that is where the names are defined; `"none"`: it stands alone, as all in C++ do),
+`caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that fails;
+`"softmax.*"` stands for all checks of a problem, `"*"` for all), `needs_review` (targets that must
+be needs_review, because what is measured breaks a bound).
 
 A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
 which a correct style need not reach on a device.
@@ -36,7 +37,7 @@ def affected(base: str, appended: str, exports: Mapping[str, Iterable[str]]) -> 
     """Return the problems that behave otherwise when a text follows the solution's.
 
     Args:
-        base: the solution's source.
+        base: the solution's source, of all its files.
         appended: what comes after it.
         exports: names of the submission that a problem calls, by problem.
     """
@@ -47,6 +48,8 @@ def affected(base: str, appended: str, exports: Mapping[str, Iterable[str]]) -> 
     uses: dict[str, set[str]] = {}
     for node in (*before, *after):
         used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if isinstance(node, ast.ImportFrom):  # another name for what a kernel's file defines
+            used |= {alias.name for alias in node.names if alias.asname}
         if used & _BY_TEXT:
             return everything
         for name in _bound(node):
@@ -130,7 +133,7 @@ class KnownSubmission:
         name: file name, without its ending if that is Python's.
         kind: what is known of it.
         path: where it lies, for messages.
-        text: the source as it enters the box.
+        files: the sources as they enter the sandbox, the entry first.
         affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
         needs_review: targets that must be needs_review; no other may be.
@@ -142,7 +145,7 @@ class KnownSubmission:
     name: str
     kind: Kind
     path: Path
-    text: str
+    files: tuple[SourceFile, ...]
     affects: frozenset[str]
     fails: frozenset[str] = frozenset()
     needs_review: frozenset[str] = frozenset()
@@ -152,15 +155,9 @@ class KnownSubmission:
 
     def submission(self) -> Submission:
         """Return the specimen as a submission."""
+        made = Submission.of_files(f"{self.kind.value}-{self.name}", self.files)
         in_cuda = self.path.suffix == CUDA_ENDING
-        name = f"submission{self.path.suffix}"
-        return Submission(
-            name=f"{self.kind.value}-{self.name}",
-            sha256="",
-            origin=Origin.CUDA if in_cuda else Origin.MODULE,
-            entry="submission",
-            files=(SourceFile(name=name, text=self.text),),
-        )
+        return replace(made, origin=Origin.CUDA) if in_cuda else made
 
 
 def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, ...]:
@@ -171,13 +168,13 @@ def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, .
     """
     criteria = {f"{p.name}.{c.name}": c.cases for p in loaded.plan.problems for c in p.criteria}
     problems = frozenset(problem.name for problem in loaded.plan.problems)
-    solution = _read(loaded.reference / "solution.py")
+    _read(loaded.reference / "solution.py")
     found = [
         KnownSubmission(
             name="starter",
             kind=Kind.STARTER,
             path=loaded.folder / "starter.py",
-            text=_read(loaded.folder / "starter.py"),
+            files=_alone(loaded.folder / "starter.py"),
             affects=problems,
             fails=frozenset(criteria),
         ),
@@ -185,20 +182,19 @@ def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, .
             name="solution",
             kind=Kind.SOLUTION,
             path=loaded.reference / "solution.py",
-            text=solution,
+            files=loaded.solution,
             affects=problems,
         ),
     ]
     in_cuda = Language.CUDA in loaded.assignment.languages
     if in_cuda:
         path = loaded.folder / f"starter{CUDA_ENDING}"
-        found.append(replace(found[0], name=f"starter{CUDA_ENDING}", path=path, text=_read(path)))
+        found.append(replace(found[0], name=f"starter{CUDA_ENDING}", path=path, files=_alone(path)))
     endings = (".py", CUDA_ENDING) if in_cuda else (".py",)
     for path in _listed(loaded.reference / "right", endings):
         found.append(_read_right(path, loaded))
-    exports = {problem.name: problem.exports for problem in loaded.plan.problems}
     for path in _listed(loaded.reference / "wrong", endings):
-        found.append(_read_wrong(path, solution, criteria, exports))
+        found.append(_read_wrong(path, loaded, criteria))
     return tuple(found)
 
 
@@ -215,6 +211,32 @@ def _read(path: Path) -> str:
     if not path.is_file():
         raise AuthorError(f"{path}: not found", hint="`grader new-assignment` shows the layout")
     return path.read_text(encoding="utf-8")
+
+
+def _alone(path: Path) -> tuple[SourceFile, ...]:
+    return (SourceFile(name=f"submission{path.suffix}", text=_read(path)),)
+
+
+def append(solution: tuple[SourceFile, ...], text: str) -> tuple[SourceFile, ...]:
+    """Return the solution's files, the text appended where it replaces something.
+
+    That is the entry, unless the text defines names of one of the other files and none of the
+    entry's: a function of a kernel's file is replaced only for those who find it in that file.
+    """
+    new = _defined(text)
+    target = next((file for file in solution if new & _defined(file.text)), solution[0])
+    return tuple(
+        replace(file, text=f"{file.text}\n\n{text}") if file is target else file
+        for file in solution
+    )
+
+
+def _defined(text: str) -> set[str]:
+    """Return the names of a module; of one that cannot be parsed none, as its import will tell."""
+    try:
+        return set().union(*(_bound(node) for node in ast.parse(text).body))
+    except SyntaxError:
+        return set()
 
 
 def _read_right(path: Path, loaded: LoadedAssignment) -> KnownSubmission:
@@ -235,14 +257,14 @@ def _read_right(path: Path, loaded: LoadedAssignment) -> KnownSubmission:
         name=_name(path),
         kind=Kind.RIGHT,
         path=path,
-        text=text,
+        files=_alone(path),
         affects=frozenset(problem.name for problem in loaded.plan.problems),
         misses=misses,
     )
 
 
 def _read_wrong(
-    path: Path, solution: str, criteria: Mapping[str, int], exports: Mapping[str, tuple[str, ...]]
+    path: Path, loaded: LoadedAssignment, criteria: Mapping[str, int]
 ) -> KnownSubmission:
     text = _read(path)
     header = _header(path, text, HEADER_KEYS)
@@ -265,17 +287,20 @@ def _read_wrong(
         )
     causes = [cause.value for cause in Cause if cause is not Cause.NONE]
     if header["cause"] not in causes:
-        raise AuthorError(
-            f"{path}: cause: expected one of {', '.join(causes)}, found {header['cause']!r}"
-        )
-    appended = base == "solution"
+        expected = ", ".join(causes)
+        raise AuthorError(f"{path}: cause: expected one of {expected}, found {header['cause']!r}")
+    exports = {problem.name: problem.exports for problem in loaded.plan.problems}
+    files, affects = _alone(path), frozenset(exports)
+    if base == "solution":
+        files = append(loaded.solution, text)
+        affects = affected("\n\n".join(file.text for file in loaded.solution), text, exports)
     targets = {name for name, cases in criteria.items() if not cases}
     return KnownSubmission(
         name=_name(path),
         kind=Kind.WRONG,
         path=path,
-        text=f"{solution}\n\n{text}" if appended else text,
-        affects=affected(solution, text, exports) if appended else frozenset(exports),
+        files=files,
+        affects=affects,
         fails=fails,
         needs_review=_read_needs_review(path, header, targets - fails),
         caught_by=header["caught_by"],

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import load_folder
+from grader.assignment.declare import load_harness
 from grader.assignment.interpreted import load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
@@ -43,8 +43,7 @@ def load_here(loaded: LoadedAssignment) -> tuple[Namespace, Namespace]:
     for module in loaded.plan.limits.preload:  # or every fork would import it
         importlib.import_module(module)
     solution = vars(load_solution(loaded.reference))
-    has_harness = (loaded.folder / "harness.py").is_file()
-    return solution, vars(load_folder(loaded.folder, "harness")) if has_harness else {}
+    return solution, load_harness(loaded.folder)
 
 
 def drive_case(plan: Plan, instance: Instance, worker: Worker) -> CaseMeasurement:

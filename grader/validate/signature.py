@@ -10,17 +10,25 @@ from pathlib import Path
 
 from grader.assignment.launcher import Argument, Launcher
 from grader.errors import AuthorError
+from grader.intake.submission import SourceFile
 
 
-def compare_signatures(starter: Path, solution: Path, exports: tuple[str, ...]) -> list[str]:
+def compare_signatures(
+    starter: Path, solution: Path, exports: tuple[str, ...], kernels: Iterable[SourceFile] = ()
+) -> list[str]:
     """Return how the exported functions and classes of two files differ.
 
     Args:
         starter: what students begin with.
         solution: the reference.
         exports: names that the problems need.
+        kernels: files that the reference imports them from, if it does not define them itself.
     """
-    left, right = _signatures(starter), _signatures(solution)
+    left = _signatures(starter)
+    right: dict[str, str] = {}
+    for file in kernels:
+        right |= dict(_walk(ast.parse(file.text), ""))
+    right |= _signatures(solution)
     complaints = []
     for name in exports:
         mine = {key: value for key, value in left.items() if key.split(".")[0] == name}

@@ -155,7 +155,9 @@ def _complain_of_signatures(loaded: LoadedAssignment) -> list[str]:
     starter = loaded.folder / "starter.py"
     exports = tuple(name for problem in loaded.plan.problems for name in problem.exports)
     return [
-        *compare_signatures(starter, loaded.reference / "solution.py", exports),
+        *compare_signatures(
+            starter, loaded.reference / "solution.py", exports, loaded.solution[1:]
+        ),
         *compare_launchers(starter, loaded.assignment.launchers),
     ]
 

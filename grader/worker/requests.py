@@ -5,13 +5,14 @@ it (see `worker.channel`), nor the tensors' memory (see `worker.buffers`).
 """
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError
-from grader.intake.submission import Submission
+from grader.intake.submission import SourceFile, Submission
 from grader.runner import protocol
 from grader.runner.tensors import NAMES
 
@@ -40,11 +41,9 @@ def location_of(submission: Submission, frames: Any) -> str:  # noqa: ANN401 - w
 Json = Any  # a message's fields
 
 
-def load_request(submission: Submission, harness: str) -> dict[str, Json]:
+def load_request(submission: Submission, harness: Sequence[SourceFile]) -> dict[str, Json]:
     """Return the request to import a submission, after the harness if there is one."""
-    files = [{"name": file.name, "text": file.text} for file in submission.files]
-    if harness:
-        files.append({"name": "harness.py", "text": harness})
+    files = [{"name": file.name, "text": file.text} for file in (*submission.files, *harness)]
     binaries = [
         {"name": file.name, "base64": base64.b64encode(file.content).decode()}
         for file in submission.binaries

@@ -91,7 +91,7 @@ def refuse_unless(findings: tuple[Finding, ...], sandbox: str) -> tuple[str, ...
 
 def _ask(sandbox: Sandbox, probe: Submission, call: Call, limits: Limits = PROBE_LIMITS) -> Value:
     with open_session(sandbox, probe, limits=limits) as session:
-        session.load("")
+        session.load()
         return session.call(call)
 
 

@@ -5,7 +5,7 @@ cover: the order of problems and what happens after a crash (see `correctness.ru
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, classify
 from grader.evidence.samples import DeviceClaim
-from grader.intake.submission import Submission
+from grader.intake.submission import SourceFile, Submission
 from grader.runner import protocol
 from grader.runner.order import NO_DENIAL, Denial
 from grader.runner.tensors import DTYPES
@@ -115,7 +115,7 @@ class Session(WithoutDevice):
         """Time from request to reply of all calls so far, loading left out."""
         return self._channel.wall_ns - self._load_wall_ns
 
-    def load(self, harness: str) -> None:
+    def load(self, harness: Sequence[SourceFile] = ()) -> None:
         """Import the submission.
 
         Raises:

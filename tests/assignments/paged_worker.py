@@ -3,13 +3,12 @@
 Takes: the repository. Gives: `failures` of a submission's text. Does not cover: performance.
 """
 
-import importlib.util
 import linecache
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from grader.assignment.declare import load_harness
 from grader.assignment.interpreted import import_interpreter
 from grader.assignment.steps import CaseSteps
 from grader.assignment.table import load_assignment
@@ -33,14 +32,7 @@ SOLUTION = (REFERENCE / "solution.py").read_text(encoding="utf-8")
 @cache
 def harness() -> dict[str, Any]:
     """Return the names of the assignment's harness."""
-    path = ASSIGNMENT / "harness.py"
-    spec = importlib.util.spec_from_file_location("paged_attention_harness", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["paged_attention_harness"] = module
-    spec.loader.exec_module(module)
-    return vars(module)
+    return dict(load_harness(ASSIGNMENT, "paged_attention_harness"))
 
 
 def namespace(text: str, name: str) -> dict[str, Any]:

@@ -1,19 +1,16 @@
 """The assignment `kv_cache`: who passes, who fails, and whether the oracle itself is right."""
 
-import importlib.util
 import math
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from grader.assignment.declare import load_workloads
+from grader.assignment.declare import load_harness, load_workloads
 from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
 from grader.correctness.drive import drive
@@ -68,14 +65,7 @@ def _one_thread() -> Iterator[None]:
 
 @cache
 def _harness() -> dict[str, Any]:
-    # The dataclass in it needs its module to be registered under its name.
-    spec = importlib.util.spec_from_file_location("kv_cache_harness", ASSIGNMENT / "harness.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.modules["kv_cache_harness"] = module
-    spec.loader.exec_module(module)
-    return vars(module)
+    return dict(load_harness(ASSIGNMENT, "kv_cache_harness"))
 
 
 def _namespace(text: str, name: str) -> dict[str, Any]:

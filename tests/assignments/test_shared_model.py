@@ -23,16 +23,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-BUILD = load("build")
 MODEL = load("tiny_gpt")
 TEXT = load("text")
-
-
-@pytest.mark.parametrize("path", sorted(BUILD.copies()), ids=lambda path: str(path.name))
-def test_copies_are_the_source(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == BUILD.copies()[path], (
-        "run assignments/shared/build.py"
-    )
 
 
 def test_a_seed_decides_every_weight() -> None:

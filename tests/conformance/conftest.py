@@ -146,7 +146,7 @@ def walled(kind: Kind) -> None:
 @contextmanager
 def loaded(sandbox: Sandbox, *, limits: Limits = LIMITS) -> Iterator[Session]:
     with open_session(sandbox, PROBE, limits=limits) as session:
-        session.load("")
+        session.load()
         yield session
 
 

@@ -54,7 +54,7 @@ def asked(sandbox):
 
     def ask(name, *, denial, args=1):
         with open_session(sandbox, SUBMISSION, limits=LIMITS, denial=denial) as session:
-            session.load("")
+            session.load()
             return session.call(Call(name, *(x for _ in range(args))))
 
     return ask

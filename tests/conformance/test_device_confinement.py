@@ -66,4 +66,4 @@ def test_threads_have_names_and_nobody_else_is_seen(backend):
         pool.borrow() as sandbox,
         open_session(sandbox, submission, limits=LIMITS) as session,
     ):
-        session.load("")
+        session.load()

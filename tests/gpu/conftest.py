@@ -44,7 +44,7 @@ def open_session(open_worker):
 
     def start(text):
         session = open_worker(text)
-        session.load("")
+        session.load()
         return session
 
     return start

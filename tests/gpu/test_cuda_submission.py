@@ -49,7 +49,7 @@ def test_the_right_submission_is_right_on_a_device(right, sandboxes, driver, pro
         sandboxes.borrow() as sandbox,
         open_device_session(sandbox, right, limits=LIMITS, driver=driver) as session,
     ):
-        session.load("")
+        session.load()
         for check in problem.checks:
             maker = CASES[problem.name, check.name]
             for index in range(maker.hidden):

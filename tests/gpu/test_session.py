@@ -156,7 +156,7 @@ def test_a_box_gets_what_it_was_left_and_no_more(open_worker):
     session = open_worker(ALLOCATING)
     room = session.limit_memory(1 << 30)
     assert 1 << 30 <= room <= (1 << 30) + (16 << 20)
-    session.load("")
+    session.load()
     a, b = pair()
     session.call(Call("hold", 512 << 20))
     for _ in range(3):  # arguments come out of the ballast, not out of what the box was left

@@ -98,7 +98,7 @@ def test_nothing_runs_after_the_reply(
         pace_walls.borrow() as sandbox,
         open_session(sandbox, submission, limits=limits) as session,
     ):
-        session.load("")
+        session.load()
         if not session.metered:
             pytest.skip("nothing counts processor time here")
         for _ in range(CALLS):

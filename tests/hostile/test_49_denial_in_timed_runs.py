@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from grader.assignment.loaded import LoadedAssignment
+from grader.intake.submission import Submission
 from grader.judge.judgement import Cause, Verdict
 from grader.sandbox.pool import SandboxPool
 from tests.hostile.kernel_honest import KERNEL
@@ -30,7 +31,10 @@ def test_torch_in_a_timed_run_is_forbidden(
 def test_the_reference_is_denied_the_same(
     denial_target: LoadedAssignment, denial_walls: SandboxPool
 ) -> None:
-    loaded = replace(denial_target, solution="def product(a, b):\n    return a @ b\n")
+    loaded = replace(
+        denial_target,
+        solution=Submission.of_text("reference", "def product(a, b):\n    return a @ b\n").files,
+    )
     result = race(KERNEL, loaded, denial_walls, "speed")
     assert result.check("values").verdict is Verdict.PASS
     assert result.cause("speed") is Cause.AUTHOR, result.check("speed").summary

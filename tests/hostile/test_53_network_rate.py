@@ -35,7 +35,7 @@ def test_bytes_take_their_time(rank_target: LoadedAssignment, rank_walls: Sandbo
         rank_walls.borrow() as sandbox,
         open_ranks(sandbox, submission, limits=limits, most=2, network_rate=RATE) as worker,
     ):
-        worker.load("")
+        worker.load()
         worker.world(2)
         (lifted,) = worker.ask({0: Call("lift")}, None).values()
         assert not isinstance(lifted, int) or lifted != 0

@@ -55,7 +55,7 @@ def test_a_rank_stays_on_one_processor(
             sandbox, submission, limits=rank_target.plan.limits, most=2, network_rate=network_rate
         ) as worker,
     ):
-        worker.load("")
+        worker.load()
         worker.world(2)
         found = list(worker.ask(dict.fromkeys(range(2), Call("seen")), None).values())
     cores = len(os.sched_getaffinity(0))
@@ -74,7 +74,7 @@ def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
             sandbox, submission_of(SPINS), limits=limits, most=2, network_rate=50_000_000
         ) as worker,
     ):
-        worker.load("")
+        worker.load()
         worker.world(2)
         begin = time.monotonic()
         with pytest.raises(Stopped, match="no rank returned within the time limit"):

@@ -166,7 +166,7 @@ class TargetMeasurer:
     ) -> None:
         self._sandboxes = sandboxes
         self._machine = machine
-        self._submissions = (submission, Submission.of_text("reference", loaded.solution))
+        self._submissions = (submission, Submission.of_files("reference", loaded.solution))
         self._loaded = loaded
         self._empty = measure_null_calls(sandboxes[1], loaded.plan.limits, machine)
         self._empty_steps: dict[int, EmptyCalls] = {}  # by the size of the group

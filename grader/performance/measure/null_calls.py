@@ -43,7 +43,7 @@ def measure_null_calls(sandbox: Sandbox, limits: Limits, machine: TimedMachine) 
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
     with machine.open_worker(sandbox, _probe(), limits=limits) as session:
-        session.load("")
+        session.load()
         for block in range(BLOCKS + 1):
             before_cpu_ns = session.usage().cpu_ns
             sandboxes: list[int] = []
@@ -68,7 +68,7 @@ def measure_null_steps(
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
     with open_ranks(sandbox, _probe(), limits=limits, most=ranks) as worker:
-        worker.load("")
+        worker.load()
         worker.world(ranks)
         steps = dict.fromkeys(range(ranks), Call("nothing"))
         for block in range(GROUP_BLOCKS + 1):
@@ -106,7 +106,7 @@ def measure_transfer_calls(
     """
     found: list[EmptyCalls] = []
     with machine.open_worker(sandbox, _probe(), limits=limits) as session:
-        session.load("")
+        session.load()
         for size_bytes in _spread(sorted(set(sizes_bytes))):
             filling = torch.zeros(size_bytes, dtype=torch.uint8)
             before_cpu_ns = session.usage().cpu_ns

@@ -18,7 +18,7 @@ call comes out of the ballast and goes back into it, so that only what the box k
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.evidence.samples import DeviceClaim
-from grader.intake.submission import Submission
+from grader.intake.submission import SourceFile, Submission
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.child_process import ChildProcess
@@ -125,7 +125,7 @@ class DeviceSession(Session):
             return used
         return replace(used, peak_bytes=max(self._memory_caps[0] - self._least_free_bytes, 0))
 
-    def load(self, harness: str) -> None:
+    def load(self, harness: Sequence[SourceFile] = ()) -> None:
         """Begin CUDA in the box, unless that is done, and import the submission.
 
         Raises:

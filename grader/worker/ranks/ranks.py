@@ -19,7 +19,7 @@ from grader.assignment.table import Limits
 from grader.errors import AuthorError, ChannelError, SandboxError
 from grader.evidence.faults import Raised, Stopped
 from grader.evidence.timeline import RankTimeline, read_timelines
-from grader.intake.submission import Submission
+from grader.intake.submission import SourceFile, Submission
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
@@ -100,7 +100,7 @@ class RankedWorker(WithoutDevice):
         self._denial = denial
         self._network_rate = network_rate
         self._record = record
-        self._harness = ""
+        self._harness: Sequence[SourceFile] = ()
         self._ranks: tuple[RankSession, ...] = ()
         self._stack = contextlib.ExitStack()
         self._frozen = False
@@ -116,7 +116,7 @@ class RankedWorker(WithoutDevice):
         """Ranks of the world that is there; 0 if there is none."""
         return len(self._ranks)
 
-    def load(self, harness: str) -> None:
+    def load(self, harness: Sequence[SourceFile] = ()) -> None:
         """Remember the harness; every world imports it and the submission."""
         self._harness = harness
 

@@ -293,12 +293,12 @@ def test_a_course_is_read_once_and_whole(folders):
     assert loaded.plan.problems[0].checks[0].hidden == 4
     assert loaded.plan.assignment_sha256 == hash_folder(folder)
     assert loaded.plan.reference_sha256 == hash_folder(reference)
-    assert loaded.harness == ""
-    assert loaded.solution == "answer = 42\n"
+    assert loaded.harness == ()
+    assert [file.text for file in loaded.solution] == ["answer = 42\n"]
     assert loaded.workloads["attend", "speed"].sizes == (8, 16)
     (folder / "harness.py").write_text("# größer\n", encoding="utf-8")
     again = load_assignment_with_reference(folder, reference, device="cpu", seed="s")
-    assert again.harness == "# größer\n"
+    assert [file.text for file in again.harness] == ["# größer\n"]
     assert again.plan.sha256 != loaded.plan.sha256
 
 

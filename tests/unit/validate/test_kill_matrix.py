@@ -20,7 +20,7 @@ def submission(
         name=name,
         kind=kind,
         path=Path(f"{name}.py"),
-        text="",
+        files=(),
         affects=frozenset(),
         fails=frozenset(fails),
         misses=frozenset(misses),

@@ -6,10 +6,10 @@ import pytest
 
 from grader.assignment.table import load_assignment
 from grader.errors import AuthorError
-from grader.intake.submission import Origin
+from grader.intake.submission import Origin, SourceFile
 from grader.judge.judgement import Cause
 from grader.validate.known_run import without_targets
-from grader.validate.known_submission import Kind, load_known_submissions
+from grader.validate.known_submission import Kind, append, load_known_submissions
 from tests.unit.performance.synthetic import planned
 from tests.unit.validate.small_assignment import CASES, SOLUTION, make_course
 
@@ -20,6 +20,11 @@ BODY = "\ndef double(x):\n    return 3 * x\n"
 def load(tmp_path, text):
     loaded = make_course(tmp_path, wrong={"triple": text})
     return {known.name: known for known in load_known_submissions(loaded)}
+
+
+def text_of(known):
+    (file,) = known.files
+    return file.text
 
 
 def test_all_kinds_are_found(tmp_path):
@@ -35,17 +40,17 @@ def test_all_kinds_are_found(tmp_path):
     wrong = found["triple"]
     assert (wrong.fails, wrong.caught_by) == ({"double.values"}, "double.values")
     assert wrong.cause is Cause.WRONG_VALUE
-    assert wrong.text.startswith(SOLUTION)
-    assert wrong.text.endswith(BODY)
+    assert text_of(wrong).startswith(SOLUTION)
+    assert text_of(wrong).endswith(BODY)
     submission = wrong.submission()
     assert (submission.name, submission.entry) == ("wrong-triple", "submission")
-    assert submission.files[0].text == wrong.text
+    assert submission.files == wrong.files
 
 
 def test_a_specimen_may_stand_alone_and_fail_more(tmp_path):
     header = HEADER + '# base = "none"\n# also_fails = ["double.refuses"]\n'
     wrong = load(tmp_path, header + BODY)["triple"]
-    assert wrong.text == header + BODY
+    assert text_of(wrong) == header + BODY
     assert wrong.fails == {"double.values", "double.refuses"}
 
 
@@ -166,7 +171,7 @@ def test_specimens_in_cuda_stand_alone(tmp_path):
     wrong = found["broken.cu"]
     assert wrong.fails == {"double.values", "double.refuses"}
     assert wrong.affects == {"double"}
-    assert SOLUTION not in wrong.text
+    assert SOLUTION not in text_of(wrong)
     submission = wrong.submission()
     assert (submission.origin, submission.files[0].name) == (Origin.CUDA, "submission.cu")
 
@@ -187,3 +192,18 @@ def test_targets_that_must_be_held_are_measured(tmp_path):
 def test_a_star_stands_for_the_checks_of_a_problem(tmp_path):
     wrong = load(tmp_path, HEADER + '# also_fails = ["double.*"]\n' + BODY)["triple"]
     assert wrong.fails == {"double.values", "double.refuses"}
+
+
+def test_a_text_goes_to_the_file_that_defines_what_it_replaces():
+    files = (
+        SourceFile(name="submission.py", text="from kernels.sums import total\n"),
+        SourceFile(name="kernels/sums.py", text="def _add(): ...\ndef total(): ...\n"),
+    )
+    for text, name in (
+        ("def _add():\n    return 1\n", "kernels/sums.py"),
+        ("def total():\n    return 1\n", "submission.py"),
+        ("def _add(): ...\ndef total():\n    return _add()\n", "submission.py"),
+        ("def other(): ...\n", "submission.py"),
+    ):
+        changed = [b for a, b in zip(files, append(files, text), strict=True) if a != b]
+        assert [(file.name, file.text.endswith(text)) for file in changed] == [(name, True)]

@@ -221,7 +221,7 @@ def test_what_a_child_uses_is_read_from_its_meter(open_worker):
 
 def test_loading_is_no_part_of_the_time_of_calls(open_worker):
     worker = open_worker(value=None, tensors=[])
-    worker.session.load("")
+    worker.session.load()
     assert worker.session.wall_ns == 0
     worker.session.call(Call("f"))
     assert worker.session.wall_ns > 0

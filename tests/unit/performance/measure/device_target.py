@@ -56,8 +56,8 @@ class Graded:
             plan=plan,
             cases={},
             workloads={("problem", "target"): workload},
-            solution=reference,
-            harness="",
+            solution=Submission.of_text("reference", reference).files,
+            harness=(),
             folder=None,  # type: ignore[arg-type]
             reference=None,  # type: ignore[arg-type]
         )

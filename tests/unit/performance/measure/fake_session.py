@@ -26,7 +26,7 @@ class FakeSession:
         self.alive = True
         self.load_error: Exception | None = None
 
-    def load(self, harness):
+    def load(self, harness=()):
         self.log.append((self._name, "load"))
         if self.load_error is not None:
             raise self.load_error

@@ -57,8 +57,8 @@ def course_with(target, make=steps, sizes=(1,)):
         plan=plan,
         cases={},
         workloads={("problem", "target"): workload},
-        solution="# of the author\n",
-        harness="",
+        solution=Submission.of_text("reference", "# of the author\n").files,
+        harness=(),
         folder=None,  # type: ignore[arg-type]
         reference=None,  # type: ignore[arg-type]
     )

@@ -96,7 +96,7 @@ class Worker(ThreadWall):
                 driver=self.driver,
             )
         )
-        self.session.load("")
+        self.session.load()
         return self
 
     def __exit__(self, *error):

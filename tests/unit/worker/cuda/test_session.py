@@ -222,6 +222,6 @@ def test_a_box_without_a_device_is_our_fault():
             opening as session,
             pytest.raises(SandboxError, match="could not begin to use the device") as caught,
         ):
-            session.load("")
+            session.load()
         assert "CUDA" in caught.value.hint
     driver.close()

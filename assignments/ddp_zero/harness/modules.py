@@ -1,9 +1,7 @@
 """Modules that cases train: parameters of any shape, chains of layers, a stack of large matrices.
 
-Takes: tensors. Gives: modules whose forward pass returns a loss per row. Does not cover: language
-models (see `tiny_gpt`).
+Their forward pass returns a loss per row. The language model is in `tiny_gpt`.
 
-`assignments/ddp_zero/harness.py` holds the same text between its marker lines; a test compares.
 Shape letters: B rows, K columns of a batch, L layers, W width.
 """
 
@@ -11,8 +9,6 @@ import torch
 from torch import nn
 
 Tensor = torch.Tensor
-
-# --- modules: begin ---
 
 
 class Sheet(nn.Module):
@@ -124,6 +120,3 @@ class Tower(nn.Module):
         for layer in self.layers:
             x_BK = torch.add(x_BK, torch.tanh(layer(x_BK)), alpha=len(self.layers) ** -0.5)
         return 0.5 * (x_BK - 1).square().sum(dim=1)
-
-
-# --- modules: end ---
