@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from grader.assignment.device_class import CPU
 from grader.assignment.loaded import LoadedAssignment
@@ -223,7 +224,7 @@ def append(solution: tuple[SourceFile, ...], text: str) -> tuple[SourceFile, ...
     That is the entry, unless the text defines names of one of the other files and none of the
     entry's: a function of a kernel's file is replaced only for those who find it in that file.
     """
-    new = _defined(text)
+    new = _defined(text, imports=False)
     target = next((file for file in solution if new & _defined(file.text)), solution[0])
     return tuple(
         replace(file, text=f"{file.text}\n\n{text}") if file is target else file
@@ -231,12 +232,14 @@ def append(solution: tuple[SourceFile, ...], text: str) -> tuple[SourceFile, ...
     )
 
 
-def _defined(text: str) -> set[str]:
+def _defined(text: str, *, imports: bool = True) -> set[str]:
     """Return the names of a module; of one that cannot be parsed none, as its import will tell."""
     try:
-        return set().union(*(_bound(node) for node in ast.parse(text).body))
+        body = ast.parse(text).body
     except SyntaxError:
         return set()
+    counted = [n for n in body if imports or not isinstance(n, ast.Import | ast.ImportFrom)]
+    return set().union(*(_bound(node) for node in counted))
 
 
 def _read_right(path: Path, loaded: LoadedAssignment) -> KnownSubmission:
@@ -275,16 +278,7 @@ def _read_wrong(
     base = "none" if in_cuda else header.get("base", "solution")
     if base not in ("solution", "none"):
         raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
-    also = header.get("also_fails", [])
-    fails = frozenset(
-        [header["caught_by"], *(name for one in also for name in _expand(one, criteria))]
-    )
-    unknown = sorted(fails - criteria.keys())
-    if unknown:
-        raise AuthorError(
-            f"{path}: no check called {unknown[0]!r}",
-            hint=f"the checks are {', '.join(sorted(criteria))}",
-        )
+    fails = _read_fails(path, header, criteria)
     causes = [cause.value for cause in Cause if cause is not Cause.NONE]
     if header["cause"] not in causes:
         expected = ", ".join(causes)
@@ -306,6 +300,20 @@ def _read_wrong(
         caught_by=header["caught_by"],
         cause=Cause(header["cause"]),
     )
+
+
+def _read_fails(
+    path: Path, header: Mapping[str, Any], criteria: Mapping[str, int]
+) -> frozenset[str]:
+    """Return every check and target that must fail."""
+    also = (name for one in header.get("also_fails", []) for name in _expand(one, criteria))
+    fails = frozenset([header["caught_by"], *also])
+    for name in sorted(fails - criteria.keys()):
+        raise AuthorError(
+            f"{path}: no check called {name!r}",
+            hint=f"the checks are {', '.join(sorted(criteria))}",
+        )
+    return fails
 
 
 def _read_needs_review(

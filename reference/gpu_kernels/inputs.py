@@ -19,7 +19,7 @@ def transposed(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE)
 def sliced(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE) -> Tensor:
     """Return a normal matrix that is every other row and column of a larger one, behind its edge.
 
-    The gaps between its entries reach the box as NaN.
+    The gaps between its entries reach the sandbox as NaN.
     """
     return draw.normal_tensor(2 * rows + 1, 2 * columns + 3, dtype=dtype)[1::2, 3::2]
 

@@ -1,7 +1,7 @@
 """What the players of operation sequences share: draw operations, ask, compare with a model.
 
-Takes: `Draw`; an object in the box and its model. Gives: sequences, steps. Does not cover: what the
-operations mean (see the cases of each problem).
+Takes: `Draw`; an object in the sandbox and its model. Gives: sequences, steps. Does not cover: what
+the operations mean (see the cases of each problem).
 """
 
 from collections.abc import Callable, Mapping

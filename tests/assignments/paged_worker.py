@@ -1,4 +1,4 @@
-"""What tests of `paged_attention` share: its folders, its cases, and a box in this process.
+"""What tests of `paged_attention` share: its folders, its cases, and a worker in this process.
 
 Takes: the repository. Gives: `failures` of a submission's text. Does not cover: performance.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.assignment.declare import load_harness
-from grader.assignment.interpreted import import_interpreter
+from grader.assignment.interpreted import fresh_kernels, import_interpreter
 from grader.assignment.steps import CaseSteps
 from grader.assignment.table import load_assignment
 from grader.author import Draw, SequenceMaker, load_cases
@@ -45,7 +45,8 @@ def namespace(text: str, name: str) -> dict[str, Any]:
         text.splitlines(keepends=True),
         name,
     )  # Triton reads it
-    exec(compile(text, name, "exec"), names)
+    with fresh_kernels(REFERENCE):
+        exec(compile(text, name, "exec"), names)
     return names
 
 

@@ -1,8 +1,8 @@
 """`gpu_kernels` in CUDA C++: starter and header are current, and the right submission is right.
 
 No kernel runs here on a device. The right submission is also plain C++: built by the host's
-compiler it is called by the box's own adapter, on the processor, with the cases of the judge. This
-needs CUDA's headers for half precision, so it goes where nvcc goes.
+compiler it is called by the worker's own adapter, on the processor, with the cases of the judge.
+This needs CUDA's headers for half precision, so it goes where nvcc goes.
 """
 
 import json
@@ -62,7 +62,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def bind(library: Path) -> dict[str, Any]:
-    """Name the launchers of a library, as the box does."""
+    """Name the launchers of a library, as the worker does."""
     namespace: dict[str, Any] = {}
     forms = json.dumps([asdict(launcher) for launcher in TABLE.launchers])
     launchers.bind(str(library), forms, namespace)

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from grader.assignment.declare import load_workloads
-from grader.assignment.folders import find_assignment, find_reference
+from grader.assignment.folders import find_assignment, find_reference, solution_files
 from grader.assignment.interpreted import load_solution
 from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
@@ -20,7 +20,6 @@ from grader.judge.judgement import Cause
 from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_case
 from grader.validate.known_submission import affected
-from reference.one_file import joined, pieces_of
 
 ASSIGNMENT = find_assignment("gpu_kernels", None)
 REFERENCE = find_reference("gpu_kernels", None)
@@ -29,7 +28,7 @@ TABLE = load_assignment(ASSIGNMENT)
 CASES = load_cases(REFERENCE)
 ORACLE = load_folder(REFERENCE, "oracle")
 INPUTS = load_folder(REFERENCE, "inputs")
-SOLUTION = (REFERENCE / "solution.py").read_text(encoding="utf-8")
+SOLUTION = "\n\n".join(file.text for file in solution_files(REFERENCE))
 WRONG = sorted((REFERENCE / "wrong").glob("*.py"))
 PROBLEMS = {problem.name: problem for problem in TABLE.problems}
 EXPORTS = {name: problem.exports for name, problem in PROBLEMS.items()}
@@ -93,21 +92,6 @@ def test_every_check_has_a_case_and_every_target_a_workload() -> None:
 
 def test_every_problem_denies_what_computes() -> None:
     assert {problem.denied for problem in TABLE.problems} == {("@compute",)}
-
-
-def test_the_solution_is_built_from_the_kernels() -> None:
-    build = load_folder(REFERENCE, "build")
-    assert build.build() == SOLUTION, "python -m reference.gpu_kernels.build writes it anew"
-
-
-def test_a_name_with_two_meanings_gets_its_file_in_front() -> None:
-    pieces = pieces_of("one", "import torch\nA = 1\nB = 2\n\ndef f():\n    return A + B\n")
-    pieces += pieces_of("two", "A = 3\nB = 2\n\ndef g():\n    return A + B\n")
-    namespace: dict[str, Any] = {}
-    exec(joined(pieces), namespace)
-    assert (namespace["f"](), namespace["g"]()) == (3, 5)
-    assert namespace["ONE_A"] == 1
-    assert namespace["B"] == 2
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)

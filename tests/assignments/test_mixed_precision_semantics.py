@@ -39,7 +39,7 @@ QUICK = [problem for problem in TABLE.problems if problem.name != "train"]
 
 @pytest.fixture(autouse=True)
 def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Submissions may import the harness by its name, as in the box."""
+    """Submissions may import the harness by its name, as in the sandbox."""
     monkeypatch.setitem(sys.modules, "harness", HARNESS_MODULE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -196,11 +196,12 @@ def test_a_star_stands_for_the_checks_of_a_problem(tmp_path):
 
 def test_a_text_goes_to_the_file_that_defines_what_it_replaces():
     files = (
-        SourceFile(name="submission.py", text="from kernels.sums import total\n"),
+        SourceFile(name="submission.py", text="import math\nfrom kernels.sums import total\n"),
         SourceFile(name="kernels/sums.py", text="def _add(): ...\ndef total(): ...\n"),
     )
     for text, name in (
         ("def _add():\n    return 1\n", "kernels/sums.py"),
+        ("import math\n\n\ndef _add():\n    return math.inf\n", "kernels/sums.py"),
         ("def total():\n    return 1\n", "submission.py"),
         ("def _add(): ...\ndef total():\n    return _add()\n", "submission.py"),
         ("def other(): ...\n", "submission.py"),
