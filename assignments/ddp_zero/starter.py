@@ -77,9 +77,9 @@ def broadcast_module(module: nn.Module) -> None:
 
     In place: the tensors stay the same objects in the same memory, so that ties between names and
     the references that an optimizer holds stay good; `requires_grad` stays as it is. Each tensor
-    crosses the wire once per receiving rank, one that has several names too. Tensors may be frozen,
-    of any strides, of no dimensions, and of dtypes float32, float64, float16, bfloat16, int64 or
-    bool; buffers that are not saved (`persistent=False`) count as well.
+    crosses the network once per receiving rank, one that has several names too. Tensors may be
+    frozen, of any strides, of no dimensions, and of dtypes float32, float64, float16, bfloat16,
+    int64 or bool; buffers that are not saved (`persistent=False`) count as well.
 
     Args:
         module: the same structure on every rank, with numbers of its own.

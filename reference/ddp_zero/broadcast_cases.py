@@ -1,6 +1,6 @@
 """Cases of `broadcast_module`.
 
-Takes: `Draw`. Gives: case makers. Does not cover: bytes on the wire (see `workloads`).
+Takes: `Draw`. Gives: case makers. Does not cover: network traffic (see `workloads`).
 """
 
 import torch

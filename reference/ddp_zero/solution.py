@@ -1,7 +1,5 @@
 """Data parallelism and ZeRO on `torch.distributed`: five problems, one rank's side of each."""
 
-# One file by design: it is what enters the box.
-
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +45,7 @@ def reduce_scatter(shard_S: Tensor, whole_NS: Tensor) -> None:
 
 
 def broadcast_module(module: nn.Module) -> None:
-    """Overwrite parameters and buffers with rank 0's; each tensor crosses the wire once."""
+    """Overwrite parameters and buffers with rank 0's; each tensor crosses the network once."""
     for tensor in (*module.parameters(), *module.buffers()):  # both name a shared tensor once
         sent = tensor.detach().contiguous()
         dist.broadcast(sent, src=0)
@@ -58,7 +56,7 @@ def broadcast_module(module: nn.Module) -> None:
 
 
 def _used_somewhere(params: Sequence[Parameter]) -> list[bool]:
-    """Return, for each parameter, whether any rank has a gradient; one byte each on the wire."""
+    """Return, for each parameter, whether any rank has a gradient; a byte each over the network."""
     flags = torch.tensor([param.grad is not None for param in params], dtype=torch.uint8)
     dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return [bool(flag) for flag in flags.tolist()]

@@ -1,4 +1,4 @@
-"""What is measured: bytes on the wire, peak memory per rank, the time of a step.
+"""What is measured: network traffic in bytes, peak memory per rank, the time of a step.
 
 Takes: `Draw` and a size, the width of a `Tower`. Gives: workloads. Does not cover: tiers and points
 (see `assignment.toml`).

@@ -120,7 +120,7 @@ def draw_wide_model(draw: Draw, *, max_tokens: int) -> ModelSpec:
 
 
 def new_model(spec: ModelSpec) -> New:
-    """Return the step that makes the model in the box."""
+    """Return the step that makes the model in the sandbox."""
     return New(
         "harness:TinyModel",
         spec.weights,

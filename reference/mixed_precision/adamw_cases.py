@@ -47,10 +47,10 @@ def _rounded(models: Sequence[AdamW], values: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _step(
-    box: tuple[Ref, Ref], models: Sequence[AdamW], gradients: Sequence[Tensor | None]
+    refs: tuple[Ref, Ref], models: Sequence[AdamW], gradients: Sequence[Tensor | None]
 ) -> CaseSteps:
-    """Take a step with these gradients, in the box (parameters, optimizer) and on the models."""
-    params, optimizer = box
+    """Step with these gradients, in the sandbox (parameters, optimizer) and on models."""
+    params, optimizer = refs
     yield Call(params, "set_gradients", list(gradients))
     yield Call(optimizer, "step")
     for model, gradient in zip(models, gradients, strict=True):

@@ -1,6 +1,6 @@
-"""Inputs that several cases share: parameters with an optimizer in the box, gradients.
+"""Inputs that several cases share: parameters with an optimizer in the sandbox, gradients.
 
-Takes: a case's `Draw`. Gives: tensors, objects in the box. Does not cover: expected values.
+Takes: a case's `Draw`. Gives: tensors, objects in the sandbox. Does not cover: expected values.
 """
 
 import math
@@ -47,7 +47,7 @@ def strided(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype = torch.float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Parameters and their optimizer in the box, and the same in the judge's float64.
+    """Parameters and their optimizer in the sandbox, and the same in the judge's float64.
 
     Attributes:
         params: the harness's `Parameters`.
@@ -61,7 +61,7 @@ class Side:
 
 
 def new_side(values: Sequence[Tensor]) -> Generator[Step, Value, Side]:
-    """Make parameters and an optimizer over them in the box."""
+    """Make parameters and an optimizer over them in the sandbox."""
     params = yield New("harness:Parameters", list(values))
     optimizer = yield New("harness:Momentum", params)
     return Side(params=params, optimizer=optimizer, model=Momentum(values))
