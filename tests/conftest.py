@@ -43,7 +43,7 @@ def missing_docker() -> str:
 
 
 def missing_bwrap() -> str:
-    """Return why bubblewrap makes no wall here; empty if it does."""
+    """Return why bubblewrap makes no sandbox here; empty if it does."""
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]

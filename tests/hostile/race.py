@@ -1,6 +1,7 @@
 """A hostile submission that wants to be fast, graded on the pace target as the pipeline would.
 
-Takes: a source, a course, walls. Gives: `Race`. Does not cover: which attacks there are.
+Takes: a source, a loaded assignment, sandboxes. Gives: `Race`. Does not cover: which attacks there
+are.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Ranks on a slowed wire stay on one processor and go first there; they are ended all the same."""
+"""Ranks on a limited network stay on one processor with priority, and are still ended in time."""
 
 import os
 import time

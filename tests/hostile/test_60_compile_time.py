@@ -1,7 +1,7 @@
 """Attacks by source that is only compiled: reading files, filling disk, memory or time.
 
 Nothing of a submission in CUDA C++ runs while it is compiled, but the compiler reads what the
-source names, and works as long as it says. It runs in a box like any submission's.
+source names, and works as long as it says. It runs in a worker like any submission's.
 """
 
 from collections.abc import Iterator
@@ -170,10 +170,10 @@ def test_a_bomb_costs_the_time_limit_and_no_more(
 @pytest.mark.usefixtures("assert_sound")
 @pytest.mark.timeout(120)
 def test_a_huge_library_fills_nothing(builder: Builder) -> None:
-    # 512 MiB of data from one line, by the assembler: more than the box's files may hold
+    # 512 MiB of data from one line, by the assembler: more than the worker's files may hold
     (fault,) = build(builder, 'asm(".data\\n.fill 536870912, 1, 7\\n.text\\n");').faults
     assert fault.kind in (FaultKind.EXCEPTION, FaultKind.OUT_OF_MEMORY)
-    # 64 MiB: small enough to be made, too large to leave the box
+    # 64 MiB: small enough to be made, too large to leave the sandbox
     (fault,) = build(builder, 'asm(".data\\n.fill 67108864, 1, 7\\n.text\\n");').faults
     assert "larger than 32 MiB" in fault.message
 
