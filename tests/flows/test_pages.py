@@ -202,7 +202,7 @@ def test_text_of_figures_is_legible_and_stays_in_its_card(
     )
     visit.page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
     texts = visit.page.eval_on_selector_all(
-        ".pace text",
+        ".target text",
         """texts => texts.map(text => {
             const box = text.getBoundingClientRect();
             const card = text.closest(".card").getBoundingClientRect();
