@@ -78,9 +78,10 @@ CAUSE_EXPLAINED: Mapping[Cause, str] = {
         "anything: the course staff can grade this part on another machine."
     ),
 }
-CAUSES_TEXT = "What each cause means: see “Causes” in the course's documentation."
+CAUSES_TEXT = "What each cause means, with examples: see “Causes” in the course's documentation."
 
 UNGRADED_TEXT = "We could not grade this part; it is not a zero."
+OPEN_TEXT = "They are not zeros. The checks below say why they are open and what happens next."
 NEEDS_REVIEW_TEXT = (
     "A measurement is outside the expected range, so a member of the course staff looks at this "
     "part before points are given. You need not do anything."
@@ -179,7 +180,7 @@ KIND_SOURCES: Mapping[Kind, str] = {
 """What made the number, all of it outside the process of the submission."""
 
 STOLEN_TEXT = (
-    f"the hypervisor gave over {100 * STOLEN_SHARE:.0f} % of their time to other virtual machines"
+    f"the hypervisor gave over {100 * STOLEN_SHARE:.0f} % of the time to other virtual machines"
 )
 THROTTLED_TEXT = "heat, a power limit or another device slowed the device down"
 """Why forks are left out."""

@@ -174,6 +174,13 @@ class StudentView:
         return self.sandbox == UNCONFINED
 
     @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why checks did not pass, each cause once; without targets that were not measured."""
+        checks = [check for problem in self.problems for check in problem.checks]
+        found = dict.fromkeys(check.cause for check in checks if not check.blocked)
+        return tuple(cause for cause in found if cause is not Cause.NONE)
+
+    @property
     def lost_points(self) -> float:
         """Points that were graded and not earned."""
         return max(0.0, self.max_score - self.score - self.ungraded_points - self.review_points)

@@ -265,7 +265,7 @@ def _left_out_text(forks: tuple[ForkSample, ...]) -> tuple[str, ...]:
         (len(gone & slowed), messages.THROTTLED_TEXT),
         (len(gone - slowed), messages.STOLEN_TEXT),
     )
-    return tuple(f"{n} {'fork' if n == 1 else 'forks'}: {why}" for n, why in reasons if n)
+    return tuple(f"{n} {'fork' if n == 1 else 'forks'}, because {why}" for n, why in reasons if n)
 
 
 def _view_metric(

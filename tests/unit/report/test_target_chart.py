@@ -132,7 +132,7 @@ def test_the_page_says_what_became_of_every_target(view: StudentView) -> None:
         "measured by the grader: cgroup of the sandboxed process",
         "measured by the grader: the grader's clock",
         "no points depend on it",
-        "the hypervisor gave over 5 % of their time",
+        "the hypervisor gave over 5 % of the time",
         "Roofline: yours reaches",
         "Spread of the reference",
     ):

@@ -99,7 +99,7 @@ def test_forks_left_out_are_counted_with_the_evidence() -> None:
     measured = make_measured(target_samples.PARTLY, 1.4, stolen=2, forks=8)
     finding = _finding(target_samples.PARTLY, measured)
     assert (finding.pairs, finding.all_pairs) == (28, 32)
-    assert finding.left_out == (f"1 fork: {messages.STOLEN_TEXT}",)
+    assert finding.left_out == (f"1 fork, because {messages.STOLEN_TEXT}",)
     assert "4 of 32 were left out" in finding.counts
 
 
