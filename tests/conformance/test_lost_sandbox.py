@@ -12,9 +12,8 @@ import torch
 from grader.assignment.steps import Call
 from grader.evidence.faults import Fault, FaultKind, Stopped
 from grader.sandbox import pool as pools
-from grader.sandbox.container_engine import connect_engine
 from grader.sandbox.contract import Isolation
-from grader.sandbox.image import DEFAULT_IMAGE
+from grader.sandbox.image import DEFAULT_IMAGE, connect_engine
 from grader.sandbox.pool import SandboxPool
 from grader.worker.session import Session
 from tests.conformance.conftest import LIMITS, Kind, ask, loaded, pid_of
@@ -64,7 +63,7 @@ def test_a_lost_wall_is_our_failure_and_is_replaced(
                     fault = call_and_kill(kind, session, str(watching.folder))
                 assert fault.kind is FaultKind.INFRASTRUCTURE, fault
                 assert not lost.usable
-                with pytest.raises(Exception, match="warm process"):
+                with pytest.raises(Exception, match="fork server"):
                     ask(lost, "double", torch.ones(2))
             with sandboxes.borrow() as fresh:
                 assert fresh is not lost

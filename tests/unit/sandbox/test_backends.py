@@ -60,6 +60,6 @@ def test_bubblewrap_is_looked_for_on_the_path(monkeypatch, tmp_path):
 
 
 def test_docker_without_its_package_is_missing(monkeypatch):
-    monkeypatch.delitem(sys.modules, "grader.sandbox.container_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "grader.sandbox.image", raising=False)
     monkeypatch.setitem(sys.modules, "docker", None)
     assert "docker is not installed" in backends.missing_docker("image")

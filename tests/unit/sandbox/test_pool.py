@@ -14,7 +14,7 @@ from grader.runner.order import WorkerKind
 from grader.sandbox import pool as pools
 from grader.sandbox import sandbox as sandboxes
 from grader.sandbox.contract import Isolation, SandboxSpec, Started
-from grader.sandbox.pool import SandboxPool, slots_of
+from grader.sandbox.pool import SandboxPool, slot_count
 
 
 class FakeBackend:
@@ -49,7 +49,7 @@ class FakeBackend:
             stop=stop,
             log=lambda: "",
             layers=("nothing",),
-            jail=WorkerKind.PLAIN,
+            worker_kind=WorkerKind.PLAIN,
             first_uid=0,
             home=os.devnull,
             image_id=f"sha256:{spec.image}",
@@ -124,7 +124,7 @@ def test_a_child_without_limits_is_never_forked(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise SandboxError("cannot make a control group")
+        raise SandboxError("a control group could not be made")
 
     monkeypatch.setattr(sandboxes, "make_cgroup", refuse)
     pool = make_pool()
@@ -153,7 +153,7 @@ def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend
     with pool.borrow_pair() as first, pool.borrow_pair() as second:
         lent = {sandbox.slot for sandbox in (*first, *second)}
         assert len(lent) == 4
-        assert max(lent) < slots_of(2)
+        assert max(lent) < slot_count(2)
     pool.close()
     assert backend.standing == []
 
