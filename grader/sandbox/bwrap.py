@@ -72,7 +72,7 @@ class BubblewrapSandbox:
                 spec,
                 prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system(spec.device)],
                 folder=folder,
-                runner_parent=SANDBOX_FOLDER,
+                root=SANDBOX_FOLDER,
                 fds=fds,
             )
         return Started(

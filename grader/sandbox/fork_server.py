@@ -113,37 +113,30 @@ class Running:
 
 
 def start_here(
-    spec: SandboxSpec,
-    *,
-    prefix: Sequence[str],
-    folder: Path,
-    runner_parent: str,
-    fds: Sequence[int] = (),
+    spec: SandboxSpec, *, prefix: Sequence[str], folder: Path, root: str, fds: Sequence[int] = ()
 ) -> Running:
-    """Start the fork server as a child of the judge; they talk over an inherited socket.
+    """Start the fork server of `spec` as a child of the judge, with an inherited socket.
 
     Args:
         spec: of the sandbox.
         prefix: the program that makes the sandbox, with its options; empty for none.
         folder: of the sandbox, on the judge's side; removed when it stops.
-        runner_parent: the folder above `runner/`, as the fork server sees it.
+        root: the folder above `runner/`, as the fork server sees it.
         fds: further descriptors for `prefix`.
 
     Raises:
         SandboxError: as `await_hello`.
     """
-    log = folder / "fork_server.log"
-    ours, theirs = socket.socketpair()
-    python = [interpreter(), "-I", "-B", "-c", ENTRY, runner_parent]
-    program = [*python, f"fd:{theirs.fileno()}", spec.device]
+    log, (ours, theirs) = folder / "fork_server.log", socket.socketpair()
+    python = [interpreter(), "-I", "-B", "-c", ENTRY, root, f"fd:{theirs.fileno()}"]
     with theirs, log.open("wb") as out:
         process = subprocess.Popen(
-            [*prefix, *program, *spec.preload],
+            [*prefix, *python, spec.device, *spec.preload],
             pass_fds=[theirs.fileno(), *fds],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env={**environment(spec.threads), **driver_environment(spec.device)},
+            env=environment(spec.threads) | driver_environment(spec.device),
             start_new_session=True,
         )
 

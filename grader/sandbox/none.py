@@ -23,7 +23,7 @@ class NoSandbox:
         home.mkdir(mode=0o700)
         # Python imports the package as `runner`, as in a real sandbox.
         (folder / "runner").symlink_to(RUNNER_FOLDER)
-        running = start_here(spec, prefix=(), folder=folder, runner_parent=str(folder))
+        running = start_here(spec, prefix=(), folder=folder, root=str(folder))
         return Started(
             control=running.control,
             stop=running.stop,

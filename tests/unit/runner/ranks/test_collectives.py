@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from grader.runner.ranks.collectives import MOST, Recorder
+from grader.runner.ranks.collectives import MAX_ENTRIES, Recorder
 
 
 class Work:
@@ -83,8 +83,8 @@ def test_gradients_lie_inside_their_pass():
 def test_what_finds_no_room_is_counted():
     recorder = Recorder()
     call = recorder.record("barrier", lambda: None)
-    for _ in range(MOST + 3):
+    for _ in range(MAX_ENTRIES + 3):
         call()
     submission = recorder.take()
-    assert (len(submission["collectives"]), submission["left_out"]) == (MOST, 3)
+    assert (len(submission["collectives"]), submission["left_out"]) == (MAX_ENTRIES, 3)
     assert recorder.take()["left_out"] == 0
