@@ -100,7 +100,7 @@ class Cgroup:
                 (folder / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise SandboxError(
-                f"process {pid} could not be moved into its control group: {error}"
+                f"process {pid} could not be moved into its control@@cgroup: {error}"
             ) from error
 
     def oom_kills(self) -> int:
@@ -126,7 +126,7 @@ class Cgroup:
                 except OSError as error:
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
                         raise SandboxError(
-                            f"control group {folder} could not be removed: {error}"
+                            f"control@@cgroup {folder} could not be removed: {error}"
                         ) from error
                     time.sleep(0.005)
 
@@ -157,32 +157,32 @@ def make_cgroup(
     path = f"{HIGH_WEIGHT_PARENT if high_weight else PARENT}/{name}"
     try:
         if (root / "cgroup.controllers").exists():
-            group = _make_v2(path, memory_bytes, processes, root)
-            return _raise_weight(group, path, root) if high_weight and group else group
+            cgroup = _make_v2(path, memory_bytes, processes, root)
+            return _raise_weight(cgroup, path, root) if high_weight and cgroup else cgroup
         if all((root / name).is_dir() for name in HIERARCHIES):
-            group = _make_v1(path, memory_bytes, processes, root)
-            return _raise_weight(group, path, root) if high_weight else group
+            cgroup = _make_v1(path, memory_bytes, processes, root)
+            return _raise_weight(cgroup, path, root) if high_weight else cgroup
     except PermissionError:
         return None
     except OSError as error:
         if error.errno == errno.EROFS:
             return None
-        raise SandboxError(f"a control group could not be made: {error}") from error
+        raise SandboxError(f"a control@@cgroup could not be made: {error}") from error
     return None
 
 
 def _make_v2(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
     if not {"memory", "pids"} <= set((root / "cgroup.controllers").read_text().split()):
         return None
-    group = root / path
-    _make_folder(group)
-    for folder in (root, group.parent):
+    cgroup = root / path
+    _make_folder(cgroup)
+    for folder in (root, cgroup.parent):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
-    (group / "memory.max").write_text(str(memory_bytes))
-    (group / "pids.max").write_text(str(processes))
-    if (group / "memory.swap.max").exists():
-        (group / "memory.swap.max").write_text("0")
-    return Cgroup(version=2, memory=group, pids=group, cpu=group)
+    (cgroup / "memory.max").write_text(str(memory_bytes))
+    (cgroup / "pids.max").write_text(str(processes))
+    if (cgroup / "memory.swap.max").exists():
+        (cgroup / "memory.swap.max").write_text("0")
+    return Cgroup(version=2, memory=cgroup, pids=cgroup, cpu=cgroup)
 
 
 def _make_v1(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
@@ -200,17 +200,17 @@ def _make_v1(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup
     return Cgroup(version=1, memory=memory, pids=pids, cpu=cpu)
 
 
-def _raise_weight(group: Cgroup, path: str, root: Path) -> Cgroup:
+def _raise_weight(cgroup: Cgroup, path: str, root: Path) -> Cgroup:
     """Give a cgroup and the one above it a higher CPU weight, if this machine allows it."""
-    folder = group.cpu
-    if group.version == 1:  # often, but not always, the same hierarchy as "cpuacct"
+    folder = cgroup.cpu
+    if cgroup.version == 1:  # often, but not always, the same hierarchy as "cpuacct"
         folder = root / "cpu" / _own_path("cpu") / path
-    file, weight = DEFAULT_WEIGHT[group.version]
+    file, weight = DEFAULT_WEIGHT[cgroup.version]
     is_new = not folder.exists()
     try:
         if is_new:
             _make_folder(folder)
-        for above in (root, folder.parent) if group.version == 2 else ():
+        for above in (root, folder.parent) if cgroup.version == 2 else ():
             (above / "cgroup.subtree_control").write_text("+cpu")
         for heavy in (folder.parent, folder):
             (heavy / file).write_text(str(HIGH_WEIGHT_FACTOR * weight))
@@ -218,25 +218,25 @@ def _raise_weight(group: Cgroup, path: str, root: Path) -> Cgroup:
         if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        return group
-    return replace(group, high_weight=folder)
+        return cgroup
+    return replace(cgroup, high_weight=folder)
 
 
-def _make_folder(group: Path) -> None:
+def _make_folder(cgroup: Path) -> None:
     """Make a cgroup and the folder above it, which another run may be removing just now."""
     for _ in range(MAKE_TRIES):
         with contextlib.suppress(FileNotFoundError):
-            group.parent.mkdir(exist_ok=True)
-            group.mkdir()
+            cgroup.parent.mkdir(exist_ok=True)
+            cgroup.mkdir()
             return
-    raise FileNotFoundError(errno.ENOENT, "other runs keep removing it", str(group.parent))
+    raise FileNotFoundError(errno.ENOENT, "other runs keep removing it", str(cgroup.parent))
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise SandboxError(f"a meter of the control group could not be read: {error}") from error
+        raise SandboxError(f"a meter of the control@@cgroup could not be read: {error}") from error
 
 
 def parents(root: Path = ROOT) -> tuple[Path, ...]:

@@ -44,7 +44,7 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """The place of a child in a process group.
+    """The place of a child in a process@@cgroup.
 
     Attributes:
         rank: its number.
@@ -61,13 +61,13 @@ class Member:
 NO_RANK = Member()
 
 
-def enter_cgroup(group: Cgroup | None, host_pid: int) -> str:
+def enter_cgroup(cgroup: Cgroup | None, host_pid: int) -> str:
     """Move a child into its cgroup, if it has one; return the name of the layer that limits it."""
-    if group is None:
-        return "memory and processes limited per process (rlimits; no control group)"
-    group.enter(host_pid)
-    weight = ", with a higher CPU weight" if group.high_weight else ""
-    return f"memory and processes limited by a control group (version {group.version}){weight}"
+    if cgroup is None:
+        return "memory and processes limited per process (rlimits; no control@@cgroup)"
+    cgroup.enter(host_pid)
+    weight = ", with a higher CPU weight" if cgroup.high_weight else ""
+    return f"memory and processes limited by a control@@cgroup (version {cgroup.version}){weight}"
 
 
 def close_all(*fds: int) -> None:

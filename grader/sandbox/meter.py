@@ -45,15 +45,15 @@ class Meter:
         counts: whether there are any; a child without a cgroup has none.
     """
 
-    def __init__(self, group: Cgroup | None, host_pid: int) -> None:
+    def __init__(self, cgroup: Cgroup | None, host_pid: int) -> None:
         """Open the meters, before the child loads the submission.
 
         Raises:
             SandboxError: if one cannot be read.
         """
-        self._group = group
-        self._traffic_fd = open_traffic_counter(host_pid) if group is not None else -1
-        self.counts = group is not None
+        self._cgroup = cgroup
+        self._traffic_fd = open_traffic_counter(host_pid) if cgroup is not None else -1
+        self.counts = cgroup is not None
 
     def read(self) -> Usage:
         """Return the readings; zeros if there are no meters.
@@ -61,11 +61,11 @@ class Meter:
         Raises:
             SandboxError: if one cannot be read.
         """
-        if self._group is None:
+        if self._cgroup is None:
             return Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
         return Usage(
-            cpu_ns=self._group.cpu_ns(),
-            peak_bytes=self._group.peak_bytes(),
+            cpu_ns=self._cgroup.cpu_ns(),
+            peak_bytes=self._cgroup.peak_bytes(),
             traffic_bytes=traffic_bytes(self._traffic_fd),
         )
 
@@ -77,7 +77,7 @@ class Meter:
 
     def oom_kills(self) -> int:
         """Return how many of the child's processes Linux killed because memory ran out."""
-        return self._group.oom_kills() if self._group else 0
+        return self._cgroup.oom_kills() if self._cgroup else 0
 
 
 def open_traffic_counter(pid: int, proc: Path = Path("/proc")) -> int:

@@ -122,7 +122,7 @@ class Sandbox:
     def _fork(
         self, homes: list[str], reply_fd: int, denial: Denial, member: Member
     ) -> Iterator[ChildProcess]:
-        group = self._make_cgroup(high_weight=member.is_pinned)
+        cgroup = self._make_cgroup(high_weight=member.is_pinned)
         homes.append(self._make_home())
         ours, theirs = socket.socketpair()
         pass_credentials(ours, True)  # before the child can send
@@ -131,7 +131,7 @@ class Sandbox:
         exit_fd = -1
         is_yielded = False
         try:
-            order = self._order(homes[-1], denial, member, limited_outside=group is not None)
+            order = self._order(homes[-1], denial, member, limited_outside=cgroup is not None)
             try:
                 fds = (theirs.fileno(), reply_fd, output_theirs, stack_theirs)
                 answer = self._ask(
@@ -143,8 +143,8 @@ class Sandbox:
             host_pid, layers = await_ready(ours, self._started.log)
             pass_credentials(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
-            self.layers = (*self._started.layers, enter_cgroup(group, host_pid), *layers)
-            with contextlib.closing(Meter(group, host_pid)) as meter:
+            self.layers = (*self._started.layers, enter_cgroup(cgroup, host_pid), *layers)
+            with contextlib.closing(Meter(cgroup, host_pid)) as meter:
                 is_yielded = True  # from here on, the reader of the output closes it
                 yield ChildProcess(
                     pid=answer["pid"],
@@ -209,14 +209,14 @@ class Sandbox:
             self._cgroups.pop()
 
     def _make_cgroup(self, *, high_weight: bool) -> Cgroup | None:
-        group = make_cgroup(
+        cgroup = make_cgroup(
             f"{owner()}-{self._spec.slot}-{secrets.token_hex(4)}",
             memory_bytes=self._limits.memory_bytes,
             processes=self._limits.processes,
             high_weight=high_weight,
         )
-        self._cgroups += [group] if group else []
-        return group
+        self._cgroups += [cgroup] if cgroup else []
+        return cgroup
 
     def _order(
         self, home: str, denial: Denial, member: Member, *, limited_outside: bool

@@ -54,10 +54,10 @@ def remove_stale() -> None:
         if kind in FOLDER_KINDS and is_gone(name) and _is_ours(folder):
             shutil.rmtree(folder, ignore_errors=True)
     for parent in parents():
-        for group in parent.glob("*-*"):
-            if is_gone(group.name.split("-")[0]):
+        for cgroup in parent.glob("*-*"):
+            if is_gone(cgroup.name.split("-")[0]):
                 with contextlib.suppress(OSError):  # its last process may still be ending
-                    group.rmdir()
+                    cgroup.rmdir()
 
 
 def _is_ours(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A wall that dies under a submission is our failure, is replaced, and leaves nothing behind."""
+"""A sandbox that dies while a submission runs is our failure, is replaced, and leaves nothing."""
 
 import contextlib
 import os
@@ -22,8 +22,8 @@ from tests.flows.leftovers import Watch, containers, parents, watch
 pytestmark = pytest.mark.slow
 
 
-def kill_wall(kind: Kind, session: Session, folder: str) -> None:
-    """End the container, or the warm process, which is the parent of every child."""
+def kill_sandbox(kind: Kind, session: Session, folder: str) -> None:
+    """End the container, or the fork server, which is the parent of every child."""
     if kind.name == "docker":
         with contextlib.closing(connect_engine()) as client:
             (name,) = containers(folder)
@@ -33,7 +33,7 @@ def kill_wall(kind: Kind, session: Session, folder: str) -> None:
 
 
 def call_and_kill(kind: Kind, session: Session, folder: str) -> Fault:
-    killer = threading.Timer(0.5, kill_wall, (kind, session, folder))
+    killer = threading.Timer(0.5, kill_sandbox, (kind, session, folder))
     killer.start()
     begin = time.monotonic()
     with pytest.raises(Stopped) as stopped:
@@ -43,7 +43,7 @@ def call_and_kill(kind: Kind, session: Session, folder: str) -> Fault:
     return stopped.value.fault
 
 
-def test_a_lost_wall_is_our_failure_and_is_replaced(
+def test_a_lost_sandbox_is_our_failure_and_is_replaced(
     kind: Kind, watched: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "make_backend", lambda _: kind.make())
