@@ -7,7 +7,7 @@ The judge checks every header that it receives (see `worker.buffers`). Contents 
 import mmap
 import os
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -62,9 +62,15 @@ class TensorHeader:
         """Bytes from the first to the last element that the tensor touches."""
         return self.span * DTYPES[self.dtype].itemsize
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the header."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, form: dict[str, Any]) -> "TensorHeader":
+        """Return the header whose JSON form is `form`, which must come from the judge."""
+        lists = {name: tuple(form[name]) for name in ("shape", "strides")}
+        return cls(dtype=form["dtype"], offset=form["offset"], **lists)
 
 
 class DeviceView(Protocol):

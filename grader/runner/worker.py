@@ -200,14 +200,7 @@ class WorkerProcess:
     ) -> tuple[list[Value], dict[str, Value]]:
         tensors: list[torch.Tensor] = []
         if memory is not None:
-            for form in request["tensors"]:
-                header = TensorHeader(
-                    dtype=form["dtype"],
-                    shape=tuple(form["shape"]),
-                    strides=tuple(form["strides"]),
-                    offset=form["offset"],
-                )
-                tensors.append(view(memory, header))
+            tensors = [view(memory, TensorHeader.from_json(form)) for form in request["tensors"]]
 
         def leaf(key: str, content: Json) -> Value:
             if key == "t":

@@ -5,6 +5,7 @@ away. `Slots` gives every sandbox of a run a number of its own.
 """
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Iterator
@@ -103,9 +104,9 @@ class SandboxPool:
         self.image_id = ""
         self._backend: Backend = make_backend(sandbox)
         self._limits = limits
-        self._device = device
-        self._image = image
-        self._gpu_uuid = gpu_uuid
+        self._make_spec = functools.partial(
+            sandbox_spec, limits, device=device, image=image, gpu_uuid=gpu_uuid
+        )
         self._closed = False
         self._running: set[Sandbox] = set()
         self._lock = threading.Lock()
@@ -210,13 +211,7 @@ class SandboxPool:
     def _build(self) -> Sandbox:
         slot = self._free_slots.get()
         try:
-            spec = sandbox_spec(
-                self._limits,
-                slot=slot,
-                device=self._device,
-                image=self._image,
-                gpu_uuid=self._gpu_uuid,
-            )
+            spec = self._make_spec(slot=slot)
             started = self._backend.start(spec)
             try:
                 sandbox = Sandbox(started, spec, self._limits)
@@ -259,12 +254,16 @@ class SandboxOnDemand:
         image: str,
         first_slot: int,
     ) -> None:
-        self._sandbox = sandbox
-        self._limits = limits
-        self._isolation = isolation
-        self._device = device
-        self._image = image
-        self._first_slot = first_slot
+        self._make_pool = functools.partial(
+            SandboxPool,
+            sandbox,
+            limits,
+            isolation=isolation,
+            jobs=1,
+            device=device,
+            image=image,
+            first_slot=first_slot,
+        )
         self._lock = threading.Lock()
         self._pools: list[SandboxPool] = []
 
@@ -276,16 +275,7 @@ class SandboxOnDemand:
         """
         with self._lock:
             if not self._pools:
-                pool = SandboxPool(
-                    self._sandbox,
-                    self._limits,
-                    isolation=self._isolation,
-                    jobs=1,
-                    device=self._device,
-                    image=self._image,
-                    first_slot=self._first_slot,
-                )
-                self._pools.append(pool)
+                self._pools.append(self._make_pool())
         return self._pools[0].borrow()
 
     def close(self) -> None:

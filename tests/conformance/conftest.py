@@ -81,7 +81,7 @@ KINDS = [
         Kind(
             name="bwrap",
             make=lambda: BubblewrapSandbox(uid_range=True),
-            layer="a range of uids",
+            layer="range of uids",
         ),
         marks=_bwrap_marks(),
         id="bwrap",

@@ -59,13 +59,5 @@ def _size_bytes(request: dict[str, Json]) -> int:
     """Return how many bytes of its block a request uses."""
     if request["op"] == "device":
         return int(request["reply_bytes"])
-    headers = [
-        TensorHeader(
-            dtype=form["dtype"],
-            shape=tuple(form["shape"]),
-            strides=tuple(form["strides"]),
-            offset=form["offset"],
-        )
-        for form in request["tensors"]
-    ]
+    headers = [TensorHeader.from_json(form) for form in request["tensors"]]
     return max((header.offset + header.span_bytes for header in headers), default=0)
