@@ -1,6 +1,7 @@
-"""Pages of mapped files are prefaulted again after Linux has dropped them."""
+"""Modules are imported and pages of mapped files are prefaulted before a fork."""
 
 import ctypes
+import importlib.util
 import mmap
 import os
 import sys
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from grader.runner.fork_server import LibraryPages
+from grader.runner.fork_server import CHILD_MODULES, LibraryPages, _import_if_installed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -74,3 +75,16 @@ def test_a_linux_without_prefaulting_is_asked_once(monkeypatch: pytest.MonkeyPat
     asked = pretend(monkeypatch, can=False)
     LibraryPages().prefault()
     assert len(asked) == 1
+
+
+def test_every_module_of_a_child_exists():
+    for name in (*CHILD_MODULES, ".cuda.worker", ".interpreter", ".ahead_of_time"):
+        assert importlib.util.find_spec(name, "grader.runner") is not None, name
+
+
+def test_only_a_library_may_be_missing(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ModuleNotFoundError, match="jail"):
+        _import_if_installed(".jail")
+    monkeypatch.delitem(sys.modules, "grader.runner.seccomp_rules", raising=False)
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    assert _import_if_installed(".seccomp_rules") is None
