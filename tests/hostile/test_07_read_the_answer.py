@@ -41,7 +41,8 @@ while frame is not None:
     frames.append(frame.f_code.co_filename)
     frame = frame.f_back
 print("hits", hits)
-print("judge frames", sum(1 for f in frames if "measure" in f or "judge" in f or "author" in f))
+judge = ("correctness", "performance", "judge", "assignment", "validate")
+print("judge frames", sum(1 for f in frames if any(name in f for name in judge)))
 print("judge modules", sorted(m for m in sys.modules if m.startswith("grader") or "oracle" in m))
 """
 

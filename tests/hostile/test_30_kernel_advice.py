@@ -14,6 +14,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.runner.ahead_of_time import MAX_FINDINGS, MAX_UNREACHED
+from grader.runner.worker import WorkerProcess
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from tests.hostile.conftest import SANDBOXES, Attack
@@ -110,7 +111,7 @@ FORGES = (
 import gc
 
 for thing in gc.get_objects():
-    if type(thing).__name__ == "Child":
+    if type(thing).__name__ == {worker!r}:
         said = {said}
         thing.further = {{"kernels": lambda _: said}}
 """
@@ -311,7 +312,7 @@ def test_many_kernels_end_at_a_limit(adviser: Adviser) -> None:
     ],
 )
 def test_forged_advice_of_another_form_is_refused(adviser: Adviser, said: str) -> None:
-    told = adviser.advise(work(FORGES.format(said=said)))
+    told = adviser.advise(work(FORGES.format(said=said, worker=WorkerProcess.__name__)))
     assert told.kernels == ()
     assert told.notice in (NOT_MADE, NOT_IMPORTED)
 
@@ -320,7 +321,10 @@ def test_forged_advice_of_the_known_form_is_shown_and_worth_nothing(
     adviser: Adviser, attack: Attack
 ) -> None:
     said = {"findings": [FORGED_FINDING], "unreached": [], "left_out": False}
-    source = FORGES.format(said=said) + "\ndef scale(x, factor):\n    return x\n"
+    source = (
+        FORGES.format(said=said, worker=WorkerProcess.__name__)
+        + "\ndef scale(x, factor):\n    return x\n"
+    )
     (entry,) = adviser.advise(work(source)).kernels
     assert entry.kernel == "perfect_kernel"
     result = attack(source)

@@ -1,6 +1,7 @@
-"""Pages of mapped files are brought back into memory once the kernel has forgotten them."""
+"""Modules are imported and pages of mapped files are prefaulted before a fork."""
 
 import ctypes
+import importlib.util
 import mmap
 import os
 import sys
@@ -9,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from grader.runner.fork_server import LibraryPages
+from grader.runner.fork_server import CHILD_MODULES, LibraryPages, _import_if_installed
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 PAGES = 64
 
 
-def forgotten(path: Path) -> mmap.mmap:
+def dropped(path: Path) -> mmap.mmap:
     """Return a mapping of a file none of whose pages are in memory."""
     path.write_bytes(os.urandom(PAGES * mmap.PAGESIZE))
     fd = os.open(path, os.O_RDWR)
@@ -36,8 +37,8 @@ def resident(mapped: mmap.mmap) -> int:
     return sum(page & 1 for page in pages)
 
 
-def test_forgotten_pages_come_back(tmp_path: Path):
-    mapped = forgotten(tmp_path / "library.so")
+def test_dropped_pages_come_back(tmp_path: Path):
+    mapped = dropped(tmp_path / "library.so")
     before = resident(mapped)
     LibraryPages().prefault()
     assert resident(mapped) == PAGES
@@ -45,7 +46,7 @@ def test_forgotten_pages_come_back(tmp_path: Path):
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
-    """Let a kernel that can, or cannot, be asked for pages; return the addresses as they come."""
+    """Replace prefaulting by a fake that succeeds or fails; return the list of its addresses."""
     asked: list[int] = []
 
     def populate(address: int, _: int) -> bool:
@@ -56,7 +57,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
     return asked
 
 
-def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
+def test_pages_are_prefaulted_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=True)
     clock = iter((100.0, 100.0, 100.5, 101.1, 101.1))
     stopped = SimpleNamespace(monotonic=lambda: next(clock))
@@ -70,7 +71,20 @@ def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     assert len(asked) == 2 * first
 
 
-def test_a_kernel_that_cannot_is_asked_once(monkeypatch: pytest.MonkeyPatch):
+def test_a_linux_without_prefaulting_is_asked_once(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=False)
     LibraryPages().prefault()
     assert len(asked) == 1
+
+
+def test_every_module_of_a_child_exists():
+    for name in (*CHILD_MODULES, ".cuda.worker", ".interpreter", ".ahead_of_time"):
+        assert importlib.util.find_spec(name, "grader.runner") is not None, name
+
+
+def test_only_a_library_may_be_missing(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ModuleNotFoundError, match="jail"):
+        _import_if_installed(".jail")
+    monkeypatch.delitem(sys.modules, "grader.runner.seccomp_rules", raising=False)
+    monkeypatch.setitem(sys.modules, "pyseccomp", None)
+    assert _import_if_installed(".seccomp_rules") is None
