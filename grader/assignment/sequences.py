@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from grader.assignment.declare import CaseMaker
 from grader.assignment.draw import Draw
-from grader.assignment.steps import CaseSteps, Step, Value
+from grader.assignment.steps import CaseSteps, Step, Value, tap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,19 +96,16 @@ def sequence_case(
     return mark
 
 
-def without_labels(steps: PlaySteps, told: list[str]) -> CaseSteps:
-    """Pass the steps on and the replies back; add what is said between them to `told`."""
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        reply = None
-        if isinstance(step, str):
-            told.append(step)
-        else:
-            reply = yield step
+def without_labels(steps: PlaySteps, labels: list[str]) -> CaseSteps:
+    """Pass the steps on without the labels between them, which are added to `labels`."""
+
+    def on_step(step: Step | str) -> Step | None:
+        if not isinstance(step, str):
+            return step
+        labels.append(step)
+        return None
+
+    return tap(steps, on_step)
 
 
 Fails = Callable[[Sequence], bool]

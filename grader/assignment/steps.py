@@ -11,8 +11,9 @@ Takes: arguments of a case. Gives: step objects. Does not cover: carrying them o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 # A reply is a tensor, a JSON primitive, or a list, tuple or dict of replies. Authors index and
 # compute with replies without narrowing them first, hence Any in the send position.
@@ -204,3 +205,32 @@ Step = Request | World | Drop | Raises | OverwriteArguments | Expect
 WorkloadStep = Step | ReclaimArguments | PhaseStart | PhaseEnd | Work
 CaseSteps = Generator[Step, Value, None]
 WorkloadSteps = Generator[WorkloadStep, Value, None]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def tap(
+    steps: Generator[In, Value, None],
+    on_step: Callable[[In], Out | None],
+    on_reply: Callable[[Out, Value], object] = lambda step, reply: None,
+) -> Generator[Out, Value, None]:
+    """Pass the steps of a generator on and the replies back, and look at both.
+
+    Args:
+        steps: a case or workload; it is closed at the end.
+        on_step: is called with each step; returns the step to pass on, or None to leave it out,
+            and the generator then gets None as its reply.
+        on_reply: is called with each step that was passed on and the reply to it.
+    """
+    reply: Value = None
+    with closing(steps):
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration:
+                return
+            reply, passed_on = None, on_step(step)
+            if passed_on is not None:
+                reply = yield passed_on
+                on_reply(passed_on, reply)
