@@ -17,8 +17,7 @@ from typing import Any
 import numpy
 import torch
 
-from grader.assignment.declare import load_folder
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_folder, load_solution
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.correctness.instances import instances

@@ -6,8 +6,9 @@ reaches the submission is the worker's matter: a sandboxed process (`worker.sess
 (`worker.ranks`), or this process on a student's machine (`student.local_worker`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from grader.assignment.steps import (
     Call,
@@ -44,12 +45,60 @@ from grader.evidence.observations import (
     Observation,
     ValueObservation,
 )
-from grader.evidence.worker_protocol import Worker, WorkerGroup
 
 AnySteps = CaseSteps | WorkloadSteps
 
 UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
 """Mismatches that end a case: its author may index, in later steps, what was compared here."""
+
+
+class Worker(Protocol):
+    """Where a submission runs.
+
+    Every method raises `Raised` when the submission raised, `Stopped` when the case must end.
+    """
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object and remember it as `ref`."""
+
+    def call(self, step: Call) -> Value:
+        """Call a function or method and return its reply."""
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object."""
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors passed to the last call."""
+
+    def reclaim_arguments(self) -> None:
+        """Take back the memory of the tensors passed to the last call."""
+
+    @property
+    def wall_ns(self) -> int:
+        """Time from request to reply of all calls so far, on the judge's clock."""
+
+
+@runtime_checkable
+class WorkerGroup(Worker, Protocol):
+    """Where a submission runs as the ranks of a process group."""
+
+    @property
+    def size(self) -> int:
+        """Ranks of the current world; 0 before the first."""
+
+    def world(self, size: int) -> None:
+        """End the current world and start another."""
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        """Ask several ranks at once; return what each replied or raised, in order of arrival.
+
+        Args:
+            steps: by rank, all of one kind.
+            ref: the object that `New` makes; None for calls.
+
+        Raises:
+            Stopped: if a rank ended, hangs or sent no valid reply.
+        """
 
 
 class _Unusable(Exception):

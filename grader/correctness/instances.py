@@ -14,7 +14,7 @@ from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.sequences import Sequence, SequenceMaker, shrink, without_labels
 from grader.assignment.steps import CaseSteps
-from grader.correctness.drive import drive
+from grader.correctness.drive import Worker, drive
 from grader.evidence.comparison import Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import (
@@ -23,7 +23,6 @@ from grader.evidence.observations import (
     Observation,
     ValueObservation,
 )
-from grader.evidence.worker_protocol import Worker
 
 MAX_TRIES = 150
 """Shorter sequences to try: 30 operations need about 100; each takes tens of milliseconds."""

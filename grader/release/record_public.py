@@ -12,15 +12,13 @@ from pathlib import Path
 
 import torch
 
-from grader.assignment.declare import CaseMaker, load_cases, load_folder
+from grader.assignment.declare import CaseMaker, load_cases, load_folder, load_solution
 from grader.assignment.draw import PUBLIC_SEED, Draw
-from grader.assignment.interpreted import load_solution
 from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value, tap
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
-from grader.correctness.drive import drive
+from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.observations import CaseMeasurement
-from grader.evidence.worker_protocol import Worker
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
     PUBLIC_FOLDER,

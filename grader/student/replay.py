@@ -17,8 +17,7 @@ import torch
 
 from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value, tap
 from grader.assignment.table import Check, Problem, load_assignment
-from grader.correctness.drive import drive
-from grader.evidence.worker_protocol import Worker
+from grader.correctness.drive import Worker, drive
 from grader.judge.judgement import Cause
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.local_ranks import local_worker

@@ -13,8 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import load_folder
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_folder, load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
 from grader.assignment.steps import Value

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_solution
 from grader.assignment.steps import PhaseEnd, Work, WorkloadSteps, tap
 from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
