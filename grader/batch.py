@@ -105,7 +105,7 @@ def open_sandboxes(loaded: LoadedAssignment, options: BatchOptions) -> Iterator[
         except (Raised, Stopped, ChannelError, OSError) as error:
             raise SandboxError(
                 f"the self-test of the {options.sandbox} sandbox failed: {error}",
-                hint="run `grader doctor`; the machine may be overloaded or its temporary folder full",
+                hint="run `grader doctor`: is the machine overloaded, or its disk full?",
             ) from error
         yield sandboxes
 

@@ -1,4 +1,4 @@
-"""`cases.py` is loaded by path; what is wrong with it is the author's, by name."""
+"""`cases.py` is loaded by path; its mistakes are the author's, and named."""
 
 import sys
 
@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_imported(tmp_path, text, said):
     assert said in str(caught.value)
 
 
-def test_a_mended_file_can_be_loaded_again(tmp_path):
+def test_a_fixed_file_can_be_loaded_again(tmp_path):
     folder = write(tmp_path / "ref", cases="1 / 0")
     with pytest.raises(AuthorError):
         load_cases(folder)

@@ -1,4 +1,4 @@
-"""A solution with kernels is loaded for the interpreter, whatever was imported before."""
+"""A solution with Triton kernels runs interpreted, even if Triton was imported before."""
 
 import os
 import subprocess

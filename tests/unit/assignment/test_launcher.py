@@ -143,7 +143,7 @@ def test_a_mistake_in_the_file_names_key_expected_found(
     assert re.search(said, str(raised.value)), str(raised.value)
 
 
-def test_words_of_a_choice_are_the_same_everywhere(tmp_path: Path) -> None:
+def test_a_choice_has_the_same_words_in_every_launcher(tmp_path: Path) -> None:
     second = (
         GOOD.split("\n\n", 1)[1]
         .replace("scale", "shift")
@@ -154,7 +154,7 @@ def test_words_of_a_choice_are_the_same_everywhere(tmp_path: Path) -> None:
         load_assignment(write(tmp_path, text))
 
 
-def test_the_header_declares_what_is_called() -> None:
+def test_the_header_declares_every_launcher() -> None:
     inputs = ["x_MN", "b_N?", "eps: double?", "n: int64 = 1", "c: bool = true", "mode: a | b_c"]
     launcher = read_launcher("f", inputs, ["y_MN: x_MN"])
     assert " ".join(prototype(launcher).split()) == (
@@ -168,7 +168,7 @@ def test_the_header_declares_what_is_called() -> None:
     assert "#ifndef GRADER_DEMO_H" in text
 
 
-def test_box_and_header_agree_on_dtypes_and_ranks() -> None:
+def test_worker_and_header_agree_on_dtypes_and_ranks() -> None:
     named = {str(dtype).removeprefix("torch.").upper(): c for dtype, c in launchers.CODES.items()}
     assert [named[name] for name in DTYPE_CODES] == list(range(launchers.OTHER))
     assert len(launchers.CODES) == len(DTYPE_CODES)

@@ -1,4 +1,4 @@
-"""What passes through `tap` arrives unchanged, is replaced or left out, and every reply is seen."""
+"""`tap` passes steps on, replaces them or leaves them out, and sees every reply."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Carrying a case through a box: order, errors, and whose fault an end is."""
+"""Running a case on a worker: order of steps, errors, and whose fault an end is."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, 
 from grader.evidence.observations import ErrorObservation, ValueObservation
 
 
-class FakeBox:
-    """Answers from a list and keeps what it was asked."""
+class FakeWorker:
+    """Replies from a list and keeps the requests."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -54,7 +54,7 @@ class FakeBox:
 
 
 def run(steps, *answers):
-    worker = FakeBox(*answers)
+    worker = FakeWorker(*answers)
     return drive(steps, worker, check="c", index=2, public=True), worker
 
 
@@ -63,21 +63,21 @@ def raised(*names, text="boom", where="m.py, line 3"):
 
 
 def test_steps_run_in_order_and_replies_come_back():
-    heard = []
+    replies = []
 
     def case():
         first = yield New("Cache", 1)
         second = yield New("Cache", 2)
-        heard.append((first, second))
-        heard.append((yield Call(first, "append", 3)))
-        heard.append((yield OverwriteArguments()))
-        heard.append((yield ReclaimArguments()))
-        heard.append((yield Call("free", 4)))
-        heard.append((yield Expect("b", "b", label="free")))
-        heard.append((yield Drop(first)))
+        replies.append((first, second))
+        replies.append((yield Call(first, "append", 3)))
+        replies.append((yield OverwriteArguments()))
+        replies.append((yield ReclaimArguments()))
+        replies.append((yield Call("free", 4)))
+        replies.append((yield Expect("b", "b", label="free")))
+        replies.append((yield Drop(first)))
 
     seen, worker = run(case(), None, None, "a", "b")
-    assert heard == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
+    assert replies == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
     assert worker.asked == [
         ("new", 0, "Cache"),
         ("new", 1, "Cache"),
@@ -94,7 +94,7 @@ def test_steps_run_in_order_and_replies_come_back():
 def test_the_oracle_is_computed_after_the_reply():
     order = []
 
-    class Recorder(FakeBox):
+    class Recorder(FakeWorker):
         def call(self, step):
             order.append("reply")
             return 5
@@ -138,7 +138,7 @@ def test_a_promised_error_may_be_a_subclass(names, matches, got):
     assert seen.calls == 1
 
 
-def test_a_step_that_should_refuse_and_returns_is_seen():
+def test_a_step_that_returns_instead_of_raising_is_observed():
     def case():
         assert (yield Raises(New("Cache"), "ValueError", label="refuses")) == ""
 
@@ -192,13 +192,13 @@ def test_an_unexpected_exception_ends_the_case(names, kind):
     assert len(seen.observations) == 1
 
 
-def test_names_that_a_submission_made_up_are_not_repeated():
+def test_class_names_of_the_submission_are_not_repeated():
     assert public_name(("leak_0_123", "KeyError", "LookupError")) == "KeyError"
     assert public_name(("leak",)) == "an exception"
     assert "leak" not in fault_of(Raised(("leak", "KeyError"), "x", "")).message
 
 
-def test_what_the_box_says_stops_the_case():
+def test_a_stopped_worker_stops_the_case():
     fault = Fault(kind=FaultKind.TIMEOUT, message="too long")
 
     def case():
@@ -260,12 +260,12 @@ def test_an_exception_of_the_authors_is_the_authors(where):
 
 @pytest.mark.parametrize("error", [SandboxError, DeviceError])
 @pytest.mark.parametrize("step", [Call("f"), OverwriteArguments(), ReclaimArguments()])
-def test_what_the_machine_refuses_is_ours_whichever_step_it_was(monkeypatch, error, step):
+def test_an_error_of_the_machine_is_ours_at_every_step(monkeypatch, error, step):
     def refuse(*_):
         raise error("gone", hint="look at the device")
 
     for method in ("call", "overwrite_arguments", "reclaim_arguments"):
-        monkeypatch.setattr(FakeBox, method, refuse)
+        monkeypatch.setattr(FakeWorker, method, refuse)
     seen, _ = run(iter_of(step))
     (fault,) = seen.faults
     assert (fault.kind, fault.message) == (FaultKind.INFRASTRUCTURE, "gone. look at the device")

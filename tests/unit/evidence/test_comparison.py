@@ -120,7 +120,7 @@ def test_a_tensor_of_any_dtype_equals_itself_and_no_other(dtype, exact):
     assert other.where == "[1]"
 
 
-def test_integers_are_compared_beyond_what_floats_tell_apart():
+def test_integers_are_compared_exactly():
     want = t(2**53, 2**62, dtype=torch.int64)
     seen = compare(t(2**53, 2**62 + 1, dtype=torch.int64), want)
     assert (seen.mismatch, seen.error, seen.where) == (Mismatch.VALUE, INF, "[1]")
@@ -136,12 +136,12 @@ def test_one_unit_in_the_last_place_fails_only_an_exact_comparison():
     assert (seen.mismatch, seen.error, seen.where) == (Mismatch.VALUE, INF, "[1]")
 
 
-def test_exact_lets_a_nan_equal_a_nan_at_the_same_place_alone():
+def test_exactly_a_nan_equals_only_a_nan_at_the_same_index():
     assert compare(t(NAN, 1.0), t(NAN, 1.0), exact=True).error == 0.0
     assert compare(t(1.0, NAN), t(NAN, 1.0), exact=True).mismatch is Mismatch.VALUE
 
 
-def test_nested_values_name_the_place_of_the_worst():
+def test_nested_values_name_the_index_of_the_worst_entry():
     want = {"a": [t(1.0), t(4.0)], "b": (1, {"c": t(2.0, 2.0)})}
     got = {"a": [t(1.0), t(4.0)], "b": [1, {"c": t(2.0, 3.0)}]}
     seen = compare(got, want)
@@ -211,5 +211,5 @@ def test_brief_is_brief(value):
     assert "…" in brief(value)
 
 
-def test_brief_of_a_tensor_says_dtype_and_shape():
+def test_brief_of_a_tensor_has_dtype_and_shape():
     assert brief(torch.zeros(1, 2, dtype=torch.bfloat16)) == "bfloat16[1, 2] [0, 0]"

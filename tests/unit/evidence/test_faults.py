@@ -1,4 +1,4 @@
-"""Whose fault an end is: the whole table."""
+"""Whose fault it is when a worker ends or does not reply: the whole table."""
 
 import signal
 
@@ -20,7 +20,7 @@ OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
 
 
 @pytest.mark.parametrize(
-    ("error", "seen", "kind", "said"),
+    ("error", "seen", "kind", "expected"),
     [
         (CLOSED, ending(status=signal.SIGSEGV), FaultKind.CRASH, "SIGSEGV"),
         (CLOSED, ending(status=signal.SIGABRT | 0x80), FaultKind.CRASH, "SIGABRT"),
@@ -47,10 +47,10 @@ OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
     ],
     ids=repr,
 )
-def test_classify(error, seen, kind, said):
+def test_classify(error, seen, kind, expected):
     found, message = classify(error, seen)
     assert found is kind
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 15, 31, 35, 40, 64])

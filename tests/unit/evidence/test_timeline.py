@@ -1,4 +1,4 @@
-"""What ranks say of their collectives is taken in one form only."""
+"""Records of collectives are accepted in one form only."""
 
 import pytest
 
