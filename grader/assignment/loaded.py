@@ -47,8 +47,8 @@ def load_assignment_with_reference(
     """Read an assignment and its reference, and make the plan.
 
     Args:
-        folder: the assignment's folder.
-        reference: the reference's folder.
+        folder: folder of the assignment.
+        reference: folder of the reference.
         device: class of the device to grade on, as in `device_class`.
         seed: secret seed of the hidden cases.
 
@@ -60,10 +60,8 @@ def load_assignment_with_reference(
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution = reference / "solution.py"
     if workloads and not solution.is_file():
-        raise AuthorError(
-            f"{solution}: not found",
-            hint="targets are measured against it; write one, or remove the @workload functions",
-        )
+        hint = "targets are measured against it; write one, or remove the @workload functions"
+        raise AuthorError(f"{solution}: not found", hint=hint)
     plan = make_plan(
         assignment,
         CaseBook(cases=cases, workloads=workloads),

@@ -241,19 +241,7 @@ def _plan_targets(
     runs_on = CPU if problem.ranks else device  # ranks always compute on the CPU
     targets: list[PlannedTarget] = []
     for target in problem.targets:
-        maker = workloads.get((problem.name, target.name))
-        name = f"{slug}: target {problem.name}.{target.name}"
-        if maker is None:
-            raise AuthorError(
-                f"{name} has no workload",
-                hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
-            )
-        if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
-            raise AuthorError(
-                f"{name}: growth needs several sizes, any other quantity exactly one; found "
-                f"{target.quantity.value} with sizes {maker.sizes}",
-                hint="change `sizes` of its @workload in cases.py",
-            )
+        maker = _workload_of(slug, problem, target, workloads)
         tiers = target.tiers_for(runs_on)
         if not tiers and target.no_device is NoDevice.LEAVE_OUT:
             continue
@@ -264,9 +252,7 @@ def _plan_targets(
                 description=(maker.make.__doc__ or "").strip(),
                 points=target.points,
                 quantity=target.quantity,
-                clock=target.clock
-                if runs_on == CPU
-                else Clock.WALL,  # the only one that includes a device
+                clock=target.clock if runs_on == CPU else Clock.WALL,  # which includes a device
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,
@@ -277,6 +263,26 @@ def _plan_targets(
             )
         )
     return tuple(targets)
+
+
+def _workload_of(
+    slug: str, problem: Problem, target: Target, workloads: Mapping[Key, Workload]
+) -> Workload:
+    """Return the workload of a target, if it has one with as many sizes as its quantity needs."""
+    name = f"{slug}: target {problem.name}.{target.name}"
+    maker = workloads.get((problem.name, target.name))
+    if maker is None:
+        raise AuthorError(
+            f"{name} has no workload",
+            hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
+        )
+    if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
+        raise AuthorError(
+            f"{name}: growth needs several sizes, any other quantity exactly one; found "
+            f"{target.quantity.value} with sizes {maker.sizes}",
+            hint="change `sizes` of its @workload in cases.py",
+        )
+    return maker
 
 
 def _evidence(target: Target, device: str) -> Evidence:

@@ -98,7 +98,7 @@ class Check:
     name: str
     title: str
     points: float
-    tolerance: dict[str, float]
+    tolerance: dict[str, float] = field(default_factory=dict)
     evidence: Evidence = Evidence.OUTSIDE
 
 
@@ -167,15 +167,6 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CheckTable:
-    name: str
-    title: str
-    points: float
-    tolerance: dict[str, float] | None = None
-    evidence: Evidence = Evidence.OUTSIDE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _LauncherTable:
     name: str
     inputs: tuple[str, ...]
@@ -187,7 +178,7 @@ class _ProblemTable:
     name: str
     title: str
     exports: tuple[str, ...]
-    check: tuple[_CheckTable, ...]
+    check: tuple[Check, ...]
     target: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
     launcher: tuple[_LauncherTable, ...] = ()
@@ -245,21 +236,11 @@ def _max_ranks(parsed: _AssignmentFile) -> int:
 
 def _problem(table: _ProblemTable, denied: tuple[str, ...], file: KeyPath) -> Problem:
     """Return one problem; what the assignment denies is denied in each problem."""
-    checks = tuple(
-        Check(
-            name=check.name,
-            title=check.title,
-            points=check.points,
-            tolerance=check.tolerance or {},
-            evidence=check.evidence,
-        )
-        for check in table.check
-    )
     return Problem(
         name=table.name,
         title=table.title,
         exports=table.exports,
-        checks=checks,
+        checks=table.check,
         targets=table.target,
         denied=tuple(dict.fromkeys((*denied, *table.denied))),
         launchers=tuple(

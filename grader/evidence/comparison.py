@@ -6,7 +6,7 @@ do not pass for small values. Entries where `want` is not finite must be equal; 
 NaN. Tolerances are applied in `judge`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -92,7 +92,7 @@ def compare_parts(
     else:
         return [_compare_primitives(got, want)]
     parts = [
-        _inside(part, index)
+        replace(part, where=index + part.where)
         for index, g, w in pairs
         for part in compare_parts(g, w, exact=exact, per_row=per_row)
     ]
@@ -105,9 +105,9 @@ def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - se
     return _equal(got, want) if got == want else _unequal(got, want, Mismatch.VALUE)
 
 
-def _equal(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
+def _equal(got: Any, want: Any, dtype: str = "value") -> Comparison:  # noqa: ANN401 - see compare
     return Comparison(
-        mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
+        mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
     )
 
 
@@ -134,13 +134,10 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
         return _unequal(got, want, Mismatch.DTYPE)
     if got.shape != want.shape:
         return _unequal(got, want, Mismatch.SHAPE)
-    dtype = str(want.dtype).removeprefix("torch.")
     if torch.equal(got, want):  # mostly so, and the full comparison is slow
-        return Comparison(
-            mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
-        )
-    if not want.dtype.is_floating_point:
-        return _compare_integers(got, want, dtype)
+        return _equal(got, want, str(want.dtype).removeprefix("torch."))
+    if not want.dtype.is_floating_point:  # exactly, without conversion to floats
+        return _compare_entry(got, want, _first(got != want), Mismatch.VALUE)
     g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
     finite = torch.isfinite(w64)
     same_special = (g64 == w64) | (torch.isnan(g64) & torch.isnan(w64))
@@ -148,42 +145,35 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
     if exact:
         broken |= ~same_special
     if bool(broken.any()):
-        index = _index(int(broken.flatten().to(torch.int8).argmax()), want.shape)
-        kind = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
-        return Comparison(
-            mismatch=kind,
-            error=float("inf"),
-            dtype=dtype,
-            expected=_entry(want, index),
-            got=_entry(got, index),
-            where=str(list(index)),
-        )
+        mismatch = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
+        return _compare_entry(got, want, _first(broken), mismatch)
     difference = torch.where(finite, (g64 - w64).abs(), 0.0)
-    relative = difference / _scale(w64, finite, per_row=per_row)
-    worst = int(relative.flatten().argmax())
-    index = _index(worst, want.shape)
+    relative = (difference / _scale(w64, finite, per_row=per_row)).flatten()
+    worst = int(relative.argmax())
+    return _compare_entry(got, want, worst, Mismatch.NONE, error=float(relative[worst]))
+
+
+def _first(where: torch.Tensor) -> int:
+    """Return the flat index of the first True."""
+    return int(where.flatten().to(torch.int8).argmax())
+
+
+def _compare_entry(
+    got: torch.Tensor,
+    want: torch.Tensor,
+    flat: int,
+    mismatch: Mismatch,
+    error: float = float("inf"),
+) -> Comparison:
+    """Return the comparison of two tensors that their worst entry, by its flat index, decides."""
+    index = _index(flat, want.shape)
     return Comparison(
-        mismatch=Mismatch.NONE,
-        error=float(relative.flatten()[worst]),
-        dtype=dtype,
+        mismatch=mismatch,
+        error=error,
+        dtype=str(want.dtype).removeprefix("torch."),
         expected=_entry(want, index),
         got=_entry(got, index),
         where=str(list(index)),
-    )
-
-
-def _compare_integers(got: torch.Tensor, want: torch.Tensor, dtype: str) -> Comparison:
-    """Compare integers and booleans entry by entry, without conversion to floats."""
-    differs = got != want
-    wrong = bool(differs.any())
-    index = _index(int(differs.flatten().to(torch.int8).argmax()), want.shape)
-    return Comparison(
-        mismatch=Mismatch.VALUE if wrong else Mismatch.NONE,
-        error=float("inf") if wrong else 0.0,
-        dtype=dtype,
-        expected=_entry(want, index),
-        got=_entry(got, index),
-        where=str(list(index)) if wrong else "",
     )
 
 
@@ -212,15 +202,4 @@ def _unequal(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: AN
     dtype = str(want.dtype).removeprefix("torch.") if isinstance(want, torch.Tensor) else "value"
     return Comparison(
         mismatch=mismatch, error=float("inf"), dtype=dtype, expected=brief(want), got=brief(got)
-    )
-
-
-def _inside(part: Comparison, index: str) -> Comparison:
-    return Comparison(
-        mismatch=part.mismatch,
-        error=part.error,
-        dtype=part.dtype,
-        expected=part.expected,
-        got=part.got,
-        where=index + part.where,
     )
