@@ -117,7 +117,7 @@ class _Progress:
 def drive(
     steps: AnySteps, worker: Worker, *, check: str, index: int, public: bool
 ) -> CaseMeasurement:
-    """Run one case to its end or to the first fault; `Instance.run` does so by its own name.
+    """Run one case to its end or to the first fault; `Instance.run` does it for an instance.
 
     Args:
         steps: a fresh case generator.
@@ -130,7 +130,7 @@ def drive(
     before_ns = worker.wall_ns
     faults: tuple[Fault, ...] = ()
     try:
-        _exhaust(steps, worker, progress)
+        _run_all(steps, worker, progress)
     except _Unusable:
         pass  # the observation tells what was wrong
     except Raised as raised:
@@ -155,17 +155,17 @@ def drive(
     )
 
 
-def _exhaust(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
+def _run_all(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
     reply: Value = None
     while True:
         try:
             step = steps.send(reply)
         except StopIteration:
             return
-        reply = _carry_out(step, worker, progress)
+        reply = _run_step(step, worker, progress)
 
 
-def _carry_out(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
+def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     match step:
         case Expect():
             want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]

@@ -115,7 +115,7 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "pattern"),
     [
         ('"x_MN", "fac', '"x", "fac', rf"{LAUNCHER}: inputs: expected \"x_MN\", .*, found 'x'"),
         ("y_MN: x_MN", "y_MN: z_MN", rf"{LAUNCHER}: outputs: expected a dtype .*, found 'z_MN'"),
@@ -135,12 +135,12 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_the_file_names_key_expected_found(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, pattern: str
 ) -> None:
     assert old in GOOD
     with pytest.raises(AuthorError) as raised:
         load_assignment(write(tmp_path, GOOD.replace(old, new)))
-    assert re.search(said, str(raised.value)), str(raised.value)
+    assert re.search(pattern, str(raised.value)), str(raised.value)
 
 
 def test_a_choice_has_the_same_words_in_every_launcher(tmp_path: Path) -> None:

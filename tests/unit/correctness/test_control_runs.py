@@ -63,9 +63,11 @@ def test_no_other_fault_is_run_again(kind):
     assert first_raised([case("values", 0, kind=kind)]) == ()
 
 
-@pytest.mark.parametrize("seen", [error("ValueError", matches=True), error("", matches=False)])
-def test_an_expected_or_missing_error_is_not_run_again(seen):
-    assert first_raised([case("refusal", 0, observations=(seen,))]) == ()
+@pytest.mark.parametrize(
+    "observation", [error("ValueError", matches=True), error("", matches=False)]
+)
+def test_an_expected_or_missing_error_is_not_run_again(observation):
+    assert first_raised([case("refusal", 0, observations=(observation,))]) == ()
 
 
 def test_cases_are_run_in_their_order():

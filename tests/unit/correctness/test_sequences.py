@@ -138,11 +138,11 @@ def test_a_public_case_has_steps_without_labels():
 
 def _steps_of(steps):
     worker = LocalWorker({"Stack": Stack}, {})
-    seen = []
+    played = []
 
     def on_step(step):
-        seen.append(step)
+        played.append(step)
         return step
 
     drive(tap(steps, on_step), worker, check="any", index=0, public=True)
-    return seen
+    return played

@@ -20,7 +20,7 @@ OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
 
 
 @pytest.mark.parametrize(
-    ("error", "seen", "kind", "expected"),
+    ("error", "outcome", "kind", "expected"),
     [
         (CLOSED, ending(status=signal.SIGSEGV), FaultKind.CRASH, "SIGSEGV"),
         (CLOSED, ending(status=signal.SIGABRT | 0x80), FaultKind.CRASH, "SIGABRT"),
@@ -47,8 +47,8 @@ OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
     ],
     ids=repr,
 )
-def test_classify(error, seen, kind, expected):
-    found, message = classify(error, seen)
+def test_classify(error, outcome, kind, expected):
+    found, message = classify(error, outcome)
     assert found is kind
     assert expected in message
 
