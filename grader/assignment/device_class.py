@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def device_class(name: str) -> str:
-    """Return the class of a device; `cpu` for the processor.
+    """Return the class of a device; `cpu` for the CPU.
 
     Args:
         name: "cpu", or the driver's name for it, such as "NVIDIA A100-SXM4-80GB" or "Tesla T4".

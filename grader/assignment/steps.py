@@ -187,7 +187,7 @@ class Expect:
         got: a reply, or a part of one.
         want: the expected value, or a function that computes it (called after the reply).
         label: what is compared, as students read it: "keys after 3 chunks".
-        exact: True compares tensors bit for bit (a NaN equals a NaN at the same place).
+        exact: True compares tensors bit for bit (a NaN equals a NaN at the same index).
         per_row: True takes the scale from each row of the last dimension, else from all of `want`.
     """
 

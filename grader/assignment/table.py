@@ -135,14 +135,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Everything `assignment.toml` says.
+    """The checked content of `assignment.toml`.
 
     Attributes:
         schema_version: version of this format.
         slug: identifier; the folder's name.
         title: one line for people.
         allowed_imports: top-level modules that the problem set expects; others are advice.
-        limits: what one child process may use.
+        limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
     """
