@@ -30,7 +30,15 @@ from grader.assignment.steps import (
 )
 from grader.errors import AuthorError, DeviceError, SandboxError
 from grader.evidence.comparison import Mismatch, compare_parts
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, public_name
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    Raised,
+    Stopped,
+    fault_from,
+    fault_of,
+    public_name,
+)
 from grader.evidence.observations import (
     CaseMeasurement,
     ErrorObservation,
@@ -83,8 +91,7 @@ def drive(
     except Stopped as stopped:
         faults = (stopped.fault,)
     except (SandboxError, DeviceError) as error:
-        message = f"{error}. {error.hint}".strip()
-        faults = (Fault(kind=FaultKind.INFRASTRUCTURE, message=message),)
+        faults = (fault_from(error),)
     except Exception as error:  # noqa: BLE001 - cases.py and oracles are authors' code; their failure is named as theirs
         message = f"{check}: the case itself failed: {type(error).__name__}: {error}"
         faults = (Fault(kind=FaultKind.AUTHOR, message=message),)

@@ -15,7 +15,7 @@ from grader.assignment.steps import CaseSteps
 from grader.correctness.drive import drive
 from grader.correctness.instances import Cases, Instance, drive_sequence, failed, instances
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_from, fault_of
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation
 from grader.intake.submission import Origin, Submission
@@ -208,7 +208,7 @@ class Measurer:
                 finally:
                     run.capture(session.take_output())
         except (SandboxError, DeviceError) as error:
-            return _our_fault(error)
+            return fault_from(error)
 
     def _load_and_run(self, session: AnySession, run: _Run) -> Fault | None:
         try:
@@ -302,7 +302,7 @@ def measure(
             problems = tuple(measurer.problem(problem, loaded.cases) for problem in plan.problems)
             layers = (*sandbox.layers, *sandboxes.caveats)
     except (SandboxError, DeviceError) as error:
-        fault = _our_fault(error)
+        fault = fault_from(error)
         problems = tuple(_unmeasured(problem, loaded.cases, fault) for problem in plan.problems)
     return Measurement(
         sandbox=sandboxes.sandbox,
@@ -325,7 +325,7 @@ def measurement_of_failure(
 ) -> Measurement:
     """Return the measurement of a submission that an error of ours kept from being measured."""
     if isinstance(error, SandboxError):
-        fault = _our_fault(error)
+        fault = fault_from(error)
     else:
         text = f"the grader failed: {type(error).__name__}: {error}"
         fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=text)
@@ -346,7 +346,3 @@ def _unmeasured(problem: PlannedProblem, cases: Cases, fault: Fault) -> ProblemM
         hidden_output="",
         children=0,
     )
-
-
-def _our_fault(error: SandboxError | DeviceError) -> Fault:
-    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())

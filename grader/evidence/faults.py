@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.errors import CallTimeout, ChannelClosed, ChannelError, SandboxError
+from grader.errors import CallTimeout, ChannelClosed, ChannelError, DeviceError, SandboxError
 
 _SENTENCES = (
     (
@@ -213,6 +213,11 @@ def fault_of(raised: Raised) -> Fault:
     if raised.who:
         message = f"{raised.who}: {message}"
     return Fault(kind=kind, message=message, detail=str(raised), where=raised.where)
+
+
+def fault_from(error: SandboxError | DeviceError) -> Fault:
+    """Return the fault of a machine that refused; it is never the student's."""
+    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
 
 
 def public_name(names: tuple[str, ...]) -> str:

@@ -15,11 +15,13 @@ import mmap
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 
-from grader.errors import ChannelError
+from grader.errors import ChannelError, DeviceError
+from grader.evidence.faults import Fault, fault_from
 from grader.runner.tensors import DTYPES, NAMES, Memory, TensorHeader, align, map_memory, view
 
 
@@ -52,17 +54,18 @@ class Arguments(Protocol):
 
 
 class Replies(Protocol):
-    """Where one child's reply tensors arrive."""
+    """Where one worker's reply tensors arrive."""
 
     @property
     def fd(self) -> int:
-        """The descriptor that the box maps the memory by."""
+        """The descriptor that the worker maps the memory by."""
 
-    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
         """Copy the tensor under a claimed header into private memory.
 
         Raises:
-            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
+            ChannelError: if the header is malformed, reaches outside the memory, or needs more than
+                `room_bytes`.
         """
 
 
@@ -161,6 +164,68 @@ class ReplyMemory:
     def close(self) -> None:
         """Let go of the memory."""
         os.close(self.fd)
+
+
+Ask = Callable[[dict[str, Any], tuple[int, ...]], Any]
+"""Sends a request with its descriptors, and returns the value of the reply."""
+
+
+class WorkerMemory:
+    """What one worker's calls need of memory: memory files, for a worker on the processor.
+
+    A device's memory replaces every method.
+    """
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+
+    def make_arguments(self, tensors: list[torch.Tensor]) -> Arguments:
+        """Return the tensors of one call, written into memory that the worker can map."""
+        return ArgumentMemory(tensors)
+
+    def read(self, form: Any, left_bytes: int) -> torch.Tensor:  # noqa: ANN401 - a claimed header
+        """Copy a reply's tensor of at most `left_bytes`; see `Replies.read`."""
+        return self._replies.read(form, left_bytes)
+
+    def begin(self, ask: Ask, take_output: Callable[[], str]) -> None:
+        """Let the worker map the memory for replies, unless it has: here it has since its fork.
+
+        Raises:
+            SandboxError: if the worker cannot.
+        """
+
+    def limit(self, limit_bytes: int) -> int:
+        """Leave the worker at most `limit_bytes` more of the device; return what is left.
+
+        Raises:
+            DeviceError: if there is no device, or it refuses.
+        """
+        raise DeviceError(f"no device whose memory could be limited to {limit_bytes} bytes")
+
+    def release(self) -> None:
+        """Lift the limit.
+
+        Raises:
+            DeviceError: if the device refuses.
+        """
+
+    def observe(self) -> None:
+        """Note how much of the device the worker holds; it has just been frozen."""
+
+    def check(self) -> None:
+        """Ask the device whether it still works.
+
+        Raises:
+            DeviceError: if it does not.
+        """
+
+    def fault_of(self, error: DeviceError) -> Fault:
+        """Return whose fault it is that the device refused the judge."""
+        return fault_from(error)
+
+    def is_usable_after(self, reply: dict[str, Any]) -> bool:
+        """Return whether a worker that sent this reply can be asked again."""
+        return True
 
 
 def believe(form: Any, size_bytes: int, room_bytes: int | None = None) -> TensorHeader:  # noqa: ANN401 - as above

@@ -16,6 +16,7 @@ from typing import Any
 
 from grader.errors import CallTimeout, ChannelClosed, ChannelError
 from grader.runner import protocol
+from grader.sandbox.child_process import ChildProcess
 
 _HEAD_BYTES = 4
 _CHUNK_BYTES = 1 << 16
@@ -67,6 +68,16 @@ class Channel:
         self._selector.register(output_fd, selectors.EVENT_READ, "output")
         if exit_fd >= 0:
             self._selector.register(exit_fd, selectors.EVENT_READ, "exit")
+
+    @classmethod
+    def to(cls, child: ChildProcess, output_bytes: int) -> "Channel":
+        """Return the judge's end of a child; of its output at most `output_bytes` are kept."""
+        return cls(
+            child.channel,
+            output_fd=child.output_fd,
+            exit_fd=child.exit_fd,
+            output_bytes=output_bytes,
+        )
 
     def ask(
         self,

@@ -20,7 +20,7 @@ from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import Quantity
 from grader.correctness.drive import drive
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_from, fault_of
 from grader.evidence.observations import CaseMeasurement, Observation, ValueObservation
 from grader.evidence.samples import (
     EmptyCalls,
@@ -134,11 +134,6 @@ def blame(side: Side, so_far: RunSoFar, fault: Fault) -> None:
         so_far.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
 
 
-def our_fault(error: SandboxError | DeviceError) -> Fault:
-    """Return the fault of a machine that refused; never a student's."""
-    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
-
-
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}
 """Pairs per fork and size. Peak memory is counted from the fork on: one run in each."""
 RANK_TURNS = 1
@@ -216,7 +211,7 @@ class TargetMeasurer:
                     self._sandboxes[1], self._loaded.plan.limits, self._machine, ranks=so_far.world
                 )
             except (SandboxError, DeviceError) as error:
-                so_far.reference_faults.append(our_fault(error))
+                so_far.reference_faults.append(fault_from(error))
                 return self._empty
         return self._empty_steps[so_far.world]
 
@@ -243,7 +238,7 @@ class TargetMeasurer:
         try:
             self._race(workload, target, so_far)
         except (SandboxError, DeviceError) as error:
-            so_far.reference_faults.append(our_fault(error))
+            so_far.reference_faults.append(fault_from(error))
         if not so_far.stopped:
             so_far.forks.append(ForkSample(pairs=tuple(so_far.pairs)))
 
@@ -260,7 +255,7 @@ class TargetMeasurer:
         try:
             return measure_transfer_calls(self._sandboxes[1], limits, self._machine, sizes_bytes)
         except (SandboxError, DeviceError) as error:
-            so_far.reference_faults.append(our_fault(error))
+            so_far.reference_faults.append(fault_from(error))
             return known
 
     def _balance(self, workload: Workload, target: PlannedTarget, so_far: RunSoFar) -> None:
@@ -277,7 +272,7 @@ class TargetMeasurer:
                     run = self._run(workload, target.sizes[-1], draw_index, side, so_far)
                     rates += [run.traffic_bytes / max(run.wall_ns, 1)] if run else []
         except (SandboxError, DeviceError) as error:
-            so_far.reference_faults.append(our_fault(error))
+            so_far.reference_faults.append(fault_from(error))
         so_far.network_rate = round(max(rates) * 1e9 / target.traffic_share)
         if not so_far.network_rate and not so_far.stopped:
             message = f"{workload.problem}.{workload.target}: the reference sends nothing"

@@ -32,9 +32,9 @@ from grader.intake.submission import Submission
 from grader.runner.order import STACK_SIGNAL
 from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.sandbox import Sandbox
+from grader.worker.messages import location_of
 from grader.worker.ranks.gather import FAILURES, Answer
-from grader.worker.ranks.session import RankSession
-from grader.worker.requests import location_of
+from grader.worker.ranks.session import Rank
 
 MAX_BYTES = 16 << 10
 FIRST_SECONDS = 0.5
@@ -129,7 +129,7 @@ _FIRST = (
 def ranks_fault(
     sandbox: Sandbox,
     submission: Submission,
-    ranks: Sequence[RankSession],
+    ranks: Sequence[Rank],
     answers: Mapping[int, Answer],
 ) -> Fault:
     """Return the fault of a group in which at least one rank did not answer; it still runs.
@@ -143,7 +143,7 @@ def ranks_fault(
     silent = {rank: a for rank, a in answers.items() if isinstance(a, ChannelError)}
     waiting = [rank for rank, a in silent.items() if isinstance(a, CallTimeout)]
     raised = {
-        rank: ranks[rank].value_or_fault(a)
+        rank: ranks[rank].failure_of(a)
         for rank, a in answers.items()
         if not isinstance(a, ChannelError) and FAILURES & a.keys()
     }

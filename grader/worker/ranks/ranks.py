@@ -16,19 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
-from grader.errors import AuthorError, ChannelError, SandboxError
+from grader.errors import AuthorError, ChannelError, DeviceError, SandboxError
+from grader.evidence.device import DeviceState
 from grader.evidence.faults import Raised, Stopped
+from grader.evidence.samples import DeviceClaim
 from grader.evidence.timeline import RankTimeline, read_timelines
 from grader.intake.submission import Submission
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory
+from grader.worker.messages import load_request
 from grader.worker.ranks.faults import cannot_load, ranks_fault
 from grader.worker.ranks.gather import GRACE_SECONDS, Answer, Request, gather, post
-from grader.worker.ranks.session import RankSession, RanksMeter
-from grader.worker.requests import load_request
-from grader.worker.session import Session, WithoutDevice
+from grader.worker.ranks.session import Rank, RanksMeter
+from grader.worker.session import Session
 
 JOIN_SECONDS = 30.0
 COLLECTIVE_SLACK = 10.0
@@ -38,7 +40,7 @@ Exchange = Callable[[Mapping[int, Request], float], dict[int, Answer]]
 
 
 def join_group(
-    ranks: Sequence[RankSession],
+    ranks: Sequence[Rank],
     exchange: Exchange,
     *,
     call_wall_s: float,
@@ -73,7 +75,7 @@ def join_group(
 EACH_HINT = "say Each(...) for all ranks, or On(rank, ...) for one, after World(n)"
 
 
-class RankedWorker(WithoutDevice):
+class RankedWorker:
     """Where the ranks of one submission run, one world at a time.
 
     Attributes:
@@ -101,7 +103,7 @@ class RankedWorker(WithoutDevice):
         self._network_rate = network_rate
         self._record = record
         self._harness = ""
-        self._ranks: tuple[RankSession, ...] = ()
+        self._ranks: tuple[Rank, ...] = ()
         self._stack = contextlib.ExitStack()
         self._frozen = False
         self._last_ns = 0  # from request to last reply
@@ -157,16 +159,15 @@ class RankedWorker(WithoutDevice):
                 self._sandbox_handle.ranks(fds, self._denial, network_rate=self._network_rate)
             )
             self._ranks = tuple(
-                RankSession(
-                    self._sandbox_handle,
+                Rank(
                     child,
                     submission=self._submission,
                     limits=self._limits,
-                    reply_memory=memory,
+                    replies=memory,
                 )
                 for child, memory in zip(children, memories, strict=True)
             )
-            self.metered = self.metered and all(rank.metered for rank in self._ranks)
+            self.metered = self.metered and all(rank.child.meter.counts for rank in self._ranks)
             self._stack = stack.pop_all()
 
     def new(self, ref: Ref, step: New) -> None:
@@ -183,7 +184,11 @@ class RankedWorker(WithoutDevice):
         Raises:
             Stopped: if one ended, hangs, changed an input or answered nothing of use.
         """
-        requests = {rank: self._ranks[rank].request(step, ref) for rank, step in steps.items()}
+        new_ref = ref.id if ref else 0
+        requests = {
+            rank: self._ranks[rank].messages.encode(step, new_ref=new_ref)
+            for rank, step in steps.items()
+        }
         self._last_ns = 0
         try:
             answers = self._exchange(requests, self._limits.call_wall_s)
@@ -196,7 +201,7 @@ class RankedWorker(WithoutDevice):
                 value.who = f"rank {rank}"
             replies[rank] = value
         for rank, step in steps.items():
-            self._ranks[rank].refuse_changed(step)
+            self._ranks[rank].messages.refuse_changed(step)
         return replies
 
     def recorded(self) -> tuple[RankTimeline, ...]:
@@ -217,12 +222,12 @@ class RankedWorker(WithoutDevice):
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of every rank's last call; all are frozen meanwhile."""
         for rank in self._ranks:
-            rank.overwrite_arguments()
+            rank.messages.overwrite_arguments()
 
     def reclaim_arguments(self) -> None:
         """Take the memory of the tensors of every rank's last call back."""
         for rank in self._ranks:
-            rank.reclaim_arguments()
+            rank.messages.reclaim_arguments()
 
     def usage(self) -> Usage:
         """Return what all worlds have used, starts left out; of memory, the most of any rank.
@@ -237,8 +242,23 @@ class RankedWorker(WithoutDevice):
         self.usage()
         return self._meter.peaks
 
+    def claims(self) -> tuple[DeviceClaim, ...]:
+        """Return nothing: ranks compute on the processor."""
+        return ()
+
+    def device_states(self) -> tuple[DeviceState, ...]:
+        """Return nothing: there is no device."""
+        return ()
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Raise `DeviceError`: there is no device."""
+        raise DeviceError(f"no device whose memory could be limited to {limit_bytes} bytes")
+
+    def release(self) -> None:
+        """Do nothing: there is no limit."""
+
     def _readings(self) -> list[Usage]:
-        return [rank.usage() for rank in self._ranks]
+        return [rank.child.meter.read() for rank in self._ranks]
 
     def end_case(self) -> None:
         """End the world: the next case starts its own."""
@@ -255,8 +275,8 @@ class RankedWorker(WithoutDevice):
         """End the world that is there."""
         self._end_world()
 
-    def _capture(self, number: int, rank: RankSession) -> None:
-        said = rank.take_output()
+    def _capture(self, number: int, rank: Rank) -> None:
+        said = rank.channel.take_output()
         room = max(self._limits.output_bytes - len(self._output), 0)
         if said:
             self._output += f"[rank {number}]\n{said.rstrip()}\n"[:room]

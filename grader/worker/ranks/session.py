@@ -1,21 +1,23 @@
-"""One rank of a group: as `worker.session`, but asked together with the others.
+"""One rank of a process group, and what all ranks have used together.
 
-Takes: a rank's process. Gives: `RankSession`: its requests, and what its answers are worth. Does
-not cover: sending and waiting (see `worker.ranks.ranks`).
+A rank is asked like a `worker.session.Session`, but always together with the others: sending and
+waiting is in `worker.ranks.ranks`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grader.assignment.steps import Call, New, Ref, Value
+from grader.assignment.steps import Value
+from grader.assignment.table import Limits
 from grader.errors import ChannelError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.intake.submission import Submission
 from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.meter import Usage
+from grader.worker.buffers import ReplyMemory, WorkerMemory
 from grader.worker.channel import Channel
-from grader.worker.ranks.gather import Answer, Json
-from grader.worker.requests import call_request, new_request
-from grader.worker.session import Session
+from grader.worker.messages import Messages
+from grader.worker.ranks.gather import Answer
 
 NOTHING = Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
 
@@ -69,52 +71,49 @@ def _together(readings: Sequence[Usage]) -> Usage:
 BROKEN = Fault(kind=FaultKind.BAD_REPLY, message="its process answered in a broken form")
 
 
-class RankSession(Session):
-    """One rank with the submission loaded."""
+class Rank:
+    """One rank with the submission loaded.
 
-    @property
-    def channel(self) -> Channel:
-        """The judge's end of its socket."""
-        return self._channel
+    Attributes:
+        child: its process.
+        channel: the judge's end of its socket.
+        messages: its requests, its replies and the memory of their tensors.
+    """
 
-    @property
-    def child(self) -> ChildProcess:
-        """Its process."""
-        return self._child
-
-    def request(self, step: New | Call, ref: Ref | None) -> tuple[dict[str, Json], tuple[int, ...]]:
-        """Return a step as a request, and the descriptor of its tensors; `ref` is what `New` makes.
-
-        The group is frozen: the memory of the last call's arguments is given up here.
-        """
-        if isinstance(step, New):
-            return self._pack(new_request(ref.id if ref else 0, step), step)
-        return self._pack(call_request(0, step), step)
+    def __init__(
+        self, child: ChildProcess, *, submission: Submission, limits: Limits, replies: ReplyMemory
+    ) -> None:
+        self.child = child
+        self.channel = Channel.to(child, limits.output_bytes)
+        self.messages = Messages(submission, WorkerMemory(replies), limits.reply_bytes)
 
     def value_of(self, answer: Answer) -> Value | Raised:
-        """Return what an answer is worth; the group is frozen.
+        """Return the value that an answer reports, or the exception; the group is frozen.
 
         Raises:
-            Stopped: a name is missing, or the answer is none.
+            Stopped: a name is missing, or the answer does not have the form of one.
         """
         try:
             if isinstance(answer, ChannelError):
                 raise answer
-            return self._read(answer)
+            return self.messages.decode(answer)
         except Raised as raised:
             return raised
         except ChannelError as error:
             message = f"its process answered in a broken form: {error}"
             raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message)) from error
 
-    def value_or_fault(self, answer: Answer) -> Raised | Fault:
-        """Return what an answer that reports a failure is worth."""
+    def failure_of(self, answer: Answer) -> Raised | Fault:
+        """Return what an answer that reports a failure reports."""
         try:
             value = self.value_of(answer)
         except Stopped as stopped:
             return stopped.fault
         return value if isinstance(value, Raised) else BROKEN
 
-    def refuse_changed(self, step: New | Call) -> None:
-        """Raise `Stopped` if the last call changed an input; the group is frozen."""
-        self._refuse_changed(step)
+    def close(self) -> None:
+        """Release the judge's ends; the sandbox ends the process."""
+        try:
+            self.messages.close()
+        finally:
+            self.channel.close()

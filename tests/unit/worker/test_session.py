@@ -15,8 +15,9 @@ from grader.evidence.faults import Ending, FaultKind, Raised, Stopped
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.runner import protocol
 from grader.sandbox.meter import Usage
-from grader.worker.buffers import ArgumentMemory, ReplyMemory
-from grader.worker.session import MAX_TEXT, Session
+from grader.worker.buffers import ArgumentMemory, ReplyMemory, WorkerMemory
+from grader.worker.messages import MAX_TEXT
+from grader.worker.session import Session, WorkerClock
 
 SUBMISSION = Submission(
     name="ada",
@@ -63,7 +64,8 @@ class Worker:
         judge_end, self._sock = socket.socketpair()
         output, self._write = os.pipe()
         self.sandbox = FakeWall()
-        self._memory = ReplyMemory(1 << 12)
+        self._replies = ReplyMemory(1 << 12)
+        self.memory = WorkerMemory(self._replies)
         self.meter = FakeMeter()
         child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1, meter=self.meter)
         self.session = Session(
@@ -71,7 +73,9 @@ class Worker:
             child,  # type: ignore[arg-type]
             submission=SUBMISSION,
             limits=Limits(call_wall_s=5.0, reply_bytes=1 << 12),
-            reply_memory=self._memory,
+            memory=self.memory,
+            clock=WorkerClock(),
+            meter=self.meter,  # type: ignore[arg-type]
         )
         self._thread = threading.Thread(target=self._serve, args=(claim,), daemon=True)
         self._thread.start()
@@ -91,7 +95,7 @@ class Worker:
         self.session.close()
         self._thread.join(5)
         self._sock.close()
-        self._memory.close()
+        self._replies.close()
         os.close(self._write)
 
 
@@ -237,7 +241,7 @@ def test_the_last_calls_memory_alone_is_taken_back(open_worker):
         submission.append(ArgumentMemory(tensors))
         return submission[-1]
 
-    worker.session._make_arguments = make
+    worker.memory.make_arguments = make
     for _ in range(2):
         worker.session.call(Call("f", kept))
     second = os.dup(submission[1].fd)

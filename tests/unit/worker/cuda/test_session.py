@@ -26,7 +26,7 @@ from tests.unit.worker.cuda.fake_driver import FakeDriver
 def test_a_call_goes_there_and_back(worker):
     got = worker.session.call(Call("double", torch.arange(5.0)))
     assert got.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
-    (timed,) = worker.session.timed
+    (timed,) = worker.session.claims()
     assert timed.events_ns == (1234,)
     assert 0 < timed.wall_ns == worker.session.wall_ns
 
@@ -39,8 +39,8 @@ def test_objects_live_in_the_box(worker):
     worker.session.new(Ref(0), New("Adder", torch.ones(2)))
     assert worker.session.call(Call(Ref(0), "add", torch.ones(2))).tolist() == [2.0, 2.0]
     assert worker.session.call(Call(Ref(0), "add", torch.ones(2))).tolist() == [3.0, 3.0]
-    assert len(worker.session.timed) == 3
-    assert sum(call.wall_ns for call in worker.session.timed) == worker.session.wall_ns
+    assert len(worker.session.claims()) == 3
+    assert sum(call.wall_ns for call in worker.session.claims()) == worker.session.wall_ns
 
 
 def test_the_cache_is_cold_and_the_reply_poisoned_before_the_box_runs(worker):
@@ -102,14 +102,14 @@ def test_a_box_that_says_nothing_of_its_time_has_claimed_none(worker, monkeypatc
         cuda_worker.CudaWorkerProcess, "carry_out", lambda *a: {"value": None, "tensors": []}
     )
     worker.session.call(Call("double", torch.ones(1)))
-    assert [claim.events_ns for claim in worker.session.timed] == [()]
+    assert [claim.events_ns for claim in worker.session.claims()] == [()]
 
 
 def test_a_call_without_tensors_lends_nothing(worker):
     worker.session.call(Call("allocate", 0))
     worker.session.call(Call("double", torch.ones(1)))
     granule = worker.driver.facts.granularity_bytes
-    assert [claim.transfer_bytes for claim in worker.session.timed] == [0, granule]
+    assert [claim.transfer_bytes for claim in worker.session.claims()] == [0, granule]
 
 
 def test_a_box_that_ends_as_its_device_does_is_no_students_fault(worker):
@@ -139,7 +139,7 @@ def test_the_clock_waits_for_the_snapshot(worker, monkeypatch):
 
     monkeypatch.setattr(worker.driver, "copy", slow)
     worker.session.call(Call("double", torch.ones(2)))
-    assert worker.session.timed[-1].wall_ns > 50_000_000
+    assert worker.session.claims()[-1].wall_ns > 50_000_000
 
 
 def test_a_changed_input_is_seen(worker):
@@ -152,7 +152,7 @@ def test_memory_that_runs_out_in_the_box_is_the_students(worker):
     with pytest.raises(Raised) as caught:
         worker.session.call(Call("run_out", torch.zeros(2)))
     assert "MemoryError" in caught.value.names
-    assert not worker.session.timed
+    assert not worker.session.claims()
 
 
 @pytest.mark.parametrize("usable", [True, False])
@@ -187,7 +187,7 @@ def test_a_device_that_the_box_has_filled(worker, held, kind):
 def test_a_claim_that_is_no_time_is_none(worker, monkeypatch, claim):
     monkeypatch.setattr(Events, "claim", claim)
     worker.session.call(Call("double", torch.ones(1)))
-    assert worker.session.timed[-1].events_ns == ()
+    assert worker.session.claims()[-1].events_ns == ()
 
 
 def test_a_device_without_room_holds_nothing_back():

@@ -3,7 +3,7 @@
 import pytest
 
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
 
 MODULE = Submission(
     name="ada",
