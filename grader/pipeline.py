@@ -44,7 +44,7 @@ def grade(
     """
     if isinstance(submission, Rejected):
         measurement = nothing_measured(sandboxes)
-        judgement = reject(loaded.plan, f"{submission.message}\n{submission.hint}".strip())
+        judgement = reject(loaded.plan, submission.text)
         advice = NO_ADVICE
     else:
         built = builder.build(submission)
