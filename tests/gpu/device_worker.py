@@ -1,9 +1,9 @@
-"""A box without a judge: a process that imports torch, forks, and begins CUDA in the fork alone.
+"""A worker without a judge: a process that imports torch, forks, and begins CUDA in the fork alone.
 
 Takes: on the command line, what to do and its arguments; descriptors are inherited. Gives: exit
 code 0 and a line on stdout, or a traceback. Does not cover: confinement.
 
-As the warm process does it: torch is imported before the fork, CUDA begins after it.
+As the fork server does it: torch is imported before the fork, CUDA begins after it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The judge's hold on a device: memory, cache, lease, ceilings."""
+"""What the judge controls of a device: memory, cache, lease, ceilings."""
 
 import os
 import time
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.gpu
 LIMIT_BYTES = 4 << 30
 
 
-def test_no_more_than_the_limit_can_be_had(driver):
+def test_no_more_than_the_limit_can_be_allocated(driver):
     with reserve_memory(driver, LIMIT_BYTES) as free:
         assert LIMIT_BYTES <= free <= LIMIT_BYTES + 8 * driver.facts.granularity_bytes
         assert run_worker("allocate", LIMIT_BYTES // 4) == "fits"
@@ -28,7 +28,7 @@ def test_no_more_than_the_limit_can_be_had(driver):
     assert run_worker("allocate", LIMIT_BYTES + (1 << 28)) == "fits"
 
 
-def test_an_error_gives_the_ballast_back(driver):
+def test_an_error_frees_the_reserved_memory(driver):
     before = driver.free_bytes()
     with pytest.raises(ZeroDivisionError), reserve_memory(driver, LIMIT_BYTES):
         raise ZeroDivisionError
@@ -37,10 +37,10 @@ def test_an_error_gives_the_ballast_back(driver):
 
 @triton.jit
 def _chase_kernel(chain_ptr, out_ptr, steps):
-    place = tl.load(out_ptr)
+    position = tl.load(out_ptr)
     for _ in range(steps):
-        place = tl.load(chain_ptr + place, cache_modifier=".cg")  # past the L1
-    tl.store(out_ptr, place)
+        position = tl.load(chain_ptr + position, cache_modifier=".cg")  # past the L1
+    tl.store(out_ptr, position)
 
 
 def chase_ns(chain: torch.Tensor, steps: int) -> float:

@@ -2,7 +2,7 @@
 
 Takes: `libcuda.so.1`, or an object with the same functions. Gives: `CudaApi`, `CudaCallFailed`.
 Does not cover: streams, kernels and events (torch has them); what the memory is used for (see
-`runner.cuda.memory` in the box, `worker.cuda.cuda_driver` at the judge).
+`runner.cuda.memory` in the box, `worker.cuda.driver` at the judge).
 
 Nothing is loaded and no device is touched when this module is imported: the warm process imports
 it before it forks, and a process that has initialised CUDA cannot be forked.

@@ -1,4 +1,4 @@
-"""Frames that a box claims become places that a student knows, or nothing."""
+"""Frames that a worker claims become lines of the student's files, or nothing."""
 
 import pytest
 
