@@ -11,9 +11,10 @@ import triton.language as tl
 from grader.errors import DeviceError
 from grader.performance.decide.plausibility import beats_floor, floor_ns
 from grader.performance.measure.ceilings import find_setting, measure_ceilings
-from grader.worker.cuda.reserved_memory import CacheFlush, reserve_memory
+from grader.worker.cuda.reserved_memory import CacheFlush
 from grader.worker.lease import hold_lease
 from tests.gpu.run_worker import run_worker
+from tests.unit.worker.cuda.fake_driver import reserve_memory
 
 pytestmark = pytest.mark.gpu
 

@@ -7,7 +7,6 @@ the cache with.
 """
 
 import contextlib
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -55,29 +54,6 @@ class CacheFlush:
 MAX_STEPS = 256
 
 
-@contextlib.contextmanager
-def reserve_memory(driver: DeviceDriver, limit_bytes: int) -> Iterator[int]:
-    """Leave `limit_bytes` of a device's memory free, and at most a few granules more.
-
-    Yields:
-        the bytes that are free.
-
-    Raises:
-        DeviceError: if less is free from the start, or the rest cannot be reserved.
-    """
-    free_bytes = driver.free_bytes()
-    if limit_bytes < 0 or free_bytes < limit_bytes:
-        raise DeviceError(
-            f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
-            hint="end other programs that use memory of the device",
-        )
-    reserved_memory = ReservedMemory(driver)
-    try:
-        yield reserved_memory.leave(limit_bytes)
-    finally:
-        reserved_memory.release()
-
-
 class ReservedMemory:
     """Memory that the judge holds so that nobody else can."""
 
@@ -88,13 +64,36 @@ class ReservedMemory:
     def leave(self, limit_bytes: int) -> int:
         """Reserve more or less, so that `limit_bytes` are free, and return how many are.
 
-        Blocks are freed and allocated one by one, so that for moments more is free: the worker has
-        to be frozen.
+        Blocks are freed and allocated one by one, each as large as possible, so that for moments
+        more is free: the worker has to be frozen. A block costs a little more than its size (page
+        tables): one that leaves less than the limit is freed, and a smaller one allocated.
 
         Raises:
             DeviceError: if less is free with nothing reserved, or the rest cannot be reserved.
         """
-        return _hold_all_but(self._driver, limit_bytes, self._blocks)
+        granule = self._driver.facts.granularity_bytes
+        most = self._driver.facts.round_up(self._driver.facts.total_bytes)
+        for _ in range(MAX_STEPS):
+            free_bytes = self._driver.free_bytes()
+            excess = (free_bytes - limit_bytes) // granule * granule
+            if excess == 0:
+                return free_bytes
+            size_bytes = min(excess, most)
+            if excess > 0:
+                if self._allocate(size_bytes):
+                    continue
+            elif self._blocks:
+                size_bytes = self._blocks[-1].size_bytes
+                self._driver.free(self._blocks.pop())
+            else:
+                raise _too_little(free_bytes, limit_bytes)
+            if size_bytes == granule:  # no block is smaller
+                free_bytes = self._driver.free_bytes()
+                if free_bytes < limit_bytes:
+                    raise _too_little(free_bytes, limit_bytes)
+                return free_bytes
+            most = self._driver.facts.round_up(size_bytes // 2)
+        raise DeviceError(f"cannot reserve all of the device but {limit_bytes} bytes")
 
     def release(self) -> None:
         """Free everything, also when freeing one block fails.
@@ -103,54 +102,23 @@ class ReservedMemory:
             DeviceError: if that failed.
         """
         blocks, self._blocks = self._blocks, []
-        _free_all(self._driver, blocks)
+        with contextlib.ExitStack() as stack:
+            for block in blocks:
+                stack.callback(self._driver.free, block)
+
+    def _allocate(self, size_bytes: int) -> bool:
+        """Allocate a block, if there is one of that size."""
+        try:
+            self._blocks.append(self._driver.allocate(size_bytes))
+        except DeviceError as error:
+            if error.code != CUDA_ERROR_OUT_OF_MEMORY:
+                raise
+            return False
+        return True
 
 
-def _hold_all_but(driver: DeviceDriver, limit_bytes: int, blocks: list[Block]) -> int:
-    """Allocate blocks, as large as possible, until less than a granule too much is free.
-
-    A block costs a little more than its size (page tables): one that leaves less than the limit is
-    freed, and a smaller one allocated.
-    """
-    granule = driver.facts.granularity_bytes
-    most = driver.facts.round_up(driver.facts.total_bytes)
-    for _ in range(MAX_STEPS):
-        free_bytes = driver.free_bytes()
-        excess = (free_bytes - limit_bytes) // granule * granule
-        if excess == 0:
-            return free_bytes
-        size_bytes = min(excess, most)
-        if excess < 0:
-            if not blocks:
-                break  # another process took it
-            size_bytes = blocks[-1].size_bytes
-            driver.free(blocks.pop())
-        else:
-            try:
-                blocks.append(driver.allocate(size_bytes))
-                continue
-            except DeviceError as error:
-                if error.code != CUDA_ERROR_OUT_OF_MEMORY:
-                    raise
-        if size_bytes == granule:  # no block is smaller
-            return _at_least(limit_bytes, driver.free_bytes())
-        most = driver.facts.round_up(size_bytes // 2)
-    raise DeviceError(f"cannot leave {limit_bytes} bytes of the device, and no more, free")
-
-
-def _at_least(limit_bytes: int, free_bytes: int) -> int:
-    """Return `free_bytes`.
-
-    Raises:
-        DeviceError: if it is less than the limit.
-    """
-    if free_bytes < limit_bytes:
-        raise DeviceError(f"{free_bytes} bytes of the device are left, {limit_bytes} are needed")
-    return free_bytes
-
-
-def _free_all(driver: DeviceDriver, blocks: list[Block]) -> None:
-    """Free every block, also when freeing one fails."""
-    with contextlib.ExitStack() as stack:
-        for block in blocks:
-            stack.callback(driver.free, block)
+def _too_little(free_bytes: int, limit_bytes: int) -> DeviceError:
+    return DeviceError(
+        f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
+        hint="end other programs that use memory of the device",
+    )

@@ -1,8 +1,4 @@
-"""A worker on a device, with the real child at the other end and memory files for the device.
-
-Takes: a folder, the name of the submission's module. Gives: `Worker`, `Events`, `LIMITS`. Does not
-cover: whole races (see `thread_sandbox`).
-"""
+"""A worker on a device: the real child at the other end, and memory files for the device."""
 
 import contextlib
 

@@ -1,10 +1,7 @@
 """Sandboxes whose children are threads of this process, on a device made of memory files.
 
-Takes: a folder for homes. Gives: `ThreadSandbox`, `ThreadSandboxes`, `Events`, `pretend`, and, for
-submissions, `take`. Does not cover: confinement, time.
-
-A submission that computes on this device says what it allocates there by calling `take`; what it
-holds goes back when its worker ends, as a driver sees to.
+A submission that computes on this device tells what it allocates there by calling `take`; its
+memory is freed when its worker ends, as a driver does. Confinement and time are not played.
 """
 
 import contextlib
