@@ -193,6 +193,6 @@ def test_the_message_names_what_was_found_and_reads_as_sentences(tmp_path: Path)
     rejected = reject(write(tmp_path / "essay.pdf", "x"))
     assert rejected.text == (
         "expected a file such as kv_cache.py or kv_cache.ipynb, found essay.pdf. "
-        "Name the file with your work kv_cache.py or kv_cache.ipynb, and hand in that file, or a folder or zip with "
-        "that file at its top."
+        "Name the file with your work kv_cache.py or kv_cache.ipynb, "
+        "and hand in that file, or a folder or zip with that file at its top."
     )
