@@ -78,7 +78,7 @@ def _record_of_rejected(
         submission,
         loaded.plan,
         nothing_measured(sandboxes),
-        reject(loaded.plan, f"{submission.message}\n{submission.hint}".strip()),
+        reject(loaded.plan, submission.text),
         driver=machine.driver_release,
         image_id=sandboxes.image_id,
     )

@@ -12,7 +12,7 @@ from grader.advice.kernel_advice import KernelAdvice, KernelOutcome, KernelResou
 from grader.assignment.steps import Value
 from grader.errors import ChannelError
 from grader.intake.submission import Submission
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
 
 TARGETS = {80: "sm_80", 90: "sm_90"}
 MAX_FINDINGS = 64

@@ -12,8 +12,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
 from grader.evidence.device import Ceilings, Setting
 from grader.performance.measure.ceilings import cache_folder, ceilings_of
-from grader.worker.cuda.cuda_driver import open_device
-from grader.worker.cuda.driver import DeviceDriver
+from grader.worker.cuda.driver import DeviceDriver, open_device
 from grader.worker.machine import TimedMachine
 
 

@@ -25,7 +25,7 @@ from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
 from grader.runner.cuda.nvcc import MAX_LIBRARY_BYTES, MAX_OUTPUT_BYTES
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import SandboxOnDemand
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
 from grader.worker.session import open_session
 
 MAX_MESSAGE = 300

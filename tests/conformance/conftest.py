@@ -171,7 +171,7 @@ def fault(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> F
 
 def counters(session: Session) -> tuple[int, int]:
     """Return the two counters at the end of the memory that the worker shares with the judge."""
-    raw = os.pread(session._reply_memory.fd, 16, LIMITS.reply_bytes - 16)
+    raw = os.pread(session._memory._replies.fd, 16, LIMITS.reply_bytes - 16)
     return struct.unpack("2q", raw)
 
 

@@ -1,6 +1,6 @@
 """The part of the CUDA driver API with which two processes share memory of a device.
 
-`runner.cuda.memory` uses it in the worker, `worker.cuda.cuda_driver` in the judge. Streams, kernels
+`runner.cuda.memory` uses it in the worker, `worker.cuda.driver` in the judge. Streams, kernels
 and events are left to torch.
 
 Importing this module loads no library and touches no device: the fork server imports it before it

@@ -6,7 +6,7 @@ from grader.assignment.target import Quantity
 from grader.evidence.faults import explain_misuse, is_peer_failure
 from grader.performance.decide.plausibility import broken_bounds
 from grader.sandbox.meter import Usage
-from grader.worker.ranks.session import RanksMeter
+from grader.worker.ranks.rank import RanksMeter
 from tests.unit.performance.synthetic import held, planned
 
 

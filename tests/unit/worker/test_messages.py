@@ -1,9 +1,9 @@
-"""Frames that a box claims become places that a student knows, or nothing."""
+"""Frames that a worker claims become lines of the student's files, or nothing."""
 
 import pytest
 
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
 
 MODULE = Submission(
     name="ada",
