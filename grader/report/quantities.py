@@ -7,7 +7,7 @@ causes (see `words`), the judge's own sentences (see `judge.targets`).
 import math
 from collections.abc import Mapping
 
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.performance.decide.totals import STOLEN_SHARE
 
 KIND_SOURCES: Mapping[Kind, str] = {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from grader.evidence.samples import ForkSample, RunSample, TargetMeasurement
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.report.hostile_text import make_legible
 from grader.report.quantities import bytes_text, ratio_text
 

@@ -1,7 +1,9 @@
-"""What is measured of one run: from its first step to its end, or to where its author ends it.
+"""One run of a workload: its meters, its clock, and the timeline that ranks record of it.
 
-Takes: a session, a workload. Gives: a `RunSample` and the author's arithmetic. Does not cover:
-which runs there are (see `performance.measure.interleaved`).
+`Phase` measures a run from its first step to its end, or between the `PhaseStart` and `PhaseEnd`
+that the author sets. `record_ranks` runs a workload of ranks once more, only to show where each
+rank spent its time; no point depends on that run. Which runs are measured is decided in
+`performance.measure.interleaved`.
 """
 
 from grader.assignment.declare import Workload
@@ -21,10 +23,10 @@ from grader.worker.ranks.ranks import AnySession, RankedWorker, open_ranks
 
 
 class Phase:
-    """One run's meters and clock; all runs of a fork together may take `limit_s` seconds.
+    """The meters and the clock of one run; all runs of a fork together may take `limit_s` seconds.
 
     Attributes:
-        work: what the workload says that it needs, added up.
+        work: the sum of the `Work` steps: the bytes and operations that the author counts.
     """
 
     def __init__(self, session: AnySession, size: int, *, limit_s: float) -> None:
@@ -35,7 +37,7 @@ class Phase:
         self.work = SizeWork(size=size, bytes_moved=0, flops=0, traffic_bytes=0)
 
     def _begin(self) -> None:
-        """Read the meters; what came before is not measured."""
+        """Read the meters; everything before is not measured."""
         session = self._session
         self._before = session.usage()
         self._before_wall_ns = session.wall_ns
@@ -44,7 +46,7 @@ class Phase:
         self._state_before = session.device_states()
 
     def listen(self, steps: WorkloadSteps) -> WorkloadSteps:
-        """Pass a workload's steps on and their replies back; the box hears of no `Work`.
+        """Pass on a workload's steps and their replies, except `Work` and the phase's limits.
 
         Raises:
             Stopped: if the fork has taken too long.
@@ -68,10 +70,10 @@ class Phase:
                 reply = yield step
 
     def end(self) -> RunSample:
-        """Return what the run took; the box is frozen.
+        """Return the sample of the run; the worker is frozen now.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if the counters of the worker cannot be read.
         """
         return self._ended or self._read()
 
@@ -90,7 +92,9 @@ class Phase:
 
     def _refuse_if_late(self) -> None:
         if self._session.wall_ns > self._limit_s * 1e9:
-            message = f"the measured calls took longer than {self._limit_s:g} s together"
+            message = (
+                f"the timed calls of one process took longer than {self._limit_s:g} s together"
+            )
             raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
 
     def _add(self, step: Work) -> None:
@@ -105,7 +109,7 @@ class Phase:
 
 
 RECORDED_DRAW = 0
-"""Number of its draw."""
+"""Draw index of the run that ranks record."""
 
 
 def record_ranks(
@@ -117,9 +121,15 @@ def record_ranks(
     *,
     network_rate: int,
 ) -> tuple[RankTimeline, ...]:
-    """Return what the ranks say they did in a run of the largest size; none if it failed.
+    """Return the timelines that the ranks record in a run of the largest size; none if it failed.
 
-    `network_rate` is what their wire carried when they were timed.
+    Args:
+        sandbox: for the ranks.
+        submission: that runs in them.
+        loaded: its assignment.
+        problem: the problem that the target belongs to.
+        target: whose workload runs.
+        network_rate: limit on network traffic in the timed runs, bytes per second; 0 for none.
     """
     workload = loaded.workloads[problem.name, target.name]
     try:
@@ -151,7 +161,7 @@ def _run(
 def _listen(
     steps: WorkloadSteps, worker: RankedWorker, timelines: list[tuple[RankTimeline, ...]]
 ) -> WorkloadSteps:
-    """Pass a workload's steps on; keep what was recorded between its start and its end."""
+    """Pass on a workload's steps; keep the timelines of its measured phase."""
     reply = None
     while True:
         try:

@@ -29,12 +29,12 @@ def test_worlds_add_up_without_their_starts():
 @pytest.mark.parametrize(
     ("ratio", "silent"), [(0.5, True), (0.94, True), (0.96, False), (1, False)]
 )
-def test_a_silent_wire_breaks_a_bound(ratio, silent):
+def test_too_little_network_traffic_breaks_a_bound(ratio, silent):
     measured = held(wire_ratio=ratio)
     assert planned(Quantity.TRAFFIC).quantity is Quantity.TRAFFIC
     found = broken_bounds(measured)
     assert bool(found) is silent
-    assert all("silent wire" in text for text in found)
+    assert all("too little network traffic" in text for text in found)
 
 
 @pytest.mark.parametrize(

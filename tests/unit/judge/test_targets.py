@@ -213,7 +213,7 @@ def test_measured_calls_within_the_tolerance_are_right():
 def test_without_meters_memory_stays_open():
     found = ruled([replace(held(), metered=False)], planned(Quantity.MEMORY))
     assert found.cause is Cause.NO_DEVICE
-    assert "control groups" in found.summary
+    assert "cgroups" in found.summary
 
 
 def test_a_figure_is_told_with_its_interval_and_tier():
@@ -224,7 +224,7 @@ def test_a_figure_is_told_with_its_interval_and_tier():
     assert "passes up to 0.50, full points up to 0.20" in slope
     assert largest.endswith("passes up to 8.00)")
     traffic = ruled([held(wire_ratio=1.1)], planned(Quantity.TRAFFIC)).summary
-    assert "1.10 times what arithmetic says" in traffic
+    assert "1.10 times what must be sent" in traffic
 
 
 def test_one_limit_for_all_points_is_told_once():
@@ -237,7 +237,7 @@ def test_one_limit_for_all_points_is_told_once():
 def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
     assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
-    assert found.summary.startswith("The device was held back: hw thermal slowdown in 3 of 12")
+    assert found.summary.startswith("The device throttled: hw thermal slowdown in 3 of 12")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     [
         ((value(),), (), Cause.FORBIDDEN),
         ((value(1.0),), (), Cause.CRASH),
-        ((), (), Cause.CRASH),  # compared nothing: it proves nothing
+        ((), (), Cause.CRASH),  # compared nothing, so it shows nothing
         ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
     ],
 )

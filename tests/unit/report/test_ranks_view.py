@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.report.ranks_view import rank_tables
 from tests.unit.performance.synthetic import held
 

@@ -7,7 +7,7 @@ import pytest
 
 from grader.assignment.target import Clock, Quantity
 from grader.evidence.samples import EmptyCalls, ForkSample
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.sequential_test import Outcome
 from tests.unit.performance.synthetic import (
@@ -76,10 +76,10 @@ def test_every_second_call_slow_is_slow():
 def test_doubt_is_given_while_the_reference_explains_it():
     last = LAST[Quantity.TIME]
     seen = timed(raced(forks=last, ratio=1.5, noise=0.03))
-    assert seen.metrics[0].explained
+    assert seen.metrics[0].within_reference_noise
     assert seen.outcome is Outcome.PASS
     own = timed(raced(forks=last, ratio=1.5, noise=0.2, own_noise=0.005))
-    assert not own.metrics[0].explained
+    assert not own.metrics[0].within_reference_noise
     assert own.outcome is Outcome.FAIL
 
 
@@ -187,21 +187,21 @@ def test_doubt_about_empty_calls_widens_the_interval():
 def test_no_verdict_on_time_stands_on_a_device_that_was_held_back(ratio, forks, hot, outcome):
     decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
     assert (decision.outcome, decision.share) == (outcome, 0.0)
-    assert f"in {len(hot)} of {forks} forks" in decision.held_back
+    assert f"in {len(hot)} of {forks} forks" in decision.throttling
 
 
 @pytest.mark.parametrize(("ratio", "outcome"), [(0.5, Outcome.PASS), (3.0, Outcome.FAIL)])
 @pytest.mark.parametrize(("forks", "hot"), [(8, (5,)), (12, (2, 7))])
 def test_forks_that_may_be_left_out_cost_nothing(ratio, outcome, forks, hot):
     decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
-    assert (decision.outcome, decision.held_back) == (outcome, "")
+    assert (decision.outcome, decision.throttling) == (outcome, "")
     assert decision.included_pairs == decision.all_pairs - 4 * len(hot)
 
 
 def test_bytes_do_not_change_with_the_clocks_of_a_device():
     target = planned(Quantity.TRAFFIC)
     decision = decide(target, TIER, heated(held(), (0, 1, 2)))
-    assert (decision.outcome, decision.held_back) == (Outcome.PASS, "")
+    assert (decision.outcome, decision.throttling) == (Outcome.PASS, "")
 
 
 def test_a_time_that_drowns_in_empty_calls_has_no_end_and_decides_nothing():

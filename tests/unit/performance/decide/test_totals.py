@@ -10,8 +10,8 @@ from grader.assignment.target import Clock
 from grader.evidence.samples import DeviceClaim, EmptyCalls, ForkSample
 from grader.performance.decide.totals import (
     SPREADS,
-    doubt_of,
     net_time,
+    null_call_uncertainty,
     pair_counts,
     too_short,
     totals_of,
@@ -62,14 +62,14 @@ def test_what_as_many_empty_calls_cost_is_taken_off(clock, net):
     gauge = net_time(raced(), clock)
     assert gauge.amount(sample(50 * MS, wall_ratio=2.0)) == pytest.approx(net)
     assert gauge.amount(sample(0, calls=3)) == pytest.approx(0)
-    assert gauge.call_doubt_ns > 0
+    assert gauge.null_call_error_ns > 0
 
 
 def test_a_block_of_empty_calls_is_no_call():
     empty = EmptyCalls(wall_ns=(7,) * 9, cpu_ns=(2000,) * 9, block=20)
     gauge = net_time(replace(raced(), empty=empty), Clock.CPU)
     assert gauge.amount(replace(sample(), cpu_ns=1000, calls=4)) == 600
-    assert gauge.call_doubt_ns == 0
+    assert gauge.null_call_error_ns == 0
 
 
 def test_doubt_shrinks_with_what_is_measured():
@@ -77,9 +77,12 @@ def test_doubt_shrinks_with_what_is_measured():
     short, long = (
         (ForkSample(pairs=(pair(sample(net), sample(net)),)),) for net in (1 * MS, 100 * MS)
     )
-    (small,), (large,) = doubt_of(long, (1,), gauge), doubt_of(short, (1,), gauge)
+    (small,), (large,) = (
+        null_call_uncertainty(long, (1,), gauge),
+        null_call_uncertainty(short, (1,), gauge),
+    )
     assert large == pytest.approx(100 * small)
-    one_side = CALLS * gauge.call_doubt_ns / (1 * MS)
+    one_side = CALLS * gauge.null_call_error_ns / (1 * MS)
     assert large == pytest.approx(math.hypot(one_side, one_side))
 
 

@@ -15,9 +15,9 @@ from grader.judge.judgement import Cause, Status, Verdict
 from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.plausibility import broken_bounds
 from grader.performance.decide.sequential_test import Outcome
-from grader.performance.decide.totals import held_back, throttled
+from grader.performance.decide.totals import throttled, throttling
 from grader.performance.measure.interleaved import TURNS
-from grader.performance.measure.null_calls import TRANSFER_CALLS
+from grader.performance.measure.overhead import TRANSFER_CALLS
 from grader.record.codec import from_json, to_json
 from tests.unit.performance.measure.device_target import open_fake
 from tests.unit.performance.synthetic import planned
@@ -123,7 +123,7 @@ def test_a_device_that_is_held_back_throughout_leaves_the_target_open(open_devic
     device.driver.reasons = ThrottleReasons.HW_THERMAL_SLOWDOWN
     measured, judged = device.grade(TEXT)
     assert throttled(measured.forks) == tuple(range(RULES[Quantity.TIME].stages[1]))
-    assert "hw thermal slowdown in 8 of 8 forks" in held_back(measured.forks)
+    assert "hw thermal slowdown in 8 of 8 forks" in throttling(measured.forks)
     decision = decide(TARGET, TARGET.tiers[0], measured)
     assert decision.outcome is Outcome.TOO_NOISY
     assert judged.verdict in (

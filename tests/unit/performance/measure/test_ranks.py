@@ -8,7 +8,7 @@ import pytest
 from grader.assignment.target import Quantity
 from grader.errors import SandboxError
 from grader.evidence.faults import FaultKind
-from grader.performance.measure.interleaved import FREE_RATE, FREE_RUNS
+from grader.performance.measure.interleaved import UNLIMITED_RATE, UNLIMITED_RUNS
 from tests.unit.performance.measure.fake_session import FakeSession, raised
 from tests.unit.performance.measure.race import SIDES, Race
 from tests.unit.performance.synthetic import planned
@@ -37,12 +37,12 @@ def test_the_first_world_of_a_wall_is_not_timed(race):
 
 
 def test_a_wire_is_as_fast_as_the_reference_makes_it(race):
-    calls = FREE_RUNS
+    calls = UNLIMITED_RUNS
     measured = race.run(target=BALANCED, stages=(2,), ranks=2)
     # 5 bytes in 1000 ns when sending costs nothing; in half of that time 10 million a second.
     assert measured.network_rate == 10_000_000
     assert race.opened[0] == ("reference", "# of the author\n")
-    assert race.wire_rates == [FREE_RATE, *[10_000_000] * 4]
+    assert race.wire_rates == [UNLIMITED_RATE, *[10_000_000] * 4]
     assert [side for side, _ in race.calls()[:calls]] == ["reference"] * calls
     assert len({str(args) for side, args in race.calls() if side == "reference"}) == calls + 3
 

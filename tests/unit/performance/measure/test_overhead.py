@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.performance.measure.processors import cores, read_processors
+from grader.performance.measure.overhead import cores, read_processors
 
 STAT = """\
 cpu  100 20 30 4000 500 6 7 80 9 10
