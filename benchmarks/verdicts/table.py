@@ -35,7 +35,7 @@ def _cells(tallies: Sequence[Tally]) -> Table:
         *("ungraded", "wrong", "missed", "forks"),
         title="verdicts on replayed series, in per cent",
         caption="of target: ratio of the work to the target; pool ratio: the same, measured over "
-        "all forks, ± its standard error; within noise: passes, as the interval contains the target "
+        "all forks, ± its standard error; within noise: passes, the interval contains the target "
         "within the reference's noise; wrong: against the pool ratio; missed: the interval does "
         "not contain the pool ratio",
     )

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from grader.performance.decide.interval import Kind
 from grader.report.ranks_view import rank_tables
-from tests.unit.performance.synthetic import held
+from tests.unit.performance.synthetic import counted
 
 MIB = 1 << 20
 
 
 def test_bytes_stand_beside_theory_with_its_derivation() -> None:
-    measured = held(wire_ratio=2.0)
+    measured = counted(traffic_ratio=2.0)
     work = replace(measured.work[0], derivation="2 (N-1) S")
     measured = replace(measured, work=(work,), empty=replace(measured.empty, traffic_bytes=104))
     (table,) = rank_tables(Kind.TRAFFIC, measured, measured.forks)
@@ -23,7 +23,7 @@ def test_bytes_stand_beside_theory_with_its_derivation() -> None:
 
 
 def test_memory_is_shown_for_each_rank_of_a_group_alone() -> None:
-    measured = held(ratio=1.0)
+    measured = counted(ratio=1.0)
     assert rank_tables(Kind.MEMORY, measured, measured.forks) == ()
     forks = tuple(
         replace(

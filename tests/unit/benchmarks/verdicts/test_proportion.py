@@ -1,4 +1,4 @@
-"""Clopper and Pearson's interval, against its definition by binomial tails."""
+"""The exact interval of a proportion, against its definition by binomial tails."""
 
 import pytest
 from scipy import stats

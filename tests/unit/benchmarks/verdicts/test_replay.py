@@ -78,7 +78,7 @@ def test_the_reference_against_itself_is_near():
     assert [bound.holds for bound in bounds_of([apart], []) if "itself" in bound.name] == [False]
 
 
-def test_doubt_ends_somewhere():
+def test_passing_within_noise_ends_at_some_distance():
     at, over = cell(1.02), cell(1.1)
     tallies = [replay_cell(one, chunks_of(one, noise=0.05), TARGET, SERIES) for one in (at, over)]
     assert tallies[0].count(Verdict.PASS_WITHIN_NOISE) > 0

@@ -1,4 +1,4 @@
-"""Forks are left out whole, on what the hypervisor took, and never because of a side's own time."""
+"""Whole forks are left out for stolen time or throttling, never for a side's own time."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_the_worst_fork_goes_whole():
 
 
 def hot(reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN, side="submission"):
-    """Return a fork in which the device was held back during one of two pairs."""
+    """Return a fork in which the device throttled during one of two pairs."""
     state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
     return fork(**{side: replace(run(10, 10), states=(state,))})
 
@@ -108,7 +108,7 @@ def test_waiting_for_others_is_taken_off_and_sleeping_is_not():
     assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 14 * MS
 
 
-def test_its_own_work_is_never_taken_off():
+def test_its_own_processor_time_is_never_subtracted():
     waited = ForkSample(pairs=(pair(submission=run(10, 30), foreign_ms=200),))
     assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 10 * MS
     threads = replace(waited.pairs[0], submission=run(40, 30))  # more processor time than time

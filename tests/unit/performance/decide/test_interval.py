@@ -94,7 +94,7 @@ def test_smaller_error_rates_have_wider_intervals():
     assert widths[0] < widths[-1]
 
 
-def test_the_reference_against_its_equal_has_its_own_half_width():
+def test_two_equal_sides_have_the_references_half_width():
     rng = np.random.default_rng(3)
     own, seen = [], []
     for _ in range(TRIALS):
@@ -105,7 +105,7 @@ def test_the_reference_against_its_equal_has_its_own_half_width():
 
 
 @pytest.mark.parametrize("forks", [4, 12])
-def test_who_is_as_steady_as_the_reference_is_hardly_ever_called_noisier(forks):
+def test_a_submission_as_steady_as_the_reference_is_seldom_found_noisier(forks):
     rng = np.random.default_rng(forks)
     blamed = 0
     for _ in range(TRIALS):
@@ -116,7 +116,7 @@ def test_who_is_as_steady_as_the_reference_is_hardly_ever_called_noisier(forks):
     assert blamed <= 3
 
 
-def test_who_is_far_noisier_than_the_reference_is_called_so():
+def test_a_submission_far_noisier_than_the_reference_is_found_noisier():
     assert not is_within_reference_noise(0.01, 0.1, 12, error_rate=0.001)
     assert not is_within_reference_noise(0.0, 0.1, 12, error_rate=0.001)
     assert is_within_reference_noise(0.1, 0.1, 12, error_rate=0.001)
@@ -130,7 +130,7 @@ def test_weights_ignore_a_constant_factor_and_give_the_slope(sizes):
 
 
 @given(st.floats(0, 5), st.floats(0, 5))
-def test_widening_adds_independent_doubts(half, extra):
+def test_widening_adds_independent_uncertainties(half, extra):
     found = Interval(estimate=1.0, low=1 - half, high=1 + half).widened(extra)
     assert found.estimate == 1
     assert found.half_width == pytest.approx(math.hypot(half, extra), abs=1e-9)

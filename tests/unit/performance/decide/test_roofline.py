@@ -1,4 +1,4 @@
-"""The floor is the larger of two times, and what lies below it is named."""
+"""The roofline floor is the larger of two times; a time below it gives evidence."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What an interval earns: looks that stop early, doubt that is bounded, linear points."""
+"""The group-sequential test: early stages, a bounded benefit of the doubt, linear points."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ from grader.performance.decide.sequential_test import (
 )
 
 RULE = Rule(stages=(4, 8, 12), resolution=0.02, min_half_width=0.005, noise_limit=0.1)
-FIGURES = st.floats(-10, 10)
+METRICS = st.floats(-10, 10)
 TIERS = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda t: (t[0], t[0] * t[1]))
 
 
@@ -27,15 +27,15 @@ def interval(low, high):
     return Interval(estimate=(low + high) / 2, low=low, high=high)
 
 
-INTERVALS = st.tuples(FIGURES, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
+INTERVALS = st.tuples(METRICS, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
 
 
-def test_every_look_has_its_share_of_the_error_rate():
+def test_every_stage_has_its_share_of_the_error_rate():
     assert RULE.error_rate * len(RULE.stages) == pytest.approx(ERROR_RATE)
 
 
-@given(FIGURES, FIGURES, TIERS)
-def test_a_better_figure_never_earns_less(one, other, tier):
+@given(METRICS, METRICS, TIERS)
+def test_a_better_metric_never_earns_less(one, other, tier):
     pass_at, full_at = tier
     better, worse = sorted((one, other))
     at = {"pass_at": pass_at, "full_at": full_at}
@@ -72,7 +72,7 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
         (-math.inf, math.inf, True, Outcome.OPEN),
     ],
 )
-def test_a_look_decides_only_what_no_further_look_would_change(
+def test_a_stage_decides_only_what_no_later_stage_would_change(
     low, high, within_reference_noise, outcome
 ):
     found = decide_stage(
@@ -94,7 +94,7 @@ def test_a_look_decides_only_what_no_further_look_would_change(
         (1.5, 4, Outcome.FAIL),
     ],
 )
-def test_a_burst_at_the_first_look_fails_nobody(low, forks, outcome):
+def test_a_short_disturbance_at_the_first_stage_fails_nobody(low, forks, outcome):
     rule = replace(RULE, first_stage_margin=0.4)
     seen = interval(low, low + 0.1)
     assert (
@@ -106,7 +106,7 @@ def test_a_burst_at_the_first_look_fails_nobody(low, forks, outcome):
 
 
 @given(INTERVALS, TIERS, st.booleans())
-def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, within_reference_noise):
+def test_a_stage_never_passes_beyond_the_tier_nor_fails_within(seen, tier, within_reference_noise):
     pass_at, full_at = tier
     outcome = decide_stage(
         seen,
@@ -122,7 +122,7 @@ def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, within
 
 
 @given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
-def test_the_last_look_decides_unless_the_machine_is_too_noisy(
+def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
     seen, tier, within_reference_noise, one, reference_half_width
 ):
     outcome = decide_last_stage(
@@ -146,7 +146,7 @@ def test_the_last_look_decides_unless_the_machine_is_too_noisy(
 
 
 @given(INTERVALS)
-def test_doubt_of_its_own_making_is_credited_against_a_submission(seen):
+def test_noise_that_the_submission_makes_counts_against_it(seen):
     assert scoring_bound(seen, within_reference_noise=True) == seen.low
     assert scoring_bound(seen, within_reference_noise=False) == seen.high
 
