@@ -144,5 +144,5 @@ def bounds_ns(wall_ns: int, calls: int, overhead: Overhead) -> tuple[float, floa
 def _broken(what: str, event_ns: int, wall_ns: int, overhead_ns: float) -> BrokenBound:
     return BrokenBound(
         evidence=f"{what}: events claim {event_ns / 1e3:.1f} us of {wall_ns / 1e3:.1f} us on the "
-        f"judge's clock, of which at most {overhead_ns / 1e3:.1f} us can be overhead"
+        f"grader's clock, of which at most {overhead_ns / 1e3:.1f} us can be overhead"
     )

@@ -267,7 +267,7 @@ class TargetMeasurer:
             self._load(side, so_far)
             while len(rates) <= UNLIMITED_RUNS and not so_far.stopped:
                 draw_index = UNLIMITED_DRAW + len(rates)
-                run = self._run(workload, target.sizes[-1], draw_index, side, so_far)
+                run = self._run(target.sizes[-1], draw_index, side, so_far)
                 rates += [run.traffic_bytes / max(run.wall_ns, 1)] if run else []
         so_far.network_rate = round(max(rates) * 1e9 / target.traffic_share)
         if not so_far.network_rate and not so_far.stopped:
@@ -331,7 +331,7 @@ class TargetMeasurer:
         sizes = target.sizes if self._machine.drivers or is_cold else ()
         first = len(so_far.forks) * 1000 + WARM_UP_DRAW
         return all(
-            self._run(so_far.workload, size, first + number, side, so_far) is not None
+            self._run(size, first + number, side, so_far) is not None
             for number, size in enumerate(sizes)
         )
 
@@ -348,7 +348,7 @@ class TargetMeasurer:
             before = read_processors()
             runs: dict[bool, RunSample] = {}
             for side in sides if submission_first else sides[::-1]:
-                run = self._run(so_far.workload, size, draw_index, side, so_far)
+                run = self._run(size, draw_index, side, so_far)
                 if run is None:
                     return
                 runs[side.is_submission] = run
@@ -366,12 +366,10 @@ class TargetMeasurer:
                 )
             )
 
-    def _run(
-        self, workload: Workload, size: int, draw_index: int, side: Side, so_far: RunSoFar
-    ) -> RunSample | None:
+    def _run(self, size: int, draw_index: int, side: Side, so_far: RunSoFar) -> RunSample | None:
         """Run the workload once on one side; return None if a fault ended it."""
         so_far.last = (size, draw_index)
-        case, phase = self._drive(workload, size, draw_index, side.session)
+        case, phase = self._drive(so_far.workload, size, draw_index, side.session)
         if case.faults:
             so_far.blame(side, case.faults[0])
             return None

@@ -10,16 +10,12 @@ how memory is reserved (`worker.cuda.session`).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
-from grader.assignment.draw import Draw
-from grader.assignment.steps import PhaseEnd, Value, WorkloadSteps
 from grader.evidence.samples import MemoryCap, PairSample, RunSample
 from grader.performance.decide.memory_cap import next_ratio
 from grader.performance.measure.interleaved import RunSoFar, TargetMeasurer
 from grader.performance.measure.overhead import read_processors
-from grader.worker.ranks.ranks import AnySession
 
 ALL_BYTES = 1 << 62
 """More than any device has: no cap."""
@@ -64,10 +60,8 @@ class MemorySearch(TargetMeasurer):
             left_bytes = side.session.limit_memory(limit_bytes)
             run = None
             if self._load(side, so_far):
-                make = _without_cap_at_end(so_far, side.session)
-                workload = replace(so_far.workload, make=make)
                 size, draw_index = so_far.target.sizes[-1], len(so_far.forks) * 1000
-                run = self._run(workload, size, draw_index, side, so_far)
+                run = self._run(size, draw_index, side, so_far)
         if run is not None:  # its time is not a criterion, so event claims are not kept
             cap = MemoryCap(limit_bytes=left_bytes, ratio=1.0, sufficed=True)
             return replace(run, caps=(cap,), claims=())
@@ -82,23 +76,3 @@ class MemorySearch(TargetMeasurer):
             calls=0,
             caps=(MemoryCap(limit_bytes=left_bytes, ratio=1.0, sufficed=False),),
         )
-
-
-def _without_cap_at_end(
-    so_far: RunSoFar, session: AnySession
-) -> Callable[[Draw, int], WorkloadSteps]:
-    """Return the workload's steps; at the end of the measured phase the cap is removed."""
-
-    def make(draw: Draw, size: int) -> WorkloadSteps:
-        steps = so_far.workload(draw, size)
-        reply: Value = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = yield step
-            if isinstance(step, PhaseEnd):
-                session.release()
-
-    return make

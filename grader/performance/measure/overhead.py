@@ -11,8 +11,9 @@ processor time other processes, or the hypervisor, took in between.
 
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from grader.evidence.samples import EmptyCalls
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
-from grader.worker.ranks.ranks import open_ranks
+from grader.worker.ranks.ranks import AnySession, open_ranks
 
 BLOCKS = 12
 """Blocks of null calls. Processor time is read once per block: its counters are too coarse for one
@@ -73,26 +74,15 @@ class NullCalls:
 
 
 def measure_null_calls(sandbox: Sandbox, limits: Limits, machine: TimedMachine) -> EmptyCalls:
-    """Measure calls of a function that does nothing; the first block is a warm-up.
+    """Measure calls of a function that does nothing.
 
     Raises:
         SandboxError: if the worker fails.
     """
-    wall_ns: list[int] = []
-    cpu_ns: list[int] = []
     with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
         session.load("")
-        for block in range(BLOCKS + 1):
-            before_cpu_ns = session.usage().cpu_ns
-            block_wall_ns: list[int] = []
-            for _ in range(BLOCK_CALLS):
-                before_wall_ns = session.wall_ns
-                session.call(Call("nothing"))
-                block_wall_ns.append(session.wall_ns - before_wall_ns)
-            if block:
-                cpu_ns.append(session.usage().cpu_ns - before_cpu_ns)
-                wall_ns += block_wall_ns
-    return EmptyCalls(wall_ns=tuple(wall_ns), cpu_ns=tuple(cpu_ns), block=BLOCK_CALLS)
+        found = _time_blocks(session, lambda: session.call(Call("nothing")), BLOCKS)
+    return replace(found, traffic_bytes=0)  # a plain worker has no network
 
 
 def measure_null_steps(sandbox: Sandbox, limits: Limits, *, ranks: int) -> EmptyCalls:
@@ -103,40 +93,19 @@ def measure_null_steps(sandbox: Sandbox, limits: Limits, *, ranks: int) -> Empty
     Raises:
         SandboxError: if the worker fails.
     """
-    wall_ns: list[int] = []
-    cpu_ns: list[int] = []
     with open_ranks(sandbox, _null_submission(), limits=limits, most=ranks) as worker:
         worker.load("")
         worker.world(ranks)
         steps = dict.fromkeys(range(ranks), Call("nothing"))
-        for block in range(RANK_BLOCKS + 1):
-            before = worker.usage()
-            if block <= 1:
-                first = before
-            block_wall_ns: list[int] = []
-            for _ in range(BLOCK_CALLS):
-                before_wall_ns = worker.wall_ns
-                worker.ask(steps, None)
-                block_wall_ns.append(worker.wall_ns - before_wall_ns)
-            if block:
-                cpu_ns.append(worker.usage().cpu_ns - before.cpu_ns)
-                wall_ns += block_wall_ns
-        traffic_bytes = worker.usage().traffic_bytes - first.traffic_bytes
-    return EmptyCalls(
-        wall_ns=tuple(wall_ns), cpu_ns=tuple(cpu_ns), block=BLOCK_CALLS, traffic_bytes=traffic_bytes
-    )
+        return _time_blocks(worker, lambda: worker.ask(steps, None), RANK_BLOCKS)
 
 
 def measure_transfer_calls(
     sandbox: Sandbox, limits: Limits, machine: TimedMachine, sizes_bytes: Iterable[int]
 ) -> tuple[EmptyCalls, ...]:
-    """Measure null calls whose arguments fill memory blocks of the given sizes.
+    """Measure null calls on a device whose arguments fill memory blocks of the given sizes.
 
-    Args:
-        sandbox: an empty one.
-        limits: of the worker.
-        machine: with a device.
-        sizes_bytes: of blocks, each a multiple of the device's allocation granularity.
+    Each size is a multiple of the device's allocation granularity.
 
     Raises:
         SandboxError: if the worker fails.
@@ -146,13 +115,9 @@ def measure_transfer_calls(
     with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
         session.load("")
         for size_bytes in _spread(sorted(set(sizes_bytes))):
-            filling = torch.zeros(size_bytes, dtype=torch.uint8)
+            call = Call("nothing", torch.zeros(size_bytes, dtype=torch.uint8))
             before_cpu_ns = session.usage().cpu_ns
-            wall_ns: list[int] = []
-            for _ in range(TRANSFER_CALLS + 1):
-                before_wall_ns = session.wall_ns
-                session.call(Call("nothing", filling))
-                wall_ns.append(session.wall_ns - before_wall_ns)
+            wall_ns = _time_calls(session, partial(session.call, call), TRANSFER_CALLS + 1)
             found.append(
                 EmptyCalls(
                     wall_ns=tuple(wall_ns[1:]),  # the first one is a warm-up
@@ -162,6 +127,34 @@ def measure_transfer_calls(
                 )
             )
     return tuple(found)
+
+
+def _time_blocks(worker: AnySession, ask: Callable[[], object], blocks: int) -> EmptyCalls:
+    """Time blocks of calls; a first block is a warm-up."""
+    _time_calls(worker, ask, BLOCK_CALLS)
+    first = worker.usage()
+    wall_ns: list[int] = []
+    cpu_ns: list[int] = []
+    for _ in range(blocks):
+        before_ns = worker.usage().cpu_ns
+        wall_ns += _time_calls(worker, ask, BLOCK_CALLS)
+        cpu_ns.append(worker.usage().cpu_ns - before_ns)
+    return EmptyCalls(
+        wall_ns=tuple(wall_ns),
+        cpu_ns=tuple(cpu_ns),
+        block=BLOCK_CALLS,
+        traffic_bytes=worker.usage().traffic_bytes - first.traffic_bytes,
+    )
+
+
+def _time_calls(worker: AnySession, ask: Callable[[], object], calls: int) -> list[int]:
+    """Return the wall time of each of some calls in ns."""
+    wall_ns: list[int] = []
+    for _ in range(calls):
+        before_ns = worker.wall_ns
+        ask()
+        wall_ns.append(worker.wall_ns - before_ns)
+    return wall_ns
 
 
 def _spread(sizes: list[int]) -> list[int]:

@@ -64,6 +64,7 @@ class Phase:
                 self._begin()
             elif isinstance(step, PhaseEnd):
                 self._ended = self._read()
+                self._session.release()  # a memory cap holds for the measured phase only
             else:
                 self._refuse_if_late()
                 self._calls += isinstance(step, Request)
@@ -123,13 +124,7 @@ def record_ranks(
 ) -> tuple[RankTimeline, ...]:
     """Return the timelines that the ranks record in a run of the largest size; none if it failed.
 
-    Args:
-        sandbox: for the ranks.
-        submission: that runs in them.
-        loaded: its assignment.
-        problem: the problem that the target belongs to.
-        target: whose workload runs.
-        network_rate: limit on network traffic in the timed runs, bytes per second; 0 for none.
+    `network_rate` limits their network traffic as in the timed runs: bytes per second, 0 for none.
     """
     workload = loaded.workloads[problem.name, target.name]
     try:

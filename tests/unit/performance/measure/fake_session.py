@@ -50,6 +50,9 @@ class FakeSession:
     def end_case(self):
         self.log.append((self._name, "end"))
 
+    def release(self):
+        pass
+
     def claims(self):
         return ()
 
