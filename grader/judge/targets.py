@@ -109,8 +109,8 @@ def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -
         return _Reasoned(
             verdict=Verdict.FAIL,
             cause=failed[0].cause,
-            summary=f"Not measured, because {len(failed)} of {len(checks)} checks of this problem "
-            f"failed. Fix {failed[0].check} first: performance points need every check to pass.",
+            summary=f"Not measured: {len(failed)} of {len(checks)} checks above did not pass. "
+            f"Fix {failed[0].check} first: speed and memory count once every check above passes.",
         )
     if ours:
         return _ours(
