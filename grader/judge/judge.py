@@ -1,7 +1,7 @@
-"""From numbers to verdicts: one check passes only if every instance of its case passes.
+"""Judges a measurement: a check passes only if every instance of its case passes.
 
-Takes: a plan and a measurement. Gives: a `Judgement`. Does not cover: making the numbers. Pure, so
-that a stored measurement can be judged again under other tolerances or points.
+Input: a plan (tolerances and points) and a measurement. Output: a `Judgement`. Pure, so that a
+stored measurement can be judged again under other tolerances or points.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ MISMATCH_TEXT: dict[Mismatch, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trouble:
-    """Why one instance did not pass."""
+    """Why one instance of a case did not pass, with the text for the report."""
 
     cause: Cause
     finding: CaseFinding
@@ -93,7 +93,7 @@ def judge_targets(
 
 
 def reject(plan: Plan, message: str) -> Judgement:
-    """Return the judgement on a submission that could not be taken in."""
+    """Return the judgement on a submission that could not be read."""
     checks = tuple(
         _rejected(problem.name, criterion)
         for problem in plan.problems
@@ -120,7 +120,7 @@ def _rejected(problem: str, criterion: PlannedCheck | PlannedTarget) -> CheckJud
         points=0.0,
         max_points=criterion.points,
         evidence=criterion.evidence,
-        summary="The submission could not be taken in.",
+        summary="Not run, because the submission could not be read.",
         findings=(),
         cases=criterion.cases,
     )
@@ -144,7 +144,9 @@ def _judge_check(
     planned = check.cases
     if len(cases) != planned:
         lost = Fault(
-            kind=FaultKind.INFRASTRUCTURE, message=f"{len(cases)} of {planned} cases were measured"
+            kind=FaultKind.INFRASTRUCTURE,
+            message=f"only {len(cases)} of {planned} cases were measured; this is a failure of the "
+            "grader, not yours",
         )
         troubles = [_Trouble(cause=Cause.INFRASTRUCTURE, finding=_finding_of_fault(lost))]
     cause = _gravest(trouble.cause for trouble in troubles)
@@ -173,17 +175,23 @@ def _name_forbidden(
     trouble: _Trouble,
     control_runs: tuple[CaseMeasurement, ...],
 ) -> _Trouble:
-    """Name the cause of a case that failed under a denial and passes without it."""
+    """Change the cause to FORBIDDEN if the case failed, but passes in the control run.
+
+    The control run is the same case with nothing denied.
+    """
     key = (case.check, case.index, case.public)
     again = next((one for one in control_runs if (one.check, one.index, one.public) == key), None)
     if trouble.cause in OUR_CAUSES or again is None or _trouble(check, again) is not None:
         return trouble
-    said = f"It works only with an operation that this problem denies. {trouble.finding.summary}"
-    return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=said))
+    summary = (
+        "It works only with an operation that this problem does not allow; compute it in another "
+        f"way. {trouble.finding.summary}"
+    )
+    return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=summary))
 
 
 def _gravest(causes: Iterable[Cause]) -> Cause:
-    """Return the cause of a check: a failure of ours first, for it must never cost points."""
+    """Return the cause of a check; a failure of ours comes first, as it must not cost points."""
     seen = list(causes)
     ours = next((cause for cause in seen if cause in OUR_CAUSES), None)
     return ours or (seen[0] if seen else Cause.NONE)
@@ -197,7 +205,7 @@ def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
 
 
 def _trouble(check: PlannedCheck, case: CaseMeasurement) -> _Trouble | None:
-    """Return the first thing that went wrong in a case, as a report tells it."""
+    """Return the first thing that went wrong in a case, with the text for the report."""
     trouble = first_trouble(case, check.tolerance)
     if trouble is None:
         return None
@@ -222,8 +230,8 @@ def _wrong_value(
         summary = f"{observation.label} {MISMATCH_TEXT[seen.mismatch]}."
     else:
         summary = (
-            f"{observation.label}: error {seen.error:.3g} of the output's scale, "
-            f"allowed {allowed_error(seen, check.tolerance):.3g} for {seen.dtype}."
+            f"{observation.label}: the error is {seen.error:.3g} of the output's scale, at most "
+            f"{allowed_error(seen, check.tolerance):.3g} is allowed for {seen.dtype}."
         )
     return CaseFinding(
         public=case.public,
@@ -237,11 +245,11 @@ def _wrong_value(
 
 def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFinding:
     got = observation.text if observation.got else "no exception"
-    came = f"{observation.got} was raised" if observation.got else "nothing was raised"
+    found = f"{observation.got} was raised" if observation.got else "no exception was raised"
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=f"{observation.label}: {observation.expected} was expected, {came}.",
+        summary=f"{observation.label}: expected {observation.expected}, but {found}.",
         expected=observation.expected,
         got=got,
         where="",

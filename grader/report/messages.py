@@ -10,7 +10,7 @@ from grader.advice.kernel_advice import KernelOutcome
 from grader.assignment.table import Evidence
 from grader.intake.submission import Origin
 from grader.judge.judgement import Cause, Status, Verdict
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.performance.decide.totals import STOLEN_SHARE
 
 VERDICT_TEXT: Mapping[Verdict, str] = {

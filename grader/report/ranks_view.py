@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from grader.evidence.samples import ForkSample, RunSample, TargetMeasurement
 from grader.evidence.timeline import Collective, RankTimeline
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.report.axis import Tick, make_axis
 from grader.report.hostile_text import make_legible
 from grader.report.messages import bytes_text, ratio_text, time_text

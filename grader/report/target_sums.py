@@ -7,9 +7,8 @@ import numpy as np
 from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock
 from grader.evidence.samples import ForkSample, TargetMeasurement
-from grader.performance.decide.interval import Totals, slope_weights
-from grader.performance.decide.metric import Kind
-from grader.performance.decide.totals import Gauge, net_time, totals_of
+from grader.performance.decide.interval import Kind, Totals, slope_weights
+from grader.performance.decide.totals import RunQuantity, net_time, totals_of
 
 _CPU_KINDS = (Kind.CPU_RATIO, Kind.CPU_GROWTH, Kind.CPU_LARGEST)
 
@@ -69,7 +68,7 @@ class TargetSums:
         )
 
     def _totals(self, kind: Kind, sizes: tuple[int, ...]) -> tuple[Totals, Totals]:
-        amount = self._gauge(kind).amount
+        amount = self._quantity(kind).amount
         submission = totals_of(self._forks, sizes, amount, submission=True)
         if kind is not Kind.TRAFFIC:
             return submission, totals_of(self._forks, sizes, amount, submission=False)
@@ -80,11 +79,11 @@ class TargetSums:
         ]
         return submission, np.array(rows).reshape(len(self._forks), len(sizes))
 
-    def _gauge(self, kind: Kind) -> Gauge:
+    def _quantity(self, kind: Kind) -> RunQuantity:
         if kind in (Kind.MEMORY, Kind.MEMORY_CAP):
-            return Gauge(amount=lambda run: run.peak_bytes)
+            return RunQuantity(amount=lambda run: run.peak_bytes)
         if kind is Kind.TRAFFIC:
-            return Gauge(amount=self._measured.net_traffic_bytes)
+            return RunQuantity(amount=self._measured.net_traffic_bytes)
         return net_time(self._measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
 
 

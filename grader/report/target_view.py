@@ -12,8 +12,8 @@ from grader.assignment.target import Clock, Quantity
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.evidence.timeline import RankTimeline
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
-from grader.performance.decide.metric import Kind, Metric
-from grader.performance.decide.sequential_test import credited
+from grader.performance.decide.interval import Kind, Metric
+from grader.performance.decide.sequential_test import scoring_bound
 from grader.performance.decide.totals import included_forks, left_out, throttled
 from grader.report import messages
 from grader.report.hostile_text import make_legible
@@ -274,7 +274,11 @@ def _view_metric(
     kind, interval = metric.kind, metric.interval
     slope = kind.is_slope
     counts = decides and verdict is Verdict.PASS and metric.full_at < metric.pass_at
-    counted = (credited(interval, explained=metric.explained),) if counts else ()
+    counted = (
+        (scoring_bound(interval, within_reference_noise=metric.within_reference_noise),)
+        if counts
+        else ()
+    )
 
     def unit(value: float) -> float:
         return value if slope else exp_ratio(value)
@@ -294,9 +298,9 @@ def _view_metric(
         counted=tuple(unit(value) for value in counted),
         forks=tuple(unit(value) for value in forks),
         reference_spread=(
-            f"±{slope_text(metric.own_half_width)}"
+            f"±{slope_text(metric.reference_half_width)}"
             if slope
-            else f"±{messages.percent_text(exp_ratio(metric.own_half_width) - 1)}"
+            else f"±{messages.percent_text(exp_ratio(metric.reference_half_width) - 1)}"
         ),
         source=messages.KIND_SOURCES[kind],
     )

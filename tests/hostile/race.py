@@ -13,7 +13,7 @@ from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
-from grader.performance.decide.metric import Metric
+from grader.performance.decide.interval import Metric
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
 from grader.worker.machine import TimedMachine

@@ -7,7 +7,7 @@ from grader.evidence.faults import explain_misuse, is_peer_failure
 from grader.performance.decide.plausibility import broken_bounds
 from grader.sandbox.meter import Usage
 from grader.worker.ranks.rank import RanksMeter
-from tests.unit.performance.synthetic import held, planned
+from tests.unit.performance.synthetic import counted, planned
 
 
 def usage(cpu_ns, peak_bytes, traffic_bytes):
@@ -30,11 +30,11 @@ def test_worlds_add_up_without_their_starts():
     ("ratio", "silent"), [(0.5, True), (0.94, True), (0.96, False), (1, False)]
 )
 def test_too_little_network_traffic_breaks_a_bound(ratio, silent):
-    measured = held(wire_ratio=ratio)
+    measured = counted(traffic_ratio=ratio)
     assert planned(Quantity.TRAFFIC).quantity is Quantity.TRAFFIC
     found = broken_bounds(measured)
     assert bool(found) is silent
-    assert all("silent wire" in text for text in found)
+    assert all("too little network traffic" in text for text in found)
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ RAISED = case(faults=[fault(FaultKind.EXCEPTION)])
 def test_what_works_only_without_the_denial_is_forbidden():
     check = control_runs(RAISED, case(GOOD))
     assert (check.verdict, check.cause, check.points) == (Verdict.FAIL, Cause.FORBIDDEN, 0)
-    assert "works only with an operation that this problem denies" in check.summary
+    assert "works only with an operation that this problem does not allow" in check.summary
     refused = case(promised(matches=False, got="RuntimeError"))
     assert control_runs(refused, case(promised(matches=True))).cause is Cause.FORBIDDEN
 

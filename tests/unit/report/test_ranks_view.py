@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from grader.evidence.timeline import Collective, RankTimeline, Span
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.report.ranks_view import MOST_ROWS, describe_rank, draw_timeline, rank_tables
-from tests.unit.performance.synthetic import held
+from tests.unit.performance.synthetic import counted
 
 MS = 1_000_000
 MIB = 1 << 20
 
 
 def test_bytes_are_shown_beside_theory_with_its_derivation() -> None:
-    measured = held(wire_ratio=2.0)
+    measured = counted(traffic_ratio=2.0)
     work = replace(measured.work[0], derivation="2 (N-1) S")
     measured = replace(measured, work=(work,), empty=replace(measured.empty, traffic_bytes=104))
     (table,) = rank_tables(Kind.TRAFFIC, measured, measured.forks)
@@ -27,7 +27,7 @@ def test_bytes_are_shown_beside_theory_with_its_derivation() -> None:
 
 
 def test_memory_is_shown_for_each_rank() -> None:
-    measured = held(ratio=1.0)
+    measured = counted(ratio=1.0)
     assert rank_tables(Kind.MEMORY, measured, measured.forks) == ()
     forks = tuple(
         replace(

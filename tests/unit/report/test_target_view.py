@@ -12,7 +12,7 @@ from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import Cause, CheckJudgement, Verdict
 from grader.judge.targets import judge_target
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.report import messages
 from grader.report.output_folder import write_student
 from grader.report.student_view import make_view

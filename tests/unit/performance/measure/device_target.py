@@ -1,4 +1,4 @@
-"""A target that is graded on a device, from the sandboxes to the verdict.
+"""A target that is graded on a device, from sandbox to verdict.
 
 Takes: a driver, sandboxes, a planned target, its workload, a reference. Gives: `Graded`, and
 `open_fake` for a device made of memory files. Does not cover: intake, correctness checks.
@@ -23,7 +23,7 @@ MODULES = ("subject_on_device", "submission", "empty")
 
 
 class Graded:
-    """A target on a device with sandboxes."""
+    """A target on a device, with sandboxes."""
 
     def __init__(self, driver, sandboxes, target, make, *, reference, ceilings=(), limits=LIMITS):
         self.driver = driver

@@ -1,4 +1,4 @@
-"""What the machine did meanwhile, read from the kernel's own counters."""
+"""The processor time of the whole machine, read from Linux counters."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.performance.measure.processors import cores, read_processors
+from grader.performance.measure.overhead import cores, read_processors
 
 STAT = """\
 cpu  100 20 30 4000 500 6 7 80 9 10
@@ -29,7 +29,7 @@ def test_a_machine_without_counters_gives_zeros(tmp_path):
     assert read.now_ns > 0
 
 
-def test_the_judges_own_time_is_its_own():
+def test_the_graders_own_time_is_counted_apart():
     before = read_processors()
     end_ns = time.process_time_ns() + 20_000_000
     while time.process_time_ns() < end_ns:
