@@ -185,7 +185,7 @@ def entry_module(launchers: tuple[Launcher, ...]) -> str:
     """Return the module that stands for a library: it names the launchers that the library has."""
     forms = json.dumps([asdict(launcher) for launcher in launchers])
     return (
-        "from runner import launchers\n\n"
+        "from runner.cuda import launchers\n\n"
         f'launchers.bind(__file__.rpartition("/")[0] + "/{LIBRARY}", {forms!r}, globals())\n'
     )
 
