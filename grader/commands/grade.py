@@ -16,9 +16,12 @@ from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.assignment.plan import Plan
 from grader.batch import BatchOptions, Outcome, grade_class
+from grader.commands.listing import AssignmentsOption
+from grader.commands.release import ReferenceOption
 from grader.commands.timing import (
-    DEVICE_HELP,
-    SANDBOX_HELP,
+    DeviceOption,
+    ImageOption,
+    SandboxOption,
     class_of,
     open_drivers,
     timed_machine,
@@ -41,45 +44,19 @@ UNCONFINED_NOTICE = (
 
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Submissions: a file, a zip, or a folder with a whole class."),
-    ],
+    paths: Annotated[list[Path], typer.Argument(help="File, zip, or folder with a whole class.")],
     out: Annotated[Path, typer.Option(help="Folder for records and reports.")],
     jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 1,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
-    sandbox: Annotated[str, typer.Option(help=SANDBOX_HELP)] = "auto",
+    device: DeviceOption = "auto",
+    sandbox: SandboxOption = "auto",
     isolation: Annotated[
-        Isolation,
-        typer.Option(
-            help="warm: sandboxes are used again (fast); strict: a new sandbox for each submission."
-        ),
+        Isolation, typer.Option(help="warm: sandboxes are used again; strict: a new one each time.")
     ] = Isolation.WARM,
-    assignments: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="GRADER_ASSIGNMENTS", help="Folder that holds assignments, one folder each."
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="GRADER_REFERENCE", help="Folder that holds references, one folder each."
-        ),
-    ] = None,
-    image: Annotated[
-        str, typer.Option(help="Container image for `--sandbox docker`.")
-    ] = DEFAULT_IMAGE,
-    seed: Annotated[
-        str,
-        typer.Option(
-            help="Secret seed of the hidden cases; default: that of this run, or a new one."
-        ),
-    ] = "",
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Grade all submissions again, also those already graded."),
-    ] = False,
+    assignments: AssignmentsOption = None,
+    reference: ReferenceOption = None,
+    image: ImageOption = DEFAULT_IMAGE,
+    seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Grade all submissions again.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print checks, points and limits; grade nothing.")
     ] = False,
@@ -139,15 +116,9 @@ def run(
     console: Console,
     fresh_seed: bool,
 ) -> list[GradeRecord]:
-    """Grade with a progress bar; a run without a sandbox says so first.
+    """Grade with a progress bar; a run without a sandbox prints a warning first.
 
-    Args:
-        loaded: the assignment.
-        paths: submissions.
-        options: how to grade.
-        out: folder for records and reports.
-        console: for progress and notices.
-        fresh_seed: whether the seed is new, and so must be vetted; one that a person chose is not.
+    A new seed is vetted on the solution. A seed that a person chose is not.
     """
     if options.sandbox == "none":
         console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
@@ -163,11 +134,8 @@ def run(
             again = " (graded before)" if outcome.resumed else ""
             ungraded = judgement.status is Status.UNGRADED
             score = "" if ungraded else f", {judgement.score:g} of {judgement.max_score:g}"
-            progress.console.print(
-                f"{name}: {judgement.status.value}{score}{again}",
-                markup=False,
-                highlight=False,
-            )
+            line = f"{name}: {judgement.status.value}{score}{again}"
+            progress.console.print(line, markup=False, highlight=False)
             progress.advance(task)
 
         try:

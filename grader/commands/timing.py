@@ -4,7 +4,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from grader.assignment.device_class import CPU, device_class
@@ -16,11 +18,14 @@ from grader.worker.cuda.cuda_driver import open_device
 from grader.worker.cuda.driver import DeviceDriver
 from grader.worker.machine import TimedMachine
 
-DEVICE_HELP = "Where submissions compute: cpu, cuda, or auto (today the same as cpu)."
-SANDBOX_HELP = (
-    "docker, bwrap, auto (docker, or bwrap if docker is missing), or none (unsafe: submissions "
-    "run with your rights)."
-)
+DeviceOption = Annotated[
+    str, typer.Option(help="Where submissions compute: cpu, cuda, or auto (today the same as cpu).")
+]
+SandboxOption = Annotated[
+    str,
+    typer.Option(help="docker, bwrap, auto (docker, or else bwrap), or none (unsafe)."),
+]
+ImageOption = Annotated[str, typer.Option(help="Container image for `--sandbox docker`.")]
 
 
 @contextlib.contextmanager

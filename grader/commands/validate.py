@@ -14,9 +14,12 @@ from rich.table import Column, Table
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.batch import BatchOptions, make_builder, open_sandboxes
+from grader.commands.listing import AssignmentsOption
+from grader.commands.release import ReferenceOption
 from grader.commands.timing import (
-    DEVICE_HELP,
-    SANDBOX_HELP,
+    DeviceOption,
+    ImageOption,
+    SandboxOption,
     class_of,
     open_drivers,
     timed_machine,
@@ -39,50 +42,27 @@ NEAREST = 3
 
 
 def command(
-    slugs: Annotated[
-        list[str] | None, typer.Argument(help="Assignments to validate; default: all.")
-    ] = None,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
-    sandbox: Annotated[str, typer.Option(help=SANDBOX_HELP)] = "auto",
+    slugs: Annotated[list[str] | None, typer.Argument(help="Assignments; default: all.")] = None,
+    device: DeviceOption = "auto",
+    sandbox: SandboxOption = "auto",
     jobs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            show_default=False,
-            help="Known submissions at a time; timed ones always run alone. "
-            "Default: one for each processor core.",
-        ),
+        int, typer.Option(min=1, show_default="one per core", help="Submissions at a time.")
     ] = CORES,
-    assignments: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="GRADER_ASSIGNMENTS", help="Folder that holds assignments, one folder each."
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="GRADER_REFERENCE", help="Folder that holds references, one folder each."
-        ),
-    ] = None,
-    image: Annotated[
-        str, typer.Option(help="Container image for `--sandbox docker`.")
-    ] = DEFAULT_IMAGE,
+    assignments: AssignmentsOption = None,
+    reference: ReferenceOption = None,
+    image: ImageOption = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Seed of the hidden cases; default: a new one.")] = "",
     seeds: Annotated[
         int,
-        typer.Option(min=0, help="Under how many further seeds the solution must pass its checks."),
+        typer.Option(min=0, help="Further seeds under which the solution must pass its checks."),
     ] = 3,
     json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write the result to this file as JSON."),
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
     ] = None,
 ) -> None:
     """Check an assignment against its known-right and known-wrong submissions.
 
-    Grades the starter, the solution and everything in right/ and wrong/, tries trivial submissions
-    such as all zeros, and prints which check catches which wrong submission. Exit code 1 if
-    something must be fixed.
+    Prints which check catches which wrong submission. Exit code 1 if something must be fixed.
     """
     names = slugs or [found.name for found in list_assignments(assignments)]
     console = Console()

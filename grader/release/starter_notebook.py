@@ -1,7 +1,6 @@
-"""`starter.ipynb`, made from `starter.py`.
+"""Makes `starter.ipynb` from `starter.py`, a module with `# %%` cell markers.
 
-Takes: the text of a starter module with `# %%` cell markers. Gives: the notebook's JSON, the same
-bytes for the same text. Does not cover: editing; the notebook is never edited by hand.
+Equal text gives equal bytes. The notebook is never edited by hand.
 """
 
 import json
@@ -40,14 +39,14 @@ def notebook_of(starter: str) -> str:
 
 
 def refresh_notebook(assignment: Path) -> bool:
-    """Write `starter.ipynb` again if it is not what `starter.py` makes; return whether it was.
+    """Write `starter.ipynb` again if `starter.py` has changed; return whether it was written.
 
     Raises:
         AuthorError: if `starter.py` is missing or has no answer cell.
     """
     source = assignment / "starter.py"
     if not source.is_file():
-        raise AuthorError(f"{source}: not found", hint="an assignment needs a starter")
+        raise AuthorError(f"{source}: not found", hint="every assignment needs a starter")
     text = notebook_of(source.read_text(encoding="utf-8"))
     target = assignment / "starter.ipynb"
     if target.is_file() and target.read_text(encoding="utf-8") == text:

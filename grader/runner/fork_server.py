@@ -254,8 +254,8 @@ def _import_libraries(device: str, preload: list[str]) -> None:
     for name in preload:
         importlib.import_module(name)
     tempfile.tempdir = None
-    own = ("worker", "confinement", "landlock_rules", "seccomp_rules")
-    own += ("ranks.rank", "cuda.launchers", "cuda.nvcc")
+    own = ["worker", "confinement", "landlock_rules", "seccomp_rules"]
+    own += ["ranks.rank", "cuda.launchers", "cuda.nvcc"]
     for name in (*own, "cuda.worker") if device == "cuda" else own:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f".{name}", __package__)

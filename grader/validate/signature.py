@@ -1,8 +1,4 @@
-"""Starter and solution must offer the same names with the same parameters.
-
-Takes: two sources of the course author's, and launchers, which must take what the starter's
-functions do. Gives: complaints. Does not cover: behaviour.
-"""
+"""Compares the names and parameters of starter, solution and launchers; they must be the same."""
 
 import ast
 from collections.abc import Iterable, Iterator
@@ -37,11 +33,11 @@ def compare_signatures(starter: Path, solution: Path, exports: tuple[str, ...]) 
 
 
 def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]:
-    """Return how launchers differ from the functions that they stand for.
+    """Return how launchers differ from the Python functions that they implement.
 
     Args:
         starter: what students begin with in Python.
-        launchers: what C++ is called with; names, their order and defaults must be the same.
+        launchers: their names, order of parameters and defaults must be the same.
     """
     tree = ast.parse(starter.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -59,7 +55,7 @@ def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]
 
 
 def _with_defaults(arguments: ast.arguments) -> str:
-    """Return names and defaults, whether they are passed by position or by keyword."""
+    """Return names and defaults of positional and keyword parameters."""
     plain = [*arguments.posonlyargs, *arguments.args]
     padding: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
     pairs = [

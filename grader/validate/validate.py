@@ -68,46 +68,48 @@ def validate_assignment(
 ) -> ValidationReport:
     """Run every known submission in a sandbox, and every trivial submission in this process.
 
-    Args:
-        loaded: the assignment with its cases.
-        sandboxes: where known submissions run.
-        jobs: known submissions at a time; timed ones run alone.
-        seeds: number of further seeds under which the solution must pass its checks.
-        on_known: called with each known submission and the seconds that it took.
-        machine: where submissions compute.
-        builder: compiles submissions in CUDA C++.
+    The solution's checks also run under `seeds` further seeds. `on_known` is called with each known
+    submission and the seconds that it took.
 
     Raises:
         AuthorError: if a known submission cannot be read.
     """
-    known_submissions = load_known_submissions(loaded)
     tools = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
-    runs = [KnownRun(known, tools) for known in known_submissions]
+    runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
     trivial, further = _play_here(loaded, further_seeds(loaded.plan.seed, seeds))
-    solutions = [one for one in graded if one.known.kind is Kind.SOLUTION]
-    complaints = _complain_of_trivial(trivial)
-    complaints += _complain_of_seeds(loaded, further)
-    complaints += [c for one in solutions for c in _too_short(loaded, one.targets)]
-    complaints += _complain_of_signatures(loaded)
+    validation = build_matrix(
+        loaded.assignment.slug,
+        [(one.known, one.judgement) for one in graded],
+        _other_complaints(loaded, graded, trivial, further),
+        cpu_s={one.known.path: one.cpu_s for one in graded},
+    )
+    lacking = (one for one in measured if one.lacks)
     return ValidationReport(
-        validation=build_matrix(
-            loaded.assignment.slug,
-            [(one.known, one.judgement) for one in graded],
-            complaints,
-            cpu_s={one.known.path: one.cpu_s for one in graded},
-        ),
+        validation=validation,
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(
-            f"{one.known.kind.value}/{one.known.name}: no {one.lacks}"
-            for one in measured
-            if one.lacks
-        ),
+        unvalidated=tuple(f"{one.known.kind}/{one.known.name}: no {one.lacks}" for one in lacking),
     )
+
+
+def _other_complaints(
+    loaded: LoadedAssignment,
+    graded: Sequence[Graded],
+    trivial: list[TrivialResult],
+    further: SeedRuns,
+) -> list[str]:
+    """Return what must be fixed besides unexpected results of known submissions."""
+    solutions = (one for one in graded if one.known.kind is Kind.SOLUTION)
+    return [
+        *_complain_of_trivial(trivial),
+        *_complain_of_seeds(loaded, further),
+        *(complaint for one in solutions for complaint in _too_short(loaded, one.targets)),
+        *_complain_of_signatures(loaded),
+    ]
 
 
 def _run_all(

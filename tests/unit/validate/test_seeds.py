@@ -51,7 +51,7 @@ def test_validation_complains_of_a_rejected_seed(tmp_path):
     assert len(said) == len(validation.further.rejected_seeds)
     assert said[0].startswith("double.values: the solution fails it under seed ")
     first = validation.further.rejected_seeds[0].seed
-    assert f"grader validate tiny --seed {first} repeats it" in said[0]
+    assert f"`grader validate tiny --seed {first}` repeats this" in said[0]
 
 
 def test_a_lucky_solution_is_not_complained_about(tmp_path):
