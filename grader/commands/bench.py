@@ -15,11 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def _load() -> typer.Typer:
-    """Return the commands of the benchmark.
-
-    Raises:
-        UsageError: if this package is not in a checkout.
-    """
+    """Return the commands of the benchmark; a `UsageError` outside of a checkout."""
     if not (CHECKOUT / "benchmarks" / "verdicts").is_dir():
         raise UsageError(
             f"`grader bench` needs a checkout of the project, but {CHECKOUT} has no "

@@ -176,9 +176,8 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         del form["seed"]
         typer.echo(json.dumps(form))
         return
-    table = Table(title=f"{plan.title}: {plan.points:g} points on {plan.device}")
-    for heading in ("problem", "check", "points", "public", "hidden", "tolerance", "evidence"):
-        table.add_column(heading)
+    headings = ("problem", "check", "points", "public", "hidden", "tolerance", "evidence")
+    table = Table(*headings, title=f"{plan.title}: {plan.points:g} points on {plan.device}")
     for problem in plan.problems:
         for check in problem.checks:
             tolerance = ", ".join(f"{d} {t:.2g}" for d, t in check.tolerance.items()) or "exact"
@@ -198,17 +197,9 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _targets(plan: Plan) -> Table:
     """Return the performance targets with their tiers on the plan's device."""
-    table = Table(title="targets, measured only if every check of the problem passes")
-    for heading in (
-        "problem",
-        "target",
-        "points",
-        "quantity",
-        "clock",
-        "passes up to",
-        "full up to",
-    ):
-        table.add_column(heading)
+    headings = ("problem", "target", "points", "quantity", "clock", "passes up to", "full up to")
+    title = "targets, measured only if every check of the problem passes"
+    table = Table(*headings, title=title)
     for problem in plan.problems:
         for target in problem.targets:
             timed = not target.quantity.is_counted
@@ -221,9 +212,7 @@ def _targets(plan: Plan) -> Table:
 
 def print_results(records: list[GradeRecord], out: Path, console: Console) -> None:
     """Print one row per submission, and where the reports are."""
-    table = Table()
-    for heading in ("submission", "status", "score", "of", "causes"):
-        table.add_column(heading)
+    table = Table("submission", "status", "score", "of", "causes")
     for record in records:
         judgement = record.judgement
         causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)

@@ -33,19 +33,19 @@ class Compiled:
 
     Attributes:
         compiles: whether it compiled.
+        compiler_output: the whole output of the compiler.
         error: the first error; empty if there is none.
         where: location of the error in the student's files; may be empty.
-        compiler_output: the whole output of the compiler.
         defined: launchers that it defines.
         missing: launchers that it does not define.
     """
 
     compiles: bool
-    error: str
-    where: str
     compiler_output: str
-    defined: tuple[str, ...]
-    missing: tuple[str, ...]
+    error: str = ""
+    where: str = ""
+    defined: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def compile_work(submission: Submission, table: Assignment) -> Compiled:
@@ -71,17 +71,14 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
             error, where = explain(reply["output"], submission)
             return Compiled(
                 compiles=False,
+                compiler_output=reply["output"],
                 error=error,
                 where=where,
-                compiler_output=reply["output"],
-                defined=(),
                 missing=names,
             )
         defined = _defined(Path(home) / "library.so", names)
     return Compiled(
         compiles=True,
-        error="",
-        where="",
         compiler_output=reply["output"],
         defined=tuple(name for name in names if name in defined),
         missing=tuple(name for name in names if name not in defined),

@@ -1,6 +1,7 @@
 """Builds what students install: `<slug>-<version>.zip`, without any part of the reference.
 
 The zip contains a wheel of this package with this one assignment. It is built from a checkout.
+`starter.ipynb` is made from `starter.py`, equal bytes for equal text, and never edited by hand.
 `find_leaks` searches the files for pieces of the reference; if it finds one, nothing is written.
 """
 
@@ -18,6 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jupytext
+import nbformat
+
 from grader import __version__
 from grader.assignment.declare import load_cases
 from grader.assignment.folders import PACKAGE
@@ -25,9 +29,10 @@ from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import refresh_starter
 from grader.errors import AuthorError, UsageError
 from grader.release.record_public import record_public, write_public
-from grader.release.starter_notebook import refresh_notebook
+from grader.student.packing import zip_bytes
 from grader.student.trace import PUBLIC_FOLDER
 
+ANSWER_TAG = "export"
 MIN_LINE_CHARACTERS = 41
 PACKAGE_PREFIX = "grader/"
 SHARED_PREFIX = "grader/_assignments/"
@@ -37,11 +42,9 @@ _TEXT_FOR_STUDENTS = re.compile(r"""^[rf]?(["']).*\1[,)]*$""")
 
 
 BUILD_LIMIT_S = 300
-HANDED_OUT = (
-    *("README.md", "starter.py", "starter.ipynb", "starter.cu", "harness.py", "assignment.toml"),
+HANDED_OUT = tuple(
+    "README.md starter.py starter.ipynb starter.cu harness.py assignment.toml".split()
 )
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
 _NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
 _PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PROJECT_FOLDERS = ("templates", "docker")
@@ -103,7 +106,7 @@ def release(assignment: Path, reference: Path, out: Path) -> Bundle:
         hint = "nothing was written; remove them from the files that students get"
         raise AuthorError(f"{len(leaks)} pieces of {reference} would leak:\n  {listed}", hint=hint)
     path = out / f"{assignment.name}-{__version__}.zip"
-    content = _zip(members)
+    content = zip_bytes(members)
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -202,15 +205,45 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
     return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
 
 
-def _zip(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, content)
-    return buffer.getvalue()
+def notebook_of(starter: str) -> str:
+    """Return the notebook of a starter module.
+
+    Raises:
+        AuthorError: if no cell is tagged `export`.
+    """
+    notebook = jupytext.reads(starter, fmt="py:percent")
+    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
+    if ANSWER_TAG not in tags:
+        raise AuthorError(
+            "starter.py: no answer cell",
+            hint=f'start cells to be filled in with the line `# %% tags=["{ANSWER_TAG}"]`',
+        )
+    for number, cell in enumerate(notebook.cells, 1):
+        cell["id"] = f"cell-{number:02d}"  # jupytext draws random ones
+    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook["metadata"] = nbformat.from_dict(
+        {"kernelspec": python, "language_info": {"name": "python"}}
+    )
+    notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
+    nbformat.validate(notebook)
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def refresh_notebook(assignment: Path) -> bool:
+    """Write `starter.ipynb` again if `starter.py` has changed; return whether it was written.
+
+    Raises:
+        AuthorError: if `starter.py` is missing or has no answer cell.
+    """
+    source = assignment / "starter.py"
+    if not source.is_file():
+        raise AuthorError(f"{source}: not found", hint="every assignment needs a starter")
+    text = notebook_of(source.read_text(encoding="utf-8"))
+    target = assignment / "starter.ipynb"
+    if target.is_file() and target.read_text(encoding="utf-8") == text:
+        return False
+    target.write_text(text, encoding="utf-8", newline="\n")
+    return True
 
 
 def find_leaks(

@@ -88,12 +88,6 @@ _NAMED = {".py": _named_module, ".ipynb": _named_notebook, CUDA_ENDING: _named_c
 
 
 def _mark(slug: str, hashes: Mapping[str, str]) -> str:
-    lines = [
-        "# Written by `grader init`: the assignment, and the hashes of the unedited starters.",
-        f'slug = "{slug}"',
-        f'version = "{__version__}"',
-        "",
-        "[files]",
-        *(f'"{name}" = "{digest}"' for name, digest in hashes.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    head = "# Written by `grader init`: the assignment, and the hashes of the unedited starters."
+    files = "".join(f'"{name}" = "{digest}"\n' for name, digest in hashes.items())
+    return f'{head}\nslug = "{slug}"\nversion = "{__version__}"\n\n[files]\n{files}'

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from grader.student.work import CUDA_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
 _LEFT_OUT = re.compile(r"^#if 0$.*?^#endif$", re.MULTILINE | re.DOTALL)
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same work gives the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,24 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
     entry, *beside = _parts(work)
     contents = {f"{table.slug}{entry.suffix}": entry.read_bytes()}
     contents.update({path.name: path.read_bytes() for path in beside})
+    packed = zip_bytes(contents)
+    path = out / f"{table.slug}-submission.zip"
+    try:
+        path.write_bytes(packed)
+    except OSError as error:
+        hint = "name a folder that you can write to with --out"
+        raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
+    return Package(
+        path=path,
+        members=tuple((name, len(content)) for name, content in contents.items()),
+        sha256=hashlib.sha256(packed).hexdigest(),
+        missing=missing_exports(submission, table),
+        notices=submission.notices,
+    )
+
+
+def zip_bytes(contents: Mapping[str, bytes]) -> bytes:
+    """Return a zip with these files by name; equal files give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
@@ -84,19 +103,7 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = 0o644 << 16
             archive.writestr(member, content)
-    path = out / f"{table.slug}-submission.zip"
-    try:
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        hint = "name a folder that you can write to with --out"
-        raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
-    return Package(
-        path=path,
-        members=tuple((name, len(content)) for name, content in contents.items()),
-        sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        missing=missing_exports(submission, table),
-        notices=submission.notices,
-    )
+    return buffer.getvalue()
 
 
 def _parts(work: Work) -> list[Path]:

@@ -27,8 +27,7 @@ from grader.evidence.worker_protocol import Worker
 from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement, Verdict
 from grader.judge.rule import allowed_error
-from grader.student.local_ranks import LocalRanks
-from grader.student.local_worker import LocalWorker
+from grader.student.local_ranks import local_worker
 
 Namespace = Mapping[str, Value]
 
@@ -128,7 +127,7 @@ def play_seeds(
         plan = _hidden_alone(loaded.plan, seed)
         for problem in plan.problems:
             cases = [
-                _play(plan, problem, instance, solution, harness)
+                drive_case(plan, instance, local_worker(problem.ranks, solution, harness))
                 for instance in instances(problem, loaded.cases)
             ]
             rejected += [
@@ -151,22 +150,6 @@ def _hidden_alone(plan: Plan, seed: str) -> Plan:
         for problem in plan.problems
     )
     return replace(plan, seed=seed, problems=problems)
-
-
-def _play(
-    plan: Plan,
-    problem: PlannedProblem,
-    instance: Instance,
-    solution: Namespace,
-    harness: Namespace,
-) -> CaseMeasurement:
-    if not problem.ranks:
-        return drive_case(plan, instance, LocalWorker(solution, harness))
-    ranks = LocalRanks(solution, harness, most=problem.ranks)
-    try:
-        return drive_case(plan, instance, ranks)
-    finally:
-        ranks.close()
 
 
 def _largest_share(check: PlannedCheck, cases: Sequence[CaseMeasurement]) -> float | None:

@@ -1,6 +1,7 @@
 """Compares the names and parameters of starter, solution and launchers; they must be the same."""
 
 import ast
+import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -97,13 +98,8 @@ def _walk(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, s
 
 def _parameters(arguments: ast.arguments) -> str:
     """Return names, kinds and defaults of parameters; annotations may differ in spelling."""
-    bare = ast.arguments(
-        posonlyargs=[ast.arg(arg=a.arg) for a in arguments.posonlyargs],
-        args=[ast.arg(arg=a.arg) for a in arguments.args],
-        vararg=ast.arg(arg=arguments.vararg.arg) if arguments.vararg else None,
-        kwonlyargs=[ast.arg(arg=a.arg) for a in arguments.kwonlyargs],
-        kw_defaults=arguments.kw_defaults,
-        kwarg=ast.arg(arg=arguments.kwarg.arg) if arguments.kwarg else None,
-        defaults=arguments.defaults,
-    )
+    bare = copy.deepcopy(arguments)
+    for part in ast.walk(bare):
+        if isinstance(part, ast.arg):
+            part.annotation = None
     return ast.unparse(bare)

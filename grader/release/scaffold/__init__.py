@@ -8,8 +8,8 @@ from string import Template
 
 from grader.assignment.table import SLUG_PATTERN
 from grader.errors import UsageError
+from grader.release.bundle import refresh_notebook
 from grader.release.record_public import record_public, write_public
-from grader.release.starter_notebook import refresh_notebook
 
 TEMPLATES = Path(__file__).resolve().parent
 TEMPLATE_SUFFIX = ".tmpl"
