@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from grader.assignment.steps import Ref
 from grader.runner.protocol import ProtocolError
 from grader.runner.tensors import DTYPES
-from grader.student.values import ReplyPart, from_json, to_json, with_strides
+from grader.student.trace import ReplyPart, from_json, to_json, with_strides
 
 
 def round_trip(value):
