@@ -23,7 +23,7 @@ INSTALLED := .venv/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove check gpu
+.PHONY: help setup demo test prove check docs gpu
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ check: $(INSTALLED) ## Before each commit: format, lint, types, imports, fast un
 	$(BIN)/python -m deptry grader benchmarks kernels reference assignments
 	$(BIN)/python -m deptry tests --exclude '^$$' --ignore DEP002,DEP004
 	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
+
+docs: $(INSTALLED) ## Build the documentation site in out/site; a broken link is an error
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one
 	$(BIN)/python -m benchmarks.gpu --out "$(or $(OUT),out/gpu)" $(ARGS)
