@@ -49,7 +49,7 @@ check: $(INSTALLED) ## Before each commit: format, lint, types, imports, fast un
 
 docs: $(INSTALLED) ## Build the documentation site in out/site; a broken link is an error
 	$(BIN)/python docs/generate.py
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one
 	$(BIN)/python -m benchmarks.gpu --out "$(or $(OUT),out/gpu)" $(ARGS)
