@@ -1,6 +1,7 @@
 """The site builds without a warning, its generated pages are fresh, and nothing is left out."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -94,3 +95,18 @@ def test_the_site_builds_and_every_link_is_good(tmp_path: Path) -> None:
             assert target.exists(), f"{path.relative_to(site)}: {link}"
             known = pages[target].ids if target in pages else {anchor}
             assert not anchor or anchor in known, f"{path.relative_to(site)}: {link}"
+
+
+def test_the_error_rates_on_the_page_are_those_that_were_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "verdicts.json").read_text())
+    page = (DOCS / "design" / "statistics.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| ")]
+    for bound in measured["bounds"]:
+        assert bound["holds"], bound["name"]
+        found = bound["found"]
+        shown = f"{found:.1f} s" if bound["name"].endswith(", s") else f"{100 * found:.2g} %"
+        if found > 0.1 and "itself" in bound["name"]:
+            shown = f"{100 * found:.3g} %"
+        if found == 0:
+            shown = "0"
+        assert any(row.startswith(shown) for row in rows), (bound["name"], shown)
