@@ -17,11 +17,9 @@ from typing import Any
 import numpy
 import torch
 
-from grader.assignment.declare import load_folder
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_folder, load_solution
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.correctness.drive import drive
 from grader.correctness.instances import instances
 from grader.evidence.comparison import use_one_thread
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
@@ -193,16 +191,12 @@ def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceRe
     problems = []
     for problem in plan.problems:
         cases = tuple(
-            drive(
-                instance.steps(plan),
+            instance.run(
                 LocalRanks(solution, dict(harness), most=problem.ranks)
                 if problem.ranks
-                else DeviceBox(solution, dict(harness), device),
-                check=instance.maker.check,
-                index=instance.index,
-                public=instance.public,
+                else DeviceBox(solution, dict(harness), device)
             )
-            for instance in instances(problem, loaded.cases)
+            for instance in instances(plan, problem, loaded.cases)
         )
         problems.append(
             ProblemMeasurement(
