@@ -25,8 +25,8 @@ from grader.record.run_folder import alone_in, begin_run
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports, write_student
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import SandboxPool, slots_of
-from grader.sandbox.stale import owner, remove_stale
+from grader.sandbox.pool import SandboxPool, Slots
+from grader.sandbox.stale import folder_prefix, remove_stale
 from grader.worker.machine import TimedMachine
 from grader.worker.selftest import PROBE_LIMITS, refuse_unless, try_limits
 
@@ -95,7 +95,7 @@ def open_sandboxes(loaded: LoadedAssignment, options: BatchOptions) -> Iterator[
     )
     with (
         closing(pool) as sandboxes,
-        tempfile.TemporaryDirectory(prefix=f"grader-secret-{owner()}-") as folder,
+        tempfile.TemporaryDirectory(prefix=folder_prefix("secret")) as folder,
     ):
         secret = Path(folder) / "secret"
         secret.write_text("no submission may read this", encoding="utf-8")
@@ -117,7 +117,7 @@ def make_builder(loaded: LoadedAssignment, options: BatchOptions) -> Builder:
         sandbox=options.sandbox,
         isolation=options.isolation,
         image=options.image,
-        first_slot=slots_of(options.jobs) + 3,  # after the adviser's, which are three at most
+        first_slot=Slots.of_run(options.jobs).building.start,
     )
 
 
@@ -217,7 +217,7 @@ class _Batch:
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
             image=self.options.image,
-            first_slot=slots_of(self.options.jobs),
+            first_slot=Slots.of_run(self.options.jobs).advice.start,
         )
 
     def _grade_in_parallel(self, tools: _Tools, todo: Sequence[Loaded]) -> None:

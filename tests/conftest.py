@@ -29,8 +29,7 @@ def missing_docker() -> str:
     from docker.errors import DockerException
 
     from grader.errors import SandboxError
-    from grader.sandbox.container_engine import connect_engine
-    from grader.sandbox.image import DEFAULT_IMAGE
+    from grader.sandbox.image import DEFAULT_IMAGE, connect_engine
 
     try:
         with contextlib.closing(connect_engine()) as client:

@@ -126,9 +126,9 @@ def test_files_of_the_judge_are_out_of_reach(
 def test_nothing_is_left_of_the_student_before(builder: Builder) -> None:
     assert build(builder, f"// {SECRET}\n{GOOD}").faults == ()
     homes = [
-        "/sandbox/home/handed/attack.cu",
-        "/tmp/1/handed/attack.cu",
-        "../../1/handed/attack.cu",
+        "/sandbox/home/sources/attack.cu",
+        "/tmp/1/sources/attack.cu",
+        "../../1/sources/attack.cu",
     ]
     asks = "".join(f'#if __has_include("{home}")\n#error found\n#endif\n' for home in homes[1:])
     assert build(builder, asks + GOOD).faults == ()
