@@ -52,9 +52,11 @@ def _part(browser: "Browser", path: Path, begin: str, *, width: int = WIDTH) -> 
     """Return a picture of a page from the element that `begin` selects, or from its top."""
     page = browser.new_page(viewport={"width": width, "height": HEIGHT})
     page.goto(path.resolve().as_uri())
-    top = 0 if not begin else page.locator(begin).first.bounding_box()["y"]
-    clip = {"x": 0, "y": top, "width": width, "height": HEIGHT}
-    picture: bytes = page.screenshot(clip=clip, full_page=True)
+    bounds = page.locator(begin or "body").first.bounding_box()
+    top = bounds["y"] if bounds else 0.0
+    picture = page.screenshot(
+        clip={"x": 0.0, "y": top, "width": float(width), "height": float(HEIGHT)}, full_page=True
+    )
     page.close()
     return picture
 

@@ -18,7 +18,7 @@ from benchmarks.verdicts.patterns import Slowness, submission_of
 from grader.assignment.loaded import LoadedAssignment
 from grader.correctness.run import measure
 from grader.errors import SandboxError
-from grader.judge.judge import judge, sound_problems
+from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.performance.decide.metrics import decide
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
@@ -71,7 +71,7 @@ def _grade(sandboxes: SandboxPool, loaded: LoadedAssignment, cell: Cell) -> Live
     submission, target = submission_of(cell.slowness), target_of(loaded)
     begin = time.perf_counter()
     measurement = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine())
-    sound = sound_problems(judge(loaded.plan, measurement))
+    sound = sound_problems(judge_checks(loaded.plan, measurement))
     measured = measure_targets(
         submission, loaded, sound, sandboxes=sandboxes, machine=TimedMachine()
     )

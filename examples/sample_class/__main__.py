@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     console.print(f"class index:  {OUT / 'index.html'}\ngrades:       {OUT / 'grades.csv'}")
     if "grace" in by_name:
         console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
-    console.print("`grader doctor` says which walls this machine has and what it did without.")
+    console.print("`grader doctor` says which sandboxes this machine has and what it did without.")
     return 0 if all(as_expected(student, record) for student, record in rows) else 1
 
 
@@ -84,7 +84,7 @@ def _grade(loaded: LoadedAssignment, sources: Path, console: Console) -> list[Gr
             return _run(loaded, sources, "bwrap", console)
         except SandboxError as error:
             why_not = str(error)
-    console.print(f"no bubblewrap wall here: {why_not}", markup=False)
+    console.print(f"no bubblewrap sandbox here: {why_not}", markup=False)
     return _run(loaded, sources, "none", console)
 
 

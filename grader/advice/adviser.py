@@ -9,18 +9,16 @@ interprets. It starts when the first submission speaks of Triton, and is lent to
 """
 
 import time
-from contextlib import closing
 from dataclasses import replace
 
 from grader.advice.claims import MAX_TEXT, read_claims
 from grader.advice.cuda_kernels import advise_on_cuda
 from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
 from grader.assignment.loaded import LoadedAssignment
-from grader.assignment.steps import CaseSteps, Expect, Value
+from grader.assignment.steps import CaseSteps, Expect, Step, tap
 from grader.assignment.table import Limits
-from grader.correctness.drive import drive
 from grader.correctness.instances import Instance, instances
-from grader.evidence.faults import FaultKind, Raised, Stopped
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.evidence.observations import CaseMeasurement
 from grader.intake.submission import Origin, Submission
 from grader.sandbox.contract import Isolation
@@ -138,13 +136,8 @@ class _Capture:
             return
         self._note(session)
         for instance in self._public_cases():
-            case = drive(
-                _without_comparisons(instance.steps(self._loaded.plan), deadline_s),
-                session,
-                check=instance.maker.check,
-                index=instance.index,
-                public=True,
-            )
+            steps = _without_comparisons(instance.steps(), deadline_s)
+            case = instance.run(session, steps)
             if not session.alive:
                 self._end(case)
                 return
@@ -169,18 +162,17 @@ class _Capture:
         return [
             instance
             for problem in self._loaded.plan.problems
-            for instance in instances(problem, self._loaded.cases)
+            for instance in instances(self._loaded.plan, problem, self._loaded.cases)
             if instance.public
         ]
 
 
 def _without_comparisons(steps: CaseSteps, deadline_s: float) -> CaseSteps:
-    """Yield what a case asks of the box until time is over; nothing was computed to be compared."""
-    reply: Value = None
-    with closing(steps):
-        while time.monotonic() < deadline_s:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None if isinstance(step, Expect) else (yield step)
+    """Pass on what a case asks of the worker until the deadline; no oracle is computed."""
+
+    def on_step(step: Step) -> Step | None:
+        if time.monotonic() > deadline_s:
+            raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=CUT_SHORT))
+        return None if isinstance(step, Expect) else step
+
+    return tap(steps, on_step)

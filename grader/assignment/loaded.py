@@ -1,7 +1,4 @@
-"""One assignment with its answers, read once per run: what every later stage needs of it.
-
-Takes: two folders, a device, a seed. Gives: `LoadedAssignment`. Does not cover: submissions.
-"""
+"""`LoadedAssignment`: an assignment, its reference and the plan from both, read once per run."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,34 +11,17 @@ from grader.assignment.table import Assignment, load_assignment
 from grader.errors import AuthorError
 
 
-def refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
-    """Look every `denied` entry up in this machine's torch, which is imported only if there is one.
-
-    Raises:
-        AuthorError: naming file, problem and entry.
-    """
-    if not any(problem.denied for problem in assignment.problems):
-        return
-    from grader.runner.denial import find_unknown  # imports torch
-
-    place = KeyPath(file=folder / "assignment.toml")
-    for problem in assignment.problems:
-        for entry in find_unknown(problem.denied):
-            within = place.inside("problem", problem.name)
-            within.fail("denied", "operators, modules or classes of this torch", entry)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedAssignment:
-    """An assignment, its cases and the plan made from both.
+    """What every later stage needs of an assignment.
 
     Attributes:
-        assignment: what students may know.
-        plan: what will be asked of every submission.
+        assignment: the published table.
+        plan: what is asked of every submission.
         cases: the generators of checks, by problem and check.
         workloads: the generators of targets, by problem and target.
-        solution: text of the hidden reference, which targets are measured against.
-        harness: text of `harness.py`; empty if the assignment has none.
+        solution: source of the hidden reference that targets are measured against.
+        harness: source of `harness.py`; empty if the assignment has none.
         folder: the assignment's folder.
         reference: the reference's folder.
     """
@@ -66,15 +46,24 @@ def load_assignment_with_reference(
 ) -> LoadedAssignment:
     """Read an assignment and its reference, and make the plan.
 
+    Args:
+        folder: the assignment's folder.
+        reference: the reference's folder.
+        device: class of the device to grade on, as in `device_class`.
+        seed: secret seed of the hidden cases.
+
     Raises:
-        AuthorError: naming file and key.
+        AuthorError: the message names file and key.
     """
     assignment = load_assignment(folder)
-    refuse_unknown_operators(assignment, folder)
+    _refuse_unknown_operators(assignment, folder)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution = reference / "solution.py"
     if workloads and not solution.is_file():
-        raise AuthorError(f"{solution}: not found", hint="every reference folder needs this file")
+        raise AuthorError(
+            f"{solution}: not found",
+            hint="targets are measured against it; write one, or remove the @workload functions",
+        )
     plan = make_plan(
         assignment,
         CaseBook(cases=cases, workloads=workloads),
@@ -83,14 +72,34 @@ def load_assignment_with_reference(
         assignment_sha256=hash_folder(folder),
         reference_sha256=hash_folder(reference),
     )
-    harness = folder / "harness.py"
     return LoadedAssignment(
         assignment=assignment,
         plan=plan,
         cases=cases,
         workloads=workloads,
-        solution=solution.read_text(encoding="utf-8") if solution.is_file() else "",
-        harness=harness.read_text(encoding="utf-8") if harness.is_file() else "",
+        solution=_read(solution),
+        harness=_read(folder / "harness.py"),
         folder=folder,
         reference=reference,
     )
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
+    """Look every `denied` entry up in this machine's torch, imported only if there is one.
+
+    Raises:
+        AuthorError: the message names file, problem and entry.
+    """
+    if not any(problem.denied for problem in assignment.problems):
+        return
+    from grader.runner.denial import find_unknown  # imports torch
+
+    table = KeyPath(file=folder / "assignment.toml")
+    for problem in assignment.problems:
+        for entry in find_unknown(problem.denied):
+            within = table.inside("problem", problem.name)
+            within.fail("denied", "an operator, module or class of the installed torch", entry)

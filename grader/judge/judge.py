@@ -42,34 +42,54 @@ class _Trouble:
 
 
 def judge(plan: Plan, measurement: Measurement) -> Judgement:
-    """Decide every check of the plan.
+    """Judge a whole measurement, such as a stored one under other tolerances or points.
 
     Args:
-        plan: what was asked, with tolerances and points.
-        measurement: what was seen; a problem or case that is missing counts as our failure.
+        plan: the checks and targets, with tolerances and points.
+        measurement: what was measured; a missing problem or case counts as our failure.
     """
+    checks = judge_checks(plan, measurement)
+    return sum_up(plan, checks, judge_targets(plan, checks, measurement))
+
+
+def judge_checks(plan: Plan, measurement: Measurement) -> tuple[CheckJudgement, ...]:
+    """Judge every check of the plan, in its order."""
     measured = {problem.problem: problem for problem in measurement.problems}
-    judged: list[CheckJudgement] = []
-    for problem in plan.problems:
-        seen = measured.get(problem.name, _not_measured(problem))
-        checks = [_judge_check(problem, check, seen) for check in problem.checks]
-        judged += checks
-        for target in problem.targets:
-            key = (problem.name, target.name)
-            samples = [t for t in measurement.targets if (t.problem, t.target) == key]
-            judged.append(judge_target(problem, target, checks, samples))
-    return _sum_up(tuple(judged), plan.points)
+    return tuple(
+        _judge_check(problem, check, measured.get(problem.name, _not_measured(problem)))
+        for problem in plan.problems
+        for check in problem.checks
+    )
 
 
-def sound_problems(judgement: Judgement) -> frozenset[str]:
+def sound_problems(checks: Iterable[CheckJudgement]) -> frozenset[str]:
     """Return the problems whose every check has passed: their targets are worth measuring."""
-    problems = {check.problem for check in judgement.checks}
-    unsound = {
-        check.problem
-        for check in judgement.checks
-        if check.cases and check.verdict is not Verdict.PASS
-    }
-    return frozenset(problems - unsound)
+    checks = tuple(checks)
+    unsound = {check.problem for check in checks if check.verdict is not Verdict.PASS}
+    return frozenset({check.problem for check in checks} - unsound)
+
+
+def judge_targets(
+    plan: Plan, checks: Iterable[CheckJudgement], measurement: Measurement
+) -> tuple[CheckJudgement, ...]:
+    """Judge every target of the plan, in its order; `checks` are the judgements on its checks."""
+    of_problem: dict[str, list[CheckJudgement]] = {}
+    for check in checks:
+        of_problem.setdefault(check.problem, []).append(check)
+    return tuple(
+        judge_target(
+            problem,
+            target,
+            of_problem.get(problem.name, []),
+            [
+                t
+                for t in measurement.targets
+                if (t.problem, t.target) == (problem.name, target.name)
+            ],
+        )
+        for problem in plan.problems
+        for target in problem.targets
+    )
 
 
 def reject(plan: Plan, message: str) -> Judgement:
@@ -242,13 +262,17 @@ def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> 
     )
 
 
-def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
-    score = sum(check.points for check in checks)
-    held = sum(check.max_points for check in checks if check.verdict is Verdict.NEEDS_REVIEW)
-    ungraded = [check for check in checks if check.verdict is Verdict.UNGRADED]
-    if any(check.cause is not Cause.NO_DEVICE for check in ungraded):
+def sum_up(
+    plan: Plan, checks: Iterable[CheckJudgement], targets: Iterable[CheckJudgement] = ()
+) -> Judgement:
+    """Add the points up; the result lists each problem's checks, then its targets."""
+    place = {problem.name: number for number, problem in enumerate(plan.problems)}
+    judged = tuple(sorted((*checks, *targets), key=lambda one: place[one.problem]))  # stable
+    review_points = sum(one.max_points for one in judged if one.verdict is Verdict.NEEDS_REVIEW)
+    ungraded = [one for one in judged if one.verdict is Verdict.UNGRADED]
+    if any(one.cause is not Cause.NO_DEVICE for one in ungraded):
         status = Status.UNGRADED
-    elif held:
+    elif review_points:
         status = Status.NEEDS_REVIEW
     elif ungraded:
         status = Status.PROVISIONAL
@@ -256,9 +280,9 @@ def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
         status = Status.GRADED
     return Judgement(
         status=status,
-        score=score,
-        max_score=max_score,
-        ungraded_points=sum(check.max_points for check in ungraded),
-        review_points=held,
-        checks=checks,
+        score=sum(one.points for one in judged),
+        max_score=plan.points,
+        ungraded_points=sum(one.max_points for one in ungraded),
+        review_points=review_points,
+        checks=judged,
     )

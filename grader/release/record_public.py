@@ -12,15 +12,13 @@ from pathlib import Path
 
 import torch
 
-from grader.assignment.declare import CaseMaker, load_cases, load_folder
+from grader.assignment.declare import CaseMaker, load_cases, load_folder, load_solution
 from grader.assignment.draw import PUBLIC_SEED, Draw
-from grader.assignment.interpreted import load_solution
-from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value
+from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value, tap
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
-from grader.correctness.drive import drive
+from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.observations import CaseMeasurement
-from grader.evidence.worker_protocol import Worker
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
     PUBLIC_FOLDER,
@@ -130,19 +128,19 @@ def _require_pass(seen: CaseMeasurement, check: Check, place: str) -> None:
 
 def _logged(steps: CaseSteps, log: _Log, place: str) -> CaseSteps:
     """Pass a case's steps through, and keep them as they were before they were carried out."""
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
+
+    def on_step(step: Step) -> Step:
         if isinstance(step, Expect):
             step = _evaluated(step)
             log.steps.append(_expectation(step, log, place))
         else:
             log.steps.append(map_values(step, lambda value: _kept(value, log)))
-        reply = yield step
+        return step
+
+    def on_reply(step: Step, reply: Value) -> None:
         log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
+
+    return tap(steps, on_step, on_reply)
 
 
 def _evaluated(step: Expect) -> Expect:

@@ -15,10 +15,9 @@ from typing import TextIO
 
 import torch
 
-from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
+from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value, tap
 from grader.assignment.table import Check, Problem, load_assignment
-from grader.correctness.drive import drive
-from grader.evidence.worker_protocol import Worker
+from grader.correctness.drive import Worker, drive
 from grader.judge.judgement import Cause
 from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.local_ranks import local_worker
@@ -100,15 +99,11 @@ def load_harness(folder: Path, name: str) -> Namespace:
 
 
 def _observed(recording: Recording, check: Check, observe: Observer) -> CaseSteps:
-    steps = play(recording)
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
+    def on_step(step: Step) -> Step:
         observe(check, _doing(step))
-        reply = yield step
+        return step
+
+    return tap(play(recording), on_step)
 
 
 def _doing(step: Step) -> str:

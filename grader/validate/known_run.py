@@ -12,7 +12,7 @@ from grader.assignment.plan import Plan, PlannedProblem
 from grader.correctness.run import measure
 from grader.cuda_cpp.builder import Builder
 from grader.evidence.measurement import Measurement
-from grader.judge.judge import judge, sound_problems
+from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.judge.judgement import Cause, Judgement, Verdict
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
@@ -89,7 +89,7 @@ class KnownRun:
             machine=place.machine,
             faults=self._built.faults,
         )
-        self._sound = sound_problems(judge(self._plan, self._measurement))
+        self._sound = sound_problems(judge_checks(self._plan, self._measurement))
         self._measure_targets(counted=True)
         self.seconds += time.monotonic() - begin_s
         return self

@@ -13,18 +13,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import load_folder
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_folder, load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
 from grader.assignment.steps import Value
-from grader.correctness.drive import drive
 from grader.correctness.instances import Instance, instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ValueObservation
-from grader.evidence.worker_protocol import Worker
 from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement, Verdict
 from grader.judge.rule import allowed_error
@@ -45,17 +42,6 @@ def load_here(loaded: LoadedAssignment) -> tuple[Namespace, Namespace]:
     solution = vars(load_solution(loaded.reference))
     has_harness = (loaded.folder / "harness.py").is_file()
     return solution, vars(load_folder(loaded.folder, "harness")) if has_harness else {}
-
-
-def drive_case(plan: Plan, instance: Instance, worker: Worker) -> CaseMeasurement:
-    """Run one case in a box."""
-    return drive(
-        instance.steps(plan),
-        worker,
-        check=instance.maker.check,
-        index=instance.index,
-        public=instance.public,
-    )
 
 
 def judge_cases(
@@ -126,8 +112,8 @@ def play_seeds(
         plan = _hidden_alone(loaded.plan, seed)
         for problem in plan.problems:
             cases = [
-                _play(plan, problem, instance, solution, harness)
-                for instance in instances(problem, loaded.cases)
+                _play(problem, instance, solution, harness)
+                for instance in instances(plan, problem, loaded.cases)
             ]
             rejected_seeds += [
                 RejectedSeed(check=f"{problem.name}.{c.check}", seed=seed, summary=c.summary)
@@ -152,17 +138,13 @@ def _hidden_alone(plan: Plan, seed: str) -> Plan:
 
 
 def _play(
-    plan: Plan,
-    problem: PlannedProblem,
-    instance: Instance,
-    solution: Namespace,
-    harness: Namespace,
+    problem: PlannedProblem, instance: Instance, solution: Namespace, harness: Namespace
 ) -> CaseMeasurement:
     if not problem.ranks:
-        return drive_case(plan, instance, LocalWorker(solution, harness))
+        return instance.run(LocalWorker(solution, harness))
     ranks = LocalRanks(solution, harness, most=problem.ranks)
     try:
-        return drive_case(plan, instance, ranks)
+        return instance.run(ranks)
     finally:
         ranks.close()
 

@@ -23,7 +23,7 @@ from grader.judge.judgement import Verdict
 from grader.student.local_ranks import LocalRanks
 from grader.student.local_worker import LocalWorker
 from grader.validate.played_ranks import PlayedRanks, RecordedRanks, RecordedReply, Replies
-from grader.validate.seed_vetting import Namespace, drive_case, judge_cases
+from grader.validate.seed_vetting import Namespace, judge_cases
 
 
 class Trivial(StrEnum):
@@ -226,9 +226,9 @@ def _record(
 ) -> _Tapes:
     """Run every case of a problem with ranks on the solution, and return what they replied."""
     tapes: _Tapes = {}
-    for instance in instances(problem, loaded.cases):
+    for instance in instances(loaded.plan, problem, loaded.cases):
         worker = RecordedRanks(solution, harness, most=problem.ranks)
-        drive_case(loaded.plan, instance, worker)
+        instance.run(worker)
         worker.close()
         tapes[_key(instance)] = worker.tape
     return tapes
@@ -245,19 +245,17 @@ def _try(
 ) -> TrivialResult:
     spoiler = _Spoiler(trivial)
     cases: list[CaseMeasurement] = []
-    for instance in instances(problem, loaded.cases):
+    for instance in instances(loaded.plan, problem, loaded.cases):
         spoiler.last.clear()
         if not problem.ranks:
-            cases.append(
-                drive_case(loaded.plan, instance, _SpoiledWorker(solution, harness, spoiler))
-            )
+            cases.append(instance.run(_SpoiledWorker(solution, harness, spoiler)))
             continue
         played = _PlayedTrivialRanks(tapes[_key(instance)], spoiler)
-        case = drive_case(loaded.plan, instance, played)
+        case = instance.run(played)
         if played.deviated:
             spoiler.last.clear()
             ranks = _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
-            case = drive_case(loaded.plan, instance, ranks)
+            case = instance.run(ranks)
         cases.append(case)
     checks = judge_cases(loaded.plan, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]

@@ -1,11 +1,11 @@
-"""Attack 7: look for the expected value, the seed, the oracle or the reference inside the box.
+"""Attack 7: look for the expected value, the seed, the oracle or the reference inside the sandbox.
 
 They are not there: not in files, not in memory, not in callers' frames, not in `/proc`.
 """
 
 from collections.abc import Callable
 
-from tests.hostile.conftest import SANDBOXES, SEED, TARGET  # noqa: F401 - WALLS documents the matrix
+from tests.hostile.conftest import SANDBOXES, SEED, TARGET  # noqa: F401 - SANDBOXES documents the matrix
 
 MARKER = "oracle-of-the-target" + "-7f3a"  # split, so that this text is not its own finding
 

@@ -1,6 +1,6 @@
 """Attack 30: kernels that only the interpreter takes, and submissions that forge the advice.
 
-The compiler runs behind a wall without a device; what it says is advice, and no grade moves."""
+The compiler runs in a sandbox without a device; what it says is advice, and no grade moves."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -234,17 +234,21 @@ def test_places_are_those_of_the_notebook(adviser: Adviser) -> None:
 
 
 def test_without_the_word_no_wall_is_started(target: LoadedAssignment) -> None:
-    made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
+    made = Adviser(
+        target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
+    )
     with closing(made):
         assert made.advise(work(HONEST)) == NO_ADVICE
 
 
 def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssignment) -> None:
-    made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
+    made = Adviser(
+        target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
+    )
     with closing(made):
         told = made.advise(work(HONEST_MENTIONS_TRITON))
     assert (told.kernels, told.notice) == ((), NOT_MADE)
-    assert "no such wall" in told.detail
+    assert "no such sandbox" in told.detail
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssig
 )
 def test_a_box_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str) -> None:
     assert adviser.advise(work(HONEST_MENTIONS_TRITON + end)).notice == notice
-    assert adviser.advise(work(HONEST_MENTIONS_TRITON)) == NO_ADVICE  # the wall goes on
+    assert adviser.advise(work(HONEST_MENTIONS_TRITON)) == NO_ADVICE  # the sandbox goes on
 
 
 @pytest.mark.bwrap

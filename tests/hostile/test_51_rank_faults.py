@@ -48,7 +48,7 @@ def descendants() -> set[int]:
 
 
 def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> None:
-    attack_ranks(RANK_HONEST)  # the walls stand
+    attack_ranks(RANK_HONEST)  # the sandboxes stand
     before = descendants()
     result = attack_ranks(attacked("while rank == 1: time.sleep(0.1)"))
     assert result.cause("average") is Cause.TIMEOUT

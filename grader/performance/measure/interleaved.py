@@ -20,7 +20,7 @@ from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import Quantity
 from grader.correctness.drive import drive
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, our_fault
 from grader.evidence.observations import CaseMeasurement, Observation, ValueObservation
 from grader.evidence.samples import (
     EmptyCalls,
@@ -132,11 +132,6 @@ def blame(side: Side, so_far: RunSoFar, fault: Fault) -> None:
     else:
         message = f"the reference itself failed: {fault.message} {fault.detail}".strip()
         so_far.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
-
-
-def our_fault(error: SandboxError | DeviceError) -> Fault:
-    """Return the fault of a machine that refused; never a student's."""
-    return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
 
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}

@@ -17,7 +17,7 @@ from dataclasses import replace
 from grader.assignment.declare import Workload
 from grader.assignment.draw import Draw
 from grader.assignment.plan import PlannedTarget
-from grader.assignment.steps import PhaseEnd, Value, WorkloadSteps
+from grader.assignment.steps import PhaseEnd, Value, WorkloadStep, WorkloadSteps, tap
 from grader.evidence.samples import MemoryCap, PairSample, RunSample
 from grader.performance.decide.memory_cap import next_ratio
 from grader.performance.measure.interleaved import RunSoFar, TargetMeasurer
@@ -96,16 +96,8 @@ class MemorySearch(TargetMeasurer):
 def _lifting(workload: Workload, session: AnySession) -> Callable[[Draw, int], WorkloadSteps]:
     """Return the workload's steps, which give the box all of the device at the end of the phase."""
 
-    def make(draw: Draw, size: int) -> WorkloadSteps:
-        steps = workload(draw, size)
-        reply: Value = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = yield step
-            if isinstance(step, PhaseEnd):
-                session.release()
+    def on_reply(step: WorkloadStep, _: Value) -> None:
+        if isinstance(step, PhaseEnd):
+            session.release()
 
-    return make
+    return lambda draw, size: tap(workload(draw, size), lambda step: step, on_reply)

@@ -8,7 +8,15 @@ from grader.assignment.declare import Workload
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
-from grader.assignment.steps import PhaseEnd, PhaseStart, Request, Work, WorkloadSteps
+from grader.assignment.steps import (
+    PhaseEnd,
+    PhaseStart,
+    Request,
+    Work,
+    WorkloadStep,
+    WorkloadSteps,
+    tap,
+)
 from grader.correctness.drive import drive
 from grader.errors import SandboxError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
@@ -49,13 +57,8 @@ class Phase:
         Raises:
             Stopped: if the fork has taken too long.
         """
-        reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None
+
+        def on_step(step: WorkloadStep) -> WorkloadStep | None:
             if isinstance(step, Work):
                 self._add(step)
             elif isinstance(step, PhaseStart):
@@ -65,7 +68,10 @@ class Phase:
             else:
                 self._refuse_if_late()
                 self._calls += isinstance(step, Request)
-                reply = yield step
+                return step
+            return None
+
+        return tap(steps, on_step)
 
     def end(self) -> RunSample:
         """Return what the run took; the box is frozen.
@@ -152,18 +158,15 @@ def _listen(
     steps: WorkloadSteps, worker: RankedWorker, timelines: list[tuple[RankTimeline, ...]]
 ) -> WorkloadSteps:
     """Pass a workload's steps on; keep what was recorded between its start and its end."""
-    reply = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            break
-        reply = None
+
+    def on_step(step: WorkloadStep) -> WorkloadStep | None:
         if isinstance(step, PhaseStart):
             worker.recorded()
         elif isinstance(step, PhaseEnd):
             timelines.append(worker.recorded())
-        elif not isinstance(step, Work):
-            reply = yield step
+        return None if isinstance(step, PhaseStart | PhaseEnd | Work) else step
+
+    passed_on: WorkloadSteps = tap(steps, on_step)
+    yield from passed_on
     if not timelines and worker.size:
         timelines.append(worker.recorded())

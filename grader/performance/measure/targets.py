@@ -11,7 +11,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import Quantity
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import Fault, our_fault
 from grader.evidence.samples import EmptyCalls, TargetMeasurement
 from grader.intake.submission import Submission
 from grader.performance.decide.memory_cap import MEMORY_STAGES
@@ -54,9 +54,7 @@ def measure_targets(
         with alone, sandboxes.borrow_pair() as pair:
             measured = _measure_all(pair, submission, loaded, machine, wanted)
     except (SandboxError, DeviceError) as error:
-        message = f"{error}. {error.hint}".strip()
-        fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
-        return tuple(_unmeasured(*one, fault) for one in wanted)
+        return tuple(_unmeasured(*one, our_fault(error)) for one in wanted)
     return tuple(measured)
 
 

@@ -28,7 +28,7 @@ from grader.assignment.steps import Call, New, Value
 from grader.assignment.table import Limits
 from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, our_fault
 from grader.evidence.samples import DeviceClaim
 from grader.intake.submission import Submission
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
@@ -249,7 +249,7 @@ class DeviceSession(Session):
                 if self._driver.free_bytes() < self._free_bytes // 2:
                     message = "it holds so much memory of the device that no input fits any more"
                     return Fault(kind=FaultKind.OUT_OF_MEMORY, message=message)
-        return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
+        return our_fault(error)
 
 
 @contextlib.contextmanager

@@ -91,10 +91,10 @@ def test_outputs_have_axes_and_a_dtype() -> None:
         (["x_M", "e: bool = 1"], ["y_M: float32"], "inputs", "bool"),
         (["x_M", "p: (a_M, b?)"], ["y_M: float32"], "inputs", "tuple"),
         (["x_M", "p: (a_M, b_M?)"], ["y_M: float32"], "inputs", "tuple"),
-        (["x_M", "x_M"], ["y_M: float32"], "inputs", "once"),
-        (["x_M", "stream: double?"], ["y_M: float32"], "inputs", "once"),
-        (["x_M"], ["x_M: float32"], "inputs", "once"),
-        (["x_M?"], ["y_M: float32"], "inputs", "always given"),
+        (["x_M", "x_M"], ["y_M: float32"], "inputs", "only once"),
+        (["x_M", "stream: double?"], ["y_M: float32"], "inputs", "only once"),
+        (["x_M"], ["x_M: float32"], "inputs", "only once"),
+        (["x_M?"], ["y_M: float32"], "inputs", "may not be None"),
         (["x_M"], [], "outputs", "at least one"),
         (["x_M"], ["y_M"], "outputs", "loss: float32"),
         (["x_M"], ["y_N: float32"], "outputs", "axes"),
@@ -127,7 +127,11 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
         ),
         ('["python", "cuda"]', '["cuda", "cuda"]', r"toml: languages: expected each language once"),
         ('languages = ["python", "cuda"]\n', "", r"problem \"scale\": launcher: expected none"),
-        ('name = "scale"\ninputs', 'name = "other"\ninputs', r"launchers of scale, found .'other'"),
+        (
+            'name = "scale"\ninputs',
+            'name = "other"\ninputs',
+            r"one for each of scale, found .'other'",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_names_key_expected_found(

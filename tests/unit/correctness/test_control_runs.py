@@ -24,7 +24,7 @@ PLAN = SimpleNamespace(seed="s", assignment="demo", limits=SimpleNamespace(probl
 
 def instance(index):
     maker = CaseMaker(problem="problem", check="check", public=0, hidden=9, make=steps)
-    return Instance(maker=maker, index=index, public=False)
+    return Instance(plan=PLAN, maker=maker, index=index, public=False)  # type: ignore[arg-type]
 
 
 def case(check, index, *, kind=None, observations=()):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from grader.assignment.steps import tap
 from grader.author import Call, Draw, Expect, New, Operation, Raises, Sequence, sequence_case
 from grader.correctness.drive import drive
 from grader.correctness.instances import drive_sequence, failed
@@ -139,15 +140,9 @@ def _steps_of(steps):
     worker = LocalWorker({"Stack": Stack}, {})
     seen = []
 
-    def listening():
-        reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            seen.append(step)
-            reply = yield step
+    def on_step(step):
+        seen.append(step)
+        return step
 
-    drive(listening(), worker, check="any", index=0, public=True)
+    drive(tap(steps, on_step), worker, check="any", index=0, public=True)
     return seen

@@ -16,7 +16,7 @@ RUNNING = ending(exited=False)
 OOM = ending(status=signal.SIGKILL, oom_kills=1)
 LOST = ending(sandbox_alive=False)
 CLOSED, LATE, BROKEN = ChannelClosed("c"), CallTimeout("t"), ChannelError("b")
-OURS = (SandboxError("no wall"), SandboxLost("gone"))
+OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,14 @@ OURS = (SandboxError("no wall"), SandboxLost("gone"))
         (LATE, ending(), FaultKind.TIMEOUT, "time limit"),
         (LATE, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
         (BROKEN, RUNNING, FaultKind.BAD_REPLY, "out of turn"),
-        (BROKEN, ending(), FaultKind.BAD_REPLY, "broken form: b"),
+        (BROKEN, ending(), FaultKind.BAD_REPLY, "invalid form: b"),
         (BROKEN, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
-        *((error, LOST, FaultKind.INFRASTRUCTURE, "own box") for error in (CLOSED, LATE, BROKEN)),
-        *((error, RUNNING, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
-        *((error, OOM, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
+        *(
+            (error, LOST, FaultKind.INFRASTRUCTURE, "own sandbox")
+            for error in (CLOSED, LATE, BROKEN)
+        ),
+        *((error, RUNNING, FaultKind.INFRASTRUCTURE, "own sandbox") for error in OURS),
+        *((error, OOM, FaultKind.INFRASTRUCTURE, "own sandbox") for error in OURS),
         (ValueError("v"), RUNNING, FaultKind.INFRASTRUCTURE, "ValueError: v"),
         (OSError("o"), ending(), FaultKind.INFRASTRUCTURE, "OSError: o"),
     ],

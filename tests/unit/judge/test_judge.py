@@ -13,8 +13,7 @@ from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
-from grader.judge import judge as judge_module
-from grader.judge.judge import judge, reject
+from grader.judge.judge import judge, reject, sum_up
 from grader.judge.judgement import OUR_CAUSES, Cause, Status, Verdict
 from grader.judge.rule import CAUSE_OF_FAULT
 
@@ -224,7 +223,7 @@ def status_of(*outcomes):
             judged(*HALF_GOOD, *OTHER_GOOD).checks, outcomes, strict=True
         )
     )
-    return judge_module._sum_up(checks, PLAN.points)
+    return sum_up(PLAN, checks)
 
 
 NO_DEVICE = (Verdict.UNGRADED, Cause.NO_DEVICE)

@@ -10,13 +10,13 @@ def _first(judgement: Judgement) -> ProblemTally:
     return tally_problems(make_plan(), judgement)[0]
 
 
-def test_the_most_open_verdict_stands_for_the_problem() -> None:
+def test_a_problem_has_the_most_open_verdict_of_its_checks() -> None:
     for verdict in (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS):
         tally = _first(samples.make_judgement((Verdict.PASS, Cause.NONE), (verdict, Cause.NONE)))
         assert tally.verdict is verdict
 
 
-def test_held_points_are_not_settled() -> None:
+def test_points_that_await_review_are_not_settled() -> None:
     outcomes = ((Verdict.NEEDS_REVIEW, Cause.NONE), (Verdict.FAIL, Cause.WRONG_VALUE))
     assert not _first(samples.make_judgement(*outcomes)).settled
 
@@ -25,7 +25,7 @@ def test_a_problem_nobody_judged_is_not_settled() -> None:
     assert not _first(samples.make_judgement()).settled
 
 
-def test_causes_stand_once() -> None:
+def test_causes_are_listed_once() -> None:
     outcomes = ((Verdict.FAIL, Cause.CRASH), (Verdict.FAIL, Cause.CRASH))
     assert _first(samples.make_judgement(*outcomes)).causes == (Cause.CRASH,)
 
@@ -44,7 +44,7 @@ def test_rejected_is_a_zero_without_causes() -> None:
     assert samples.make_rejected_record().judgement.status is Status.REJECTED
 
 
-def test_held_and_open_points_are_counted_beside_those_earned() -> None:
+def test_review_and_open_points_are_counted_beside_those_earned() -> None:
     outcomes = ((Verdict.NEEDS_REVIEW, Cause.NONE), (Verdict.UNGRADED, Cause.NO_DEVICE))
     tally = _first(samples.make_judgement(*outcomes))
     assert (tally.points, tally.review_points, tally.open_points) == (0.0, 6.0, 4.0)

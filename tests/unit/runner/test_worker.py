@@ -1,4 +1,4 @@
-"""What can be asked of a submission: new, call, drop."""
+"""The table of objects: make, call and drop them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pages of mapped files are brought back into memory once the kernel has forgotten them."""
+"""Pages of mapped files are prefaulted again after Linux has dropped them."""
 
 import ctypes
 import mmap
@@ -11,12 +11,12 @@ import pytest
 
 from grader.runner.fork_server import LibraryPages
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 PAGES = 64
 
 
-def forgotten(path: Path) -> mmap.mmap:
+def dropped(path: Path) -> mmap.mmap:
     """Return a mapping of a file none of whose pages are in memory."""
     path.write_bytes(os.urandom(PAGES * mmap.PAGESIZE))
     fd = os.open(path, os.O_RDWR)
@@ -36,8 +36,8 @@ def resident(mapped: mmap.mmap) -> int:
     return sum(page & 1 for page in pages)
 
 
-def test_forgotten_pages_come_back(tmp_path: Path):
-    mapped = forgotten(tmp_path / "library.so")
+def test_dropped_pages_come_back(tmp_path: Path):
+    mapped = dropped(tmp_path / "library.so")
     before = resident(mapped)
     LibraryPages().prefault()
     assert resident(mapped) == PAGES
@@ -45,7 +45,7 @@ def test_forgotten_pages_come_back(tmp_path: Path):
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
-    """Let a kernel that can, or cannot, be asked for pages; return the addresses as they come."""
+    """Replace prefaulting by a fake that succeeds or fails; return the list of its addresses."""
     asked: list[int] = []
 
     def populate(address: int, _: int) -> bool:
@@ -56,7 +56,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
     return asked
 
 
-def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
+def test_pages_are_prefaulted_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=True)
     clock = iter((100.0, 100.0, 100.5, 101.1, 101.1))
     stopped = SimpleNamespace(monotonic=lambda: next(clock))
@@ -70,7 +70,7 @@ def test_they_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
     assert len(asked) == 2 * first
 
 
-def test_a_kernel_that_cannot_is_asked_once(monkeypatch: pytest.MonkeyPatch):
+def test_a_linux_without_prefaulting_is_asked_once(monkeypatch: pytest.MonkeyPatch):
     asked = pretend(monkeypatch, can=False)
     LibraryPages().prefault()
     assert len(asked) == 1
