@@ -42,20 +42,23 @@ def main() -> int:
         )
         parts = (_part(browser, report, ""), _part(browser, report, "li.check:has(.is-fail)"))
         _beside_each_other(browser, parts, IMAGES / "student_report.png")
-        (IMAGES / "class_page.png").write_bytes(_part(browser, index, "", width=1100))
+        class_page = _part(browser, index, "", width=1100, height=1080)
+        (IMAGES / "class_page.png").write_bytes(class_page)
         browser.close()
     print(f"wrote the pictures in {IMAGES}")
     return 0
 
 
-def _part(browser: "Browser", path: Path, begin: str, *, width: int = WIDTH) -> bytes:
+def _part(
+    browser: "Browser", path: Path, begin: str, *, width: int = WIDTH, height: int = HEIGHT
+) -> bytes:
     """Return a picture of a page from the element that `begin` selects, or from its top."""
-    page = browser.new_page(viewport={"width": width, "height": HEIGHT})
+    page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(path.resolve().as_uri())
     bounds = page.locator(begin or "body").first.bounding_box()
     top = bounds["y"] if bounds else 0.0
     picture = page.screenshot(
-        clip={"x": 0.0, "y": top, "width": float(width), "height": float(HEIGHT)}, full_page=True
+        clip={"x": 0.0, "y": top, "width": float(width), "height": float(height)}, full_page=True
     )
     page.close()
     return picture

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from grader.judge.judgement import Cause, Status
+from grader.report.messages import EVIDENCE_TEXT
 from tests.docs.pages import DOCS, GENERATED, ROOT
 
 
@@ -45,6 +46,12 @@ def test_every_cause_and_status_has_a_heading_with_its_name() -> None:
     headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
     assert len(headings) == len(set(headings))
     assert set(headings) == {cause.value for cause in Cause} | {status.value for status in Status}
+
+
+def test_the_students_page_names_evidence_as_reports_do() -> None:
+    page = (DOCS / "students" / "index.md").read_text(encoding="utf-8")
+    for kind, text in EVIDENCE_TEXT.items():
+        assert f"| {text} |" in page, kind
 
 
 class _Page(HTMLParser):
