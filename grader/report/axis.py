@@ -44,12 +44,12 @@ class Axis:
 
     def position(self, value: float) -> float:
         """Return the position of a value in percent; a value outside is put at the edge."""
-        share = (self._own(value) - self.low) / (self.high - self.low)
+        share = (self._coordinate(value) - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
     def cuts(self, value: float) -> bool:
         """Return whether a value lies outside."""
-        return not self.low <= self._own(value) <= self.high
+        return not self.low <= self._coordinate(value) <= self.high
 
     def ticks(self, number_text: Callable[[float], str]) -> tuple[Tick, ...]:
         """Return as many round numbers as fit beside each other."""
@@ -79,7 +79,7 @@ class Axis:
         gaps = (after - before for before, after in itertools.pairwise(positions))
         return len(positions) <= MAX_TICKS and min(gaps, default=100.0) >= _MIN_GAP_PERCENT
 
-    def _own(self, value: float) -> float:
+    def _coordinate(self, value: float) -> float:
         if not self.is_log:
             return value
         return math.log(value) if value > 0 else -math.inf
@@ -97,11 +97,13 @@ def make_axis(
         bounds: values that lie on the axis unless they would make it more than twice as long.
         margin: free width on both sides, as a share; if 0, `MARGIN_PERCENT`.
     """
-    own = _finite(wanted, is_log) or [0.0]
-    low, high = min(own), max(own)
+    coordinates = _finite(wanted, is_log) or [0.0]
+    first, last = min(coordinates), max(coordinates)
+    low, high = first, last
     reach = max((high - low) / 2, MIN_SPAN)
     for bound in _finite(bounds, is_log):
-        low, high = min(low, max(bound, min(own) - reach)), max(high, min(bound, max(own) + reach))
+        low = min(low, max(bound, first - reach))
+        high = max(high, min(bound, last + reach))
     missing = max(0.0, MIN_SPAN - (high - low)) / 2
     low, high = low - missing, high + missing
     beside = (high - low) * (margin or MARGIN_PERCENT / 100)

@@ -88,7 +88,7 @@ NEEDS_REVIEW_TEXT = (
 )
 REJECTED_TEXT = "Your submission could not be read, so nothing was run."
 UNCONFINED_TEXT = (
-    "No sandbox: the submission ran without a sandbox, so its own code could have changed these "
+    "Unconfined: the submission ran without a sandbox, so its own code could have changed these "
     "results. Course staff: grade it again with --sandbox docker or --sandbox bwrap."
 )
 

@@ -1,6 +1,7 @@
 """Reports use the usual words of the field: no private word of an earlier version is left."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -34,7 +35,7 @@ def _of_status(status: Status) -> GradeRecord:
     )
 
 
-def _of_causes(causes: list[Cause]) -> Judgement:
+def _of_causes(causes: Sequence[Cause]) -> Judgement:
     ours = (Cause.INFRASTRUCTURE, Cause.AUTHOR, Cause.NO_DEVICE)
     outcomes = ((Verdict.UNGRADED if one in ours else Verdict.FAIL, one) for one in causes)
     return samples.make_judgement(*outcomes)

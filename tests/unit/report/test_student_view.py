@@ -121,7 +121,7 @@ def test_an_ungraded_check_keeps_only_its_cause(tmp_path: Path) -> None:
     assert not ours & _seen_markers(record, tmp_path)
 
 
-def test_hidden_findings_have_no_place_for_values() -> None:
+def test_hidden_findings_have_no_field_for_values() -> None:
     view = make_view(_full_record())
     hidden = [h for problem in view.problems for check in problem.checks for h in check.hidden]
     assert hidden

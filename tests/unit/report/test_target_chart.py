@@ -18,7 +18,7 @@ from tests.unit.report.planting import Page, plant
 from tests.unit.report.test_report import HOSTILE, SAFE_TAGS
 
 DRAWN = {"svg", "g", "line", "rect", "circle", "path", "text", "title", "desc"}
-PAGES = DRAWN | {"figure", "figcaption"}
+CHART_TAGS = DRAWN | {"figure", "figcaption"}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_an_interval_without_ends_is_cut_at_the_edge() -> None:
     assert (lane.low, lane.high, lane.cut_low, lane.cut_high) == (0.0, 100.0, True, True)
 
 
-def test_names_of_near_lines_stand_apart(view: StudentView) -> None:
+def test_names_of_near_lines_are_apart(view: StudentView) -> None:
     (growth,) = _charts(view)["growth"].growth
     assert abs(growth.series[0].label_y - growth.series[1].label_y) >= 15
 
@@ -116,10 +116,10 @@ def test_the_page_has_a_title_and_a_text_for_every_chart(view: StudentView) -> N
     assert set(named) <= set(identifiers)
     assert len([n for n in named if n.endswith("-text")]) == len(_strips(view)) + 3
     assert page.scripts == page.values("style") == page.values("src") == []
-    assert page.tags >= PAGES
+    assert page.tags >= CHART_TAGS
 
 
-def test_the_page_says_what_became_of_every_target(view: StudentView) -> None:
+def test_the_page_says_the_result_of_every_target(view: StudentView) -> None:
     text = Page(render_report_html(view)).text
     for phrase in (
         IN_PART_TEXT,
@@ -162,13 +162,13 @@ def test_a_notebook_has_the_charts_under_its_cells() -> None:
     measured = target_samples.make_target_record()
     joined = replace(measured, submission=record.submission)
     page = Page(render_feedback_html(make_view(joined)))
-    assert page.tags >= PAGES
+    assert page.tags >= CHART_TAGS
 
 
 def test_hostile_text_stays_text_around_charts() -> None:
     hostile = plant(target_samples.make_target_record(), lambda path, text: HOSTILE)
     page = Page(render_report_html(make_view(hostile)))
-    assert page.tags <= SAFE_TAGS | PAGES | {"br"}
+    assert page.tags <= SAFE_TAGS | CHART_TAGS | {"br"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "src"]
     markdown = render_report_markdown(make_view(hostile))
     html = str(mistune.create_markdown(escape=False, plugins=["url", "table"])(markdown))
