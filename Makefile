@@ -24,7 +24,7 @@ INSTALLED := .venv/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test validate check coverage gpu
+.PHONY: help setup demo test validate check docs coverage gpu
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ check: $(INSTALLED) ## Before each commit: format, lint, types, imports, fast un
 coverage: $(INSTALLED) ## Print how much of what decides a grade its unit tests run
 	$(BIN)/python -m pytest $(addprefix tests/unit/,$(DECIDING)) -q -m "not slow" \
 	  $(foreach part,$(DECIDING),--cov=grader/$(part)) --cov-branch --cov-report=term:skip-covered
+
+docs: $(INSTALLED) ## Build the documentation site in out/site; a broken link is an error
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one
 	$(BIN)/python -m benchmarks.gpu --out "$(or $(OUT),out/gpu)" $(ARGS)
