@@ -7,13 +7,14 @@
 #   PYTHON            the interpreter that makes the environment (default: python3)
 #   BIN               the bin folder of an environment that has everything already; then nothing
 #                     is installed
-#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"; for make prove and
-#                     make gpu, their own: make prove ARGS=kv_cache, make gpu ARGS="--skip kernels"
+#   ARGS              more arguments for pytest: make test ARGS="-k kv_cache"; for make validate
+#                     and make gpu, their own: make validate ARGS=kv_cache, make gpu ARGS="--skip kernels"
 #   OUT               where make gpu writes (default: out/gpu)
 
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= 2
+DECIDING := intake correctness performance/decide judge record
 
 ifdef BIN
 INSTALLED :=
@@ -23,10 +24,10 @@ INSTALLED := .venv/.installed
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove check gpu
+.PHONY: help setup demo test validate check docs coverage gpu
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Make .venv with everything in it; done by the others when needed
 
@@ -36,16 +37,24 @@ demo: $(INSTALLED) ## Grade a sample class and show where the report lies
 test: $(INSTALLED) ## Run all tests that this machine can run, on JOBS cores (default 2)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-prove: $(INSTALLED) ## Grade every known-wrong and known-right submission of every assignment
+validate: $(INSTALLED) ## Grade every known-wrong and known-right submission of every assignment
 	$(BIN)/grader validate $(ARGS)
 
 check: $(INSTALLED) ## Before each commit: format, lint, types, imports, fast unit tests
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m deptry grader benchmarks kernels reference assignments
+	$(BIN)/python -m deptry grader benchmarks examples kernels reference assignments
 	$(BIN)/python -m deptry tests --exclude '^$$' --ignore DEP002,DEP004
-	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest tests/unit -q -x -m "not slow" --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+coverage: $(INSTALLED) ## Print how much of what decides a grade its unit tests run
+	$(BIN)/python -m pytest $(addprefix tests/unit/,$(DECIDING)) -q -m "not slow" \
+	  $(foreach part,$(DECIDING),--cov=grader/$(part)) --cov-branch --cov-report=term:skip-covered
+
+docs: $(INSTALLED) ## Build the documentation site in out/site; a broken link is an error
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 gpu: $(INSTALLED) ## Run what needs a GPU, results in OUT (default out/gpu); refuses without one
 	$(BIN)/python -m benchmarks.gpu --out "$(or $(OUT),out/gpu)" $(ARGS)

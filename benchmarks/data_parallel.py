@@ -2,9 +2,9 @@
 
     python -m benchmarks.data_parallel [--ranks 2] [--device auto] [--json FILE]
 
-Takes: nothing. Gives: a table, and JSON with hardware, versions and date. Does not cover: walls;
-ranks are plain processes here. They talk by NCCL if there is a GPU for each, else by gloo, on the
-processor and a bare loopback.
+Takes: nothing. Gives: a table, and JSON with hardware, versions and date. Does not cover:
+sandboxes; ranks are plain processes here. They talk by NCCL if there is a GPU for each, else by
+gloo, on the processor and a bare loopback.
 
 A step is forward, backward and what makes its gradients whole. Each pair of steps is of the
 reference and of torch, the other way round in the next pair; the ratio is of totals, its interval

@@ -1,11 +1,11 @@
-"""Bytes on the wire of the reference of `ddp_zero`, against theory, at 2, 3 and 4 ranks.
+"""Bytes on the network of the reference of `ddp_zero`, against theory, at 2, 3 and 4 ranks.
 
     python benchmarks/protocol.py [--json FILE]
 
 Takes: `unshare`, for a network namespace of its own. Gives: a table, and JSON with
-hardware, versions and date. Does not cover: walls, submissions, time.
+hardware, versions and date. Does not cover: sandboxes, submissions, time.
 
-Ranks are forks without walls that share a loopback with nobody. Its counter is read before and
+Ranks are forks without sandboxes that share a loopback with nobody. Its counter is read before and
 after a step, when a barrier has passed and nothing moves; nothing is subtracted.
 """
 

@@ -1,9 +1,9 @@
-"""What groups of ranks cost: start and end of a world, and what an all-reduce puts on the wire.
+"""What groups of ranks cost: start and end of a world, and what an all-reduce puts on the network.
 
     python benchmarks/ranks.py [--sandbox bwrap] [--json FILE]
 
-Takes: one of this machine's walls. Gives: a table, and JSON with hardware, versions and date. Does
-not cover: assignments.
+Takes: one of this machine's sandboxes. Gives: a table, and JSON with hardware, versions and date.
+Does not cover: assignments.
 """
 
 import argparse
@@ -54,8 +54,8 @@ class WorldCost:
 
     Attributes:
         ranks: of the world.
-        start_ms: fork, jail, control groups, process group and import of the submission: least,
-            median and most of `STARTS`.
+        start_ms: fork, confinement, control groups, process group and import of the submission:
+            least, median and most of `STARTS`.
         end_ms: until no process, file or control group of it is left; likewise.
         wire_to_theory: bytes of an all-reduce on the loopback over 2 (N - 1) S.
         reduce_ms: time of that all-reduce, median of three.
@@ -127,7 +127,7 @@ def main() -> None:
     )
     with closing(pool), pool.borrow() as sandbox:
         costs = [measure_world(sandbox, ranks) for ranks in WORLDS]
-    print("ranks  start ms (median, most)  end ms  wire / theory  64 MiB all-reduce ms")
+    print("ranks  start ms (median, most)  end ms  network / theory  64 MiB all-reduce ms")
     for cost in costs:
         print(
             f"{cost.ranks:5}  {cost.start_ms[1]:8.0f} {cost.start_ms[2]:8.0f}"

@@ -1,8 +1,8 @@
-"""What the walls cost: start, fork, round trip, and one graded submission, side by side in one run.
+"""What sandboxes cost: start, fork, round trip, one graded submission; side by side in one run.
 
     python benchmarks/sandboxes.py [--json FILE]
 
-Takes: this machine's walls. Gives: a table, and JSON with hardware, versions and date. Does not
+Takes: this machine's sandboxes. Gives: a table, and JSON with hardware, versions and date. Does not
 cover: students' own time.
 """
 
@@ -55,12 +55,12 @@ SUBMISSIONS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WallCost:
-    """What one wall costs.
+    """What one sandbox costs.
 
     Attributes:
         backend: name of the backend.
-        start_s: wall and warm process with torch and Triton imported.
-        fork_to_loaded_ms: median and quartiles over `FORKS`: child forked, jailed, limited, an
+        start_s: sandbox and fork server with torch and Triton imported.
+        fork_to_loaded_ms: median and quartiles over `FORKS`: child forked, confined, limited, an
             empty module imported, and swept.
         call_us: median and quartiles over `CALLS`: an empty call, freeze and thaw included.
         clocked_mean_us: mean of what the judge's clock charges for such a call.
@@ -131,7 +131,7 @@ def measure_wall(backend: str, loaded: LoadedAssignment) -> WallCost:
 def _time_targets(
     submission: Submission, loaded: LoadedAssignment, sandboxes: SandboxPool
 ) -> dict[str, float]:
-    """Time each target's verdict by itself, after one that starts the reference's wall."""
+    """Time each target's verdict by itself, after one that starts the reference's sandbox."""
     took: dict[str, float] = {}
     measurable = [(p, t) for p in loaded.plan.problems for t in p.targets if t.tiers]
     for problem, target in [measurable[0], *measurable]:
@@ -194,7 +194,7 @@ def main() -> None:
             f"{cost.backend:7} start {cost.start_s:5.2f} s   "
             f"fork {cost.fork_to_loaded_ms[1]:6.1f} ms   "
             f"call {cost.call_us[1]:6.0f} us, clocked {cost.clocked_mean_us:5.0f} us   "
-            f"kv_cache {cost.submission_wall_s:5.2f} s wall, "
+            f"kv_cache {cost.submission_wall_s:5.2f} s wall time, "
             f"{cost.submission_judge_cpu_s:5.2f} s CPU of the judge"
         )
         for name, seconds in cost.target_wall_s.items():

@@ -1,7 +1,8 @@
-"""Run by `grader image check` in a container: imports what the wall needs, prints what it found.
+"""The program that `grader image check` runs in a container: it imports the required packages.
 
-Takes: names of packages. Gives: one JSON object on stdout; a status other than 0 says what fails.
-Does not cover: the jail of a submission. It is passed as text, so the image need not hold it.
+Its arguments are names of packages. It prints one JSON object with versions and the confinement of
+the container; if a package fails, it ends with an error. It is passed to Python as text, so it need
+not be in the image.
 """
 
 import importlib
@@ -20,7 +21,7 @@ def main(packages: list[str]) -> None:
     for name in packages:
         importlib.import_module(name)
     if (torch.ones(64, 64) @ torch.ones(64, 64)).sum().item() != 64**3:
-        sys.exit("torch multiplies wrongly")
+        sys.exit("torch returned a wrong product of two matrices")
     lines = Path("/proc/self/status").read_text().splitlines()
     status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     versions = {name: importlib.metadata.version(name) for name in packages}

@@ -1,4 +1,4 @@
-"""What a course author writes an assignment with; `reference/<slug>/cases.py` imports from here."""
+"""Everything that an author's `reference/<slug>/cases.py` and `oracle.py` may import."""
 
 from grader.assignment.declare import (
     CaseMaker,

@@ -1,7 +1,6 @@
-"""A class: every submission once, several at a time, resumed where a run was broken off.
+"""Grades a class: every submission once, several at a time, and resumes an interrupted run.
 
-Takes: what was handed in, a course, an output folder. Gives: records and reports. Does not cover:
-one submission (see `pipeline`).
+The results are records and reports in an output folder. One submission is graded by `pipeline`.
 """
 
 import tempfile
@@ -26,8 +25,8 @@ from grader.record.run_folder import alone_in, begin_run
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports, write_student
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import SandboxPool, slots_of
-from grader.sandbox.stale import owner, remove_stale
+from grader.sandbox.pool import SandboxPool, Slots
+from grader.sandbox.stale import folder_prefix, remove_stale
 from grader.worker.machine import TimedMachine
 from grader.worker.selftest import PROBE_LIMITS, refuse_unless, try_limits
 
@@ -38,11 +37,11 @@ class BatchOptions:
 
     Attributes:
         sandbox: name of the backend.
-        isolation: one warm process for many submissions, or a wall each.
-        jobs: submissions at a time.
+        isolation: one fork server for many submissions, or a sandbox for each.
+        jobs: how many submissions to grade at a time.
         image: container image, for the backend that needs one.
-        force: grade again what has been graded under the same plan.
-        machine: what timed work needs to know.
+        force: whether to grade again what was graded under the same plan.
+        machine: where workers run and timed work is measured.
     """
 
     sandbox: str
@@ -55,7 +54,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failed:
-    """A submission that an error of ours kept from being taken in."""
+    """A submission that could not be loaded because of an error of ours."""
 
     name: str
     error: Exception
@@ -66,11 +65,11 @@ Loaded = Submission | Rejected | _Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One submission of a batch.
+    """The result of one submission.
 
     Attributes:
         record: its newest record.
-        resumed: whether it was graded before this run.
+        resumed: whether it was graded in an earlier run.
     """
 
     record: GradeRecord
@@ -79,10 +78,10 @@ class Outcome:
 
 @contextmanager
 def open_sandboxes(loaded: LoadedAssignment, options: BatchOptions) -> Iterator[SandboxPool]:
-    """Start the walls of a batch and try their limits.
+    """Start the sandboxes of a batch and test their limits.
 
     Raises:
-        SandboxError: if one does not hold behind a real wall.
+        SandboxError: if a sandbox cannot be started, or one of its limits does not hold.
     """
     use_one_thread()
     pool = SandboxPool(
@@ -96,29 +95,29 @@ def open_sandboxes(loaded: LoadedAssignment, options: BatchOptions) -> Iterator[
     )
     with (
         closing(pool) as sandboxes,
-        tempfile.TemporaryDirectory(prefix=f"grader-secret-{owner()}-") as folder,
+        tempfile.TemporaryDirectory(prefix=folder_prefix("secret")) as folder,
     ):
         secret = Path(folder) / "secret"
-        secret.write_text("not for the box", encoding="utf-8")
+        secret.write_text("no submission may read this", encoding="utf-8")
         try:
             with sandboxes.borrow() as sandbox, sandbox.under(PROBE_LIMITS) as probe:
                 sandboxes.caveats = refuse_unless(try_limits(probe, secret), options.sandbox)
         except (Raised, Stopped, ChannelError, OSError) as error:
             raise SandboxError(
-                f"the self-test of the {options.sandbox} wall failed: {error}",
-                hint="is the machine overloaded or the temporary folder full? `grader doctor`",
+                f"the self-test of the {options.sandbox} sandbox failed: {error}",
+                hint="run `grader doctor`: is the machine overloaded, or its disk full?",
             ) from error
         yield sandboxes
 
 
 def make_builder(loaded: LoadedAssignment, options: BatchOptions) -> Builder:
-    """Return what compiles submissions; its wall has a slot that no other wall has."""
+    """Return the builder of submissions; its sandbox has a slot that no other sandbox has."""
     return Builder(
         loaded,
         sandbox=options.sandbox,
         isolation=options.isolation,
         image=options.image,
-        first_slot=slots_of(options.jobs) + 3,  # after the adviser's, which are three at most
+        first_slot=Slots.of_run(options.jobs).building.start,
     )
 
 
@@ -130,18 +129,17 @@ def grade_class(
     out: Path,
     on_outcome: Callable[[Outcome], None],
 ) -> list[GradeRecord]:
-    """Grade a class and write its reports; what is graded already is kept.
+    """Grade a class and write its reports; submissions that have a record are not graded again.
 
     Args:
         sources: one per student.
         loaded: the assignment with its plan.
         options: how to grade.
         out: folder for records and reports.
-        on_outcome: called after each submission, in the order in which they are done.
+        on_outcome: called for each submission as soon as it is done.
 
     Raises:
-        StoreError: if a record cannot be committed or read; what was committed before is kept.
-        SandboxError: if no wall holds.
+        StoreError: if a record cannot be committed or read; records committed before are kept.
     """
     with alone_in(out):
         with writing_below(out):
@@ -155,18 +153,18 @@ def grade_class(
             try:
                 if todo:
                     batch.grade_all(todo)
-            finally:  # also after an interrupt: what is graded can be read
+            finally:  # after an interrupt, too: reports of what is graded
                 newest = store.newest()
                 with writing_below(out):
                     write_reports(newest.records, out)
-    newest.refuse_unreadable()  # what can be read has its pages by now
+    newest.refuse_unreadable()  # after the reports of all that can be read
     names = {item.name for item in sources}
     return [record for record in newest.records if record.submission.name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tools:
-    """What stands while a batch is graded."""
+    """What is open while a batch is graded."""
 
     sandboxes: SandboxPool
     builder: Builder
@@ -184,7 +182,7 @@ class _Batch:
     on_outcome: Callable[[Outcome], None]
 
     def resume(self, sources: Sequence[SubmissionSource]) -> list[Loaded]:
-        """Take everything in, and return what is still to be graded."""
+        """Load all submissions, and return those that are still to be graded."""
         with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="intake") as workers:
             everything = list(workers.map(self._load, sources))
         todo: list[Loaded] = []
@@ -197,33 +195,33 @@ class _Batch:
         return todo
 
     def grade_all(self, todo: Sequence[Loaded]) -> None:
-        """Grade behind walls; where none can be had, record for each that we could not."""
+        """Grade in sandboxes; if none can be started, record a failure of ours for each."""
         with ExitStack() as stack:
             try:
                 sandboxes = stack.enter_context(open_sandboxes(self.loaded, self.options))
             except SandboxError as error:
                 for submission in todo:
-                    self._keep(self._fail(submission, error))
+                    self._publish(self._fail(submission, error))
             else:
                 tools = _Tools(
                     sandboxes=sandboxes,
                     builder=stack.enter_context(closing(make_builder(self.loaded, self.options))),
                     adviser=stack.enter_context(closing(self._make_adviser())),
                 )
-                self._grade_behind(tools, todo)
+                self._grade_in_parallel(tools, todo)
 
     def _make_adviser(self) -> Adviser:
-        """Return an adviser whose wall has a slot that no grading wall has."""
+        """Return an adviser; its sandbox has a slot that no grading sandbox has."""
         return Adviser(
             self.loaded,
             sandbox=self.options.sandbox,
             isolation=self.options.isolation,
             image=self.options.image,
-            first_slot=slots_of(self.options.jobs),
+            first_slot=Slots.of_run(self.options.jobs).advice.start,
         )
 
-    def _grade_behind(self, tools: _Tools, todo: Sequence[Loaded]) -> None:
-        """Grade several at a time; a fault of ours costs one submission, not the class."""
+    def _grade_in_parallel(self, tools: _Tools, todo: Sequence[Loaded]) -> None:
+        """Grade several at a time; an error of ours affects one submission, not the class."""
         stop = threading.Event()
 
         def one(submission: Loaded) -> GradeRecord | None:
@@ -235,23 +233,23 @@ class _Batch:
                 for future in as_completed(futures):
                     record = future.result()
                     if record is not None:
-                        self._keep(record)
+                        self._publish(record)
             finally:
-                stop.set()  # full disk or interrupt: let what runs end, begin nothing new
+                stop.set()  # after a full disk or an interrupt, running ones end and none begins
 
-    def _keep(self, record: GradeRecord) -> None:
-        """Write one student's pages early; one that cannot be rendered is told of at the end."""
+    def _publish(self, record: GradeRecord) -> None:
+        """Write one student's pages early; the final report tells of pages that cannot be made."""
         try:
             with writing_below(self.out):
                 write_student(record, self.out)
         except StoreError:
             raise
-        except Exception:  # noqa: BLE001, S110 - `write_reports` tries again, and names it
+        except Exception:  # noqa: BLE001, S110 - `write_reports` tries again and reports it
             pass
         self.on_outcome(Outcome(record=record, resumed=False))
 
     def _fail(self, submission: Loaded, error: Exception) -> GradeRecord:
-        """Commit a failure of ours."""
+        """Commit the record of a failure of ours."""
         if isinstance(submission, _Failed):
             submission = Rejected(name=submission.name, sha256="", message="")
         record = failure_record(
@@ -267,13 +265,14 @@ class _Batch:
     def _load(self, item: SubmissionSource) -> Loaded:
         try:
             return load(item, self.loaded)
-        except Exception as error:  # noqa: BLE001 - a fault of ours in intake is recorded as ours
+        except Exception as error:  # noqa: BLE001 - an error in intake is ours, and recorded as ours
             return _Failed(name=item.name, error=error)
 
     def _graded_before(self, submission: Loaded) -> GradeRecord | None:
-        """Return the record to keep: not our own failures, nor what was unconfined and need not be.
+        """Return the record to keep; None for our own failures, and if `force` is set.
 
-        The other way round as well: all pages of an unconfined run say that it is one.
+        A record made without a sandbox is kept only in a run without one, and vice versa, because
+        all pages of an unconfined run say that it is one.
         """
         if self.options.force or isinstance(submission, _Failed):
             return None
@@ -297,6 +296,6 @@ class _Batch:
                 store=self.store,
             )
         except StoreError:
-            raise  # nothing can be kept any more: stop, and resume later
+            raise  # no record can be committed any more: stop, and resume later
         except Exception as error:  # noqa: BLE001 - as above: recorded as ours, never a zero
             return self._fail(submission, error)

@@ -1,18 +1,18 @@
-"""Every exception that crosses a module boundary, drawn as one tree.
+"""The exceptions that cross a module boundary, as one tree.
 
     GraderError
-    ├── UsageError       the person at the keyboard: a path, an option      exit code 2
-    ├── IntakeError      the student: a file that cannot be taken in        a graded result
-    ├── AuthorError      the author: assignment.toml, cases.py, oracle.py   UNGRADED, author
-    ├── SandboxError     us or the machine: a wall, a limit, an engine      UNGRADED, ours
-    │   └── SandboxLost         the wall died under a running submission
-    ├── DeviceError      us or the machine: an accelerator, its driver      UNGRADED, ours
-    ├── ChannelError     what came over the channel broke the protocol      see evidence.faults
-    │   ├── ChannelClosed    the runner's end is gone
+    ├── UsageError       the user: a wrong path or option                     exit code 2
+    ├── IntakeError      the student: a file that cannot be loaded            a graded result
+    ├── AuthorError      the author: assignment.toml, cases.py, oracle.py     UNGRADED, author
+    ├── SandboxError     us or the machine: a sandbox, a limit, an engine     UNGRADED, ours
+    │   └── SandboxLost         the sandbox ended while a submission ran
+    ├── DeviceError      us or the machine: an accelerator or its driver      UNGRADED, ours
+    ├── ChannelError     a worker's bytes broke the protocol                  see evidence.faults
+    │   ├── ChannelClosed    the worker closed its end
     │   └── CallTimeout      no reply within the limit
-    └── StoreError       the record store: disk, database                   the run stops
+    └── StoreError       the record store: disk, database                     the run stops
 
-Every message names what was expected, what was found and what to do next.
+A message tells what was expected, what was found, and where; the hint tells what to do next.
 """
 
 
@@ -20,7 +20,7 @@ class GraderError(Exception):
     """Base of all errors that this project raises on purpose.
 
     Attributes:
-        hint: what the reader can do about it; empty when the message says it all.
+        hint: what the reader can do next; may be empty.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -29,31 +29,31 @@ class GraderError(Exception):
 
 
 class UsageError(GraderError):
-    """The command was called with something that cannot be done."""
+    """The command was called with a wrong path, option or combination of them."""
 
 
 class IntakeError(GraderError):
-    """A submitted file cannot be taken in; the message is written for the student."""
+    """A submitted file cannot be loaded; the student reads the message."""
 
 
 class AuthorError(GraderError):
-    """An assignment or its reference is wrong; the message names file and key."""
+    """An assignment or its reference has a mistake; the message names file and key."""
 
 
 class SandboxError(GraderError):
-    """A wall could not be built, limited, checked or taken down: never the student's fault."""
+    """A sandbox could not be started, limited, checked or stopped: never the student's fault."""
 
 
 class SandboxLost(SandboxError):
-    """The warm process or its wall died while a submission was running."""
+    """The fork server or its sandbox ended while a submission was running."""
 
 
 class DeviceError(GraderError):
-    """A device could not be had, or its driver refused: never the student's fault.
+    """A device was not available, or its driver failed: never the student's fault.
 
     Attributes:
-        call: name of the driver's function that failed; empty if none did.
-        code: what it returned.
+        call: name of the driver function that failed; empty if none did.
+        code: its return code.
     """
 
     def __init__(self, message: str, *, hint: str = "", call: str = "", code: int = 0) -> None:
@@ -63,11 +63,11 @@ class DeviceError(GraderError):
 
 
 class ChannelError(GraderError):
-    """Bytes from the runner broke the protocol."""
+    """Bytes from a worker broke the protocol."""
 
 
 class ChannelClosed(ChannelError):
-    """The runner's end of the channel was closed before the reply."""
+    """The worker's end of the channel was closed before the reply."""
 
 
 class CallTimeout(ChannelError):
@@ -75,4 +75,4 @@ class CallTimeout(ChannelError):
 
 
 class StoreError(GraderError):
-    """A record could not be read or committed."""
+    """A record could not be read or committed; the run stops."""

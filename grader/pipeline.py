@@ -1,19 +1,24 @@
-"""The whole way of one submission: intake, sandbox and measurement, judgement, record.
+"""Grades one submission: load it, measure it in a sandbox, judge, and commit a record.
 
-Takes: what was handed in, a course, walls and a store. Gives: a committed `GradeRecord`. Does not
-cover: a class of them (see `batch`).
+A class of submissions, with its reports, is graded by `batch`.
 """
 
 from dataclasses import replace
 
 from grader.advice.adviser import Adviser
-from grader.advice.kernel_advice import NO_ADVICE
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.table import Language
 from grader.correctness.run import measure, measurement_of_failure, nothing_measured
 from grader.cuda_cpp.builder import Builder
 from grader.intake import Rejected, Submission, SubmissionSource, load_submission
-from grader.judge.judge import judge, reject, sound_problems
+from grader.judge.judge import (
+    judge,
+    judge_checks,
+    judge_targets,
+    reject,
+    sound_problems,
+    sum_up,
+)
 from grader.performance.measure.targets import measure_targets
 from grader.record.grade_record import GradeRecord, make_record
 from grader.record.store import RecordStore
@@ -22,7 +27,7 @@ from grader.worker.machine import TimedMachine
 
 
 def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
-    """Read what was handed in; nothing of it is executed."""
+    """Read the submission source without executing any of it."""
     assignment = loaded.assignment
     return load_submission(source, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
 
@@ -37,36 +42,46 @@ def grade(
     adviser: Adviser,
     store: RecordStore,
 ) -> GradeRecord:
-    """Measure, judge and commit one submission; advice stands beside the judgement.
+    """Measure, judge and commit one submission; advice is recorded but never changes points.
 
     Raises:
         StoreError: if the record could not be committed.
     """
     if isinstance(submission, Rejected):
-        measurement = nothing_measured(sandboxes)
-        judgement = reject(loaded.plan, f"{submission.message}\n{submission.hint}".strip())
-        advice = NO_ADVICE
-    else:
-        built = builder.build(submission)
-        work = built.submission
-        measurement = measure(
-            work, loaded, sandboxes=sandboxes, machine=machine, faults=built.faults
-        )
-        sound = sound_problems(judge(loaded.plan, measurement))
-        targets = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
-        measurement = replace(measurement, targets=targets)
-        judgement = judge(loaded.plan, measurement)
-        advice = adviser.advise(submission, compiler_output=built.compiler_output)
+        return store.commit(_record_of_rejected(submission, loaded, sandboxes, machine))
+    plan = loaded.plan
+    built = builder.build(submission)
+    work, faults = built.submission, built.faults
+    measurement = measure(work, loaded, sandboxes=sandboxes, machine=machine, faults=faults)
+    checks = judge_checks(plan, measurement)
+    sound = sound_problems(checks)
+    samples = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
+    measurement = replace(measurement, targets=samples)
+    targets = judge_targets(plan, checks, measurement)
     record = make_record(
         submission,
-        loaded.plan,
+        plan,
         measurement,
-        judgement,
-        advice,
+        sum_up(plan, checks, targets),
+        adviser.advise(submission, compiler_output=built.compiler_output),
         driver=machine.driver_release,
         image_id=sandboxes.image_id,
     )
     return store.commit(record)
+
+
+def _record_of_rejected(
+    submission: Rejected, loaded: LoadedAssignment, sandboxes: SandboxPool, machine: TimedMachine
+) -> GradeRecord:
+    """Return the record of a submission that could not be loaded: no points, and the reason."""
+    return make_record(
+        submission,
+        loaded.plan,
+        nothing_measured(sandboxes),
+        reject(loaded.plan, submission.text),
+        driver=machine.driver_release,
+        image_id=sandboxes.image_id,
+    )
 
 
 def failure_record(
@@ -78,7 +93,7 @@ def failure_record(
     isolation: str,
     driver: str,
 ) -> GradeRecord:
-    """Return the record of a failure of ours: UNGRADED with its reason, never a zero."""
+    """Return the record of a failure of the grader: UNGRADED with its reason, never a zero."""
     measurement = measurement_of_failure(loaded, error, sandbox=sandbox, isolation=isolation)
     judgement = judge(loaded.plan, measurement)
     return make_record(submission, loaded.plan, measurement, judgement, driver=driver)

@@ -1,10 +1,8 @@
-"""From plain values, as JSON and TOML give them, to frozen dataclasses: nothing is coerced.
+"""Converts plain values, as JSON and TOML give them, to frozen dataclasses without coercion.
 
-Takes: nothing. Gives: `strict_converter`, `json_converter`, and `find_mistakes` for what they
-refuse. Does not cover: which values make sense (each reader checks its own).
-
-cattrs by itself makes True of "no", 5 of "5" and ("a", "b") of "ab". Here a bool is no number, a
-string is no list, an unknown key is an error; a whole number may stand for a float, as in JSON.
+By itself, cattrs makes True of "no", 5 of "5" and ("a", "b") of "ab". Here a bool is no number, a
+string is no list, and an unknown key is an error; a whole number may stand for a float, as in JSON.
+Whether a value makes sense is checked by each reader.
 """
 
 import math
@@ -29,11 +27,11 @@ _NAMES: dict[Any, str] = {
     NoneType: "nothing",
 }
 _NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-"""JSON (RFC 8259) has no numbers for these; they travel as strings."""
+"""JSON (RFC 8259) has no numbers for these; they are written as strings."""
 
 
 def strict_converter() -> cattrs.Converter:
-    """Return a converter that takes a value only for what it is."""
+    """Return a converter that refuses values of another type instead of converting them."""
     converter = cattrs.Converter(
         forbid_extra_keys=True, unstruct_collection_overrides={tuple: list}
     )
@@ -53,7 +51,7 @@ def strict_converter() -> cattrs.Converter:
 
 
 def json_converter() -> cattrs.Converter:
-    """Return a strict converter of JSON; infinity and NaN travel as words, both ways."""
+    """Return a strict converter for JSON; infinity and NaN are strings in JSON, both ways."""
     converter = strict_converter()
     converter.register_unstructure_hook(float, _express_float)
     converter.register_structure_hook(float, _read_float)
@@ -65,20 +63,20 @@ class Mistake:
     """One thing that a strict converter refused.
 
     Attributes:
-        path: of keys, such as `.problem[0].points`; empty for the whole.
-        what: expected and found.
+        path: the keys that lead to it, such as `.problem[0].points`; empty for the whole value.
+        what: what was expected and found.
     """
 
     path: str
     what: str
 
     def __str__(self) -> str:
-        """Name the place first."""
+        """Return the message, the path first."""
         return f"{self.path.removeprefix('.')}: {self.what}" if self.path else self.what
 
 
 def find_mistakes(error: cattrs.BaseValidationError) -> tuple[Mistake, ...]:
-    """Return everything that was refused, unknown keys first: a misspelt key is also missing."""
+    """Return all mistakes, unknown keys first, because a misspelt key is also a missing one."""
     lines = cattrs.transform_error(error, path="$", format_exception=_describe)
     found = [
         Mistake(path=path.removeprefix("$"), what=what)
@@ -96,9 +94,9 @@ def _describe(error: BaseException, _: type | None) -> str:
 
 
 def _only(kind: type, name: str, inner: Hook) -> Hook:
-    """Return a hook that gives `inner` nothing but values of one type."""
+    """Return a hook that calls `inner` for values of one type, and refuses others."""
 
-    def structure(value: Any, wanted: Any) -> Any:  # noqa: ANN401 - the edge where values get types
+    def structure(value: Any, wanted: Any) -> Any:  # noqa: ANN401 - values have no types yet
         if type(value) is not kind:
             raise TypeError(f"expected {name}, found {value!r:.80}")
         return inner(value, wanted)
@@ -127,7 +125,7 @@ def _member(value: Any, kind: type[Enum]) -> Enum:  # noqa: ANN401 - as above
 
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Hook:  # noqa: ANN401 - a type
-    """Return the hook for a tuple or list; in both places a list or tuple stands for it."""
+    """Return the hook for a tuple or list; a value may be a list or a tuple for either."""
     made, members = get_origin(kind), get_args(kind)
     if made is list or members[1:] == (...,):
         inner = list_structure_factory(list[members[0]], converter)  # type: ignore[valid-type]

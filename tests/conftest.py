@@ -29,8 +29,7 @@ def missing_docker() -> str:
     from docker.errors import DockerException
 
     from grader.errors import SandboxError
-    from grader.sandbox.container_engine import connect_engine
-    from grader.sandbox.image import DEFAULT_IMAGE
+    from grader.sandbox.image import DEFAULT_IMAGE, connect_engine
 
     try:
         with contextlib.closing(connect_engine()) as client:
@@ -43,7 +42,7 @@ def missing_docker() -> str:
 
 
 def missing_bwrap() -> str:
-    """Return why bubblewrap makes no wall here; empty if it does."""
+    """Return why bubblewrap makes no sandbox here; empty if it does."""
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]

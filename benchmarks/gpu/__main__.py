@@ -78,7 +78,7 @@ def references(_: Path) -> tuple[bool, object]:
 def ceilings(_: Path) -> tuple[bool, object]:
     """Measure what the device can do at most."""
     from grader.performance.measure.ceilings import express, find_setting, measure_ceilings
-    from grader.worker.cuda.cuda_driver import open_device
+    from grader.worker.cuda.driver import open_device
     from grader.worker.lease import hold_lease
 
     with open_device() as driver, hold_lease(driver.facts.uuid, on_wait=print):

@@ -1,7 +1,7 @@
 """Reference solutions on a device, case by case, against their oracles on the processor.
 
 Takes: the folders of assignments and references, a device. Gives: `run_references`. Does not cover:
-walls: a reference is trusted, and runs in this process.
+sandboxes: a reference is trusted, and runs in this process.
 
 Arguments are placed on the device with the strides that they have, replies are copied back. An
 object whose class takes a `device` is made on this one.
@@ -17,11 +17,9 @@ from typing import Any
 import numpy
 import torch
 
-from grader.assignment.declare import load_folder
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_folder, load_solution
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.correctness.drive import drive
 from grader.correctness.instances import instances
 from grader.evidence.comparison import use_one_thread
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
@@ -55,7 +53,7 @@ class ReferenceReport:
 
 
 class DeviceBox:
-    """A box without walls whose tensors lie on a device; see `correctness.drive.Worker`."""
+    """A worker in this process whose tensors lie on a device; see `evidence.worker_protocol`."""
 
     def __init__(
         self, submission: dict[str, Any], harness: dict[str, Any], device: torch.device
@@ -125,7 +123,7 @@ class DeviceBox:
     def _run(self, request: Any) -> Value:
         begin_ns = time.perf_counter_ns()
         try:
-            with numpy.errstate(all="ignore"):  # as in the box: interpreted kernels divide by 0
+            with numpy.errstate(all="ignore"):  # as in the worker: interpreted kernels divide by 0
                 reply = request()
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
@@ -172,7 +170,7 @@ def run_references(assignments: Path, root: Path, *, device: str) -> list[Refere
 
 
 def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceReport:
-    """Run every case of a course on its reference, and judge it as a submission is.
+    """Run every case of a loaded assignment on its reference, and judge it as a submission is.
 
     Targets stay out: a reference that is raced against itself would say nothing. Problems of ranks
     run in forks of this process, by gloo on the processor, whatever device there is.
@@ -193,16 +191,12 @@ def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceRe
     problems = []
     for problem in plan.problems:
         cases = tuple(
-            drive(
-                instance.steps(plan),
+            instance.run(
                 LocalRanks(solution, dict(harness), most=problem.ranks)
                 if problem.ranks
-                else DeviceBox(solution, dict(harness), device),
-                check=instance.maker.check,
-                index=instance.index,
-                public=instance.public,
+                else DeviceBox(solution, dict(harness), device)
             )
-            for instance in instances(problem, loaded.cases)
+            for instance in instances(plan, problem, loaded.cases)
         )
         problems.append(
             ProblemMeasurement(

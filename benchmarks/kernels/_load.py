@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from grader.assignment.interpreted import import_interpreter
+from grader.assignment.declare import import_triton_interpreter
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 PACKAGE = "llm_systems_kernels"
@@ -31,7 +31,7 @@ def load_kernels(name: str, *, interpreted: bool = False) -> ModuleType:
     """
     if PACKAGE not in sys.modules:
         if interpreted:
-            import_interpreter()
+            import_triton_interpreter()
         package = ModuleType(PACKAGE)
         package.__path__ = [str(FOLDER)]
         sys.modules[PACKAGE] = package

@@ -1,1 +1,1 @@
-"""How good the verdicts on performance are: measured on submissions whose slowness is known."""
+"""Measures the error rates of performance verdicts, on submissions whose slowness is known."""

@@ -1,34 +1,37 @@
-"""What is required of verdicts on performance, and whether it was found.
+"""The requirements on performance verdicts, and whether the results meet them.
 
-Takes: tallies and live verdicts. Gives: `Bound`s and `Resolution`s. Does not cover: printing (see
-`benchmarks.verdicts.table`).
+Input: tallies of replayed series and live verdicts. Output: `Bound`s and `Resolution`s, printed by
+`benchmarks.verdicts.table`.
 
-At 10 % from the target a verdict is wrong if it passes over the target or fails under it, whether
-by the count of the work or by the pool's own ratio; the worse of both counts. Closer to it the
-stated confidence is that of the interval: at the rate `ERROR_RATE` it may lie wholly on the wrong
-side. That includes every FAIL of a submission that is at the target or under it. One over the
-target whose interval holds the target passes while the reference's own spread explains the width:
-the published benefit of the doubt. How often that happens at each distance is reported, and from
-which distance on it happens no more often than an error.
+At 10 % from the target, a verdict is wrong if it passes a submission over the target or fails one
+under it. Both the known amount of work and the pool's measured ratio are used as the truth, and the
+worse count is reported. Closer to the target, the requirement is the confidence of the interval: it
+may lie wholly on the wrong side at the rate `ERROR_RATE`. Every FAIL of a submission at the target
+or under it counts as such. A submission over the target whose interval contains the target passes
+within the reference's noise: the published benefit of the doubt. How often that happens is reported
+for each distance, with the distance from which it is no more frequent than an error.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy import stats
 
 from benchmarks.verdicts.cells import FAR
 from benchmarks.verdicts.ending import Verdict
 from benchmarks.verdicts.live import LiveVerdict
 from benchmarks.verdicts.neighbour import Neighbour
 from benchmarks.verdicts.patterns import Pattern
-from benchmarks.verdicts.proportion import clopper_pearson
 from benchmarks.verdicts.replay import NEAR, Tally
 from grader.performance.decide.sequential_test import ERROR_RATE
 
 WRONG_FAR = 1 / 500
 NEAR_SHARE = 0.90
 UNGRADED_IDLE = 0.05
-"""A method that leaves everything open is never wrong, and of no use."""
+"""Largest share of open verdicts on an idle machine: a method that leaves everything open is never
+wrong, and useless."""
 LONGEST_S = 20.0
+PROPORTION_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +39,10 @@ class Bound:
     """One requirement.
 
     Attributes:
-        name: what is required.
-        found: the worst that was found.
-        allowed: the worst that is allowed.
-        where: where the worst was found, with the interval of a rate.
+        name: of the requirement.
+        found: the worst value that was found.
+        allowed: the worst value that is allowed.
+        where: the cell with the worst value, and the confidence interval of a rate.
         holds: whether the requirement is met.
     """
 
@@ -52,12 +55,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """How far over the target a submission must be to pass no more often than by error.
+    """How far over the target a submission must be to pass no more often than the error rate.
 
     Attributes:
         pattern: of the submission.
-        neighbour: what else ran.
-        factor: the least multiple of the target that was tried; 0 if none of them was enough.
+        neighbour: what else ran on the machine.
+        factor: the least such multiple of the target among those tried; 0 if there is none.
     """
 
     pattern: Pattern
@@ -65,8 +68,18 @@ class Resolution:
     factor: float
 
 
+def proportion_interval(count: int, total: int) -> tuple[float, float]:
+    """Return the exact confidence interval of the probability behind `count` of `total` events.
+
+    Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case
+    of the binomial", Biometrika 26 (1934); as in `scipy.stats.binomtest`.
+    """
+    interval = stats.binomtest(count, total).proportion_ci(PROPORTION_CONFIDENCE, method="exact")
+    return float(interval.low), float(interval.high)
+
+
 def bounds_of(tallies: Sequence[Tally], live: Sequence[LiveVerdict]) -> tuple[Bound, ...]:
-    """Compare what was found with what is required."""
+    """Compare the results with the requirements."""
     far = [t for t in tallies if t.cell.slowness.factor in FAR]
     near = [t for t in tallies if t not in far and not t.cell.is_same]
     same = [t for t in tallies if t.cell.is_same]
@@ -85,12 +98,15 @@ def bounds_of(tallies: Sequence[Tally], live: Sequence[LiveVerdict]) -> tuple[Bo
 
 
 def resolutions_of(tallies: Sequence[Tally]) -> tuple[Resolution, ...]:
-    """Return for each pattern and neighbour where the benefit of the doubt ends."""
+    """Return for each pattern and neighbour the distance at which the benefit of the doubt ends."""
     found: list[Resolution] = []
     for kind in Neighbour:
         for pattern in Pattern:
             over = sorted(
-                (t.cell.slowness.factor, t.count(Verdict.PASS, Verdict.DOUBT) / t.series)
+                (
+                    t.cell.slowness.factor,
+                    t.count(Verdict.PASS, Verdict.PASS_WITHIN_NOISE) / t.series,
+                )
                 for t in tallies
                 if (t.cell.neighbour, t.cell.slowness.pattern) == (kind, pattern)
                 and t.cell.slowness.factor > 1
@@ -106,7 +122,7 @@ def resolutions_of(tallies: Sequence[Tally]) -> tuple[Resolution, ...]:
 
 
 def _worst(name: str, tallies: Sequence[Tally], counts: Sequence[int], allowed: float) -> Bound:
-    """Return the bound on a rate that the worst cell must keep."""
+    """Return the bound on a rate, with the rate of the worst cell."""
     rate, count, tally = max(
         (
             (count / tally.series, count, tally)
@@ -117,7 +133,7 @@ def _worst(name: str, tallies: Sequence[Tally], counts: Sequence[int], allowed: 
     )
     where = "no such cell"
     if tally is not None:
-        low, high = clopper_pearson(count, tally.series)
+        low, high = proportion_interval(count, tally.series)
         slowness = tally.cell.slowness
         where = (
             f"{slowness.factor:.2f}, {slowness.pattern.value}, {tally.cell.neighbour.value} "
@@ -129,7 +145,7 @@ def _worst(name: str, tallies: Sequence[Tally], counts: Sequence[int], allowed: 
 def _near(tally: Tally) -> Bound:
     kind = tally.cell.neighbour
     share = tally.near / tally.series
-    low, high = clopper_pearson(tally.near, tally.series)
+    low, high = proportion_interval(tally.near, tally.series)
     return Bound(
         name=f"reference against itself within ± {NEAR[kind]:g}, at least",
         found=share,

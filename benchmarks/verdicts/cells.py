@@ -1,7 +1,6 @@
-"""What is tried: factors around the target × patterns × neighbours, and how often.
+"""The cells of the benchmark: factors around the target × patterns × neighbours, and how often.
 
-Takes: nothing. Gives: `Cell`, `Scale`. Does not cover: measuring them (see
-`benchmarks.verdicts.recording`).
+They are measured in `benchmarks.verdicts.recording`.
 """
 
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ FAR = (NEAR[0], NEAR[-1])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured and replayed.
+    """The amount that is measured and replayed.
 
     Attributes:
-        factors: multiples of the target, besides the reference against itself.
-        rounds: chunks per cell.
-        series: replayed per cell.
-        live: verdicts per far factor, pattern and neighbour, from beginning to end.
-        patterns: in which time is lost.
+        factors: multiples of the target; the reference against itself is added.
+        rounds: chunks of forks per cell.
+        series: number of replayed series per cell.
+        live: number of whole gradings per far factor, pattern and neighbour.
+        patterns: how slowness is spread over calls.
     """
 
     factors: tuple[float, ...]
@@ -42,7 +41,7 @@ class Cell:
 
     Attributes:
         slowness: of the submission.
-        neighbour: what else ran.
+        neighbour: what else ran on the machine.
     """
 
     slowness: Slowness
@@ -50,7 +49,7 @@ class Cell:
 
     @property
     def is_same(self) -> bool:
-        """Whether the submission does as much as the reference."""
+        """Whether the submission does as much work as the reference."""
         return self.slowness.factor == SAME
 
 

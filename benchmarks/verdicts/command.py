@@ -1,4 +1,4 @@
-"""`grader bench`: how good and how fast the grader itself is, on this machine."""
+"""`grader bench`: measures the grader itself on this machine."""
 
 import gzip
 import os
@@ -31,16 +31,18 @@ command = typer.Typer(no_args_is_help=True, help="Measure the grader itself, on 
 
 @command.callback()
 def _group() -> None:
-    """Keep `verdicts` a command of its own, though it is the only one."""
+    """Keep `verdicts` a subcommand, although it is the only one."""
 
 
 @command.command()
 def verdicts(
     sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
     image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
-    quick: Annotated[bool, typer.Option(help="A minute instead of a quarter of an hour.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="A minute, not a quarter of an hour; a smoke test.")
+    ] = False,
     replay_file: Annotated[
-        Path | None, typer.Option("--replay", help="Judge these pairs again; measure nothing.")
+        Path | None, typer.Option("--replay", help="Judge recorded pairs again; measure nothing.")
     ] = None,
     pairs_file: Annotated[
         Path | None, typer.Option("--pairs", help="Write the measured pairs here (.json.gz).")
@@ -49,7 +51,7 @@ def verdicts(
         Path | None, typer.Option("--json", help="Also write the result here as JSON.")
     ] = None,
 ) -> None:
-    """Count wrong verdicts on submissions whose slowness is known; 1 if a bound is broken."""
+    """Count wrong verdicts on submissions of known slowness. Exit code 1: too many."""
     scale, console = QUICK if quick else FULL, Console()
     use_one_thread()
     with tempfile.TemporaryDirectory(prefix="grader-bench-") as folder:
@@ -75,7 +77,7 @@ def verdicts(
 def _record(
     loaded: LoadedAssignment, sandbox: str, image: str, scale: Scale, console: Console
 ) -> Recording:
-    """Measure behind walls, with a progress bar."""
+    """Measure in sandboxes, with a progress bar."""
     pool = SandboxPool(
         sandbox,
         loaded.plan.limits,
@@ -90,14 +92,14 @@ def _record(
 
 
 def _read(path: Path) -> Recording:
-    """Return a recording that was written before.
+    """Return a recording from a file that `--pairs` wrote.
 
     Raises:
-        UsageError: if the file is not one.
-        StoreError: if it holds something else.
+        UsageError: if the file cannot be read or is not gzip-compressed text.
+        StoreError: if it is not a recording.
     """
     try:
         text = gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected pairs that --pairs wrote: {error}") from error
+        raise UsageError(f"{path}: expected a file that --pairs wrote: {error}") from error
     return from_json(Recording, text)

@@ -1,7 +1,7 @@
 """A small assignment with one target, whose reference does a known amount of work.
 
-Takes: a folder. Gives: a `LoadedAssignment`, read as every other one is. Does not cover:
-submissions (see `benchmarks.verdicts.patterns`).
+It is written to a folder and loaded like every other assignment. Its submissions are made in
+`benchmarks.verdicts.patterns`.
 """
 
 from pathlib import Path
@@ -71,7 +71,7 @@ def time(draw, size):
 
 
 def open_known_work(folder: Path) -> LoadedAssignment:
-    """Write the assignment and its reference below an empty folder, and read them."""
+    """Write the assignment and its reference below an empty folder, and load them."""
     assignment, reference = folder / "assignments" / "known", folder / "reference" / "known"
     assignment.mkdir(parents=True)
     reference.mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""Verdicts from beginning to end, as a class is graded, on submissions clearly beside the target.
+"""Whole gradings, as in a course, of submissions 10 % from the target.
 
-Takes: walls, the specimen assignment, a scale. Gives: `LiveVerdict`s. Does not cover: replayed ones
-(see `benchmarks.verdicts.replay`).
+Replayed series are far more numerous, see `benchmarks.verdicts.replay`; these show that the whole
+pipeline agrees with them, and how long a verdict takes.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from benchmarks.verdicts.patterns import Slowness, submission_of
 from grader.assignment.loaded import LoadedAssignment
 from grader.correctness.run import measure
 from grader.errors import SandboxError
-from grader.judge.judge import judge, sound_problems
+from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.performance.decide.metrics import decide
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
@@ -27,14 +27,14 @@ from grader.worker.machine import TimedMachine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveVerdict:
-    """One submission, graded.
+    """The verdict on one graded submission.
 
     Attributes:
-        cell: what is known of it.
-        verdict: how it ended.
+        cell: its slowness, and what else ran.
+        verdict: the result.
         ratio: of its time to the reference's, as estimated.
-        forks: until it was decided.
-        wall_s: checks, oracles, forks, runs and judgement, on the judge's clock.
+        forks: measured until it was decided.
+        wall_s: checks, oracles, forks, runs and judgement, on the grader's clock.
     """
 
     cell: Cell
@@ -45,14 +45,14 @@ class LiveVerdict:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether it passes over the target, or fails under it."""
+        """Whether it passes a submission over the target, or fails one under it."""
         return self.verdict.is_wrong(over=self.cell.slowness.factor > 1)
 
 
 def confirm(
     sandboxes: SandboxPool, loaded: LoadedAssignment, scale: Scale, *, on_step: Callable[[], None]
 ) -> tuple[LiveVerdict, ...]:
-    """Grade submissions at 10 % from the target, of every pattern, with either neighbour.
+    """Grade submissions 10 % from the target, of every pattern, with and without a neighbour.
 
     Raises:
         SandboxError: if one could not be measured.
@@ -71,7 +71,7 @@ def _grade(sandboxes: SandboxPool, loaded: LoadedAssignment, cell: Cell) -> Live
     submission, target = submission_of(cell.slowness), target_of(loaded)
     begin = time.perf_counter()
     measurement = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine())
-    sound = sound_problems(judge(loaded.plan, measurement))
+    sound = sound_problems(judge_checks(loaded.plan, measurement))
     measured = measure_targets(
         submission, loaded, sound, sandboxes=sandboxes, machine=TimedMachine()
     )

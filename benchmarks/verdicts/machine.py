@@ -1,7 +1,4 @@
-"""What machine a result was found on, and what else it did.
-
-Takes: nothing. Gives: `Machine`. Does not cover: what was found.
-"""
+"""The machine of a recording: hardware, versions, and its load."""
 
 import os
 import platform
@@ -10,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from grader.performance.measure.processors import cores
+from grader.performance.measure.overhead import cores
 
 PACKAGES = ("torch", "numpy", "scipy")
 
@@ -20,11 +17,11 @@ class Machine:
     """Hardware, versions and date of a recording.
 
     Attributes:
-        date: when it began, UTC.
+        date: begin of the recording, UTC.
         processor: model name.
-        cores: processors that the judge may use.
-        load_1min: load average when it began: what others did.
-        platform: kernel and system.
+        cores: processors that the grader may use.
+        load_1min: load average at the begin: what other processes did.
+        platform: operating system and its version.
         python: version.
         versions: of packages.
     """
@@ -39,7 +36,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Return what this machine is."""
+    """Return a description of this machine."""
     return Machine(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         processor=_processor(),

@@ -1,10 +1,8 @@
-"""A noisy neighbour: a process of the judge's own that burns processor and memory bandwidth.
+"""A noisy neighbour: a process that uses up processor time and memory bandwidth.
 
-Takes: nothing. Gives: `noisy_neighbour`, and the program that it starts. Does not cover: neighbours
-in other virtual machines; what they take is seen as stolen time.
-
-It works and rests in turns of random length, on whichever processor the kernel gives it, so that
-some pairs are disturbed on both sides, some on one, and some not at all.
+It works and rests in turns of random length, on whichever processor Linux gives it. So some pairs
+are disturbed on both sides, some on one side, and some not at all. Not covered: neighbours in other
+virtual machines; the time that they take is counted as stolen time.
 """
 
 import contextlib
@@ -33,7 +31,7 @@ class Neighbour(StrEnum):
 
 @contextlib.contextmanager
 def neighbour(kind: Neighbour) -> Iterator[None]:
-    """Keep such a neighbour beside what the block does; it ends with the block, or with us."""
+    """Run such a neighbour during the block; it ends with the block or with this process."""
     if kind is Neighbour.NONE:
         yield
         return
@@ -48,7 +46,7 @@ def neighbour(kind: Neighbour) -> Iterator[None]:
 
 
 def disturb(parent: int) -> None:
-    """Work and rest in turns until the process `parent` is no longer ours."""
+    """Work and rest in turns until the process `parent` ends."""
     turns = random.Random()
     source, goal = np.ones(BLOCK_NUMBERS), np.empty(BLOCK_NUMBERS)
     while os.getppid() == parent:

@@ -1,11 +1,9 @@
-"""Submissions slower than the reference by a factor that is known exactly: work is counted.
+"""Submissions that are slower than the reference by an exactly known factor.
 
-Takes: a factor and how it is spread over the calls. Gives: `work_counts`, `submission_of`. Does not
-cover: what is asked of them (see `benchmarks.verdicts.known_work`).
-
-Work is a number of equal small matrix products. Every pattern does the same work in each process:
-a sum over a process tells nothing of the pattern, and a method that looks at medians or at the
-first calls is fooled.
+Their work is a number of equal small matrix products, spread over the calls in several patterns.
+Every pattern does the same work in each process: the total time of a process does not depend on the
+pattern, but a method that uses medians or the first calls is fooled. Their assignment is in
+`benchmarks.verdicts.known_work`.
 """
 
 import math
@@ -24,13 +22,13 @@ FULL_AT = 1.0
 TARGET_UNITS = round(REFERENCE_UNITS * PASS_AT)
 """Products per call of a submission exactly at the target."""
 SAME = REFERENCE_UNITS / TARGET_UNITS
-"""The factor of a submission that does as much as the reference."""
+"""The factor of a submission that does as much work as the reference."""
 
 
 class Pattern(StrEnum):
-    """How a process spreads its work over its calls.
+    """How a submission spreads its work over the calls of a process.
 
-    STEADY: every call does the same.
+    STEADY: every call does the same work.
     ALTERNATING: half as much and one and a half times as much, in turns.
     FAST_FIRST: half as much in the first half of the calls, then one and a half times as much.
     """
@@ -42,11 +40,11 @@ class Pattern(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slowness:
-    """What is known of a submission.
+    """The known slowness of a submission.
 
     Attributes:
-        factor: its work as a multiple of what is exactly at the target.
-        pattern: how it is spread.
+        factor: its work as a multiple of the work exactly at the target.
+        pattern: how the work is spread over calls.
     """
 
     factor: float
@@ -59,7 +57,7 @@ class Slowness:
 
     @property
     def log_ratio(self) -> float:
-        """Logarithm of the work as a multiple of the reference's, by count."""
+        """Logarithm of the ratio of its work to the reference's."""
         return math.log(self.units / REFERENCE_UNITS)
 
 
@@ -76,7 +74,7 @@ def work_counts(slowness: Slowness) -> tuple[int, ...]:
 
 
 def source_of(counts: tuple[int, ...]) -> str:
-    """Return a module whose calls do `counts` products each, in turn, and give a right answer."""
+    """Return a correct module whose calls do `counts` matrix products, one count per call."""
     return f'''"""Twice a number, after an amount of work that is known."""
 
 import torch
@@ -101,10 +99,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
-work(100)  # what only the first products of a process cost belongs to no call
+work(100)  # warm-up: the extra cost of the first products belongs to no call
 '''
 
 
 def submission_of(slowness: Slowness) -> Submission:
-    """Return a submission that is as slow as said."""
+    """Return a submission of the given slowness."""
     return Submission.of_text("known", source_of(work_counts(slowness)))

@@ -1,10 +1,8 @@
-"""Raw pairs of submissions of known slowness, measured as they are when they are graded.
+"""Records raw pairs of submissions of known slowness, measured as in grading.
 
-Takes: walls, the specimen assignment, a scale. Gives: a `Recording`. Does not cover: verdicts on
-them (see `benchmarks.verdicts.replay`).
-
-Cells are visited in rounds, in another order each time, a few forks at a time, so that a machine
-that drifts over minutes drifts under all of them alike.
+Cells are measured in rounds, a few forks at a time, in a new random order in each round. So a
+machine that drifts over minutes affects all cells alike. Verdicts on the recorded pairs:
+`benchmarks.verdicts.replay`.
 """
 
 import random
@@ -30,7 +28,7 @@ CHUNK_FORKS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Some forks of a cell, measured one after the other."""
+    """Forks of a cell that were measured one after the other."""
 
     cell: Cell
     measured: TargetMeasurement
@@ -38,13 +36,13 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """All that was measured.
+    """All measurements.
 
     Attributes:
         machine: where and when.
         sandbox: name of the backend.
         chunks: in the order in which they were measured.
-        live: verdicts from beginning to end.
+        live: verdicts of whole gradings.
     """
 
     machine: Machine
@@ -66,7 +64,7 @@ def record(
     """Measure every cell, then grade submissions from beginning to end.
 
     Raises:
-        SandboxError: if a wall fails, or a run in it.
+        SandboxError: if a sandbox fails, or a run in it.
     """
     machine = describe_machine()
     order = random.Random()
@@ -90,7 +88,7 @@ def steps_of(scale: Scale) -> int:
 
 
 def _measure(sandboxes: SandboxPool, loaded: LoadedAssignment, cell: Cell) -> TargetMeasurement:
-    """Measure some forks, with a measurer of their own, as every submission has."""
+    """Measure a chunk of forks with a new measurer, as for every submission."""
     with sandboxes.borrow_pair() as pair:
         measurer = TargetMeasurer(pair, submission_of(cell.slowness), loaded, TimedMachine())
         measured = measurer.target(

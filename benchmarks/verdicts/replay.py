@@ -1,14 +1,17 @@
-"""Verdicts on series drawn from recorded forks: how often the stopping rule is wrong.
+"""Replays recorded forks: how often the group-sequential test gives a wrong verdict.
 
-Takes: the chunks of a cell, the rule that grades. Gives: a `Tally`. Does not cover: what is allowed
-(see `benchmarks.verdicts.bounds`).
+Input: the chunks of a cell and the rule that grades. Output: a `Tally`. The allowed rates are in
+`benchmarks.verdicts.bounds`.
 
-A series is drawn in blocks of forks that ran one after the other, so that what lasts longer than a
-fork stays together, and in which either side goes first equally often. It is then looked at as the
-measurer looks: after so many forks, until a look decides.
+A series is drawn with replacement in blocks of forks that ran one after the other (a block
+bootstrap). So disturbances longer than a fork stay together, and each side runs first equally
+often. The series is then tested as in grading: after each stage's number of forks, until a stage
+decides.
 
-The truth of a series drawn from a pool is the ratio of the pool's sums; it differs from the count
-of the work by the pool's own error. Both are known here, and wrong verdicts are counted by both.
+The true ratio of a series is the ratio of its pool's sums. It differs from the known ratio of the
+work by the pool's sampling error. Wrong verdicts are counted against both.
+Source: Künsch, "The jackknife and the bootstrap for general stationary observations", Annals of
+Statistics 17 (1989), for blocks.
 """
 
 import math
@@ -28,7 +31,7 @@ from benchmarks.verdicts.recording import CHUNK_FORKS, Recording
 from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock, Quantity, Tier
 from grader.evidence.samples import ForkSample, TargetMeasurement
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.performance.decide.metrics import RULES, Decision, decide
 from grader.performance.decide.sequential_test import Outcome
 from grader.performance.decide.totals import net_time, totals_of
@@ -36,7 +39,7 @@ from grader.performance.decide.totals import net_time, totals_of
 BLOCK_FORKS = 2
 SEED = 20_261_121
 NEAR = {Neighbour.NONE: 0.02, Neighbour.NOISY: 0.06}
-"""How far an estimated ratio may lie from what the work says and count as near."""
+"""Largest relative distance of an estimated ratio from the ratio of the work to count as near."""
 
 STAGES = RULES[Quantity.TIME].stages
 Judge = Callable[[PlannedTarget, Tier, TargetMeasurement], Decision]
@@ -44,11 +47,11 @@ Judge = Callable[[PlannedTarget, Tier, TargetMeasurement], Decision]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pooled:
-    """What all forks of a cell say together, on the processor's clock, nothing left out.
+    """The ratio of processor times over all forks of a cell, none of them left out.
 
     Attributes:
         log_ratio: of all the submission's time to all the reference's.
-        error: standard error of it, from the spread of whole chunks.
+        error: its standard error, from the spread of whole chunks.
         chunk_spread: variance of chunks' log ratios.
         fork_spread: variance that the forks' own log ratios predict for chunks.
     """
@@ -61,17 +64,17 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of a cell's series.
+    """The verdicts on a cell's series.
 
     Attributes:
-        cell: which.
-        pool_forks: recorded.
-        series: drawn.
-        verdicts: how many of each.
-        missed: whose last interval does not hold the pool's ratio.
-        near: whose ratio lies near what the work says.
-        by_sandbox: that were decided by the time on the clock.
-        mean_forks: until the last look.
+        cell: of the series.
+        pool_forks: number of recorded forks.
+        series: number of series drawn.
+        verdicts: number of each verdict.
+        missed: number whose last interval does not contain the pool's ratio.
+        near: number whose ratio lies near the ratio of the work.
+        by_wall_clock: number decided by the wall clock.
+        mean_forks: mean number of forks until the last stage.
         pooled: the pool's own ratio.
     """
 
@@ -81,35 +84,35 @@ class Tally:
     verdicts: dict[Verdict, int]
     missed: int
     near: int
-    by_sandbox: int
+    by_wall_clock: int
     mean_forks: float
     pooled: Pooled
 
     def count(self, *verdicts: Verdict) -> int:
-        """Return how many series ended so."""
+        """Return how many series had one of these verdicts."""
         return sum(self.verdicts.get(verdict, 0) for verdict in verdicts)
 
     @property
     def over(self) -> bool:
-        """Whether the pool is over the target, by its own ratio."""
+        """Whether the pool's ratio is over the target."""
         return self.pooled.log_ratio > math.log(PASS_AT)
 
     @property
     def wrong(self) -> int:
-        """How many passed over the target, or failed under it, by the pool's own ratio."""
+        """How many verdicts are wrong, with the pool's ratio as the truth."""
         return self._wrong(over=self.over)
 
     @property
     def wrong_by_count(self) -> int:
-        """The same by the count of the work."""
+        """How many verdicts are wrong, with the ratio of the work as the truth."""
         return self._wrong(over=self.cell.slowness.factor > 1)
 
     @property
     def contradicted(self) -> int:
-        """How many are wrong with an interval that lies wholly on the wrong side.
+        """How many verdicts are wrong with an interval wholly on the wrong side.
 
-        Wrong by the count of the work and by the pool's own ratio: where these two differ, the
-        pool's error is larger than its distance from the target, and its truth is not known.
+        They are wrong by the ratio of the work and by the pool's ratio. Where these disagree, the
+        pool's error is larger than its distance from the target, so the truth is not known: 0.
         """
         if self.over != (self.cell.slowness.factor > 1):
             return 0
@@ -124,21 +127,21 @@ class _Ending:
     verdict: Verdict
     log_ratio: float
     missed: bool
-    by_sandbox: bool
+    by_wall_clock: bool
     forks: int
 
 
 def replay(
     recording: Recording, target: PlannedTarget, *, series: int, processes: int
 ) -> tuple[Tally, ...]:
-    """Draw series from every cell's pool, and judge them."""
+    """Draw series from every cell's pool and judge them."""
     pools = recording.pools()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as workers:
-        waiting = [
+        futures = [
             workers.submit(replay_cell, cell, chunks, target, series)
             for cell, chunks in pools.items()
         ]
-        return tuple(one.result() for one in waiting)
+        return tuple(one.result() for one in futures)
 
 
 def replay_cell(
@@ -148,7 +151,7 @@ def replay_cell(
     series: int,
     judge: Judge = decide,
 ) -> Tally:
-    """Draw series from one pool, and judge them by a rule; the same draws every time."""
+    """Draw series from one pool and judge them by a rule; the draws are always the same."""
     rng = np.random.default_rng(SEED)
     pooled = pool(chunks, target)
     endings = [
@@ -162,14 +165,14 @@ def replay_cell(
         verdicts=dict(Counter(ending.verdict for ending in endings)),
         missed=sum(ending.missed for ending in endings),
         near=sum(abs(math.exp(ending.log_ratio) / ratio - 1) <= near for ending in endings),
-        by_sandbox=sum(ending.by_sandbox for ending in endings),
+        by_wall_clock=sum(ending.by_wall_clock for ending in endings),
         mean_forks=sum(ending.forks for ending in endings) / series,
         pooled=pooled,
     )
 
 
 def draw_series(chunks: Sequence[TargetMeasurement], rng: np.random.Generator) -> TargetMeasurement:
-    """Return as many forks as the last look needs, in blocks drawn with replacement."""
+    """Return as many forks as the last stage needs, in blocks drawn with replacement."""
     blocks = [
         (chunk, start)
         for chunk in chunks
@@ -184,7 +187,7 @@ def draw_series(chunks: Sequence[TargetMeasurement], rng: np.random.Generator) -
 
 
 def pool(chunks: Sequence[TargetMeasurement], target: PlannedTarget) -> Pooled:
-    """Return the ratio of all forks together."""
+    """Return the ratio over all forks of the chunks."""
     sums: list[tuple[np.ndarray, np.ndarray]] = []
     for chunk in chunks:
         net = net_time(chunk, Clock.CPU).amount
@@ -207,11 +210,9 @@ def pool(chunks: Sequence[TargetMeasurement], target: PlannedTarget) -> Pooled:
 def _end(
     series: TargetMeasurement, target: PlannedTarget, log_ratio: float, judge: Judge
 ) -> _Ending:
-    """Look until a look decides."""
-    for decide_stage in STAGES:
-        decision = judge(
-            target, target.tiers[0], replace(series, forks=series.forks[:decide_stage])
-        )
+    """Test a series stage by stage until one decides."""
+    for stage in STAGES:
+        decision = judge(target, target.tiers[0], replace(series, forks=series.forks[:stage]))
         if decision.unmetered or decision.outcome is not Outcome.OPEN:
             break
     if not decision.metrics:
@@ -219,14 +220,14 @@ def _end(
             verdict=Verdict.UNGRADED,
             log_ratio=math.nan,
             missed=False,
-            by_sandbox=False,
-            forks=decide_stage,
+            by_wall_clock=False,
+            forks=stage,
         )
     metric = decision.metrics[0]
     return _Ending(
         verdict=verdict_of(decision),
         log_ratio=metric.interval.estimate,
         missed=not metric.interval.low <= log_ratio <= metric.interval.high,
-        by_sandbox=metric.kind is Kind.WALL_RATIO,
-        forks=decide_stage,
+        by_wall_clock=metric.kind is Kind.WALL_RATIO,
+        forks=stage,
     )

@@ -1,62 +1,66 @@
-"""The result of a benchmark of verdicts, as it is written to a file.
+"""The result of the benchmark of verdicts, as it is written to a file.
 
-Takes: a recording, its tallies. Gives: `Result`. Does not cover: what is allowed (see
-`benchmarks.verdicts.bounds`), printing (see `benchmarks.verdicts.table`).
+Its requirements are in `benchmarks.verdicts.bounds`; it is printed by `benchmarks.verdicts.table`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.verdicts.bounds import Bound, Resolution, bounds_of, resolutions_of
+from benchmarks.verdicts.bounds import (
+    Bound,
+    Resolution,
+    bounds_of,
+    proportion_interval,
+    resolutions_of,
+)
 from benchmarks.verdicts.live import LiveVerdict
 from benchmarks.verdicts.machine import Machine
-from benchmarks.verdicts.proportion import clopper_pearson
 from benchmarks.verdicts.recording import Recording
 from benchmarks.verdicts.replay import BLOCK_FORKS, Tally
 from grader.assignment.target import Quantity
 from grader.performance.decide.interval import RESAMPLES
 from grader.performance.decide.metrics import RULES
-from grader.performance.decide.sequential_test import ERROR_RATE, NOISIER_CHANCE, Rule
-from grader.performance.decide.totals import MOST_DISCARDED
+from grader.performance.decide.sequential_test import ERROR_RATE, NOISE_TEST_ERROR_RATE, Rule
+from grader.performance.decide.totals import MAX_DISCARDED_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """The parameters that the verdicts were found with.
+    """The parameters of the method.
 
     Attributes:
-        rule: looks, resolution, floor and limit.
-        error_rate: of one verdict, over all looks.
-        noisier_chance: of calling a submission noisier that is as steady as the reference.
+        rule: stages and widths of the test.
+        error_rate: of one verdict, over all stages.
+        noise_test_error_rate: of finding a submission noisier than the reference though it is not.
         resamples: of the bootstrap over forks.
-        most_discarded: share of the pairs that may be left out.
-        block_forks: forks that replayed series keep together.
+        max_discarded_share: largest share of the forks that may be left out.
+        block_forks: forks per block of a replayed series.
     """
 
     rule: Rule
     error_rate: float
-    noisier_chance: float
+    noise_test_error_rate: float
     resamples: int
-    most_discarded: float
+    max_discarded_share: float
     block_forks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellResult:
-    """One cell's counts with what they say of the probabilities behind them.
+    """One cell's counts with confidence intervals of the rates.
 
-    The intervals hold for series drawn from this pool; what another pool would say is in the
-    pool's own standard error.
+    The intervals hold for series drawn from this pool; how far another pool may differ is in the
+    pool's standard error.
 
     Attributes:
         tally: counts.
-        wrong: series that passed over the target or failed under it, by the pool's own ratio.
-        wrong_rate: Clopper-Pearson bounds of their rate, 95 %.
-        wrong_by_count: the same by the count of the work.
-        wrong_by_count_rate: its bounds.
-        contradicted: series that are wrong with a whole interval on the wrong side, or a FAIL.
-        contradicted_rate: its bounds.
+        wrong: number of wrong verdicts, with the pool's ratio as the truth.
+        wrong_rate: 95 % confidence interval of their rate (Clopper-Pearson).
+        wrong_by_count: number of wrong verdicts, with the ratio of the work as the truth.
+        wrong_by_count_rate: interval of their rate.
+        contradicted: number of wrong verdicts with an interval wholly on the wrong side, or a FAIL.
+        contradicted_rate: interval of their rate.
     """
 
     tally: Tally
@@ -70,18 +74,18 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """All that was found.
+    """All results.
 
     Attributes:
         machine: where and when.
         sandbox: name of the backend.
-        quick: whether it was a short run, which proves nothing.
-        method: with which parameters.
-        wider: how many times wider chunks of forks spread than their forks predict.
-        bounds: requirements.
+        quick: whether it was a short run, too small for conclusions.
+        method: the parameters.
+        wider: spread of whole chunks of forks, as a multiple of what their forks predict.
+        bounds: requirements and whether they hold.
         resolutions: where the benefit of the doubt ends.
         cells: all of them.
-        live: verdicts from beginning to end.
+        live: verdicts of whole gradings.
     """
 
     machine: Machine
@@ -96,13 +100,13 @@ class Result:
 
 
 def result_of(recording: Recording, tallies: Sequence[Tally], *, quick: bool) -> Result:
-    """Put together what was found."""
+    """Return the result of a recording and its tallies."""
     method = Method(
         rule=RULES[Quantity.TIME],
         error_rate=ERROR_RATE,
-        noisier_chance=NOISIER_CHANCE,
+        noise_test_error_rate=NOISE_TEST_ERROR_RATE,
         resamples=RESAMPLES,
-        most_discarded=MOST_DISCARDED,
+        max_discarded_share=MAX_DISCARDED_SHARE,
         block_forks=BLOCK_FORKS,
     )
     pools = [tally.pooled for tally in tallies]
@@ -124,9 +128,9 @@ def _cell_result(tally: Tally) -> CellResult:
     return CellResult(
         tally=tally,
         wrong=tally.wrong,
-        wrong_rate=clopper_pearson(tally.wrong, tally.series),
+        wrong_rate=proportion_interval(tally.wrong, tally.series),
         wrong_by_count=tally.wrong_by_count,
-        wrong_by_count_rate=clopper_pearson(tally.wrong_by_count, tally.series),
+        wrong_by_count_rate=proportion_interval(tally.wrong_by_count, tally.series),
         contradicted=tally.contradicted,
-        contradicted_rate=clopper_pearson(tally.contradicted, tally.series),
+        contradicted_rate=proportion_interval(tally.contradicted, tally.series),
     )

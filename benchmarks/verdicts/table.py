@@ -1,8 +1,4 @@
-"""The result of a benchmark of verdicts as tables, for people.
-
-Takes: a `Result`. Gives: tables on a console. Does not cover: what is in it (see
-`benchmarks.verdicts.result`).
-"""
+"""Prints the result of the benchmark of verdicts as tables on a console."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +21,7 @@ def print_result(result: Result, console: Console) -> None:
     console.print(_bounds(result.bounds))
     console.print(
         f"Whole chunks of forks spread {result.wider:.2f} times as wide as their forks predict. "
-        f"Walls: {result.sandbox}. Load when it began: {result.machine.load_1min:.1f} on "
+        f"Sandbox: {result.sandbox}. Load average at the begin: {result.machine.load_1min:.1f} on "
         f"{result.machine.cores} processors.",
         markup=False,
     )
@@ -35,11 +31,13 @@ def print_result(result: Result, console: Console) -> None:
 
 def _cells(tallies: Sequence[Tally]) -> Table:
     table = Table(
-        *("neighbour", "pattern", "of target", "pool says", "pass", "in doubt", "fail"),
-        *("ungraded", "wrong", "misses", "forks"),
-        title="replayed series, per cent of them",
-        caption="of target: by the count of the work; pool says: by all forks together, ± its "
-        "standard error; wrong: by the pool's own ratio",
+        *("neighbour", "pattern", "of target", "pool ratio", "pass", "within noise", "fail"),
+        *("ungraded", "wrong", "missed", "forks"),
+        title="verdicts on replayed series, in per cent",
+        caption="of target: ratio of the work to the target; pool ratio: the same, measured over "
+        "all forks, ± its standard error; within noise: passes, the interval contains the target "
+        "within the reference's noise; wrong: against the pool ratio; missed: the interval does "
+        "not contain the pool ratio",
     )
     order = sorted(
         tallies,

@@ -1,1 +1,1 @@
-"""A sample class, graded: what `make demo` shows on a fresh machine."""
+"""A sample class, as `make demo` grades it."""

@@ -1,7 +1,8 @@
-"""Grade the sample class on what this machine has, and compare with what each must get.
+"""Grade the sample class with what this machine has; compare each grade with the expected one.
 
-Takes: names of submissions to leave it at, or nothing. Gives: a table, `out/demo/`, exit code 0 if
-every row is as expected. Does not cover: a real class (see `grader grade`).
+`python -m examples.sample_class [NAME ...]` grades all eleven submissions, or those that are
+named. It prints a table, writes `out/demo/`, and ends with 0 if every grade is as expected. For
+your own class use `grader grade`.
 """
 
 import argparse
@@ -32,7 +33,7 @@ OUT = Path("out") / "demo"
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run the demo; 0 if every submission got what it must."""
+    """Run the demo; return 0 if every submission got the expected grade."""
     console = Console()
     folder, reference = find_assignment(SLUG, None), find_reference(SLUG, None)
     students = _chosen(make_class(folder, reference), arguments)
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     loaded = _one_problems_targets(
         load_assignment_with_reference(folder, reference, device="cpu", seed=new_seed())
     )
-    console.print(f"performance is measured for {MEASURED_PROBLEM} alone, to be quick")
+    console.print(f"performance is measured for {MEASURED_PROBLEM} only, to save time")
     records = _grade(loaded, sources, console)
     by_name = {record.submission.name: record for record in records}
     rows = [(student, by_name[student.name]) for student in students]
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     console.print(f"class index:  {OUT / 'index.html'}\ngrades:       {OUT / 'grades.csv'}")
     if "grace" in by_name:
         console.print(f"one student:  {OUT / 'students' / 'grace' / 'report.html'}")
-    console.print("`grader doctor` says which walls this machine has and what it did without.")
+    console.print("`grader doctor` says which sandboxes this machine has and what it did without.")
     return 0 if all(as_expected(student, record) for student, record in rows) else 1
 
 
@@ -77,14 +78,14 @@ def _one_problems_targets(loaded: LoadedAssignment) -> LoadedAssignment:
 
 
 def _grade(loaded: LoadedAssignment, sources: Path, console: Console) -> list[GradeRecord]:
-    """Grade behind bubblewrap where it holds, else unconfined, saying so."""
+    """Grade in bubblewrap if it works here, else without a sandbox, and say so."""
     why_not = missing_bwrap()
     if not why_not:
         try:
             return _run(loaded, sources, "bwrap", console)
         except SandboxError as error:
             why_not = str(error)
-    console.print(f"no bubblewrap wall here: {why_not}", markup=False)
+    console.print(f"no bubblewrap sandbox here: {why_not}", markup=False)
     return _run(loaded, sources, "none", console)
 
 
@@ -98,16 +99,16 @@ def _run(
 
 
 def leading_cause(record: GradeRecord) -> Cause:
-    """Return the cause of most of the checks that did not pass; a GPU is nobody's cause."""
-    nobodys = (Cause.NONE, Cause.NO_DEVICE)
-    causes = Counter(c.cause for c in record.judgement.checks if c.cause not in nobodys)
+    """Return the most frequent cause of checks that did not pass; a missing GPU does not count."""
+    ignored = (Cause.NONE, Cause.NO_DEVICE)
+    causes = Counter(c.cause for c in record.judgement.checks if c.cause not in ignored)
     return causes.most_common(1)[0][0] if causes else Cause.NONE
 
 
 def as_expected(student: Student, record: GradeRecord) -> bool:
-    """Return whether a submission got what it must.
+    """Return whether a submission got the expected grade.
 
-    Where no control group can be made, memory stays open and a grade is provisional.
+    If the machine gives no control group, memory targets stay open and the grade is provisional.
     """
     judgement = record.judgement
     provisional = judgement.status is Status.PROVISIONAL and student.status is Status.GRADED

@@ -1,8 +1,4 @@
-"""Eleven submissions to `kv_cache`, as a class would hand them in, and what each must get.
-
-Takes: the folders of `kv_cache`. Gives: files, and the expected row of each. Does not cover:
-grading them (see `examples.sample_class.__main__`).
-"""
+"""Eleven submissions to `kv_cache`, as a class would hand them in, and their expected grades."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +10,7 @@ MEASURED_PROBLEM = "KVCache"
 """The one problem whose targets the demo measures, so that it takes a minute and not five."""
 ALL_POINTS = 118
 UNMETERED_POINTS = 110
-"""What is left without control groups, which count memory."""
+"""Without control groups memory targets stay open; these points remain."""
 
 ENDLESS = '''
 

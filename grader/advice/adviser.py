@@ -1,26 +1,21 @@
-"""Has a submission's kernels compiled behind a wall of their own, and tells what came of it.
+"""Compiles a submission's Triton kernels in a sandbox and reports the results as advice.
 
-Takes: a course and what was handed in. Gives: `Adviser`, whose `advise` returns `Advice`. Does not
-cover: grading. It runs beside it, on public inputs only, and whatever fails here is told as a
-missing piece of advice.
+Advice never changes a grade: a failure here only means less advice. Kernels see public inputs only.
 
-The wall has no device and a Triton that compiles, where the walls that grade on a CPU have one that
-interprets. It starts when the first submission speaks of Triton, and is lent to one at a time.
+Sandboxes that grade on a CPU interpret Triton. This one has no device either, but it compiles. It
+starts when the first submission mentions Triton, and one submission at a time uses it.
 """
 
 import time
-from contextlib import closing
 from dataclasses import replace
 
-from grader.advice.claims import MAX_TEXT, read_claims
-from grader.advice.cuda_kernels import advise_on_cuda
+from grader.advice.claims import MAX_TEXT, advise_on_cuda, read_claims
 from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
 from grader.assignment.loaded import LoadedAssignment
-from grader.assignment.steps import CaseSteps, Expect, Value
+from grader.assignment.steps import CaseSteps, Expect, Step, tap
 from grader.assignment.table import Limits
-from grader.correctness.drive import drive
 from grader.correctness.instances import Instance, instances
-from grader.evidence.faults import FaultKind, Raised, Stopped
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.evidence.observations import CaseMeasurement
 from grader.intake.submission import Origin, Submission
 from grader.sandbox.contract import Isolation
@@ -28,13 +23,13 @@ from grader.sandbox.pool import SandboxOnDemand
 from grader.worker.session import Session, open_session
 
 TRIGGER = "triton"
-"""What a submission's text must hold for a wall to be started; it decides nothing else."""
+"""Word in a submission's text for which the sandbox is started; it has no other effect."""
 SUBMISSION_SECONDS = 60.0
 CALL_SECONDS = 50.0
-"""More than the box gives all its compilations (`COMPILE_SECONDS` of `runner.ahead_of_time`)."""
+"""More than `COMPILE_SECONDS` of `runner.ahead_of_time`, the limit on all compilations."""
 MEMORY_BYTES = 2 << 30
 PROCESSES = 64
-"""At least, for the compiler and the assembler that it starts."""
+"""At least so many, for the compiler and the assembler that it starts."""
 
 NOT_MADE = "The advice could not be made this time. Your grade does not depend on it."
 NOT_IMPORTED = (
@@ -46,7 +41,7 @@ CUT_SHORT = "Not all kernels were compiled: there is a limit on how many, and on
 
 
 def advice_limits(limits: Limits) -> Limits:
-    """Return the limits of a box that compiles, where those of the assignment are too small."""
+    """Return the assignment's limits, raised where they are too small for compiling."""
     return replace(
         limits,
         call_wall_s=CALL_SECONDS,
@@ -79,11 +74,11 @@ class Adviser:
         )
 
     def advise(self, submission: Submission, *, compiler_output: str = "") -> Advice:
-        """Return advice on a submission's kernels; never raises, because no grade waits for it.
+        """Return advice on a submission's kernels; never raises, because grades do not need it.
 
         Args:
             submission: as it was handed in.
-            compiler_output: of the CUDA compiler; empty for a submission that needed none.
+            compiler_output: of the CUDA compiler; empty if nothing was compiled.
         """
         if submission.origin is Origin.CUDA:
             return advise_on_cuda(compiler_output)
@@ -101,12 +96,12 @@ class Adviser:
         return capture.advice()
 
     def close(self) -> None:
-        """Take the wall down, if it was ever started."""
+        """Close the sandbox, if it was ever started."""
         self._sandbox_handle.close()
 
 
 class _Capture:
-    """Lets one submission launch its kernels, and keeps the last whole report about them."""
+    """Runs one submission's public cases and keeps the last complete report on its kernels."""
 
     def __init__(self, submission: Submission, loaded: LoadedAssignment) -> None:
         self._submission = submission
@@ -116,11 +111,11 @@ class _Capture:
         self._detail = ""
 
     def advice(self) -> Advice:
-        """Return what was heard so far."""
+        """Return the advice so far."""
         return Advice(kernels=self._kernels, notice=self._notice, detail=self._detail)
 
     def stop(self, notice: str, error: Exception) -> None:
-        """Note why there is no more to be heard."""
+        """Note why there is no further advice."""
         self._notice = notice
         self._detail = f"{type(error).__name__}: {error}"[:MAX_TEXT]
 
@@ -128,7 +123,7 @@ class _Capture:
         """Load the submission and run its public cases.
 
         Raises:
-            Stopped, ChannelError: the box ended, or what it says of kernels has no known form.
+            Stopped, ChannelError: the sandboxed process ended, or its report has an unknown form.
         """
         deadline_s = time.monotonic() + SUBMISSION_SECONDS
         try:
@@ -138,13 +133,8 @@ class _Capture:
             return
         self._note(session)
         for instance in self._public_cases():
-            case = drive(
-                _without_comparisons(instance.steps(self._loaded.plan), deadline_s),
-                session,
-                check=instance.maker.check,
-                index=instance.index,
-                public=True,
-            )
+            steps = _without_comparisons(instance.steps(), deadline_s)
+            case = instance.run(session, steps)
             if not session.alive:
                 self._end(case)
                 return
@@ -155,7 +145,7 @@ class _Capture:
                 return
 
     def _end(self, case: CaseMeasurement) -> None:
-        """Say why the box ended in the middle of a case."""
+        """Note why the sandboxed process ended during a case."""
         (fault,) = case.faults
         ours = fault.kind is FaultKind.INFRASTRUCTURE
         self._notice = NOT_MADE if ours else f"{ENDED} {fault.message}."
@@ -169,18 +159,17 @@ class _Capture:
         return [
             instance
             for problem in self._loaded.plan.problems
-            for instance in instances(problem, self._loaded.cases)
+            for instance in instances(self._loaded.plan, problem, self._loaded.cases)
             if instance.public
         ]
 
 
 def _without_comparisons(steps: CaseSteps, deadline_s: float) -> CaseSteps:
-    """Yield what a case asks of the box until time is over; nothing was computed to be compared."""
-    reply: Value = None
-    with closing(steps):
-        while time.monotonic() < deadline_s:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None if isinstance(step, Expect) else (yield step)
+    """Pass on what a case asks of the worker until the deadline; no oracle is computed."""
+
+    def on_step(step: Step) -> Step | None:
+        if time.monotonic() > deadline_s:
+            raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=CUT_SHORT))
+        return None if isinstance(step, Expect) else step
+
+    return tap(steps, on_step)

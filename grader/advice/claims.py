@@ -1,18 +1,26 @@
-"""What the box says of kernels, read strictly: a known form inside known bounds, or nothing.
+"""Turns what compilers report about a submission's kernels into advice, after strict checks.
 
-Takes: the reply of a box that compiles. Gives: `KernelAdvice`. Does not cover: whether it is true;
-a submission can say all of this itself (see `advice.kernel_advice`).
-
-Places are looked up in what was handed in; occupancy is computed here.
+For Triton the report is a reply of a sandboxed process, for CUDA C++ it is the output of the
+compiler. Either could have been written by the submission itself, so a report is accepted only in
+its known form and within known bounds, and is shown as a claim. Source locations are looked up in
+the submission, and occupancy is computed here. Compiler errors of C++ are in `cuda_cpp.builder`.
 """
 
+import re
 from typing import NoReturn
 
-from grader.advice.kernel_advice import KernelAdvice, KernelOutcome, KernelResources, occupancy
+from grader.advice.kernel_advice import (
+    NO_ADVICE,
+    Advice,
+    KernelAdvice,
+    KernelOutcome,
+    KernelResources,
+    occupancy,
+)
 from grader.assignment.steps import Value
 from grader.errors import ChannelError
 from grader.intake.submission import Submission
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
 
 TARGETS = {80: "sm_80", 90: "sm_90"}
 MAX_FINDINGS = 64
@@ -25,7 +33,7 @@ MAX_REGISTERS = 255
 MAX_LOCAL_BYTES = 512 << 10
 """Of one thread; same source."""
 MAX_SHARED_BYTES = 1 << 20
-"""More than any device has: a kernel that asks for too much still compiles."""
+"""More than any device has: a kernel that needs too much still compiles."""
 MAX_WARPS = 32
 
 _ABOUT = {"kernel", "frame", "target"}
@@ -35,10 +43,10 @@ _COMPILED = _ABOUT | {"arguments", "registers", "spill_bytes", "shared_bytes", "
 
 
 def read_claims(reply: Value, submission: Submission) -> tuple[tuple[KernelAdvice, ...], bool]:
-    """Return the advice that a reply holds, and whether the box left kernels out.
+    """Return the advice in a reply, and whether the reply leaves kernels out.
 
     Raises:
-        ChannelError: if the reply has any other form than the box's own.
+        ChannelError: if the reply has an unknown form.
     """
     report = _table(reply, {"findings", "unreached", "left_out"})
     findings = _entries(report["findings"], MAX_FINDINGS)
@@ -124,7 +132,7 @@ def _count(value: Value, least: int, most: int) -> int:
 
 
 def _text(value: Value, most: int) -> str:
-    """Return at most `most` characters; what cannot be shown becomes U+FFFD."""
+    """Return at most `most` characters; unprintable ones become U+FFFD."""
     if type(value) is not str:
         _refuse("a text")
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value[:most])
@@ -132,5 +140,82 @@ def _text(value: Value, most: int) -> str:
 
 def _refuse(what: str) -> NoReturn:
     raise ChannelError(
-        f"the box said something of its kernels that is not {what} of the known form"
+        f"the sandboxed process reported something on its kernels that is not {what} in known form"
     )
+
+
+MAX_KERNELS = 64
+CUT_SHORT = "Only the first kernels are listed: there is a limit on how many."
+
+# Source: output of `ptxas -v`, toolkit 13.0.
+_ENTRY = re.compile(r"Compiling entry function '(\w{1,400})' for '(sm_\w{2,6})'")
+_SPILLS = re.compile(r"(\d{1,9}) bytes spill stores, (\d{1,9}) bytes spill loads")
+_USED = re.compile(r"Used (\d{1,4}) registers")
+_SHARED = re.compile(r"(\d{1,9}) bytes smem")
+
+
+def advise_on_cuda(compiler_output: str) -> Advice:
+    """Return one entry for each kernel and target in the output of `ptxas -v`.
+
+    Warps per block are chosen by each launch, so they and the occupancy are unknown.
+    """
+    kernels: list[KernelAdvice] = []
+    entry: tuple[str, str] = ("", "")
+    spill_bytes = 0
+    for line in compiler_output.splitlines():
+        if match := _ENTRY.search(line):
+            entry, spill_bytes = (match[1], match[2]), 0
+        elif match := _SPILLS.search(line):
+            spill_bytes = max(int(match[1]), int(match[2]))
+        elif (match := _USED.search(line)) and entry[0]:
+            shared = _SHARED.search(line)
+            kernels.append(
+                _kernel(entry, int(match[1]), spill_bytes, int(shared[1]) if shared else 0)
+            )
+            entry = ("", "")
+    if not kernels:
+        return NO_ADVICE
+    notice = CUT_SHORT if len(kernels) > MAX_KERNELS else ""
+    return Advice(kernels=tuple(kernels[:MAX_KERNELS]), notice=notice, detail="")
+
+
+def _kernel(
+    entry: tuple[str, str], registers: int, spill_bytes: int, shared_bytes: int
+) -> KernelAdvice:
+    symbol, target = entry
+    name, is_template = readable_name(symbol)
+    return KernelAdvice(
+        kernel=name,
+        location="",
+        target=target,
+        outcome=KernelOutcome.COMPILES,
+        arguments=symbol[:200] if is_template else "",
+        message="",
+        message_location="",
+        resources=(
+            KernelResources(
+                registers=registers,
+                spill_bytes=spill_bytes,
+                shared_bytes=shared_bytes,
+                warps=0,
+                occupancy=0.0,
+            ),
+        ),
+    )
+
+
+def readable_name(symbol: str) -> tuple[str, bool]:
+    """Return the function's own name in a mangled symbol, and whether it is one of a template.
+
+    Source: Itanium C++ ABI, section 5.1: a name is its length and its letters; N…E nests.
+    """
+    if not symbol.startswith("_Z"):
+        return symbol, False
+    rest = re.sub(r"^_Z(?:N[KVr]*)?", "", symbol)
+    name = ""
+    while match := re.match(r"(\d{1,3})", rest):
+        size = int(match[1])
+        name, rest = rest[len(match[1]) :][:size], rest[len(match[1]) + size :]
+        if not symbol.startswith("_ZN"):
+            break
+    return name or symbol, rest.startswith("I")

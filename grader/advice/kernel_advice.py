@@ -1,10 +1,7 @@
-"""The nouns of the advice: what is told about each kernel of one submission.
+"""What a student is told about each kernel of a submission, and how occupancy is computed.
 
-Takes: nothing. Gives: `Advice`, `KernelAdvice`, `KernelResources`. Does not cover: how it is made
-(see `advice.adviser`).
-
-The evidence is `Evidence.ADVICE`: everything here was said by the box, where the submission could
-have said it itself. No verdict, no status and no point depends on it.
+All of it is a claim (`Evidence.ADVICE`): it comes from the sandboxed process, and the submission
+could have written it. No verdict, no status and no point depends on it.
 """
 
 from dataclasses import dataclass
@@ -42,6 +39,83 @@ MULTIPROCESSORS = {
 }
 
 
+class KernelOutcome(StrEnum):
+    """The result of compiling one kernel for one target.
+
+    COMPILES: the compiler and the assembler accepted it.
+    FAILS: the compiler or the assembler refused it.
+    NOT_REACHED: no public case launched it, so its argument types are unknown.
+    """
+
+    COMPILES = "compiles"
+    FAILS = "fails"
+    NOT_REACHED = "not_reached"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelResources:
+    """The resources that a compiled kernel uses on its target.
+
+    Attributes:
+        registers: per thread.
+        spill_bytes: local memory per thread, where registers are spilled to.
+        shared_bytes: shared memory per block.
+        warps: per block; 0 if unknown, as in C++, where each launch chooses them.
+        occupancy: warps that fit on a multiprocessor, as a part of the most it can hold; computed
+            from the other fields. 0 if one block does not fit, or if warps are unknown.
+    """
+
+    registers: int
+    spill_bytes: int
+    shared_bytes: int
+    warps: int
+    occupancy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelAdvice:
+    """One kernel, compiled for one target with one set of argument types.
+
+    Attributes:
+        kernel: name of the function.
+        location: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
+        target: such as `sm_80`; empty for a kernel that no case reached.
+        outcome: the result.
+        arguments: types and constants that it was compiled for; may be empty.
+        message: of the compiler, for a kernel that fails; empty otherwise.
+        message_location: location of the error, in the form of `location`; may be empty.
+        resources: one entry if they are known, else none.
+    """
+
+    kernel: str
+    location: str
+    target: str
+    outcome: KernelOutcome
+    arguments: str
+    message: str
+    message_location: str
+    resources: tuple[KernelResources, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What a student is told about all kernels of one submission.
+
+    Attributes:
+        kernels: in the order in which the cases launched them; those not reached come last.
+        notice: for the student, why advice is missing; empty if none is.
+        detail: for staff, the error that stopped it; empty if there was none.
+    """
+
+    kernels: tuple[KernelAdvice, ...]
+    notice: str
+    detail: str
+
+
+NO_ADVICE = Advice(kernels=(), notice="", detail="")
+"""For a submission without kernels, and for records from before there was advice."""
+
+
 def occupancy(target: str, *, registers: int, shared_bytes: int, warps: int) -> float:
     """Return resident warps over the 64 that a multiprocessor can hold.
 
@@ -70,81 +144,3 @@ def occupancy(target: str, *, registers: int, shared_bytes: int, warps: int) -> 
 
 def _round_up(value: int, granularity: int) -> int:
     return -(-value // granularity) * granularity
-
-
-class KernelOutcome(StrEnum):
-    """What became of one kernel on one target.
-
-    COMPILES: the compiler and the assembler took it.
-    FAILS: the compiler or the assembler refused it.
-    NOT_REACHED: no public case launched it, so its argument types are unknown.
-    """
-
-    COMPILES = "compiles"
-    FAILS = "fails"
-    NOT_REACHED = "not_reached"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelResources:
-    """What a compiled kernel takes on its target.
-
-    Attributes:
-        registers: per thread.
-        spill_bytes: local memory per thread, where registers are spilled to.
-        shared_bytes: shared memory per block.
-        warps: per block; 0 where only the launch decides them, as in C++.
-        occupancy: warps that fit on a multiprocessor, as a part of the most it can hold; computed
-            by `advice.kernel_advice` from the other fields. 0 if one block does not fit, or warps
-            are not known.
-    """
-
-    registers: int
-    spill_bytes: int
-    shared_bytes: int
-    warps: int
-    occupancy: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelAdvice:
-    """One kernel, compiled for one target with one set of argument types.
-
-    Attributes:
-        kernel: name of the function.
-        location: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
-        target: such as `sm_80`; empty for a kernel that no case reached.
-        outcome: what became of it.
-        arguments: types and constants that it was compiled for; may be empty.
-        message: of the compiler, for a kernel that fails; empty otherwise.
-        message_location: what the message points at, in the form of `place`; may be empty.
-        resources: one entry where they are known, else none.
-    """
-
-    kernel: str
-    location: str
-    target: str
-    outcome: KernelOutcome
-    arguments: str
-    message: str
-    message_location: str
-    resources: tuple[KernelResources, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """What is told about all kernels of one submission.
-
-    Attributes:
-        kernels: in the order in which the cases launched them; those not reached come last.
-        notice: for the student, why there is no more than this; empty if nothing is missing.
-        detail: for staff, what stopped it; empty if nothing did.
-    """
-
-    kernels: tuple[KernelAdvice, ...]
-    notice: str
-    detail: str
-
-
-NO_ADVICE = Advice(kernels=(), notice="", detail="")
-"""Of a submission without a kernel, and of records made before there was advice."""

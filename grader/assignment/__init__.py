@@ -1,1 +1,1 @@
-"""What an assignment asks: its table, its cases, its plan; read once per run."""
+"""What an assignment asks: its table, its cases and the plan made from both."""

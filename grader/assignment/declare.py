@@ -1,17 +1,31 @@
-"""How `cases.py` says which function is the case of which check or the workload of which target.
+"""How `cases.py` declares cases and workloads, and how a reference folder's Python is imported.
 
-Takes: a `cases.py` by path. Gives: its `CaseMaker`s and `Workload`s. Does not cover: running them.
+`case` marks the generator of a check, `workload` the generator of what a target measures;
+`load_cases` and `load_workloads` collect them. References are the author's own code and run in
+this process; submissions never do.
 """
 
+import ast
+import importlib
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from grader.assignment.draw import Draw
-from grader.assignment.folders import SHARED, shared_folders
+from grader.assignment.folders import (
+    KERNELS,
+    SHARED,
+    kernel_folders,
+    shared_folders,
+    solution_files,
+)
 from grader.assignment.steps import CaseSteps, Value, WorkloadSteps
 from grader.errors import AuthorError
 
@@ -19,6 +33,7 @@ CaseFunction = Callable[[Draw], CaseSteps]
 WorkloadFunction = Callable[[Draw, int], WorkloadSteps]
 Key = tuple[str, str]
 """Problem and check, or problem and target."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +72,12 @@ def case(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A case whose cost is measured, for the submission and for the hidden reference alike.
+    """A generator whose cost is measured, for the submission and for the hidden reference.
 
     Attributes:
         problem: name of the problem in `assignment.toml`.
         target: name of the target within that problem.
-        sizes: what `make` is called with, ascending; one unless growth is measured.
+        sizes: what `make` is called with, ascending; several only where growth is measured.
         make: the generator function; all of its calls count, and all replies are compared.
     """
 
@@ -79,13 +94,16 @@ class Workload:
 def workload(
     problem: str, target: str, *, sizes: Sequence[int]
 ) -> Callable[[WorkloadFunction], Workload]:
-    """Mark a generator function as what is measured for `problem`'s `target`.
+    """Mark a generator function as the workload of `problem`'s `target`.
 
     Raises:
         AuthorError: if the sizes are not positive and ascending.
     """
     if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
-        raise AuthorError(f"{problem}.{target}: sizes: expected ascending numbers, found {sizes}")
+        raise AuthorError(
+            f"cases.py: workload {problem}.{target}: sizes: expected whole numbers from 1 on, in "
+            f"ascending order, found {sizes!r}"
+        )
 
     def mark(function: WorkloadFunction) -> Workload:
         return Workload(problem=problem, target=target, sizes=tuple(sizes), make=function)
@@ -93,10 +111,48 @@ def workload(
     return mark
 
 
-def load_folder(folder: Path, module: str) -> ModuleType:
-    """Import `folder/<module>.py` so that relative imports reach its neighbours.
+def load_cases(folder: Path) -> dict[Key, CaseMaker]:
+    """Return the cases of `folder/cases.py` by (problem, check).
 
-    Of a reference they reach the harness of its assignment and the shared files, too.
+    Raises:
+        AuthorError: if the file cannot be imported, or two cases claim one check.
+    """
+    makers = [one for one in _declared(folder) if isinstance(one, CaseMaker)]
+    return _by_key(folder, "cases for check", [((m.problem, m.check), m) for m in makers])
+
+
+def load_workloads(folder: Path) -> dict[Key, Workload]:
+    """Return the workloads of `folder/cases.py` by (problem, target).
+
+    Raises:
+        AuthorError: if the file cannot be imported, or two workloads claim one target.
+    """
+    makers = [one for one in _declared(folder) if isinstance(one, Workload)]
+    return _by_key(folder, "workloads for target", [((m.problem, m.target), m) for m in makers])
+
+
+def _declared(folder: Path) -> Iterator[object]:
+    """Return what `cases.py` defines, and the modules that it lists as `MODULES`."""
+    cases = load_folder(folder, "cases")
+    for module in (cases, *getattr(cases, "MODULES", ())):
+        yield from vars(module).values()
+
+
+def _by_key(folder: Path, what: str, makers: Sequence[tuple[Key, T]]) -> dict[Key, T]:
+    found: dict[Key, T] = {}
+    for key, maker in makers:
+        if found.setdefault(key, maker) is not maker:  # one object may have several names
+            raise AuthorError(
+                f"{folder / 'cases.py'}: two {what} {'.'.join(key)}",
+                hint="each check has one @case and each target one @workload; remove or rename one",
+            )
+    return found
+
+
+def load_folder(folder: Path, module: str) -> ModuleType:
+    """Import `folder/<module>.py` so that its relative imports reach the files beside it.
+
+    In a reference they also reach the assignment's harness and the shared files.
 
     Raises:
         AuthorError: if the file is missing or cannot be imported.
@@ -116,14 +172,14 @@ def load_folder(folder: Path, module: str) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
-        raise AuthorError(f"{path}: not a Python file")
+        raise AuthorError(f"{path}: expected a Python file")
     loaded = importlib.util.module_from_spec(spec)
     _execute(loaded, path)
     return loaded
 
 
 def load_harness(assignment: Path, name: str = "grader_harness") -> Mapping[str, Value]:
-    """Import an assignment's harness and return its names, none if it has no harness.
+    """Import an assignment's harness and return its names; none if it has no harness.
 
     Args:
         assignment: folder of the assignment.
@@ -144,65 +200,101 @@ def load_harness(assignment: Path, name: str = "grader_harness") -> Mapping[str,
         name, path, submodule_search_locations=folders or None
     )
     if spec is None:
-        raise AuthorError(f"{path}: not a Python file")
+        raise AuthorError(f"{path}: expected a Python file")
     harness = importlib.util.module_from_spec(spec)
     _execute(harness, path)
     return vars(harness)
 
 
 def _execute(module: ModuleType, path: Path) -> None:
-    """Run a module that was made of a file, known by its name from the beginning.
+    """Run a module that was made from the file `path`; it is in `sys.modules` from the beginning.
 
     Raises:
         AuthorError: if it raises.
     """
     spec = module.__spec__
     if spec is None or spec.loader is None:
-        raise AuthorError(f"{path}: not a Python file")
+        raise AuthorError(f"{path}: expected a Python file")
     sys.modules[module.__name__] = module  # triton and dataclasses look a class's module up by name
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module.__name__]
-        raise AuthorError(f"{path}: {type(error).__name__}: {error}") from error
+        message = f"{path}: importing it failed{_line_in(path.parent, error)}"
+        raise AuthorError(f"{message}: {type(error).__name__}: {error}") from error
 
 
-def load_workloads(folder: Path) -> dict[Key, Workload]:
-    """Return the workloads of `folder/cases.py` by (problem, target).
-
-    Raises:
-        AuthorError: if the file cannot be imported, or two workloads claim one target.
-    """
-    found: dict[Key, Workload] = {}
-    for maker in _declared(folder):
-        if not isinstance(maker, Workload):
-            continue
-        key = (maker.problem, maker.target)
-        if found.get(key, maker) is not maker:
-            raise AuthorError(f"{folder / 'cases.py'}: two workloads for {'.'.join(key)}")
-        found[key] = maker
-    return found
+def _line_in(folder: Path, error: Exception) -> str:
+    """Return where in the folder's files an exception came from; empty if in none of them."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame for frame in frames if frame.filename.startswith(str(folder.resolve()))]
+    return f" at {Path(lines[-1].filename).name}, line {lines[-1].lineno}" if lines else ""
 
 
-def load_cases(folder: Path) -> dict[Key, CaseMaker]:
-    """Return the cases of `folder/cases.py` by (problem, check).
+def load_solution(reference: Path) -> ModuleType:
+    """Import `solution.py` of a reference folder; its Triton kernels run interpreted, on the CPU.
 
     Raises:
-        AuthorError: if the file cannot be imported, or two cases claim one check.
+        AuthorError: if the file is missing or cannot be imported.
     """
-    found: dict[Key, CaseMaker] = {}
-    for maker in _declared(folder):
-        if not isinstance(maker, CaseMaker):
-            continue
-        key = (maker.problem, maker.check)
-        if found.get(key, maker) is not maker:
-            raise AuthorError(f"{folder / 'cases.py'}: two cases for check {'.'.join(key)}")
-        found[key] = maker
-    return found
+    if any(_imports_triton(file.text) for file in solution_files(reference)):
+        import_triton_interpreter()
+    with fresh_kernels(reference):
+        return load_folder(reference, "solution")
 
 
-def _declared(folder: Path) -> Iterator[object]:
-    """Return what `cases.py` defines, and the modules that it lists as `MODULES`."""
-    cases = load_folder(folder, "cases")
-    for module in (cases, *getattr(cases, "MODULES", ())):
-        yield from vars(module).values()
+@contextmanager
+def fresh_kernels(reference: Path) -> Iterator[None]:
+    """Import `kernels` anew inside the `with`: an earlier import may be compiled for a device."""
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_kernel(name)}
+    package = ModuleType(KERNELS)
+    package.__path__ = [str(folder) for folder in kernel_folders(reference)]
+    sys.modules[KERNELS] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if _is_kernel(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _is_kernel(name: str) -> bool:
+    return name.partition(".")[0] == KERNELS
+
+
+def import_triton_interpreter() -> None:
+    """Make `import triton` give the interpreter in this process.
+
+    Triton decides whether a kernel is interpreted when the kernel is defined, Triton's own ones
+    included. So Triton is imported anew if it was imported for a device before. Who holds the old
+    functions keeps them. The environment is left as it was, so child processes are not affected.
+    """
+    triton = sys.modules.get("triton")
+    if triton is not None and triton.knobs.runtime.interpret:
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
+        if not name.startswith("triton._C"):  # compiled, the same for both
+            del sys.modules[name]
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        triton = importlib.import_module("triton")
+        triton.knobs.runtime.interpret = True
+    finally:
+        if before is None:
+            del os.environ["TRITON_INTERPRET"]
+
+
+def _imports_triton(source: str) -> bool:
+    """Return whether a module imports Triton; False if it cannot be parsed (reported elsewhere)."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return False
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return any(name.partition(".")[0] == "triton" for name in names)

@@ -1,10 +1,8 @@
-"""Which class a device belongs to, and which of an author's targets apply to it.
+"""Device classes: which class a device belongs to, and which of an author's targets apply to it.
 
-Takes: the name that a driver gives a device. Gives: `device_class`, `choose_tier`. Does not cover:
-finding devices (see `worker.cuda.driver`), what a tier is (see `plan`).
-
-A class is what a target is written for: `cpu`, `cuda:h200`, `cuda:h100`, `cuda:a100`, `cuda:t4`,
-or `cuda:*` for any other CUDA device. A slice of a device is not the device: its class is `cuda:*`.
+Targets are written for a class: `cpu`, `cuda:h200`, `cuda:h100`, `cuda:a100`, `cuda:t4`, or
+`cuda:*` for any other CUDA device. A MIG slice of a device is slower than the device, so its class
+is `cuda:*`. Finding devices is in `worker.cuda.driver`.
 """
 
 import re
@@ -22,10 +20,10 @@ T = TypeVar("T")
 
 
 def device_class(name: str) -> str:
-    """Return the class of the device that its driver calls `name`; `cpu` for the processor.
+    """Return the class of a device; `cpu` for the CPU.
 
     Args:
-        name: "cpu", or a name such as "NVIDIA A100-SXM4-80GB" or "Tesla T4".
+        name: "cpu", or the driver's name for it, such as "NVIDIA A100-SXM4-80GB" or "Tesla T4".
     """
     words = re.findall(r"[a-z0-9]+", name.lower())
     if words == [CPU]:
@@ -51,12 +49,12 @@ def choose_tier(tiers: Mapping[str, T], name: str) -> T:
     """Return the most specific entry for the class `name`.
 
     Raises:
-        AuthorError: if there is none; `has_tier` asks before.
+        AuthorError: if there is none; call `has_tier` first.
     """
     for key in candidates(name):
         if key in tiers:
             return tiers[key]
     raise AuthorError(
         f"no target for {name}; there are targets for {', '.join(sorted(tiers)) or 'none'}",
-        hint=f"add one for {name}" + (f" or {ANY_CUDA}" if name.startswith("cuda") else ""),
+        hint=f"add a tier for {name}" + (f" or {ANY_CUDA}" if name.startswith("cuda") else ""),
     )

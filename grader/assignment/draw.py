@@ -1,9 +1,7 @@
-"""Random inputs of a case, from a counter-based generator keyed by the run's secret seed.
+"""`Draw`: the random inputs of a case, from a counter-based generator keyed by a seed.
 
-Takes: the seed and the path of a case. Gives: `Draw`. Does not cover: keeping the seed secret.
-
-The whole class gets the same inputs: a case's stream depends on seed, assignment, problem, check
-and instance alone, never on the order in which cases run.
+A case's stream depends only on the seed, assignment, problem, check and instance, never on the
+order in which cases run, so the whole class gets the same inputs.
 Source: Philox-4x64, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, as
 implemented by numpy.
 """

@@ -1,8 +1,12 @@
-"""Finds assignments and references on this machine, and the source files of each.
+"""Finds assignments and references on this machine, and the source files that belong to each.
 
-A harness may import files of `assignments/shared/`, and a solution files of `kernels/`: what they
-import travels with them, so that each of these files exists once. Reading the table of an
-assignment is the task of `assignment.table`.
+Assignments are looked for in `./assignments`, in the installed package and in the checkout around
+it; references, which never ship inside the package, in `./reference` and in the checkout. The first
+folder that has a name wins.
+
+A harness may import files of `assignments/shared/`, and a reference solution files of `kernels/`,
+so that each of these is written once. The imported files go with it into the sandbox and the
+hashes; those of a harness also go into the student's kit and the bundle.
 """
 
 import ast
@@ -16,7 +20,7 @@ from grader.intake.submission import SourceFile
 PACKAGE = Path(__file__).resolve().parent.parent
 """The installed package; a checkout has its top-level folders beside it."""
 
-MARKER = "assignment.toml"
+ASSIGNMENT_FILE = "assignment.toml"
 SHARED = "shared"
 KERNELS = "kernels"
 
@@ -26,15 +30,14 @@ def find_assignment(slug: str, assignments: Path | None = None) -> Path:
 
     Args:
         slug: name of the assignment.
-        assignments: folder that holds assignments; without it `./assignments`, the installed
-            package and the checkout around it are searched, in this order.
+        assignments: the only folder to search, if given.
 
     Raises:
-        UsageError: if there is no such assignment, naming those that exist.
+        UsageError: if there is no such assignment; the message names those that exist.
     """
-    for root in _roots(assignments):
+    for root in _assignment_roots(assignments):
         folder = root / slug
-        if SLUG_PATTERN.fullmatch(slug) and (folder / MARKER).is_file():
+        if SLUG_PATTERN.fullmatch(slug) and (folder / ASSIGNMENT_FILE).is_file():
             return folder
     known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none"
     raise UsageError(
@@ -44,46 +47,16 @@ def find_assignment(slug: str, assignments: Path | None = None) -> Path:
 
 
 def list_assignments(assignments: Path | None = None) -> tuple[Path, ...]:
-    """Return the folders of all assignments by name; the first place that has a name wins.
+    """Return the folders of all assignments, sorted by name.
 
     Raises:
         UsageError: if `assignments` is given and is no folder.
     """
     found: dict[str, Path] = {}
-    for root in _roots(assignments):
-        for marker in sorted(root.glob(f"*/{MARKER}")):
-            found.setdefault(marker.parent.name, marker.parent)
+    for root in _assignment_roots(assignments):
+        for file in sorted(root.glob(f"*/{ASSIGNMENT_FILE}")):
+            found.setdefault(file.parent.name, file.parent)
     return tuple(found[name] for name in sorted(found))
-
-
-def search_roots(explicit: Path | None, name: str, *, packaged: bool) -> Iterator[Path]:
-    """Yield the folders called `name` that may hold what is looked for, nearest first.
-
-    Args:
-        explicit: the only place to look, if given.
-        name: `assignments` or `reference`.
-        packaged: whether such a folder ships inside the package.
-
-    Raises:
-        UsageError: if `explicit` is given and is no folder.
-    """
-    if explicit is not None:
-        if not explicit.is_dir():
-            raise UsageError(
-                f"{explicit}: not a folder", hint=f"it should hold {name}, one folder each"
-            )
-        yield explicit
-        return
-    places = [Path(name), PACKAGE / f"_{name}"] if packaged else [Path(name)]
-    if (
-        PACKAGE.parent / "pyproject.toml"
-    ).is_file():  # beside an installed package lies site-packages
-        places.append(PACKAGE.parent / name)
-    yield from (place for place in places if place.is_dir())
-
-
-def _roots(assignments: Path | None) -> Iterator[Path]:
-    return search_roots(assignments, "assignments", packaged=True)
 
 
 def find_reference(slug: str, reference: Path | None = None) -> Path:
@@ -91,14 +64,13 @@ def find_reference(slug: str, reference: Path | None = None) -> Path:
 
     Args:
         slug: name of the assignment.
-        reference: folder that holds references; without it `./reference` and the checkout around
-            the package are searched, in this order. References never ship inside the package.
+        reference: the only folder to search, if given.
 
     Raises:
-        UsageError: if there is no such reference, naming those that exist.
+        UsageError: if there is no such reference; the message names those that exist.
     """
     known: set[str] = set()
-    for root in search_roots(reference, "reference", packaged=False):
+    for root in _roots(reference, "reference", (Path("reference"),)):
         if SLUG_PATTERN.fullmatch(slug) and (root / slug / "cases.py").is_file():
             return root / slug
         known.update(cases.parent.name for cases in root.glob("*/cases.py"))
@@ -141,7 +113,7 @@ def solution_files(reference: Path) -> tuple[SourceFile, ...]:
 def kernel_folders(reference: Path) -> list[Path]:
     """Return where the modules that a solution imports from `kernels` may lie, nearest first."""
     beside = reference.resolve().parent.parent / KERNELS
-    return [beside, *search_roots(None, KERNELS, packaged=False)]
+    return [beside, *_roots(None, KERNELS, (Path(KERNELS),))]
 
 
 def shared_folders(reference: Path) -> list[Path]:
@@ -150,7 +122,7 @@ def shared_folders(reference: Path) -> list[Path]:
     These are the harness of the assignment of the same name, and the files that assignments share.
     """
     beside = reference.resolve().parent.parent / "assignments"
-    roots = [beside, *search_roots(None, "assignments", packaged=True)]
+    roots = [beside, *_assignment_roots(None)]
     return [
         folder for root in roots for folder in (root / reference.name / "harness", root / SHARED)
     ]
@@ -201,3 +173,26 @@ def _modules_of(package: str, file: SourceFile) -> Iterator[str]:
         elif node.level or first != package:
             continue
         yield from [module] if module else [alias.name for alias in node.names]
+
+
+def _assignment_roots(explicit: Path | None) -> Iterator[Path]:
+    return _roots(explicit, "assignments", (Path("assignments"), PACKAGE / "_assignments"))
+
+
+def _roots(explicit: Path | None, name: str, folders: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the existing ones of `folders` and the checkout's folder `name`, or `explicit` alone.
+
+    Raises:
+        UsageError: if `explicit` is given and is no folder.
+    """
+    if explicit is not None:
+        if not explicit.is_dir():
+            raise UsageError(
+                f"{explicit}: not a folder",
+                hint=f"expected a folder that holds {name}, each in a folder of its own",
+            )
+        yield explicit
+        return
+    if (PACKAGE.parent / "pyproject.toml").is_file():  # not so if the package is installed
+        folders = (*folders, PACKAGE.parent / name)
+    yield from (folder for folder in folders if folder.is_dir())

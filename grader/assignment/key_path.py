@@ -1,8 +1,7 @@
-"""Where in an author's TOML file a mistake lies: the keys that lead to it, by name.
+"""Names the table and key of an author's TOML file in which a mistake was found.
 
-Takes: a file, keys, what a strict converter refused. Gives: `KeyPath`, whose messages read
-`assignment.toml: problem "Cache", check "append": points: expected ..., found ...`. Does not cover:
-lines: a TOML reader tells them of its own errors alone, and a guess may name the wrong one.
+Messages read `assignment.toml: problem "Cache", check "append": points: expected ..., found ...`.
+They have no line number: a TOML reader knows lines only for mistakes of syntax.
 """
 
 import re
@@ -23,8 +22,8 @@ class KeyPath:
     """A table of a TOML file.
 
     Attributes:
-        file: that it stands in.
-        tables: the lists of tables that it is part of, such as `check "append"`, outermost first.
+        file: path of the file.
+        tables: the named tables that lead to it, such as `check "append"`, outermost first.
     """
 
     file: Path
@@ -35,22 +34,22 @@ class KeyPath:
         return replace(self, tables=(*self.tables, f'{kind} "{name}"'))
 
     def fail(self, key: str, expected: str, found: object) -> NoReturn:
-        """Raise for a key of this table.
+        """Raise for a wrong value of a key of this table.
 
         Raises:
             AuthorError: always.
         """
-        raise AuthorError(self.say(f"{key}: expected {expected}, found {found!r}"))
+        raise AuthorError(self.message(f"{key}: expected {expected}, found {found!r}"))
 
-    def say(self, words: str) -> str:
-        """Return words with file and table before them."""
-        return ": ".join([str(self.file), *filter(None, [", ".join(self.tables)]), words])
+    def message(self, text: str) -> str:
+        """Return a text with file and table before it."""
+        return ": ".join([str(self.file), *filter(None, [", ".join(self.tables)]), text])
 
     def explain(self, error: cattrs.BaseValidationError, table: dict[str, Any]) -> str:
-        """Return the first mistake that a strict converter found in a whole file.
+        """Return a message about the first mistake that a strict converter found in the file.
 
         Args:
-            error: what it raised.
+            error: what the converter raised.
             table: the file's content, for the names of its tables.
         """
         mistake = find_mistakes(error)[0]
@@ -66,11 +65,11 @@ class KeyPath:
                 keys += f"[{index}]"
             else:
                 keys += f".{match[match.lastindex or 1]}" if keys else match[match.lastindex or 1]
-        return here.say(f"{keys}: {mistake.what}" if keys else mistake.what)
+        return here.message(f"{keys}: {mistake.what}" if keys else mistake.what)
 
 
-def _step(found: Any, key: str | int) -> Any:  # noqa: ANN401 - what an author wrote
-    """Return what lies under a key; nothing where there is none."""
+def _step(found: Any, key: str | int) -> Any:  # noqa: ANN401 - parsed TOML
+    """Return the value under a key or index; None where there is none."""
     if isinstance(found, dict):
         return found.get(key)
     if isinstance(found, list) and isinstance(key, int) and key < len(found):

@@ -1,10 +1,7 @@
-"""How C++ code takes part: the `[[problem.launcher]]` tables of `assignment.toml`.
+"""Launchers: the `[[problem.launcher]]` tables, which declare the C++ function of an export.
 
-Takes: short texts such as `"bias_N?"`. Gives: `Launcher` and its parts. Does not cover: the C++
-header (see `cuda_cpp.header`), calling one (see `runner.cuda.launchers`).
-
-A launcher stands for an exported Python function: its arguments have the same names, order and
-defaults. An entry of `inputs` is one of
+A launcher is called in place of an exported Python function; its arguments have the same names,
+order and defaults. An entry of `inputs` is one of
 
     x_MN                          a tensor with axes M and N
     bias_N?                       a tensor that may be None
@@ -14,7 +11,8 @@ defaults. An entry of `inputs` is one of
     activation: none | gelu       one of these words, the first by default
 
 and an entry of `outputs` is `y_MN: x_MN` (the dtype of x_MN) or `rstd_M: float32`; an output
-without axes (`loss: float32`) is a scalar.
+without axes (`loss: float32`) is a scalar. The C++ header is made in `cuda_cpp.header`, calls in
+`runner.cuda.launchers`.
 """
 
 import re
@@ -26,8 +24,7 @@ DTYPE_NAMES = frozenset(
     {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"}
     | {"int8", "int16", "int32", "int64", "uint8", "bool"}
 )
-"""Dtypes of replies: a tolerance may be written for them, an output may have them."""
-
+"""Dtypes that a reply may have; tolerances and outputs name them."""
 
 _TENSOR = re.compile(r"([a-z][a-z0-9]*_([A-Z]{1,8}))(\?)?")
 _TUPLE = re.compile(r"([a-z]\w*)\s*:\s*\(([^()]+)\)")
@@ -40,7 +37,7 @@ OUTPUT_FORMS = '"y_MN: x_MN" or "loss: float32"'
 
 
 class Kind(StrEnum):
-    """What C++ sees of an argument."""
+    """The type of a parameter in C++; a choice is an enumeration."""
 
     TENSOR = "tensor"
     DOUBLE = "double"
@@ -54,12 +51,12 @@ class Parameter:
     """One parameter of a launcher.
 
     Attributes:
-        name: in C++; of a tensor with its axes, as in Python.
-        kind: what C++ sees.
-        axes: of a tensor, a letter for each; else empty.
+        name: its name in C++; a tensor's name ends with its axes, as in Python.
+        kind: its type in C++.
+        axes: one letter for each axis of a tensor; else empty.
         optional: whether it may be None; C++ then gets a pointer, which may be null.
-        default: of a number that has one, exactly one.
-        words: of a choice, in the order of the values that C++ gets.
+        default: a number's default, if it has one; else empty.
+        words: the words of a choice, in the order of their values in C++.
     """
 
     name: str
@@ -75,8 +72,8 @@ class Argument:
     """One argument of the Python function: a parameter, or a tuple of several.
 
     Attributes:
-        name: of the Python argument.
-        parameters: what it becomes in C++.
+        name: its name in Python.
+        parameters: the parameters that it becomes in C++.
         is_tuple: whether Python passes a tuple.
     """
 
@@ -90,8 +87,8 @@ class Output:
     """One tensor that a launcher writes; it is contiguous and allocated before the call.
 
     Attributes:
-        name: in C++, with its axes.
-        axes: sizes are those of the inputs with the same letters.
+        name: its name in C++, with its axes.
+        axes: its axes; their sizes are those of the inputs with the same letters.
         dtype: a dtype's name, or the name of the input whose dtype it has.
     """
 
@@ -102,12 +99,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """One function of C++ that stands for an exported function of Python.
+    """One C++ function, called in place of an exported Python function.
 
     Attributes:
-        name: of both.
-        arguments: of the Python function, in its order.
-        outputs: what Python gets back, in this order.
+        name: the name of both functions.
+        arguments: the arguments of the Python function, in its order.
+        outputs: the tensors that Python gets back, in this order.
     """
 
     name: str
@@ -116,16 +113,16 @@ class Launcher:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All parameters in the order of C++, before the outputs."""
+        """All parameters in their order in C++, where the outputs follow."""
         return tuple(p for argument in self.arguments for p in argument.parameters)
 
 
 class BadEntry(Exception):
-    """An entry that has no known form, or makes no sense beside the others.
+    """An entry that has no known form, or does not fit the other entries.
 
     Attributes:
-        key: of the list that it stands in.
-        expected: what would do.
+        key: `inputs` or `outputs`.
+        expected: what was expected.
         found: the entry.
     """
 
@@ -140,8 +137,8 @@ def read_launcher(name: str, inputs: Iterable[str], outputs: Iterable[str]) -> L
     """Return the launcher that a table declares.
 
     Raises:
-        BadEntry: for an entry without a known form, a name that comes twice, or an output whose
-            axes or dtype no input tells.
+        BadEntry: if an entry has no known form, a name is used twice, or no input has the axes or
+            the dtype of an output.
     """
     arguments = tuple(_read_input(entry) for entry in inputs)
     launcher = Launcher(
@@ -195,20 +192,28 @@ def _read_output(entry: str) -> Output:
 
 
 def _check(launcher: Launcher) -> None:
-    """Raise for what cannot be called."""
+    """Raise unless names are unique and the inputs give all axes and dtypes of the outputs."""
     tensors = [p for p in launcher.parameters if p.kind is Kind.TENSOR]
     if not any(not tensor.optional for tensor in tensors):
-        raise BadEntry("inputs", f"a tensor that is always given in {launcher.name}", "none")
+        raise BadEntry(
+            "inputs", f"at least one tensor of {launcher.name} that may not be None", "none"
+        )
     if not launcher.outputs:
         raise BadEntry("outputs", f"at least one output in {launcher.name}", "none")
     names = [p.name for p in launcher.parameters] + [o.name for o in launcher.outputs] + ["stream"]
     for name in names:
         if names.count(name) > 1:
-            raise BadEntry("inputs", f"every name of {launcher.name} once", name)
+            raise BadEntry(
+                "inputs", f"each name of {launcher.name} only once (`stream` is reserved)", name
+            )
     given = [tensor for tensor in tensors if not tensor.optional]
     axes = {letter for tensor in given for letter in tensor.axes}
     for output in launcher.outputs:
         if unknown := sorted(set(output.axes) - axes):
-            raise BadEntry("outputs", f"axes of inputs of {launcher.name}", unknown[0])
+            raise BadEntry("outputs", f"only axes that an input of {launcher.name} has", unknown[0])
         if output.dtype not in DTYPE_NAMES and output.dtype not in [t.name for t in given]:
-            raise BadEntry("outputs", "a dtype or the name of an input", output.dtype)
+            raise BadEntry(
+                "outputs",
+                "a dtype or the name of an input tensor that may not be None",
+                output.dtype,
+            )

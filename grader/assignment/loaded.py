@@ -1,7 +1,4 @@
-"""One assignment with its answers, read once per run: what every later stage needs of it.
-
-Takes: two folders, a device, a seed. Gives: `LoadedAssignment`. Does not cover: submissions.
-"""
+"""`LoadedAssignment`: an assignment, its reference and the plan from both, read once per run."""
 
 import secrets
 from dataclasses import dataclass
@@ -16,35 +13,17 @@ from grader.errors import AuthorError
 from grader.intake.submission import SourceFile
 
 
-def refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
-    """Look every `denied` entry up in this machine's torch, which is imported only if there is one.
-
-    Raises:
-        AuthorError: naming file, problem and entry.
-    """
-    if not any(problem.denied for problem in assignment.problems):
-        return
-    from grader.runner.denial import find_unknown  # imports torch
-
-    place = KeyPath(file=folder / "assignment.toml")
-    for problem in assignment.problems:
-        for entry in find_unknown(problem.denied):
-            within = place.inside("problem", problem.name)
-            within.fail("denied", "operators, modules or classes of this torch", entry)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedAssignment:
-    """An assignment, its cases and the plan made from both.
+    """What every later stage needs of an assignment.
 
     Attributes:
-        assignment: what students may know.
-        plan: what will be asked of every submission.
+        assignment: the published table.
+        plan: what is asked of every submission.
         cases: the generators of checks, by problem and check.
         workloads: the generators of targets, by problem and target.
-        solution: files of the hidden reference, the entry first, which targets are measured
-            against.
-        harness: files of the assignment's harness; empty if it has none.
+        solution: files of the hidden reference that targets are measured against, the entry first.
+        harness: files of the harness; empty if the assignment has none.
         folder: the assignment's folder.
         reference: the reference's folder.
     """
@@ -69,16 +48,23 @@ def load_assignment_with_reference(
 ) -> LoadedAssignment:
     """Read an assignment and its reference, and make the plan.
 
+    Args:
+        folder: folder of the assignment.
+        reference: folder of the reference.
+        device: class of the device to grade on, as in `device_class`.
+        seed: secret seed of the hidden cases.
+
     Raises:
-        AuthorError: naming file and key.
+        AuthorError: the message names file and key.
     """
     assignment = load_assignment(folder)
-    refuse_unknown_operators(assignment, folder)
+    _refuse_unknown_operators(assignment, folder)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution, harness = solution_files(reference), harness_files(folder)
     if workloads and not solution:
         path = reference / "solution.py"
-        raise AuthorError(f"{path}: not found", hint="every reference folder needs this file")
+        hint = "targets are measured against it; write one, or remove the @workload functions"
+        raise AuthorError(f"{path}: not found", hint=hint)
     plan = make_plan(
         assignment,
         CaseBook(cases=cases, workloads=workloads),
@@ -97,3 +83,20 @@ def load_assignment_with_reference(
         folder=folder,
         reference=reference,
     )
+
+
+def _refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
+    """Look every `denied` entry up in this machine's torch, imported only if there is one.
+
+    Raises:
+        AuthorError: the message names file, problem and entry.
+    """
+    if not any(problem.denied for problem in assignment.problems):
+        return
+    from grader.runner.denial import find_unknown  # imports torch
+
+    table = KeyPath(file=folder / "assignment.toml")
+    for problem in assignment.problems:
+        for entry in find_unknown(problem.denied):
+            within = table.inside("problem", problem.name)
+            within.fail("denied", "an operator, module or class of the installed torch", entry)

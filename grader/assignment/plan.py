@@ -1,7 +1,6 @@
-"""What will be asked of every submission of a class: pure, and the same for all of them.
+"""`Plan`: what is asked of every submission of a class, made once from an assignment and its cases.
 
-Takes: an assignment, its cases, a device and a secret seed. Gives: `Plan`. Does not cover:
-carrying it out.
+The plan is the same for all submissions and holds no code, so its hash identifies a run.
 """
 
 import hashlib
@@ -21,15 +20,15 @@ from grader.runner.order import is_module
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheck:
-    """One criterion with its weight, tolerances and number of instances.
+    """One check with its weight, tolerances and number of instances.
 
     Attributes:
         name: identifier within the problem.
         title: what is checked, as a student reads it.
         description: the case's docstring.
         points: published weight.
-        tolerance: largest allowed scaled error by dtype name; others are compared exactly.
-        evidence: what the verdict stands on.
+        tolerance: largest allowed scaled error by dtype name; other dtypes are compared exactly.
+        evidence: what kind of evidence the verdict has.
         public: instances from the public seed.
         hidden: instances from the secret seed.
     """
@@ -45,13 +44,13 @@ class PlannedCheck:
 
     @property
     def cases(self) -> int:
-        """Instances altogether."""
+        """Number of instances."""
         return self.public + self.hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTarget:
-    """One performance criterion with what it needs on this device.
+    """One target as it applies to the device of this run.
 
     Attributes:
         name: identifier within the problem.
@@ -60,12 +59,12 @@ class PlannedTarget:
         points: published weight.
         quantity: what is measured.
         clock: which time decides.
-        tiers: where points begin and are full; none if this device has no tier.
+        tiers: the tier for this device, or none.
         sizes: of the workload, ascending.
         tolerance: as for a check.
-        evidence: what the verdict stands on.
-        devices: classes that have a tier, ascending; told to students where this device has none.
-        network_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
+        evidence: what kind of evidence the verdict has.
+        devices: classes that have a tier, sorted; students read them if this device has none.
+        network_rate: limit of the network between ranks, in bytes per second; 0 for no limit.
         traffic_share: as in `Target`.
     """
 
@@ -85,7 +84,7 @@ class PlannedTarget:
 
     @property
     def cases(self) -> int:
-        """None: a workload has runs, as many as it takes."""
+        """Always 0: a workload has runs, not instances."""
         return 0
 
 
@@ -103,7 +102,7 @@ class PlannedProblem:
 
     @property
     def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
-        """All that earns points: the checks, then the targets."""
+        """Everything that has points: the checks, then the targets."""
         return (*self.checks, *self.targets)
 
     @property
@@ -114,14 +113,14 @@ class PlannedProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that a run asks.
+    """Everything that a run asks of a submission.
 
     Attributes:
         assignment: slug.
         title: one line for people.
-        device: class of the device, `cpu` or such as `cuda:h200`.
-        seed: secret seed of hidden cases; stays on the staff side.
-        limits: what one child process may use.
+        device: class of the device, such as `cpu` or `cuda:h200`.
+        seed: secret seed of hidden cases; students never see it.
+        limits: what one worker process may use.
         problems: in the order in which they run.
         assignment_sha256: hash of the assignment folder.
         reference_sha256: hash of the reference folder.
@@ -149,7 +148,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseBook:
-    """Everything that `cases.py` holds.
+    """The cases and workloads that `cases.py` declares.
 
     Attributes:
         cases: generators of checks, by problem and check.
@@ -172,7 +171,8 @@ def make_plan(
     """Join the published checks and targets with their cases and workloads.
 
     Raises:
-        AuthorError: if a check has no case, or a case has no check; likewise for targets.
+        AuthorError: if a check has no case or a case no check, or a target no workload or a
+            workload no target.
     """
     checks = {(p.name, c.name) for p in assignment.problems for c in p.checks}
     targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
@@ -239,18 +239,10 @@ def _plan_checks(
 def _plan_targets(
     slug: str, problem: Problem, workloads: Mapping[Key, Workload], device: str
 ) -> tuple[PlannedTarget, ...]:
-    runs_on = CPU if problem.ranks else device  # ranks compute on the processor everywhere
+    runs_on = CPU if problem.ranks else device  # ranks always compute on the CPU
     targets: list[PlannedTarget] = []
     for target in problem.targets:
-        maker = workloads.get((problem.name, target.name))
-        place = f"{slug}: target {problem.name}.{target.name}"
-        if maker is None:
-            raise AuthorError(
-                f"{place} has no workload",
-                hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
-            )
-        if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
-            raise AuthorError(f"{place}: growth needs several sizes, everything else needs one")
+        maker = _workload_of(slug, problem, target, workloads)
         tiers = target.tiers_for(runs_on)
         if not tiers and target.no_device is NoDevice.LEAVE_OUT:
             continue
@@ -261,7 +253,7 @@ def _plan_targets(
                 description=(maker.make.__doc__ or "").strip(),
                 points=target.points,
                 quantity=target.quantity,
-                clock=target.clock if runs_on == CPU else Clock.WALL,  # no other sees a device
+                clock=target.clock if runs_on == CPU else Clock.WALL,  # which includes a device
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,
@@ -274,20 +266,40 @@ def _plan_targets(
     return tuple(targets)
 
 
+def _workload_of(
+    slug: str, problem: Problem, target: Target, workloads: Mapping[Key, Workload]
+) -> Workload:
+    """Return the workload of a target, if it has one with as many sizes as its quantity needs."""
+    name = f"{slug}: target {problem.name}.{target.name}"
+    maker = workloads.get((problem.name, target.name))
+    if maker is None:
+        raise AuthorError(
+            f"{name} has no workload",
+            hint=f'add @workload("{problem.name}", "{target.name}", sizes=...) to cases.py',
+        )
+    if (target.quantity is Quantity.GROWTH) != (len(maker.sizes) > 1):
+        raise AuthorError(
+            f"{name}: growth needs several sizes, any other quantity exactly one; found "
+            f"{target.quantity.value} with sizes {maker.sizes}",
+            hint="change `sizes` of its @workload in cases.py",
+        )
+    return maker
+
+
 def _evidence(target: Target, device: str) -> Evidence:
-    """Return what a target stands on: memory of a device is withheld, all else is measured."""
+    """Return the evidence of a target: device memory is withheld, everything else is measured."""
     withheld = target.quantity is Quantity.MEMORY and device != CPU
     return Evidence.DENIED if withheld else Evidence.OUTSIDE
 
 
-def hash_folder(folder: Path, travelling: Iterable[SourceFile] = ()) -> str:
-    """Return the SHA-256 of all files below `folder`, names included, caches left out.
+def hash_folder(folder: Path, outside: Iterable[SourceFile] = ()) -> str:
+    """Return the SHA-256 of all files below `folder` and their names, without hidden files.
 
     Args:
         folder: the folder of an assignment or a reference.
-        travelling: files from elsewhere that belong to it.
+        outside: files of other folders that belong to it, such as shared ones.
     """
-    contents = {file.name: file.text.encode() for file in travelling}
+    contents = {file.name: file.text.encode() for file in outside}
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
         if path.is_file() and not any(_is_cache(part) for part in relative.parts):

@@ -1,13 +1,12 @@
-"""Cases that are sequences of operations, written so that a failing one can be made shorter.
+"""Cases that are sequences of operations, so that a failing one can be made shorter.
 
-Takes: a function that draws a `Sequence` and one that plays it against a model on the judge's side.
-Gives: `SequenceMaker`, a case like any other that can also be played with other operations. Does
-not cover: choosing shorter sequences (see `assignment.sequences`), playing them
-(`correctness.instances`).
+An author writes a function that draws a `Sequence` and one that plays it against a model on the
+judge's side; `sequence_case` makes a case of both. `shrink` searches for a shorter sequence that
+fails, too; `correctness.instances` plays the candidates.
 
-A sequence is names and small numbers, nothing else: a student may read it without learning anything
-of the seed. Whoever plays it lets the model say what an operation means now: a number picks one of
-the things that exist, and an operation that has lost its object by a deletion does nothing.
+A sequence holds names and small numbers only, so students may read it without learning the seed.
+The model decides what a number means: it picks one of the objects that exist at that moment, and an
+operation whose object is gone does nothing.
 """
 
 from collections.abc import Callable, Generator
@@ -15,16 +14,16 @@ from dataclasses import dataclass, field, replace
 
 from grader.assignment.declare import CaseMaker
 from grader.assignment.draw import Draw
-from grader.assignment.steps import CaseSteps, Step, Value
+from grader.assignment.steps import CaseSteps, Step, Value, tap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One thing to do.
+    """One operation on the object.
 
     Attributes:
-        name: what, in the words of whoever plays it.
-        numbers: how much and to which, each at least 0; lower means simpler.
+        name: what to do; the function that plays it knows the names.
+        numbers: how much, and to which object, each at least 0; lower means simpler.
     """
 
     name: str
@@ -45,10 +44,12 @@ class Sequence:
 
 
 PlaySteps = Generator[Step | str, Value, None]
-"""Steps of a case, and before those of each operation a line that says it: `allocate(2)`."""
+"""Steps of a case; before the steps of each operation, its label: `allocate(2)`."""
 
 DrawFunction = Callable[[Draw], Sequence]
 PlayFunction = Callable[[Sequence], PlaySteps]
+Fails = Callable[[Sequence], bool]
+"""Plays a sequence on a fresh object, and returns whether the submission fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,8 @@ class SequenceMaker(CaseMaker):
     """A case that draws a sequence and plays it.
 
     Attributes:
-        draw_sequence: what is drawn; its docstring is the text that students read.
-        play: how any sequence is played, a shorter one than was drawn as well.
+        draw_sequence: draws a sequence; its docstring is the text that students read.
+        play: plays any sequence, shorter ones than were drawn as well.
     """
 
     draw_sequence: DrawFunction
@@ -72,8 +73,8 @@ def sequence_case(
     Args:
         problem: name of the problem.
         check: name of the check.
-        play: plays a sequence; it must take every sequence that comes of one that was drawn by
-            leaving operations out and lowering numbers.
+        play: plays a sequence; it must accept every sequence that results from a drawn one by
+            leaving out operations and lowering numbers.
         public: instances drawn from the public seed.
         hidden: instances drawn from the run's secret seed.
     """
@@ -96,27 +97,21 @@ def sequence_case(
     return mark
 
 
-def without_labels(steps: PlaySteps, told: list[str]) -> CaseSteps:
-    """Pass the steps on and the replies back; add what is said between them to `told`."""
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        reply = None
-        if isinstance(step, str):
-            told.append(step)
-        else:
-            reply = yield step
+def without_labels(steps: PlaySteps, labels: list[str]) -> CaseSteps:
+    """Pass the steps on without the labels between them, which are added to `labels`."""
 
+    def on_step(step: Step | str) -> Step | None:
+        if not isinstance(step, str):
+            return step
+        labels.append(step)
+        return None
 
-Fails = Callable[[Sequence], bool]
+    return tap(steps, on_step)
 
 
 @dataclass(slots=True)
 class _Search:
-    """The best sequence so far, and how often another one may still be tried."""
+    """The simplest failing sequence so far, and how many more may be tried."""
 
     best: Sequence
     fails: Fails
@@ -124,7 +119,7 @@ class _Search:
     tried: set[Sequence] = field(default_factory=set)
 
     def accept(self, candidate: Sequence) -> bool:
-        """Return whether the candidate fails, too, and has become the best."""
+        """Try a candidate; if it fails, too, it becomes the best, and the result is True."""
         if candidate in self.tried or self.tries_left < 1:
             return False
         self.tried.add(candidate)
@@ -136,12 +131,12 @@ class _Search:
 
 
 def shrink(sequence: Sequence, fails: Fails, *, tries: int) -> Sequence:
-    """Return a sequence that fails and of which nothing more can be taken away.
+    """Return a failing sequence from which nothing more can be taken away.
 
     Args:
         sequence: one that fails.
-        fails: tries a candidate on a fresh object; asked at most once for each.
-        tries: how many candidates are tried at most; the best so far is returned then.
+        fails: tries a candidate; called at most once for each.
+        tries: the most candidates to try; after that, the best so far is returned.
     """
     search = _Search(best=sequence, fails=fails, tries_left=tries, tried={sequence})
     before = None
@@ -153,13 +148,13 @@ def shrink(sequence: Sequence, fails: Fails, *, tries: int) -> Sequence:
 
 
 def _delete(search: _Search) -> None:
-    """Leave out half of the operations, then quarters, down to single ones; the last come first."""
+    """Leave out half of the operations, then quarters, down to single ones, from the end on."""
     size = max(1, len(search.best.operations) // 2)
     while size:
         start = len(search.best.operations) - size
         while start >= 0:
-            kept = search.best.operations
-            shorter = (*kept[:start], *kept[start + size :])
+            operations = search.best.operations
+            shorter = (*operations[:start], *operations[start + size :])
             search.accept(replace(search.best, operations=shorter))
             start -= size
         size //= 2
@@ -167,21 +162,21 @@ def _delete(search: _Search) -> None:
 
 def _lower(search: _Search) -> None:
     """Lower every number on its own: to 0, else to half, else by 1."""
-    for place in range(len(search.best.settings)):
-        for number in _below(search.best.settings[place]):
-            settings = _with(search.best.settings, place, number)
+    for position in range(len(search.best.settings)):
+        for number in _below(search.best.settings[position]):
+            settings = _with(search.best.settings, position, number)
             if search.accept(replace(search.best, settings=settings)):
                 break
     for index in range(len(search.best.operations)):
-        for place in range(len(search.best.operations[index].numbers)):
-            _lower_one(search, index, place)
+        for position in range(len(search.best.operations[index].numbers)):
+            _lower_one(search, index, position)
 
 
-def _lower_one(search: _Search, index: int, place: int) -> None:
+def _lower_one(search: _Search, index: int, position: int) -> None:
     operations = search.best.operations
     one = operations[index]
-    for number in _below(one.numbers[place]):
-        lower = Operation(name=one.name, numbers=_with(one.numbers, place, number))
+    for number in _below(one.numbers[position]):
+        lower = Operation(name=one.name, numbers=_with(one.numbers, position, number))
         changed = (*operations[:index], lower, *operations[index + 1 :])
         if search.accept(replace(search.best, operations=changed)):
             return
@@ -191,5 +186,5 @@ def _below(number: int) -> list[int]:
     return sorted({n for n in (0, number // 2, number - 1) if 0 <= n < number})
 
 
-def _with(numbers: tuple[int, ...], place: int, number: int) -> tuple[int, ...]:
-    return (*numbers[:place], number, *numbers[place + 1 :])
+def _with(numbers: tuple[int, ...], position: int, number: int) -> tuple[int, ...]:
+    return (*numbers[:position], number, *numbers[position + 1 :])

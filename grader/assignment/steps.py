@@ -1,18 +1,16 @@
-"""The words a case is written in: what a case generator yields, and what it is sent back.
+"""The steps that cases are written in: what a case generator yields, and what it is sent back.
 
-A case is a generator on the judge's side. It yields one step at a time and is sent the reply to
-that step, so it can choose the next one. Nothing in a step says what is expected until an
-`Expect`, and that is compared outside the box, after the reply.
-
-Takes: arguments of a case. Gives: step objects. Does not cover: carrying them out (see
-`correctness.drive` for the box, `student.replay` for a student's own machine).
+A case is a generator on the judge's side. It yields one step at a time and is sent the reply, so it
+can choose the next step. No step but `Expect` holds an expected value, and that one is compared on
+the judge's side, after the reply. Steps are carried out by `correctness.drive`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 # A reply is a tensor, a JSON primitive, or a list, tuple or dict of replies. Authors index and
 # compute with replies without narrowing them first, hence Any in the send position.
@@ -22,7 +20,7 @@ Oracle = Callable[[], Value]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """An object that lives in the box; stands for it as a call's target or argument.
+    """Names an object in the worker, as the target or an argument of a call.
 
     Attributes:
         id: number chosen by the judge's side, unique within one case.
@@ -72,17 +70,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget an object in the box, or on every rank."""
+    """Forget an object in the worker, or on every rank."""
 
     ref: Ref
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Start `size` fresh ranks that have joined a process group, and end those that were there.
+    """Start `size` fresh ranks that have joined a process group, and end the ranks before them.
 
-    The first step of every case whose problem says `ranks` in `assignment.toml`; objects of an
-    earlier world are gone, what replies held of them is not. There is no reply.
+    This is the first step of every case whose problem has `ranks` in `assignment.toml`. Objects of
+    an earlier world are gone; replies from it stay valid. There is no reply.
     """
 
     size: int
@@ -90,11 +88,11 @@ class World:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Each:
-    """Ask every rank at once: one step for all of them, or one for each, in order of rank.
+    """Ask every rank at once: with one step for all, or one step per rank, in order of rank.
 
-    All requests lie with their ranks before any of them runs, so a collective is possible. The
-    reply of `New` is one `Ref`, which stands for an object on every rank; that of `Call` is a list,
-    by rank. All steps are of one kind.
+    Every rank has its request before any of them runs, so they may call collectives. `New` replies
+    with one `Ref`, which names an object on every rank; `Call` replies with a list, by rank. All
+    steps must be of one kind.
     """
 
     steps: tuple[New | Call, ...]
@@ -105,7 +103,7 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """Ask one rank while the others wait, so no collective is possible; the reply is its own."""
+    """Ask one rank alone, so it cannot call a collective; its reply is returned."""
 
     rank: int
     step: New | Call
@@ -118,8 +116,8 @@ Request = New | Call | Each | On
 class Raises:
     """Carry out `step` and require that it raises the named built-in exception (or a subclass).
 
-    The reply is the text of the exception, of `Each` a list of them: every rank must raise. A step
-    that returns instead fails with `wrong_error`.
+    The reply is the text of the exception; for `Each`, where every rank must raise, a list of them.
+    A step that returns instead fails the check with `wrong_error`.
     """
 
     step: Request
@@ -134,16 +132,16 @@ class OverwriteArguments:
 
 @dataclass(frozen=True, slots=True)
 class ReclaimArguments:
-    """Take the memory of the last call's tensors back, as a caller that frees its buffers would.
+    """Take back the memory of the last call's tensors, as a caller that frees its buffers would.
 
-    What the box still maps of them reads as zeros, and what it touches again is charged to it: a
-    submission cannot keep its state in memory that the judge paid for.
+    If the submission still maps them, they read as zeros, and pages it touches again are charged
+    to it: it cannot keep its state in memory that the judge allocated.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseStart:
-    """Read the meters now: what came before, such as building a model, is not measured.
+    """Start measuring here: the steps before it, such as building a model, do not count.
 
     Peak memory is counted from the start of the process all the same.
     """
@@ -151,24 +149,24 @@ class PhaseStart:
 
 @dataclass(frozen=True, slots=True)
 class PhaseEnd:
-    """Read the meters now: what follows only checks what is there, and is not measured.
+    """Stop measuring here: the steps after it only check results, and do not count.
 
-    For memory and traffic alone: what a submission puts off until after a timed phase would be
-    free.
+    Only for memory and traffic: work that a submission delays until after a timed phase would cost
+    it nothing.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a workload needs at the least, by arithmetic; several in one workload add up.
+    """The least work of a workload, by arithmetic; several `Work` steps add up.
 
     Attributes:
         bytes_moved: bytes that must be read from and written to memory.
         flops: floating-point operations, a multiply-add counted as two.
-        dtype: of the least precise operations that pass the tolerance, without `torch.`; without
-            it, or with several, the floor is that of the device's fastest dtype.
+        dtype: the least precise one that passes the tolerance, without `torch.`; if it is empty, or
+            there are several, the device's fastest dtype sets the least possible time.
         traffic_bytes: bytes that must cross the network, over all ranks.
-        derivation: where `traffic_bytes` comes from, one line that a student reads in the report.
+        derivation: how `traffic_bytes` is derived, one line; students read it in the report.
     """
 
     bytes_moved: int = 0
@@ -180,7 +178,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """Compare a reply with the oracle's value, outside the box, after the reply.
+    """Compare a reply with the oracle's value, on the judge's side.
 
     Tensors are compared by `max |got − want| / scale`; every other value exactly. The tolerance
     comes from the check's `tolerance` table in `assignment.toml`, by the dtype of `want`.
@@ -188,8 +186,8 @@ class Expect:
     Attributes:
         got: a reply, or a part of one.
         want: the expected value, or a function that computes it (called after the reply).
-        label: what is compared, as the student reads it: "keys after 3 chunks".
-        exact: True compares tensors bit for bit (a NaN equals a NaN at the same place).
+        label: what is compared, as students read it: "keys after 3 chunks".
+        exact: True compares tensors bit for bit (a NaN equals a NaN at the same index).
         per_row: True takes the scale from each row of the last dimension, else from all of `want`.
     """
 
@@ -204,3 +202,32 @@ Step = Request | World | Drop | Raises | OverwriteArguments | Expect
 WorkloadStep = Step | ReclaimArguments | PhaseStart | PhaseEnd | Work
 CaseSteps = Generator[Step, Value, None]
 WorkloadSteps = Generator[WorkloadStep, Value, None]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def tap(
+    steps: Generator[In, Value, None],
+    on_step: Callable[[In], Out | None],
+    on_reply: Callable[[Out, Value], object] = lambda step, reply: None,
+) -> Generator[Out, Value, None]:
+    """Pass the steps of a generator on and the replies back, and look at both.
+
+    Args:
+        steps: a case or workload; it is closed at the end.
+        on_step: is called with each step; returns the step to pass on, or None to leave it out,
+            and the generator then gets None as its reply.
+        on_reply: is called with each step that was passed on and the reply to it.
+    """
+    reply: Value = None
+    with closing(steps):
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration:
+                return
+            reply, passed_on = None, on_step(step)
+            if passed_on is not None:
+                reply = yield passed_on
+                on_reply(passed_on, reply)

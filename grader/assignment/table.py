@@ -1,7 +1,7 @@
-"""`assignment.toml` as one frozen tree; unknown keys and wrong types name file and key.
+"""Reads `assignment.toml` into an `Assignment`: problems with checks and targets, and limits.
 
-Takes: the path of an assignment folder. Gives: `Assignment`. Does not cover: cases and seeds
-(see `assignment.plan`).
+Unknown keys, wrong types and values that make no sense are errors that name file, table and key,
+with what was expected and found. Cases and seeds are no part of it (see `assignment.plan`).
 """
 
 import math
@@ -19,29 +19,33 @@ from grader.assignment.target import Target, check_target
 from grader.errors import AuthorError
 from grader.strict import strict_converter
 
-MOST_RANKS = 8
+SCHEMA_VERSION = 1
+MAX_RANKS = 8
 """Of one world."""
+SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
+NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one child process of the box may use.
+    """What one worker process may use.
 
     Attributes:
-        load_wall_s: importing the submission, seconds on the judge's clock.
-        call_wall_s: one request, from sending to reply.
-        problem_wall_s: all calls of one problem.
-        memory_bytes: memory of the submission's process tree, torch's own footprint excluded; of a
-            problem with ranks, that of each rank.
+        load_wall_s: seconds to import the submission, on the judge's clock.
+        call_wall_s: seconds for one request, from sending it to the reply.
+        problem_wall_s: seconds for all calls of one problem.
+        memory_bytes: memory of the submission's process tree beyond torch's own footprint; with
+            ranks, memory of each rank.
         processes: processes and threads of the tree.
         reply_bytes: tensors of one reply, together.
         output_bytes: captured stdout and stderr of one problem; more is dropped.
-        loopback: whether it may open internet sockets, which reach the box's own loopback. Ranks
-            of a group may without this. What lies in the buffers is charged apart; see
+        loopback: whether it may open internet sockets, which reach its sandbox's own loopback.
+            Ranks may do so without this. What lies in socket buffers is charged separately; see
             `sandbox.cgroup`.
-        ranks: most ranks of any problem; at least as many as the problems say.
-        preload: modules that the box imports before any submission is there, so that none waits
-            for them or is charged their memory.
+        ranks: most ranks of any problem; at least as many as the problems declare.
+        preload: modules that the fork server imports in advance, so that no submission waits for
+            them or is charged their memory.
     """
 
     load_wall_s: float = 20.0
@@ -63,24 +67,14 @@ class Language(StrEnum):
     CUDA = "cuda"
 
 
-__all__ = [
-    "SLUG_PATTERN",
-    "Assignment",
-    "Check",
-    "Evidence",
-    "Limits",
-    "Problem",
-    "load_assignment",
-]
-
-SCHEMA_VERSION = 1
-SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
-DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
-NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-
-
 class Evidence(StrEnum):
-    """What a criterion stands on; reports show it beside every verdict."""
+    """What kind of evidence a verdict has; reports show it beside every verdict.
+
+    OUTSIDE: measured outside the submission's process.
+    BOUNDED: claimed by that process, accepted only within bounds measured outside.
+    DENIED: the operation was disabled, or the resource withheld, while the submission ran.
+    ADVICE: read from the code or observed in its process; never gives points.
+    """
 
     OUTSIDE = "outside"
     BOUNDED = "bounded"
@@ -90,7 +84,7 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One criterion of a problem: passed only if every instance of its case passes.
+    """One criterion of correctness: passed only if every instance of its case passes.
 
     Attributes:
         name: identifier, unique within the problem.
@@ -98,19 +92,19 @@ class Check:
         points: published weight.
         tolerance: largest allowed `max |got − want| / scale` by dtype name; a dtype that is not
             listed is compared exactly.
-        evidence: what the verdict stands on.
+        evidence: what kind of evidence the verdict has.
     """
 
     name: str
     title: str
     points: float
-    tolerance: dict[str, float]
+    tolerance: dict[str, float] = field(default_factory=dict)
     evidence: Evidence = Evidence.OUTSIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to build.
+    """One thing that students build.
 
     Attributes:
         name: identifier; also the column in `grades.csv`.
@@ -118,10 +112,10 @@ class Problem:
         exports: names that the submission must define for this problem.
         checks: its criteria of correctness.
         targets: its criteria of performance.
-        denied: operators and modules of torch that raise while its code runs; see
+        denied: operators and modules of torch that raise while the submission runs; see
             `runner.denial` and `runner.guards`.
-        launchers: for submissions in CUDA C++, what stands for each export; else none.
-        ranks: largest world that its cases start; 0 if it runs in a box of its own.
+        launchers: the C++ function of each export, where CUDA C++ is allowed; else none.
+        ranks: ranks of the largest world that its cases start; 0 without ranks.
     """
 
     name: str
@@ -141,14 +135,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """Everything `assignment.toml` says.
+    """The checked content of `assignment.toml`.
 
     Attributes:
         schema_version: version of this format.
         slug: identifier; the folder's name.
         title: one line for people.
         allowed_imports: top-level modules that the problem set expects; others are advice.
-        limits: what one child process may use.
+        limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
     """
@@ -163,22 +157,13 @@ class Assignment:
 
     @property
     def launchers(self) -> tuple[Launcher, ...]:
-        """What stands for the exports of all problems in CUDA C++; none if it is not taken."""
+        """The C++ functions of all exports; none unless CUDA C++ is allowed."""
         return tuple(one for problem in self.problems for one in problem.launchers)
 
     @property
     def points(self) -> float:
         """Sum of the weights of all checks and targets."""
         return sum(problem.points for problem in self.problems)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CheckTable:
-    name: str
-    title: str
-    points: float
-    tolerance: dict[str, float] | None = None
-    evidence: Evidence = Evidence.OUTSIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +178,7 @@ class _ProblemTable:
     name: str
     title: str
     exports: tuple[str, ...]
-    check: tuple[_CheckTable, ...]
+    check: tuple[Check, ...]
     target: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
     launcher: tuple[_LauncherTable, ...] = ()
@@ -216,150 +201,142 @@ def load_assignment(folder: Path) -> Assignment:
     """Parse `folder/assignment.toml`.
 
     Raises:
-        AuthorError: naming file, key, what was expected and what was found.
+        AuthorError: the message names file, table and key, with what was expected and found.
     """
     path = folder / "assignment.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise AuthorError(f"{path}: not found", hint="run `grader list`") from error
+        raise AuthorError(
+            f"{path}: not found", hint="`grader list` names the assignments"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
-    place = KeyPath(file=path)
+    file = KeyPath(file=path)
     try:
         parsed = strict_converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
-        raise AuthorError(place.explain(error, table)) from error
+        raise AuthorError(file.explain(error, table)) from error
     assignment = Assignment(
         schema_version=parsed.schema_version,
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
-        limits=replace(parsed.limits, ranks=_most_ranks(parsed)),
-        problems=tuple(_problem(table, parsed.denied, place) for table in parsed.problem),
+        limits=replace(parsed.limits, ranks=_max_ranks(parsed)),
+        problems=tuple(_problem(table, parsed.denied, file) for table in parsed.problem),
         languages=parsed.languages,
     )
-    _check_values(assignment, folder, place)
+    _check_values(assignment, folder, file)
     return assignment
 
 
-def _most_ranks(parsed: _AssignmentFile) -> int:
+def _max_ranks(parsed: _AssignmentFile) -> int:
     return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
 
 
-def _problem(table: _ProblemTable, denied: tuple[str, ...], place: KeyPath) -> Problem:
-    """Read one problem; what is denied in all of them is denied in it too."""
-    checks = tuple(
-        Check(
-            name=check.name,
-            title=check.title,
-            points=check.points,
-            tolerance=check.tolerance or {},
-            evidence=check.evidence,
-        )
-        for check in table.check
-    )
+def _problem(table: _ProblemTable, denied: tuple[str, ...], file: KeyPath) -> Problem:
+    """Return one problem; what the assignment denies is denied in each problem."""
     return Problem(
         name=table.name,
         title=table.title,
         exports=table.exports,
-        checks=checks,
+        checks=table.check,
         targets=table.target,
         denied=tuple(dict.fromkeys((*denied, *table.denied))),
         launchers=tuple(
-            _launcher(one, place.inside("problem", table.name)) for one in table.launcher
+            _launcher(one, file.inside("problem", table.name)) for one in table.launcher
         ),
         ranks=table.ranks,
     )
 
 
-def _launcher(table: _LauncherTable, place: KeyPath) -> Launcher:
+def _launcher(table: _LauncherTable, problem: KeyPath) -> Launcher:
     try:
         return read_launcher(table.name, table.inputs, table.outputs)
     except BadEntry as bad:
-        raise AuthorError(place.inside("launcher", table.name).say(str(bad))) from bad
+        raise AuthorError(problem.inside("launcher", table.name).message(str(bad))) from bad
 
 
-def _check_values(assignment: Assignment, folder: Path, place: KeyPath) -> None:
+def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
     """Raise for values that have the right type and still make no sense."""
     if assignment.schema_version != SCHEMA_VERSION:
-        place.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
+        table.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
     if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
-        place.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+        table.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
     if not assignment.problems:
-        place.fail("problem", "at least one [[problem]]", 0)
-    _check_names("problem", [problem.name for problem in assignment.problems], place)
+        table.fail("problem", "at least one [[problem]]", 0)
+    _check_names("problem", [problem.name for problem in assignment.problems], table)
     for problem in assignment.problems:
-        _check_problem(problem, place.inside("problem", problem.name))
+        _check_problem(problem, table.inside("problem", problem.name))
     for module in assignment.limits.preload:
         if not all(part.isidentifier() for part in module.split(".")):
-            place.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
-    _check_languages(assignment, place)
+            table.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
+    _check_languages(assignment, table)
 
 
-def _check_problem(problem: Problem, place: KeyPath) -> None:
+def _check_problem(problem: Problem, table: KeyPath) -> None:
     if not problem.checks:
-        place.fail("check", "at least one [[problem.check]]", 0)
+        table.fail("check", "at least one [[problem.check]]", 0)
     names = [check.name for check in problem.checks]
-    _check_names("check", names, place)
-    _check_names("target", [*(target.name for target in problem.targets), *names], place)
+    _check_names("check", names, table)
+    _check_names("target", [*(target.name for target in problem.targets), *names], table)
     for check in problem.checks:
-        within = place.inside("check", check.name)
+        within = table.inside("check", check.name)
         if not 0 < check.points < math.inf:
             within.fail("points", "a number above 0", check.points)
         _check_tolerance(check.tolerance, within)
-    if not 0 <= problem.ranks <= MOST_RANKS:
-        place.fail("ranks", f"0 to {MOST_RANKS}", problem.ranks)
+    if not 0 <= problem.ranks <= MAX_RANKS:
+        table.fail("ranks", f"0 to {MAX_RANKS}", problem.ranks)
     for target in problem.targets:
-        within = place.inside("target", target.name)
+        within = table.inside("target", target.name)
         check_target(target, problem.ranks, within)
         _check_tolerance(target.tolerance, within)
-    for entry in problem.denied:  # see `assignment.loaded` for names that no operator has
+    for entry in problem.denied:  # `assignment.loaded` finds names that torch lacks
         if not DENIED_PATTERN.fullmatch(entry):
-            place.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
+            table.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
 
 
-def _check_tolerance(tolerances: dict[str, float], place: KeyPath) -> None:
+def _check_tolerance(tolerances: dict[str, float], table: KeyPath) -> None:
     for dtype, tolerance in tolerances.items():
         if dtype not in DTYPE_NAMES:
-            place.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
+            table.fail(f"tolerance.{dtype}", "a dtype such as float32", dtype)
         if not 0 <= tolerance < 1:
-            place.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
+            table.fail(f"tolerance.{dtype}", "a number in [0, 1)", tolerance)
 
 
-def _check_names(kind: str, names: list[str], place: KeyPath) -> None:
+def _check_names(kind: str, names: list[str], table: KeyPath) -> None:
     for name in names:
-        within = place.inside(kind, name)
+        within = table.inside(kind, name)
         if not NAME_PATTERN.fullmatch(name):
             within.fail("name", "letters, digits and _, a letter first, 64 at most", name)
         if names.count(name) > 1:
             within.fail("name", "every name once among its neighbours", name)
 
 
-def _check_languages(assignment: Assignment, place: KeyPath) -> None:
-    """Raise unless every export has one launcher where CUDA C++ is taken, and none elsewhere."""
+def _check_languages(assignment: Assignment, table: KeyPath) -> None:
+    """Raise unless every export has one launcher if CUDA C++ is allowed, and none otherwise."""
     if not assignment.languages or len({*assignment.languages}) < len(assignment.languages):
-        place.fail("languages", "each language once", [str(one) for one in assignment.languages])
+        table.fail("languages", "each language once", [str(one) for one in assignment.languages])
     in_cuda = Language.CUDA in assignment.languages
     for problem in assignment.problems:
         if in_cuda and problem.ranks:
-            place.fail("languages", f"python alone, because {problem.name} has ranks", "cuda")
+            table.fail("languages", f"python alone, because {problem.name} has ranks", "cuda")
         found = [one.name for one in problem.launchers]
         expected = sorted(problem.exports) if in_cuda else []
         if sorted(found) != expected:
             listed = ", ".join(expected) or 'none without languages = ["python", "cuda"]'
-            within = place.inside("problem", problem.name)
-            within.fail("launcher", f"launchers of {listed}" if in_cuda else listed, found)
-    _check_words(assignment, place)
+            within = table.inside("problem", problem.name)
+            within.fail("launcher", f"one for each of {listed}" if in_cuda else listed, found)
+    _check_choices(assignment, table)
 
 
-def _check_words(assignment: Assignment, place: KeyPath) -> None:
-    """Raise unless a choice has the same words in every launcher: C++ has one type for it."""
+def _check_choices(assignment: Assignment, table: KeyPath) -> None:
+    """Raise unless a choice has the same words in every launcher: it is one type in C++."""
     known: dict[str, tuple[str, ...]] = {}
     launchers = [(problem, one) for problem in assignment.problems for one in problem.launchers]
     for problem, one in launchers:
         for parameter in (p for p in one.parameters if p.words):
             if known.setdefault(parameter.name, parameter.words) != parameter.words:
-                within = place.inside("problem", problem.name).inside("launcher", one.name)
+                within = table.inside("problem", problem.name).inside("launcher", one.name)
                 expected = f"the same words wherever {parameter.name} is"
                 within.fail("inputs", expected, parameter.words)

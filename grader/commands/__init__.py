@@ -1,1 +1,1 @@
-"""One file per command; each reads its options, calls the stages, and prints."""
+"""One file per command: it reads the options, calls the stages, and prints the result."""

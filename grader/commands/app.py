@@ -1,8 +1,8 @@
-"""The `grader` command: its subcommands, and how errors end it.
+"""The `grader` command: its subcommands, and its exit codes.
 
-Exit codes: 0 everything graded, provisional or held, whatever the scores; 1 some submission ended
-UNGRADED through our fault or an author's (or a check failed: `check`, `validate`, `doctor`);
-2 usage error.
+Exit codes of `grade`: 0 if every submission has a result (graded, provisional or needing review),
+whatever the scores; 1 if one could not be graded because of the grader or the course author. Of
+`check`, `validate` and `doctor`: 1 if something failed. Of all commands: 2 for a usage error.
 """
 
 import importlib
@@ -16,22 +16,25 @@ from grader.errors import GraderError, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("listing", "Show the assignments."),
-    "init": ("init", "Begin an assignment: write the starter here."),
-    "check": ("check", "Run the public cases on your work, here."),
-    "pack": ("pack", "Make the zip to hand in."),
-    "grade": ("grade", "Grade one submission or a class."),
-    "report": ("report", "Write the pages of a graded folder again."),
-    "validate": ("validate", "Prove that assignments grade what they say."),
-    "release": ("release", "Make the bundle that students install."),
-    "new-assignment": ("new_assignment", "Begin a new assignment and its reference."),
-    "doctor": ("doctor", "Try which walls and limits this machine gives."),
-    "bench": ("bench", "Measure the grader itself."),
-    "image": ("image", "Build or check the container image."),
+    "init": ("init", "Start an assignment: write its starter files."),
+    "check": ("check", "Run the public cases on your work, on this machine."),
+    "pack": ("pack", "Make the zip file that you hand in."),
+    "grade": ("grade", "Grade one submission or a whole class."),
+    "report": ("report", "Write the report pages of a graded class again."),
+    "validate": (
+        "validate",
+        "Check an assignment against its known-right and known-wrong submissions.",
+    ),
+    "release": ("release", "Make the zip file that students install."),
+    "new-assignment": ("new_assignment", "Write a small complete assignment to start from."),
+    "doctor": ("doctor", "Test which sandboxes work on this machine."),
+    "bench": ("bench", "Measure how good the grader's verdicts are (for developers)."),
+    "image": ("image", "Build or check the container image of the Docker sandbox."),
 }
-"""Name → module in `grader.commands` and one line of help.
+"""Module in `grader.commands` and one line of help, by the name of the command.
 
-Only the command that is called is imported: a student's installation has what it can run, and
-`grader --help` does not wait for torch.
+Only the command that is called is imported. So a student's installation needs no grading packages,
+and `grader --help` does not wait for torch.
 """
 
 GRADING_EXTRAS = frozenset(
@@ -56,7 +59,8 @@ def build_app(called: str) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help="Grade LLM-systems assignments, judged from outside the submission.",
+        help="Grade homework in LLM systems. Submissions run in a sandbox; results and speed are "
+        "judged outside it.",
     )
 
     @app.callback()
@@ -65,7 +69,7 @@ def build_app(called: str) -> typer.Typer:
             False, "--version", callback=_version, is_eager=True, help="Print the version."
         ),
     ) -> None:
-        """Hold the options that every command shares."""
+        """Read the options that come before the command."""
 
     for name, (module, line) in COMMANDS.items():
         if name == called:
@@ -76,7 +80,7 @@ def build_app(called: str) -> typer.Typer:
 
 
 def _not_called() -> None:
-    """Stand for a command that another call of the program would import."""
+    """Do nothing: listed in the help, imported when it is called."""
 
 
 def _add(app: typer.Typer, name: str, module: str) -> None:
@@ -106,7 +110,7 @@ def _not_installed(name: str, missing: str, extra: str) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Run the command line; a known error ends it with its message, its hint and its exit code."""
+    """Run the command line; print a known error with its hint and set the exit code."""
     try:
         called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         build_app(called)()

@@ -1,7 +1,6 @@
-"""`grader bench`: how good the grader's verdicts on speed are; runs from a checkout.
+"""`grader bench`: measures how good the grader's verdicts on speed are, from a checkout.
 
-The benchmark lies in `benchmarks/verdicts/`, outside the package: it measures the grader for its
-developers and is of no use to a course.
+The benchmark is in `benchmarks/verdicts/`, outside the package: only developers need it.
 """
 
 import importlib
@@ -16,14 +15,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def _load() -> typer.Typer:
-    """Return the commands of the benchmark.
-
-    Raises:
-        UsageError: if this package does not lie in a checkout.
-    """
+    """Return the commands of the benchmark; a `UsageError` outside of a checkout."""
     if not (CHECKOUT / "benchmarks" / "verdicts").is_dir():
         raise UsageError(
-            f"`grader bench` runs from a checkout of the project: {CHECKOUT} has no "
+            f"`grader bench` needs a checkout of the project, but {CHECKOUT} has no "
             "benchmarks/verdicts/",
             hint="clone the project and run the command there",
         )

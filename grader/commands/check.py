@@ -1,7 +1,7 @@
-"""`grader check`: the public cases on a student's own machine.
+"""`grader check`: runs the public cases on a student's own machine.
 
-Takes: the student's file or folder. Gives: a table, or JSON; exit code 1 if a public case fails.
-Does not cover: hidden cases, and with them the grade.
+Prints a table, or JSON. Exit code 1 if a public case fails. Hidden cases, and with them the grade,
+are not part of it.
 """
 
 import json
@@ -26,12 +26,16 @@ from grader.student.work import find_work
 PathArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PATH]", help="Your .py, .ipynb or .cu file, or its folder; default: here."
+        metavar="[PATH]", help="Your .py, .ipynb or .cu file, or its folder; default: this folder."
     ),
 ]
 SlugOption = Annotated[
     str | None,
-    typer.Option("--assignment", metavar="SLUG", help="Assignment, if the file does not name it."),
+    typer.Option(
+        "--assignment",
+        metavar="SLUG",
+        help="The assignment; needed only if your file does not name it.",
+    ),
 ]
 
 
@@ -41,12 +45,12 @@ def command(
     assignment: SlugOption = None,
     problem: Annotated[
         list[str] | None,
-        typer.Option("--problem", metavar="NAME", help="Only this problem; may be repeated."),
+        typer.Option("--problem", metavar="NAME", help="Check only this problem; may be repeated."),
     ] = None,
     assignments: AssignmentsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Run the public cases on your work, here, in seconds."""
+    """Run the public cases on your work, on this machine; takes seconds."""
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
@@ -65,7 +69,7 @@ def command(
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:
-    """Compile a submission in CUDA C++; its public cases need the grader's box on a GPU."""
+    """Compile a submission in CUDA C++; running its public cases needs the grader and a GPU."""
     compiled = compile_work(submission, table)
     if as_json:
         typer.echo(json.dumps(asdict(compiled), indent=2))
@@ -76,7 +80,7 @@ def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool)
 
 
 def select_problems(table: Assignment, names: list[str]) -> tuple[Problem, ...]:
-    """Return the problems called `names`, all of them if none is named.
+    """Return the problems with these names, or all problems if `names` is empty.
 
     Raises:
         UsageError: if a name is unknown.

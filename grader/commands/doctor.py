@@ -1,4 +1,4 @@
-"""`grader doctor`: which walls and limits this machine gives."""
+"""`grader doctor`: tests which sandboxes work on this machine, and whether their limits hold."""
 
 import importlib.util
 import json
@@ -26,14 +26,14 @@ from grader.worker.selftest import PROBE_LIMITS, Finding, try_limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxReport:
-    """What one backend gives on this machine.
+    """What one sandbox can do on this machine.
 
     Attributes:
         name: of the backend.
-        usable: whether submissions can be graded behind it.
-        why_not: if not, why.
-        layers: what stands between a submission and the judge.
-        findings: its limits, tried.
+        usable: whether submissions can be graded in it.
+        why_not: the reason if it is not usable, else empty.
+        layers: what separates a submission from the judge.
+        findings: results of testing its limits.
     """
 
     name: str
@@ -44,14 +44,16 @@ class SandboxReport:
 
 
 def command(
-    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    image: Annotated[
+        str, typer.Option(help="Container image for the Docker sandbox.")
+    ] = DEFAULT_IMAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say which walls and limits this machine gives, by trying them; 1 if no real wall holds."""
+    """Test which sandboxes work on this machine; exit code 1 if none of them does."""
     reports = [examine(name, image) for name in BACKENDS]
     facts = machine_facts()
     if as_json:
-        typer.echo(json.dumps({"machine": facts, "walls": [asdict(r) for r in reports]}))
+        typer.echo(json.dumps({"machine": facts, "sandboxes": [asdict(r) for r in reports]}))
     else:
         _print(facts, reports)
     if not any(report.usable and report.name != "none" for report in reports):
@@ -59,15 +61,16 @@ def command(
 
 
 def machine_facts() -> dict[str, str]:
-    """Return what this machine has, and what the project does without here."""
+    """Return what this machine has, and what that means for grading."""
     found: dict[str, str] = {
         "system": platform.platform(),
         "python": sys.version.split()[0],
-        "gpu": "found" if Path("/dev/nvidiactl").exists() else "none: CUDA targets stay ungraded",
+        "gpu": "found" if Path("/dev/nvidiactl").exists() else "none (CUDA targets stay ungraded)",
         "bubblewrap": shutil.which("bwrap") or "not installed",
-        "chromium": shutil.which("chromium") or "not installed: page tests are skipped",
+        "chromium": shutil.which("chromium")
+        or "not installed (only the tests of report pages need it)",
         "cgroups": _cgroup_version(),
-        "CUDA C++": missing_nvcc() or "compiles, outside of containers",
+        "CUDA C++": missing_nvcc() or "compiles (outside of containers)",
     }
     for package in ("torch", "triton", "landlock", "pyseccomp", "docker"):
         installed = importlib.util.find_spec(package) is not None
@@ -76,7 +79,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def examine(name: str, image: str) -> SandboxReport:
-    """Start one wall and try its limits."""
+    """Start one sandbox and test its limits."""
     why_not = {"docker": lambda: missing_docker(image), "bwrap": missing_bwrap}
     missing = why_not[name]() if name in why_not else ""
     if missing:
@@ -99,7 +102,7 @@ def examine(name: str, image: str) -> SandboxReport:
     return SandboxReport(
         name=name,
         usable=not broken or name == "none",
-        why_not=f"does not hold: {', '.join(broken)}" if broken else "",
+        why_not=f"These limits do not hold: {', '.join(broken)}" if broken else "",
         layers=layers,
         findings=findings,
     )
@@ -113,7 +116,7 @@ def _cgroup_version() -> str:
 
 def _print(facts: dict[str, str], reports: list[SandboxReport]) -> None:
     console = Console()
-    table = Table("what", "found", title="machine")
+    table = Table("what", "found", title="this machine")
     for what, found in facts.items():
         table.add_row(what, found)
     console.print(table)

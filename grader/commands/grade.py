@@ -1,4 +1,4 @@
-"""`grader grade`: one submission or a whole class."""
+"""`grader grade`: grades one submission or a whole class."""
 
 import json
 import os
@@ -16,7 +16,16 @@ from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.assignment.plan import Plan
 from grader.batch import BatchOptions, Outcome, grade_class
-from grader.commands.timing import class_of, open_drivers, timed_machine
+from grader.commands.listing import AssignmentsOption
+from grader.commands.release import ReferenceOption
+from grader.commands.timing import (
+    DeviceOption,
+    ImageOption,
+    SandboxOption,
+    class_of,
+    open_drivers,
+    timed_machine,
+)
 from grader.intake import collect
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.record.codec import to_json
@@ -28,36 +37,32 @@ from grader.sandbox.image import DEFAULT_IMAGE
 from grader.validate.seed_vetting import RejectedSeed, with_vetted_seed
 
 UNCONFINED_NOTICE = (
-    "UNCONFINED: --sandbox none gives no wall. Submissions run with your rights, and every page of "
-    "this run says so."
+    "UNCONFINED: with --sandbox none, submissions run with your rights, without any protection. "
+    "Every report page of this run says so."
 )
 
 
 def command(
-    slug: Annotated[str, typer.Argument(help="Assignment, see `grader list`.")],
-    paths: Annotated[list[Path], typer.Argument(help="File, folder, zip, or a whole class.")],
+    slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
+    paths: Annotated[list[Path], typer.Argument(help="File, zip, or folder with a whole class.")],
     out: Annotated[Path, typer.Option(help="Folder for records and reports.")],
     jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
+    device: DeviceOption = "auto",
+    sandbox: SandboxOption = "auto",
     isolation: Annotated[
-        Isolation, typer.Option(help="warm: one warm process; strict: a wall each.")
+        Isolation, typer.Option(help="warm: sandboxes are used again; strict: a new one each time.")
     ] = Isolation.WARM,
-    assignments: Annotated[
-        Path | None, typer.Option(envvar="GRADER_ASSIGNMENTS", help="Folder of assignments.")
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(envvar="GRADER_REFERENCE", help="Folder of references.")
-    ] = None,
-    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
+    assignments: AssignmentsOption = None,
+    reference: ReferenceOption = None,
+    image: ImageOption = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Grade again what is graded.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Grade all submissions again.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, grade nothing.")
+        bool, typer.Option("--dry-run", help="Print checks, points and limits; grade nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
-    """Grade one submission or a class; goes on where an earlier run of the same folder ended."""
+    """Grade one submission or a whole class; the same command continues an interrupted run."""
     earlier = read_run(out)
     with open_drivers(device) as drivers:
         loaded = load_assignment_with_reference(
@@ -88,7 +93,7 @@ def command(
 def print_records(
     records: list[GradeRecord], out: Path, console: Console, *, as_json: bool
 ) -> None:
-    """Print a table, or the records without their seeds as JSON."""
+    """Print a table, or the records as JSON without their seeds."""
     if as_json:
         typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
@@ -96,7 +101,7 @@ def print_records(
 
 
 def _without_seed(record: GradeRecord) -> object:
-    """Return a record for the terminal; its file under staff/ alone holds the seed."""
+    """Return a record for the terminal; only its file under staff/ contains the seed."""
     form = json.loads(to_json(record))
     del form["plan"]["seed"]
     return form
@@ -111,15 +116,15 @@ def run(
     console: Console,
     fresh_seed: bool,
 ) -> list[GradeRecord]:
-    """Grade with a progress bar; a run without a wall says so first.
+    """Grade with a progress bar; a run without a sandbox prints a warning first.
 
-    A seed that is fresh is tried on the solution. One that somebody named is not: they want it.
+    A new seed is vetted on the solution. A seed that a person chose is not.
     """
     if options.sandbox == "none":
         console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
     sources = collect(paths, loaded.assignment.slug)
     if fresh_seed:
-        loaded = _try_seed(loaded, console)
+        loaded = _vet_seed(loaded, console)
     with _bar(console) as progress:
         task = progress.add_task(f"grading {loaded.assignment.slug}", total=len(sources))
 
@@ -129,17 +134,16 @@ def run(
             again = " (graded before)" if outcome.resumed else ""
             ungraded = judgement.status is Status.UNGRADED
             score = "" if ungraded else f", {judgement.score:g} of {judgement.max_score:g}"
-            progress.console.print(
-                f"{name}: {judgement.status.value}{score}{again}",
-                markup=False,
-                highlight=False,
-            )
+            line = f"{name}: {judgement.status.value}{score}{again}"
+            progress.console.print(line, markup=False, highlight=False)
             progress.advance(task)
 
         try:
             return grade_class(sources, loaded, options, out=out, on_outcome=show)
         except KeyboardInterrupt:
-            console.print("interrupted: what is graded is kept; the same command goes on from here")
+            console.print(
+                "interrupted: finished submissions are kept; run the same command again to continue"
+            )
             raise
 
 
@@ -148,33 +152,32 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=console)
 
 
-def _try_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
+def _vet_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
     slug = loaded.assignment.slug
 
     def tell(rejected_seeds: Sequence[RejectedSeed]) -> None:
         for one in rejected_seeds:
             console.print(
-                f"{one.check}: the solution fails it under the seed that was drawn "
-                f"({one.summary}; `grader validate {slug} --seed {one.seed}` repeats it)",
+                f"{one.check}: the solution fails it under the chosen seed "
+                f"({one.summary}; `grader validate {slug} --seed {one.seed}` repeats this)",
                 markup=False,
                 highlight=False,
             )
-        console.print("nobody is graded under that seed: drawing another one")
+        console.print("Choosing another seed; no submission has been graded with this one.")
 
-    console.print(f"trying a new seed on the solution of {slug}", highlight=False)
+    console.print(f"checking the new seed on the solution of {slug}", highlight=False)
     return with_vetted_seed(loaded, on_rejected_seed=tell)
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print every check with its weight, tolerances and number of cases; the seed stays secret."""
+    """Print every check with its points, tolerances and number of cases; the seed stays secret."""
     if as_json:
         form = json.loads(to_json(plan))
         del form["seed"]
         typer.echo(json.dumps(form))
         return
-    table = Table(title=f"{plan.title}: {plan.points:g} points on {plan.device}")
-    for heading in ("problem", "check", "points", "public", "hidden", "tolerance", "evidence"):
-        table.add_column(heading)
+    headings = ("problem", "check", "points", "public", "hidden", "tolerance", "evidence")
+    table = Table(*headings, title=f"{plan.title}: {plan.points:g} points on {plan.device}")
     for problem in plan.problems:
         for check in problem.checks:
             tolerance = ", ".join(f"{d} {t:.2g}" for d, t in check.tolerance.items()) or "exact"
@@ -194,17 +197,9 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _targets(plan: Plan) -> Table:
     """Return the performance targets with their tiers on the plan's device."""
-    table = Table(title="targets, measured once every check of the problem has passed")
-    for heading in (
-        "problem",
-        "target",
-        "points",
-        "quantity",
-        "clock",
-        "passes up to",
-        "full up to",
-    ):
-        table.add_column(heading)
+    headings = ("problem", "target", "points", "quantity", "clock", "passes up to", "full up to")
+    title = "targets, measured only if every check of the problem passes"
+    table = Table(*headings, title=title)
     for problem in plan.problems:
         for target in problem.targets:
             timed = not target.quantity.is_counted
@@ -216,17 +211,19 @@ def _targets(plan: Plan) -> Table:
 
 
 def print_results(records: list[GradeRecord], out: Path, console: Console) -> None:
-    """Print one row per submission, and where the reports lie."""
-    table = Table()
-    for heading in ("submission", "status", "score", "of", "causes"):
-        table.add_column(heading)
+    """Print one row per submission, and where the reports are."""
+    table = Table("submission", "status", "score", "of", "causes")
     for record in records:
         judgement = record.judgement
         causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)
-        said = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
+        counts = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
         score = "" if judgement.status is Status.UNGRADED else f"{judgement.score:g}"
         table.add_row(
-            record.submission.name, judgement.status.value, score, f"{judgement.max_score:g}", said
+            record.submission.name,
+            judgement.status.value,
+            score,
+            f"{judgement.max_score:g}",
+            counts,
         )
     console.print(table)
     for record in records:
@@ -237,7 +234,7 @@ def print_results(records: list[GradeRecord], out: Path, console: Console) -> No
 
 
 def _reason(record: GradeRecord) -> str:
-    """Return why a submission has no grade, or was not taken in; empty for all others."""
+    """Return why a submission was rejected or has no grade; empty for all others."""
     judgement = record.judgement
     if judgement.status is Status.REJECTED:
         return f"rejected: {' '.join(judgement.message.split())}"
@@ -245,4 +242,4 @@ def _reason(record: GradeRecord) -> str:
         return ""
     ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
     first = next(c.summary for c in ours if c.cause is not Cause.NO_DEVICE)
-    return f"not graded, run the same command again: {first}"
+    return f"not graded; run the same command again. Reason: {first}"

@@ -1,8 +1,4 @@
-"""`grader image`: build and check the image that the Docker wall runs.
-
-Takes: a base image and a wheelhouse, or a tag. Gives: an image, or what one holds. Does not cover:
-how it is done (see `sandbox.image`).
-"""
+"""`grader image`: builds and checks the container image of the Docker sandbox."""
 
 import json
 from dataclasses import asdict
@@ -16,7 +12,9 @@ from rich.table import Column, Table
 
 from grader.sandbox.image import DEFAULT_IMAGE, ImageFacts, build_image, check_image
 
-command = typer.Typer(no_args_is_help=True, help="Build and check the image of the Docker wall.")
+command = typer.Typer(
+    no_args_is_help=True, help="Build and check the container image of the Docker sandbox."
+)
 
 _Tag = Annotated[str, typer.Option(metavar="TAG", help="Name of the image.")]
 
@@ -28,12 +26,16 @@ def build(
     ],
     wheelhouse: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Folder of wheels: torch, triton, … and their needs."),
+        typer.Option(
+            metavar="DIR", help="Folder of wheels: torch, triton, … and their dependencies."
+        ),
     ],
     tag: _Tag = DEFAULT_IMAGE,
-    quiet: Annotated[bool, typer.Option(help="Do not show the build's output.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Do not show the output of the build.")
+    ] = False,
 ) -> None:
-    """Build the image from a base image and a wheelhouse, without a network."""
+    """Build the image from a base image and a folder of wheels, without a network."""
     console = Console()
 
     def show(line: str) -> None:
@@ -46,9 +48,9 @@ def build(
 @command.command()
 def check(
     tag: _Tag = DEFAULT_IMAGE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Start the image as an unprivileged, read-only container and import what grading needs."""
+    """Check that the image runs unprivileged and read-only, and has the packages for grading."""
     facts = check_image(tag)
     if as_json:
         typer.echo(json.dumps(asdict(facts), indent=2))

@@ -1,7 +1,6 @@
-"""`grader init`: the files a student starts with.
+"""`grader init`: writes the files that a student starts with.
 
-Takes: a slug and a folder. Gives: starter, handout, harness, `.grader.toml`. Does not cover:
-checking work.
+These are the starter, the handout, the harness and `.grader.toml`, which names the assignment.
 """
 
 from pathlib import Path
@@ -22,13 +21,14 @@ from grader.student.work import CUDA_ENDING
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Where to write; ./SLUG if not given.")
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder to write to; default: ./SLUG.")
     ] = None,
     *,
-    notebook: Annotated[bool, typer.Option("--notebook", help="Only the notebook.")] = False,
-    module: Annotated[bool, typer.Option("--module", help="Only the Python module.")] = False,
+    notebook: Annotated[bool, typer.Option("--notebook", help="Write only the notebook.")] = False,
+    module: Annotated[bool, typer.Option("--module", help="Write only the Python module.")] = False,
     language: Annotated[
-        Language, typer.Option("--language", help="python, or cuda where the assignment takes it.")
+        Language,
+        typer.Option("--language", help="python, or cuda if the assignment accepts CUDA C++."),
     ] = Language.PYTHON,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     assignments: AssignmentsOption = None,
@@ -36,15 +36,18 @@ def command(
     """Write the starter files of an assignment."""
     if notebook and module:
         raise UsageError(
-            "--notebook and --module exclude each other", hint="leave both out for both"
+            "--notebook and --module cannot be combined", hint="leave out both to get both files"
         )
     suffixes = (".ipynb",) if notebook else (".py",) if module else (".py", ".ipynb")
     assignment = find_assignment(slug, assignments)
     if language is Language.CUDA:
         if notebook or module:
-            raise UsageError("--language cuda excludes --notebook and --module")
+            raise UsageError(
+                "--language cuda cannot be combined with --notebook or --module",
+                hint="leave --notebook and --module out",
+            )
         if Language.CUDA not in load_assignment(assignment).languages:
-            raise UsageError(f"{slug} is not taken in CUDA C++", hint="leave --language out")
+            raise UsageError(f"{slug} does not accept CUDA C++", hint="leave --language out")
         suffixes = (CUDA_ENDING,)
     files = kit_files(assignment, suffixes=suffixes)
     target = folder or Path(slug)

@@ -1,7 +1,4 @@
-"""`grader list`: the assignments on this machine.
-
-Takes: a folder of assignments, optionally. Gives: a table, or JSON. Does not cover: reading cases.
-"""
+"""`grader list`: shows the assignments on this machine, as tables or JSON."""
 
 import json
 from pathlib import Path
@@ -27,7 +24,7 @@ AssignmentsOption = Annotated[
 
 def command(
     assignments: AssignmentsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """List the assignments with their problems and points."""
     tables = [load_assignment(folder) for folder in list_assignments(assignments)]
@@ -36,7 +33,7 @@ def command(
         return
     console = Console()
     if not tables:
-        console.print("No assignments here. Name a folder of them with --assignments DIR.")
+        console.print("No assignments found. Name their folder with --assignments DIR.")
         return
     for table in tables:
         console.print(_shown(table))

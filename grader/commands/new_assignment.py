@@ -1,7 +1,4 @@
-"""`grader new-assignment`: a complete small assignment to start from.
-
-Takes: a name. Gives: two folders that pass `grader validate`. Does not cover: what it is about.
-"""
+"""`grader new-assignment`: writes a small complete assignment that passes `grader validate`."""
 
 import importlib.util
 from pathlib import Path
@@ -15,16 +12,25 @@ from grader.errors import UsageError
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Slug of the new assignment, such as `my_cache`.")],
+    name: Annotated[str, typer.Argument(help="Name of the new assignment, such as `my_cache`.")],
     assignments: Annotated[
         Path,
-        typer.Option("--assignments", envvar="GRADER_ASSIGNMENTS", help="Folder of assignments."),
+        typer.Option(
+            "--assignments",
+            envvar="GRADER_ASSIGNMENTS",
+            help="Folder that holds assignments, one folder each.",
+        ),
     ] = Path("assignments"),
     reference: Annotated[
-        Path, typer.Option("--reference", envvar="GRADER_REFERENCE", help="Folder of references.")
+        Path,
+        typer.Option(
+            "--reference",
+            envvar="GRADER_REFERENCE",
+            help="Folder that holds references, one folder each.",
+        ),
     ] = Path("reference"),
 ) -> None:
-    """Write a new assignment and its reference, complete and passing."""
+    """Write a small complete assignment and its reference to start from."""
     require_packages("new-assignment", ("jupytext",))
     from grader.release.scaffold import write_scaffold  # imports torch, which takes seconds
 
@@ -36,7 +42,7 @@ def command(
 
 
 def require_packages(command_name: str, packages: tuple[str, ...]) -> None:
-    """Raise if a package that authors alone need is not installed.
+    """Raise if a package that only course authors need is not installed.
 
     Raises:
         UsageError: naming the first such package and how to install it.

@@ -1,7 +1,4 @@
-"""`grader pack`: the zip a student hands in.
-
-Takes: the student's file or folder. Gives: `<slug>-submission.zip`. Does not cover: handing in.
-"""
+"""`grader pack`: writes `<slug>-submission.zip`, the file that a student hands in."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +23,13 @@ def command(
     path: PathArgument = None,
     *,
     assignment: SlugOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(),
-    check: Annotated[bool, typer.Option("--check", help="Run the public cases, too.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write the zip file to.")
+    ] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Also run the public cases.")] = False,
     assignments: AssignmentsOption = None,
 ) -> None:
-    """Check that your work can be taken in, and write the zip to hand in."""
+    """Check that your work can be read, and write the zip file to hand in."""
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)

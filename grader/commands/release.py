@@ -1,7 +1,6 @@
-"""`grader release`: the bundle that students get.
+"""`grader release`: writes the zip file that students install.
 
-Takes: a slug. Gives: public cases and starter notebook made anew, and a zip. Does not cover:
-handing it out.
+Public cases and the starter notebook are made again first.
 """
 
 from pathlib import Path
@@ -18,7 +17,9 @@ from grader.commands.new_assignment import require_packages
 ReferenceOption = Annotated[
     Path | None,
     typer.Option(
-        "--reference", envvar="GRADER_REFERENCE", help="Folder that holds references, one each."
+        "--reference",
+        envvar="GRADER_REFERENCE",
+        help="Folder that holds references, one folder each.",
     ),
 ]
 
@@ -26,13 +27,13 @@ ReferenceOption = Annotated[
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write.")] = Path(
-        "dist"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write the zip file to.")
+    ] = Path("dist"),
     assignments: AssignmentsOption = None,
     reference: ReferenceOption = None,
 ) -> None:
-    """Record the public cases anew and write the bundle for students."""
+    """Record the public cases again and write the zip file that students install."""
     require_packages("release", ("jupytext", "hatchling"))
     # These import torch, which other commands start without.
     from grader.assignment.folders import find_reference
@@ -44,6 +45,6 @@ def command(
     for path in bundle.changed:
         console.print(Text(f"made again: {path}"))
     for name in bundle.members:
-        console.print(Text(f"in the bundle: {name}"))
+        console.print(Text(f"in the zip: {name}"))
     console.print(Text(f"wrote {bundle.path}"), style="bold")
     console.print(Text(f"sha256 {bundle.sha256}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`grader report`: make the pages of a graded folder again from its records."""
+"""`grader report`: writes the report pages of a graded class again, from its records."""
 
 from contextlib import closing
 from pathlib import Path
@@ -15,10 +15,11 @@ from grader.report import write_reports
 def command(
     out: Annotated[Path, typer.Argument(help="The --out folder of an earlier `grader grade`.")],
 ) -> None:
-    """Write grades.csv, index.html and every student's pages again from the stored records."""
+    """Write grades.csv, index.html and every student's pages again, from the stored records."""
     if not (out / "staff" / "grades.sqlite").is_file():
         raise UsageError(
-            f"{out}: no records here", hint="name the --out folder of an earlier `grader grade`"
+            f"{out}: no records found here",
+            hint="name the --out folder of an earlier `grader grade`",
         )
     read_run(out)  # refuses a folder of another format
     with closing(RecordStore.in_folder(out / "staff")) as store:

@@ -1,10 +1,12 @@
-"""What `grade` and `validate` find out about the machine before they measure anything on it."""
+"""What `grade` and `validate` share: the device, and what it can reach at most."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from grader.assignment.device_class import CPU, device_class
@@ -12,23 +14,31 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
 from grader.evidence.device import Ceilings, Setting
 from grader.performance.measure.ceilings import cache_folder, ceilings_of
-from grader.worker.cuda.cuda_driver import open_device
-from grader.worker.cuda.driver import DeviceDriver
+from grader.worker.cuda.driver import DeviceDriver, open_device
 from grader.worker.machine import TimedMachine
+
+DeviceOption = Annotated[
+    str, typer.Option(help="Where submissions compute: cpu, cuda, or auto (today the same as cpu).")
+]
+SandboxOption = Annotated[
+    str,
+    typer.Option(help="docker, bwrap, auto (docker, or else bwrap), or none (unsafe)."),
+]
+ImageOption = Annotated[str, typer.Option(help="Container image for `--sandbox docker`.")]
 
 
 @contextlib.contextmanager
 def open_drivers(name: str) -> Iterator[tuple[DeviceDriver, ...]]:
-    """Open what `--device` names: nothing for the processor, the first GPU for CUDA.
+    """Open the device that `--device` names: the first GPU for `cuda`, nothing for `cpu`.
 
-    `auto` stays on the processor until grading on CUDA has been proven on a machine that has it.
+    `auto` means `cpu` until grading on CUDA has been validated on a machine with a GPU.
 
     Raises:
-        UsageError: for a device that there is no such thing as.
-        DeviceError: if the machine has none.
+        UsageError: if the name is unknown.
+        DeviceError: if the machine has no such device.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"no device called {name!r}", hint="choose auto, cpu or cuda")
+        raise UsageError(f"unknown device {name!r}", hint="choose auto, cpu or cuda")
     with contextlib.ExitStack() as stack:
         drivers: tuple[DeviceDriver, ...] = ()
         if name == "cuda":
@@ -44,17 +54,17 @@ def class_of(drivers: tuple[DeviceDriver, ...]) -> str:
 def timed_machine(
     loaded: LoadedAssignment, drivers: tuple[DeviceDriver, ...], console: Console
 ) -> TimedMachine:
-    """Return the machine with its ceilings, measured once and kept; none if nothing is timed."""
+    """Return the machine, with its ceilings if a target needs them; they are measured once."""
 
-    def say(sentence: str) -> None:
+    def tell(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, style="dim")
 
     timed = any(target.tiers for problem in loaded.plan.problems for target in problem.targets)
     if not timed:
-        return TimedMachine(drivers=drivers, on_wait=say)
+        return TimedMachine(drivers=drivers, on_wait=tell)
     from grader.performance.measure.ceilings import find_setting, measure_ceilings  # imports torch
 
-    machine = TimedMachine(drivers=drivers, on_wait=say)
+    machine = TimedMachine(drivers=drivers, on_wait=tell)
 
     def measure_alone(setting: Setting) -> Ceilings:
         with machine.alone():
@@ -64,6 +74,6 @@ def timed_machine(
         find_setting("cuda" if drivers else CPU),
         measure_alone,
         folder=cache_folder(os.environ),
-        on_notice=say,
+        on_notice=tell,
     )
     return replace(machine, ceilings=(ceilings,))

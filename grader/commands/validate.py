@@ -1,6 +1,7 @@
-"""`grader validate`: prove that assignments grade what they say."""
+"""`grader validate`: check assignments against known-right and known-wrong submissions."""
 
 import json
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +9,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.batch import BatchOptions, make_builder, open_sandboxes
-from grader.commands.timing import class_of, open_drivers, timed_machine
+from grader.commands.listing import AssignmentsOption
+from grader.commands.release import ReferenceOption
+from grader.commands.timing import (
+    DeviceOption,
+    ImageOption,
+    SandboxOption,
+    class_of,
+    open_drivers,
+    timed_machine,
+)
 from grader.record.codec import to_json
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
@@ -24,34 +34,36 @@ from grader.validate.seed_vetting import SeedRuns
 from grader.validate.triviality import Trivial, TrivialResult
 from grader.validate.validate import ValidationReport, validate_assignment
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SLOW_SECONDS = 30.0
-"""A specimen that takes longer is named: it may hang where it need not."""
+"""A known submission that takes longer is named: it may wait for something needlessly."""
 NEAREST = 3
-"""Checks whose errors are printed: those that come nearest to their tolerances."""
+"""How many checks are printed with their largest error: those nearest to their tolerance."""
 
 
 def command(
     slugs: Annotated[list[str] | None, typer.Argument(help="Assignments; default: all.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    sandbox: Annotated[str, typer.Option(help="auto, docker, bwrap or none.")] = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Submissions at a time.")] = 2,
-    assignments: Annotated[
-        Path | None, typer.Option(envvar="GRADER_ASSIGNMENTS", help="Folder of assignments.")
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(envvar="GRADER_REFERENCE", help="Folder of references.")
-    ] = None,
-    image: Annotated[str, typer.Option(help="Container image for docker.")] = DEFAULT_IMAGE,
-    seed: Annotated[str, typer.Option(help="Seed of hidden cases; default: a new one.")] = "",
+    device: DeviceOption = "auto",
+    sandbox: SandboxOption = "auto",
+    jobs: Annotated[
+        int, typer.Option(min=1, show_default="one per core", help="Submissions at a time.")
+    ] = CORES,
+    assignments: AssignmentsOption = None,
+    reference: ReferenceOption = None,
+    image: ImageOption = DEFAULT_IMAGE,
+    seed: Annotated[str, typer.Option(help="Seed of the hidden cases; default: a new one.")] = "",
     seeds: Annotated[
         int,
         typer.Option(min=0, help="Further seeds under which the solution must pass its checks."),
     ] = 3,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the result here as JSON.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
     ] = None,
 ) -> None:
-    """Grade starter, solution, right and wrong submissions, and print the kill matrix."""
+    """Check an assignment against its known-right and known-wrong submissions.
+
+    Prints which check catches which wrong submission. Exit code 1 if something must be fixed.
+    """
     names = slugs or [found.name for found in list_assignments(assignments)]
     console = Console()
     validations = []
@@ -85,7 +97,7 @@ def command(
 def _validate(
     loaded: LoadedAssignment, options: BatchOptions, console: Console, *, seeds: int
 ) -> ValidationReport:
-    """Prove one assignment with a progress bar."""
+    """Validate one assignment with a progress bar."""
     with (
         Progress(console=console, transient=True) as progress,
         open_sandboxes(loaded, options) as sandboxes,
@@ -119,35 +131,37 @@ def print_validation(report: ValidationReport, console: Console) -> None:
     if report.further.seeds:
         console.print(_margins(report.further), markup=False)
     for one in report.unvalidated:
-        console.print(f"NOT PROVEN HERE {one}", style="yellow", markup=False)
+        console.print(f"NOT VALIDATED HERE {one}", style="yellow", markup=False)
     for complaint in validation.complaints:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
     count = len(validation.complaints)
-    again = f"--seed {report.seed} repeats this run"
+    again = f"repeat this run with --seed {report.seed}"
     verdict = f"{count} complaints ({again})" if count else "sound"
     console.print(f"{validation.assignment}: {verdict}", style="bold", markup=False)
 
 
 def _margins(further: SeedRuns) -> str:
-    """Return a sentence on how near the solution comes to what is allowed."""
+    """Return a sentence on how near the solution's errors come to the tolerances."""
     nearest = sorted(further.largest.items(), key=lambda one: -one[1])[:NEAREST]
     shares = ", ".join(f"{check} {share:.0%}" for check, share in nearest)
     return (
         f"solution under {len(further.seeds)} further seeds: {len(further.rejected_seeds)} checks "
-        f"failed; largest errors, of what is allowed: {shares or 'none is allowed'}"
+        f"failed; largest errors, relative to the tolerance: {shares or 'no tolerances'}"
     )
 
 
 def _scores(validation: Validation) -> Table:
-    table = Table("submission", "score", "fails", title=f"{validation.assignment}: specimens")
+    """Return one row for each known submission: its score, its cost, and what it fails."""
+    title = f"{validation.assignment}: known submissions"
+    table = Table("submission", "score", Column("CPU s", justify="right"), "fails", title=title)
     for result in validation.known_submissions:
         names = [f"{name} ({cause.value})" for name, cause in result.failed]
-        fails = ", ".join([*names, *(f"{name} (held)" for name in result.needs_review)])
+        fails = ", ".join([*names, *(f"{name} (needs review)" for name in result.needs_review)])
         if result.kind is Kind.STARTER:
             causes = sorted({cause.value for _, cause in result.failed})
             fails = f"{len(result.failed)} checks ({', '.join(causes)})"
         score = f"{result.percent:.0f} %" if result.max_score else "needs a device"
-        table.add_row(f"{result.kind.value}/{result.name}", score, fails)
+        table.add_row(f"{result.kind.value}/{result.name}", score, f"{result.cpu_s:.1f}", fails)
     return table
 
 

@@ -1,1 +1,1 @@
-"""Carries the cases of a plan through a worker and keeps what was seen."""
+"""Runs the cases of a plan on a submission, and returns what was measured."""

@@ -1,14 +1,14 @@
-"""Carries one case through a box, step by step, and keeps what was seen.
+"""Runs one case: sends its steps to a worker one by one, and compares the replies.
 
-Takes: a case generator and a `Worker`. Gives: a `CaseMeasurement`. Does not cover: how requests
-reach the submission (see `worker.session` for the sandbox, `runner.worker` for a student's
-machine).
-
-The oracle of an `Expect` is computed here, after the reply, and never leaves this side.
+The steps come from a case generator, the result is a `CaseMeasurement`. The oracle's value of an
+`Expect` is computed on this side, after the reply, and is never sent to the worker. How a request
+reaches the submission is the worker's matter: a sandboxed process (`worker.session`), ranks
+(`worker.ranks`), or this process on a student's machine (`student.local_worker`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from grader.assignment.steps import (
     Call,
@@ -30,30 +30,85 @@ from grader.assignment.steps import (
 )
 from grader.errors import AuthorError, DeviceError, SandboxError
 from grader.evidence.comparison import Mismatch, compare_parts
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, public_name
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    Raised,
+    Stopped,
+    fault_of,
+    our_fault,
+    public_name,
+)
 from grader.evidence.observations import (
     CaseMeasurement,
     ErrorObservation,
     Observation,
     ValueObservation,
 )
-from grader.evidence.worker_protocol import Worker, WorkerGroup
 
 AnySteps = CaseSteps | WorkloadSteps
 
-RANKS_HINT = "say `ranks = N` in its [[problem]]"
-
-
 UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
-"""Mismatches after which a case cannot go on: an author may index what was compared before."""
+"""Mismatches that end a case: its author may index, in later steps, what was compared here."""
 
 
-class _Unusable(Exception):  # ends a case whose last reply has another form than expected
-    pass
+class Worker(Protocol):
+    """Where a submission runs.
+
+    Every method raises `Raised` when the submission raised, `Stopped` when the case must end.
+    """
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object and remember it as `ref`."""
+
+    def call(self, step: Call) -> Value:
+        """Call a function or method and return its reply."""
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object."""
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors passed to the last call."""
+
+    def reclaim_arguments(self) -> None:
+        """Take back the memory of the tensors passed to the last call."""
+
+    @property
+    def wall_ns(self) -> int:
+        """Time from request to reply of all calls so far, on the judge's clock."""
+
+
+@runtime_checkable
+class WorkerGroup(Worker, Protocol):
+    """Where a submission runs as the ranks of a process group."""
+
+    @property
+    def size(self) -> int:
+        """Ranks of the current world; 0 before the first."""
+
+    def world(self, size: int) -> None:
+        """End the current world and start another."""
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
+        """Ask several ranks at once; return what each replied or raised, in order of arrival.
+
+        Args:
+            steps: by rank, all of one kind.
+            ref: the object that `New` makes; None for calls.
+
+        Raises:
+            Stopped: if a rank ended, hangs or sent no valid reply.
+        """
+
+
+class _Unusable(Exception):
+    """The last reply has another form than expected, so the case ends here."""
 
 
 @dataclass(slots=True)
 class _Progress:
+    """What has been observed so far, and how many objects and requests there were."""
+
     observations: list[Observation] = field(default_factory=list)
     refs: int = 0
     calls: int = 0
@@ -62,12 +117,12 @@ class _Progress:
 def drive(
     steps: AnySteps, worker: Worker, *, check: str, index: int, public: bool
 ) -> CaseMeasurement:
-    """Run one case to its end or to the first fault.
+    """Run one case to its end or to the first fault; `Instance.run` does it for an instance.
 
     Args:
         steps: a fresh case generator.
         worker: where the submission runs.
-        check: name of the check the case belongs to.
+        check: name of the check that the case belongs to.
         index: number of the instance.
         public: whether students may see its content.
     """
@@ -75,17 +130,16 @@ def drive(
     before_ns = worker.wall_ns
     faults: tuple[Fault, ...] = ()
     try:
-        _exhaust(steps, worker, progress)
+        _run_all(steps, worker, progress)
     except _Unusable:
-        pass  # the observation says it all; later steps may rely on the reply's form
+        pass  # the observation tells what was wrong
     except Raised as raised:
         faults = (fault_of(raised),)
     except Stopped as stopped:
         faults = (stopped.fault,)
     except (SandboxError, DeviceError) as error:
-        message = f"{error}. {error.hint}".strip()
-        faults = (Fault(kind=FaultKind.INFRASTRUCTURE, message=message),)
-    except Exception as error:  # noqa: BLE001 - cases.py and oracles are authors' code; their failure is named as theirs
+        faults = (our_fault(error),)
+    except Exception as error:  # noqa: BLE001 - cases.py and oracles are the author's code: any error is the author's
         message = f"{check}: the case itself failed: {type(error).__name__}: {error}"
         faults = (Fault(kind=FaultKind.AUTHOR, message=message),)
     finally:
@@ -101,17 +155,17 @@ def drive(
     )
 
 
-def _exhaust(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
+def _run_all(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
     reply: Value = None
     while True:
         try:
             step = steps.send(reply)
         except StopIteration:
             return
-        reply = _carry_out(step, worker, progress)
+        reply = _run_step(step, worker, progress)
 
 
-def _carry_out(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
+def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     match step:
         case Expect():
             want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
@@ -158,7 +212,7 @@ def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
 def _ask_ranks(
     step: Each | On, worker: Worker, progress: _Progress
 ) -> tuple[list[Ref], dict[int, Value | Raised]]:
-    """Return the object that was made, if one was, and what each rank replied."""
+    """Return the object that was made, if any, and the reply of each rank."""
     group = _group(worker)
     if isinstance(step, On):
         steps = {step.rank: step.step}
@@ -167,12 +221,14 @@ def _ask_ranks(
         given = step.steps * count if len(step.steps) == 1 else step.steps
         steps = dict(enumerate(given))
     if not steps or not all(0 <= rank < group.size for rank in steps):
-        raise AuthorError(f"steps for ranks {sorted(steps)} in a world of {group.size}")
+        raise AuthorError(f"steps for ranks {sorted(steps)}, but the world has {group.size} ranks")
     if isinstance(step, Each) and len(steps) != group.size:
-        raise AuthorError(f"Each has {len(steps)} steps for {group.size} ranks; give one or all")
+        raise AuthorError(
+            f"expected one step in `Each` or one per rank ({group.size}), found {len(steps)}"
+        )
     kinds = {isinstance(one, New) for one in steps.values()}
     if len(kinds) > 1:
-        raise AuthorError("Each takes either New or Call for all ranks")
+        raise AuthorError("expected only `New` or only `Call` in `Each`, found both")
     refs = [_next_ref(progress)] if kinds == {True} else []
     return refs, group.ask(steps, refs[0] if refs else None)
 
@@ -180,7 +236,10 @@ def _ask_ranks(
 def _group(worker: Worker) -> WorkerGroup:
     if isinstance(worker, WorkerGroup):
         return worker
-    raise AuthorError("a case asks for ranks of a problem without any", hint=RANKS_HINT)
+    raise AuthorError(
+        "the case uses ranks, but its problem has none; add `ranks = N` to its [[problem]] table "
+        "in assignment.toml"
+    )
 
 
 def _next_ref(progress: _Progress) -> Ref:
@@ -205,7 +264,7 @@ def _expect_error(step: Raises, worker: Worker, progress: _Progress) -> Value:
 
 
 def _observe_error(step: Raises, label: str, reply: Value | Raised, progress: _Progress) -> str:
-    """Keep what came of a step that must raise; return the text of its exception."""
+    """Observe the outcome of a step that must raise; return the text of its exception."""
     got, text, matches = "", "", False
     if isinstance(reply, Raised):
         got, text, matches = public_name(reply.names), str(reply), step.error in reply.names

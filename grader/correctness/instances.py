@@ -1,18 +1,20 @@
-"""The cases of a problem, one by one: public ones first, each with its own stream of inputs.
+"""The single cases of a problem: which there are, and how each one is run.
 
-Takes: a planned problem and its cases. Gives: `Instance`s. Does not cover: running them (see
-`correctness.run`).
+A check's case is drawn several times: public instances from the public seed, hidden ones from the
+run's secret seed, each with its own stream of inputs. An instance that is a sequence of operations
+is run again when it fails, with shorter sequences, so that a report can show a short one.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import CaseMaker
+from grader.assignment.declare import CaseMaker, Key
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.sequences import Sequence, SequenceMaker, shrink, without_labels
 from grader.assignment.steps import CaseSteps
+from grader.correctness.drive import Worker, drive
 from grader.evidence.comparison import Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import (
@@ -22,32 +24,55 @@ from grader.evidence.observations import (
     ValueObservation,
 )
 
-Cases = Mapping[tuple[str, str], CaseMaker]
+MAX_TRIES = 150
+"""Shorter sequences to try: 30 operations need about 100; each takes tens of milliseconds."""
+MAX_SEARCH_S = 6.0
+"""A second limit, for slow submissions; only this one depends on the machine."""
+MAX_SHOWN = 24
+"""Operations that a report names; of a longer sequence it leaves out the middle."""
+
+_OURS_OR_MISSING = frozenset({FaultKind.MISSING, FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR})
+_NOT_SHRUNK = _OURS_OR_MISSING | {FaultKind.TIMEOUT}
+
+Cases = Mapping[Key, CaseMaker]
+RunCase = Callable[[CaseSteps], CaseMeasurement]
+"""Runs a case on fresh objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One case still to be run.
+    """One case to be run.
 
     Attributes:
+        plan: the plan that it belongs to; its seed decides the inputs of a hidden instance.
         maker: its generator.
         index: number among the instances of its visibility.
         public: whether it is drawn from the public seed.
     """
 
+    plan: Plan
     maker: CaseMaker
     index: int
     public: bool
 
-    def draw(self, plan: Plan) -> Draw:
+    def draw(self) -> Draw:
         """Return the case's own stream of inputs."""
-        seed = PUBLIC_SEED if self.public else plan.seed
-        path = (plan.assignment, self.maker.problem, self.maker.check)
-        return Draw(seed, path, self.index)
+        seed = PUBLIC_SEED if self.public else self.plan.seed
+        return Draw(seed, (self.plan.assignment, self.maker.problem, self.maker.check), self.index)
 
-    def steps(self, plan: Plan) -> CaseSteps:
+    def steps(self) -> CaseSteps:
         """Start the case."""
-        return self.maker(self.draw(plan))
+        return self.maker(self.draw())
+
+    def run(self, worker: Worker, steps: CaseSteps | None = None) -> CaseMeasurement:
+        """Run the case, or other steps in its name, to the end or to the first fault."""
+        return drive(
+            steps or self.steps(),
+            worker,
+            check=self.maker.check,
+            index=self.index,
+            public=self.public,
+        )
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
         """Return the measurement of a case that could not be run."""
@@ -62,63 +87,48 @@ class Instance:
         )
 
 
-def instances(problem: PlannedProblem, cases: Cases) -> Iterator[Instance]:
-    """Yield public instances of all checks before any hidden one."""
+def instances(plan: Plan, problem: PlannedProblem, cases: Cases) -> Iterator[Instance]:
+    """Yield the public instances of all checks of a problem, then the hidden ones."""
     for public in (True, False):
         for check in problem.checks:
             maker = cases[problem.name, check.name]
             for index in range(check.public if public else check.hidden):
-                yield Instance(maker=maker, index=index, public=public)
-
-
-TRIES = 150
-"""Candidates: 30 operations need about 100, each takes some tens of milliseconds at most."""
-SEARCH_SECONDS = 6.0
-"""A second bound, for submissions that are slow; it alone hangs on the machine."""
-SHOWN = 24
-"""Operations that a report names; a sequence that could not be made shorter loses its middle."""
-
-RunCase = Callable[[CaseSteps], CaseMeasurement]
-"""Carries a case out on fresh objects."""
-
-_NOT_SHRUNK = frozenset(
-    {FaultKind.MISSING, FaultKind.TIMEOUT, FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR}
-)
+                yield Instance(plan=plan, maker=maker, index=index, public=public)
 
 
 def drive_sequence(
     maker: SequenceMaker, draw: Draw, run: RunCase, *, alive: Callable[[], bool]
 ) -> CaseMeasurement:
-    """Run one sequence, and if it fails others, until none is shorter or the budget is spent.
+    """Run one sequence; if it fails, search for a shorter one that fails in the same way.
 
     Args:
         maker: the case.
         draw: its stream of inputs.
-        run: carries out steps; it is called again for each candidate.
+        run: runs steps; called again for each shorter sequence.
         alive: whether `run` can still be called; a crash ends the search.
     """
     drawn = maker.draw_sequence(draw)
-    told: list[str] = []
-    found = run(without_labels(maker.play(drawn), told))
-    if not failed(found):
+    labels: list[str] = []
+    found = run(without_labels(maker.play(drawn), labels))
+    if not failed(found) or any(fault.kind in _OURS_OR_MISSING for fault in found.faults):
         return found
     if any(fault.kind in _NOT_SHRUNK for fault in found.faults):
-        return found if _ours_or_missing(found) else _named(found, told)
-    deadline, manner = time.monotonic() + SEARCH_SECONDS, _manner(found)
+        return _name_sequence(found, labels)
+    deadline_s, way = time.monotonic() + MAX_SEARCH_S, _way_of_failing(found)
 
     def fails(candidate: Sequence) -> bool:
-        nonlocal found, told
-        if not alive() or time.monotonic() > deadline:
+        nonlocal found, labels
+        if not alive() or time.monotonic() > deadline_s:
             return False
-        words: list[str] = []
-        seen = run(without_labels(maker.play(candidate), words))
-        if not failed(seen) or _manner(seen) != manner:
+        candidate_labels: list[str] = []
+        measured = run(without_labels(maker.play(candidate), candidate_labels))
+        if not failed(measured) or _way_of_failing(measured) != way:
             return False
-        found, told = seen, words
+        found, labels = measured, candidate_labels
         return True
 
-    shrink(drawn, fails, tries=TRIES)
-    return _named(found, told)
+    shrink(drawn, fails, tries=MAX_TRIES)
+    return _name_sequence(found, labels)
 
 
 def failed(case: CaseMeasurement) -> bool:
@@ -132,32 +142,29 @@ def _is_wrong(observation: Observation) -> bool:
     return observation.comparison.mismatch is not Mismatch.NONE or observation.comparison.error > 0
 
 
-def _manner(case: CaseMeasurement) -> str:
+def _way_of_failing(case: CaseMeasurement) -> str:
     """Return how a case fails first: a shorter sequence must not lead to another fault."""
     wrong = next((one for one in case.observations if _is_wrong(one)), None)
     return type(wrong).__name__ if wrong is not None else case.faults[0].kind.value
 
 
-def _ours_or_missing(case: CaseMeasurement) -> bool:
-    return any(fault.kind in _NOT_SHRUNK - {FaultKind.TIMEOUT} for fault in case.faults)
-
-
-def _named(case: CaseMeasurement, told: list[str]) -> CaseMeasurement:
-    """Return the measurement with the sequence in its first failure."""
-    words = told if len(told) <= SHOWN else [*told[: SHOWN // 2], "…", *told[-SHOWN // 2 :]]
-    sequence = f"shortest failing sequence found: {'; '.join(words)}"
+def _name_sequence(case: CaseMeasurement, labels: list[str]) -> CaseMeasurement:
+    """Return the measurement with the sequence in the text of its first failure."""
+    if len(labels) > MAX_SHOWN:
+        labels = [*labels[: MAX_SHOWN // 2], "…", *labels[-MAX_SHOWN // 2 :]]
+    sequence = f"shortest failing sequence found: {'; '.join(labels)}"
     for index, one in enumerate(case.observations):
         if _is_wrong(one):
-            named = replace(one, label=f"{_expectation(one)} ({sequence})")
+            named = replace(one, label=f"{_label_with_expected(one)} ({sequence})")
             before, after = case.observations[:index], case.observations[index + 1 :]
             return replace(case, observations=(*before, named, *after))
     fault = replace(case.faults[0], message=f"{case.faults[0].message} ({sequence})")
     return replace(case, faults=(fault, *case.faults[1:]))
 
 
-def _expectation(observation: Observation) -> str:
-    """Return the label with what the model expects: the operations shown decide it."""
+def _label_with_expected(observation: Observation) -> str:
+    """Return the label with the expected value: the operations shown decide it, not the seed."""
     if isinstance(observation, ValueObservation):
-        seen = observation.comparison
-        return f"{observation.label}{seen.where}, {seen.expected} by the model,"
+        comparison = observation.comparison
+        return f"{observation.label}{comparison.where}, {comparison.expected} by the model,"
     return observation.label

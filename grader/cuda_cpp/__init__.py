@@ -1,1 +1,1 @@
-"""Submissions in CUDA C++: header, starter, compiling; removable with the language."""
+"""Submissions in CUDA C++: header, starter and compiling; nothing else in this language."""

@@ -1,7 +1,7 @@
-"""What a student's own machine can say of work in CUDA C++: whether it compiles, what it defines.
+"""Compiles work in CUDA C++ on the student's own machine, for `grader check`.
 
-Takes: the student's files, taken in. Gives: `compile_work`, `print_compiled`. Does not cover:
-whether it is right: launchers are called in the grader's box, on a GPU.
+It tells whether the code compiles and which launchers it defines. Whether the results are right is
+known only when the grader runs the launchers on a GPU.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from grader.errors import UsageError
 from grader.intake.submission import Submission
 
 ARCHITECTURES = ("compute_75", "sm_80", "sm_90a")
-"""What the grader compiles for where it has no device."""
+"""What the grader compiles for on a machine without a GPU."""
 SHOWN_LINES = 12
 _NAMES = """
 import ctypes, sys
@@ -29,23 +29,23 @@ print(*(name for name in sys.argv[2:] if hasattr(library, name)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """What the compiler made of a student's work.
+    """The result of compiling a student's work.
 
     Attributes:
-        compiles: whether it did.
+        compiles: whether it compiled.
+        compiler_output: the whole output of the compiler.
         error: the first error; empty if there is none.
-        where: its place in the student's files; may be empty.
-        compiler_output: all that the compiler said.
-        defined: launchers that are there.
-        missing: launchers that are not.
+        where: location of the error in the student's files; may be empty.
+        defined: launchers that it defines.
+        missing: launchers that it does not define.
     """
 
     compiles: bool
-    error: str
-    where: str
     compiler_output: str
-    defined: tuple[str, ...]
-    missing: tuple[str, ...]
+    error: str = ""
+    where: str = ""
+    defined: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def compile_work(submission: Submission, table: Assignment) -> Compiled:
@@ -54,10 +54,8 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
     Raises:
         UsageError: if the compiler is not installed here.
     """
-    from grader.cuda_cpp.builder import (
-        build_request,
-        explain,  # these import torch, which takes a while
-    )
+    # These import torch, which takes a while.
+    from grader.cuda_cpp.builder import build_request, explain
     from grader.runner.cuda.nvcc import compile_library
 
     names = tuple(launcher.name for launcher in table.launchers)
@@ -66,24 +64,21 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
         reply = compile_library(request, home)
         if reply["missing"]:
             raise UsageError(
-                f"{reply['missing']} is not installed here, so nothing can be said of your work",
-                hint="pip install 'llm-systems-grader[cuda]' and g++; or hand it in as it is",
+                f"{reply['missing']} is not installed here, so your work cannot be compiled",
+                hint="pip install 'llm-systems-grader[cuda]', install g++, or hand in unchecked",
             )
         if reply["status"] != 0:
             error, where = explain(reply["output"], submission)
             return Compiled(
                 compiles=False,
+                compiler_output=reply["output"],
                 error=error,
                 where=where,
-                compiler_output=reply["output"],
-                defined=(),
                 missing=names,
             )
         defined = _defined(Path(home) / "library.so", names)
     return Compiled(
         compiles=True,
-        error="",
-        where="",
         compiler_output=reply["output"],
         defined=tuple(name for name in names if name in defined),
         missing=tuple(name for name in names if name not in defined),
@@ -91,7 +86,7 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
 
 
 def print_compiled(compiled: Compiled, console: Console) -> None:
-    """Print what is known, and what is not."""
+    """Print whether it compiles and which launchers it defines."""
     if not compiled.compiles:
         location = f"{compiled.where}: " if compiled.where else ""
         console.print(Text(f"does not compile: {location}{compiled.error}", style="red"))
@@ -103,10 +98,10 @@ def print_compiled(compiled: Compiled, console: Console) -> None:
         console.print(Text(f"  {name}: defined"))
     for name in compiled.missing:
         console.print(
-            Text(f"  {name}: not defined, its problem will get no points", style="yellow")
+            Text(f"  {name}: not defined, so its problem will get no points", style="yellow")
         )
-    words = "Nothing was run: whether the results are right, and how fast, is seen on a GPU only."
-    console.print(Text(words, style="bold"))
+    note = "Your code was not run: its results and its speed can only be checked on a GPU."
+    console.print(Text(note, style="bold"))
 
 
 def _defined(library: Path, names: tuple[str, ...]) -> set[str]:

@@ -1,23 +1,29 @@
-"""The C++ header of an assignment, made from its launchers: one source for three readers.
+"""The C++ files that students get with an assignment in CUDA C++: its header and its starter.
 
-Takes: launchers. Gives: `header_name`, `write_header`. Does not cover: compiling (see
-`cuda_cpp.builder`).
+The header declares the launchers, the functions that the grader calls. Students get it with their
+starter, and the grader's compiler includes its own copy before the first line of every submission:
+a launcher that is defined with other parameters is a compiler error at the student's line. The
+sandboxed process fills the same structures (see `runner.cuda.launchers`; a test compares both
+through the C++ compiler).
 
-Students get the header with their starter, and the compiler of the grader includes its own copy
-before the first line of every submission: a function that is defined in another form than the box
-calls it in is an error at the student's line. The box fills the same structure (see
-`runner.cuda.launchers`; a test compares both through the C++ compiler).
+The starter is made from the one in Python, so both languages ask for the same. Compiling is in
+`cuda_cpp.builder`.
 """
 
+import ast
+import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 
 from grader.assignment.launcher import Kind, Launcher, Parameter
+from grader.assignment.table import Assignment
+from grader.errors import AuthorError
 
 MAX_RANK = 8
 DTYPE_CODES = ("FLOAT64", "FLOAT32", "FLOAT16", "BFLOAT16", "INT64", "INT32", "INT16", "INT8")
 """Names of the C++ enumeration, in the order of their values."""
 
-_TOP = """\
+_HEADER_TOP = """\
 // Declares what the grader calls. The grader includes its own copy of this file before the first
 // line of what you hand in: a definition of another form is an error of the compiler.
 #ifndef {guard}
@@ -50,7 +56,7 @@ struct Tensor {{
 extern "C" {{
 """
 
-_BOTTOM = """}}  // extern "C"
+_HEADER_BOTTOM = """}}  // extern "C"
 
 #endif  // {guard}
 """
@@ -68,9 +74,11 @@ def write_header(slug: str, launchers: Iterable[Launcher]) -> str:
     launchers = tuple(launchers)
     guard = f"GRADER_{slug.upper()}_H"
     enums = "".join(f"\n{line}\n" for line in _enumerations(launchers))
-    top = _TOP.format(guard=guard, dtypes=", ".join(DTYPE_CODES), max_rank=MAX_RANK, enums=enums)
+    top = _HEADER_TOP.format(
+        guard=guard, dtypes=", ".join(DTYPE_CODES), max_rank=MAX_RANK, enums=enums
+    )
     prototypes = "".join(f"{prototype(launcher)};\n\n" for launcher in launchers)
-    return top + prototypes + _BOTTOM.format(guard=guard)
+    return top + prototypes + _HEADER_BOTTOM.format(guard=guard)
 
 
 def prototype(launcher: Launcher) -> str:
@@ -91,7 +99,7 @@ def _declare(parameter: Parameter) -> str:
 
 
 def _enumerations(launchers: tuple[Launcher, ...]) -> list[str]:
-    """Return the enumeration of each choice; a word that is none of them arrives as −1."""
+    """Return one C++ enumeration per choice; an unknown word arrives as −1."""
     choices = {
         _enumeration_name(p): p.words for one in launchers for p in one.parameters if p.words
     }
@@ -104,3 +112,77 @@ def _enumerations(launchers: tuple[Launcher, ...]) -> list[str]:
 
 def _enumeration_name(parameter: Parameter) -> str:
     return "".join(part.capitalize() for part in parameter.name.split("_"))
+
+
+STARTER = "starter.cu"
+_MARK = "// grader: "
+
+_STARTER_TOP = """\
+{mark}{slug}
+// {title}, in CUDA C++. Made from starter.py; README.md says how this is compiled and called.
+//
+// The texts are those of the functions in Python that your launchers stand for: "return" is what
+// the last tensors before `stream` get, "raises ValueError" is `return Status::BAD_INPUT`, None is
+// a null pointer, and M, N, ... are the sizes in `shape`. The rules that hold everywhere, dtypes
+// among them, are in README.md.
+//
+// To begin with a problem, delete the lines #if 0 and #endif around it. What stays between them
+// counts as missing and costs only its own points.
+
+#include "{header}"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+using namespace grader;
+"""
+
+
+def write_starter(assignment: Assignment, folder: Path) -> str:
+    """Return the starter in CUDA C++.
+
+    Args:
+        assignment: what `folder/assignment.toml` says.
+        folder: with `starter.py`, whose docstrings become comments.
+
+    Raises:
+        AuthorError: if `starter.py` does not define an export that has a launcher.
+    """
+    texts = _docstrings(folder / "starter.py")
+    slug = assignment.slug
+    parts = [
+        _STARTER_TOP.format(mark=_MARK, slug=slug, title=assignment.title, header=header_name(slug))
+    ]
+    for number, problem in enumerate(assignment.problems, 1):
+        heading = f"// {number} · {problem.name}: {problem.title}"
+        parts.append(f"\n// {'-' * 97}\n{heading}\n")
+        for launcher in problem.launchers:
+            if launcher.name not in texts:
+                raise AuthorError(f"{folder / 'starter.py'}: does not define {launcher.name}")
+            parts.append(_stub(launcher, texts[launcher.name]))
+    return "".join(parts)
+
+
+def refresh_starter(assignment: Assignment, folder: Path) -> bool:
+    """Write `starter.cu`; return whether it has changed."""
+    path = folder / STARTER
+    text = write_starter(assignment, folder)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.write_text(text, encoding="utf-8")
+    return True
+
+
+def _docstrings(path: Path) -> dict[str, str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.name: ast.get_docstring(node) or ""
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def _stub(launcher: Launcher, text: str) -> str:
+    comment = textwrap.indent(text, "// ", lambda line: True).replace("// \n", "//\n")
+    declaration = prototype(launcher).replace("grader::", "")
+    return f"\n{comment}\n#if 0\n{declaration} {{\n  return Status::NOT_IMPLEMENTED;\n}}\n#endif\n"

@@ -1,15 +1,12 @@
-"""How far a reply is from the oracle's value: numbers, not a verdict.
+"""Compares a reply with the oracle's value: how far apart they are, not whether that is enough.
 
-Takes: a reply and the expected value, both on the judge's side. Gives: `Comparison`. Does not
-cover: whether the distance is good enough (see `judge`).
-
-The error of a tensor is `max |got − want| / scale`, in float64, where `scale` is the largest
-finite magnitude in `want` (or in each row of it), so that the bound moves with the output and
-zeros cannot pass for small values. An entry where `want` is not finite must be equal; a NaN equals
-only a NaN that the oracle itself expects.
+The error of a tensor is `max |got − want| / scale`, in float64. `scale` is the largest finite
+magnitude in `want` (or in each of its rows), so the bound follows the size of the output, and zeros
+do not pass for small values. Entries where `want` is not finite must be equal; a NaN equals only a
+NaN. Tolerances are applied in `judge`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -32,10 +29,10 @@ class Comparison:
     """The distance of one reply from its expected value.
 
     Attributes:
-        mismatch: a difference that no tolerance excuses; NONE if there is only `error`.
+        mismatch: a difference that no tolerance allows; NONE if only `error` counts.
         error: scaled error, 0 for equal values, infinite after a mismatch.
         dtype: dtype name of the expected tensor; `value` for anything else.
-        expected: the expected value in short, for staff and for public cases.
+        expected: the expected value in short, for staff, and for students in public cases.
         got: the reply in short.
         where: index of the worst entry, as text; empty for whole values.
     """
@@ -49,10 +46,10 @@ class Comparison:
 
 
 def use_one_thread() -> None:
-    """Keep the judge's tensors on one thread each.
+    """Let torch use one thread in the judge.
 
-    Oracles work on small tensors, several submissions at a time; torch's own threads would only
-    wait for one another.
+    Oracles work on small tensors, for several submissions at a time; more threads would only wait
+    for one another.
     """
     torch.set_num_threads(1)
 
@@ -63,7 +60,7 @@ def compare(got: Any, want: Any, *, exact: bool = False, per_row: bool = False) 
     Args:
         got: a reply: tensor, primitive, or list, tuple or dict of them.
         want: the oracle's value, of the same form.
-        exact: compare tensors bit for bit; a NaN equals a NaN at the same place.
+        exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
         per_row: take the scale from each row of the last dimension.
     """
     parts = compare_parts(got, want, exact=exact, per_row=per_row)
@@ -79,8 +76,8 @@ def compare_parts(
 ) -> list[Comparison]:
     """Measure how far each part of `got` is from its part of `want`; at least one comparison.
 
-    Parts are kept apart because each dtype has a tolerance of its own: an error that is large for
-    float32 must not hide behind one that is small for bfloat16.
+    Parts are kept apart because each dtype has its own tolerance: an error that is large for
+    float32 may be smaller than one that is small for bfloat16.
     """
     if isinstance(want, torch.Tensor):
         return [_compare_tensors(got, want, exact=exact, per_row=per_row)]
@@ -95,8 +92,8 @@ def compare_parts(
     else:
         return [_compare_primitives(got, want)]
     parts = [
-        _inside(part, place)
-        for place, g, w in pairs
+        replace(part, where=index + part.where)
+        for index, g, w in pairs
         for part in compare_parts(g, w, exact=exact, per_row=per_row)
     ]
     return parts or [_equal(got, want)]
@@ -108,9 +105,9 @@ def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - se
     return _equal(got, want) if got == want else _unequal(got, want, Mismatch.VALUE)
 
 
-def _equal(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
+def _equal(got: Any, want: Any, dtype: str = "value") -> Comparison:  # noqa: ANN401 - see compare
     return Comparison(
-        mismatch=Mismatch.NONE, error=0.0, dtype="value", expected=brief(want), got=brief(got)
+        mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
     )
 
 
@@ -137,13 +134,10 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
         return _unequal(got, want, Mismatch.DTYPE)
     if got.shape != want.shape:
         return _unequal(got, want, Mismatch.SHAPE)
-    dtype = str(want.dtype).removeprefix("torch.")
-    if torch.equal(got, want):  # most replies are copies, and large ones are dear to compare
-        return Comparison(
-            mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
-        )
-    if not want.dtype.is_floating_point:
-        return _compare_integers(got, want, dtype)
+    if torch.equal(got, want):  # mostly so, and the full comparison is slow
+        return _equal(got, want, str(want.dtype).removeprefix("torch."))
+    if not want.dtype.is_floating_point:  # exactly, without conversion to floats
+        return _compare_entry(got, want, _first(got != want), Mismatch.VALUE)
     g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
     finite = torch.isfinite(w64)
     same_special = (g64 == w64) | (torch.isnan(g64) & torch.isnan(w64))
@@ -151,47 +145,40 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
     if exact:
         broken |= ~same_special
     if bool(broken.any()):
-        place = _index(int(broken.flatten().to(torch.int8).argmax()), want.shape)
-        kind = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
-        return Comparison(
-            mismatch=kind,
-            error=float("inf"),
-            dtype=dtype,
-            expected=_entry(want, place),
-            got=_entry(got, place),
-            where=str(list(place)),
-        )
+        mismatch = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
+        return _compare_entry(got, want, _first(broken), mismatch)
     difference = torch.where(finite, (g64 - w64).abs(), 0.0)
-    relative = difference / _scale(w64, finite, per_row=per_row)
-    worst = int(relative.flatten().argmax())
-    place = _index(worst, want.shape)
-    return Comparison(
-        mismatch=Mismatch.NONE,
-        error=float(relative.flatten()[worst]),
-        dtype=dtype,
-        expected=_entry(want, place),
-        got=_entry(got, place),
-        where=str(list(place)),
-    )
+    relative = (difference / _scale(w64, finite, per_row=per_row)).flatten()
+    worst = int(relative.argmax())
+    return _compare_entry(got, want, worst, Mismatch.NONE, error=float(relative[worst]))
 
 
-def _compare_integers(got: torch.Tensor, want: torch.Tensor, dtype: str) -> Comparison:
-    """Compare integers and booleans entry by entry, without a detour through floats."""
-    differs = got != want
-    wrong = bool(differs.any())
-    place = _index(int(differs.flatten().to(torch.int8).argmax()), want.shape)
+def _first(where: torch.Tensor) -> int:
+    """Return the flat index of the first True."""
+    return int(where.flatten().to(torch.int8).argmax())
+
+
+def _compare_entry(
+    got: torch.Tensor,
+    want: torch.Tensor,
+    flat: int,
+    mismatch: Mismatch,
+    error: float = float("inf"),
+) -> Comparison:
+    """Return the comparison of two tensors that their worst entry, by its flat index, decides."""
+    index = _index(flat, want.shape)
     return Comparison(
-        mismatch=Mismatch.VALUE if wrong else Mismatch.NONE,
-        error=float("inf") if wrong else 0.0,
-        dtype=dtype,
-        expected=_entry(want, place),
-        got=_entry(got, place),
-        where=str(list(place)) if wrong else "",
+        mismatch=mismatch,
+        error=error,
+        dtype=str(want.dtype).removeprefix("torch."),
+        expected=_entry(want, index),
+        got=_entry(got, index),
+        where=str(list(index)),
     )
 
 
 def _scale(want: torch.Tensor, finite: torch.Tensor, *, per_row: bool) -> torch.Tensor:
-    """Return the largest finite magnitude of `want`, 1 where everything is zero."""
+    """Return the largest finite magnitude of `want`; 1 where everything is zero."""
     magnitude = torch.where(finite, want.abs(), 0.0)
     rows = per_row and want.dim() > 0
     scale = magnitude.amax(dim=-1, keepdim=True) if rows else magnitude.max()
@@ -199,15 +186,15 @@ def _scale(want: torch.Tensor, finite: torch.Tensor, *, per_row: bool) -> torch.
 
 
 def _index(flat: int, shape: torch.Size) -> tuple[int, ...]:
-    place: list[int] = []
+    index: list[int] = []
     for size in reversed(shape):
-        place.append(flat % size)
+        index.append(flat % size)
         flat //= size
-    return tuple(reversed(place))
+    return tuple(reversed(index))
 
 
-def _entry(tensor: torch.Tensor, place: tuple[int, ...]) -> str:
-    value = tensor[place].item()
+def _entry(tensor: torch.Tensor, index: tuple[int, ...]) -> str:
+    value = tensor[index].item()
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
@@ -215,15 +202,4 @@ def _unequal(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: AN
     dtype = str(want.dtype).removeprefix("torch.") if isinstance(want, torch.Tensor) else "value"
     return Comparison(
         mismatch=mismatch, error=float("inf"), dtype=dtype, expected=brief(want), got=brief(got)
-    )
-
-
-def _inside(part: Comparison, place: str) -> Comparison:
-    return Comparison(
-        mismatch=part.mismatch,
-        error=part.error,
-        dtype=part.dtype,
-        expected=part.expected,
-        got=part.got,
-        where=place + part.where,
     )

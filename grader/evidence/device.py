@@ -1,16 +1,29 @@
-"""What a device can do at most, and in what state it was while something was measured on it.
+"""The state of a device while something is measured on it, and its ceilings: its highest rates.
 
-Takes: nothing. Gives: `Ceilings`, `DeviceState`, `disturbance`. Does not cover: reading them (see
-`worker.cuda` and `performance.measure.ceilings`).
+States are read in `worker.cuda`, ceilings are measured in `performance.measure.ceilings`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 
+TF32 = "tf32"
+_EXACT = (("float64", 1), ("float32", 1))
+_CAN_STAND_FOR: dict[str, tuple[tuple[str, int], ...]] = {
+    "float64": (("float64", 1),),
+    # Three TF32 or float16 products have the precision of one in float32: Ootomo, Yokota,
+    # "Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
+    # peak", 2022. Of bfloat16 it takes six: Henry, Tang, Heinecke, "Leveraging the bfloat16
+    # artificial intelligence datatype for higher-precision computations", ARITH 2019.
+    "float32": (*_EXACT, (TF32, 3), ("float16", 3), ("bfloat16", 6)),
+    "float16": (*_EXACT, (TF32, 1), ("float16", 1)),
+    "bfloat16": (*_EXACT, (TF32, 1), ("float16", 1), ("bfloat16", 1)),
+}
+"""By dtype of the work: dtypes that it can be done in, and how many products that takes."""
+
 
 class ThrottleReasons(IntFlag):
-    """Reasons that are active at one moment; the values are NVML's."""
+    """Why a device runs below its highest clocks; the values are NVML's."""
 
     GPU_IDLE = 0x001
     APPLICATIONS_CLOCKS_SETTING = 0x002
@@ -32,8 +45,8 @@ DISTURBING = (
 )
 """Reasons for which a pair of measurements may be discarded.
 
-Not the power cap: a heavy kernel reaches it by itself, so it is no evidence from outside. Not idle
-clocks and settings: they hold for submission and reference alike.
+The power cap is none: a heavy kernel reaches it by itself. Idle clocks and settings are none: they
+are the same for submission and reference.
 """
 
 
@@ -42,9 +55,9 @@ class DeviceState:
     """How fast a device runs, and why not faster, at one moment or over several.
 
     Attributes:
-        reasons: that were active; bits that have no name here are kept.
-        sm_clock_mhz: of the multiprocessors, the lowest that was read.
-        memory_clock_mhz: of the memory, the lowest that was read.
+        reasons: the active reasons; bits without a name here are kept.
+        sm_clock_mhz: the lowest clock of the multiprocessors that was read.
+        memory_clock_mhz: the lowest clock of the memory that was read.
     """
 
     reasons: ThrottleReasons
@@ -52,7 +65,7 @@ class DeviceState:
     memory_clock_mhz: int
 
     def joined(self, other: "DeviceState") -> "DeviceState":
-        """Return what holds over both: every reason, the lower clocks."""
+        """Return the state over both moments: every reason, the lower clocks."""
         return DeviceState(
             reasons=self.reasons | other.reasons,
             sm_clock_mhz=min(self.sm_clock_mhz, other.sm_clock_mhz),
@@ -61,27 +74,24 @@ class DeviceState:
 
 
 def disturbance(states: Iterable[DeviceState]) -> str:
-    """Return which reasons speak against what was measured; empty if none does."""
+    """Return the reasons to discard what was measured, as text; empty if there are none."""
     active = ThrottleReasons(0)
     for state in states:
         active |= state.reasons & DISTURBING
     return ", ".join((reason.name or "").lower().replace("_", " ") for reason in active)
 
 
-TF32 = "tf32"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Under what ceilings hold; those of another setting are measured anew.
+    """The conditions under which ceilings are valid; under others they are measured anew.
 
     Attributes:
         device_class: as `assignment.device_class` names it.
-        hardware: the device's own name, with what else tells it from others.
+        hardware: the device's name and what else distinguishes it.
         driver: version of the driver; for `cpu`, of the operating system.
         torch: version of torch.
         triton: version of Triton; empty where there is none.
-        method: version of the way of measuring.
+        method: version of the measuring method.
     """
 
     device_class: str
@@ -94,12 +104,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRate:
-    """The fastest that bytes were moved in one way.
+    """The highest rate at which bytes were moved in one way.
 
     Attributes:
         way: `copy` (read and written bytes both count), `read` or `write`.
-        bytes_per_s: over all sizes that were tried.
-        size_bytes: of the working set at which it was reached.
+        bytes_per_s: the highest rate over all sizes.
+        size_bytes: size of the working set at which it was reached.
     """
 
     way: str
@@ -109,10 +119,10 @@ class MemoryRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatmulRate:
-    """The fastest that matrices of one dtype were multiplied.
+    """The highest rate at which matrices of one dtype were multiplied.
 
     Attributes:
-        dtype: name of the dtype, without `torch.`; `tf32` for float32 in a GPU's reduced mode.
+        dtype: its name without `torch.`; `tf32` for float32 in a GPU's reduced precision.
         flops_per_s: floating-point operations, 2·n³ for an n×n product.
         size: n at which it was reached.
     """
@@ -124,10 +134,10 @@ class MatmulRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """The rates that nothing on a device may beat.
+    """The highest rates of a device; a measurement above them is not plausible.
 
     Attributes:
-        setting: under what they hold.
+        setting: the conditions under which they are valid.
         measured: date and time, UTC, ISO 8601.
         memory: one entry per way.
         matmul: one entry per dtype.
@@ -144,27 +154,13 @@ class Ceilings:
         return max(rate.bytes_per_s for rate in self.memory)
 
     def flops_per_s(self, dtype: str = "") -> float:
-        """Return the operations per second for `dtype`; the highest of all if it is not known.
+        """Return the operations per second for `dtype`; the highest of all if it is unknown.
 
-        Work in a dtype may be done in a more precise one, where that is faster (bfloat16 on a
-        processor without it), and float32 as three TF32 products. A rate that is too high calls
-        nothing impossible that is not.
+        Work in a dtype may be done in a more precise one, where that is faster (bfloat16 on a CPU
+        without it), and float32 as three TF32 products. A ceiling that is too high is the safe
+        side: it never calls a possible time implausible.
         """
         rates = {rate.dtype: rate.flops_per_s for rate in self.matmul}
         allowed = _CAN_STAND_FOR.get(dtype, ())
         usable = [rates[name] / parts for name, parts in allowed if name in rates]
         return max(usable or rates.values())
-
-
-_EXACT = (("float64", 1), ("float32", 1))
-_CAN_STAND_FOR: dict[str, tuple[tuple[str, int], ...]] = {
-    "float64": (("float64", 1),),
-    # Three TF32 or float16 products have the precision of one in float32: Ootomo, Yokota,
-    # "Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
-    # peak", 2022. Of bfloat16 it takes six: Henry, Tang, Heinecke, "Leveraging the bfloat16
-    # artificial intelligence datatype for higher-precision computations", ARITH 2019.
-    "float32": (*_EXACT, (TF32, 3), ("float16", 3), ("bfloat16", 6)),
-    "float16": (*_EXACT, (TF32, 1), ("float16", 1)),
-    "bfloat16": (*_EXACT, (TF32, 1), ("float16", 1), ("bfloat16", 1)),
-}
-"""By dtype of the work: the dtypes it can be done in, and how many products of them it takes."""

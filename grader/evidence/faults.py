@@ -1,7 +1,9 @@
-"""Whose fault it is when a child ends or stays silent: decided here and nowhere else.
+"""Faults: why a case could not go on, and whose fault that is.
 
-Takes: what was seen from outside (wait status, out-of-memory events, the clock, the wall). Gives:
-a `FaultKind` and a sentence. Does not cover: wrong values and exceptions (they are replies).
+`classify` decides it for a worker that ended or did not reply, from what can be seen outside it:
+its wait status, out-of-memory events, the clock, the sandbox. `fault_of` decides it for an
+exception of the submission that no step asked for, `our_fault` for an error of ours.
+Wrong values are no faults; they are observations.
 """
 
 import builtins
@@ -11,61 +13,48 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.errors import CallTimeout, ChannelClosed, ChannelError, SandboxError
+from grader.errors import CallTimeout, ChannelClosed, ChannelError, DeviceError, SandboxError
 
-_SENTENCES = (
+_BUILTIN_EXCEPTIONS = frozenset(
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+)
+_ABOUT_GROUPS = re.compile(r"(?i)process ?group|gloo|Group .* is not registered|c10d")
+_PEER_LEFT = "another rank ended or left the group while this one communicated with it"
+_MISUSES = (
     (
-        r"initialize the default process group twice",
-        "the ranks have joined the default process group already; use it, and call "
-        "`init_process_group` nowhere in your file",
+        re.compile(r"initialize the default process group twice"),
+        "the ranks have joined the default process group already; use that group, and do not call "
+        "`init_process_group` in your file",
     ),
     (
-        r"Default process group has not been initialized|process group .*(destroyed|not init)"
-        r"|Invalid process group specified|Group .* is not registered",
-        "the process group is gone: it was there when your code began, so your code must have "
-        "called `destroy_process_group`, or passes a group that it was not given",
+        re.compile(
+            r"Default process group has not been initialized|process group .*(destroyed|not init)"
+            r"|Invalid process group specified|Group .* is not registered"
+        ),
+        "the process group is gone: it existed when your code started, so your code has called "
+        "`destroy_process_group`, or it uses a group that it was not given",
     ),
     (
-        r"Connection closed by peer|Connection reset by peer|Broken pipe|Socket closed",
-        "another rank left while this one was talking to it",
+        re.compile(r"Connection closed by peer|Connection reset by peer|Broken pipe|Socket closed"),
+        _PEER_LEFT,
     ),
     (
-        r"(?i)timed? ?out.*(recv|send|waiting|operation)|(recv|send|wait).*timed? ?out",
-        "a collective waited for a rank that never joined it",
+        re.compile(r"(?i)timed? ?out.*(recv|send|waiting|operation)|(recv|send|wait).*timed? ?out"),
+        "a collective waited for a rank that never called it",
     ),
     (
-        r"(?i)unsupported|does not support|not implemented for|no support for",
-        "gloo has no such operation: build it from sends and receives, or from others",
+        re.compile(r"(?i)unsupported|does not support|not implemented for|no support for"),
+        "the gloo backend does not have this operation; build it from `send` and `recv`, or from "
+        "other collectives",
     ),
     (
-        r"op\.preamble\.(length|nbytes)|size doesn't match|different sizes|Mismatch",
-        "ranks met in a collective with different sizes or in different ones",
+        re.compile(r"op\.preamble\.(length|nbytes)|size doesn't match|different sizes|Mismatch"),
+        "the ranks called a collective with different sizes, or called different collectives",
     ),
 )
-_COMPILED = tuple((re.compile(pattern), sentence) for pattern, sentence in _SENTENCES)
-
-PEER_LEFT = _SENTENCES[2][1]
-
-
-def explain_misuse(names: tuple[str, ...], text: str) -> str:
-    """Return a sentence for the student; empty if this is no exception of a process group.
-
-    Source: texts of torch/distributed/distributed_c10d.py and of gloo's transport, torch 2.13.
-    """
-    if not {"ValueError", "RuntimeError", "AssertionError"} & set(names):
-        return ""
-    if not _is_of_groups(text):
-        return ""
-    return next((sentence for pattern, sentence in _COMPILED if pattern.search(text)), "")
-
-
-def _is_of_groups(text: str) -> bool:
-    return bool(re.search(r"(?i)process ?group|gloo|Group .* is not registered|c10d", text))
-
-
-def is_peer_failure(names: tuple[str, ...], text: str) -> bool:
-    """Return whether an exception only says that another rank has gone."""
-    return explain_misuse(names, text) == PEER_LEFT
+"""Texts of exceptions about a process group, and what each means for a student."""
 
 
 class FaultKind(StrEnum):
@@ -84,61 +73,14 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a child ended, seen from outside.
-
-    Attributes:
-        sandbox_alive: whether the warm process still answers.
-        exited: whether the child has ended.
-        status: its wait status, as `os.waitpid` gives it; 0 while it runs.
-        oom_kills: processes that the kernel ended for want of memory while it ran.
-    """
-
-    sandbox_alive: bool
-    exited: bool
-    status: int
-    oom_kills: int
-
-
-def classify(error: Exception, ending: Ending) -> tuple[FaultKind, str]:
-    """Return the kind of fault and a sentence for the student.
-
-    Args:
-        error: what the judge was waiting for when it gave up.
-        ending: what had become of the child.
-    """
-    if isinstance(error, SandboxError) or not ending.sandbox_alive:
-        return FaultKind.INFRASTRUCTURE, f"the grader's own box failed: {error}"
-    if ending.oom_kills:
-        return FaultKind.OUT_OF_MEMORY, "it used more memory than the limit and was ended"
-    if isinstance(error, CallTimeout):
-        return FaultKind.TIMEOUT, "it did not return within the time limit"
-    if isinstance(error, ChannelClosed):
-        return FaultKind.CRASH, _describe_status(ending)
-    if isinstance(error, ChannelError):
-        return FaultKind.BAD_REPLY, f"its process answered out of turn or in a broken form: {error}"
-    return FaultKind.INFRASTRUCTURE, f"the grader failed: {type(error).__name__}: {error}"
-
-
-def _describe_status(ending: Ending) -> str:
-    if not ending.exited:
-        return "its process closed the connection to the grader"
-    if os.WIFSIGNALED(ending.status):
-        number = os.WTERMSIG(ending.status)
-        names = {known.value: known.name for known in signal.Signals}  # real-time ones have none
-        return f"its process was ended by {names.get(number, f'SIG{number}')}"
-    return "its process exited early"  # with a status of its own choice, which says nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RankStack:
-    """Where one rank stood when its group came to no end.
+    """What one rank was doing when its process group hung.
 
     Attributes:
         rank: its number.
-        state: what had become of it, in the grader's own words.
-        where: place in the student's source; empty if its stack names none.
-        text: its stack in its own words, capped; it may repeat hidden inputs, as `Fault.detail`.
+        state: what it was doing, in the grader's words.
+        where: source location in the submission; empty if its stack names none.
+        text: its stack, capped; it may repeat hidden inputs, as `Fault.detail`.
     """
 
     rank: int
@@ -153,11 +95,11 @@ class Fault:
 
     Attributes:
         kind: what happened.
-        message: in the grader's own words; safe to show for a hidden case.
+        message: in the grader's words; safe to show for a hidden case.
         detail: in the submission's words, such as the text of an exception. It may repeat hidden
-            inputs, so a student reads it for public cases only.
-        where: place in the student's source, "cell 3, line 2" or "kv_cache.py, line 41".
-        stacks: of a group that came to no end, one per rank; else none.
+            inputs, so students see it for public cases only.
+        where: source location in the submission, "cell 3, line 2" or "kv_cache.py, line 41".
+        stacks: of a process group that hung, one per rank; else empty.
     """
 
     kind: FaultKind
@@ -168,13 +110,13 @@ class Fault:
 
 
 class Raised(Exception):
-    """The submission raised: the class names (most derived first) and text that came back.
+    """The submission raised an exception.
 
     Attributes:
-        names: class names along the method resolution order.
+        names: class names along the method resolution order, the most derived first.
         text: text of the exception, capped.
-        where: place in the student's source.
-        who: which rank raised, "rank 1"; empty in a box of its own.
+        where: source location in the submission.
+        who: which rank raised, "rank 1"; empty without ranks.
     """
 
     def __init__(self, names: tuple[str, ...], text: str, where: str, who: str = "") -> None:
@@ -186,22 +128,15 @@ class Raised(Exception):
 
 
 class Stopped(Exception):
-    """The case cannot go on."""
+    """The case cannot go on; `fault` is the reason."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
 
 
-_BUILTIN_EXCEPTIONS = frozenset(
-    name
-    for name, kind in vars(builtins).items()
-    if isinstance(kind, type) and issubclass(kind, BaseException)
-)
-
-
 def fault_of(raised: Raised) -> Fault:
-    """Name the fault of an exception that no step asked for."""
+    """Return the fault of an exception that no step asked for."""
     if "NotImplementedError" in raised.names:
         kind, message = FaultKind.MISSING, "not implemented yet"
     elif "MemoryError" in raised.names:
@@ -216,5 +151,82 @@ def fault_of(raised: Raised) -> Fault:
 
 
 def public_name(names: tuple[str, ...]) -> str:
-    """Return the first class name that is Python's own: a name the submission made may say more."""
+    """Return the first class that is Python's own: a name chosen by the submission could leak."""
     return next((name for name in names if name in _BUILTIN_EXCEPTIONS), "an exception")
+
+
+def explain_misuse(names: tuple[str, ...], text: str) -> str:
+    """Explain an exception about a process group to the student; empty for any other exception.
+
+    Args:
+        names: class names of the exception.
+        text: its text.
+
+    Source: texts of torch/distributed/distributed_c10d.py and of gloo's transport, torch 2.13.
+    """
+    is_about_groups = {"ValueError", "RuntimeError", "AssertionError"} & set(names)
+    if not is_about_groups or not _ABOUT_GROUPS.search(text):
+        return ""
+    return next((sentence for pattern, sentence in _MISUSES if pattern.search(text)), "")
+
+
+def is_peer_failure(names: tuple[str, ...], text: str) -> bool:
+    """Return whether an exception only says that another rank has gone."""
+    return explain_misuse(names, text) == _PEER_LEFT
+
+
+def our_fault(error: Exception) -> Fault:
+    """Return the fault of an error of ours or of the machine; it never costs points."""
+    if isinstance(error, SandboxError | DeviceError):
+        message = f"{error}. {error.hint}".strip()
+    else:
+        message = f"the grader failed: {type(error).__name__}: {error}"
+    return Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What has become of a worker process, seen from outside.
+
+    Attributes:
+        sandbox_alive: whether the fork server still answers.
+        exited: whether the process has ended.
+        status: its wait status, as `os.waitpid` gives it; 0 while it runs.
+        oom_kills: processes that Linux killed for lack of memory while it ran.
+    """
+
+    sandbox_alive: bool
+    exited: bool
+    status: int
+    oom_kills: int
+
+
+def classify(error: Exception, ending: Ending) -> tuple[FaultKind, str]:
+    """Return the kind of fault and a sentence for the student.
+
+    Args:
+        error: the error with which the judge gave up waiting for a reply.
+        ending: what had become of the worker by then.
+    """
+    if isinstance(error, SandboxError) or not ending.sandbox_alive:
+        return FaultKind.INFRASTRUCTURE, f"the grader's own sandbox failed: {error}"
+    if ending.oom_kills:
+        return FaultKind.OUT_OF_MEMORY, "it used more memory than the limit and was ended"
+    if isinstance(error, CallTimeout):
+        return FaultKind.TIMEOUT, "it did not return within the time limit"
+    if isinstance(error, ChannelClosed):
+        return FaultKind.CRASH, _describe_status(ending)
+    if isinstance(error, ChannelError):
+        message = f"its process sent a reply out of turn or in an invalid form: {error}"
+        return FaultKind.BAD_REPLY, message
+    return FaultKind.INFRASTRUCTURE, f"the grader failed: {type(error).__name__}: {error}"
+
+
+def _describe_status(ending: Ending) -> str:
+    if not ending.exited:
+        return "its process closed the connection to the grader"
+    if os.WIFSIGNALED(ending.status):
+        number = os.WTERMSIG(ending.status)
+        names = {known.value: known.name for known in signal.Signals}  # real-time ones have none
+        return f"its process was ended by {names.get(number, f'SIG{number}')}"
+    return "its process exited early"  # the submission chooses its exit status: it tells nothing

@@ -1,8 +1,4 @@
-"""What can be seen of one case: how far a reply was off, which exception came, a fault.
-
-Takes: nothing. Gives: `Observation`s, `Fault`, `CaseMeasurement`. Does not cover: verdicts
-(see `judge`).
-"""
+"""What is observed of one case: how far replies are off, which exceptions came, a fault."""
 
 from dataclasses import dataclass
 
@@ -12,7 +8,7 @@ from grader.evidence.faults import Fault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueObservation:
-    """One `Expect`: how far a reply was from the oracle."""
+    """The outcome of one `Expect`: how far a reply is from the oracle's value."""
 
     label: str
     comparison: Comparison
@@ -20,14 +16,14 @@ class ValueObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorObservation:
-    """One `Raises`: which exception a step that must refuse raised.
+    """The outcome of one `Raises`: which exception came, if any.
 
     Attributes:
-        label: what was asked for.
+        label: what was called.
         expected: class name of the exception that the docstring promises.
-        got: Python's own class name of the exception that came; empty if the step returned.
-        text: class and text as the submission gave them.
-        matches: whether `expected` is among the classes of the exception that came.
+        got: built-in class of the exception that came; empty if the step returned.
+        text: class and text of the exception, in the submission's words.
+        matches: whether `expected` is among the classes of that exception.
     """
 
     label: str
@@ -42,11 +38,11 @@ Observation = ValueObservation | ErrorObservation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseMeasurement:
-    """One instance of a case.
+    """The measurement of one instance of a case.
 
     Attributes:
         check: name of the check it belongs to.
-        index: number of the instance among those of its visibility.
+        index: number among the instances of its visibility.
         public: whether students may see its inputs and expected values.
         observations: in the order in which they were made.
         faults: empty, or the one fault that ended the case.

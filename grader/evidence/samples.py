@@ -1,7 +1,7 @@
-"""What was measured of a target: raw samples of submission and reference, all made outside the box.
+"""Samples: the raw measurements of one target, of submission and reference.
 
-Takes: nothing. Gives: `TargetMeasurement` and its parts. Does not cover: what follows from them
-(see `performance.decide.metrics`).
+Everything is measured outside the sandboxed processes, except `DeviceClaim.events_ns`, which a
+sandboxed process claims. `performance.decide.metrics` turns samples into metrics.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from grader.evidence.timeline import RankTimeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceClaim:
-    """One call on a device: the judge's time, and what the box says that its events measured.
+    """One call on a device: the judge's time, and the worker's claim of its CUDA events' time.
 
     Attributes:
         wall_ns: from the request to the judge's completed copy of the reply.
-        events_ns: the claim, one number; none if what came was no time.
-        transfer_bytes: of the block with the arguments, which the box maps on the clock.
+        events_ns: the claim, one number; empty if the worker sent no valid time.
+        transfer_bytes: size of the memory block with the arguments; mapping it takes time, too.
     """
 
     wall_ns: int
@@ -29,12 +29,12 @@ class DeviceClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryCap:
-    """How much of a device's memory the judge left to a box, and whether the run came to its end.
+    """How much device memory the judge left to a worker, and whether that was enough.
 
     Attributes:
-        limit_bytes: that were left when the submission began; the judge held the rest.
-        ratio: of the limit to the reference's peak in the same fork.
-        sufficed: whether the run ended; else it ran out, or failed in another way.
+        limit_bytes: free bytes when the submission began; the judge had reserved the rest.
+        ratio: the limit divided by the reference's peak in the same fork.
+        sufficed: whether the run finished; else it ran out of memory, or failed in another way.
     """
 
     limit_bytes: int
@@ -48,15 +48,16 @@ class RunSample:
 
     Attributes:
         wall_ns: from request to reply, summed over the calls, on the judge's clock.
-        cpu_ns: processor time of everything in the box, over the whole run, gaps included.
-        peak_bytes: most memory that the child had held by the end of the run; of a device whose
-            memory is measured, the most that was missing from it at a reply.
-        traffic_bytes: received on all interfaces of the child's network namespace during the run.
+        cpu_ns: CPU time of all processes of the worker over the whole run, gaps between calls
+            included.
+        peak_bytes: the worker's peak memory from its start to the end of the run; for a memory
+            target on a device, the most device memory in use at any reply.
+        traffic_bytes: bytes received on all interfaces of the worker's network namespace.
         calls: requests that got a reply.
-        claims: on a device, one per call; none on the processor.
-        states: on a device, how it ran just before the run, then over all its replies.
-        caps: on a device whose memory is measured, what was left of it.
-        rank_peak_bytes: of a group, the peak of each rank of its last world; `peak_bytes` is the
+        claims: on a device, one per call; empty on the CPU.
+        states: on a device, its state just before the run, then over all replies.
+        caps: for a memory target on a device, the memory cap of the run.
+        rank_peak_bytes: with ranks, the peak of each rank of the last world; `peak_bytes` is the
             largest of all worlds.
     """
 
@@ -72,7 +73,7 @@ class RunSample:
 
     @property
     def ended(self) -> bool:
-        """Whether it came to its end; else it has no time."""
+        """Whether the run finished; else it has no time."""
         return all(cap.sufficed for cap in self.caps)
 
 
@@ -86,8 +87,8 @@ class PairSample:
         submission: the submission's run.
         reference: the reference's run.
         elapsed_ns: the whole pair on the judge's clock, oracles included.
-        stolen_ns: processor time that the hypervisor took from this machine meanwhile.
-        foreign_ns: processor time of everything but judge, submission and reference meanwhile.
+        stolen_ns: CPU time that the hypervisor took from this machine meanwhile (steal time).
+        foreign_ns: CPU time of all other processes on this machine meanwhile.
     """
 
     size: int
@@ -101,22 +102,22 @@ class PairSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSample:
-    """All pairs of one fresh process on each side."""
+    """All pairs of one fork: one fresh process for each side."""
 
     pairs: tuple[PairSample, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeWork:
-    """What a workload of one size needs at the least, by its author's arithmetic.
+    """The least work of a workload of one size, by its author's arithmetic.
 
     Attributes:
         size: what the workload was called with.
         bytes_moved: bytes of memory traffic; 0 if the author does not say.
         flops: floating-point operations; 0 if the author does not say.
         traffic_bytes: bytes that must cross the network; 0 if the author does not say.
-        dtype: of the operations; empty if there are several, or the author does not say.
-        derivation: where `traffic_bytes` comes from, in the author's words.
+        dtype: dtype of the operations; empty if there are several, or the author does not say.
+        derivation: how `traffic_bytes` is derived, in the author's words.
     """
 
     size: int
@@ -129,15 +130,15 @@ class SizeWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmptyCalls:
-    """What a call costs that does nothing, in a child of the judge's own.
+    """The cost of null calls, which do nothing, in a worker with the judge's own code.
 
     Attributes:
         wall_ns: one sample per call.
-        cpu_ns: processor time in the box, one sample per block of `block` calls.
+        cpu_ns: CPU time of the worker, one sample per block of `block` calls.
         block: calls per block.
-        transfer_bytes: of the block with the arguments that each call lends, on a device.
-        traffic_bytes: of a group that exchanges nothing, what it put on the wire all the same, over
-            all calls: `wall_ns` has one sample for each.
+        transfer_bytes: on a device, size of the memory block that each call transfers.
+        traffic_bytes: network traffic of ranks that exchange nothing, summed over all calls;
+            `wall_ns` has one sample per call.
     """
 
     wall_ns: tuple[int, ...]
@@ -149,26 +150,26 @@ class EmptyCalls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMeasurement:
-    """Everything seen of one target.
+    """Everything measured of one target.
 
     Attributes:
         problem: name of the problem.
         target: name of the target.
         forks: in the order in which they ran.
-        work: by size; empty if no run came to its end.
-        empty: the cost of a call that does nothing.
-        metered: whether control groups counted processor time and memory.
-        cores: processors that this machine gives to the judge and the boxes.
+        work: the least work by size; empty if no run finished.
+        empty: the cost of a null call.
+        metered: whether cgroups counted CPU time and memory.
+        cores: CPUs that this machine gives to the judge and the workers.
         observations: the worst comparison of each label, dtype and verdict, over all runs.
-        transfers: on a device, the cost of calls that do nothing and lend memory, by its size.
-        ceilings: what the device can do at most; none if that was not measured.
-        faults: empty, or the fault of the submission that ended the measurement.
-        reference_faults: the same of the reference: the author's, or ours.
-        control_runs: of a problem that denies operators, the run that ended in a fault, once more
-            without the denial. No point ever comes from it.
-        timelines: of ranks whose time was measured, what each says it did in a further run, which
-            no point depends on either; else none.
-        network_rate: bytes per second that the wire of ranks was held to; 0 for no limit.
+        transfers: on a device, the cost of null calls that transfer memory, by its size.
+        ceilings: the device's ceilings; empty if they were not measured.
+        faults: empty, or the submission's fault that ended the measurement.
+        reference_faults: empty, or a fault of the reference: the author's, or ours.
+        control_runs: of a problem that denies operators, the run that ended in a fault, run once
+            more without the denial. It never gives points.
+        timelines: of ranks whose time was measured, what each claims of a further run; they never
+            give points either.
+        network_rate: limit of the network between ranks, in bytes per second; 0 for no limit.
     """
 
     problem: str
@@ -188,15 +189,15 @@ class TargetMeasurement:
     network_rate: int = 0
 
     def net_traffic_bytes(self, run: RunSample) -> float:
-        """Return what a run put on the wire, without what its group says with nothing to say."""
+        """Return the network traffic of a run without that of as many null calls."""
         return run.traffic_bytes - run.calls * self.empty.traffic_bytes / max(
             len(self.empty.wall_ns), 1
         )
 
     def empty_for(self, transfer_bytes: int) -> EmptyCalls:
-        """Return what a call costs that does nothing but lend so much; never less, if it is known.
+        """Return the cost of null calls that transfer at least so many bytes, or the most measured.
 
-        The cost of a mapping grows with its size, so the next larger one that was measured counts.
+        The cost of mapping memory grows with its size, so the next larger size is used.
         """
         known = (self.empty, *self.transfers)
         return next((empty for empty in known if empty.transfer_bytes >= transfer_bytes), known[-1])

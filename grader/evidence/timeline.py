@@ -1,8 +1,7 @@
-"""What ranks say they did when, read strictly: a known form inside known bounds, or nothing.
+"""Timelines of ranks: when each called which collective, by its own account.
 
-Takes: the values that recording ranks returned. Gives: `RankTimeline`s. Does not cover: whether it
-is true; a submission can say all of this itself (see `runner.ranks.collectives`). No point depends
-on it.
+The values come from the recorder in the ranks (`runner.ranks.collectives`) and are accepted in
+exactly its form and within fixed bounds. A submission could forge them, so they give no points.
 """
 
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ MAX_ENTRIES = 512
 MAX_NAME = 32
 MAX_BYTES = 1 << 50
 MAX_SPAN_NS = 600 * 10**9
-"""From the first to the last moment."""
+"""Between the first and the last moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +23,11 @@ class Collective:
     """One call of a function of `torch.distributed`; times as in `RankTimeline`.
 
     Attributes:
-        name: of the function.
-        nbytes: of its largest argument.
+        name: the function's name.
+        nbytes: bytes of its largest argument.
         launch_ns: when it was called.
-        return_ns: when the call came back.
-        end_ns: when it was complete; none if that is not known.
+        return_ns: when the call returned.
+        end_ns: when the collective was complete; empty if that is unknown.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Collective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """From one moment to another."""
+    """A span of time; times as in `RankTimeline`."""
 
     begin_ns: int
     end_ns: int
@@ -48,13 +47,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankTimeline:
-    """What one rank says it did; times in nanoseconds since the first moment of any rank.
+    """What one rank claims; times in nanoseconds since the first moment of any rank.
 
     Attributes:
-        collectives: in the order in which they were called.
+        collectives: in the order of their calls.
         gradients_ns: when the gradient of each parameter was complete.
         backward: the backward passes.
-        left_out: entries that found no room.
+        left_out: how many entries were dropped because there were too many.
     """
 
     collectives: tuple[Collective, ...]
@@ -64,10 +63,10 @@ class RankTimeline:
 
 
 def read_timelines(values: Iterable[Value]) -> tuple[RankTimeline, ...]:
-    """Return the timelines of all ranks; none if they did nothing.
+    """Return the timelines of all ranks; none if no rank recorded anything.
 
     Raises:
-        Stopped: if a value has another form than the recorder's own.
+        Stopped: if a value does not have the recorder's form.
     """
     tables = [_table(value) for value in values]
     moments = [ns for table in tables for ns in _moments(table)]
@@ -152,5 +151,5 @@ def _count(value: Value) -> int:
 
 
 def _refuse(what: str) -> NoReturn:
-    message = f"a rank said something of its collectives that is not {what} of the known form"
+    message = f"a rank's record of its collectives is invalid: {what} is not of the known form"
     raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message))

@@ -1,7 +1,6 @@
-"""The first stage: files that students handed in become submissions, and nothing is executed.
+"""From the files that students handed in to submissions; nothing is executed.
 
-Takes: paths. Gives: `collect` (who handed in what) and `load_submission` (one student's work, or
-why not). Does not cover: grading it.
+`collect` finds who handed in what, `load_submission` loads one submission or says why not.
 """
 
 from grader.intake.load import load_submission

@@ -1,8 +1,4 @@
-"""What one student's work consists of, in memory: names and bytes, and their hash.
-
-Takes: a `SubmissionSource`. Gives: `Contents`. Does not cover: what the files mean (see
-`admission`).
-"""
+"""All files of one student's submission in memory: their names, their bytes, and one hash."""
 
 import hashlib
 import io
@@ -10,9 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import IntakeError
-from grader.intake.archive import Archive, Member, open_archive, require_harmless
-from grader.intake.disk import MIB, is_ignored, list_files, open_regular, read_regular
-from grader.intake.names import show
+from grader.intake.files import (
+    MIB,
+    Archive,
+    Member,
+    is_ignored,
+    list_files,
+    open_archive,
+    open_regular,
+    read_regular,
+    require_harmless,
+    show,
+)
 from grader.intake.submission import Attachment, SubmissionSource
 
 MAX_FILES = 200
@@ -26,7 +31,7 @@ class File:
     """One file as it was handed in.
 
     Attributes:
-        name: relative to the top of the work, with `/`.
+        name: relative to the top of the submission, with `/`.
         content: its bytes.
     """
 
@@ -36,11 +41,11 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """All files of one student's work.
+    """All files of one submission.
 
     Attributes:
         sha256: of a single file's bytes, or of all names and bytes of a folder or archive.
-        files: sorted by name, hidden files and tools' leavings left out.
+        files: sorted by name, without hidden files and what tools leave behind.
     """
 
     sha256: str
@@ -48,7 +53,7 @@ class Contents:
 
 
 class Refused(IntakeError):
-    """Work that cannot be taken in.
+    """A submission that cannot be loaded.
 
     Attributes:
         sha256: hash of what was handed in; empty if it could not be read.
@@ -60,11 +65,11 @@ class Refused(IntakeError):
 
 
 def read_contents(source: SubmissionSource) -> Contents:
-    """Read one student's work into memory, within its limits.
+    """Read one submission into memory, within its limits.
 
     Raises:
-        IntakeError: if it cannot be taken in: the student's fault.
-        SandboxError: if the disk or the rights do not let us: ours.
+        IntakeError: if it is too large or malformed: the student's fault.
+        SandboxError: if the disk fails or access is denied: our fault.
     """
     if len(source.parts) == 1:
         return _read_part(source.parts[0])
@@ -130,7 +135,10 @@ def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
         for member in archive.members:
             if member.name == part.member:
                 return archive.read(member, limit_bytes=limit_bytes)
-    raise IntakeError(f"{show(part.member)} is no longer in {show(part.path.name)}")
+    raise IntakeError(
+        f"expected {show(part.member)} in {show(part.path.name)}, found that it is gone",
+        hint="the zip has changed since grading began: grade again",
+    )
 
 
 def _unpack(archive: Archive, members: tuple[Member, ...], *, prefix: str) -> list[File]:
@@ -151,7 +159,7 @@ def _gather(files: list[File]) -> Contents:
     files = sorted(_without_wrapper(files), key=lambda file: file.name)
     digest = hashlib.sha256()
     for file in files:
-        # Lengths first, so that no two works can have the same stream of bytes.
+        # Lengths first, so that no two submissions have the same stream of bytes.
         name = file.name.encode("utf-8", "surrogatepass")
         digest.update(f"{len(name)} {len(file.content)}\n".encode())
         digest.update(name)
@@ -160,7 +168,7 @@ def _gather(files: list[File]) -> Contents:
 
 
 def _without_wrapper(files: list[File]) -> list[File]:
-    """Take away the one folder around everything, which most systems put into a zip."""
+    """Remove the one folder around everything that most systems put into a zip."""
     tops = {file.name.split("/", 1)[0] for file in files}
     if len(tops) != 1 or not all("/" in file.name for file in files):
         return files

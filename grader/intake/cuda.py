@@ -1,10 +1,7 @@
-"""Taking in work in CUDA C++: one `.cu` file, and what it includes.
+"""Loads a submission in CUDA C++: the `.cu` file to grade, and the files that it includes.
 
-Takes: names and bytes of files. Gives: `admit_cuda`. Does not cover: compiling it (see
-`cuda_cpp.builder`).
-
-The file that is graded keeps a plain name of its own, so that messages of the compiler name the
-student's file. Other C++ files at the top travel along, to be included.
+The file to grade keeps its name, so that compiler output names the student's file. Other C++ files
+at the top lie beside it when it is compiled (see `cuda_cpp.builder`).
 """
 
 import re
@@ -12,23 +9,21 @@ from collections.abc import Mapping
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents
-from grader.intake.disk import MIB, require_size
+from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.modules import FALLBACK_MODULE, decode_text
-from grader.intake.names import show
 from grader.intake.submission import Origin, SourceFile, Submission
 
 ENTRY_ENDING = ".cu"
 ENDINGS = (ENTRY_ENDING, ".cuh", ".h", ".hpp")
 MAX_SOURCES = 20
 MAX_SOURCE_BYTES = 1 * MIB
-MAX_LISTED = 10
 
-# Goes into a command line and a file system: letters, digits, and no leading dash or dot.
+# It becomes part of a command line and a path: letters, digits, no leading dash or dot.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def is_cuda_source(file_name: str) -> bool:
-    """Return whether a file, named relative to the top of the work, is C++ and lies at the top."""
+    """Return whether a file is C++ and lies at the top of the submission."""
     return "/" not in file_name and file_name.lower().endswith(ENDINGS)
 
 
@@ -37,7 +32,7 @@ def is_cuda_entry(file_name: str) -> bool:
     return file_name.lower().endswith(ENTRY_ENDING)
 
 
-def admit_cuda(
+def load_cuda(
     chosen: str, sources: Mapping[str, bytes], contents: Contents, *, name: str
 ) -> Submission:
     """Return a submission in CUDA C++.
@@ -49,18 +44,18 @@ def admit_cuda(
         name: of the student.
 
     Raises:
-        IntakeError: if the file is empty, too large or no text, or there are too many.
+        IntakeError: if the file is empty, too large or not text, or there are too many.
     """
     if len(sources) > MAX_SOURCES:
         raise IntakeError(
             f"expected at most {MAX_SOURCES} C++ files, found {len(sources)}",
-            hint="hand in only the files that your work includes",
+            hint="hand in only the files that your code includes",
         )
     text = _read(chosen, sources[chosen])
     if not text.strip():
         raise IntakeError(
             f"expected CUDA C++, found an empty file: {show(chosen)}",
-            hint="save your work and hand it in again",
+            hint="save your work, and hand in the file again",
         )
     stem = chosen[: -len(ENTRY_ENDING)]
     entry = stem if _PLAIN_NAME.fullmatch(stem) else FALLBACK_MODULE
@@ -79,23 +74,28 @@ def admit_cuda(
 def _notices(
     chosen: str, entry: str, sources: Mapping[str, bytes], contents: Contents
 ) -> list[str]:
-    """Say what becomes of names, and which files do not travel."""
+    """Return notices about a changed name, and about files that are not used."""
     notices = []
     if chosen[: -len(ENTRY_ENDING)] != entry:
-        notices.append(f"{show(chosen)} is graded as {entry}.cu: its own name is not plain")
+        notices.append(
+            f"{show(chosen)} is graded as {entry}.cu: use only letters, digits, _, - and . in names"
+        )
     unused = [file.name for file in contents.files if file.name not in sources]
     if unused:
-        shown = ", ".join(show(one) for one in sorted(unused)[:MAX_LISTED])
-        notices.append(f"not used: {shown}; only C++ files at the top travel with a .cu file")
+        notices.append(
+            f"not used: {list_names(unused)}; a .cu file can include only C++ files at the top"
+        )
     return notices
 
 
 def _beside(
     file_name: str, content: bytes, entry: str, notices: list[str]
 ) -> tuple[SourceFile, ...]:
-    """Return a file that travels along, or say why it does not; it alone rejects nothing."""
+    """Return a file that may be included, or nothing, with a notice; it rejects no submission."""
     if not _PLAIN_NAME.fullmatch(file_name) or file_name.lower() == f"{entry}.cu".lower():
-        notices.append(f"left out: {show(file_name)}; use letters, digits, _, - and . in names")
+        notices.append(
+            f"left out: {show(file_name)}; use only letters, digits, _, - and . in names"
+        )
         return ()
     try:
         return (SourceFile(name=file_name, text=_read(file_name, content)),)

@@ -1,15 +1,14 @@
-"""Taking in one student's work: every malformed one ends as a message, none as a crash.
+"""Loads one student's submission: everything malformed ends in a message, nothing in a crash.
 
-Takes: a `SubmissionSource`. Gives: `Submission` or `Rejected`. Does not cover: whether the code is
-right, or even Python: the box reports that.
+Nothing is executed. Whether the code is right, or even Python, shows in the worker.
 """
 
 from dataclasses import dataclass
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents, File, Refused, read_contents
-from grader.intake.cuda import admit_cuda, is_cuda_entry, is_cuda_source
-from grader.intake.disk import MIB, require_size
+from grader.intake.cuda import is_cuda_entry, is_cuda_source, load_cuda
+from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.modules import (
     FALLBACK_MODULE,
     choose_entry,
@@ -19,19 +18,17 @@ from grader.intake.modules import (
     require_utf8_declared,
     shadows,
 )
-from grader.intake.names import show
 from grader.intake.notebook import read_notebook
 from grader.intake.submission import Origin, Rejected, SourceFile, Submission, SubmissionSource
 
 MAX_MODULES = 20
 MAX_MODULE_BYTES = 1 * MIB
 MAX_NOTEBOOK_BYTES = 64 * MIB
-MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """The entry file as it goes into the box."""
+    """The file to grade, as the worker gets it."""
 
     source: SourceFile
     origin: Origin
@@ -42,21 +39,21 @@ class _Entry:
 def load_submission(
     source: SubmissionSource, *, slug: str, cuda: bool = False
 ) -> Submission | Rejected:
-    """Take in one student's work; nothing in it is executed, parsed here, or trusted.
+    """Load one student's submission, or return why it is rejected.
 
     Args:
-        source: where it lies.
+        source: where its files are.
         slug: of the assignment.
-        cuda: whether the assignment takes CUDA C++ as well.
+        cuda: whether the assignment accepts CUDA C++ as well.
 
     Raises:
-        SandboxError: if the disk, the rights or the machine do not let us: ours, never a grade.
+        SandboxError: if the disk or the machine fails, or access is denied: our fault, no grade.
     """
     sha256 = ""
     try:
         contents = read_contents(source)
         sha256 = contents.sha256
-        return _admit(contents, name=source.name, slug=slug, cuda=cuda)
+        return _load(contents, name=source.name, slug=slug, cuda=cuda)
     except Refused as refused:
         error: IntakeError = refused
         sha256 = refused.sha256
@@ -65,24 +62,26 @@ def load_submission(
     return Rejected(name=source.name, sha256=sha256, message=str(error), hint=error.hint)
 
 
-def _admit(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission:
+def _load(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission:
     notices: list[str] = []
-    sources = _cuda_sources(contents.files) if cuda else {}
+    files = {file.name: file.content for file in contents.files}
+    sources = {n: c for n, c in files.items() if is_cuda_source(n)} if cuda else {}
     modules, notebooks = _sort(contents.files, notices)
     entries = tuple(file for file in sources if is_cuda_entry(file))
     endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
-    chosen = choose_entry((*modules, *notebooks, *entries), slug=slug, endings=endings)
+    names = (*modules, *notebooks, *entries)
+    chosen = choose_entry(names, slug=slug, endings=endings, others=tuple(files))
     if chosen in sources:
-        return admit_cuda(chosen, sources, contents, name=name)
+        return load_cuda(chosen, sources, contents, name=name)
     entry = _read_entry(chosen, modules.pop(chosen, b"") or notebooks.pop(chosen, b""))
     if notebooks:
-        notices.append(f"not used: {_listed(tuple(notebooks))}; one notebook is graded")
+        notices.append(f"not used: {list_names(notebooks)}; only one notebook is graded")
     if len(modules) >= MAX_MODULES:
         raise IntakeError(
             f"expected at most {MAX_MODULES} modules, found {len(modules) + 1}",
             hint="hand in only the modules that your work imports",
         )
-    travelling = tuple(
+    beside = tuple(
         file for n, c in modules.items() for file in _read_beside(n, c, entry.source.name, notices)
     )
     return Submission(
@@ -90,19 +89,14 @@ def _admit(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submissio
         sha256=contents.sha256,
         origin=entry.origin,
         entry=entry.source.name.removesuffix(".py"),
-        files=(entry.source, *travelling),
+        files=(entry.source, *beside),
         notices=(*notices, *entry.notices),
         notebook_json=entry.notebook_json,
     )
 
 
-def _cuda_sources(files: tuple[File, ...]) -> dict[str, bytes]:
-    """Return the C++ files at the top by file name."""
-    return {file.name: file.content for file in files if is_cuda_source(file.name)}
-
-
 def _sort(files: tuple[File, ...], notices: list[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return modules and notebooks at the top by file name; say what does not travel."""
+    """Return modules and notebooks at the top by file name, with a notice about other files."""
     modules: dict[str, bytes] = {}
     notebooks: dict[str, bytes] = {}
     others: list[str] = []
@@ -120,11 +114,10 @@ def _sort(files: tuple[File, ...], notices: list[str]) -> tuple[dict[str, bytes]
             others.append(file.name)
     if shadowing:
         notices.append(
-            f"left out: {_listed(tuple(shadowing))}; such a name has a meaning of its own to "
-            "Python or the grader"
+            f"left out: {list_names(shadowing)}; Python or the grader has a module of that name"
         )
     if others and (modules or notebooks):
-        notices.append(f"not used: {_listed(tuple(others))}; only modules at the top travel along")
+        notices.append(f"not used: {list_names(others)}; only modules at the top can be imported")
     return modules, notebooks
 
 
@@ -134,11 +127,14 @@ def _read_entry(file_name: str, content: bytes) -> _Entry:
     notices: tuple[str, ...] = ()
     if module != stem:
         notices = (
-            f"{show(file_name)} is graded as {FALLBACK_MODULE}.py: its own name cannot be imported",
+            f"{show(file_name)} is graded as {FALLBACK_MODULE}.py: Python cannot import its name",
         )
     if suffix.lower() == "ipynb":
         require_size(file_name, len(content), limit_bytes=MAX_NOTEBOOK_BYTES)
-        read = read_notebook(content)
+        try:
+            read = read_notebook(content)
+        except IntakeError as error:
+            raise IntakeError(f"{show(file_name)}: {error}", hint=error.hint) from error
         require_size(
             f"the code of {file_name}", len(read.text.encode()), limit_bytes=MAX_MODULE_BYTES
         )
@@ -153,7 +149,7 @@ def _read_entry(file_name: str, content: bytes) -> _Entry:
     if not text.strip():
         raise IntakeError(
             f"expected Python source, found an empty file: {show(file_name)}",
-            hint="save your work and hand it in again",
+            hint="save your work, and hand in the file again",
         )
     source = SourceFile(name=f"{module}.py", text=text)
     return _Entry(source=source, origin=Origin.MODULE, notices=notices)
@@ -162,10 +158,10 @@ def _read_entry(file_name: str, content: bytes) -> _Entry:
 def _read_beside(
     file_name: str, content: bytes, entry: str, notices: list[str]
 ) -> tuple[SourceFile, ...]:
-    """Return a module that travels along, or say why it does not; it alone rejects nothing."""
+    """Return a module that may be imported, or nothing, with a notice; it rejects no submission."""
     stem = file_name.rpartition(".")[0]
     if not is_module_name(stem) or f"{stem}.py".lower() == entry.lower():
-        notices.append(f"left out: {show(file_name)}; a file of that name cannot be imported")
+        notices.append(f"left out: {show(file_name)}; Python cannot import a file of that name")
         return ()
     try:
         return (SourceFile(name=f"{stem}.py", text=_read_module(file_name, content)),)
@@ -177,9 +173,3 @@ def _read_beside(
 def _read_module(file_name: str, content: bytes) -> str:
     require_size(file_name, len(content), limit_bytes=MAX_MODULE_BYTES)
     return decode_source(content, name=file_name)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(show(name) for name in sorted(names)[:MAX_LISTED])
-    more = len(names) - MAX_LISTED
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,7 +1,7 @@
-"""Names and text of Python modules: which file is the entry, what may travel with it, its decoding.
+"""Names and text of source files: which one is graded, which may be imported beside it, decoding.
 
-Takes: file names and bytes. Gives: module names and source text. Does not cover: notebooks (see
-`notebook`); nothing is parsed here, the box reports syntax errors.
+Nothing is parsed here: syntax errors are reported when the worker imports the module. Notebooks are
+read by `intake.notebook`.
 """
 
 import codecs
@@ -10,12 +10,12 @@ import re
 import sys
 
 from grader.errors import IntakeError
-from grader.intake.names import show
+from grader.intake.files import list_names, show
 
 FALLBACK_MODULE = "submission"
 
-# What the box has imported before the submission comes: a module of the same name would be
-# shadowed by it, or would shadow it for everything that imports it later.
+# Imported in the worker before the submission: a module of the same name would be hidden by it,
+# or would hide it from everything that imports it later.
 _WORKER_MODULES = frozenset(
     """
     torch torchgen functorch triton numpy harness grader runner landlock pyseccomp sympy mpmath
@@ -35,18 +35,18 @@ _LIKE_ASCII = frozenset(
 
 
 def shadows(module: str) -> bool:
-    """Return whether a module of this name would hide one that the box needs."""
+    """Return whether a module of this name would hide one that the worker needs."""
     lowered = module.lower()  # some file systems do not tell the cases apart
     return lowered in _WORKER_MODULES or module in sys.stdlib_module_names or lowered == "__init__"
 
 
 def is_module_name(stem: str) -> bool:
-    """Return whether `import stem` could work in the box."""
+    """Return whether `import stem` could work."""
     return stem.isascii() and stem.isidentifier() and not keyword.iskeyword(stem)
 
 
 def is_entry(file_name: str, slug: str) -> bool:
-    """Return whether a file is named as an assignment asks: after the slug, or `submission`."""
+    """Return whether a file has the name that is asked for: the slug, or `submission`."""
     stem, _, suffix = file_name.rpartition(".")
     return suffix.lower() in ("py", "ipynb", "cu") and _plain(stem) in (
         _plain(slug),
@@ -54,22 +54,27 @@ def is_entry(file_name: str, slug: str) -> bool:
     )
 
 
-def choose_entry(names: tuple[str, ...], *, slug: str, endings: tuple[str, ...]) -> str:
+def choose_entry(
+    names: tuple[str, ...], *, slug: str, endings: tuple[str, ...], others: tuple[str, ...] = ()
+) -> str:
     """Return the file to grade among those that could be it.
 
     Args:
-        names: of the files.
+        names: of these files.
         slug: of the assignment.
-        endings: of files that the assignment takes, for messages.
+        endings: of files that can be graded, for messages.
+        others: names of all other files, for messages.
 
     Raises:
         IntakeError: if there is none, or several and none is named as the assignment asks.
     """
     wanted_names = " or ".join(f"{slug}{ending}" for ending in endings)
     if not names:
+        found = list_names(others) or "no file at all"
         raise IntakeError(
-            f"expected a file such as {wanted_names}; found none",
-            hint=f"hand in your work as {wanted_names}",
+            f"expected a file such as {wanted_names}, found {found}",
+            hint=f"name the file with your work {wanted_names}, and hand in that file, or a folder "
+            "or zip with that file at its top",
         )
     for wanted in (_plain(slug), FALLBACK_MODULE):
         named = [name for name in names if _plain(name.rpartition(".")[0]) == wanted]
@@ -77,19 +82,19 @@ def choose_entry(names: tuple[str, ...], *, slug: str, endings: tuple[str, ...])
             return named[0]
         if named:
             raise IntakeError(
-                f"expected one file to grade, found {_listed(named)}",
-                hint="keep the one that holds your work, and rename or remove the others",
+                f"expected one file to grade, found {list_names(named)}",
+                hint="keep the file that holds your work, and rename or remove the others",
             )
     if len(names) > 1:
         raise IntakeError(
-            f"expected one file to grade or one named {wanted_names}, found {_listed(names)}",
-            hint=f"rename the file that holds your work to {slug} and keep its ending",
+            f"expected one file to grade, or one named {wanted_names}, found {list_names(names)}",
+            hint=f"rename the file that holds your work to {slug}, and keep its ending",
         )
     return names[0]
 
 
 def name_module(stem: str) -> str:
-    """Return the module name under which an entry file goes into the box."""
+    """Return the module name under which the worker imports the entry file."""
     return stem if is_module_name(stem) and not shadows(stem) else FALLBACK_MODULE
 
 
@@ -97,7 +102,7 @@ def decode_source(content: bytes, *, name: str) -> str:
     """Return the text of a module, all line ends as newlines.
 
     Raises:
-        IntakeError: if it is not UTF-8 text; the hint says how to save it so.
+        IntakeError: if it is not UTF-8 text.
     """
     text = decode_text(content, name=name)
     require_utf8_declared(text, name=name)
@@ -114,16 +119,16 @@ def decode_text(content: bytes, *, name: str) -> str:
     if "\0" in text:
         raise IntakeError(
             f"expected source code, found binary data in {show(name)}",
-            hint="check that you handed in the right file; save it as UTF-8",
+            hint="check that you handed in the right file, and save it as UTF-8",
         )
     return text
 
 
 def decode_utf8(content: bytes, *, name: str) -> str:
-    """Return bytes as text; a byte order mark of UTF-8 falls away.
+    """Return bytes as text, without the byte order mark of UTF-8.
 
     Raises:
-        IntakeError: for any other encoding, naming it where it can be told.
+        IntakeError: for any other encoding, named where it can be recognised.
     """
     hint = "in your editor, save the file again with the encoding UTF-8"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -135,19 +140,19 @@ def decode_utf8(content: bytes, *, name: str) -> str:
         raise IntakeError(
             f"expected UTF-8 text, found byte 0x{content[error.start]:02x} on line {line} of "
             f"{show(name)}",
-            hint=f"{hint} (it may be Latin-1 or another older encoding, or no text at all)",
+            hint=f"{hint} (it may be in Latin-1 or another older encoding, or not be text)",
         ) from error
 
 
 def require_utf8_declared(text: str, *, name: str) -> None:
-    """Refuse source whose encoding line would make Python read other text than a person does.
+    """Refuse source whose encoding line would make Python read another text than people do.
 
     Raises:
         IntakeError: naming the line.
     """
     for number, line in enumerate(text.split("\n", 2)[:2], 1):
         if not _BLANK_OR_COMMENT.match(line):
-            return  # Python looks no further either
+            return  # Python, too, looks no further
         match = _ENCODING_LINE.match(line)
         declared = match[1].lower().replace("_", "-") if match else "utf-8"
         if declared in _UTF8_NAMES or (declared in _LIKE_ASCII and text.isascii()):
@@ -160,10 +165,5 @@ def require_utf8_declared(text: str, *, name: str) -> None:
 
 
 def _plain(stem: str) -> str:
-    """Return a file stem as it compares: file systems and people differ in case and dashes."""
+    """Return a file stem for comparison: people differ in case, spaces and dashes."""
     return _WORD_BREAKS.sub("_", stem.strip().lower())
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    shown = ", ".join(show(name) for name in sorted(names)[:10])
-    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

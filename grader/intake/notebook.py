@@ -1,7 +1,6 @@
-"""A notebook as a module: handed to a reader in an interpreter of its own, which may fail alone.
+"""Turns a notebook into a module, by a reader in a separate interpreter, which may fail alone.
 
-Takes: a notebook's bytes. Gives: `ReadNotebook`. Does not cover: what the reader keeps (see
-`reader.assembly`); nothing of the notebook is executed, here or there.
+What the reader keeps is decided in `intake.reader`. The notebook is not executed, here or there.
 """
 
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.errors import IntakeError, SandboxError
-from grader.intake.disk import MIB
+from grader.intake.files import MIB
 from grader.intake.submission import CellLine
 
 READER_FOLDER = Path(__file__).resolve().parent
@@ -24,13 +23,13 @@ READER_ENTRY = (
 """Run with `-I -S`: only the standard library and the reader itself can be imported."""
 
 WALL_SECONDS = 120.0
-"""Far more than the reader's own limit of CPU time: only a starved machine gets here."""
+"""Far more than the reader's own limit of CPU time: only an overloaded machine needs as much."""
 
 REPLY_BYTES = 64 * MIB
 OUTPUT_NOTICE_BYTES = 1 * MIB
 SAVE_AGAIN = "open the notebook in Jupyter or Colab, save it, and hand in the saved file"
 
-Json = Any  # the reader's reply, until it has been looked at
+Json = Any  # the reader's reply, until it is checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +53,8 @@ def read_notebook(raw: bytes) -> ReadNotebook:
     """Read a notebook without executing any of it.
 
     Raises:
-        IntakeError: if it cannot be taken in: the student's fault.
-        SandboxError: if the reader could not be run: ours.
+        IntakeError: if it cannot be read: the student's fault.
+        SandboxError: if the reader could not be run: our fault.
     """
     reply = _run_reader(raw)
     try:
@@ -66,12 +65,12 @@ def read_notebook(raw: bytes) -> ReadNotebook:
         notices = [str(notice) for notice in form["notices"]]
         notebook = _rebuild(form["cells"])
     except (ValueError, TypeError, KeyError) as error:
-        raise _refuse_unread("its reader's answer was garbled") from error
+        raise _refuse_unread("what was read from it is damaged") from error
     left_out_bytes = len(raw) - len(notebook.encode())
     if left_out_bytes > OUTPUT_NOTICE_BYTES:
         notices.append(
-            f"outputs and attachments ({left_out_bytes / MIB:.1f} MiB) were left out; "
-            "clear them before saving to hand in a smaller file"
+            f"outputs and attachments ({left_out_bytes / MIB:.1f} MiB) were left out; to hand in a "
+            "smaller file, clear them before you save"
         )
     return ReadNotebook(
         text="".join(f"{text}\n" for text, _, _ in lines),
@@ -82,7 +81,7 @@ def read_notebook(raw: bytes) -> ReadNotebook:
 
 
 def _run_reader(raw: bytes) -> bytes:
-    """Return what the reader wrote; files instead of pipes, so that no side waits for the other."""
+    """Return what the reader wrote; by files, not pipes, so that neither side waits."""
     command = [sys.executable, "-I", "-S", "-c", READER_ENTRY, str(READER_FOLDER)]
     try:
         with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as answer:
@@ -114,18 +113,18 @@ def _require_finished(status: int) -> None:
         return
     if status == -getattr(signal, "SIGKILL", 9):
         raise SandboxError(
-            "the machine ended the reader of a notebook",
+            "the machine ended the process that reads a notebook",
             hint="check free memory, then grade again",
         )
     if status == -getattr(signal, "SIGXCPU", 24):
         raise _refuse_unread("reading it took too long")
-    raise _refuse_unread("Python's own parser gave up on it")
+    raise _refuse_unread("Python's own parser failed on it")
 
 
 def _refuse_unread(found: str) -> IntakeError:
     return IntakeError(
         f"expected a notebook that can be read in a few seconds, found one that cannot: {found}",
-        hint=f"remove unusually long or deeply nested code; {SAVE_AGAIN}",
+        hint=f"remove very long or deeply nested code; {SAVE_AGAIN}",
     )
 
 

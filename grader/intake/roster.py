@@ -1,39 +1,105 @@
-"""Finding the submissions in what a teaching assistant points at.
+"""Finds the submissions in the files, folders and zips that course staff name, one per student.
 
-Takes: paths. Gives: one `SubmissionSource` per student, in a fixed order. Does not cover: opening
-the work itself (see `admission`).
-
-A file is one submission. So is a folder or zip with `<slug>` or `submission` at its top, ending in
-`.py`, `.ipynb` or `.cu`. Any other folder or zip is a class: every file and subfolder in it is
-one submission, also of a kind that will be refused, so that no student is passed over in silence.
+A file is one submission. So is a folder or zip with a file `<slug>` or `submission` at its top that
+ends in `.py`, `.ipynb` or `.cu`. Any other folder or zip is a class: every file and subfolder in it
+is one submission, also if its type will be rejected, so that no student is left out unnoticed.
+Names of students come from file names: they are made safe as folder names, and unique in a class.
+The submissions themselves are opened later (see `intake.load`).
 """
 
 import os
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from grader.errors import IntakeError, UsageError
-from grader.intake.archive import is_inside, open_archive
 from grader.intake.contents import CLASS_DIRECTORY_BYTES
-from grader.intake.disk import is_ignored, open_regular
+from grader.intake.files import is_ignored, is_inside, open_archive, open_regular
 from grader.intake.modules import is_entry
-from grader.intake.names import is_gradescope_export, make_unique, parse_canvas
 from grader.intake.submission import Attachment, SubmissionSource
 
 SUFFIXES = (".py", ".ipynb", ".cu", ".zip")
 STAFF_SUFFIXES = (".csv", ".json", ".log", ".md", ".yaml", ".yml")
-"""Lists and notes that staff keep beside submissions; nobody hands such a file in."""
+"""Lists and notes that staff keep beside submissions; no student hands in such a file."""
 MAX_SUBMISSIONS = 5000
+MAX_NAME_CHARS = 80
+UNNAMED = "unnamed"
+
+# Source: Canvas's bulk download: <sortable name>[_LATE]_<user>_<attachment>_<file name>.
+_CANVAS = re.compile(r"(?P<who>\w+?)(?:_LATE)?_(?P<user>\d+)_(?P<attachment>\d+)_(?P<file>.+)")
+_RESUBMISSION = re.compile(r"-\d{1,2}(?=\.[^.]+\Z)")
+_GRADESCOPE_EXPORT = re.compile(r"assignment_\d+_export")
 
 
-_Named = tuple[str, tuple[Attachment, ...]]  # one student's work, and what to call it
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanvasName:
+    """The parts of a file name in a Canvas bulk download.
+
+    Attributes:
+        owner: `<sortable name>_<user>`, the same for all attachments of one student.
+        file: the file's name as the student gave it, without the mark of a resubmission.
+    """
+
+    owner: str
+    file: str
+
+
+def parse_canvas(name: str) -> tuple[CanvasName, ...]:
+    """Return the parts of a Canvas file name; empty if it is not one."""
+    match = _CANVAS.fullmatch(name)
+    if match is None:
+        return ()
+    file = _RESUBMISSION.sub("", match["file"])
+    return (CanvasName(owner=f"{match['who']}_{match['user']}", file=file),)
+
+
+def is_gradescope_export(name: str) -> bool:
+    """Return whether a folder is named as Gradescope names a bulk export."""
+    return _GRADESCOPE_EXPORT.fullmatch(name) is not None
+
+
+def make_safe(name: str) -> str:
+    """Return `name` in letters, digits, `.`, `_` and `-`, at most 80 of them, no leading dot.
+
+    Accents fall away; letters of other scripts become their code point, so that two students with
+    such names can still be told apart.
+    """
+    safe = "".join(_safe_character(c) for c in unicodedata.normalize("NFKD", name))
+    return safe.strip(".-_ ")[:MAX_NAME_CHARS].rstrip(".") or UNNAMED
+
+
+def make_unique(names: Iterable[str]) -> list[str]:
+    """Return the names made safe, later ones with a suffix so that no two are equal in any case."""
+    taken: set[str] = set()
+    unique: list[str] = []
+    for name in map(make_safe, names):
+        candidate, count = name, 1
+        while candidate.lower() in taken:
+            count += 1
+            suffix = f"-{count}"
+            candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
+        taken.add(candidate.lower())
+        unique.append(candidate)
+    return unique
+
+
+def _safe_character(character: str) -> str:
+    if character.isascii():
+        return character if character.isalnum() or character in "._-" else "_"
+    if unicodedata.combining(character):
+        return ""
+    return f"u{ord(character):x}" if character.isalnum() else "_"
+
+
+_Named = tuple[str, tuple[Attachment, ...]]  # a student's name and work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """One file or folder at the top of a place."""
+    """One file or folder at the top of a folder or archive."""
 
     name: str
     is_folder: bool
@@ -41,8 +107,8 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A folder or archive, or a folder within one of them; `prefix` is empty or ends in `/`."""
+class _Folder:
+    """A folder on disk or in an archive; `prefix` is empty or ends in `/`."""
 
     path: Path
     prefix: str
@@ -50,14 +116,14 @@ class _Place:
     names: tuple[str, ...] = ()
 
     def entries(self) -> tuple[_Entry, ...]:
-        """Return what lies at the top, sorted, hidden files and tools' leavings left out."""
+        """Return the files and folders at the top, sorted, without those that are ignored."""
         found = self._archived() if self.is_archive else self._on_disk()
         return tuple(sorted(found, key=lambda entry: entry.name))
 
-    def inside(self, name: str) -> "_Place":
-        """Return the subfolder `name` as a place."""
+    def inside(self, name: str) -> "_Folder":
+        """Return the subfolder `name`."""
         prefix = f"{self.prefix}{name}/"
-        return _Place(path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names)
+        return _Folder(path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names)
 
     def part(self, entry: _Entry, label: str) -> Attachment:
         """Return an entry as part of a student's work."""
@@ -69,7 +135,7 @@ class _Place:
     def _on_disk(self) -> list[_Entry]:
         try:
             with os.scandir(self.path / self.prefix) as entries:
-                # A link is not followed here: opening the work is where it is refused.
+                # A link is not followed here; it is rejected when the submission is opened.
                 return [
                     _Entry(
                         name=e.name,
@@ -81,14 +147,15 @@ class _Place:
                 ]
         except OSError as error:
             raise UsageError(
-                f"cannot list {self.path}: {error.strerror}", hint="check that you may read it"
+                f"cannot list {self.path}: {error.strerror}",
+                hint="check that you have the right to read it",
             ) from error
 
     def _archived(self) -> list[_Entry]:
         found: dict[str, _Entry] = {}
         for name in self.names:
             if not is_inside(name):
-                if not self.prefix:  # listed as it is: opening the work is where it is refused
+                if not self.prefix:  # listed as it is; it is rejected when it is opened
                     found[name] = _Entry(name=name, is_folder=False)
             elif name.startswith(self.prefix) and name != self.prefix:
                 top, slash, _ = name.removeprefix(self.prefix).partition("/")
@@ -105,24 +172,24 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
         slug: of the assignment; decides whether a folder or zip is one submission.
 
     Raises:
-        UsageError: if a path does not exist or is of no use, or a class is empty.
+        UsageError: if a path does not exist or cannot hold submissions, or a class is empty.
     """
     named: list[_Named] = []
     for path in dict.fromkeys(path.absolute() for path in paths):
         found = _collect_one(path, slug)
         if not found and len(paths) == 1:
             raise UsageError(
-                f"{path}: expected submissions, found no module, notebook, zip or folder",
-                hint=f"point at a folder of submissions, or at a file such as {slug}.py",
+                f"{path}: expected submissions, found no module, notebook, zip or folder in it",
+                hint=f"name a folder of submissions, or a file such as {slug}.py",
             )
-        # Among several paths an empty folder is one student's: the class goes on without it.
+        # Among several paths an empty folder is one student's: it is rejected, the others go on.
         named += found or [(path.stem, (Attachment(path=path),))]
     if not named:
-        raise UsageError("expected at least one path", hint="give a file, a folder or a zip")
+        raise UsageError("expected at least one path", hint="name a file, a folder or a zip")
     if len(named) > MAX_SUBMISSIONS:
         raise UsageError(
             f"expected at most {MAX_SUBMISSIONS} submissions, found {len(named)}",
-            hint="give the folder of one class",
+            hint="name the folder of one class",
         )
     names = make_unique(_distinguish(named))
     return tuple(
@@ -133,16 +200,18 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
 
 def _collect_one(path: Path, slug: str) -> list[_Named]:
     if not path.exists() and not path.is_symlink():
-        raise UsageError(f"{path}: not found", hint="check the path; it must exist")
+        raise UsageError(f"{path}: not found", hint="check the path for typing errors")
     alone: list[_Named] = [(path.stem, (Attachment(path=path),))]
     if path.is_dir():
-        # A linked folder may lead anywhere; it is refused when it is opened.
-        place = _Place(path=path, prefix="", is_archive=False)
-        return [(path.name, (Attachment(path=path),))] if path.is_symlink() else _split(place, slug)
+        # A linked folder may lead anywhere; it is rejected when it is opened.
+        folder = _Folder(path=path, prefix="", is_archive=False)
+        return (
+            [(path.name, (Attachment(path=path),))] if path.is_symlink() else _split(folder, slug)
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"{path}: expected a folder or a file that ends in {', '.join(SUFFIXES)}",
-            hint="give the folder itself to grade everything in it",
+            f"{path}: expected a folder, or a file that ends in {', '.join(SUFFIXES)}",
+            hint="name the folder to grade everything in it",
         )
     if path.suffix.lower() != ".zip":
         return alone
@@ -153,52 +222,52 @@ def _collect_one(path: Path, slug: str) -> list[_Named]:
         ):
             names = tuple(member.name for member in archive.members)
     except IntakeError:
-        return alone  # one student's rubbish, link or pipe: refused when it is opened
-    return _split(_Place(path=path, prefix="", is_archive=True, names=names), slug)
+        return alone  # one student's broken zip, link or pipe: rejected when it is opened
+    return _split(_Folder(path=path, prefix="", is_archive=True, names=names), slug)
 
 
-def _split(place: _Place, slug: str) -> list[_Named]:
-    """Return the submissions of a folder or archive: itself, or all in it."""
-    entries = place.entries()
+def _split(folder: _Folder, slug: str) -> list[_Named]:
+    """Return the submissions of a folder or archive: itself as one, or everything in it."""
+    entries = folder.entries()
     if any(not e.is_folder and is_entry(e.name, slug) for e in entries):
-        name = place.path.stem if place.is_archive else place.path.name
-        return [(name, (Attachment(path=place.path),))]
+        name = folder.path.stem if folder.is_archive else folder.path.name
+        return [(name, (Attachment(path=folder.path),))]
     if len(entries) == 1 and entries[0].is_folder:
         wrapper = entries[0].name
-        zipped_whole = place.is_archive and wrapper == place.path.stem
-        is_work = any(is_entry(e.name, slug) for e in place.inside(wrapper).entries())
+        zipped_whole = folder.is_archive and wrapper == folder.path.stem
+        is_work = any(is_entry(e.name, slug) for e in folder.inside(wrapper).entries())
         if is_gradescope_export(wrapper) or (zipped_whole and not is_work):
-            place = place.inside(wrapper)
-            entries = place.entries()
-    return _students(place, entries)
+            folder = folder.inside(wrapper)
+            entries = folder.entries()
+    return _students(folder, entries)
 
 
-def _students(place: _Place, entries: tuple[_Entry, ...]) -> list[_Named]:
-    """Return every candidate of a class; attachments of one Canvas user are one submission."""
+def _students(folder: _Folder, entries: tuple[_Entry, ...]) -> list[_Named]:
+    """Return all submissions of a class; attachments of one Canvas user are one submission."""
     students: list[_Named] = []
     attachments: dict[str, int] = {}
     for entry in entries:
         if entry.is_folder:
-            students.append((entry.name, (place.part(entry, entry.name),)))
+            students.append((entry.name, (folder.part(entry, entry.name),)))
             continue
         canvas = parse_canvas(entry.name)
         if canvas:
-            # Taken in whatever its suffix, so that no student of an export goes unmentioned.
-            owner, part = canvas[0].owner, place.part(entry, canvas[0].file)
+            # Whatever its suffix, so that no student of an export is left out unnoticed.
+            owner, part = canvas[0].owner, folder.part(entry, canvas[0].file)
             index = attachments.setdefault(owner, len(students))
             if index < len(students) and _can_join(students[index][1], part):
                 students[index] = (owner, (*students[index][1], part))
             else:
                 students.append((owner, (part,)))
         elif not entry.name.lower().endswith(STAFF_SUFFIXES):
-            # A file of the wrong kind is refused with a message; no student goes unmentioned.
+            # A file of a wrong type is rejected later, with a message to its student.
             label = entry.name.rsplit("/", 1)[-1]
-            students.append((PurePosixPath(label).stem, (place.part(entry, label),)))
+            students.append((PurePosixPath(label).stem, (folder.part(entry, label),)))
     return students
 
 
 def _can_join(parts: tuple[Attachment, ...], part: Attachment) -> bool:
-    """Return whether an attachment belongs beside others: no archive, and a name of its own."""
+    """Return whether an attachment goes with others: no archive, and a different file name."""
     labels = {other.label for other in parts}
     return part.label not in labels and not any(
         label.lower().endswith(".zip") for label in (*labels, part.label)

@@ -1,7 +1,4 @@
-"""The noun of the first stage: what a student handed in, taken in but never executed.
-
-Takes: nothing. Gives: `Submission` and its parts. Does not cover: reading files (see `intake`).
-"""
+"""What a student handed in: before it is opened, loaded, or rejected."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """One file or folder of a student's work.
+    """One file or folder of a submission.
 
     Attributes:
         path: on disk: a file, a folder, or the archive of a whole class.
         member: name within that archive, ending in `/` for a folder; empty: `path` itself.
-        label: the file's name as the student gave it, without what a course site put before it.
+        label: the file's name as the student gave it, without what a course site added.
     """
 
     path: Path
@@ -25,7 +22,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionSource:
-    """One student's work, not yet opened.
+    """One student's submission, not yet opened.
 
     Attributes:
         name: identifier, unique within a class, safe as a folder name.
@@ -37,7 +34,7 @@ class SubmissionSource:
 
 
 class Origin(StrEnum):
-    """What kind of file the entry module came from."""
+    """What kind of file is graded."""
 
     MODULE = "module"
     NOTEBOOK = "notebook"
@@ -46,7 +43,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLine:
-    """Where a line of a module made from a notebook came from; both counts start at 1.
+    """The cell of a notebook that a line of its module came from; both counts start at 1.
 
     Attributes:
         cell: number of the cell among all cells of the notebook.
@@ -59,11 +56,11 @@ class CellLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One source file as it will lie in the box.
+    """One source file, as the worker gets it.
 
     Attributes:
         name: path in the sandbox: a valid module name plus `.py`, or as handed in for CUDA C++;
-            below one folder only for what an author's package is made of.
+            only files of an author's package lie in a folder, such as `kernels/softmax.py`.
         text: the source.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
     """
@@ -79,7 +76,7 @@ class BinaryFile:
 
     Attributes:
         name: flat file name.
-        content: its bytes, made in a box and never read outside one.
+        content: its bytes, made in a sandbox and never read outside one.
     """
 
     name: str
@@ -88,7 +85,7 @@ class BinaryFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One student's work, ready to be put into the box.
+    """One student's submission, ready for a worker.
 
     Attributes:
         name: identifier, unique within a class, safe as a folder name.
@@ -96,10 +93,10 @@ class Submission:
         origin: what the entry is.
         entry: module name of the entry file (`files` holds `<entry>.py`; in CUDA C++, until it is
             compiled, `<entry>.cu`).
-        files: the entry first, then files that travel with it.
-        notices: what the student should know about the way in, such as dropped cells.
+        files: the entry first, then the files that it may import or include.
+        notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
-        binaries: files that a compiler made of it, which go into the box as well.
+        binaries: files that a compiler made of it, for the worker.
     """
 
     name: str
@@ -113,18 +110,18 @@ class Submission:
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":
-        """Return a module that nobody handed in, of one file."""
+        """Return a module of one file that no student handed in."""
         return cls.of_files(name, (SourceFile(name="submission.py", text=text),))
 
     @classmethod
     def of_files(cls, name: str, files: tuple[SourceFile, ...]) -> "Submission":
-        """Return a module that nobody handed in; its entry is `submission.py`."""
+        """Return a module that no student handed in; its entry is `submission.py`."""
         return cls(name=name, sha256="", origin=Origin.MODULE, entry="submission", files=files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A submission that could not be taken in; it is graded with this message and no points.
+    """A submission that cannot be loaded; it is graded with this message and no points.
 
     Attributes:
         name: identifier, unique within a class, safe as a folder name.
@@ -137,3 +134,9 @@ class Rejected:
     sha256: str
     message: str
     hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message and the hint, as sentences."""
+        hint = f" {self.hint[0].upper()}{self.hint[1:]}." if self.hint else ""
+        return f"{self.message}.{hint}"

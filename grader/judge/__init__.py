@@ -1,1 +1,1 @@
-"""Verdicts, causes and points from measurements; pure, and repeatable offline."""
+"""From measurements to verdicts, causes and points; pure, so it can be repeated offline."""

@@ -1,7 +1,7 @@
-"""From numbers to verdicts: one check passes only if every instance of its case passes.
+"""Judges a measurement: a check passes only if every instance of its case passes.
 
-Takes: a plan and a measurement. Gives: a `Judgement`. Does not cover: making the numbers. Pure, so
-that a stored measurement can be judged again under other tolerances or points.
+Input: a plan (tolerances and points) and a measurement. Output: a `Judgement`. Pure, so that a
+stored measurement can be judged again under other tolerances or points.
 """
 
 from collections.abc import Iterable
@@ -35,45 +35,65 @@ MISMATCH_TEXT: dict[Mismatch, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trouble:
-    """Why one instance did not pass."""
+    """Why one instance of a case did not pass, with the text for the report."""
 
     cause: Cause
     finding: CaseFinding
 
 
 def judge(plan: Plan, measurement: Measurement) -> Judgement:
-    """Decide every check of the plan.
+    """Judge a whole measurement, such as a stored one under other tolerances or points.
 
     Args:
-        plan: what was asked, with tolerances and points.
-        measurement: what was seen; a problem or case that is missing counts as our failure.
+        plan: the checks and targets, with tolerances and points.
+        measurement: what was measured; a missing problem or case counts as our failure.
     """
+    checks = judge_checks(plan, measurement)
+    return sum_up(plan, checks, judge_targets(plan, checks, measurement))
+
+
+def judge_checks(plan: Plan, measurement: Measurement) -> tuple[CheckJudgement, ...]:
+    """Judge every check of the plan, in its order."""
     measured = {problem.problem: problem for problem in measurement.problems}
-    judged: list[CheckJudgement] = []
-    for problem in plan.problems:
-        seen = measured.get(problem.name, _not_measured(problem))
-        checks = [_judge_check(problem, check, seen) for check in problem.checks]
-        judged += checks
-        for target in problem.targets:
-            key = (problem.name, target.name)
-            samples = [t for t in measurement.targets if (t.problem, t.target) == key]
-            judged.append(judge_target(problem, target, checks, samples))
-    return _sum_up(tuple(judged), plan.points)
+    return tuple(
+        _judge_check(problem, check, measured.get(problem.name, _not_measured(problem)))
+        for problem in plan.problems
+        for check in problem.checks
+    )
 
 
-def sound_problems(judgement: Judgement) -> frozenset[str]:
+def sound_problems(checks: Iterable[CheckJudgement]) -> frozenset[str]:
     """Return the problems whose every check has passed: their targets are worth measuring."""
-    problems = {check.problem for check in judgement.checks}
-    unsound = {
-        check.problem
-        for check in judgement.checks
-        if check.cases and check.verdict is not Verdict.PASS
-    }
-    return frozenset(problems - unsound)
+    checks = tuple(checks)
+    unsound = {check.problem for check in checks if check.verdict is not Verdict.PASS}
+    return frozenset({check.problem for check in checks} - unsound)
+
+
+def judge_targets(
+    plan: Plan, checks: Iterable[CheckJudgement], measurement: Measurement
+) -> tuple[CheckJudgement, ...]:
+    """Judge every target of the plan, in its order; `checks` are the judgements on its checks."""
+    of_problem: dict[str, list[CheckJudgement]] = {}
+    for check in checks:
+        of_problem.setdefault(check.problem, []).append(check)
+    return tuple(
+        judge_target(
+            problem,
+            target,
+            of_problem.get(problem.name, []),
+            [
+                t
+                for t in measurement.targets
+                if (t.problem, t.target) == (problem.name, target.name)
+            ],
+        )
+        for problem in plan.problems
+        for target in problem.targets
+    )
 
 
 def reject(plan: Plan, message: str) -> Judgement:
-    """Return the judgement on a submission that could not be taken in."""
+    """Return the judgement on a submission that could not be read."""
     checks = tuple(
         _rejected(problem.name, criterion)
         for problem in plan.problems
@@ -100,7 +120,7 @@ def _rejected(problem: str, criterion: PlannedCheck | PlannedTarget) -> CheckJud
         points=0.0,
         max_points=criterion.points,
         evidence=criterion.evidence,
-        summary="The submission could not be taken in.",
+        summary="Not run, because the submission could not be read.",
         findings=(),
         cases=criterion.cases,
     )
@@ -124,7 +144,9 @@ def _judge_check(
     planned = check.cases
     if len(cases) != planned:
         lost = Fault(
-            kind=FaultKind.INFRASTRUCTURE, message=f"{len(cases)} of {planned} cases were measured"
+            kind=FaultKind.INFRASTRUCTURE,
+            message=f"only {len(cases)} of {planned} cases were measured; this is a failure of the "
+            "grader, not yours",
         )
         troubles = [_Trouble(cause=Cause.INFRASTRUCTURE, finding=_finding_of_fault(lost))]
     cause = _gravest(trouble.cause for trouble in troubles)
@@ -153,17 +175,23 @@ def _name_forbidden(
     trouble: _Trouble,
     control_runs: tuple[CaseMeasurement, ...],
 ) -> _Trouble:
-    """Name the cause of a case that failed under a denial and passes without it."""
+    """Change the cause to FORBIDDEN if the case failed, but passes in the control run.
+
+    The control run is the same case with nothing denied.
+    """
     key = (case.check, case.index, case.public)
     again = next((one for one in control_runs if (one.check, one.index, one.public) == key), None)
     if trouble.cause in OUR_CAUSES or again is None or _trouble(check, again) is not None:
         return trouble
-    said = f"It works only with an operation that this problem denies. {trouble.finding.summary}"
-    return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=said))
+    summary = (
+        "It works only with an operation that this problem does not allow; compute it in another "
+        f"way. {trouble.finding.summary}"
+    )
+    return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=summary))
 
 
 def _gravest(causes: Iterable[Cause]) -> Cause:
-    """Return the cause of a check: a failure of ours first, for it must never cost points."""
+    """Return the cause of a check; a failure of ours comes first, as it must not cost points."""
     seen = list(causes)
     ours = next((cause for cause in seen if cause in OUR_CAUSES), None)
     return ours or (seen[0] if seen else Cause.NONE)
@@ -177,7 +205,7 @@ def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
 
 
 def _trouble(check: PlannedCheck, case: CaseMeasurement) -> _Trouble | None:
-    """Return the first thing that went wrong in a case, as a report tells it."""
+    """Return the first thing that went wrong in a case, with the text for the report."""
     trouble = first_trouble(case, check.tolerance)
     if trouble is None:
         return None
@@ -202,8 +230,8 @@ def _wrong_value(
         summary = f"{observation.label} {MISMATCH_TEXT[seen.mismatch]}."
     else:
         summary = (
-            f"{observation.label}: error {seen.error:.3g} of the output's scale, "
-            f"allowed {allowed_error(seen, check.tolerance):.3g} for {seen.dtype}."
+            f"{observation.label}: the error is {seen.error:.3g} of the output's scale, at most "
+            f"{allowed_error(seen, check.tolerance):.3g} is allowed for {seen.dtype}."
         )
     return CaseFinding(
         public=case.public,
@@ -217,11 +245,11 @@ def _wrong_value(
 
 def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFinding:
     got = observation.text if observation.got else "no exception"
-    came = f"{observation.got} was raised" if observation.got else "nothing was raised"
+    found = f"{observation.got} was raised" if observation.got else "no exception was raised"
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=f"{observation.label}: {observation.expected} was expected, {came}.",
+        summary=f"{observation.label}: expected {observation.expected}, but {found}.",
         expected=observation.expected,
         got=got,
         where="",
@@ -242,13 +270,17 @@ def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> 
     )
 
 
-def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
-    score = sum(check.points for check in checks)
-    held = sum(check.max_points for check in checks if check.verdict is Verdict.NEEDS_REVIEW)
-    ungraded = [check for check in checks if check.verdict is Verdict.UNGRADED]
-    if any(check.cause is not Cause.NO_DEVICE for check in ungraded):
+def sum_up(
+    plan: Plan, checks: Iterable[CheckJudgement], targets: Iterable[CheckJudgement] = ()
+) -> Judgement:
+    """Add the points up; the result lists each problem's checks, then its targets."""
+    place = {problem.name: number for number, problem in enumerate(plan.problems)}
+    judged = tuple(sorted((*checks, *targets), key=lambda one: place[one.problem]))  # stable
+    review_points = sum(one.max_points for one in judged if one.verdict is Verdict.NEEDS_REVIEW)
+    ungraded = [one for one in judged if one.verdict is Verdict.UNGRADED]
+    if any(one.cause is not Cause.NO_DEVICE for one in ungraded):
         status = Status.UNGRADED
-    elif held:
+    elif review_points:
         status = Status.NEEDS_REVIEW
     elif ungraded:
         status = Status.PROVISIONAL
@@ -256,9 +288,9 @@ def _sum_up(checks: tuple[CheckJudgement, ...], max_score: float) -> Judgement:
         status = Status.GRADED
     return Judgement(
         status=status,
-        score=score,
-        max_score=max_score,
-        ungraded_points=sum(check.max_points for check in ungraded),
-        review_points=held,
-        checks=checks,
+        score=sum(one.points for one in judged),
+        max_score=plan.points,
+        ungraded_points=sum(one.max_points for one in ungraded),
+        review_points=review_points,
+        checks=judged,
     )

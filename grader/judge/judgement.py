@@ -1,6 +1,6 @@
-"""The noun of the judging stage: verdicts, causes and points.
+"""The result of judging: verdicts, causes and points, as they are stored and reported.
 
-Takes: nothing. Gives: `Judgement` and its parts. Does not cover: how they are decided (`judge`).
+How they are decided: `judge.judge` for checks, `judge.targets` for performance targets.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,15 @@ from enum import StrEnum
 
 from grader.assignment.table import Evidence
 from grader.assignment.target import Tier
-from grader.performance.decide.metric import Metric, Roofline
+from grader.performance.decide.interval import Metric
+from grader.performance.decide.plausibility import Roofline
 
 
 class Verdict(StrEnum):
-    """What became of a check. FAIL is the student's, UNGRADED is ours, HELD waits for a human."""
+    """The result of a check or target.
+
+    FAIL is the student's, UNGRADED is our failure, NEEDS_REVIEW waits for a person.
+    """
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
@@ -40,7 +44,7 @@ class Cause(StrEnum):
 
 
 OUR_CAUSES = frozenset({Cause.INFRASTRUCTURE, Cause.AUTHOR, Cause.NO_DEVICE})
-"""Causes of UNGRADED: never a zero, can be graded again."""
+"""Causes of UNGRADED: it is never a zero and can be graded again."""
 
 
 class Status(StrEnum):
@@ -60,11 +64,11 @@ class CaseFinding:
     Attributes:
         public: whether `expected` and `got` may be shown to the student.
         index: number of the instance among those of its visibility.
-        summary: safe for students: what was compared and the size of the error, without values.
-        expected: the expected value in short.
-        got: the reply in short.
-        where: place of the worst entry, or place in the student's source.
-        stacks: where each rank of a group stood, in its own words; may be shown as `got` may.
+        summary: safe to show to students: what was compared and the size of the error, no values.
+        expected: the expected value, shortened.
+        got: the reply, shortened.
+        where: index of the worst entry, or location in the student's source.
+        stacks: the stack trace of each rank of a process group; may be shown when `got` may.
     """
 
     public: bool
@@ -78,13 +82,13 @@ class CaseFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFinding:
-    """What the verdict on a target stands on.
+    """The evidence for the verdict on a target.
 
     Attributes:
-        metrics: compared quantities with their intervals, those that decide first.
-        tier: of the device.
-        roofline: how near to what the machine can do; none if no floor is known.
-        broken: bounds that no honest measurement breaks; the points wait for a person.
+        metrics: compared quantities with their intervals; those that decide come first.
+        tier: limits that hold on the device that was used.
+        roofline: how near both sides came to the roofline; none if it is not known.
+        broken: evidence of bounds that no honest measurement breaks; then a person decides.
         included_pairs: pairs of runs that were used.
         all_pairs: pairs of runs that were measured.
     """
@@ -105,15 +109,15 @@ class CheckJudgement:
         problem: name of the problem.
         check: name of the check.
         title: what is checked, as a student reads it.
-        verdict: what became of it.
+        verdict: the result.
         cause: why it did not pass; NONE if it did.
         points: points earned; 0 unless PASS, and of a target a share.
         max_points: published weight.
-        evidence: what the verdict stands on.
+        evidence: the kind of evidence for the verdict.
         summary: one sentence for the student.
         findings: instances that did not pass.
         cases: instances that were planned; 0 for a target.
-        finding: of a target that was measured and compared, one; else none.
+        finding: exactly one for a target that was measured and compared, else none.
     """
 
     problem: str
@@ -138,8 +142,8 @@ class Judgement:
         status: the state of the whole submission.
         score: sum of the points of all checks that passed.
         max_score: sum of all published weights.
-        ungraded_points: weight of the checks that we failed to judge; not part of `score`.
-        review_points: weight of the checks that wait for a human; not part of `score`.
+        ungraded_points: weight of the checks that we could not judge; not part of `score`.
+        review_points: weight of the checks that wait for a person; not part of `score`.
         checks: of checks and targets, in the plan's order.
         message: for a rejected submission, what was wrong with the file; else empty.
     """

@@ -1,8 +1,8 @@
-"""The one rule by which a case passes, and what each fault means.
+"""The rule by which a case passes, and the cause that each kind of fault has.
 
-Takes: a `CaseMeasurement`, tolerances by dtype. Gives: `first_trouble`, and its parts. Does not
-cover: how a trouble reads (see `judge.judge` for reports, `student.verdict` for a student's own
-machine). Pure.
+The same rule judges submissions (`judge.judge`, `judge.targets`) and a student's public cases on
+their own machine (`student.verdict`), so both always agree. Pure. How a failure is described to
+people is decided there.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,6 @@ from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, Observation
 from grader.judge.judgement import Cause
-
-
-def describe_fault(fault: Fault) -> str:
-    """Return what happened and where; of a group, where each of its ranks stood."""
-    if not fault.stacks:
-        return f"{fault.message} ({fault.where})" if fault.where else fault.message
-    stood = (
-        f"rank {stack.rank} {stack.state}" + (f" ({stack.where})" if stack.where else "")
-        for stack in fault.stacks
-    )
-    return f"{fault.message}. When the grader looked, {', '.join(stood)}"
-
 
 Tolerances = Mapping[str, float]
 """Largest allowed error by name of dtype; a dtype that is not listed is compared exactly."""
@@ -43,14 +31,14 @@ CAUSE_OF_FAULT: Mapping[FaultKind, Cause] = {
 
 CAUSE_OF_FAULT_IN_TARGETS: Mapping[FaultKind, Cause] = {
     **CAUSE_OF_FAULT,
-    # All checks have passed by then: it is not wrong, it needs more than a target allows.
+    # All checks have passed by then, so the code is correct; it needs more than the target allows.
     FaultKind.TIMEOUT: Cause.TOO_SLOW,
     FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
 }
-"""The same for a measured run of a performance target, but for these two."""
+"""The same for a timed run of a performance target, except for the two kinds above."""
 
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
-"""What is wrong with a case that came to its end and asked for nothing: it proves nothing."""
+"""The fault of a case that ends without a comparison: a mistake of the author."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +46,23 @@ class Trouble:
     """Why a case does not pass.
 
     Attributes:
-        cause: of what went wrong.
+        cause: what went wrong.
         seen: the observation that is not as expected, or the fault that ended the case.
     """
 
     cause: Cause
     seen: Observation | Fault
+
+
+def describe_fault(fault: Fault) -> str:
+    """Return what happened and where; for a process group, also what each rank was doing."""
+    if not fault.stacks:
+        return f"{fault.message} ({fault.where})" if fault.where else fault.message
+    states = (
+        f"rank {stack.rank} {stack.state}" + (f" ({stack.where})" if stack.where else "")
+        for stack in fault.stacks
+    )
+    return f"{fault.message}. At that moment {', '.join(states)}"
 
 
 def first_trouble(case: CaseMeasurement, tolerances: Tolerances) -> Trouble | None:
@@ -84,10 +83,10 @@ def is_wrong(observation: Observation, tolerances: Tolerances) -> bool:
     if isinstance(observation, ErrorObservation):
         return not observation.matches
     found = observation.comparison
-    within = found.error <= allowed_error(found, tolerances)  # a NaN is no pass
+    within = found.error <= allowed_error(found, tolerances)  # false for a NaN
     return found.mismatch is not Mismatch.NONE or not within
 
 
 def allowed_error(found: Comparison, tolerances: Tolerances) -> float:
-    """Return the largest error that a comparison may have."""
+    """Return the largest allowed error, as a share of the output's scale; 0 for exact dtypes."""
     return tolerances.get(found.dtype, 0.0)

@@ -1,7 +1,7 @@
-"""Verdicts on performance: what a decision earns, and how a student reads it.
+"""Judges performance targets: verdict, cause, points, and the sentence that a student reads.
 
-Takes: a planned target, its measurement, the judgements on its problem's checks. Gives: a
-`CheckJudgement`. Does not cover: statistics (see `performance.decide.metrics`). Pure.
+Input: a planned target, its measurement, and the judgements on its problem's checks. Output: a
+`CheckJudgement`. Pure. Statistics: `performance.decide.metrics`.
 """
 
 import math
@@ -14,8 +14,8 @@ from grader.evidence.faults import FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
 from grader.judge.rule import CAUSE_OF_FAULT_IN_TARGETS, describe_fault, first_trouble, is_wrong
-from grader.performance.decide.metric import Kind, Metric
-from grader.performance.decide.metrics import MOST_LOGARITHM, Decision, decide
+from grader.performance.decide.interval import Kind, Metric
+from grader.performance.decide.metrics import MAX_EXPONENT, Decision, decide
 from grader.performance.decide.plausibility import broken_bounds, roofline
 from grader.performance.decide.sequential_test import Outcome
 
@@ -25,7 +25,17 @@ TOO_MUCH = {
     Quantity.MEMORY: Cause.TOO_MUCH_MEMORY,
     Quantity.TRAFFIC: Cause.TOO_MUCH_TRAFFIC,
 }
-"""The cause of a figure that does not pass."""
+"""The cause of a metric that does not pass."""
+
+CHECK_TIMED_CALLS = (
+    "Timed calls use other inputs than the checks, and larger ones: run your code on the largest "
+    "size of this target, several times in one process."
+)
+IMPLAUSIBLE = (
+    "The measurement is physically implausible: less time, memory or network traffic than this "
+    "machine and this amount of work allow. A member of the course staff will review it; until "
+    "then these points are neither earned nor lost."
+)
 
 _VERDICTS = {
     Outcome.PASS: (Verdict.PASS, Cause.NONE),
@@ -36,8 +46,8 @@ _VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ruling:
-    """What becomes of a target, before it is written down."""
+class _Reasoned:
+    """The verdict on a target with its reason."""
 
     verdict: Verdict
     cause: Cause
@@ -62,7 +72,11 @@ def judge_target(
     """
     ruling = _before_measuring(target, checks)
     if ruling is None and not measured:
-        ruling = _ours(Cause.INFRASTRUCTURE, "This was not measured.")
+        ruling = _ours(
+            Cause.INFRASTRUCTURE,
+            "The grader did not measure this. That is not your fault and costs no points; the "
+            "course staff can grade it again.",
+        )
     if ruling is None:
         ruling = _rule(target, measured[0])
     return CheckJudgement(
@@ -81,51 +95,68 @@ def judge_target(
     )
 
 
-def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -> _Ruling | None:
-    """Rule on what needs no measurement; None if it needs one."""
+def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -> _Reasoned | None:
+    """Return the verdict if it needs no measurement, else None."""
     if not target.tiers:
-        return _ours(Cause.NO_DEVICE, "This needs a device that this machine does not have.")
+        return _ours(
+            Cause.NO_DEVICE,
+            "This needs a device (a GPU, for example) that the grading machine does not have. The "
+            "points stay open until it is graded on a machine that has one.",
+        )
     ours = [c for c in checks if c.cause in OUR_CAUSES]
     failed = [c for c in checks if c.verdict is Verdict.FAIL]
     if failed:
-        return _Ruling(
+        return _Reasoned(
             verdict=Verdict.FAIL,
             cause=failed[0].cause,
-            summary=f"Speed and memory count once every check above passes; "
-            f"{len(failed)} of {len(checks)} did not.",
+            summary=f"Not measured: {len(failed)} of {len(checks)} checks above did not pass. "
+            f"Fix {failed[0].check} first: speed and memory count once every check above passes.",
         )
     if ours:
-        return _ours(ours[0].cause, "The checks above could not be judged.")
+        return _ours(
+            ours[0].cause,
+            "Not measured, because the grader could not judge the checks of this problem. That is "
+            "not your fault; the course staff can grade it again.",
+        )
     return None
 
 
-def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Ruling:
+def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
     if measured.reference_faults:
         fault = measured.reference_faults[0]
         author = fault.kind is FaultKind.AUTHOR
         return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
     wrong = next((o for o in measured.observations if is_wrong(o, target.tolerance)), None)
     if wrong is not None:
-        return _theirs(Cause.WRONG_VALUE, f"A measured call was wrong: {wrong.label}.")
+        return _theirs(
+            Cause.WRONG_VALUE,
+            f"A timed call gave a wrong result: {wrong.label}. {CHECK_TIMED_CALLS}",
+        )
     if measured.faults:
         fault = measured.faults[0]
-        said = describe_fault(fault)
+        what = describe_fault(fault)
         cause = CAUSE_OF_FAULT_IN_TARGETS[fault.kind]
         if cause in OUR_CAUSES:
-            return _ours(cause, f"A measured call did not come to its end: {said}.")
+            return _ours(cause, f"A timed call did not finish, which is not your fault: {what}.")
         if any(first_trouble(again, target.tolerance) is None for again in measured.control_runs):
-            words = "A measured call works only with an operation that this problem denies"
-            return _theirs(Cause.FORBIDDEN, f"{words}: {said}.")
-        return _theirs(cause, f"A measured call did not come to its end: {said}.")
+            return _theirs(
+                Cause.FORBIDDEN,
+                "A timed call works only with an operation that this problem does not allow: "
+                f"{what}. Compute it in another way.",
+            )
+        return _theirs(cause, f"A timed call did not finish: {what}. {CHECK_TIMED_CALLS}")
     return _rule_metrics(target, measured, decide(target, target.tiers[0], measured))
 
 
 def _rule_metrics(
     target: PlannedTarget, measured: TargetMeasurement, decision: Decision
-) -> _Ruling:
+) -> _Reasoned:
     if decision.unmetered:
-        words = "This machine gives the grader no control groups, which count memory and traffic."
-        return _ours(Cause.NO_DEVICE, words)
+        return _ours(
+            Cause.NO_DEVICE,
+            "Memory and network traffic are counted by Linux cgroups, and the grader may not use "
+            "them on this machine. The points stay open until it is graded on one that allows it.",
+        )
     finding = TargetFinding(
         metrics=decision.metrics,
         tier=target.tiers[0],
@@ -134,23 +165,23 @@ def _rule_metrics(
         included_pairs=decision.included_pairs,
         all_pairs=decision.all_pairs,
     )
-    said = ". ".join(describe(metric) for metric in decision.metrics[: decision.deciding]) + "."
+    text = ". ".join(describe(metric) for metric in decision.metrics[: decision.deciding]) + "."
     verdict, cause = _VERDICTS[decision.outcome]
     if finding.broken:
         verdict, cause = Verdict.NEEDS_REVIEW, Cause.NONE
-        said = "A figure lies outside what this machine or arithmetic allows."
+        text = IMPLAUSIBLE
     elif verdict is Verdict.FAIL:
         cause = TOO_MUCH[target.quantity]
     elif verdict is Verdict.UNGRADED:
-        why = decision.held_back
-        noise = f"The device was held back: {why}" if why else "The machine was too noisy to decide"
-        said = f"{noise}. {said}"
+        why = decision.throttling
+        noise = f"The device throttled: {why}" if why else "The machine was too noisy to decide"
+        text = f"{noise}. This is not a zero; the course staff can measure it again. {text}"
     share = decision.share if verdict is Verdict.PASS else 0.0
-    return _Ruling(verdict=verdict, cause=cause, summary=said, share=share, finding=(finding,))
+    return _Reasoned(verdict=verdict, cause=cause, summary=text, share=share, finding=(finding,))
 
 
 def describe(metric: Metric) -> str:
-    """Return a figure as a student reads it, with its interval and the tier."""
+    """Return a metric as a student reads it, with its interval and the tier."""
     low, high = metric.interval.low, metric.interval.high
     name = metric.kind.value[0].upper() + metric.kind.value[1:]
     if metric.kind.is_slope:
@@ -159,12 +190,12 @@ def describe(metric: Metric) -> str:
             f"{name} beyond the reference's: size to the power of {metric.interval.estimate:.2f} "
             f"({low:.2f} to {high:.2f}; {tiers})"
         )
-    base = "what arithmetic says" if metric.kind is Kind.TRAFFIC else "the reference's"
+    base = "what must be sent" if metric.kind is Kind.TRAFFIC else "the reference's"
     limit = _exp(metric.pass_at)
     tiers = f"passes up to {limit:.2f}"
     if metric.full_at < metric.pass_at:
         tiers += f", full points up to {_exp(metric.full_at):.2f}"
-    if metric.kind is Kind.MEMORY_CAP:  # seen to be too little and to suffice; nothing lies between
+    if metric.kind is Kind.MEMORY_CAP:  # the caps between which the need lies; there is no estimate
         return f"{name}: more than {_exp(low):.2f}, at most {_exp(high):.2f} times {base} ({tiers})"
     return (
         f"{name}: {_exp(metric.interval.estimate):.2f} times {base} "
@@ -173,13 +204,13 @@ def describe(metric: Metric) -> str:
 
 
 def _exp(logarithm: float) -> float:
-    """Return e to a power; infinity where a number has no room for it."""
-    return math.exp(logarithm) if logarithm < MOST_LOGARITHM else math.inf
+    """Return e to a power; infinity where it would overflow."""
+    return math.exp(logarithm) if logarithm < MAX_EXPONENT else math.inf
 
 
-def _ours(cause: Cause, summary: str) -> _Ruling:
-    return _Ruling(verdict=Verdict.UNGRADED, cause=cause, summary=summary)
+def _ours(cause: Cause, summary: str) -> _Reasoned:
+    return _Reasoned(verdict=Verdict.UNGRADED, cause=cause, summary=summary)
 
 
-def _theirs(cause: Cause, summary: str) -> _Ruling:
-    return _Ruling(verdict=Verdict.FAIL, cause=cause, summary=summary)
+def _theirs(cause: Cause, summary: str) -> _Reasoned:
+    return _Reasoned(verdict=Verdict.FAIL, cause=cause, summary=summary)

@@ -1,1 +1,1 @@
-"""Speed, memory, traffic: measuring them, and deciding on what was measured."""
+"""Speed, memory and network traffic: measuring them, and deciding on the measurements."""

@@ -1,9 +1,7 @@
-"""Records to JSON and back, strictly: an unknown or missing field is an error, never lost.
+"""Converts records to JSON and back; an unknown or a missing field is an error.
 
-Takes: a record or its JSON. Gives: the other. Does not cover: files (see `record.store`).
-
-The JSON is plain (RFC 8259): it has no numbers for infinity and NaN, so they travel as the strings
-`"Infinity"`, `"-Infinity"` and `"NaN"`.
+The JSON is plain (RFC 8259). It has no numbers for infinity and NaN, so these are written as the
+strings `"Infinity"`, `"-Infinity"` and `"NaN"`.
 """
 
 import json
@@ -37,9 +35,9 @@ _CONVERTER = _make_converter()
 
 
 def format_of(text: str) -> int:
-    """Return the version of the format that a record says it has, 0 if it says none.
+    """Return the format version that a record states, 0 if it states none.
 
-    It is the first field of its JSON, so that it can be read without the rest.
+    The version is the first field of the JSON, so it can be read without the rest.
     """
     found = _FORMAT.match(text)
     return int(found[1]) if found else 0

@@ -1,8 +1,7 @@
-"""The noun that is kept: everything needed to read, defend and repeat one grade.
+"""The record of one grade: everything needed to read, defend and repeat it.
 
-Takes: nothing. Gives: `GradeRecord` and its JSON form. Does not cover: where it is kept (`store`).
-
-Records stay on the staff side: they hold the seed and the expected values of hidden cases.
+Records are for the course staff only: they hold the seed and the expected values of hidden cases.
+`record.store` keeps them, `record.codec` writes them as JSON.
 """
 
 import platform
@@ -26,15 +25,15 @@ RECORD_SCHEMA_VERSION = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionFacts:
-    """What is kept of a submission: enough to grade it again (see `record.grade_record`).
+    """What is kept of a submission: enough to grade it again (see `restore_submission`).
 
     Attributes:
         name: identifier, unique within the class.
         sha256: hash of the bytes that were handed in.
         origin: module or notebook.
         entry: name of the entry module; empty for a rejected submission.
-        files: all sources as they lay in the box, the entry first; none of a rejected submission.
-        notices: what intake told the student.
+        files: all source files as they were in the sandbox, the entry first; none if rejected.
+        notices: what the student was told when the file was read.
         notebook_json: the notebook, outputs stripped; empty for a module.
     """
 
@@ -49,13 +48,13 @@ class SubmissionFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What the grade was made with.
+    """Versions and machine that a grade was made with.
 
     Attributes:
         grader_version: version of this project.
         python: version of the judge's Python.
         torch: version of the judge's torch.
-        platform: operating system, kernel and machine type.
+        platform: operating system with its release, and machine type.
         device: `cpu`, or the name of the GPU.
         triton: version of Triton; empty where there is none.
         driver: release of the GPU's driver; empty on the processor.
@@ -83,11 +82,11 @@ class GradeRecord:
         created_at: ISO 8601 in UTC.
         submission: what was handed in.
         plan: what was asked, with the secret seed.
-        measurement: what was seen; no problems for a rejected submission.
+        measurement: what was measured; no problems for a rejected submission.
         judgement: what was decided.
         environment: versions and machine.
-        advice: what the box said of Triton kernels; nothing else here depends on it. Records made
-            before there was any are read as without.
+        advice: on Triton kernels, from inside the sandbox; nothing else here depends on it. A
+            record without this field is read as one without advice.
     """
 
     schema_version: int
@@ -112,12 +111,12 @@ def make_record(
     driver: str = "",
     image_id: str = "",
 ) -> GradeRecord:
-    """Return a new record; the store links it to the one before it of the same submission.
+    """Return a new record; the store links it to the previous one of the same submission.
 
     Args:
         submission: what was handed in.
         plan: what was asked.
-        measurement: what was seen.
+        measurement: what was measured.
         judgement: what was decided.
         advice: on its kernels.
         driver: release of the GPU's driver; empty on the processor.
@@ -161,15 +160,15 @@ def _installed(package: str) -> str:
 def restore_submission(facts: SubmissionFacts) -> Submission:
     """Return the submission that a record was made of, to grade it again.
 
-    What a compiler made of it is not kept: it is compiled anew.
+    Compiled libraries are not kept; the sources are compiled again.
 
     Raises:
-        UsageError: if it was rejected: then there is nothing to grade.
+        UsageError: if it was rejected; then there is nothing to grade.
     """
     if not facts.files:
         raise UsageError(
-            f"{facts.name} was rejected when it was handed in, so nothing of it can be graded",
-            hint="grade the file itself again",
+            f"{facts.name} was rejected when it was handed in, so its record holds no code",
+            hint="correct the file, and give the file to `grader grade`",
         )
     return Submission(
         name=facts.name,

@@ -1,7 +1,6 @@
-"""What an output folder knows of its run: which plan it is graded under, and who is at it.
+"""What an output folder keeps of its run: seed and hash of the plan, and a lock against other runs.
 
-Takes: the folder, a course. Gives: `RunFacts`, `read_run`, `begin_run`, `alone_in`. Does not cover:
-records and pages (see `record.store`, `report`).
+Records are in `record.store`, pages in `report`.
 """
 
 import fcntl
@@ -18,7 +17,7 @@ from grader.record.grade_record import RECORD_SCHEMA_VERSION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run is, kept beside its records so that a later call can go on with it.
+    """What identifies a run, kept beside its records so that a later call can continue it.
 
     Attributes:
         schema_version: format of the folder's records.
@@ -34,7 +33,7 @@ class RunFacts:
 
 
 def read_run(out: Path) -> RunFacts | None:
-    """Return what was kept of an earlier run in an output folder, if there was one.
+    """Return what an output folder keeps of an earlier run, if there was one.
 
     Raises:
         UsageError: if the folder's records have another format.
@@ -47,15 +46,15 @@ def read_run(out: Path) -> RunFacts | None:
     written = format_of(text)
     if written != RECORD_SCHEMA_VERSION:
         raise UsageError(
-            f"{out} was written by another version: its records have format "
-            f"{written or 'below 3'}, this grader reads format {RECORD_SCHEMA_VERSION}",
-            hint="choose another --out and grade again, or use the version that wrote it",
+            f"{out} was written by another version of the grader: its records have format "
+            f"{written or 'below 3'}, this version reads format {RECORD_SCHEMA_VERSION}",
+            hint="choose another --out and grade again, or use the version that wrote the folder",
         )
     return from_json(RunFacts, text)
 
 
 def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
-    """Remember the run in its output folder.
+    """Write which run this is into its output folder.
 
     Raises:
         UsageError: if the folder holds a run of another plan, unless `force`.
@@ -74,8 +73,8 @@ def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
         )
     if before is not None and before.plan_sha256 != facts.plan_sha256 and not force:
         raise UsageError(
-            f"the plan has changed since {out} was begun: the assignment, its reference, the "
-            "device or the seed differ",
+            f"the plan has changed since the first run into {out}: the assignment, its "
+            "reference, the device or the seed is different",
             hint="--force grades everything again under the new plan; another --out keeps both",
         )
     path = out / "staff" / "run.json"
@@ -87,16 +86,19 @@ def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Keep other runs out of an output folder; the lock dies with its holder.
+    """Lock an output folder for this run; the lock ends with the process.
 
     Raises:
-        UsageError: if another run is grading into it, or it cannot be a folder.
+        UsageError: if another run has the lock, or `out` cannot be a folder.
     """
     try:
         (out / "staff").mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (out / "staff" / "run.lock").open("w")
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(f"{out} cannot be a folder for grades: {error}") from error
+        raise UsageError(
+            f"{out} cannot be used as the output folder: {error}",
+            hint="choose another --out, a folder that you may write to",
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

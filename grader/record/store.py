@@ -1,9 +1,7 @@
-"""Where records are kept: a submission is graded when its record is committed, and not before.
+"""The store of grade records: a submission is graded when its record is committed, not earlier.
 
-Takes: a database URL. Gives: `RecordStore`. Does not cover: reports (they are made from records).
-
-Records are append-only; a new grade of the same submission adds one and names the one before.
-SQLite uses a write-ahead log, except where the file system is a network one, on which it breaks.
+The store is append-only: a new grade of the same submission adds a record, which names the previous
+one. SQLite uses a write-ahead log, except on a network file system, where the log does not work.
 """
 
 import contextlib
@@ -56,17 +54,17 @@ class Newest:
     unreadable: tuple[str, ...]
 
     def refuse_unreadable(self) -> None:
-        """Raise if there is one that cannot be read.
+        """Raise if a record cannot be read.
 
         Raises:
-            StoreError: naming submission and record of each.
+            StoreError: naming the submission and the record of each.
         """
         if self.unreadable:
             raise StoreError(
                 "\n".join(self.unreadable),
-                hint="give these submissions to `grader grade` again, same --out: they get "
-                "new records, and the unreadable ones stay in the store. A record of another "
-                "format can be read by the version that wrote it",
+                hint="give these submissions to `grader grade` again with the same --out: they "
+                "get new records, and the unreadable ones stay in the store. The version of the "
+                "grader that wrote a record can still read it",
             )
 
 
@@ -80,7 +78,8 @@ class RecordStore:
 
             @event.listens_for(self._engine, "connect")
             def _configure(connection, _record) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-                connection.execute("PRAGMA busy_timeout=30000")  # first: the next one takes a lock
+                # First, since the next statement takes a lock.
+                connection.execute("PRAGMA busy_timeout=30000")
                 connection.execute(f"PRAGMA journal_mode={journal}")
                 connection.execute("PRAGMA synchronous=FULL")
 
@@ -93,12 +92,13 @@ class RecordStore:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(
-                f"{folder}: {error.strerror}", hint="name a folder that can be written to"
+                f"cannot make the folder {folder}: {error.strerror}",
+                hint="choose a folder that you may write to",
             ) from error
         return cls(f"sqlite:///{folder / 'grades.sqlite'}")
 
     def commit(self, record: GradeRecord) -> GradeRecord:
-        """Add a record, linked to the one before it; from here on the submission is graded.
+        """Add a record, linked to the previous one; from now on the submission is graded.
 
         Raises:
             StoreError: if it cannot be written; nothing is half-written.
@@ -123,7 +123,7 @@ class RecordStore:
         return record
 
     def newest(self) -> Newest:
-        """Return the newest record of every submission, and which of these cannot be read."""
+        """Return the newest record of every submission, and which of them cannot be read."""
         age = func.row_number().over(
             partition_by=_Row.submission, order_by=(_Row.created_at.desc(), _Row.record_id.desc())
         )
@@ -150,7 +150,8 @@ class RecordStore:
     def find(self, name: str, submission_sha256: str, plan_sha256: str) -> GradeRecord | None:
         """Return the newest record of this submission under this plan, if there is one.
 
-        One that cannot be read is none: the submission is graded again, and the record stays.
+        A record that cannot be read does not count: the submission is graded again, and the record
+        stays in the store.
         """
         query = _newest_of(name, _Row.submission_sha256, _Row.plan_sha256, _Row.body)
         for found_sha256, found_plan, body in self._select(query):
@@ -160,7 +161,7 @@ class RecordStore:
         return None
 
     def _create(self) -> None:
-        """Make table and indexes; another process may be doing the same at this moment."""
+        """Create the table and its indexes; another process may do the same at this moment."""
         with self._engine.begin() as connection:
             for table in _Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
@@ -168,7 +169,7 @@ class RecordStore:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
     def _newest_id(self, name: str) -> str:
-        """Return the identifier alone: a record that cannot be read is followed all the same."""
+        """Return the identifier of the newest record, which need not be readable."""
         return next((str(row[0]) for row in self._select(_newest_of(name, _Row.record_id))), "")
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ class RecordStore:
         except (SQLAlchemyError, OSError) as error:
             raise StoreError(
                 f"the record store cannot be written: {error}",
-                hint="is the disk full or read-only? What was graded before is kept.",
+                hint="is the disk full or read-only? All earlier grades are kept.",
             ) from error
 
 
@@ -202,43 +203,43 @@ def _read_record(body: str) -> GradeRecord:
     """Return a stored record.
 
     Raises:
-        StoreError: if it is none, or one of another format.
+        StoreError: if it is not a record, or has another format.
     """
     written = format_of(body)
     if written not in (0, RECORD_SCHEMA_VERSION):
         raise StoreError(
-            f"a record of format {written}; this grader reads format {RECORD_SCHEMA_VERSION}"
+            f"it has format {written}; this version reads format {RECORD_SCHEMA_VERSION}"
         )
     return from_json(GradeRecord, body)
 
 
 @contextmanager
 def writing_below(folder: Path) -> Iterator[None]:
-    """Turn a fault of the disk below `folder` into an error that names the remedy.
+    """Turn an OSError below `folder` into an error that says what to do.
 
     Raises:
-        StoreError: for any OSError in the block: the machine's fault.
+        StoreError: for any OSError in the block; the machine is at fault.
     """
     try:
         yield
     except OSError as error:
         raise StoreError(
             f"cannot write below {folder}: {error}",
-            hint="is the disk full or read-only? What was graded before is kept: make room and "
-            "give the same command again",
+            hint="is the disk full or read-only? All earlier grades are kept: free some space and "
+            "run the same command again",
         ) from error
 
 
 def _on_network(path: Path) -> bool:
-    """Return whether `path` lies on a network file system, as far as this system tells."""
+    """Return whether `path` is on a network file system; False where this cannot be found out."""
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return False
-    place = os.path.realpath(path if path.exists() else path.parent)
+    location = os.path.realpath(path if path.exists() else path.parent)
     best = ("", "")
     for line in mounts.read_text().splitlines():
         _, mount_point, kind, *_ = line.split(" ")
-        inside = place == mount_point or place.startswith(mount_point.rstrip("/") + "/")
+        inside = location == mount_point or location.startswith(mount_point.rstrip("/") + "/")
         if inside and len(mount_point) >= len(best[0]):
             best = (mount_point, kind)
     return best[1] in NETWORK_FILE_SYSTEMS

@@ -1,8 +1,8 @@
-"""What an author gives to students: one zip per assignment, without a byte of its reference.
+"""Builds what students install: `<slug>-<version>.zip`, without any part of the reference.
 
-Takes: the folders of an assignment and its reference, in a checkout of this project. Gives:
-`<slug>-<version>.zip` with a wheel that holds this assignment alone. Does not cover: recording
-public cases (see `release.record_public`).
+The zip contains a wheel of this package with this one assignment. It is built from a checkout.
+`starter.ipynb` is made from `starter.py`, equal bytes for equal text, and never edited by hand.
+`find_leaks` searches the files for pieces of the reference; if it finds one, nothing is written.
 """
 
 import hashlib
@@ -19,107 +19,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jupytext
+import nbformat
+
 from grader import __version__
 from grader.assignment.declare import load_cases
 from grader.assignment.folders import PACKAGE, harness_files, solution_files
 from grader.assignment.table import load_assignment
-from grader.cuda_cpp.starter import refresh_starter
+from grader.cuda_cpp.header import refresh_starter
 from grader.errors import AuthorError, UsageError
 from grader.release.record_public import record_public, write_public
-from grader.release.starter_notebook import refresh_notebook
+from grader.student.packing import zip_bytes
 from grader.student.trace import PUBLIC_FOLDER
 
+ANSWER_TAG = "export"
 MIN_LINE_CHARACTERS = 41
 PACKAGE_PREFIX = "grader/"
 SHARED_PREFIX = "grader/_assignments/"
 
 _TEXT_FOR_STUDENTS = re.compile(r"""^[rf]?(["']).*\1[,)]*$""")
-"""A line that is nothing but a string: a label or a message, which public cases show."""
-
-
-def find_leaks(
-    members: Mapping[str, bytes], reference: Path, shared: Iterable[str]
-) -> tuple[str, ...]:
-    """Return a sentence for every piece of `reference` in `members`.
-
-    Args:
-        members: the bundle's files by name; archives among them are searched, too.
-        reference: folder with the answers.
-        shared: texts that students may see by design; their lines are no leaks.
-    """
-    files = {path: path.read_bytes() for path in sorted(reference.rglob("*")) if _counts(path)}
-    names = {path.relative_to(reference).as_posix(): path for path in files}
-    for file in solution_files(reference)[1:]:
-        files[reference.parent.parent / file.name] = file.text.encode()
-    opened = dict(_open_archives(members))
-    hashes = {hashlib.sha256(content).digest(): path for path, content in files.items() if content}
-    leaks: list[str] = []
-    for name, content in opened.items():
-        source = hashes.get(hashlib.sha256(content).digest())
-        if source is not None:
-            leaks.append(f"{name} is {source}")
-        inside = name.rsplit("!", 1)[-1]
-        if not inside.startswith(PACKAGE_PREFIX) or inside.startswith(SHARED_PREFIX):
-            leaks += [
-                f"{name} is called like {path}"
-                for tail, path in names.items()
-                if _ends(inside, tail)
-            ]
-    leaks += _line_leaks(opened, files, shared)
-    return tuple(leaks)
-
-
-def long_lines(text: str) -> set[str]:
-    """Return the stripped lines of `text` that are long enough to tell one author from another."""
-    lines = (line.strip() for line in text.splitlines())
-    return {line for line in lines if len(line) >= MIN_LINE_CHARACTERS}
-
-
-def _line_leaks(
-    opened: Mapping[str, bytes], files: Mapping[Path, bytes], shared: Iterable[str]
-) -> list[str]:
-    known = set().union(*(long_lines(text) for text in shared))
-    everything = b"\n".join(opened.values())
-    leaks: list[str] = []
-    for path, content in files.items():
-        for line in sorted(long_lines(content.decode("utf-8", errors="replace")) - known):
-            if _is_innocent(line):
-                continue
-            forms = {line.encode(), json.dumps(line)[1:-1].encode()}
-            if any(form in everything for form in forms):
-                where = next(n for n, c in opened.items() if any(form in c for form in forms))
-                leaks.append(f"{where} holds a line of {path}: {line}")
-    return leaks
-
-
-def _is_innocent(line: str) -> bool:
-    anyones = ("from ", "import ", "@dataclass(")
-    return line.startswith(anyones) or _TEXT_FOR_STUDENTS.match(line) is not None
-
-
-def _open_archives(members: Mapping[str, bytes]) -> Iterable[tuple[str, bytes]]:
-    for name, content in members.items():
-        yield name, content
-        if zipfile.is_zipfile(io.BytesIO(content)):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                inner = {
-                    f"{name}!{info.filename}": archive.read(info) for info in archive.infolist()
-                }
-            yield from _open_archives(inner)
-
-
-def _counts(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
-
-
-def _ends(name: str, tail: str) -> bool:
-    return name == tail or name.endswith(f"/{tail}")
+"""A line that is only a string: a label or a message, which public cases show."""
 
 
 BUILD_LIMIT_S = 300
 HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", "starter.cu", "assignment.toml")
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same files give the same bytes
 _NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
 _PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PROJECT_FOLDERS = ("templates", "docker")
@@ -143,7 +66,7 @@ class Bundle:
     """A student bundle that was written.
 
     Attributes:
-        path: where it lies.
+        path: where it was written.
         sha256: its hash.
         members: names of the files in it.
         changed: files of the assignment that had to be made again.
@@ -156,12 +79,12 @@ class Bundle:
 
 
 def release(assignment: Path, reference: Path, out: Path) -> Bundle:
-    """Make public cases and starter notebook anew, and write the student bundle.
+    """Make public cases and starters again, and write the student bundle.
 
     Args:
         assignment: folder of the assignment.
         reference: folder with its answers; nothing of it may reach the bundle.
-        out: folder to write into.
+        out: folder to write to.
 
     Raises:
         AuthorError: if the assignment is wrong, or something of the reference would leak.
@@ -178,10 +101,10 @@ def release(assignment: Path, reference: Path, out: Path) -> Bundle:
     leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
     if leaks:
         listed = "\n  ".join(leaks[:10])
-        hint = "nothing was written; take it out of what students get"
+        hint = "nothing was written; remove them from the files that students get"
         raise AuthorError(f"{len(leaks)} pieces of {reference} would leak:\n  {listed}", hint=hint)
     path = out / f"{assignment.name}-{__version__}.zip"
-    content = _zip(members)
+    content = zip_bytes(members)
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -199,8 +122,8 @@ def _checkout() -> Path:
     root = PACKAGE.parent
     if not (root / "pyproject.toml").is_file():
         raise UsageError(
-            f"{root}: not a checkout of this project, which a bundle is built from",
-            hint="run this from an editable installation: pip install -e CHECKOUT",
+            f"{root}: not a checkout of this project, and a bundle can be built only from one",
+            hint="install the project from a checkout: pip install -e CHECKOUT",
         )
     return root
 
@@ -222,7 +145,7 @@ def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
 
 
 def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
-    """Build the wheel from a copy that holds one assignment; return its name and bytes.
+    """Build the wheel from a copy with only this assignment; return its name and bytes.
 
     Raises:
         AuthorError: if the build fails.
@@ -250,7 +173,7 @@ def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
 
 
 def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
-    """Copy what the wheel is made of, and nothing else."""
+    """Copy the files that the wheel is made of."""
     ignored = shutil.ignore_patterns(*_NOT_FOR_STUDENTS)
     shutil.copytree(checkout / "grader", stage / "grader", ignore=ignored)
     target = stage / "assignments" / assignment.name
@@ -274,7 +197,7 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
 
 
 def _shared_texts(assignment: Path, reference: Path) -> list[str]:
-    """Return what students may see by design, though lines of it stand in the reference, too."""
+    """Return texts that students may see by design, although the reference contains them too."""
     names = (name for name in HANDED_OUT if name.endswith((".py", ".cu", ".md", ".toml")))
     texts = [
         (assignment / name).read_text(encoding="utf-8")
@@ -282,16 +205,125 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         if (assignment / name).is_file()
     ]
     texts += [file.text for file in harness_files(assignment)]
-    # Public cases show the docstring of their case, wherever in the reference it is written.
+    # Public cases show the docstring of their case, which is written in the reference.
     return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
 
 
-def _zip(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, content)
-    return buffer.getvalue()
+def notebook_of(starter: str) -> str:
+    """Return the notebook of a starter module.
+
+    Raises:
+        AuthorError: if no cell is tagged `export`.
+    """
+    notebook = jupytext.reads(starter, fmt="py:percent")
+    tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
+    if ANSWER_TAG not in tags:
+        raise AuthorError(
+            "starter.py: no answer cell",
+            hint=f'start cells to be filled in with the line `# %% tags=["{ANSWER_TAG}"]`',
+        )
+    for number, cell in enumerate(notebook.cells, 1):
+        cell["id"] = f"cell-{number:02d}"  # jupytext draws random ones
+    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook["metadata"] = nbformat.from_dict(
+        {"kernelspec": python, "language_info": {"name": "python"}}
+    )
+    notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
+    nbformat.validate(notebook)
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def refresh_notebook(assignment: Path) -> bool:
+    """Write `starter.ipynb` again if `starter.py` has changed; return whether it was written.
+
+    Raises:
+        AuthorError: if `starter.py` is missing or has no answer cell.
+    """
+    source = assignment / "starter.py"
+    if not source.is_file():
+        raise AuthorError(f"{source}: not found", hint="every assignment needs a starter")
+    text = notebook_of(source.read_text(encoding="utf-8"))
+    target = assignment / "starter.ipynb"
+    if target.is_file() and target.read_text(encoding="utf-8") == text:
+        return False
+    target.write_text(text, encoding="utf-8", newline="\n")
+    return True
+
+
+def find_leaks(
+    members: Mapping[str, bytes], reference: Path, shared: Iterable[str]
+) -> tuple[str, ...]:
+    """Return a sentence for every piece of `reference` in `members`.
+
+    Args:
+        members: the bundle's files by name; archives among them are searched too.
+        reference: folder with the answers.
+        shared: texts that students may see by design; their lines are no leaks.
+    """
+    files = {path: path.read_bytes() for path in sorted(reference.rglob("*")) if _counts(path)}
+    names = {path.relative_to(reference).as_posix(): path for path in files}
+    for file in solution_files(reference)[1:]:
+        files[reference.parent.parent / file.name] = file.text.encode()
+    opened = dict(_open_archives(members))
+    hashes = {hashlib.sha256(content).digest(): path for path, content in files.items() if content}
+    leaks: list[str] = []
+    for name, content in opened.items():
+        source = hashes.get(hashlib.sha256(content).digest())
+        if source is not None:
+            leaks.append(f"{name} is a copy of {source}")
+        inside = name.rsplit("!", 1)[-1]
+        if not inside.startswith(PACKAGE_PREFIX) or inside.startswith(SHARED_PREFIX):
+            leaks += [
+                f"{name} has the same name as {path}"
+                for tail, path in names.items()
+                if _ends(inside, tail)
+            ]
+    leaks += _line_leaks(opened, files, shared)
+    return tuple(leaks)
+
+
+def long_lines(text: str) -> set[str]:
+    """Return the stripped lines of `text` that are too long to be equal by chance."""
+    lines = (line.strip() for line in text.splitlines())
+    return {line for line in lines if len(line) >= MIN_LINE_CHARACTERS}
+
+
+def _line_leaks(
+    opened: Mapping[str, bytes], files: Mapping[Path, bytes], shared: Iterable[str]
+) -> list[str]:
+    known = set().union(*(long_lines(text) for text in shared))
+    everything = b"\n".join(opened.values())
+    leaks: list[str] = []
+    for path, content in files.items():
+        for line in sorted(long_lines(content.decode("utf-8", errors="replace")) - known):
+            if _is_innocent(line):
+                continue
+            forms = {line.encode(), json.dumps(line)[1:-1].encode()}
+            if any(form in everything for form in forms):
+                where = next(n for n, c in opened.items() if any(form in c for form in forms))
+                leaks.append(f"{where} contains a line of {path}: {line}")
+    return leaks
+
+
+def _is_innocent(line: str) -> bool:
+    common = ("from ", "import ", "@dataclass(")
+    return line.startswith(common) or _TEXT_FOR_STUDENTS.match(line) is not None
+
+
+def _open_archives(members: Mapping[str, bytes]) -> Iterable[tuple[str, bytes]]:
+    for name, content in members.items():
+        yield name, content
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                inner = {
+                    f"{name}!{info.filename}": archive.read(info) for info in archive.infolist()
+                }
+            yield from _open_archives(inner)
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+
+
+def _ends(name: str, tail: str) -> bool:
+    return name == tail or name.endswith(f"/{tail}")

@@ -1,10 +1,7 @@
-"""Records the public cases of an assignment, for students who have no reference.
+"""Records the public cases of an assignment as `public/<Problem>.json`, for students.
 
-Takes: the folders of an assignment and its reference. Gives: `public/<Problem>.json`. Does not
-cover: playing them back (see `student.trace`).
-
-The reference solution runs in this very process (it is the author's own code) and drives each case
-generator; expected values are the oracle's, never the solution's.
+The reference solution runs in this process, because it is the author's own code, and each case runs
+on it. Expected values are the oracle's, never the solution's. `student.trace` plays recordings.
 """
 
 from dataclasses import dataclass, field
@@ -12,29 +9,28 @@ from pathlib import Path
 
 import torch
 
-from grader.assignment.declare import CaseMaker, load_cases, load_harness
+from grader.assignment.declare import CaseMaker, load_cases, load_harness, load_solution
 from grader.assignment.draw import PUBLIC_SEED, Draw
-from grader.assignment.interpreted import load_solution
-from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value
+from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value, tap
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
-from grader.correctness.drive import drive
+from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.observations import CaseMeasurement
-from grader.evidence.worker_protocol import Worker
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
     PUBLIC_FOLDER,
     Recording,
+    ReplyPart,
     TracedCheck,
     TracedProblem,
     dump_problem,
     map_values,
+    with_strides,
 )
-from grader.student.values import ReplyPart, with_strides
 from grader.student.verdict import judge_case
 
 _NO_REPLY = object()
-"""Stands in the log for steps whose reply says nothing, so that a `None` is traced to a call."""
+"""Logged for steps without a reply, so that `None` can only be the reply of a call."""
 
 
 @dataclass(slots=True)
@@ -51,8 +47,8 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
         reference: folder with its `solution.py` and `cases.py`.
 
     Raises:
-        AuthorError: if a check has no case or no public one, a case compares something that is no
-            reply, or the reference solution fails a public case.
+        AuthorError: if a check has no public case, a case compares something that is not a reply,
+            or the reference solution fails a public case.
     """
     table = load_assignment(assignment)
     cases = load_cases(reference)
@@ -94,19 +90,19 @@ def _record_check(
     worker: Worker,
 ) -> TracedCheck:
     maker = cases.get((problem.name, check.name))
-    place = f"{table.slug}: {problem.name}.{check.name}"
+    where = f"{table.slug}: {problem.name}.{check.name}"
     if maker is None:
         hint = f'add @case("{problem.name}", "{check.name}") to cases.py'
-        raise AuthorError(f"{place}: has no case", hint=hint)
+        raise AuthorError(f"{where}: has no case", hint=hint)
     if maker.public < 1:
-        raise AuthorError(f"{place}: has no public case", hint="give @case at least public=1")
+        raise AuthorError(f"{where}: has no public case", hint="give @case at least public=1")
     path = (table.slug, problem.name, check.name)
     instances: list[Recording] = []
     for index in range(maker.public):
         log = _Log()
-        steps = _logged(maker(Draw(PUBLIC_SEED, path, index)), log, place)
+        steps = _logged(maker(Draw(PUBLIC_SEED, path, index)), log, where)
         seen = drive(steps, worker, check=check.name, index=index, public=True)
-        _require_pass(seen, check, place)
+        _require_pass(seen, check, where)
         instances.append(tuple(log.steps))
     return TracedCheck(
         name=check.name,
@@ -116,32 +112,32 @@ def _record_check(
     )
 
 
-def _require_pass(seen: CaseMeasurement, check: Check, place: str) -> None:
+def _require_pass(seen: CaseMeasurement, check: Check, where: str) -> None:
     finding = judge_case(seen, check.tolerance)
     if finding.reason is not None:
         why = finding.reason
         raise AuthorError(
-            f"{place}: the reference solution fails public case {seen.index}: {why.label}: "
+            f"{where}: the reference solution fails public case {seen.index}: {why.label}: "
             f"expected {why.expected}, got {why.got}",
-            hint="mend solution.py, oracle.py or the case",
+            hint="fix solution.py, oracle.py or the case",
         )
 
 
-def _logged(steps: CaseSteps, log: _Log, place: str) -> CaseSteps:
-    """Pass a case's steps through, and keep them as they were before they were carried out."""
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
+def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
+    """Pass a case's steps through, and log each as it is before it runs."""
+
+    def on_step(step: Step) -> Step:
         if isinstance(step, Expect):
             step = _evaluated(step)
-            log.steps.append(_expectation(step, log, place))
+            log.steps.append(_expectation(step, log, where))
         else:
-            log.steps.append(map_values(step, lambda value: _kept(value, log)))
-        reply = yield step
+            log.steps.append(map_values(step, lambda value: _recorded(value, log)))
+        return step
+
+    def on_reply(step: Step, reply: Value) -> None:
         log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
+
+    return tap(steps, on_step, on_reply)
 
 
 def _evaluated(step: Expect) -> Expect:
@@ -149,33 +145,33 @@ def _evaluated(step: Expect) -> Expect:
     return Expect(step.got, want, label=step.label, exact=step.exact, per_row=step.per_row)
 
 
-def _expectation(step: Expect, log: _Log, place: str) -> Expect:
+def _expectation(step: Expect, log: _Log, where: str) -> Expect:
     part = _find(step.got, log.replies)
     if part is None:
         raise AuthorError(
-            f"{place}: `Expect({step.label!r})` compares something that is no reply",
+            f"{where}: `Expect({step.label!r})` compares something that is not a reply",
             hint="in public cases compare a reply itself, or an element of a tuple, list or dict",
         )
-    want = _kept(step.want, _Log())
+    want = _recorded(step.want, _Log())
     return Expect(part, want, label=step.label, exact=step.exact, per_row=step.per_row)
 
 
-def _kept(value: Value, log: _Log) -> Value:
-    """Return `value` with tensors copied, and tensors that are replies named as such."""
+def _recorded(value: Value, log: _Log) -> Value:
+    """Return `value` with a copy of each tensor, or a `ReplyPart` if the tensor is a reply."""
     match value:
         case torch.Tensor():
             part = _find(value, log.replies)
             return part or with_strides(value, tuple(value.stride()))
         case list() | tuple():
-            return type(value)(_kept(item, log) for item in value)
+            return type(value)(_recorded(item, log) for item in value)
         case dict():
-            return {key: _kept(item, log) for key, item in value.items()}
+            return {key: _recorded(item, log) for key, item in value.items()}
         case _:
             return value
 
 
 def _find(wanted: Value, replies: list[Value]) -> ReplyPart | None:
-    """Return where the very object `wanted` lies, in the latest reply that holds it."""
+    """Return where the object `wanted` itself is, in the latest reply that contains it."""
     for step in reversed(range(len(replies))):
         path = _path_to(wanted, replies[step])
         if path is not None:

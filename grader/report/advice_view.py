@@ -1,7 +1,4 @@
-"""The advice on kernels as its student sees it: legible text, a row per kernel and target.
-
-Takes: `Advice`. Gives: `AdviceView`. Does not cover: layout.
-"""
+"""The advice on kernels as its student sees it: one row per kernel and compilation target."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,18 +10,18 @@ from grader.report.messages import KERNEL_OUTCOME_TEXT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelRow:
-    """One kernel on one target, in words.
+    """One kernel on one target, as text.
 
     Attributes:
         kernel: its name.
         location: of its definition; may be empty.
-        target: such as `sm_80`, or several with the same words; empty if it was not compiled.
-        outcome: what became of it.
-        compiles: whether it compiles.
+        target: such as `sm_80`, or several with the same result; empty if it was not compiled.
+        outcome: whether it compiles.
+        compiles: the same as a flag.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler; may be empty.
-        message_location: what the message points at; may be empty.
-        registers: per thread; empty if not known, as all that follow.
+        message_location: the line that the message names; may be empty.
+        registers: per thread; empty if not known, like all that follow.
         spill: bytes per thread.
         shared: bytes per block.
         warps: per block.
@@ -52,7 +49,7 @@ class AdviceView:
 
     Attributes:
         rows: in the record's order.
-        notice: why there is no more than this; may be empty.
+        notice: why some kernels are missing; may be empty.
     """
 
     rows: tuple[KernelRow, ...]
@@ -60,12 +57,12 @@ class AdviceView:
 
     @property
     def shown(self) -> bool:
-        """Whether there is anything to be told."""
+        """Whether the section has any content."""
         return bool(self.rows or self.notice)
 
 
 def view_advice(advice: Advice) -> AdviceView:
-    """Copy from `advice` what its student may know: all but what stopped our own part of it."""
+    """Copy from `advice` what its student may know: all but the details of our own failures."""
     return AdviceView(
         rows=_merge_targets(_view_kernel(kernel) for kernel in advice.kernels),
         notice=make_legible(advice.notice),
@@ -93,7 +90,7 @@ def _view_kernel(kernel: KernelAdvice) -> KernelRow:
 
 
 def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
-    """Join rows that differ in nothing but the target: most failures are the same on all."""
+    """Join rows that differ only in the target: most failures are the same on all targets."""
     targets: dict[KernelRow, list[str]] = {}
     for row in rows:
         targets.setdefault(replace(row, target=""), []).append(row.target)
@@ -105,7 +102,7 @@ def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
 def _number_text(resources: KernelResources) -> tuple[str, str, str, str, str]:
     numbers = (resources.registers, resources.spill_bytes, resources.shared_bytes)
     registers, spill, shared = map(str, numbers)
-    if not resources.warps:  # a launch in C++ decides them
+    if not resources.warps:  # known only when C++ code launches the kernel
         return registers, spill, shared, "", ""
     fits = resources.occupancy > 0
     return (

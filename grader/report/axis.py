@@ -1,8 +1,4 @@
-"""Axes of the figures in a report: from values to places, and round numbers for their ticks.
-
-Takes: values that must be seen. Gives: `Axis`. Does not cover: what stands on it (see
-`pace_chart`).
-"""
+"""Axes of the charts in a report: from values to positions, with round numbers as ticks."""
 
 import itertools
 import math
@@ -10,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 MARGIN_PERCENT = 5.0
-"""Room beside the outermost values, in percent of the width."""
+"""Free width beside the outermost values, in percent of the axis."""
 MIN_SPAN = 0.1
-"""Least width of an axis in its own unit: of a logarithm 10 %, so that equal values stay equal."""
+"""Least length of an axis in its own unit (10 % if logarithmic): equal values then look equal."""
 MAX_TICKS = 6
 _MIN_GAP_PERCENT = 13.0
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -24,7 +20,7 @@ class Tick:
     """One number on an axis.
 
     Attributes:
-        at: its place in percent of the axis.
+        at: its position in percent of the axis.
         text: the number.
     """
 
@@ -34,10 +30,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A straight or a logarithmic axis.
+    """A linear or logarithmic axis.
 
     Attributes:
-        low: value at its beginning; of a logarithmic axis, the natural logarithm of that.
+        low: value at its start; its natural logarithm if the axis is logarithmic.
         high: value at its end, likewise.
         is_log: whether it is logarithmic.
     """
@@ -46,20 +42,20 @@ class Axis:
     high: float
     is_log: bool
 
-    def place(self, value: float) -> float:
-        """Return where a value stands, in percent; what lies outside stands at the edge."""
-        share = (self._own(value) - self.low) / (self.high - self.low)
+    def position(self, value: float) -> float:
+        """Return the position of a value in percent; a value outside is put at the edge."""
+        share = (self._coordinate(value) - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
     def cuts(self, value: float) -> bool:
         """Return whether a value lies outside."""
-        return not self.low <= self._own(value) <= self.high
+        return not self.low <= self._coordinate(value) <= self.high
 
-    def ticks(self, words: Callable[[float], str]) -> tuple[Tick, ...]:
-        """Return round numbers that fit beside each other, as many as do."""
+    def ticks(self, number_text: Callable[[float], str]) -> tuple[Tick, ...]:
+        """Return as many round numbers as fit beside each other."""
         fitting = [numbers for numbers in self._candidates() if numbers and self._fits(numbers)]
         numbers = max(fitting, key=len, default=[])
-        return tuple(Tick(at=self.place(n), text=words(n)) for n in numbers)
+        return tuple(Tick(at=self.position(n), text=number_text(n)) for n in numbers)
 
     def _candidates(self) -> Iterator[list[float]]:
         """Yield sets of round numbers on the axis."""
@@ -79,11 +75,11 @@ class Axis:
         return [n for n in numbers if (n > 0 or not self.is_log) and not self.cuts(n)]
 
     def _fits(self, numbers: list[float]) -> bool:
-        places = [self.place(n) for n in numbers]
-        gaps = (after - before for before, after in itertools.pairwise(places))
-        return len(places) <= MAX_TICKS and min(gaps, default=100.0) >= _MIN_GAP_PERCENT
+        positions = [self.position(n) for n in numbers]
+        gaps = (after - before for before, after in itertools.pairwise(positions))
+        return len(positions) <= MAX_TICKS and min(gaps, default=100.0) >= _MIN_GAP_PERCENT
 
-    def _own(self, value: float) -> float:
+    def _coordinate(self, value: float) -> float:
         if not self.is_log:
             return value
         return math.log(value) if value > 0 else -math.inf
@@ -92,23 +88,26 @@ class Axis:
 def make_axis(
     wanted: Iterable[float], *, is_log: bool, bounds: Iterable[float] = (), margin: float = 0.0
 ) -> Axis:
-    """Return an axis on which all `wanted` values are seen.
+    """Return an axis that shows all `wanted` values.
 
     Args:
-        wanted: values that must be seen; those that no axis can hold are passed over.
+        wanted: values that must lie on the axis; infinite ones are left out, as are values up to
+            zero if it is logarithmic.
         is_log: whether it is logarithmic.
-        bounds: values that are seen as far as they do not make the axis twice as long.
-        margin: room on both sides, as a share; if 0, `MARGIN_PERCENT`.
+        bounds: values that lie on the axis unless they would make it more than twice as long.
+        margin: free width on both sides, as a share; if 0, `MARGIN_PERCENT`.
     """
-    own = _finite(wanted, is_log) or [0.0]
-    low, high = min(own), max(own)
+    coordinates = _finite(wanted, is_log) or [0.0]
+    first, last = min(coordinates), max(coordinates)
+    low, high = first, last
     reach = max((high - low) / 2, MIN_SPAN)
     for bound in _finite(bounds, is_log):
-        low, high = min(low, max(bound, min(own) - reach)), max(high, min(bound, max(own) + reach))
+        low = min(low, max(bound, first - reach))
+        high = max(high, min(bound, last + reach))
     missing = max(0.0, MIN_SPAN - (high - low)) / 2
     low, high = low - missing, high + missing
-    room = (high - low) * (margin or MARGIN_PERCENT / 100)
-    return Axis(low=low - room, high=high + room, is_log=is_log)
+    beside = (high - low) * (margin or MARGIN_PERCENT / 100)
+    return Axis(low=low - beside, high=high + beside, is_log=is_log)
 
 
 def _finite(values: Iterable[float], is_log: bool) -> list[float]:

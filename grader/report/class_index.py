@@ -1,8 +1,4 @@
-"""`index.html`: the whole class on one page, for staff.
-
-Takes: the records of a class. Gives: the page. Does not cover: what students may see; this page
-stays with the staff.
-"""
+"""`index.html`: the whole class on one page, for the course staff; students must not see it."""
 
 import statistics
 from collections import Counter
@@ -21,7 +17,7 @@ from grader.report.student_view import UNCONFINED
 BINS = 10
 FREQUENT_CAUSES = 6
 BOUNDS_SHOWN = 3
-_TALLEST_BIN = 120.0  # in units of the figure, which is 170 high
+_TALLEST_BIN = 120.0  # in units of the chart, which is 170 high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +27,7 @@ class ScoreBin:
     Attributes:
         start_percent: where it starts; it is 100 / `BINS` wide.
         count: submissions in it.
-        height: height of the bar in units of the figure.
+        height: height of the bar in units of the chart.
     """
 
     start_percent: int
@@ -41,7 +37,7 @@ class ScoreBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """One submission; `cells` has one entry per problem column, empty where it was not asked."""
+    """One submission; `cells` has one entry per problem column, None where it was not asked."""
 
     name: str
     status: Status
@@ -55,15 +51,15 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRow:
-    """Held points of one submission, with the numbers that a person needs to judge them.
+    """Points of one submission that await review, with the numbers that a reviewer needs.
 
     Attributes:
         name: of the submission.
         report_link: its report.
         problem: title of the problem.
         title: of the check or target.
-        points: that wait.
-        evidence: the bounds that were broken, then the figures as they were measured.
+        points: that await review.
+        evidence: which plausibility bounds were broken, then the metrics as they were measured.
     """
 
     name: str
@@ -80,7 +76,7 @@ class ClassIndex:
 
     Attributes:
         title: title of the assignment.
-        max_score: points there are.
+        max_score: all points of the assignment.
         problem_titles: one per problem column.
         rows: in the order of their names.
         counts: submissions by status.
@@ -89,8 +85,8 @@ class ClassIndex:
         scored_count: submissions that `bins`, `median` and `mean` are over.
         median: median score in points.
         mean: mean score in points.
-        review: what waits for a person, in the order of names.
-        unconfined_count: submissions that ran without a wall.
+        review: what awaits review, in the order of names.
+        unconfined_count: submissions that ran without a sandbox.
     """
 
     title: str
@@ -172,10 +168,10 @@ def _review_rows(record: GradeRecord, problems: Mapping[str, str]) -> tuple[Revi
 
 
 def _evidence(finding: TargetFinding) -> Iterator[str]:
-    """Yield the bounds that were broken, then the figures; thousands of bounds look alike."""
+    """Yield the broken bounds, only the first few of possibly thousands, and then the metrics."""
     yield from finding.broken[:BOUNDS_SHOWN]
     if len(finding.broken) > BOUNDS_SHOWN:
-        yield f"{len(finding.broken) - BOUNDS_SHOWN} more of these in the record"
+        yield f"{len(finding.broken) - BOUNDS_SHOWN} more like these are in the record"
     yield from (describe(metric) for metric in finding.metrics)
 
 

@@ -1,7 +1,4 @@
-"""`grades.csv`: one line per submission, for a spreadsheet or an LMS.
-
-Takes: the records of a class. Gives: the table as text. Does not cover: other exports.
-"""
+"""The points of each problem, and `grades.csv` with one line per submission for a spreadsheet."""
 
 import csv
 import io
@@ -13,6 +10,7 @@ from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Ver
 from grader.record.grade_record import GradeRecord
 from grader.report.hostile_text import make_legible, neutralise_formula
 
+COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "review_points")
 _WORST_FIRST = (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS)
 
 
@@ -25,11 +23,11 @@ class ProblemTally:
         title: one line for people.
         points: sum of the points earned.
         max_points: sum of the published weights.
-        verdict: the most open of its checks' verdicts: UNGRADED, HELD, FAIL, PASS.
+        verdict: the first of UNGRADED, NEEDS_REVIEW, FAIL, PASS that one of its checks has.
         causes: why checks did not pass, each once, in the checks' order; none if rejected.
-        review_points: weight of the checks that wait for a person; not part of `points`.
-        open_points: weight of the checks that we failed to judge; not part of `points`.
-        settled: whether `points` is a grade; an unsettled problem has no number, least of all 0.
+        review_points: weight of the checks that await review; not part of `points`.
+        open_points: weight of the checks that we could not grade; not part of `points`.
+        settled: whether `points` is a grade; otherwise pages show a dash, not a 0.
     """
 
     name: str
@@ -44,7 +42,7 @@ class ProblemTally:
 
     @property
     def between_tiers(self) -> bool:
-        """Whether everything passed, and a performance target did not earn all of its points."""
+        """Whether everything passed, but a performance target earned only part of its points."""
         return self.verdict is Verdict.PASS and round(self.max_points - self.points, 2) > 0
 
     @property
@@ -73,7 +71,7 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
         causes=() if rejected else _causes(checks),
         review_points=sum(c.max_points for c in checks if c.verdict is Verdict.NEEDS_REVIEW),
         open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
-        # What was earned stays earned; a zero is a grade only when nothing is open any more.
+        # Earned points are shown at once; a zero only when no check is open any more.
         settled=judged or points > 0,
     )
 
@@ -87,13 +85,11 @@ def _worst(checks: list[CheckJudgement]) -> Verdict:
     return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)
 
 
-COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "review_points")
-
-
 def render_grades(records: Sequence[GradeRecord]) -> str:
     """Return the grades as CSV: `COLUMNS`, then the points of each problem.
 
-    A problem that is not settled has an empty cell, never 0; so has the score where we failed.
+    A problem without a grade has an empty cell, not a 0. The same holds for the score of an
+    UNGRADED submission.
     """
     problems = problem_titles(records)
     table = io.StringIO(newline="")

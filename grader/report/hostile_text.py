@@ -1,7 +1,7 @@
-"""Text that a student chose, made harmless for each place where a report puts it.
+"""Makes text that a student controls harmless: for pages, for Markdown and for spreadsheets.
 
-Takes: names, messages and captured output, all of them hostile. Gives: legible text, Markdown,
-spreadsheet cells. Does not cover: HTML, where the template engine escapes every value.
+Names, messages and captured output may all be hostile. HTML is not covered here: the template
+engine escapes every value.
 """
 
 import re
@@ -29,7 +29,7 @@ _BREAK = "\u200b"
 def make_legible(text: str) -> str:
     """Return `text` without terminal sequences, control characters and direction overrides.
 
-    Line ends become newlines; what else cannot be shown becomes U+FFFD.
+    All line ends become newlines; other characters that cannot be shown become U+FFFD.
     """
     return _ILLEGIBLE.sub("\ufffd", _LINE_ENDS.sub("\n", _ANSI.sub("", text)))
 

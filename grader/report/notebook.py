@@ -1,10 +1,9 @@
-"""The student's own notebook with feedback under the cells that define something graded.
+"""The student's own notebook with feedback, as `feedback.ipynb` and as `feedback.html`.
 
-Takes: a `StudentView` of a notebook. Gives: the text of `feedback.ipynb`, and its cells for
-`notebook_page`. Does not cover: running it; nothing here does.
-
-Only the type and the source of a student's cells are kept: outputs, attachments and metadata can
-carry scripts and widgets, and could imitate feedback.
+The feedback on a problem is put under the cell that defines it. Nothing is run here. Only the type
+and the source of the student's cells are kept: outputs, attachments and metadata can hold scripts
+and widgets, and could imitate feedback. In the HTML, Markdown of the student is cleaned of
+everything that loads or runs.
 """
 
 import warnings
@@ -31,7 +30,7 @@ from grader.report.hostile_text import make_legible
 from grader.report.pages import render_fragment, render_markdown, render_page
 from grader.report.student_view import ProblemView, StudentView
 
-# What nbformat's parser and converters raise on a notebook that is none.
+# What the parser and converters of nbformat raise on a file that is not a notebook.
 _UNREADABLE = (
     nbformat.ValidationError,
     ValueError,
@@ -45,10 +44,22 @@ _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# Beyond these sizes a cell is shown as plain text: parsers can need quadratic time.
+MAX_MARKDOWN_CHARS = 20_000
+MAX_HIGHLIGHTED_CHARS = 100_000
+MAX_PARSED_CHARS = 400_000  # of all cells together
+
+_TAGS = set(
+    "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td "
+    "th thead tr ul".split()
+)
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_SCHEMES = {"http", "https", "mailto"}
+_PLUGINS = ("strikethrough", "table")
 
 
 class NotebookError(GraderError):
-    """A notebook that intake took in cannot be read again."""
+    """A notebook that was accepted when it was handed in cannot be read again."""
 
 
 class CellKind(StrEnum):
@@ -73,8 +84,8 @@ class FeedbackCell:
 
     Attributes:
         problem: what the feedback is on.
-        number: place of the problem among all, starting at 1.
-        whole: whether the feedback itself stands here, not a word on where it stands.
+        number: of the problem among all, starting at 1.
+        whole: whether this is the feedback itself; else it says where the feedback is.
     """
 
     problem: ProblemView
@@ -88,7 +99,7 @@ Cell = StudentCell | FeedbackCell
 def weave_cells(view: StudentView) -> tuple[Cell, ...]:
     """Return the student's cells, each followed by the feedback on what it defines.
 
-    Feedback on a problem that no cell defines stands at the end.
+    Feedback on a problem that no cell defines comes last.
 
     Raises:
         NotebookError: if the notebook cannot be read.
@@ -119,6 +130,40 @@ def make_feedback_notebook(view: StudentView) -> str:
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
+def render_feedback_html(view: StudentView) -> str:
+    """Return `feedback.html`: one page that loads nothing and runs no script.
+
+    Raises:
+        NotebookError: if the notebook cannot be read.
+    """
+    cells = weave_cells(view)
+    renderer = _CellRenderer(cells)
+    exporter = HTMLExporter(
+        template_name="basic",
+        filters={
+            "markdown2html": renderer.render_text,
+            "highlight_code": renderer.render_code,
+            # Both filters return clean HTML; cleaning it again would remove the feedback's layout.
+            "clean_html": _keep,
+        },
+    )
+    notebook = new_notebook(cells=[_numbered(index, cell) for index, cell in enumerate(cells)])
+    body, _ = exporter.from_notebook_node(notebook)
+    return render_page("feedback.html.j2", view=view, notebook_html=Markup(body))  # noqa: S704 - cleaned
+
+
+def render_student_markdown(source: str) -> str:
+    """Return a student's Markdown as HTML without images, raw HTML, styles or identifiers."""
+    html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=_load_plugins()).render(source)
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES,
+        clean_content_tags=set(),  # the text in a tag that is removed is still shown
+    )
+
+
 def _feedback_below(view: StudentView, number: int) -> Iterator[FeedbackCell]:
     for index, problem in enumerate(view.problems, start=1):
         if number in problem.cells:
@@ -142,7 +187,7 @@ def _new_cell(cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own node
 
 def _read_cells(text: str) -> list[StudentCell]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about old minor versions, which are converted
+        warnings.simplefilter("ignore")  # on old minor versions, which are converted
         try:
             notebook = nbformat.reads(text, as_version=4)
         except _UNREADABLE as error:
@@ -157,44 +202,8 @@ def _read_cells(text: str) -> list[StudentCell]:
     ]
 
 
-# Beyond these sizes a cell is shown as plain text: parsers can need quadratic time.
-MAX_MARKDOWN_CHARS = 20_000
-MAX_HIGHLIGHTED_CHARS = 100_000
-MAX_PARSED_CHARS = 400_000  # of all cells together
-
-_TAGS = set(
-    "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre s span strong table tbody td "
-    "th thead tr ul".split()
-)
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
-_SCHEMES = {"http", "https", "mailto"}
-_PLUGINS = ("strikethrough", "table")
-
-
-def render_feedback_html(view: StudentView) -> str:
-    """Return `feedback.html`: nothing fetched, no script.
-
-    Raises:
-        NotebookError: if the notebook cannot be read.
-    """
-    cells = weave_cells(view)
-    renderer = _CellRenderer(cells)
-    exporter = HTMLExporter(
-        template_name="basic",
-        filters={
-            "markdown2html": renderer.render_text,
-            "highlight_code": renderer.render_code,
-            # Both filters return clean HTML; the second pass would strip feedback of its layout.
-            "clean_html": _keep,
-        },
-    )
-    notebook = new_notebook(cells=[_numbered(index, cell) for index, cell in enumerate(cells)])
-    body, _ = exporter.from_notebook_node(notebook)
-    return render_page("feedback.html.j2", view=view, notebook_html=Markup(body))  # noqa: S704 - cleaned
-
-
 class _CellRenderer:
-    """Renders cells; the exporter knows those that are not code only by their place."""
+    """Renders cells; the exporter passes only the index of those that are not code."""
 
     def __init__(self, cells: tuple[Cell, ...]) -> None:
         self._cells = cells
@@ -203,7 +212,7 @@ class _CellRenderer:
     @pass_context
     def render_text(self, context: Context, source: str) -> str:
         """Return the HTML of the cell that the exporter is at."""
-        match self._cells[context["cell"]["metadata"]["place"]]:
+        match self._cells[context["cell"]["metadata"]["index"]]:
             case FeedbackCell() as cell:
                 name = "feedback_problem" if cell.whole else "feedback_pointer"
                 anchor = f"problem-{cell.number}"
@@ -224,30 +233,18 @@ class _CellRenderer:
         return len(source) <= limit and self._parsed_chars_left >= 0
 
 
-def render_student_markdown(source: str) -> str:
-    """Return a student's Markdown as HTML without images, raw HTML, styles or identifiers."""
-    html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=_load_plugins()).render(source)
-    return nh3.clean(
-        html,
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        url_schemes=_SCHEMES,
-        clean_content_tags=set(),  # what stands in a tag that is taken away is shown as text
-    )
-
-
 class _PlainRenderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no types
-    """nbconvert's renderer without its ways to bring in files, diagrams and other lexers."""
+    """The renderer of nbconvert without its ways to load files, diagrams and other lexers."""
 
     def __init__(self) -> None:
         super().__init__(escape=True, exclude_anchor_links=True)
 
     def block_code(self, code: str, info: str | None = None) -> str:
-        """Show a code block as it is; `info` would choose a lexer, or a script."""
+        """Show a code block as plain text; `info` could choose a lexer or a script."""
         return f"<pre><code>{escape(code)}</code></pre>"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        """Show an image's description; to fetch the image would tell who reads the page."""
+        """Show the description of an image; loading the image would reveal who reads the page."""
         return f"<em>[image: {escape(text)}]</em>"
 
 
@@ -261,7 +258,7 @@ def _numbered(index: int, cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own n
             return new_code_cell(cell.source, id=f"cell-{index}")
         case _:
             source = cell.source if isinstance(cell, StudentCell) else ""
-            return new_markdown_cell(source, metadata={"place": index}, id=f"cell-{index}")
+            return new_markdown_cell(source, metadata={"index": index}, id=f"cell-{index}")
 
 
 def _keep(html: str) -> str:

@@ -1,7 +1,6 @@
-"""The folder that `grade` leaves behind: pages for students, records and an index for staff.
+"""Writes the output folder of `grade`: pages for students, records and the class index for staff.
 
-Takes: records and a folder. Gives: files, each whole or not there at all. Does not cover: the
-store, which is where a grade is kept.
+A file is either complete or not there. The grades themselves are kept in the record store.
 
     OUT/grades.csv
     OUT/index.html
@@ -46,7 +45,7 @@ def write_reports(records: Sequence[GradeRecord], out: Path) -> None:
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise ReportError(
             f"expected one record per submission, found several for {', '.join(map(repr, twice))}",
-            hint="hand over only the newest record of each submission",
+            hint="pass only the newest record of each submission",
         )
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "grades.csv", render_grades(records))
@@ -55,7 +54,7 @@ def write_reports(records: Sequence[GradeRecord], out: Path) -> None:
     for record in records:
         try:
             write_student(record, out)
-        except Exception as error:  # noqa: BLE001 - one student's page must not cost the others theirs
+        except Exception as error:  # noqa: BLE001 - all other students must get their pages
             failures.append((record.submission.name, error))
     if failures:
         raise _report_error(failures) from failures[0][1]
@@ -78,7 +77,7 @@ def write_student(record: GradeRecord, out: Path) -> None:
     _write(staff / name / "record.json", to_json(record, indent=2), mode=STAFF_FILE_MODE)
     folder = out / "students" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in _FEEDBACK_FILES:  # a module handed in after a notebook has no such pages
+    for stale in _FEEDBACK_FILES:  # a module that replaces a notebook has no such pages
         (folder / stale).unlink(missing_ok=True)
     _write_pages(make_view(record), folder)
 
@@ -92,13 +91,13 @@ def _write_pages(view: StudentView, folder: Path) -> None:
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that would lead out of its folder."""
+    """Refuse a name that would write outside of its folder."""
     encoded = name.encode("utf-8", errors="replace")
     unsafe = any(character in "/\\\0" for character in name) or name.startswith(".")
     if not name or unsafe or len(encoded) > MAX_NAME_BYTES:
         raise ReportError(
             f"expected a submission name that can be a folder, found {name[:MAX_NAME_BYTES]!r}",
-            hint=f"at most {MAX_NAME_BYTES} bytes, no slash, no leading dot",
+            hint=f"rename the submission: at most {MAX_NAME_BYTES} bytes, no slash, no leading dot",
         )
 
 
@@ -119,5 +118,6 @@ def _report_error(failures: Sequence[tuple[str, Exception]]) -> ReportError:
     lines = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failures)
     return ReportError(
         f"pages of {len(failures)} submission(s) could not be made: {lines}",
-        hint="the grades are in grades.csv and index.html; run `grader report` again when repaired",
+        hint="all grades are in grades.csv and index.html; when the cause is removed, run "
+        "`grader report`",
     )

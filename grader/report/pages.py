@@ -1,9 +1,8 @@
-"""Where templates lie and how pages are made from them.
+"""Fills the templates: HTML pages, HTML fragments and Markdown, and the student's two reports.
 
-Takes: a template's name and what it shows. Gives: text. Does not cover: what pages say.
-
-Every value is escaped: for HTML by the engine, for Markdown by `escape_markdown`. A page loads
-nothing and runs nothing but the script whose hash its own content security policy names.
+Every value is escaped: for HTML by the template engine, for Markdown by `escape_markdown`. A page
+loads nothing; the only script that it may run is named, by its hash, in its own content security
+policy.
 """
 
 import base64
@@ -15,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from grader.judge.judgement import Status, Verdict
-from grader.report import messages, quantities
+from grader.report import messages
 from grader.report.hostile_text import escape_markdown, fence_markdown
 from grader.report.student_view import StudentView
 
@@ -30,12 +29,12 @@ def templates_folder() -> Path:
 
 
 def render_page(template: str, /, *, script: str = "", **shown: object) -> str:
-    """Return the HTML page `template`, self-contained.
+    """Return the HTML page `template`; it needs no other file.
 
     Args:
         template: file name in the templates folder.
-        script: file name of the one script the page may run; empty for none.
-        shown: what the template calls by name.
+        script: file name of the only script that the page may run; empty for none.
+        shown: the template's variables.
     """
     style_text = _read_asset(_STYLE)
     script_text = _read_asset(script) if script else ""
@@ -52,13 +51,23 @@ def render_page(template: str, /, *, script: str = "", **shown: object) -> str:
 
 
 def render_fragment(template: str, /, **shown: object) -> str:
-    """Return the HTML fragment `template`, for a page that is put together elsewhere."""
+    """Return the HTML fragment `template`, to be put into a page."""
     return _html_environment().get_template(template).render(**shown)
 
 
 def render_markdown(template: str, /, **shown: object) -> str:
     """Return the Markdown text `template`; values are escaped for Markdown, not for HTML."""
     return _markdown_environment().get_template(template).render(**shown).strip() + "\n"
+
+
+def render_report_html(view: StudentView) -> str:
+    """Return `report.html`: one page that loads nothing and runs no script."""
+    return render_page("report.html.j2", view=view)
+
+
+def render_report_markdown(view: StudentView) -> str:
+    """Return `report.md`."""
+    return render_markdown("report.md.j2", view=view)
 
 
 def _content_policy(style: str, script: str) -> str:
@@ -90,6 +99,7 @@ def _markdown_environment() -> Environment:
     environment = _make_environment()
     environment.finalize = _finish_markdown
     environment.filters["points"] = lambda value: Markup(messages.number_text(value))  # noqa: S704 - digits
+    environment.filters["code"] = lambda name: Markup(f"`{name}`")  # noqa: S704 - our own name
     environment.filters["fence"] = lambda text: Markup(fence_markdown(text))  # noqa: S704 - fenced
     return environment
 
@@ -102,22 +112,10 @@ def _make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        messages=messages, quantities=quantities, Verdict=Verdict, Status=Status
-    )
+    environment.globals.update(messages=messages, Verdict=Verdict, Status=Status)
     return environment
 
 
 def _finish_markdown(value: object) -> Markup:
-    # What a macro or a filter of ours returns is Markdown already; all else is text.
+    # Our own macros and filters return Markdown; everything else is text and must be escaped.
     return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))  # noqa: S704
-
-
-def render_report_html(view: StudentView) -> str:
-    """Return `report.html`: one page, nothing fetched, no script."""
-    return render_page("report.html.j2", view=view)
-
-
-def render_report_markdown(view: StudentView) -> str:
-    """Return `report.md`."""
-    return render_markdown("report.md.j2", view=view)

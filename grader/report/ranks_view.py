@@ -1,21 +1,31 @@
-"""What a target over ranks shows besides its figures: bytes against theory, memory by rank.
+"""What a target over several ranks shows besides its metrics: two tables and a timeline.
 
-Takes: a target's measurement, the forks that count. Gives: `RanksTable`s. Pure. Does not cover:
-figures and pictures (see `pace_view`, `pace_chart`).
+The tables compare the bytes that were sent with theory, and list the memory of each rank. The
+timeline shows backward passes, gradients and collectives, as the ranks recorded them in one run.
+`templates/target.html.j2` draws it; positions are in percent of the width, heights in pixels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from grader.evidence.samples import ForkSample, RunSample, TargetMeasurement
-from grader.performance.decide.metric import Kind
+from grader.evidence.timeline import Collective, RankTimeline
+from grader.performance.decide.interval import Kind
+from grader.report.axis import Tick, make_axis
 from grader.report.hostile_text import make_legible
-from grader.report.quantities import bytes_text, ratio_text
+from grader.report.messages import bytes_text, ratio_text, time_text
 
 HEADER_TEXT = (
-    "Counted on the loopback of the group's own network, outside all ranks, headers and "
-    "acknowledgements of TCP included (0.2 % of large messages)."
+    "Counted on the loopback interface of the ranks' own network, outside all ranks. The headers "
+    "and acknowledgements of TCP are included (0.2 % of large messages)."
 )
+TOP = 8.0
+NAME_HEIGHT = 16.0
+PASS_HEIGHT = 16.0
+ROW_HEIGHT = 8.0
+GAP = 12.0
+MOST_ROWS = 32
+"""Collectives of a rank that are drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +35,8 @@ class RanksTable:
     Attributes:
         caption: what it shows.
         head: titles of its columns.
-        rows: its cells, the first one being the row's title.
-        note: what to know of the numbers.
+        rows: its cells; the first cell of a row is its title.
+        note: how the numbers were made.
     """
 
     caption: str
@@ -36,7 +46,7 @@ class RanksTable:
 
     @property
     def line(self) -> str:
-        """The table as one line: each row's title, then its cells with their titles."""
+        """The table as one line of text: each row's title, then its cells with their columns."""
         texts = (
             f"{row[0]} "
             + ", ".join(
@@ -51,7 +61,7 @@ class RanksTable:
 def rank_tables(
     kind: Kind, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
 ) -> tuple[RanksTable, ...]:
-    """Return the tables of a target that is decided by a figure of `kind`; most have none."""
+    """Return the tables of a target whose points depend on `kind`; most targets have none."""
     if not forks:
         return ()
     if kind is Kind.TRAFFIC:
@@ -74,10 +84,10 @@ def _traffic_table(measured: TargetMeasurement, forks: tuple[ForkSample, ...]) -
     )
     derivation = make_legible(work.derivation)
     idle = measured.empty.traffic_bytes
-    silent = f" An idle group put {idle:,} bytes on it, which are taken off." if idle else ""
+    silent = f" The {idle:,} bytes that idle ranks send are subtracted." if idle else ""
     return RanksTable(
-        caption="Bytes on the wire per run, over all ranks",
-        head=("", "Bytes", "To theory"),
+        caption="Bytes sent per run, all ranks together",
+        head=("", "Bytes", "Times theory"),
         rows=rows,
         note=f"Theory: {derivation}. {HEADER_TEXT}{silent}" if derivation else HEADER_TEXT,
     )
@@ -102,7 +112,7 @@ def _memory_table(forks: tuple[ForkSample, ...]) -> RanksTable:
         caption="Peak memory of each rank",
         head=("", "Yours", "Reference"),
         rows=rows,
-        note="The rank that holds most decides. Each has a control group of its own.",
+        note="The rank with the highest peak decides. Each rank is measured by its own cgroup.",
     )
 
 
@@ -113,3 +123,167 @@ def _mean(
         pair.submission if submission else pair.reference for fork in forks for pair in fork.pairs
     ]
     return sum(amount(run) for run in runs) / max(len(runs), 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Something that took time, as a bar.
+
+    Attributes:
+        x: its start, in percent.
+        width: in percent.
+        y: its upper edge, in pixels.
+        blocked: width of the part before the call returned, in percent.
+        text: what it was.
+    """
+
+    x: float
+    width: float
+    y: float
+    blocked: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankLane:
+    """What one rank did.
+
+    Attributes:
+        name: of the rank.
+        y: height of its name, in pixels.
+        passes_y: upper edge of its backward passes.
+        passes: its backward passes.
+        gradients: when a parameter's gradient was complete, in percent.
+        collectives: one below the other, in the order of their launch.
+        text: the same in a sentence.
+    """
+
+    name: str
+    y: float
+    passes_y: float
+    passes: tuple[Stretch, ...]
+    gradients: tuple[float, ...]
+    collectives: tuple[Stretch, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """All ranks, one below the other.
+
+    Attributes:
+        lanes: one per rank.
+        ticks: along the bottom.
+        bottom: height of the axis in pixels.
+    """
+
+    lanes: tuple[RankLane, ...]
+    ticks: tuple[Tick, ...]
+    bottom: float
+
+    @property
+    def text(self) -> str:
+        """The timeline in sentences, one per rank."""
+        return " ".join(lane.text for lane in self.lanes)
+
+
+class _TimeAxis:
+    """The time axis, in a unit that makes its ticks round numbers."""
+
+    def __init__(self, *, unit_ns: float, last_ns: int) -> None:
+        self._unit_ns = unit_ns
+        self._axis = make_axis((0.0, last_ns / unit_ns), is_log=False)
+
+    def position(self, ns: int) -> float:
+        return self._axis.position(ns / self._unit_ns)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        return self._axis.ticks(lambda n: time_text(n * self._unit_ns) if n else "0")
+
+
+def draw_timeline(ranks: tuple[RankTimeline, ...]) -> Timeline:
+    """Return the timeline of all ranks."""
+    last_ns = max(_last(rank) for rank in ranks)
+    axis = _TimeAxis(unit_ns=1e9 if last_ns > 50e6 else 1e6, last_ns=last_ns)
+    lanes: list[RankLane] = []
+    top = TOP
+    for number, rank in enumerate(ranks):
+        lanes.append(_draw_rank(rank, number, top, axis))
+        rows = min(len(rank.collectives), MOST_ROWS)
+        top += NAME_HEIGHT + PASS_HEIGHT + rows * ROW_HEIGHT + GAP
+    return Timeline(
+        lanes=tuple(lanes),
+        ticks=axis.ticks,
+        bottom=top,
+    )
+
+
+def describe_rank(rank: RankTimeline, number: int) -> str:
+    """Return how much a rank sent during its backward pass, and when the last call ended."""
+    calls = rank.collectives
+    if not calls:
+        return f"Rank {number} called no collective."
+    total = f"{len(calls)} {'collective' if len(calls) == 1 else 'collectives'}"
+    nbytes = sum(one.nbytes for one in calls)
+    if not rank.backward:
+        return f"Rank {number}: {total}, {bytes_text(nbytes)}."
+    end_ns = rank.backward[-1].end_ns
+    early = [one for one in calls if one.launch_ns < end_ns]
+    left_ns = max(_end(one) - end_ns for one in calls)
+    ended = f"{time_text(left_ns)} after that" if left_ns > 0 else "before that"
+    left_out = f" {rank.left_out} more entries were not recorded." if rank.left_out else ""
+    drawn = f" The first {MOST_ROWS} are drawn." if len(calls) > MOST_ROWS else ""
+    return (
+        f"Rank {number}: {len(early)} of {total}, {bytes_text(sum(o.nbytes for o in early))} of "
+        f"{bytes_text(nbytes)}, started before its backward pass ended; the last one was complete "
+        f"{ended}.{drawn}{left_out}"
+    )
+
+
+def _draw_rank(rank: RankTimeline, number: int, top: float, axis: _TimeAxis) -> RankLane:
+    passes_y = top + NAME_HEIGHT
+    return RankLane(
+        name=f"Rank {number}",
+        y=top + NAME_HEIGHT - 5,
+        passes_y=passes_y,
+        passes=tuple(
+            _stretch(axis, one.begin_ns, one.end_ns, y=passes_y, text="backward pass")
+            for one in rank.backward
+        ),
+        gradients=tuple(axis.position(ns) for ns in rank.gradients_ns),
+        collectives=tuple(
+            _draw_collective(one, passes_y + PASS_HEIGHT + row * ROW_HEIGHT, axis)
+            for row, one in enumerate(rank.collectives[:MOST_ROWS])
+        ),
+        text=describe_rank(rank, number),
+    )
+
+
+def _draw_collective(one: Collective, y: float, axis: _TimeAxis) -> Stretch:
+    text = f"{one.name}, {bytes_text(one.nbytes)}, {time_text(_end(one) - one.launch_ns)}"
+    blocked = axis.position(one.return_ns) - axis.position(one.launch_ns)
+    return _stretch(axis, one.launch_ns, _end(one), y=y, text=text, blocked=blocked)
+
+
+def _stretch(
+    axis: _TimeAxis, begin_ns: int, end_ns: int, *, y: float, text: str, blocked: float = 0.0
+) -> Stretch:
+    x, end = axis.position(begin_ns), axis.position(end_ns)
+    return Stretch(x=x, width=round(end - x, 2), y=y, blocked=round(blocked, 2), text=text)
+
+
+def _end(one: Collective) -> int:
+    return one.end_ns[0] if one.end_ns else one.return_ns
+
+
+def _last(rank: RankTimeline) -> int:
+    return max(
+        (
+            *(_end(one) for one in rank.collectives),
+            *(one.return_ns for one in rank.collectives),
+            *rank.gradients_ns,
+            *(one.end_ns for one in rank.backward),
+        ),
+        default=0,
+    )

@@ -1,9 +1,7 @@
 """What a student may know about a grade: the only thing that student pages are made from.
 
-Takes: a `GradeRecord`. Gives: `StudentView`, legible text throughout. Does not cover: layout.
-
-A field of a record is secret unless this module, or one that it calls, copies it (see `check_view`,
-`pace_view`, `advice_view`).
+A field of a record is secret unless this module, or one that it calls, copies it (see `target_view`
+and `advice_view`). All text in a `StudentView` is legible; layout is left to the templates.
 """
 
 import re
@@ -21,10 +19,15 @@ from grader.report.messages import CAUSE_EXPLAINED, UNGRADED_TEXT, denied_text
 from grader.report.target_chart import TargetChart, draw_target
 from grader.report.target_view import TargetView, view_target
 
+UNCONFINED = "none"
+"""The sandbox of a submission that ran without one."""
+OUTPUT_SHOWN_CHARS = 16_000
+HASH_SHOWN_CHARS = 12
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicFinding:
-    """A public case that did not pass, in full; of a group also where each rank stood."""
+    """A public case that did not pass, in full; over ranks also the stack of each rank."""
 
     index: int
     summary: str
@@ -36,7 +39,7 @@ class PublicFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiddenFinding:
-    """A hidden case that did not pass: its number and the size of the error."""
+    """A hidden case that did not pass: its number and the size of the error, no values."""
 
     index: int
     summary: str
@@ -49,17 +52,17 @@ class CheckView:
     Attributes:
         title: what is checked.
         description: what the case does, a line per paragraph; may be empty.
-        verdict: what became of it.
+        verdict: the result.
         cause: why it did not pass.
         points: points earned; meaningless unless PASS or FAIL.
         max_points: published weight.
-        evidence: what the verdict stands on.
+        evidence: where the result comes from.
         summary: one sentence.
         cases: instances that were planned.
         public: public instances that did not pass.
         hidden: hidden instances that did not pass.
-        target: of a performance target, what was measured; none for a check.
-        charts: pictures of a target that was measured; else none.
+        target: what was measured, for a performance target; none for a check.
+        charts: of a target that was measured; else none.
     """
 
     title: str
@@ -78,86 +81,13 @@ class CheckView:
 
     @property
     def in_part(self) -> bool:
-        """Whether it passed and did not earn all points: between the tiers."""
+        """Whether it passed with only part of its points: its value lies between the tiers."""
         return self.verdict is Verdict.PASS and self.points < self.max_points
 
     @property
     def blocked(self) -> bool:
         """Whether it was not measured because a check of the problem failed."""
         return any(target.blocked for target in self.target)
-
-
-def view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgement) -> CheckView:
-    """Copy from `record` what a student may know of one of its checks or targets."""
-    described = {item.name: item.description for item in problem.criteria}
-    findings = () if check.verdict is Verdict.UNGRADED else check.findings
-    target = _view_target(record, problem, check)
-    return CheckView(
-        title=make_legible(check.title),
-        description=_unwrap(make_legible(described.get(check.check, ""))),
-        verdict=check.verdict,
-        cause=check.cause,
-        points=check.points,
-        max_points=check.max_points,
-        evidence=check.evidence,
-        summary=make_legible(_summarise(check, target)).strip(),
-        cases=check.cases,
-        public=tuple(_view_public(case) for case in findings if case.public),
-        hidden=tuple(
-            HiddenFinding(index=case.index, summary=make_legible(case.summary))
-            for case in findings
-            if not case.public
-        ),
-        target=target,
-        charts=tuple(draw_target(finding) for view in target for finding in view.finding),
-    )
-
-
-def _view_target(
-    record: GradeRecord, problem: PlannedProblem, check: CheckJudgement
-) -> tuple[TargetView, ...]:
-    measured = [
-        one
-        for one in record.measurement.targets
-        if (one.problem, one.target) == (check.problem, check.check)
-    ]
-    device = record.environment.device
-    return tuple(
-        view_target(target, check, measured, device)
-        for target in problem.targets
-        if target.name == check.check
-    )
-
-
-def _summarise(check: CheckJudgement, target: tuple[TargetView, ...]) -> str:
-    if check.verdict is Verdict.NEEDS_REVIEW and target:
-        return ""
-    if check.verdict is not Verdict.UNGRADED:
-        return check.summary
-    special = " ".join(view.open_text for view in target)
-    return special or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
-
-
-def _view_public(case: CaseFinding) -> PublicFinding:
-    return PublicFinding(
-        index=case.index,
-        summary=make_legible(case.summary),
-        expected=make_legible(case.expected),
-        got=make_legible(case.got),
-        where=make_legible(case.where),
-        stacks=make_legible(case.stacks),
-    )
-
-
-def _unwrap(docstring: str) -> str:
-    """Return one line per paragraph; line breaks in a docstring are the editor's."""
-    paragraphs = re.split(r"\n[ \t]*\n", docstring.strip())
-    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-UNCONFINED = "none"
-OUTPUT_SHOWN_CHARS = 16_000
-HASH_SHOWN_CHARS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +97,7 @@ class ProblemView:
     Attributes:
         tally: its points.
         exports: names that the submission had to define.
-        denied: which operations raised, in words; empty if none did.
+        denied: a sentence on the operations that raise an error; empty if there are none.
         checks: in the plan's order.
         output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
         output_dropped_chars: how much was cut.
@@ -184,7 +114,7 @@ class ProblemView:
 
     @property
     def measured(self) -> bool:
-        """Whether a performance target of it has figures."""
+        """Whether a performance target of this problem was measured."""
         return any(check.charts for check in self.checks)
 
 
@@ -204,14 +134,14 @@ class StudentView:
         status: state of the whole submission.
         message: for a rejected submission, what was wrong and what to do.
         score: points earned.
-        max_score: points there are.
-        ungraded_points: points that we failed to judge.
-        review_points: points that wait for a person.
-        notices: what intake had to say.
+        max_score: all points of the assignment.
+        ungraded_points: points that we could not grade.
+        review_points: points that await review.
+        notices: what was noticed when the file was read.
         problems: in the plan's order; none for a rejected submission.
-        sandbox: name of the outer wall.
+        sandbox: name of its backend.
         isolation: `warm` or `strict`.
-        layers: what stood between the submission and the judge.
+        layers: of the sandbox, outermost first.
         notebook_json: the student's own notebook, as it came; empty for a module.
         advice: on kernels; never graded.
     """
@@ -240,12 +170,19 @@ class StudentView:
 
     @property
     def unconfined(self) -> bool:
-        """Whether the submission ran without a wall."""
+        """Whether the submission ran without a sandbox."""
         return self.sandbox == UNCONFINED
 
     @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why checks did not pass, each cause once; without targets that were not measured."""
+        checks = [check for problem in self.problems for check in problem.checks]
+        found = dict.fromkeys(check.cause for check in checks if not check.blocked)
+        return tuple(cause for cause in found if cause is not Cause.NONE)
+
+    @property
     def lost_points(self) -> float:
-        """Points that were judged and not earned."""
+        """Points that were graded and not earned."""
         return max(0.0, self.max_score - self.score - self.ungraded_points - self.review_points)
 
 
@@ -268,7 +205,7 @@ def make_view(record: GradeRecord) -> StudentView:
         ungraded_points=judgement.ungraded_points,
         review_points=judgement.review_points,
         notices=tuple(make_legible(notice) for notice in submission.notices),
-        # Nothing of a rejected submission ran: a list of missing problems would only hide why.
+        # Nothing of a rejected submission ran; a list of problems would hide the reason.
         problems=() if judgement.status is Status.REJECTED else _view_problems(record),
         sandbox=make_legible(measurement.sandbox),
         isolation=make_legible(measurement.isolation),
@@ -290,13 +227,81 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
                 tally=tally,
                 exports=tuple(make_legible(name) for name in planned.exports),
                 denied=make_legible(denied_text(planned.denied)),
-                checks=tuple(view_check(record, planned, check) for check in checks),
+                checks=tuple(_view_check(record, planned, check) for check in checks),
                 output=output[:OUTPUT_SHOWN_CHARS],
                 output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),
                 cells=_defining_cells(record.submission, planned.exports),
             )
         )
     return tuple(views)
+
+
+def _view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgement) -> CheckView:
+    """Copy from `record` what a student may know of one check or target."""
+    described = {item.name: item.description for item in problem.criteria}
+    findings = () if check.verdict is Verdict.UNGRADED else check.findings
+    target = _view_target(record, problem, check)
+    return CheckView(
+        title=make_legible(check.title),
+        description=_unwrap(make_legible(described.get(check.check, ""))),
+        verdict=check.verdict,
+        cause=check.cause,
+        points=check.points,
+        max_points=check.max_points,
+        evidence=check.evidence,
+        summary=make_legible(_summary(check, target)).strip(),
+        cases=check.cases,
+        public=tuple(_view_public(case) for case in findings if case.public),
+        hidden=tuple(
+            HiddenFinding(index=case.index, summary=make_legible(case.summary))
+            for case in findings
+            if not case.public
+        ),
+        target=target,
+        charts=tuple(draw_target(finding) for view in target for finding in view.finding),
+    )
+
+
+def _view_target(
+    record: GradeRecord, problem: PlannedProblem, check: CheckJudgement
+) -> tuple[TargetView, ...]:
+    measured = [
+        one
+        for one in record.measurement.targets
+        if (one.problem, one.target) == (check.problem, check.check)
+    ]
+    device = record.environment.device
+    return tuple(
+        view_target(target, check, measured, device)
+        for target in problem.targets
+        if target.name == check.check
+    )
+
+
+def _summary(check: CheckJudgement, target: tuple[TargetView, ...]) -> str:
+    if check.verdict is Verdict.NEEDS_REVIEW and target:
+        return ""
+    if check.verdict is not Verdict.UNGRADED:
+        return check.summary
+    target_text = " ".join(view.open_text for view in target)
+    return target_text or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
+
+
+def _view_public(case: CaseFinding) -> PublicFinding:
+    return PublicFinding(
+        index=case.index,
+        summary=make_legible(case.summary),
+        expected=make_legible(case.expected),
+        got=make_legible(case.got),
+        where=make_legible(case.where),
+        stacks=make_legible(case.stacks),
+    )
+
+
+def _unwrap(docstring: str) -> str:
+    """Return one line per paragraph; line breaks in a docstring are the editor's."""
+    paragraphs = re.split(r"\n[ \t]*\n", docstring.strip())
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _minute(created_at: str) -> str:
@@ -318,7 +323,7 @@ def _defining_cells(submission: SubmissionFacts, names: tuple[str, ...]) -> tupl
         rf"(?:class|def|async def)[ \t]+({wanted})\b|({wanted})[ \t]*(?::|=(?!=))"
     )
     cells: dict[str, int] = {}
-    for line, place in zip(entry.text.split("\n"), entry.cell_lines, strict=False):
+    for line, location in zip(entry.text.split("\n"), entry.cell_lines, strict=False):
         if found := definition.match(line):
-            cells[found[1] or found[2]] = place.cell
+            cells[found[1] or found[2]] = location.cell
     return tuple(sorted(set(cells.values())))

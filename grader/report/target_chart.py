@@ -1,20 +1,302 @@
-"""All pictures of a measured target.
+"""Charts of a measured target: a strip for ratios or slopes, lines for growth, bars for amounts.
 
-Takes: `TargetFindingView`. Gives: `TargetChart`. Pure. Does not cover: the pictures themselves (see
-`strip_chart`, `growth_chart`, `timeline_chart`).
+Everything here is pure arithmetic on a `TargetFindingView`; `templates/target.html.j2` draws it.
+Positions along a chart are in percent of its width and heights in pixels, so that the text has the
+same size on a page of any width.
 """
 
 from dataclasses import dataclass
 
-from grader.report.growth_chart import Growth, draw_growth
-from grader.report.strip_chart import Strip, draw_strip
-from grader.report.target_view import TargetFindingView
-from grader.report.timeline_chart import Timeline, draw_timeline
+from grader.report.axis import Axis, Tick, make_axis
+from grader.report.messages import slope_text, time_text
+from grader.report.ranks_view import Timeline, draw_timeline
+from grader.report.target_sums import SizeView
+from grader.report.target_view import THEORY, MetricView, TargetFindingView
+
+LANES_TOP = 44.0
+LANE_HEIGHT = 58.0
+DOT_OFFSETS = (0.0, -6.0, 6.0)
+"""Dots stand in three rows, so that equal values do not cover each other."""
+PLOT_TOP = 14.0
+PLOT_BOTTOM = 176.0
+LABEL_GAP = 15.0
+SIDE_MARGIN = 0.5
+"""Free width beside the lines, as a share: for the times on the left and the names on the right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """One fork: position in percent, height in pixels."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One metric on a strip.
+
+    Attributes:
+        name: of the metric.
+        decides: whether points depend on it.
+        top: its upper edge, in pixels.
+        dots: one per fork.
+        y: height of the interval.
+        low: its lower end, in percent like all that follow.
+        high: its upper end.
+        cut_low: whether the lower end lies outside the strip.
+        cut_high: whether the upper end does.
+        estimate: of all forks together.
+        counted: the value that the points were computed from; none if it earned none.
+    """
+
+    name: str
+    decides: bool
+    top: float
+    dots: tuple[Dot, ...]
+    y: float
+    low: float
+    high: float
+    cut_low: bool
+    cut_high: bool
+    estimate: float
+    counted: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierMark:
+    """A tier: its position in percent, its text, the height of the text and on which side it is."""
+
+    x: float
+    text: str
+    y: float
+    at_end: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Metrics of one unit, one below the other.
+
+    Attributes:
+        title: what is shown.
+        text: the same, one sentence per metric.
+        lanes: the metrics that points depend on first.
+        tiers: of these metrics, full points first.
+        full_to: where full points end, in percent.
+        pass_to: where points end, in percent.
+        ticks: along the bottom.
+        bottom: height of the axis in pixels.
+        caption: unit of the axis.
+    """
+
+    title: str
+    text: str
+    lanes: tuple[Lane, ...]
+    tiers: tuple[TierMark, ...]
+    full_to: float
+    pass_to: float
+    ticks: tuple[Tick, ...]
+    bottom: float
+    caption: str
+
+
+def draw_strip(metrics: tuple[MetricView, ...]) -> Strip:
+    """Return the strip of metrics of one unit; those that points depend on come first."""
+    first = metrics[0]
+    tiers = {first.full_at, first.pass_at}
+    axis = make_axis(
+        (
+            *(value for metric in metrics for value in (*metric.forks, metric.estimate)),
+            *(tiers if first.is_slope else {1.0, *tiers}),
+        ),
+        bounds=[bound for metric in metrics for bound in (metric.low, metric.high)],
+        is_log=not first.is_slope,
+    )
+    return Strip(
+        title=first.name,
+        text=" ".join(describe_metric(metric) for metric in metrics),
+        lanes=tuple(_draw_lane(metric, n, axis) for n, metric in enumerate(metrics)),
+        tiers=_draw_tiers(first, axis),
+        full_to=axis.position(first.full_at),
+        pass_to=axis.position(first.pass_at),
+        ticks=axis.ticks(first.text),
+        bottom=LANES_TOP + LANE_HEIGHT * len(metrics),
+        caption=(
+            "how much faster it grows than the reference, as a power of the size; less is better"
+            if first.is_slope
+            else f"times {first.base}{first.where}; less is better"
+        ),
+    )
+
+
+def describe_metric(metric: MetricView) -> str:
+    """Return a metric with its interval and tiers as one sentence."""
+    estimate, low, high = (metric.text(x) for x in (metric.estimate, metric.low, metric.high))
+    value = f"size to the power of {estimate}" if metric.is_slope else f"{estimate} times"
+    limits = f"passes up to {metric.text(metric.pass_at)}"
+    if metric.has_tiers_apart:
+        limits += f", full points up to {metric.text(metric.full_at)}"
+    forks = f"{len(metric.forks)} forks"
+    if metric.forks:
+        forks += f" from {metric.text(min(metric.forks))} to {metric.text(max(metric.forks))}"
+    effect = limits if metric.decides else "no points depend on it"
+    versus = " beyond" if metric.is_slope else ""
+    return (
+        f"{metric.name}: {value}{versus} {metric.base}, interval {low} to {high}, {forks}; "
+        f"{effect}."
+    )
+
+
+def _draw_lane(metric: MetricView, number: int, axis: Axis) -> Lane:
+    top = LANES_TOP + LANE_HEIGHT * number
+    return Lane(
+        name=metric.meter if metric.decides else f"{metric.meter} (no points)",
+        decides=metric.decides,
+        top=top,
+        dots=tuple(
+            Dot(x=axis.position(value), y=top + 25 + DOT_OFFSETS[n % 3])
+            for n, value in enumerate(metric.forks)
+        ),
+        y=top + 45,
+        low=axis.position(metric.low),
+        high=axis.position(metric.high),
+        cut_low=axis.cuts(metric.low),
+        cut_high=axis.cuts(metric.high),
+        estimate=axis.position(metric.estimate),
+        counted=tuple(axis.position(value) for value in metric.counted),
+    )
+
+
+def _draw_tiers(metric: MetricView, axis: Axis) -> tuple[TierMark, ...]:
+    full, passing = metric.text(metric.full_at), metric.text(metric.pass_at)
+    wanted = [(metric.pass_at, f"passes up to {passing}", 30.0)]
+    if metric.has_tiers_apart:
+        wanted = [
+            (metric.full_at, f"full points up to {full}", 13.0),
+            (metric.pass_at, f"half the points up to {passing}", 30.0),
+        ]
+    return tuple(
+        TierMark(x=axis.position(at), text=text, y=y, at_end=axis.position(at) > 50)
+        for at, text, y in wanted
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One side over the sizes.
+
+    Attributes:
+        name: whose it is.
+        power: its times grow with the size to this power.
+        is_submission: whether it is the submission's.
+        line: totals of all forks, one per size.
+        dots: one per fork and size.
+        label_y: height of the name beside the last point.
+    """
+
+    name: str
+    power: str
+    is_submission: bool
+    line: tuple[Dot, ...]
+    dots: tuple[Dot, ...]
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """Times of both sides over the sizes of the workload, both axes logarithmic.
+
+    Attributes:
+        title: what is shown.
+        text: the same in a sentence.
+        series: submission and reference.
+        sizes: along the bottom.
+        times: along the side, in pixels.
+        bottom: height of the axis in pixels.
+    """
+
+    title: str
+    text: str
+    series: tuple[Series, ...]
+    sizes: tuple[Tick, ...]
+    times: tuple[Tick, ...]
+    bottom: float
+
+
+def draw_growth(finding: TargetFindingView) -> Growth:
+    """Return the chart of both sides' times over the sizes."""
+    across = make_axis((size.size for size in finding.sizes), is_log=True, margin=SIDE_MARGIN)
+    up = make_axis(
+        (x for s in finding.sizes for x in (*s.submission_forks, *s.reference_forks)), is_log=True
+    )
+    exponents = finding.exponents[0]
+    ends = [
+        _height(up, side) for side in (finding.sizes[-1].submission, finding.sizes[-1].reference)
+    ]
+    labels = _apart(*ends)
+    powers = [slope_text(power) for power in exponents]
+    return Growth(
+        title="Time per run over size, both axes logarithmic",
+        text=(
+            f"Yours grows with the size to the power of {powers[0]}, the reference to the power "
+            f"of {powers[1]}. " + finding.sizes_text
+        ),
+        series=tuple(
+            _draw_series(finding.sizes, (across, up), powers[n], labels[n], is_submission=n == 0)
+            for n in (0, 1)
+        ),
+        sizes=tuple(Tick(at=across.position(s.size), text=str(s.size)) for s in finding.sizes),
+        times=tuple(
+            Tick(at=PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * tick.at / 100, text=tick.text)
+            for tick in up.ticks(time_text)
+        ),
+        bottom=PLOT_BOTTOM,
+    )
+
+
+def _draw_series(
+    sizes: tuple[SizeView, ...],
+    axes: tuple[Axis, Axis],
+    power: str,
+    label_y: float,
+    *,
+    is_submission: bool,
+) -> Series:
+    across, up = axes
+    return Series(
+        name="yours" if is_submission else "reference",
+        power=power,
+        is_submission=is_submission,
+        line=tuple(
+            Dot(
+                x=across.position(s.size),
+                y=_height(up, s.submission if is_submission else s.reference),
+            )
+            for s in sizes
+        ),
+        dots=tuple(
+            Dot(x=across.position(s.size), y=_height(up, value))
+            for s in sizes
+            for value in (s.submission_forks if is_submission else s.reference_forks)
+        ),
+        label_y=label_y,
+    )
+
+
+def _height(up: Axis, value: float) -> float:
+    return round(PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * up.position(value) / 100, 1)
+
+
+def _apart(first: float, second: float) -> tuple[float, float]:
+    """Return the two heights, moved until they are at least `LABEL_GAP` apart."""
+    push = max(0.0, LABEL_GAP - abs(first - second)) / 2
+    sign = -1 if first <= second else 1
+    return first + sign * push, second - sign * push
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """What one side took, for a ratio: a bar with its length in percent."""
+    """The time or bytes of one side, as a bar with its length in percent."""
 
     name: str
     is_submission: bool
@@ -24,9 +306,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetChart:
-    """All pictures of a target: bars and a strip for a ratio, lines and two strips for growth.
+    """All charts of a target: bars and a strip for a ratio; lines and two strips for growth.
 
-    Of ranks whose time was measured, also a timeline.
+    A target over ranks also has a timeline.
     """
 
     strips: tuple[Strip, ...]
@@ -36,7 +318,7 @@ class TargetChart:
 
 
 def draw_target(finding: TargetFindingView) -> TargetChart:
-    """Place every mark of a measured target."""
+    """Return the charts of a measured target."""
     slopes = tuple(metric for metric in finding.metrics if metric.is_slope)
     ratios = tuple(metric for metric in finding.metrics if not metric.is_slope)
     return TargetChart(
@@ -49,7 +331,7 @@ def draw_target(finding: TargetFindingView) -> TargetChart:
 
 def _draw_bars(finding: TargetFindingView) -> tuple[Bar, ...]:
     last = finding.sizes[-1]
-    base = "needed" if finding.metrics[0].base == "what arithmetic says" else "reference"
+    base = "theory" if finding.metrics[0].base == THEORY else "reference"
     most = max(last.submission, last.reference, 1.0)
     return tuple(
         Bar(

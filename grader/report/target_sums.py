@@ -1,8 +1,4 @@
-"""What submission and reference took, fork by fork, added up as the figures have it.
-
-Takes: a planned target, its measurement, the forks that count. Gives: `Sums` and `SizeView`. Pure.
-Does not cover: what is shown of it (see `pace_view`).
-"""
+"""Times and bytes of submission and reference, fork by fork, summed as for the verdict. Pure."""
 
 from dataclasses import dataclass
 
@@ -11,23 +7,22 @@ import numpy as np
 from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock
 from grader.evidence.samples import ForkSample, TargetMeasurement
-from grader.performance.decide.interval import Totals, slope_weights
-from grader.performance.decide.metric import Kind
-from grader.performance.decide.totals import Gauge, net_time, totals_of
+from grader.performance.decide.interval import Kind, Totals, slope_weights
+from grader.performance.decide.totals import RunQuantity, net_time, totals_of
 
 _CPU_KINDS = (Kind.CPU_RATIO, Kind.CPU_GROWTH, Kind.CPU_LARGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeView:
-    """What both sides took at one size, per run.
+    """Time or bytes of both sides at one size, per run.
 
     Attributes:
         size: what the workload was called with.
-        submission: of the submission, over all forks: net nanoseconds, or bytes.
-        reference: the same of the reference; of traffic, what arithmetic says.
-        submission_forks: of the submission in each fork.
-        reference_forks: of the reference in each fork.
+        submission: net nanoseconds, or bytes, of the submission over all forks.
+        reference: the same of the reference; for network traffic, the theoretical amount.
+        submission_forks: of the submission, one per fork.
+        reference_forks: of the reference, one per fork.
     """
 
     size: int
@@ -37,8 +32,8 @@ class SizeView:
     reference_forks: tuple[float, ...]
 
 
-class Sums:
-    """Totals of both sides of one target, as the figures have them."""
+class TargetSums:
+    """Totals of both sides of one target, from the forks that count."""
 
     def __init__(
         self, target: PlannedTarget, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
@@ -48,14 +43,14 @@ class Sums:
         self._forks = forks
 
     def per_fork(self, kind: Kind) -> tuple[float, ...]:
-        """Return the figure of each fork alone: a slope, or the logarithm of a ratio."""
+        """Return the metric of each fork alone: a slope, or the logarithm of a ratio."""
         sizes = self._target.sizes if kind.is_slope else self._target.sizes[-1:]
         submission, reference = self._totals(kind, sizes)
         logs = np.log(submission / reference) @ np.array(slope_weights(sizes))
         return tuple(float(value) for value in logs)
 
     def sizes(self, kind: Kind) -> tuple[SizeView, ...]:
-        """Return what both sides took per run."""
+        """Return time or bytes of both sides per run, at every size."""
         sizes = self._target.sizes
         runs = np.array(
             [[max(sum(p.size == s for p in f.pairs), 1) for s in sizes] for f in self._forks]
@@ -73,7 +68,7 @@ class Sums:
         )
 
     def _totals(self, kind: Kind, sizes: tuple[int, ...]) -> tuple[Totals, Totals]:
-        amount = self._gauge(kind).amount
+        amount = self._quantity(kind).amount
         submission = totals_of(self._forks, sizes, amount, submission=True)
         if kind is not Kind.TRAFFIC:
             return submission, totals_of(self._forks, sizes, amount, submission=False)
@@ -84,11 +79,11 @@ class Sums:
         ]
         return submission, np.array(rows).reshape(len(self._forks), len(sizes))
 
-    def _gauge(self, kind: Kind) -> Gauge:
+    def _quantity(self, kind: Kind) -> RunQuantity:
         if kind in (Kind.MEMORY, Kind.MEMORY_CAP):
-            return Gauge(amount=lambda run: run.peak_bytes)
+            return RunQuantity(amount=lambda run: run.peak_bytes)
         if kind is Kind.TRAFFIC:
-            return Gauge(amount=self._measured.net_traffic_bytes)
+            return RunQuantity(amount=self._measured.net_traffic_bytes)
         return net_time(self._measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
 
 

@@ -1,10 +1,7 @@
-"""A performance target as its student sees it: figures with intervals, and the runs behind them.
+"""A performance target as its student sees it: metrics with intervals, and the runs behind them.
 
-Takes: a planned target, its judgement, its measurement. Gives: `TargetView`. Pure. Does not cover:
-where marks stand in a picture (see `pace_chart`).
-
-Numbers are added up by the functions that the verdict stands on. Held points keep their numbers to
-the staff until a person has looked at them.
+The numbers come from the same functions as the verdict. A target that awaits review shows none of
+them: they are for the staff until the review is done. Pure; charts are in `target_chart`.
 """
 
 from collections.abc import Sequence
@@ -15,41 +12,49 @@ from grader.assignment.target import Clock, Quantity
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.evidence.timeline import RankTimeline
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
-from grader.performance.decide.metric import Kind, Metric
-from grader.performance.decide.sequential_test import credited
+from grader.performance.decide.interval import Kind, Metric
+from grader.performance.decide.sequential_test import scoring_bound
 from grader.performance.decide.totals import included_forks, left_out, throttled
-from grader.report import quantities
+from grader.report import messages
 from grader.report.hostile_text import make_legible
-from grader.report.quantities import exp_ratio, ratio_text, slope_text
-from grader.report.ranks_view import RanksTable, rank_tables
-from grader.report.target_sums import SizeView, Sums, exponents
-from grader.report.timeline_chart import describe_rank
+from grader.report.messages import exp_ratio, ratio_text, slope_text
+from grader.report.ranks_view import RanksTable, describe_rank, rank_tables
+from grader.report.target_sums import SizeView, TargetSums, exponents
 
 GROWTH_KINDS = (Kind.CPU_GROWTH, Kind.WALL_GROWTH)
 LARGEST_KINDS = (Kind.CPU_LARGEST, Kind.WALL_LARGEST)
 _DECIDING = {Quantity.GROWTH: 2}
-"""How many figures decide, where it is not one: the growth, and the ratio at the largest size."""
+"""How many metrics decide, where it is not one: the growth, and the ratio at the largest size."""
+_METERS = {
+    Kind.CPU_GROWTH: Kind.CPU_RATIO,
+    Kind.CPU_LARGEST: Kind.CPU_RATIO,
+    Kind.WALL_GROWTH: Kind.WALL_RATIO,
+    Kind.WALL_LARGEST: Kind.WALL_RATIO,
+}
+"""Metrics that measure the same as another one, whose shorter name they have in a chart."""
+THEORY = "the theoretical amount"
+"""What network traffic is compared with; all else is compared with the reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricView:
-    """One compared quantity: a ratio, or the power of the size by which it grows faster.
+    """One metric: a ratio, or the power of the size by which it grows faster than the reference.
 
     Attributes:
-        name: what it is.
-        meter: what was added up for it.
-        is_slope: whether it is a power; else a ratio.
+        name: of the metric.
+        meter: what was measured for it: a time, memory or bytes.
+        is_slope: whether it is a power of the size; else a ratio.
         base: what it is compared with.
-        where: at which size, if there are several.
+        where: at which size, if there are several; else empty.
         decides: whether points depend on it; else it is only shown.
         estimate: of all forks together.
         low: lower bound of the interval.
         high: upper bound.
         pass_at: largest value that passes.
         full_at: largest value that earns everything.
-        counted: the bound that points are given for; none if it earned none.
-        forks: the same quantity in each fork, in the order in which they ran.
-        own_spread: how far the reference lies from itself, in words.
+        counted: the value that the points were computed from; none if it earned none.
+        forks: the same metric in each fork, in the order in which they ran.
+        reference_spread: how uncertain the same comparison of the reference with itself would be.
         source: what made the number.
     """
 
@@ -66,17 +71,17 @@ class MetricView:
     full_at: float
     counted: tuple[float, ...]
     forks: tuple[float, ...]
-    own_spread: str
+    reference_spread: str
     source: str
 
-    def words(self, value: float) -> str:
-        """Return a value in the figure's unit."""
+    def text(self, value: float) -> str:
+        """Return a value of this metric as text."""
         return slope_text(value) if self.is_slope else ratio_text(value)
 
     @property
     def fork_text(self) -> str:
         """The values of all forks, in the order in which they ran."""
-        return ", ".join(self.words(value) for value in self.forks)
+        return ", ".join(self.text(value) for value in self.forks)
 
     @property
     def has_tiers_apart(self) -> bool:
@@ -90,17 +95,17 @@ class TargetFindingView:
 
     Attributes:
         metrics: those that decide first.
-        sizes: of the workload, ascending, by the first figure's clock or meter.
+        sizes: of the workload, ascending, in the unit of the first metric.
         in_bytes: whether `sizes` counts bytes; else nanoseconds.
-        exponents: the power of the size by which each side grows; none unless growth is asked.
+        exponents: each side grows with the size to this power; none unless growth is the target.
         forks: fresh processes per side that count.
         pairs: pairs of runs that count.
         all_pairs: pairs of runs that were measured.
-        left_out: why forks were left out, in words, with their number.
-        roofline: shares of the possible speed, of submission and reference; none if not known.
-        tables: of a group, its bytes against theory or its memory by rank; else none.
-        timelines: of a group, what each rank says it did in one further run; else none.
-        network_rate: bytes per second that the wire of a group was held to; 0 if it was free.
+        left_out: why forks were left out, and how many.
+        roofline: submission's and reference's share of the possible speed; none if not known.
+        tables: over ranks, the bytes against theory or the memory by rank; else none.
+        timelines: over ranks, what each recorded in one more run; else none.
+        network_rate: bytes per second that the ranks' network was limited to; 0 if it was not.
     """
 
     metrics: tuple[MetricView, ...]
@@ -118,18 +123,18 @@ class TargetFindingView:
 
     @property
     def counts(self) -> str:
-        """How much was measured and what of it counts, in a sentence."""
+        """How much was measured, and how much of it counts, as a sentence."""
         gone = self.all_pairs - self.pairs
-        told = f" {gone} of {self.all_pairs} were left out." if gone else ""
-        wire = f" The wire of both was held to {self.network_rate / 1e6:.0f} MB/s."
+        left_out = f" {gone} of {self.all_pairs} were left out." if gone else ""
+        limit = f" The network of both was limited to {self.network_rate / 1e6:.0f} MB/s."
         return (
-            f"{self.pairs} pairs of runs, yours and the reference's in turn, "
-            f"in {self.forks} forks of both.{told}{wire if self.network_rate else ''}"
+            f"{self.pairs} pairs of runs, yours and the reference's in turn, in {self.forks} forks "
+            f"(fresh processes) of each.{left_out}{limit if self.network_rate else ''}"
         )
 
     @property
     def sizes_text(self) -> str:
-        """What both sides took per run at every size, in a sentence each; tables say it too."""
+        """Time or bytes of both sides per run, a sentence per size; empty where a table says it."""
         if self.tables:
             return ""
         return " ".join(
@@ -140,17 +145,17 @@ class TargetFindingView:
 
     @property
     def exponents_text(self) -> tuple[tuple[str, str], ...]:
-        """The exponents of both sides in words; none unless growth is asked."""
+        """The exponents of both sides as text; none unless growth is the target."""
         return tuple((slope_text(a), slope_text(b)) for a, b in self.exponents)
 
     @property
     def timelines_text(self) -> tuple[str, ...]:
-        """The timelines in a sentence each."""
+        """The timelines, a sentence for each rank."""
         return tuple(describe_rank(rank, number) for number, rank in enumerate(self.timelines))
 
     def amount_text(self, amount: float) -> str:
-        """Return what a side took, with its unit."""
-        return quantities.bytes_text(amount) if self.in_bytes else quantities.time_text(amount)
+        """Return a time or a number of bytes with its unit."""
+        return messages.bytes_text(amount) if self.in_bytes else messages.time_text(amount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +166,7 @@ class TargetView:
         measured: what is measured.
         blocked: whether it was not measured because a check of the problem failed.
         open_text: why it has no verdict; empty if it has one, or if nothing special is known.
-        finding: the figures; none if it was not measured, and while points are held.
+        finding: the metrics; none if it was not measured, and while it awaits review.
     """
 
     measured: str
@@ -196,15 +201,17 @@ def view_target(
 
 
 def _measured_text(target: PlannedTarget) -> str:
-    clock = "processor time" if target.clock is Clock.CPU else "time on the clock"
-    what = {
-        Quantity.TIME: clock,
-        Quantity.GROWTH: f"growth of {clock}",
-        Quantity.MEMORY: "peak memory",
-        Quantity.TRAFFIC: "bytes on the wire",
+    is_cpu = target.clock is Clock.CPU
+    kind = {
+        Quantity.TIME: Kind.CPU_RATIO if is_cpu else Kind.WALL_RATIO,
+        Quantity.GROWTH: Kind.CPU_GROWTH if is_cpu else Kind.WALL_GROWTH,
+        Quantity.MEMORY: Kind.MEMORY,
+        Quantity.TRAFFIC: Kind.TRAFFIC,
     }[target.quantity]
-    sizes = ", ".join(str(size) for size in target.sizes)
-    return f"{what}, {'sizes' if len(target.sizes) > 1 else 'size'} {sizes}" if sizes else what
+    if not target.sizes:
+        return kind.value
+    noun = "sizes" if len(target.sizes) > 1 else "size"
+    return f"{kind.value}, {noun} {', '.join(str(size) for size in target.sizes)}"
 
 
 def _open_text(target: PlannedTarget, check: CheckJudgement, device: str) -> str:
@@ -212,10 +219,10 @@ def _open_text(target: PlannedTarget, check: CheckJudgement, device: str) -> str
         return ""
     if check.cause is Cause.NO_DEVICE:
         if target.tiers:
-            return quantities.UNMETERED_TEXT
+            return messages.UNMETERED_TEXT
         devices = tuple(make_legible(name) for name in target.devices)
-        return quantities.device_text(devices, make_legible(device))
-    return quantities.NOISY_TEXT if check.finding else ""
+        return messages.device_text(devices, make_legible(device))
+    return messages.NOISY_TEXT if check.finding else ""
 
 
 def _view_finding(
@@ -226,7 +233,7 @@ def _view_finding(
 ) -> TargetFindingView:
     forks = included_forks(measured.forks)
     deciding = _DECIDING.get(target.quantity, 1)
-    sums = Sums(target, measured, forks)
+    sums = TargetSums(target, measured, forks)
     first = finding.metrics[0].kind
     sizes = sums.sizes(first)
     return TargetFindingView(
@@ -242,7 +249,7 @@ def _view_finding(
         all_pairs=finding.all_pairs,
         left_out=_left_out_text(measured.forks),
         roofline=tuple(
-            (quantities.percent_text(r.submission), quantities.percent_text(r.reference))
+            (messages.percent_text(r.submission), messages.percent_text(r.reference))
             for r in finding.roofline
         ),
         tables=rank_tables(first, measured, forks),
@@ -252,13 +259,13 @@ def _view_finding(
 
 
 def _left_out_text(forks: tuple[ForkSample, ...]) -> tuple[str, ...]:
-    """Return why forks were left out, in words, with their number."""
-    gone, held = set(left_out(forks)), set(throttled(forks))
+    """Return why forks were left out, and how many."""
+    gone, slowed = set(left_out(forks)), set(throttled(forks))
     reasons = (
-        (len(gone & held), quantities.THROTTLED_TEXT),
-        (len(gone - held), quantities.STOLEN_TEXT),
+        (len(gone & slowed), messages.THROTTLED_TEXT),
+        (len(gone - slowed), messages.STOLEN_TEXT),
     )
-    return tuple(f"{n} {'fork' if n == 1 else 'forks'}: {why}" for n, why in reasons if n)
+    return tuple(f"{n} {'fork' if n == 1 else 'forks'}, because {why}" for n, why in reasons if n)
 
 
 def _view_metric(
@@ -267,16 +274,20 @@ def _view_metric(
     kind, interval = metric.kind, metric.interval
     slope = kind.is_slope
     counts = decides and verdict is Verdict.PASS and metric.full_at < metric.pass_at
-    counted = (credited(interval, explained=metric.explained),) if counts else ()
+    counted = (
+        (scoring_bound(interval, within_reference_noise=metric.within_reference_noise),)
+        if counts
+        else ()
+    )
 
     def unit(value: float) -> float:
         return value if slope else exp_ratio(value)
 
     return MetricView(
-        name=kind.value[0].upper() + kind.value[1:],
-        meter=quantities.KIND_METERS[kind],
+        name=_capitalise(kind.value),
+        meter=_capitalise(_METERS.get(kind, kind).value),
         is_slope=slope,
-        base="what arithmetic says" if kind is Kind.TRAFFIC else "the reference's",
+        base=THEORY if kind is Kind.TRAFFIC else "the reference's",
         where=" at the largest size" if kind in LARGEST_KINDS else "",
         decides=decides,
         estimate=unit(interval.estimate),
@@ -286,10 +297,15 @@ def _view_metric(
         full_at=unit(metric.full_at),
         counted=tuple(unit(value) for value in counted),
         forks=tuple(unit(value) for value in forks),
-        own_spread=(
-            f"±{slope_text(metric.own_half_width)}"
+        reference_spread=(
+            f"±{slope_text(metric.reference_half_width)}"
             if slope
-            else f"±{quantities.percent_text(exp_ratio(metric.own_half_width) - 1)}"
+            else f"±{messages.percent_text(exp_ratio(metric.reference_half_width) - 1)}"
         ),
-        source=quantities.KIND_SOURCES[kind],
+        source=messages.KIND_SOURCES[kind],
     )
+
+
+def _capitalise(text: str) -> str:
+    """Return `text` with its first letter as a capital, the others as they are."""
+    return text[:1].upper() + text[1:]

@@ -1,11 +1,12 @@
-"""Compiles a submission's Triton kernels for devices that need not be there; none of them runs.
+"""Compiles a submission's Triton kernels for devices that need not exist here; no kernel runs.
 
-Takes: the launches that the submission makes in a box without a device. Gives: what Triton's
-compiler and the assembler say of each kernel. Does not cover: believing it (see `advice.claims`);
-occupancy (computed on the judge's side).
+In a worker without a device, each launch only compiles. The report has what Triton's compiler and
+the assembler say about each kernel. The judge treats it as a claim (see `advice.claims`) and
+computes the occupancy itself.
 
-A launch goes through Triton's own `JITFunction.run`, asked to compile only, with a driver that
-names a target and has no device: types, divisibility and constants are those of a real launch.
+A launch goes through Triton's own `JITFunction.run`, with the option to compile only and a driver
+that names a target but has no device. So types, divisibility and constants are those of a real
+launch.
 """
 
 import os
@@ -29,12 +30,12 @@ from triton.runtime.jit import JITFunction
 TARGETS = (80, 90)
 """Compute capabilities, times ten: sm_80 (A100) and sm_90 (H100, H200)."""
 MAX_VARIANTS = 2
-"""Findings per kernel and target: other types or constants seldom say something new."""
+"""Findings per kernel and target; more types and constants rarely add anything new."""
 MAX_FINDINGS = 32
-"""Of one submission, over all kernels and targets."""
+"""Per submission, over all kernels and targets."""
 MAX_UNREACHED = 32
 COMPILE_SECONDS = 40.0
-"""Time for all compilations of one submission."""
+"""For all compilations of one submission together."""
 TOOL_SECONDS = 10.0
 MAX_TEXT = 1000
 MAX_ARGUMENTS_TEXT = 200
@@ -46,34 +47,34 @@ _DEFINITION = re.compile(r"\s*def\s")
 
 Json = Any  # a part of a reply
 Value = Any  # what a student passes to a kernel
-Frame = list[str | int]  # file name, line, function: as `runner.worker` names places
+Frame = list[str | int]  # file name, line, function, as in `runner.worker`
 
 
 class _AbsentDevice:
-    """Stands in Triton for the driver of a device: it names the target of the next compilation."""
+    """Replaces Triton's device driver: it only names the target of the next compilation."""
 
     def __init__(self) -> None:
         self.capability = TARGETS[0]
 
     def get_current_device(self) -> int:
-        """Return a number of the target's own, under which Triton keeps what it compiled."""
+        """Return a number for the target; Triton caches compiled kernels under it."""
         return self.capability
 
     def get_current_stream(self, _device: int = 0) -> int:
-        """Return a stream; nothing is ever put on it."""
+        """Return a stream; it is never used."""
         return 0
 
     def get_current_target(self) -> GPUTarget:
-        """Return what to compile for."""
+        """Return the target to compile for."""
         return GPUTarget("cuda", self.capability, WARP_THREADS)
 
     def get_active_torch_device(self) -> torch.device:
-        """Return where the submission's tensors lie."""
+        """Return the device of the submission's tensors."""
         return torch.device("cpu")
 
 
 class KernelCompiler:
-    """Takes the place of Triton's launcher, and remembers what became of each kernel."""
+    """Replaces Triton's launcher by one that compiles, and keeps the outcome for each kernel."""
 
     def __init__(self, home: str) -> None:
         self._home = home
@@ -86,7 +87,7 @@ class KernelCompiler:
 
     def install(self) -> None:
         """Compile instead of launching, from here on and for the rest of this process."""
-        # Many submissions ask for the interpreter themselves; a set knob outranks the environment.
+        # Many submissions set TRITON_INTERPRET themselves; this knob overrides the environment.
         triton.knobs.runtime.interpret = False
         driver.set_active(self._device)
 
@@ -98,11 +99,11 @@ class KernelCompiler:
         Autotuner.run = _run_first_configuration
 
     def report(self) -> Json:
-        """Return all findings so far, and the submission's kernels that no launch reached."""
+        """Return all findings so far, and the kernels that were never launched."""
         unreached = [
             {"kernel": kernel.__name__, "frame": _definition(kernel)}
             for kernel in self._kernels()
-            # Triton hashes what it compiles, and the functions that a kernel calls with it.
+            # Triton hashes each kernel that it compiles, and the functions that the kernel calls.
             if id(kernel) not in self._launched and kernel.hash is None
         ][:MAX_UNREACHED]
         findings = [finding for found in self._found.values() for finding in found.values()]
@@ -131,10 +132,10 @@ class KernelCompiler:
     def _compile(
         self, kernel: JITFunction, args: tuple[Value, ...], options: dict[str, Value]
     ) -> tuple[str, Json]:
-        """Return what tells this outcome from others of the kernel, and the outcome."""
+        """Return a key that is the same for equal outcomes of the kernel, and the outcome."""
         try:
             compiled = self._run(kernel, *args, grid=(1,), warmup=True, **options)
-        except Exception as error:  # noqa: BLE001 - whatever the compiler raises is the finding
+        except Exception as error:  # noqa: BLE001 - any error of the compiler is a finding
             message, frame = self._explain(kernel, error)
             return f"{frame} {message}", {"error": message[:MAX_TEXT], "error_frame": frame}
         try:
@@ -145,13 +146,13 @@ class KernelCompiler:
         return compiled.hash, {"arguments": arguments, **usage}
 
     def _explain(self, kernel: JITFunction, error: Exception) -> tuple[str, Frame]:
-        """Return the compiler's message and the place of it in the submission."""
-        # The assembler's message goes on with a command line that only works in this box.
+        """Return the compiler's message and its source location in the submission."""
+        # The assembler's message ends with a command line that works only in this worker.
         message = f"{type(error).__name__}: {error}".partition("\nRepro command")[0].rstrip()
         best = (message, self._launch_location())
         known = [kernel, *self._kernels()]
         at: BaseException | None = error
-        while isinstance(at, CompilationError):  # a function that a kernel calls is named last
+        while isinstance(at, CompilationError):  # the last cause is in the innermost function
             owner = next((k for k in known if k.src == at.src), None)
             line = getattr(at.node, "lineno", 0)
             if owner is not None and line:
@@ -164,7 +165,7 @@ class KernelCompiler:
         return best
 
     def _launch_location(self) -> Frame:
-        """Return the innermost line of the submission that is being executed."""
+        """Return the submission's innermost line on the current call stack."""
         frames = [f for f in traceback.extract_stack() if self._is_theirs(f.filename)]
         if not frames:
             return ["", 0, ""]
@@ -172,7 +173,7 @@ class KernelCompiler:
         return [name, frames[-1].lineno or 0, frames[-1].name]
 
     def _kernels(self) -> Iterator[JITFunction]:
-        """Yield the kernels that the submission's modules name, each once."""
+        """Yield each kernel once that a module of the submission has a name for."""
         seen: set[int] = set()
         for module in list(sys.modules.values()):
             if not self._is_theirs(getattr(module, "__file__", None) or ""):
@@ -195,9 +196,9 @@ class KernelCompiler:
 
 
 def prepare() -> None:
-    """Do once, before the fork, what Triton would do again in every child.
+    """Compute Triton's cache key before the fork; every child would compute it again.
 
-    Its key is a hash of its own libraries, hundreds of megabytes of them.
+    It is a hash over hundreds of megabytes of Triton's own libraries.
     """
     from triton.runtime import cache
 
@@ -206,12 +207,12 @@ def prepare() -> None:
 
 
 def _run_first_configuration(tuner: Autotuner, *args: Value, **kwargs: Value) -> None:
-    """Stand for `Autotuner.run`: nothing can be timed here, so the first configuration is taken."""
+    """Replace `Autotuner.run`: use the first configuration, because nothing can be timed here."""
     tuner.fn.run(*args, **kwargs, **tuner.configs[0].all_kwargs())
 
 
 def _unwrap(thing: Value) -> JITFunction | None:
-    """Return the kernel under tuners and heuristics; None if there is no kernel."""
+    """Return the kernel inside autotuners and heuristics; None if there is none."""
     for _ in range(8):
         if isinstance(thing, JITFunction):
             return thing
@@ -222,7 +223,7 @@ def _unwrap(thing: Value) -> JITFunction | None:
 
 
 def _definition(kernel: JITFunction) -> Frame:
-    """Return where `def` of a kernel stands, below its decorators: line 1 of what is compiled."""
+    """Return the location of a kernel's `def`, which is line 1 of what Triton compiles."""
     lines = kernel.raw_src
     above = next((n for n, line in enumerate(lines) if _DEFINITION.match(line)), 0)
     file = os.path.basename(kernel.fn.__code__.co_filename)
@@ -230,24 +231,24 @@ def _definition(kernel: JITFunction) -> Frame:
 
 
 def _resources(compiled: Value) -> Json:
-    """Return what a compiled kernel takes on its target, as the assembler says.
+    """Return the resources that a compiled kernel uses on its target, according to the assembler.
 
     Source: `cuobjdump --dump-resource-usage` (CUDA binary utilities): REG is registers per thread,
-    STACK bytes of local memory per thread, where Triton puts nothing but spilled registers.
+    STACK bytes of local memory per thread, which Triton uses only for spilled registers.
     """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        message = subprocess.run(
+        output = subprocess.run(
             [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name],
             capture_output=True,
             text=True,
             timeout=TOOL_SECONDS,
             check=True,
         ).stdout
-    usage = _RESOURCES.search(message)
+    usage = _RESOURCES.search(output)
     if usage is None:
-        raise RuntimeError("cuobjdump names no registers")
+        raise RuntimeError("cuobjdump printed no registers")
     return {
         "registers": int(usage[1]),
         "spill_bytes": int(usage[2]),
@@ -260,6 +261,6 @@ def _arguments(source: Value) -> str:
     """Return the types and constants that a kernel was compiled for."""
     constants = {path[0]: value for path, value in source.constants.items() if len(path) == 1}
     return ", ".join(
-        f"{name} = {constants[location]!r}" if location in constants else f"{name}: {kind}"
-        for location, (name, kind) in enumerate(source.signature.items())
+        f"{name} = {constants[index]!r}" if index in constants else f"{name}: {kind}"
+        for index, (name, kind) in enumerate(source.signature.items())
     )

@@ -1,8 +1,7 @@
-"""What a fresh fork of the warm process does before it serves: descriptors, jail, output.
+"""What a fresh fork of the fork server does before it serves: descriptors, confinement, output.
 
-Takes: an order, the descriptors that came with it. Gives: `become_child`. Does not cover: the fork
-itself (see `runner.fork_server`), nor what a child answers (see `runner.worker`,
-`runner.ranks.rank`).
+The fork itself is made in `runner.fork_server`; requests are answered in `runner.worker` and
+`runner.ranks.rank`.
 """
 
 import os
@@ -23,13 +22,13 @@ Json = Any  # a message's fields
 
 
 def become_child(order: ForkOrder, fds: list[int], denials: "Denials") -> None:
-    """Turn a fresh fork into a child; never returns."""
+    """Confine this fresh fork, then serve the judge's requests until the end; never returns."""
     status = 70  # EX_SOFTWARE: confinement failed, the submission was never touched
     try:
         denials.seal(order.denial.problem)
         _serve_as_child(order, fds)
         status = 0
-    except BaseException as error:  # noqa: BLE001 - the last frame of the process: say why and end
+    except BaseException as error:  # noqa: BLE001 - last frame of the process: print and end
         os.write(2, f"child: {type(error).__name__}: {error}\n".encode(errors="replace"))
     finally:
         os._exit(status)
@@ -63,11 +62,9 @@ def _serve_as_child(order: ForkOrder, fds: list[int]) -> None:
         return
     process: type[worker.WorkerProcess] = worker.WorkerProcess
     if order.device == "cuda":
-        from .cuda import (
-            worker as cuda_worker,  # imported before the fork; CUDA begins here, in the child
-        )
+        from .cuda.worker import CudaWorkerProcess  # imported before the fork; begins no CUDA
 
-        process = cuda_worker.CudaWorkerProcess
+        process = CudaWorkerProcess
     process(channel=channel, reply_memory=memory, home=order.home, further=further).serve()
 
 
@@ -84,7 +81,7 @@ def _serve_as_rank(
 
 
 def _compile_kernels(home: str) -> Callable[[dict[str, Json]], Json]:
-    """Let Triton compile instead of launching; return what tells what became of each kernel."""
+    """Let Triton compile instead of launching; return a function that reports all kernels."""
     from . import ahead_of_time
 
     compiler = ahead_of_time.KernelCompiler(home)
@@ -93,7 +90,7 @@ def _compile_kernels(home: str) -> Callable[[dict[str, Json]], Json]:
 
 
 def _keep_only(fds: list[int]) -> list[int]:
-    """Move the child's descriptors to 3, 4, 5, …, and close every other one but 0, 1 and 2."""
+    """Move the child's descriptors to 3, 4, 5, …; close all others except 0, 1 and 2."""
     high = [os.dup2(fd, 200 + number, inheritable=False) for number, fd in enumerate(fds)]
     low = [os.dup2(fd, 3 + number, inheritable=False) for number, fd in enumerate(high)]
     os.closerange(3 + len(fds), 65536)

@@ -1,18 +1,19 @@
-"""Operators that raise: what a problem rules out is taken from torch's dispatcher itself.
+"""Makes operators of torch raise that a problem's `denied` list in `assignment.toml` names.
 
-Takes: entries of a `denied` list (see `runner.denial`). Gives: `Denials`, installed in the warm
-process and sealed in its child. Does not cover: what computes without torch's dispatcher: Python's
-own arithmetic, numpy, machine code of a submission's own, and whatever `ctypes` reaches in
-libraries and memory.
+Entries are names or patterns of operators (`aten::softmax`), `@compute` for all that compute, or
+modules and classes (`torch.nn.parallel`, see `runner.guards`). `expand` and `find_unknown` say what
+entries mean in this version of torch. `Denials` is installed in the fork server and sealed in its
+child. It does not cover what computes without torch's dispatcher: Python's own arithmetic, numpy,
+a submission's own machine code, and all that `ctypes` can reach in libraries and memory.
 
-Every route that torch documents ends in the dispatcher's table: functions, methods, operators such
-as `@`, `torch.ops`, TorchScript. Each kernel there, for each key, is overridden with one that
-raises. The dispatcher gives an older kernel back only to who holds the handle of the newer
-registration, and in a child no Python object refers to it any more. A kernel that a submission
-registers on top can only be its own code.
+Every documented route ends in the dispatcher's table: functions, methods, operators such as `@`,
+`torch.ops`, TorchScript. There, each kernel under each dispatch key is overridden with one that
+raises. The dispatcher restores an older kernel only through the handle of the newer registration,
+and in a child no Python object refers to that handle any more. A kernel that a submission registers
+on top can only be its own code.
 
-Overriding takes a fifth of a second for `@compute`. So the warm process does it before it forks,
-keeps it while the next child is denied the same, and undoes it for a child that is not.
+Overriding takes 0.2 s for `@compute`. So the fork server does it before it forks, keeps it as long
+as the next child has the same denial, and otherwise undoes it.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ from . import guards
 from .order import is_module
 
 COMPUTE = "@compute"
-"""Every operator of every library that is not listed in `SPARED`."""
+"""Entry for every operator of every library that is not in `NOT_COMPUTE`."""
 
 _ALLOCATION = """
     empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like
@@ -57,30 +58,35 @@ _METADATA = """
     sym_stride _debug_has_internal_overlap _has_compatible_shallow_copy_type
     _has_same_storage_numel _is_zerotensor _version
 """
-SPARED = frozenset(f"aten::{n}" for n in (_ALLOCATION + _VIEWS + _COPIES + _METADATA).split())
-"""What a kernel's wrapper, Triton's interpreter and the box itself call: it moves and names numbers
-and makes none but constants. Not `item`, `index`, `cat`, `arange` or anything random."""
+NOT_COMPUTE = frozenset(f"aten::{n}" for n in (_ALLOCATION + _VIEWS + _COPIES + _METADATA).split())
+"""Operators that a kernel's wrapper, Triton's interpreter and the worker itself call. They move and
+describe numbers, and make no new ones but constants: not `item`, `index`, `cat`, `arange` or
+anything random."""
 
-_SPARED_LIBRARIES = ("profiler",)  # marks in a trace
+_NOT_COMPUTE_LIBRARIES = ("profiler",)  # marks in a trace
+
+_REGISTERED = re.compile(r"^(?!debug)(\w+)(?:\[alias\])?: registered (?:at|by)", re.MULTILINE)
+"""A line of the dispatcher's own description of an operator: one kernel under one key. (A `debug`
+line says where the schema is from.)"""
+
+Value = Any  # whatever an operator is called with
 
 
 def expand(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return the operators of this torch that `entries` mean, ascending."""
+    """Return the names of this torch's operators that `entries` mean, sorted."""
     wanted = tuple(entries)
-    return tuple(sorted(n for n in _C._dispatch_get_all_op_names() if _is_meant(n, wanted)))
+    return tuple(sorted(n for n in _C._dispatch_get_all_op_names() if _matches(n, wanted)))
 
 
 def find_unknown(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return the entries that mean no operator, module or class of this torch."""
+    """Return the entries that match no operator, module or class of this torch."""
     return tuple(
-        entry
-        for entry in entries
-        if not (_is_there(entry) if is_module(entry) else expand((entry,)))
+        entry for entry in entries if not (_exists(entry) if is_module(entry) else expand((entry,)))
     )
 
 
-def _is_there(name: str) -> bool:
-    """Return whether there is a module or class of this name; imports no more than holds it."""
+def _exists(name: str) -> bool:
+    """Return whether a module or class of this name exists; imports only the module above it."""
     module, _, last = name.rpartition(".")
     try:
         if importlib.util.find_spec(name):
@@ -90,27 +96,19 @@ def _is_there(name: str) -> bool:
     return isinstance(getattr(sys.modules[module], last, None), type)
 
 
-def _is_meant(operator: str, entries: tuple[str, ...]) -> bool:
+def _matches(operator: str, entries: tuple[str, ...]) -> bool:
     library, _, name = operator.partition("::")
     base = name.partition(".")[0]
-    if COMPUTE in entries:
-        spared = library in _SPARED_LIBRARIES or f"{library}::{base}" in SPARED
-        if not spared:
-            return True
+    computes = library not in _NOT_COMPUTE_LIBRARIES and f"{library}::{base}" not in NOT_COMPUTE
+    if computes and COMPUTE in entries:
+        return True
     forms = {f"{library}::{form}" for form in (base, _plain(base))}
     return any(fnmatch.fnmatchcase(form, entry) for entry in entries for form in forms)
 
 
 def _plain(base: str) -> str:
-    """Return the name that a person knows an operator by."""
+    """Return the name under which people know an operator: `softmax` for `_softmax`."""
     return base.strip("_").removeprefix("special_").removesuffix("_out")
-
-
-Value = Any  # whatever an operator is called with
-
-_REGISTERED = re.compile(r"^(?!debug)(\w+)(?:\[alias\])?: registered (?:at|by)", re.MULTILINE)
-"""A line of the dispatcher's own description of an operator: one kernel under one key. (`debug`
-says where the schema is from.)"""
 
 
 class OperationDenied(RuntimeError):
@@ -131,35 +129,35 @@ class _Refusal:
 
 
 def refuse(name: str) -> OperationDenied:
-    """Return what a student reads: what was called, in which problem, why it is denied."""
+    """Return the error that a student reads: what was called, in which problem, why denied."""
     return OperationDenied(f"{name} is denied in the problem {_Refusal.problem}: {_Refusal.reason}")
 
 
 class ModuleDenied(OperationDenied, ModuleNotFoundError):
-    """The same for what is denied by the name of its module.
+    """A submission used a module that its problem denies by name.
 
-    Who imports it finds none: torch itself goes on without some of its parts.
+    It is also a `ModuleNotFoundError`, because torch itself works without some of its modules.
     """
 
 
 def refuse_module(name: str) -> ModuleDenied:
-    """Return what a student reads of a module, or of what is in it."""
+    """Return the error that a student reads for a module, or for anything in it."""
     return ModuleDenied(str(refuse(name)))
 
 
 class Denials:
-    """What is denied in this process, and in its forks."""
+    """The operators and modules that are denied in this process and in its later forks."""
 
     def __init__(self) -> None:
         self._entries: tuple[str, ...] = ()
         self._handles: list[Any] = []
-        self._closed: guards.Closed | None = None
+        self._closed: guards.ClosedModules | None = None
 
     def install(self, entries: Iterable[str]) -> None:
-        """Deny exactly the operators that `entries` mean; no time passes if they are denied.
+        """Deny exactly what `entries` mean; does nothing if that is denied already.
 
         Raises:
-            OSError: if torch does not let an operator be denied: ours or the machine's fault.
+            OSError: if torch refuses to override an operator: our or the machine's fault.
         """
         wanted = tuple(entries)
         if wanted == self._entries:
@@ -184,13 +182,13 @@ class Denials:
         self._entries = ()
 
     def seal(self, problem: str) -> None:
-        """Give the denial up to a problem: from here on this process cannot undo it.
+        """Make the denial permanent in this process, and name the problem in its messages.
 
-        Each handle is kept alive by a count that no object stands for.
+        Each handle gets an extra reference count, so it stays alive though nothing refers to it.
         """
         _Refusal.problem = problem
         _Refusal.reason = "the assignment rules it out"
-        if self._closed:  # kept alive as well: to free it takes longer than all else here
+        if self._closed:  # also kept alive: freeing it would take longer than all else here
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._closed))
         self._closed = None
         if not self._handles:
@@ -203,12 +201,12 @@ class Denials:
         for handle in self._handles:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
         self._handles.clear()
-        guards.put_up(refuse, readers=for_kernel)
+        guards.install(refuse, readers=for_kernel)
 
     def _override(self, names: tuple[str, ...]) -> None:
         libraries: dict[str, Any] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that kernels are overridden
+            warnings.simplefilter("ignore")  # torch warns about each override
             for name in names:
                 library, _, rest = name.partition("::")
                 if library not in libraries:
@@ -221,10 +219,10 @@ class Denials:
 
 
 def registered_keys(operator: str) -> tuple[str, ...]:
-    """Return the dispatch keys, aliases among them, that an operator has a kernel for.
+    """Return the dispatch keys, including aliases, for which an operator has a kernel.
 
     Raises:
-        RuntimeError: if it has kernels and this torch words its description in another way.
+        RuntimeError: if it has kernels but this torch's description of them cannot be read.
     """
     keys = tuple(dict.fromkeys(_REGISTERED.findall(_C._dispatch_dump(operator))))
     computed = _C._dispatch_has_computed_kernel_for_dispatch_key

@@ -1,10 +1,8 @@
-"""The warm process: it has torch and Triton imported and forks one confined child per problem.
+"""The fork server: it has imported torch and Triton, and forks one confined child per problem.
 
-Takes: orders from the judge over an inherited or connected socket. Gives: children. Does not
-cover: the wall around it (see `sandbox`).
-
-It holds nothing secret and never runs a submission's code itself. It starts no threads, so that a
-fork copies all of it.
+It obeys orders that the judge sends over a socket, which it inherits or connects to. It holds
+nothing secret and never runs a submission's code itself. It starts no threads, because a fork
+copies only the thread that calls it. The sandbox around it is built by `sandbox`.
 """
 
 import contextlib
@@ -16,61 +14,36 @@ import socket
 import sys
 import tempfile
 import time
+from types import ModuleType
 from typing import Any
 
 from . import linux, protocol
 from .birth import become_child
 from .order import ForkOrder, WorkerKind
 
-AGAIN_SECONDS = 1.0
-"""They are asked for once in so much time: 7 to 14 ms with all of 590 MiB there."""
+PREFAULT_INTERVAL_S = 1.0
+"""Pages are prefaulted at most this often; it costs 7 to 14 ms when all 590 MiB are in memory."""
+SWEEP_SECONDS = 5.0
 
-
-class LibraryPages:
-    """All that this process has mapped of files."""
-
-    def __init__(self) -> None:
-        self._ranges = _file_ranges()
-        self._asked_s = -AGAIN_SECONDS
-
-    def prefault(self) -> None:
-        """Bring every page into memory."""
-        if time.monotonic() - self._asked_s < AGAIN_SECONDS:
-            return
-        for address, length in self._ranges:
-            if not linux.populate_for_reading(address, length):
-                break  # an older kernel: pages stay as they are
-        self._asked_s = time.monotonic()
-
-
-def _file_ranges() -> list[tuple[int, int]]:
-    """Return address and length of every mapping of a file. Source: proc_pid_maps(5)."""
-    if not os.path.exists("/proc/self/maps"):
-        return []
-    ranges: list[tuple[int, int]] = []
-    with open("/proc/self/maps") as lines:
-        for line in lines:
-            span, rights, _, _, _, *path = line.split(None, 5)
-            if rights.startswith("r") and path and path[0].startswith("/"):
-                low, high = (int(edge, 16) for edge in span.split("-"))
-                ranges.append((low, high - low))
-    return ranges
-
-
-CLEAN_SECONDS = 5.0
+LIBRARIES = ("numpy", "triton", "triton.language", "torch.nn.functional", "landlock", "pyseccomp")
+CHILD_MODULES = (
+    *(".worker", ".ranks.rank", ".confinement", ".landlock_rules", ".seccomp_rules"),
+    *(".cuda.launchers", ".cuda.nvcc"),
+)
+"""Modules of this package that a child uses; under Landlock it can no longer read their files."""
 
 Json = Any  # a message's fields
 
 
 class ForkServer:
-    """Forks, freezes, ends and sweeps up children, one submission at a time."""
+    """Forks and freezes children, and kills and cleans up after them, one submission at a time."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._orders: list[ForkOrder] = []  # of the submission that is here, one per child
-        self._group_network = -1  # namespace of its ranks
+        self._orders: list[ForkOrder] = []  # one per child of the current submission
+        self._ranks_network_fd = -1  # network namespace that its ranks share
         self._children: set[int] = set()
-        from . import denial  # needs torch, which is imported once devices are chosen
+        from . import denial  # imports torch, which must see the environment that main() has set
 
         self._denials = denial.Denials()
         self._libraries = LibraryPages()
@@ -89,13 +62,13 @@ class ForkServer:
             finally:
                 for fd in fds:
                     os.close(fd)
-            if order["op"] != "thaw":  # the judge waits for the submission itself instead
+            if order["op"] != "thaw":  # the judge waits for the submission's reply instead
                 protocol.send(self._control, answer)
 
     def _obey(self, order: dict[str, Json], fds: list[int]) -> dict[str, Json]:
         operation = order["op"]
         if operation == "fork":
-            return {"pid": self._fork(ForkOrder.from_json(order["jail"]), fds)}
+            return {"pid": self._fork(ForkOrder.from_json(order["child"]), fds)}
         if operation == "freeze":
             self._signal_all(signal.SIGSTOP)
         elif operation == "thaw":
@@ -109,25 +82,28 @@ class ForkServer:
     def _fork(self, order: ForkOrder, fds: list[int]) -> int:
         """Fork a child that confines itself, reports ready on the channel and serves it."""
         self._orders.append(order)
-        # A device's libraries are gigabytes, and memory is metered on the device there.
+        # CUDA's libraries are gigabytes, and a GPU problem's memory is measured on the GPU.
         if order.device == "cpu":
             self._libraries.prefault()
         if order.kind is not WorkerKind.PLAIN:
             self._refuse_foreign_namespace(order)
         self._denials.install(order.denial.entries)
-        own: list[tuple[int, int]] = []
+        own_namespaces: list[tuple[int, int]] = []
         if order.kind is WorkerKind.NAMESPACES:
-            own.append((os.open("/proc/self/ns/pid", os.O_RDONLY), linux.CLONE_NEWPID))
+            pid_fd = os.open("/proc/self/ns/pid", os.O_RDONLY)
+            own_namespaces.append((pid_fd, linux.CLONE_NEWPID))
             linux.unshare(linux.CLONE_NEWPID)
             if order.world:
-                own.append((os.open("/proc/self/ns/net", os.O_RDONLY), linux.CLONE_NEWNET))
-                self._enter_group_network()
+                network_fd = os.open("/proc/self/ns/net", os.O_RDONLY)
+                own_namespaces.append((network_fd, linux.CLONE_NEWNET))
+                self._enter_ranks_network()
         try:
             pid = os.fork()
         finally:
-            # Only the parent gets here with `own` still needed; the child closes it with the rest.
-            if own and os.getpid() != 1:
-                for fd, kind in own:
+            # The parent returns to its own namespaces; the child (pid 1 of a new pid namespace)
+            # closes these descriptors later, with all others.
+            if own_namespaces and os.getpid() != 1:
+                for fd, kind in own_namespaces:
                     linux.setns(fd, kind)
                     os.close(fd)
         if pid == 0:
@@ -135,25 +111,25 @@ class ForkServer:
         self._children.add(pid)
         return pid
 
-    def _enter_group_network(self) -> None:
-        """Enter the network namespace that all ranks of this submission share; the first makes it.
+    def _enter_ranks_network(self) -> None:
+        """Enter the network namespace that all ranks of this submission share; make it if needed.
 
-        Namespaces of a network end with their last process and descriptor: none outlives a sweep.
+        It ends with its last process and descriptor, so it does not outlive `_sweep`.
         """
-        if self._group_network >= 0:
-            linux.setns(self._group_network, linux.CLONE_NEWNET)
+        if self._ranks_network_fd >= 0:
+            linux.setns(self._ranks_network_fd, linux.CLONE_NEWNET)
             return
         linux.unshare(linux.CLONE_NEWNET)
         linux.bring_loopback_up()
-        self._group_network = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._ranks_network_fd = os.open("/proc/self/ns/net", os.O_RDONLY)
 
     def _refuse_foreign_namespace(self, order: ForkOrder) -> None:
-        """Refuse to act on "all processes" in a namespace that is the judge's own."""
+        """Refuse to signal all visible processes where the judge's own would be among them."""
         if os.readlink("/proc/self/ns/pid") == order.judge_pid_namespace:
-            raise OSError("the warm process is not in a pid namespace of its own")
+            raise OSError("the fork server has no pid namespace of its own: it shares the judge's")
 
     def _signal_all(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the submission: all that the warm process can see."""
+        """Send a signal to every process of the submission: all that the fork server can see."""
         if not self._orders:
             return
         if self._orders[0].kind is WorkerKind.PLAIN:
@@ -177,8 +153,8 @@ class ForkServer:
             time.sleep(0.002)
 
     def _sweep(self) -> int:
-        """Kill what is left of a submission, remove its files, and return what could not be."""
-        deadline = time.monotonic() + CLEAN_SECONDS
+        """Kill a submission's processes and remove its files; return how many were left over."""
+        deadline = time.monotonic() + SWEEP_SECONDS
         left = self._reap()
         while left and time.monotonic() < deadline:
             self._signal_all(signal.SIGKILL)
@@ -186,16 +162,16 @@ class ForkServer:
             time.sleep(0.002)
             left = self._reap()
         orders, self._orders = self._orders, []
-        if self._group_network >= 0:
-            os.close(self._group_network)
-            self._group_network = -1
+        if self._ranks_network_fd >= 0:
+            os.close(self._ranks_network_fd)
+            self._ranks_network_fd = -1
         for order in orders:
             if order.kind is WorkerKind.UID:
                 left += _remove_as(order.uid, order.home)
         return left
 
     def _reap(self) -> int:
-        """Collect ended children and return how many processes are left."""
+        """Reap children that have ended; return how many processes run (1 if only "some")."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -214,10 +190,41 @@ class ForkServer:
         return 1
 
 
-def _remove_as(uid: int, home: str) -> int:
-    """Kill every process of `uid` and remove `home`, as that uid; return 1 if either stays.
+class LibraryPages:
+    """The files, such as shared libraries, that this process has mapped."""
 
-    The warm process has no right over files of other uids, hence a fork that becomes the uid.
+    def __init__(self) -> None:
+        self._ranges = _file_ranges()
+        self._prefaulted_s = -PREFAULT_INTERVAL_S
+
+    def prefault(self) -> None:
+        """Bring every page into memory, so that no child waits for one on the clock."""
+        if time.monotonic() - self._prefaulted_s < PREFAULT_INTERVAL_S:
+            return
+        for address, length in self._ranges:
+            if not linux.populate_for_reading(address, length):
+                break  # this Linux is too old for it
+        self._prefaulted_s = time.monotonic()
+
+
+def _file_ranges() -> list[tuple[int, int]]:
+    """Return address and length of every mapping of a file. Source: proc_pid_maps(5)."""
+    if not os.path.exists("/proc/self/maps"):
+        return []
+    ranges: list[tuple[int, int]] = []
+    with open("/proc/self/maps") as lines:
+        for line in lines:
+            span, rights, _, _, _, *path = line.split(None, 5)
+            if rights.startswith("r") and path and path[0].startswith("/"):
+                low, high = (int(edge, 16) for edge in span.split("-"))
+                ranges.append((low, high - low))
+    return ranges
+
+
+def _remove_as(uid: int, home: str) -> int:
+    """Remove the folder `home` as its owner `uid`; return 1 if it is still there.
+
+    The fork server has no right over files of other uids, so it forks and becomes that uid.
     """
     pid = os.fork()
     if pid == 0:
@@ -231,45 +238,51 @@ def _remove_as(uid: int, home: str) -> int:
 
 
 def _import_libraries(device: str, preload: list[str]) -> None:
-    """Import everything slow, and everything that the rules would keep from loading later."""
+    """Import what is slow to import, and what Landlock would keep a child from importing later."""
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-    # Asked before the fork: without /proc torch would silently fall back from AVX2.
+    # torch reads /proc here; a child that has no /proc would silently fall back from AVX2.
     torch = importlib.import_module("torch")
     torch.backends.cpu.get_cpu_capability()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    for name in (
-        "numpy",
-        "triton",
-        "triton.language",
-        "torch.nn.functional",
-        "landlock",
-        "pyseccomp",
-    ):
-        with contextlib.suppress(ModuleNotFoundError):  # not on every platform
-            importlib.import_module(name)
-    # Some ask for a folder of their own when they are imported; this process can write nowhere. A
-    # child's environment is its own (see `jail`).
+    for name in LIBRARIES:
+        _import_if_installed(name)
+    # Some modules create a cache folder when they are imported, but this process can write
+    # nowhere. A child gets its own environment (see `confinement`).
     tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/"
     for name in preload:
         importlib.import_module(name)
     tempfile.tempdir = None
-    own = ("child", "rank", "jail", "landlock_rules", "seccomp_rules", "launchers", "nvcc")
-    for name in (*own, "device_child") if device == "cuda" else own:
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(f".{name}", __package__)
+    for name in (*CHILD_MODULES, *((".cuda.worker",) if device == "cuda" else ())):
+        _import_if_installed(name)
     if device == "cpu":
-        with contextlib.suppress(ModuleNotFoundError):  # no Triton on every platform
-            interpreter = importlib.import_module(".interpreter", __package__)
+        interpreter = _import_if_installed(".interpreter")
+        if interpreter is not None:
             interpreter.choose_first_configuration()
             interpreter.divide_as_a_device()
     if device == "compile":
-        with contextlib.suppress(ModuleNotFoundError):  # the child says so
-            importlib.import_module(".ahead_of_time", __package__).prepare()
+        compiler = _import_if_installed(".ahead_of_time")
+        if compiler is not None:  # otherwise the child reports that Triton is missing
+            compiler.prepare()
+
+
+def _import_if_installed(name: str) -> ModuleType | None:
+    """Import a module; return None if a library that it needs does not exist on this platform.
+
+    Raises:
+        ModuleNotFoundError: if a module of this package is missing; a child would not find it
+            either.
+    """
+    try:
+        return importlib.import_module(name, __package__)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(f"{__package__}."):
+            raise
+        return None
 
 
 def main(arguments: list[str]) -> None:
-    """Start from `fd:NUMBER` (an inherited socket) or `path:PATH`, a device, further modules."""
+    """Start with `fd:NUMBER` (an inherited socket) or `path:PATH`, a device, modules to import."""
     where, device, *preload = arguments
     form, _, address = where.partition(":")
     if form == "fd":

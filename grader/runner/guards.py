@@ -1,13 +1,12 @@
-"""Fences around a denial: ways past torch's dispatcher that lie open in every Python process.
+"""Guards around a denial: they close ways to compute that bypass torch's dispatcher.
 
-Takes: nothing, in a child that is denied something. Gives: `put_up`, `hidden_folders`, and for what
-a problem denies by a module's name `close_modules`. Does not cover: the denial itself (see
-`runner.denial`), nor who climbs: Python keeps nothing from code that reads its own process's
-memory, so a fence only sees to it that no ordinary call gets past.
+`install` closes three ways: torch's own compilers, which turn operators into machine code or run
+them themselves (`torch.compile`, the tensor expressions and graph passes below `torch.jit`,
+nativert); a second torch in a new process; tensors read as numbers of Python or numpy.
+`close_modules` denies modules and classes by name. The denial of operators is in `runner.denial`.
 
-Three ways: torch's own compilers, which turn operators into machine code or interpret them by
-themselves (`torch.compile`, the tensor expressions and graph passes below `torch.jit`, nativert); a
-second torch in a new process; tensors read as numbers of Python or numpy.
+Python cannot stop code that reads its own process's memory. So a guard only ensures that no
+ordinary call gets around a denial.
 """
 
 import contextlib
@@ -26,24 +25,24 @@ import torch
 
 from .order import Denial
 
-Value = Any  # whatever a fenced function is called with
+Value = Any  # whatever a guarded function is called with
 Refuse = Callable[[str], BaseException]  # makes the exception for the name of what was called
 
 COMPILERS = ("torch._dynamo", "torch._inductor")
 ENGINES = ("_te", "_nativert")
-"""Modules below `torch._C` that run graphs by kernels of their own."""
-_NOTHING = object()
+"""Modules below `torch._C` that run graphs with their own kernels."""
+_ABSENT = object()
 READERS = ("numpy", "tolist", "__array__", "__dlpack__")
-"""Methods of tensors that hand all numbers to Python or numpy at once."""
-_SPARED_JIT = ("_jit_get_", "_jit_resolve_packet")
-"""What `torch.ops` finds operators with."""
+"""Methods of tensors that give all their numbers to Python or numpy at once."""
+_ALLOWED_JIT = ("_jit_get_", "_jit_resolve_packet")
+"""`torch.ops` looks operators up with these."""
 
 
 def hidden_folders(denial: Denial) -> tuple[str, ...]:
-    """Return folders that a denied child has no use for, and that its jail hides.
+    """Return the folders that a child's confinement hides because of a denial.
 
-    Without torch's libraries no new process can import torch; this one has them loaded. Without its
-    folder no package that is denied by name can be imported a second time.
+    Without torch's libraries, no new process can import torch; this one has already loaded them.
+    Without its folder, a package that is denied by name cannot be imported a second time.
     """
     top = os.path.dirname(torch.__file__)
     folders = [f"{top}/{name}" for name in ("lib", "_dynamo", "_inductor") if denial.operators]
@@ -52,12 +51,12 @@ def hidden_folders(denial: Denial) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def put_up(refuse: Refuse, *, readers: bool) -> None:
-    """Put the fences up in this process.
+def install(refuse: Refuse, *, readers: bool) -> None:
+    """Install the guards in this process.
 
     Args:
         refuse: makes the exception.
-        readers: also around `READERS`; plain torch problems may read numbers.
+        readers: whether to guard `READERS` too; problems in plain torch may read numbers.
     """
     sys.meta_path.insert(0, _Unimportable(refuse, COMPILERS))
     _empty_engines()
@@ -70,43 +69,42 @@ def put_up(refuse: Refuse, *, readers: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
-    """What must be put back to open modules again.
+class ClosedModules:
+    """Modules that `close_modules` has closed, and what opens them again.
 
     Attributes:
-        finder: what keeps them from being imported.
-        changed: classes and modules with the name that was set and what it stood for before;
-            `_NOTHING` if it was not there.
+        finder: keeps them from being imported.
+        changed: (class or module, name that was replaced, value before; `_ABSENT` if it had none).
     """
 
     finder: "_Unimportable"
     changed: list[tuple[Value, str, Value]]
 
     def reopen(self) -> None:
-        """Let everything be as it was."""
+        """Undo all changes."""
         sys.meta_path.remove(self.finder)
         for owner, name, before in reversed(self.changed):
-            if before is _NOTHING:
+            if before is _ABSENT:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
 
 
-def close_modules(names: tuple[str, ...], refuse: Refuse) -> Closed:
-    """Let nothing of these modules be imported, called or made an object of.
+def close_modules(names: tuple[str, ...], refuse: Refuse) -> ClosedModules:
+    """Make imports and calls of these modules, and new objects of their classes, raise.
 
-    Classes are changed in place, wherever else they are known; they stay good for `isinstance`.
+    Classes are changed in place, so every other name of them is closed too; `isinstance` works.
 
     Args:
-        names: of modules, with all below them, or of classes.
+        names: of modules (with all below them) or of classes.
         refuse: makes the exception.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in names:  # what is loaded can be closed for good, wherever it comes from later
+        for name in names:  # only loaded modules can be closed
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    closed = Closed(finder=_Unimportable(refuse, names), changed=[])
+    closed = ClosedModules(finder=_Unimportable(refuse, names), changed=[])
     sys.meta_path.insert(0, closed.finder)
     for name in names:
         owner, _, last = name.rpartition(".")
@@ -123,13 +121,13 @@ def _is_below(name: str, top: str) -> bool:
     return name == top or name.startswith(f"{top}.")
 
 
-def _close(module: ModuleType, name: str, refuse: Refuse, closed: Closed) -> None:
-    """Let a function or class of a module refuse to be called; leave anything else."""
+def _close(module: ModuleType, name: str, refuse: Refuse, closed: ClosedModules) -> None:
+    """Make a function or class of a module refuse to be called; leave anything else alone."""
     value = getattr(module, name, None)
     refusing = _refusing(f"{module.__name__}.{name}", refuse)
     if isinstance(value, type):
-        before = vars(value).get("__init__", _NOTHING)
-        with contextlib.suppress(TypeError):  # of what is immutable; torch's classes are not
+        before = vars(value).get("__init__", _ABSENT)
+        with contextlib.suppress(TypeError):  # an immutable class; torch has none
             value.__init__ = refusing  # type: ignore[misc]
             closed.changed.append((value, "__init__", before))
     elif isinstance(value, FunctionType):
@@ -138,19 +136,19 @@ def _close(module: ModuleType, name: str, refuse: Refuse, closed: Closed) -> Non
 
 
 class _Unimportable:
-    """Refuses to find some modules; first among the finders."""
+    """An import finder that refuses some modules; it must come before all other finders."""
 
     def __init__(self, refuse: Refuse, names: tuple[str, ...]) -> None:
         self._refuse, self._names = refuse, names
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: Value = None) -> None:
-        """Raise for these modules, and find nothing else."""
+        """Raise for these modules; leave all others to the other finders."""
         if any(_is_below(name, top) for top in self._names):
             raise self._refuse(name)
 
 
 def _is_jit(name: str) -> bool:
-    return name.startswith("_jit_") and not name.startswith(_SPARED_JIT)
+    return name.startswith("_jit_") and not name.startswith(_ALLOWED_JIT)
 
 
 def _refusing(name: str, refuse: Refuse) -> Callable[..., Value]:
@@ -161,14 +159,14 @@ def _refusing(name: str, refuse: Refuse) -> Callable[..., Value]:
 
 
 def _replace(kind: type, name: str, method: Callable[..., Value]) -> None:
-    """Replace a method, of a class that Python holds to be immutable as well."""
+    """Replace a method, even of a class that Python treats as immutable."""
     (names,) = gc.get_referents(vars(kind))
     names[name] = method
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
 
 
 def _empty_engines() -> None:
-    """Take the methods from the engines' classes, which every class's list of subclasses names."""
+    """Delete all methods of the engines' classes: these are found through `__subclasses__`."""
     for name in ENGINES:
         module = sys.modules.pop(f"torch._C.{name}", None) or getattr(torch._C, name, None)
         if isinstance(module, ModuleType):

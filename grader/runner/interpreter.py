@@ -1,7 +1,6 @@
-"""What Triton's interpreter does not do as a device does: choose a configuration, divide by 0.
+"""Makes Triton's interpreter behave as a device does: it chooses a configuration and divides by 0.
 
-Takes: nothing. Gives: `choose_first_configuration` and `divide_as_a_device`, called in the warm
-process before any fork. Does not cover: compiling (see `runner.ahead_of_time`).
+The fork server calls both functions before any fork.
 """
 
 from typing import Any
@@ -13,22 +12,22 @@ Value = Any  # what a student passes to a kernel
 
 
 def choose_first_configuration() -> None:
-    """Let an autotuned kernel take the first of its configurations that pruning leaves.
+    """Make an autotuned kernel use the first of its configurations that pruning leaves.
 
-    Triton would time each on the device, and raises where there is none; interpreted, none is
-    faster than another.
+    Triton would time each one on the device, and it raises where there is no device. The
+    interpreter runs none of them faster than another.
     """
-    Autotuner._bench = _as_fast_as_any
+    Autotuner._bench = _equal_times
 
 
 def divide_as_a_device() -> None:
-    """Let 0/0 and −inf − (−inf) be NaN without a warning: interpreted, kernels compute in numpy.
+    """Compute 0/0 and −inf − (−inf) as NaN without a warning: the interpreter computes in numpy.
 
-    It would stand among what a student's code printed, and name a line of Triton's.
+    The warning would appear in the student's output, and name a line of Triton's code.
     """
     numpy.seterr(all="ignore")
 
 
-def _as_fast_as_any(*_: Value, **__: Value) -> list[float]:
-    """Stand for a benchmark: quantiles in milliseconds, the same for every configuration."""
+def _equal_times(*_: Value, **__: Value) -> list[float]:
+    """Replace a benchmark: return the same quantiles, in ms, for every configuration."""
     return [1.0, 1.0, 1.0]

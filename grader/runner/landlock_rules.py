@@ -1,7 +1,6 @@
-"""Which files a submission may touch, and that it reaches no process outside its own tree.
+"""Landlock rules: the files a submission may use, and no signals to processes outside its own.
 
-Takes: paths. Gives: `restrict_files`, `restrict_scope`. Does not cover: system calls (see
-`runner.seccomp_rules`).
+System calls are restricted in `runner.seccomp_rules`.
 """
 
 import ctypes
@@ -26,7 +25,7 @@ _FILE_READ_WRITE = landlock.FSAccess.READ_FILE | landlock.FSAccess.WRITE_FILE
 
 
 def abi_version() -> int:
-    """Return the Landlock ABI of this kernel, 0 if it has none."""
+    """Return the Landlock ABI of this Linux, 0 if it has none."""
     ctypes.set_errno(0)
     try:
         return int(landlock.landlock_abi_version())
@@ -43,29 +42,30 @@ def restrict_files(
     controlled: Sequence[str] = (),
     hidden: Sequence[str] = (),
 ) -> None:
-    """Allow reading and running below `readable`, everything below `writable`, nothing else.
+    """Allow reading and executing below `readable`, everything below `writable`, nothing else.
 
     Args:
-        readable: folders or files; those that do not exist are left out.
+        readable: folders or files; those that do not exist are skipped.
         writable: folders.
         devices: files, or folders of files, that may be read and written.
-        controlled: devices that may also be asked things by ioctl, as every GPU is.
-        hidden: folders below `readable` of which no file may be read; their names may.
+        controlled: devices that also allow ioctl, which a GPU needs.
+        hidden: folders below `readable` whose files may not be read; their names may.
     """
     ctypes.set_errno(0)
     rules = landlock.Ruleset()
-    buried = {os.path.realpath(path) for path in hidden}
+    hidden_paths = {os.path.realpath(path) for path in hidden}
     for path in readable:
-        _allow_reading(rules, path, buried)
+        _allow_reading(rules, path, hidden_paths)
     for path in writable:
         rules.allow(path)
-    used = _FILE_READ_WRITE
-    if abi_version() >= TRUNCATE_ABI:  # before, neither was restricted
-        used |= landlock.FSAccess.TRUNCATE
-    asked = used
+    read_write = _FILE_READ_WRITE
+    if abi_version() >= TRUNCATE_ABI:  # older ABIs restrict neither
+        read_write |= landlock.FSAccess.TRUNCATE
+    with_ioctl = read_write
     if abi_version() >= IOCTL_ABI:
-        asked |= landlock.FSAccess.IOCTL_DEV
-    allowed = [(path, used) for path in devices] + [(path, asked) for path in controlled]
+        with_ioctl |= landlock.FSAccess.IOCTL_DEV
+    allowed = [(path, read_write) for path in devices]
+    allowed += [(path, with_ioctl) for path in controlled]
     for path, access in allowed:
         if os.path.exists(path):
             rules.allow(path, rules=access)
@@ -75,9 +75,9 @@ def restrict_files(
 
 
 def _allow_reading(rules: landlock.Ruleset, path: str, hidden: Set[str]) -> None:
-    """Allow reading and running below a path, but of nothing below hidden folders."""
+    """Allow reading and executing below a path, except below hidden folders."""
     parts = beside(path, hidden)
-    if parts != [path]:  # whoever imports lists the folder
+    if parts != [path]:  # an import lists the folder
         rules.allow(path, rules=landlock.FSAccess.READ_DIR)
     for part in parts:
         if os.path.isdir(part):
@@ -87,10 +87,12 @@ def _allow_reading(rules: landlock.Ruleset, path: str, hidden: Set[str]) -> None
 
 
 def beside(path: str, hidden: Set[str]) -> list[str]:
-    """Return what lies below a path beside hidden folders, as a rule allows all below a folder.
+    """Return paths that together cover all below `path` except hidden folders.
+
+    They are needed because a Landlock rule always allows everything below a folder.
 
     Args:
-        path: a folder or file; returned as it is if it holds none of them.
+        path: a folder or file; returned unchanged if no hidden folder is below it.
         hidden: real paths of folders.
     """
     top = os.path.realpath(path)
@@ -105,7 +107,7 @@ def beside(path: str, hidden: Set[str]) -> list[str]:
                 parts += (
                     beside(entry.path, hidden) if _holds_any(entry.path, hidden) else [entry.path]
                 )
-            elif not _holds_any(os.path.realpath(entry.path), hidden):  # else split where it lies
+            elif not _holds_any(os.path.realpath(entry.path), hidden):  # else its target is split
                 parts.append(entry.path)
     return parts
 
@@ -115,10 +117,10 @@ def _holds_any(top: str, hidden: Set[str]) -> bool:
 
 
 def restrict_scope(writable: Sequence[str]) -> None:
-    """Cut signals and abstract sockets off from everything outside this Landlock domain.
+    """Forbid signals and abstract sockets to anything outside this Landlock domain.
 
-    The `landlock` package has no field for scopes yet, hence a second layer by system call. Every
-    layer denies moving files between folders unless a rule of its own allows it, so this one does.
+    The `landlock` package has no field for scopes yet, so a second layer is made by system calls.
+    Every layer forbids moving files between folders unless it has a rule for it, so this one has.
 
     Args:
         writable: folders in which files may be moved.

@@ -1,7 +1,6 @@
-"""The few system calls that Python has no name for, by ctypes.
+"""The few system calls that Python's standard library lacks, through ctypes.
 
-Takes: plain numbers and paths. Gives: `unshare`, `setns`, `mount_tmpfs`, `drop_capabilities`, …
-Does not cover: in which order they make a jail (see `runner.confinement`).
+`runner.confinement` calls them in the right order.
 
 Source: numbers and structures from linux/sched.h, linux/prctl.h, linux/capability.h, linux/if.h.
 """
@@ -34,13 +33,13 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 def _checked(result: int, what: str) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        ctypes.set_errno(0)  # the landlock binding takes a stale number for its own failure
+        ctypes.set_errno(0)  # the landlock binding would take a stale number for its own error
         raise OSError(number, f"{what}: {os.strerror(number)}")
     return result
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by `flags`; for pids, the next fork starts the new one."""
+    """Enter new namespaces, named by `flags`; a new pid namespace begins with the next fork."""
     _checked(_libc.unshare(flags), "unshare")
 
 
@@ -50,7 +49,7 @@ def setns(fd: int, flags: int) -> None:
 
 
 def make_mounts_private() -> None:
-    """Keep mounts made from here on out of every other mount namespace."""
+    """Hide the mounts that follow from every other mount namespace."""
     _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
 
 
@@ -76,37 +75,35 @@ def bring_loopback_up() -> None:
 
 
 def populate_for_reading(address: int, length: int) -> bool:
-    """Read a mapping's pages into memory; return whether this kernel can."""
+    """Read a mapping's pages into memory; return whether this Linux can do it."""
     done = _libc.madvise(address, length, _MADV_POPULATE_READ) == 0
-    known = (
-        ctypes.get_errno() != errno.EINVAL
-    )  # a file may have been cut short: EFAULT is no matter
+    known = ctypes.get_errno() != errno.EINVAL  # EFAULT, for a file that was cut short, is no error
     ctypes.set_errno(0)
     return done or known
 
 
 def die_with_parent() -> None:
-    """Be killed when the thread that forked this process ends."""
+    """Have this process killed when the thread that forked it ends."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), "prctl pdeathsig")
 
 
 def set_undumpable() -> None:
-    """Close this process's memory and `/proc` entries to others of its uid."""
+    """Hide this process's memory and `/proc` entries from others of its uid."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl dumpable")
 
 
 def set_no_new_privileges() -> None:
-    """Let no later exec gain privileges."""
+    """Prevent every later exec from gaining privileges."""
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl no_new_privs")
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, also those that a later exec could regain."""
+    """Give up every capability, including those that a later exec could regain."""
     for capability in range(64):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             if ctypes.get_errno() == errno.EPERM and os.geteuid() == 0:
                 raise OSError(errno.EPERM, "cannot empty the capability bounding set")
-            break  # past the last capability; or an ordinary uid, which regains none by exec
+            break  # no more capabilities, or an ordinary uid, which exec gives none
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
     _checked(_libc.capset(header, bytes(24)), "capset")

@@ -1,7 +1,6 @@
-"""What the judge asks of the warm process: one frozen record per order, as JSON on the way.
+"""The records that tell the fork server which child to fork and how to confine it.
 
-Takes: nothing. Gives: `ForkOrder`, `Denial`. Does not cover: carrying it out (see
-`runner.confinement`).
+They travel as JSON. `runner.confinement` carries out a `ForkOrder`, `runner.denial` a `Denial`.
 """
 
 import signal
@@ -10,14 +9,15 @@ from enum import StrEnum
 from typing import Any
 
 STACK_SIGNAL = signal.SIGUSR1
+"""A rank that receives it prints the Python stack of each thread."""
 
 
 class WorkerKind(StrEnum):
-    """What the wall's rights allow the warm process to do for each child.
+    """How the fork server can keep children apart, with the rights it has in its sandbox.
 
-    NAMESPACES: own pid, mount, network and ipc namespaces, and a uid where a range is mapped.
-    UID: a uid of its own, one at a time, in the wall's namespaces.
-    PLAIN: neither; Landlock and seccomp where the kernel has them (an unconfined run).
+    NAMESPACES: own pid, mount, network and ipc namespaces, and own uid where a range is mapped.
+    UID: own uid, one child at a time, in the sandbox's namespaces.
+    PLAIN: neither; only Landlock and seccomp, where Linux has them (an unconfined run).
     """
 
     NAMESPACES = "namespaces"
@@ -27,10 +27,10 @@ class WorkerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """What torch refuses to do for a child.
+    """Operators and modules that raise in a child.
 
     Attributes:
-        problem: name of the problem that asks for it; part of what a student reads.
+        problem: name of the problem that denies them; part of the message to the student.
         entries: of the `denied` list in `assignment.toml`; empty if nothing is denied.
     """
 
@@ -61,25 +61,24 @@ class ForkOrder:
     """How one child is to be confined.
 
     Attributes:
-        kind: what the wall's rights allow.
-        uid: user and group to become; 0 keeps the warm process's own.
-        home: folder that the child may write to; the warm process makes it.
-        judge_pid_namespace: inode of the judge's pid namespace; the warm process refuses to freeze
-            or kill "everything it can see" if it is its own. Empty for PLAIN.
-        memory_bytes: bytes of private memory beyond what the warm process holds; 0 leaves the
-            limit to a cgroup.
-        processes: processes of one uid; 0 leaves the limit to a cgroup.
+        kind: how it is kept apart.
+        uid: user and group to become; 0 keeps those of the fork server.
+        home: folder that the child may write to.
+        judge_pid_namespace: name of the judge's pid namespace. The fork server freezes and kills
+            every process it can see, so it refuses to fork in this one. Empty for PLAIN.
+        memory_bytes: limit of private memory beyond what the fork server holds; 0 for none, if a
+            cgroup limits it.
+        processes: limit of processes per uid; 0 for none, if a cgroup limits them.
         file_bytes: size of the memory file systems mounted for the child.
         threads: threads for tensor operations.
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs), `nvcc`
-            (nothing but the CUDA compiler runs) or `cuda`.
+            (only the CUDA compiler runs) or `cuda`.
         loopback: whether internet sockets may be opened.
         denial: operators and modules of torch that raise.
-        world: size of the process group that it is a rank of; 0 for a box of its own. The ranks of
-            a group share one network namespace and nothing else.
-        rank: its number in the group.
-        processor: which of the processors that it may use it stays on, counted round and round; -1
-            for any.
+        world: number of ranks in its process group; 0 if it is no rank. The ranks share one
+            network namespace and nothing else.
+        rank: its number in the process group.
+        pinned_cpu: the CPU to pin it to, as an index modulo the CPUs it may use; -1 for no pinning.
     """
 
     kind: WorkerKind
@@ -95,7 +94,7 @@ class ForkOrder:
     denial: Denial = NO_DENIAL
     world: int = 0
     rank: int = 0
-    processor: int = -1
+    pinned_cpu: int = -1
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the order."""

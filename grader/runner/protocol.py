@@ -1,11 +1,9 @@
-"""Messages between judge and box: length-prefixed JSON over a Unix socket, descriptors beside it.
+"""Messages between judge and worker: length-prefixed JSON over a Unix socket, with descriptors.
 
-Takes: a connected stream socket. Gives: `send`, `receive`, and the JSON form of values. Does not
-cover: tensors' contents (they travel in memory that the judge made, see `runner.tensors`).
-
-A value is a tree. Primitives stand for themselves; everything else is an object with one key:
-`t` tensor (number in the message's list of headers), `l` list, `u` tuple, `d` dict (pairs),
-`r` object in the box, `y` dtype.
+A value is a JSON tree. Primitives stay as they are; everything else is an object with one key:
+`t` tensor (index into the message's list of headers), `l` list, `u` tuple, `d` dict (pairs),
+`r` object that the worker holds, `y` dtype. The contents of tensors travel in memory that the judge
+made (see `runner.tensors`).
 """
 
 import array
@@ -16,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_MESSAGE_BYTES = 4 << 20
-"""Longest message that the judge takes."""
+"""Longest message that the judge accepts."""
 MAX_REQUEST_BYTES = 64 << 20
-"""Longest message that the box takes; the judge's requests may carry a submission's files."""
+"""Longest message that a worker accepts; the judge's requests may carry a submission's files."""
 MAX_DEPTH = 32
 _LENGTH = struct.Struct(">I")
 
@@ -35,15 +33,15 @@ class ProtocolClosed(ProtocolError):
 
 
 def send(sock: socket.socket, message: dict[str, Json], fds: Sequence[int] = ()) -> None:
-    """Send one message; `fds` travel as duplicates in the receiver."""
+    """Send one message; the receiver gets duplicates of `fds`."""
     send_frame(sock, frame_of(message), fds)
 
 
 def frame_of(message: dict[str, Json]) -> bytes:
-    """Return a message as it goes over the wire.
+    """Return the bytes of a message as they are sent: length and JSON.
 
     Raises:
-        WireError: if it is longer than `MAX_REQUEST_BYTES`.
+        ProtocolError: if it is longer than `MAX_REQUEST_BYTES`.
     """
     body = json.dumps(message).encode()
     check_length(len(body), MAX_REQUEST_BYTES)
@@ -51,7 +49,7 @@ def frame_of(message: dict[str, Json]) -> bytes:
 
 
 def send_frame(sock: socket.socket, frame: bytes, fds: Sequence[int] = ()) -> None:
-    """Send a framed message; `fds` travel as duplicates in the receiver."""
+    """Send a message that `frame_of` has made; the receiver gets duplicates of `fds`."""
     sent = 0
     if fds:
         rights = array.array("i", fds).tobytes()
@@ -65,8 +63,8 @@ def receive(
     """Receive one message of at most `max_bytes` and at most `max_fds` descriptors.
 
     Raises:
-        WireClosed: if the peer's end is closed.
-        WireError: if the bytes are not a message.
+        ProtocolClosed: if the peer's end is closed.
+        ProtocolError: if the bytes are not a message.
     """
     fds: list[int] = []
     head = _exactly(sock, _LENGTH.size, fds, max_fds)
@@ -75,10 +73,10 @@ def receive(
 
 
 def check_length(length: int, max_bytes: int = MAX_MESSAGE_BYTES) -> int:
-    """Return `length` if a message may be that long.
+    """Return `length`.
 
     Raises:
-        WireError: if it may not.
+        ProtocolError: if a message may not be that long.
     """
     if length > max_bytes:
         raise ProtocolError(f"a message of more than {max_bytes} bytes")
@@ -89,7 +87,7 @@ def parse(body: bytes) -> dict[str, Json]:
     """Return the JSON object that `body` holds.
 
     Raises:
-        WireError: if it holds anything else.
+        ProtocolError: if it holds anything else.
     """
     try:
         message = json.loads(body)
@@ -116,7 +114,7 @@ def _exactly(sock: socket.socket, count: int, fds: list[int], max_fds: int) -> b
 
 
 def flatten(value: Value, leaf: Callable[[Value], Json], depth: int = 0) -> Json:
-    """Return the JSON form of `value`; `leaf` turns what is no primitive or container into JSON.
+    """Return the JSON form of `value`; `leaf` converts all that is no primitive or container.
 
     Raises:
         TypeError: if `leaf` cannot express a leaf, or the value is nested too deeply.
@@ -138,17 +136,17 @@ def flatten(value: Value, leaf: Callable[[Value], Json], depth: int = 0) -> Json
 
 
 def unflatten(tree: Json, leaf: Callable[[str, Json], Value], depth: int = 0) -> Value:
-    """Return the value whose JSON form is `tree`; `leaf` gets the key and content of a leaf.
+    """Return the value whose JSON form is `tree`; `leaf` converts a leaf's key and content.
 
     Raises:
-        WireError: if `tree` is not such a form.
+        ProtocolError: if `tree` is no valid form.
     """
     if depth > MAX_DEPTH:
         raise ProtocolError(f"a value nested deeper than {MAX_DEPTH} levels")
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
     if not isinstance(tree, dict) or len(tree) != 1:
-        raise ProtocolError("a value of no known form")
+        raise ProtocolError("a value of unknown form")
     ((key, content),) = tree.items()
     if key in ("l", "u"):
         if not isinstance(content, list):

@@ -1,10 +1,8 @@
 """Which system calls a submission may make.
 
-Takes: nothing. Gives: `restrict_system_calls`. Does not cover: files and signals (see
-`runner.landlock_rules`).
-
-A deny list on top of a jail that has no capability, no new privilege and no foreign file: it takes
-away what an ordinary uid may still do to its neighbours or to the kernel's rarely used corners.
+This is a deny list, for a process that has no capabilities, gains no privileges and reaches no
+foreign files. It denies what an ordinary uid could still do to other processes, and rarely used
+parts of Linux. Files and signals are restricted in `runner.landlock_rules`.
 """
 
 import errno
@@ -26,16 +24,15 @@ DENIED = (
     # shared memory and queues that outlive a process
     "shmget shmat shmctl semget semop semctl semtimedop msgget msgsnd msgrcv msgctl mq_open "
     "mq_unlink memfd_secret "
-    # kernel keys, tracing, loading, asynchronous rings
+    # keyrings, tracing, loading of kernel modules, asynchronous rings
     "keyctl add_key request_key bpf perf_event_open userfaultfd io_uring_setup io_uring_enter "
     "io_uring_register init_module finit_module delete_module kexec_load kexec_file_load "
     "fanotify_init lookup_dcookie quotactl acct swapon swapoff reboot syslog "
     # clocks, and timers that send any signal
     "timer_create clock_settime clock_adjtime settimeofday adjtimex "
-    # process groups of their own: the kernel sends SIGCONT to a stopped one that it calls orphaned,
-    # see _exit(2)
+    # process groups: Linux sends SIGCONT to a stopped one that becomes orphaned, see _exit(2)
     "setsid setpgid "
-    # pages of the judge's memory, held in pipes and sockets after it has taken them back
+    # these could keep pages of the judge's memory in pipes and sockets after the judge unmaps it
     "vmsplice splice tee sendfile"
 ).split()
 
@@ -71,30 +68,31 @@ _CLONE_NAMESPACES = 0x7E02_0000 | 0x0000_0080  # mnt, cgroup, uts, ipc, user, pi
 
 
 def restrict_system_calls(
-    *, loopback: bool, no_programs: bool = False, stays: bool = False
+    *, loopback: bool, no_programs: bool = False, is_pinned: bool = False
 ) -> None:
     """Load the filter into this process and all that it will start.
 
     Args:
-        loopback: whether internet sockets may be opened. Streams alone: what lies in the buffers of
-            datagrams is charged to no control group, that of streams apart (`sandbox.cgroup`).
-        no_programs: whether it may only fork, and start no program.
-        stays: whether it must stay on the processor that it is on.
+        loopback: whether internet sockets may be opened. Only streams: no cgroup is charged for
+            the buffers of datagrams (for those of streams see `sandbox.cgroup`).
+        no_programs: whether it may fork but not start programs.
+        is_pinned: whether it must stay on its CPU.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     programs = ("execve", "execveat") if no_programs else ()
-    for name in (*DENIED, *programs, *(("sched_setaffinity",) if stays else ())):
+    for name in (*DENIED, *programs, *(("sched_setaffinity",) if is_pinned else ())):
         _deny(rules, name)
     for name, index in SELF_ONLY:
         _deny(rules, name, pyseccomp.Arg(index, pyseccomp.NE, 0))
-    for name, itself in (("setpriority", 0), ("ioprio_set", 1)):  # not a whole group or user
-        _deny(rules, name, pyseccomp.Arg(0, pyseccomp.NE, itself))
+    # Nor for a whole process group or user.
+    for name, one_process in (("setpriority", 0), ("ioprio_set", 1)):
+        _deny(rules, name, pyseccomp.Arg(0, pyseccomp.NE, one_process))
     _restrict_sockets(rules, loopback=loopback)
     for bit in range(32):
         flag = 1 << bit
         if flag & _CLONE_NAMESPACES:
             _deny(rules, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
-    # A socket that lingers, passed to the judge, would hold the judge's thread when it is closed.
+    # If a lingering socket is passed to the judge, closing it would block the judge's thread.
     linger = pyseccomp.Arg(2, pyseccomp.EQ, int(socket.SO_LINGER))
     _deny(rules, "setsockopt", pyseccomp.Arg(1, pyseccomp.EQ, int(socket.SOL_SOCKET)), linger)
     _keep_frozen(rules)
@@ -104,7 +102,7 @@ def restrict_system_calls(
 
 
 def _restrict_sockets(rules: pyseccomp.SyscallFilter, *, loopback: bool) -> None:
-    """Allow local sockets, route queries and, for a loopback, streams of the internet."""
+    """Allow local sockets, route queries and, with `loopback`, internet streams."""
     allowed = (*LOCAL_FAMILIES, *(INTERNET_FAMILIES if loopback else ()))
     for family in range(max(allowed) + 1):
         if family not in allowed:
@@ -121,20 +119,20 @@ def _restrict_sockets(rules: pyseccomp.SyscallFilter, *, loopback: bool) -> None
 
 
 def _keep_frozen(rules: pyseccomp.SyscallFilter) -> None:
-    """Deny every way to SIGCONT: processes that send it to each other outlast a freeze.
+    """Deny every way to send SIGCONT: with it, a submission's processes could undo a freeze.
 
-    SIGSTOP reaches one process after the other, and who is not stopped yet wakes who is.
+    SIGSTOP reaches one process after another; one that still runs could wake those already stopped.
     """
     for name, index in SENDS_SIGNAL:
         _deny(rules, name, pyseccomp.Arg(index, pyseccomp.EQ, int(signal.SIGCONT)))
     _deny(rules, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CSIGNAL, int(signal.SIGCONT)))
     of_parent = pyseccomp.Arg(0, pyseccomp.EQ, _PR_SET_PDEATHSIG)
     _deny(rules, "prctl", of_parent, pyseccomp.Arg(1, pyseccomp.EQ, int(signal.SIGCONT)))
-    # A signal that the kernel sends by itself could be SIGCONT as well.
+    # F_SETSIG chooses the signal that Linux sends for a file; it could be SIGCONT.
     _deny(rules, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, _F_SETSIG))
 
 
 def _deny(rules: pyseccomp.SyscallFilter, name: str, *arguments: pyseccomp.Arg) -> None:
-    """Answer EPERM; a call that this machine type does not have needs no rule."""
+    """Answer EPERM; a call that this architecture does not have needs no rule."""
     if pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) >= 0:
         rules.add_rule(_EPERM, name, *arguments)

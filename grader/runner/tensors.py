@@ -1,16 +1,13 @@
-"""Tensors in memory that the judge made: headers, arguments as views of it, replies copied into it.
+"""Tensors in memory that the judge made: arguments are views of it, replies are copied into it.
 
-Takes: descriptors of sealed memory files, headers. Gives: tensors, headers. Does not cover: whether
-a header from the box may be believed (see `worker.buffers`).
-
-A header is `{"dtype", "shape", "strides", "offset"}`: name of a torch dtype, counts of elements,
-offset in bytes. Contents are native-endian.
+The memory is a sealed memory file, or memory of a device. A header says where a tensor lies in it.
+The judge checks every header that it receives (see `worker.buffers`). Contents are native-endian.
 """
 
 import mmap
 import os
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -39,7 +36,7 @@ NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorHeader:
-    """Where a tensor lies in a memory file, and how.
+    """Where in a memory file a tensor lies, and its dtype, shape and strides.
 
     Attributes:
         dtype: name of the dtype, without `torch.`.
@@ -55,7 +52,7 @@ class TensorHeader:
 
     @property
     def span(self) -> int:
-        """Elements from the first to the last one that the tensor touches, both included."""
+        """Number of elements from the first to the last that the tensor touches, inclusive."""
         if 0 in self.shape:
             return 0
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
@@ -65,13 +62,19 @@ class TensorHeader:
         """Bytes from the first to the last element that the tensor touches."""
         return self.span * DTYPES[self.dtype].itemsize
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the header."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, form: dict[str, Any]) -> "TensorHeader":
+        """Return the header whose JSON form is `form`, which must come from the judge."""
+        lists = {name: tuple(form[name]) for name in ("shape", "strides")}
+        return cls(dtype=form["dtype"], offset=form["offset"], **lists)
+
 
 class DeviceView(Protocol):
-    """Memory of a device, mapped into this process (see `runner.cuda.memory`)."""
+    """Memory of a device that is mapped into this process (see `runner.cuda.memory`)."""
 
     def __len__(self) -> int:
         """Return its size in bytes."""
@@ -106,7 +109,7 @@ def view(memory: Memory, header: TensorHeader) -> torch.Tensor:
 
 
 class ReplyTooLarge(Exception):
-    """A reply's tensors need more bytes than the judge made room for."""
+    """A reply's tensors need more bytes than the judge has reserved."""
 
 
 class ReplyWriter:
@@ -118,7 +121,7 @@ class ReplyWriter:
         self.headers: list[TensorHeader] = []
 
     def put(self, tensor: torch.Tensor) -> int:
-        """Copy `tensor` and return its number.
+        """Copy `tensor` and return its index among the headers.
 
         Raises:
             ReplyTooLarge: if it does not fit.

@@ -1,10 +1,11 @@
-"""One child: it imports one submission and answers `load`, `find`, `new`, `call` and `drop`.
+"""The worker: a confined child that imports one submission and answers the judge's requests.
 
-Takes: a channel, reply memory and, per request, a memory file with the argument tensors. Gives:
-replies. Does not cover: confinement (done before, see `runner.confinement`) or judging.
+Requests are `load`, `find`, `new`, `call` and `drop`; the argument tensors of each come in a memory
+file. `ObjectTable` holds the objects that `new` makes. The child is confined before (see
+`runner.confinement`).
 
-Nothing in this process is trusted by the judge. What is careful here only keeps an honest
-submission's result from being garbled.
+The judge trusts nothing from this process. Checks here only prevent that the results of an honest
+submission are garbled.
 """
 
 import base64
@@ -31,9 +32,13 @@ from .tensors import (
     view,
 )
 
-Value = Any  # whatever the student's code takes and returns
-
 HARNESS_PREFIX = "harness:"
+MAX_TEXT = 2000
+"""Characters of an exception's text."""
+MAX_FRAMES = 20
+
+Json = Any  # a message's fields
+Value = Any  # whatever the student's code takes and returns
 
 
 class MissingName(Exception):
@@ -41,7 +46,7 @@ class MissingName(Exception):
 
 
 class ObjectTable:
-    """Objects of one case, by the number the judge gave them."""
+    """The student's functions and classes, and the objects of one case by the judge's numbers."""
 
     def __init__(self, submission: Mapping[str, Value], harness: Mapping[str, Value]) -> None:
         self._submission = submission
@@ -49,7 +54,7 @@ class ObjectTable:
         self._objects: dict[int, Value] = {}
 
     def require(self, names: list[str]) -> None:
-        """Look names up without calling anything.
+        """Check that the submission or harness defines all `names`; calls nothing.
 
         Raises:
             MissingName: if the submission does not define one.
@@ -58,7 +63,7 @@ class ObjectTable:
             self._lookup(name)
 
     def new(self, ref: int, name: str, args: list[Value], kwargs: dict[str, Value]) -> None:
-        """Make an object of the class `name` and remember it as `ref`.
+        """Create an object of the class `name` and store it as `ref`.
 
         Raises:
             MissingName: if the submission does not define `name`.
@@ -79,12 +84,12 @@ class ObjectTable:
         if bound is None:
             owner = type(self._objects[target]).__name__
             raise MissingName(f"{owner}.{method}")
-        if not callable(bound):  # a property or attribute is read by calling it without arguments
+        if not callable(bound):  # a property or attribute: the judge "calls" it
             return bound
         return bound(*args, **kwargs)
 
     def object(self, ref: int) -> Value:
-        """Return the object remembered as `ref`."""
+        """Return the object stored as `ref`."""
         return self._objects[ref]
 
     def drop(self, ref: int) -> None:
@@ -103,21 +108,15 @@ class ObjectTable:
         return self._submission[name]
 
 
-MAX_TEXT = 2000
-MAX_FRAMES = 20
-
-Json = Any  # a message's fields
-
-
 @dataclass(slots=True)
 class WorkerProcess:
-    """The state of one child.
+    """One worker.
 
     Attributes:
         channel: to the judge.
-        reply_memory: where reply tensors go.
+        reply_memory: for the tensors of replies.
         home: folder with the submission's files.
-        further: operations that this box answers besides, by name; each gets the request.
+        further: additional operations by name; each gets the request.
         table: the student's functions and objects.
     """
 
@@ -140,15 +139,15 @@ class WorkerProcess:
             for fd in fds:
                 os.close(fd)
             reply = self.answer(request, memory)
-            memory = None  # the argument tensors alone keep it mapped now
+            memory = None  # now only the argument tensors keep it mapped
             protocol.send(self.channel, {"seq": request["seq"], **reply})
 
     def open_memory(self, request: dict[str, Json], fds: list[int]) -> Memory | None:
-        """Map the memory that came with a request, if any did."""
+        """Map the memory that came with a request, if any."""
         return map_memory(fds[0], populate=True) if fds else None
 
     def answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
-        """Carry a request out and return the reply, whatever the submission raises."""
+        """Carry out a request and return the reply, whatever the submission raises."""
         try:
             return self.carry_out(request, memory)
         except MissingName as missing:
@@ -161,7 +160,7 @@ class WorkerProcess:
             return {"raised": _describe(error, self.home)}
 
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
-        """Do what a request asks for and return the reply."""
+        """Carry out a request and return the reply."""
         operation = request["op"]
         if operation == "load":
             self._load(request)
@@ -202,14 +201,7 @@ class WorkerProcess:
     ) -> tuple[list[Value], dict[str, Value]]:
         tensors: list[torch.Tensor] = []
         if memory is not None:
-            for form in request["tensors"]:
-                header = TensorHeader(
-                    dtype=form["dtype"],
-                    shape=tuple(form["shape"]),
-                    strides=tuple(form["strides"]),
-                    offset=form["offset"],
-                )
-                tensors.append(view(memory, header))
+            tensors = [view(memory, TensorHeader.from_json(form)) for form in request["tensors"]]
 
         def leaf(key: str, content: Json) -> Value:
             if key == "t":
@@ -224,7 +216,7 @@ class WorkerProcess:
         }
 
     def _express(self, value: Value) -> dict[str, Json]:
-        """Return the reply for a value; only exact types travel."""
+        """Return the reply for a value; subclasses of the allowed types are refused."""
         writer = ReplyWriter(self.reply_memory)
 
         def leaf(part: Value) -> Json:
@@ -239,21 +231,21 @@ class WorkerProcess:
 
 
 def _raised_here(error: BaseException) -> bool:
-    """Return whether an exception comes from this module's own expression of a reply."""
+    """Return whether an exception was raised by this package, while it made a reply."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].filename.startswith(os.path.dirname(__file__))
 
 
 def _describe(error: BaseException, home: str) -> dict[str, Json]:
-    """Return class names, text and the frames inside the submission."""
+    """Return an exception's class names, text and frames inside the submission."""
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001 - the student's own __str__
-        text = "(its text could not be made)"
+        text = "(its __str__ raised an exception)"
     names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
     if type(error) is RuntimeError and "can't allocate memory" in text:
-        names.insert(0, "MemoryError")  # torch has no type of its own for it on a CPU
-    if isinstance(error, torch.OutOfMemoryError):  # a RuntimeError, of a device
+        names.insert(0, "MemoryError")  # on a CPU, torch raises no type of its own
+    if isinstance(error, torch.OutOfMemoryError):  # the RuntimeError of a device
         names.insert(0, "MemoryError")
     frames = [
         [os.path.relpath(frame.filename, home), frame.lineno or 0, frame.name]

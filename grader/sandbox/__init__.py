@@ -1,1 +1,1 @@
-"""The walls between a submission and everything else: one contract, one file per backend."""
+"""Sandboxes that keep a submission apart from everything else: one contract, many backends."""

@@ -1,7 +1,6 @@
-"""The one list of backends, and which of them this machine can use.
+"""The list of sandbox backends, and which of them this machine can use.
 
-Takes: a name or `auto`. Gives: a `Backend`. Does not cover: whether its limits hold (see
-`sandbox.selftest`).
+Whether a backend's limits really hold is tried in `worker.selftest`.
 """
 
 import importlib
@@ -17,11 +16,11 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "bwrap": ("grader.sandbox.bwrap", "BubblewrapSandbox"),
     "none": ("grader.sandbox.none", "NoSandbox"),
 }
-"""Name → module and class; imported on use, because each needs packages that others do not."""
+"""Name: module and class. A module is imported only on use, because it may need more packages."""
 
 
 def make_backend(name: str) -> Backend:
-    """Return the backend called `name`.
+    """Return the backend with this name.
 
     Raises:
         UsageError: if there is none.
@@ -36,10 +35,10 @@ def make_backend(name: str) -> Backend:
 
 
 def choose(name: str, image: str) -> str:
-    """Return the name of a backend; `auto` takes docker, then bwrap, and never `none`.
+    """Return the name of a backend; `auto` chooses docker, then bwrap, and never `none`.
 
     Raises:
-        UsageError: for `auto`, if neither can be used.
+        UsageError: if the name is unknown, or neither can be used for `auto`.
     """
     if name != "auto":
         make_backend(name)
@@ -51,17 +50,18 @@ def choose(name: str, image: str) -> str:
     if not why_not_bwrap:
         return "bwrap"
     raise UsageError(
-        f"no wall to grade behind: docker: {why_not_docker}; bwrap: {why_not_bwrap}",
-        hint="install one (see `grader doctor`), or say --sandbox none for an unconfined run",
+        f"no sandbox works on this machine: docker: {why_not_docker}; bwrap: {why_not_bwrap}",
+        hint="install one of them and run `grader doctor`; or use --sandbox none, which runs "
+        "submissions unconfined",
     )
 
 
 def missing_docker(image: str) -> str:
     """Return why the docker backend cannot be used; empty if it can."""
     try:
-        from grader.sandbox.container_engine import connect_engine
+        from grader.sandbox.image import connect_engine
     except ModuleNotFoundError as error:
-        return f"the package {error.name} is not installed"
+        return f"the Python package {error.name} is not installed"
     import docker.errors
 
     try:
@@ -78,9 +78,9 @@ def missing_docker(image: str) -> str:
 
 
 def missing_nvcc() -> str:
-    """Return why submissions in CUDA C++ cannot be compiled with what lies here; empty if they can.
+    """Return why submissions in CUDA C++ cannot be compiled on this machine; empty if they can.
 
-    That is what a box sees behind bubblewrap or unconfined; a container has its image's own.
+    That is for bwrap and none; a container uses the compiler in its image.
     """
     if not find_nvcc():
         return "nvcc is not installed: pip install 'llm-systems-grader[cuda]'"
@@ -88,7 +88,7 @@ def missing_nvcc() -> str:
 
 
 def missing_bwrap() -> str:
-    """Return why bubblewrap makes no wall here; empty if it does."""
+    """Return why bubblewrap makes no sandbox here; empty if it does."""
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]

@@ -1,12 +1,11 @@
-"""The bubblewrap wall: user, pid, mount, network, ipc and uts namespaces without a daemon.
+"""The bubblewrap sandbox: user, pid, mount, network, ipc and uts namespaces without a daemon.
 
-Takes: a `SandboxSpec`. Gives: a `Started`. Does not cover: the jail of each child (see
-`runner.confinement`), control groups (see `sandbox.cgroup`).
+Inside its own user namespace, the fork server keeps the few capabilities that it needs to give each
+child its own pid, mount, network and ipc namespaces. If the judge is root, it maps a range of uids,
+and each child gets a uid that nobody else has. Otherwise fork server and children share one uid;
+then the child's namespaces, its lack of capabilities and Landlock keep them apart.
 
-The warm process keeps the few capabilities, inside its own user namespace only, that it needs to
-give every child pid, mount, network and ipc namespaces of its own. As root the judge maps a range
-of uids, and every child gets one that nobody else has. Otherwise warm process and children share
-one uid; then the child's namespaces, its lack of capabilities and Landlock keep them apart.
+The confinement of a child is in `runner.confinement`, control groups are in `sandbox.cgroup`.
 """
 
 import contextlib
@@ -24,10 +23,10 @@ from grader.runner.order import WorkerKind
 from grader.sandbox.contract import SandboxSpec, Started
 from grader.sandbox.fork_server import RUNNER_FOLDER, SANDBOX_FOLDER, start_here
 from grader.sandbox.sandbox import UIDS_PER_SANDBOX
-from grader.sandbox.stale import owner
+from grader.sandbox.stale import folder_prefix
 
 FIRST_MAPPED_UID = 0x6772_0000
-"""The uid outside that 1 inside stands for; far above accounts and subuid ranges."""
+"""The uid outside for uid 1 inside; far above accounts and subuid ranges."""
 MAPPED_UIDS = 65535
 
 HOME = f"{SANDBOX_FOLDER}/home"
@@ -40,7 +39,7 @@ if ctypes.CDLL(None).unshare(0x10000000) == 0:
     os.write(1, b"1")
 os.read(0, 1)
 """
-"""A process that enters a new user namespace (CLONE_NEWUSER) and stays until its stdin closes."""
+"""A program that enters a new user namespace (CLONE_NEWUSER) and ends when its stdin closes."""
 
 NAMESPACES = (
     "--unshare-pid",
@@ -52,19 +51,19 @@ NAMESPACES = (
 
 
 class BubblewrapSandbox:
-    """Starts the warm process under bubblewrap."""
+    """Starts the fork server under bubblewrap."""
 
     def __init__(self, *, uid_range: bool | None = None) -> None:
         self._uid_range = os.geteuid() == 0 if uid_range is None else uid_range
 
     def start(self, spec: SandboxSpec) -> Started:
-        """Build the wall; see `Backend.start`."""
+        """Build the sandbox; see `Backend.start`."""
         if shutil.which("bwrap") is None:
             raise SandboxError(
                 "bubblewrap (bwrap) is not installed",
-                hint="apt-get install bubblewrap, or choose --sandbox docker or none",
+                hint="apt-get install bubblewrap, or use --sandbox docker (or none: unconfined)",
             )
-        folder = Path(tempfile.mkdtemp(prefix=f"grader-bwrap-{owner()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=folder_prefix("bwrap")))
         with contextlib.ExitStack() as stack:
             fds: list[int] = []
             users = self._users(stack, fds)
@@ -73,7 +72,7 @@ class BubblewrapSandbox:
                 spec,
                 prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system(spec.device)],
                 folder=folder,
-                worker=SANDBOX_FOLDER,
+                root=SANDBOX_FOLDER,
                 fds=fds,
             )
         return Started(
@@ -82,9 +81,9 @@ class BubblewrapSandbox:
             log=running.log,
             layers=(
                 "bubblewrap: own user, pid, mount, network, ipc and uts namespaces",
-                "a range of uids of its own" if self._uid_range else "one uid",
+                "its own range of uids" if self._uid_range else "one uid",
             ),
-            jail=WorkerKind.NAMESPACES,
+            worker_kind=WorkerKind.NAMESPACES,
             first_uid=1 + spec.slot * UIDS_PER_SANDBOX if self._uid_range else 0,
             home=HOME,
         )
@@ -92,30 +91,22 @@ class BubblewrapSandbox:
     def _users(self, stack: contextlib.ExitStack, fds: list[int]) -> list[str]:
         """Return the options that choose the user namespace and its capabilities."""
         kept = CAPABILITIES + (UID_CAPABILITIES if self._uid_range else ())
-        capabilities = [word for name in kept for word in ("--cap-add", name)]
+        capabilities = [option for name in kept for option in ("--cap-add", name)]
         if not self._uid_range:
             # Any other uid inside, or --disable-userns, makes bubblewrap enter a second user
-            # namespace, which does not own the pid namespace: the warm process could not make
+            # namespace, which does not own the pid namespace: the fork server could not make
             # one per child. Seccomp denies nested user namespaces to the child instead.
-            return [
-                "--unshare-user",
-                "--uid",
-                "0",
-                "--gid",
-                "0",
-                "--cap-drop",
-                "ALL",
-                *capabilities,
-            ]
+            root = ("--uid", "0", "--gid", "0")
+            return ["--unshare-user", *root, "--cap-drop", "ALL", *capabilities]
         fd = stack.enter_context(_user_namespace())
         fds.append(fd)
         return ["--userns", str(fd), "--cap-drop", "ALL", *capabilities]
 
 
 def _file_system(device: str) -> list[str]:
-    """Return the options that make the box's file system: read-only programs, nothing else.
+    """Return the options that make the sandbox's file system: read-only programs, nothing else.
 
-    A GPU needs its nodes, and the kernel's own account of them.
+    For a GPU, also its device nodes and `/sys`, where Linux describes them.
     """
     options: list[str] = []
     for name in ("/lib", "/lib64", "/lib32", "/bin", "/sbin"):
@@ -148,8 +139,8 @@ def _file_system(device: str) -> list[str]:
 def _user_namespace() -> Iterator[int]:
     """Make a user namespace with a range of uids; yields a descriptor of it.
 
-    0 inside is the judge's root, for the warm process alone, whose capabilities end at the
-    namespace; 1, 2, … inside are uids that no account has, for children.
+    Uid 0 inside is root outside; only the fork server uses it, and its capabilities do not reach
+    beyond the namespace. Uids 1, 2, … inside are for children, and no account outside has them.
     """
     holder = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _HOLD_NAMESPACE],
@@ -159,14 +150,14 @@ def _user_namespace() -> Iterator[int]:
     with holder:
         assert holder.stdout is not None
         if holder.stdout.read(1) != b"1":
-            raise SandboxError("cannot make a user namespace", hint="run `grader doctor`")
+            raise SandboxError("a user namespace could not be made", hint="run `grader doctor`")
         mapping = f"0 0 1\n1 {FIRST_MAPPED_UID} {MAPPED_UIDS}\n"
         try:
             Path(f"/proc/{holder.pid}/uid_map").write_text(mapping)
             Path(f"/proc/{holder.pid}/gid_map").write_text(mapping)
             fd = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
         except OSError as error:
-            raise SandboxError(f"cannot map a range of uids: {error}") from error
+            raise SandboxError(f"a range of uids could not be mapped: {error}") from error
     try:
         yield fd
     finally:

@@ -1,16 +1,14 @@
-"""A control group that the judge makes for one child: limits, and meters that count all of it.
+"""A cgroup that the judge makes for one child: it limits and meters all of the child's processes.
 
-Takes: limits. Gives: `Cgroup`, or nothing where this user may not make one. Does not cover: the
-limits that hold without it (rlimits in `runner.confinement`, the engine's own in `sandbox.docker`).
+Memory that the fork server touched before the fork is charged elsewhere. So limits and meters cover
+only what the submission adds to torch's own memory. They count all threads and forked processes,
+also those that have ended, and nothing inside can reset them.
 
-Memory that the warm process touched before the fork is charged elsewhere: what is limited and
-metered here is what the submission adds to torch's own footprint. Counted are all threads and
-forked processes, ended ones too; nothing inside can reset the meters.
+What is timed by the clock can get a higher CPU weight, so that other processes on the machine
+disturb the time less. Some limits hold without a cgroup: rlimits in `runner.confinement`, the
+container's own in `sandbox.docker`.
 
-What is timed by the clock may go first: its group weighs more than what others run, so that it
-measures the submission and not who else is at the machine.
-
-Version 2 is the normal case; version 1 is what hybrid machines still have.
+Version 2 is the normal case; hybrid machines still have version 1.
 Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, cgroup-v1/cpuacct.rst and
 scheduler/sched-design-CFS.rst of the Linux kernel.
 """
@@ -28,47 +26,48 @@ ROOT = Path("/sys/fs/cgroup")
 REMOVE_SECONDS = 2.0
 MAKE_TRIES = 20
 PARENT = "grader"
-FIRST_PARENT = "grader-first"
-"""What goes first: a group weighs no more than those above it."""
+HIGH_WEIGHT_PARENT = "grader-high-weight"
+"""For cgroups with a higher CPU weight: it only takes effect if the cgroup above has it too."""
 HIERARCHIES = ("memory", "pids", "cpuacct")
-FIRST_TIMES = 16
-"""How often the default weight. A process beside it that never rests gets a seventeenth of a
-processor, and so does the judge if the submission spins on all of them: enough to end it."""
+HIGH_WEIGHT_FACTOR = 16
+"""Times the default weight. A busy process beside it still gets 1/17 of a CPU. So does the judge if
+the submission keeps all CPUs busy; that is enough to kill it."""
 DEFAULT_WEIGHT = {1: ("cpu.shares", 1024), 2: ("cpu.weight", 100)}
-"""By version: the file, and what the kernel writes into it."""
+"""By version: the file, and its default content."""
 SOCKET_BYTES = 4 << 20
-"""What may lie in the buffers of a group's internet sockets, in version 1, where they are charged
-apart. Version 2 charges them with all other memory."""
+"""Limit for the buffers of internet sockets in version 1, which charges them separately. Version 2
+charges them with all other memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cgroup:
-    """One group, or one folder per controller of version 1.
+    """One cgroup; in version 1 it has one folder per controller.
 
     Attributes:
         version: 1 or 2.
         memory: folder that limits memory.
         pids: folder that limits processes; the same one in version 2.
-        cpu: folder that counts processor time; the same one in version 2.
-        first: folder whose processes go before others, if they do.
+        cpu: folder that counts CPU time; the same one in version 2.
+        high_weight: folder with the higher CPU weight, if it has one.
     """
 
     version: int
     memory: Path
     pids: Path
     cpu: Path
-    first: Path | None = None
+    high_weight: Path | None = None
 
     @property
     def folders(self) -> set[Path]:
-        """Every folder of the group, once."""
-        return {self.memory, self.pids, self.cpu} | ({self.first} if self.first else set())
+        """Every folder of the cgroup, once."""
+        weighted = {self.high_weight} if self.high_weight else set()
+        return {self.memory, self.pids, self.cpu} | weighted
 
     def cpu_ns(self) -> int:
-        """Return the processor time of everything that ever ran in the group, nanoseconds.
+        """Return the CPU time of everything that ever ran in the cgroup, nanoseconds.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if the meter cannot be read.
         """
         if self.version == 2:
             usage = dict(line.split() for line in _read(self.cpu / "cpu.stat").splitlines())
@@ -76,12 +75,12 @@ class Cgroup:
         return int(_read(self.cpu / "cpuacct.usage"))
 
     def peak_bytes(self) -> int:
-        """Return the most memory that the group held at any time, bytes.
+        """Return the peak memory of the cgroup, bytes.
 
-        In version 1, what was swapped out is counted too, where swap is counted at all.
+        In version 1 this includes swap, on machines that count it.
 
         Raises:
-            SandboxError: if the kernel does not tell (`memory.peak` is as old as Linux 5.19).
+            SandboxError: if the meter cannot be read (`memory.peak` needs Linux 5.19).
         """
         if self.version == 2:
             return int(_read(self.memory / "memory.peak"))
@@ -91,7 +90,7 @@ class Cgroup:
         )
 
     def enter(self, pid: int) -> None:
-        """Move the process `pid` (as the judge sees it) into the group.
+        """Move the process `pid` (as the judge sees it) into the cgroup.
 
         Raises:
             SandboxError: if it cannot be moved.
@@ -100,10 +99,12 @@ class Cgroup:
             for folder in self.folders:
                 (folder / "cgroup.procs").write_text(str(pid))
         except OSError as error:
-            raise SandboxError(f"cannot limit process {pid}: {error}") from error
+            raise SandboxError(
+                f"process {pid} could not be moved into its control@@cgroup: {error}"
+            ) from error
 
     def oom_kills(self) -> int:
-        """Return how many processes of the group the kernel has ended for want of memory."""
+        """Return how many processes of the cgroup Linux has killed because memory ran out."""
         file = "memory.events" if self.version == 2 else "memory.oom_control"
         for line in (self.memory / file).read_text().splitlines():
             name, _, count = line.partition(" ")
@@ -112,10 +113,10 @@ class Cgroup:
         return 0
 
     def remove(self) -> None:
-        """Remove the group; its processes have ended, but the kernel may still be forgetting them.
+        """Remove the cgroup; wait a little, because Linux takes time to release ended processes.
 
         Raises:
-            SandboxError: if it stays.
+            SandboxError: if it cannot be removed.
         """
         deadline = time.monotonic() + REMOVE_SECONDS
         for folder in self.folders:
@@ -124,59 +125,64 @@ class Cgroup:
                     folder.rmdir()
                 except OSError as error:
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                        raise SandboxError(f"cannot remove {folder}: {error}") from error
+                        raise SandboxError(
+                            f"control@@cgroup {folder} could not be removed: {error}"
+                        ) from error
                     time.sleep(0.005)
 
 
 def remove_parents(root: Path = ROOT) -> None:
-    """Remove the folders above the groups, unless another run uses them."""
+    """Remove the folders above the cgroups, unless another run uses them."""
     for folder in parents(root):
-        with contextlib.suppress(OSError):  # not empty: the last one out removes it
+        with contextlib.suppress(OSError):  # not empty: another run will remove it
             folder.rmdir()
 
 
 def make_cgroup(
-    name: str, *, memory_bytes: int, processes: int, first: bool = False, root: Path = ROOT
+    name: str, *, memory_bytes: int, processes: int, high_weight: bool = False, root: Path = ROOT
 ) -> Cgroup | None:
-    """Make a group with limits, or return None where this user may not.
+    """Make a cgroup with limits; return None if this user may not make one.
 
     Args:
         name: unique on this machine.
-        memory_bytes: for all processes of the group together.
-        processes: processes and threads of the group together.
-        first: whether its processes shall go before others. Where the kernel or a user's rights
-            have no weights the group is made without.
-        root: where the control-group file systems are mounted.
+        memory_bytes: limit for all its processes together.
+        processes: limit for its processes and threads together.
+        high_weight: whether it shall have a higher CPU weight; it gets the default weight if this
+            machine or this user's rights do not allow a higher one.
+        root: where the cgroup file systems are mounted.
+
+    Raises:
+        SandboxError: if it cannot be made for another reason than missing rights.
     """
-    path = f"{FIRST_PARENT if first else PARENT}/{name}"
+    path = f"{HIGH_WEIGHT_PARENT if high_weight else PARENT}/{name}"
     try:
         if (root / "cgroup.controllers").exists():
-            group = _make_v2(path, memory_bytes, processes, root)
-            return _go_first(group, path, root) if first and group else group
+            cgroup = _make_v2(path, memory_bytes, processes, root)
+            return _raise_weight(cgroup, path, root) if high_weight and cgroup else cgroup
         if all((root / name).is_dir() for name in HIERARCHIES):
-            group = _make_v1(path, memory_bytes, processes, root)
-            return _go_first(group, path, root) if first else group
+            cgroup = _make_v1(path, memory_bytes, processes, root)
+            return _raise_weight(cgroup, path, root) if high_weight else cgroup
     except PermissionError:
         return None
     except OSError as error:
         if error.errno == errno.EROFS:
             return None
-        raise SandboxError(f"cannot make a control group: {error}") from error
+        raise SandboxError(f"a control@@cgroup could not be made: {error}") from error
     return None
 
 
 def _make_v2(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:
     if not {"memory", "pids"} <= set((root / "cgroup.controllers").read_text().split()):
         return None
-    group = root / path
-    _make_folder(group)
-    for folder in (root, group.parent):
+    cgroup = root / path
+    _make_folder(cgroup)
+    for folder in (root, cgroup.parent):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
-    (group / "memory.max").write_text(str(memory_bytes))
-    (group / "pids.max").write_text(str(processes))
-    if (group / "memory.swap.max").exists():
-        (group / "memory.swap.max").write_text("0")
-    return Cgroup(version=2, memory=group, pids=group, cpu=group)
+    (cgroup / "memory.max").write_text(str(memory_bytes))
+    (cgroup / "pids.max").write_text(str(processes))
+    if (cgroup / "memory.swap.max").exists():
+        (cgroup / "memory.swap.max").write_text("0")
+    return Cgroup(version=2, memory=cgroup, pids=cgroup, cpu=cgroup)
 
 
 def _make_v1(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup:
@@ -194,51 +200,51 @@ def _make_v1(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup
     return Cgroup(version=1, memory=memory, pids=pids, cpu=cpu)
 
 
-def _go_first(group: Cgroup, path: str, root: Path) -> Cgroup:
-    """Give a group and the one above it more weight, where that can be had."""
-    folder = group.cpu
-    if group.version == 1:  # often, but not always, one hierarchy with that of the meter
+def _raise_weight(cgroup: Cgroup, path: str, root: Path) -> Cgroup:
+    """Give a cgroup and the one above it a higher CPU weight, if this machine allows it."""
+    folder = cgroup.cpu
+    if cgroup.version == 1:  # often, but not always, the same hierarchy as "cpuacct"
         folder = root / "cpu" / _own_path("cpu") / path
-    file, weight = DEFAULT_WEIGHT[group.version]
+    file, weight = DEFAULT_WEIGHT[cgroup.version]
     is_new = not folder.exists()
     try:
         if is_new:
             _make_folder(folder)
-        for above in (root, folder.parent) if group.version == 2 else ():
+        for above in (root, folder.parent) if cgroup.version == 2 else ():
             (above / "cgroup.subtree_control").write_text("+cpu")
         for heavy in (folder.parent, folder):
-            (heavy / file).write_text(str(FIRST_TIMES * weight))
-    except OSError:  # no such controller, or it is not ours to use
+            (heavy / file).write_text(str(HIGH_WEIGHT_FACTOR * weight))
+    except OSError:  # no such controller, or no right to use it
         if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        return group
-    return replace(group, first=folder)
+        return cgroup
+    return replace(cgroup, high_weight=folder)
 
 
-def _make_folder(group: Path) -> None:
-    """Make a group and, if need be, the folder above, which another run may be removing now."""
+def _make_folder(cgroup: Path) -> None:
+    """Make a cgroup and the folder above it, which another run may be removing just now."""
     for _ in range(MAKE_TRIES):
         with contextlib.suppress(FileNotFoundError):
-            group.parent.mkdir(exist_ok=True)
-            group.mkdir()
+            cgroup.parent.mkdir(exist_ok=True)
+            cgroup.mkdir()
             return
-    raise FileNotFoundError(errno.ENOENT, "removed again and again", str(group.parent))
+    raise FileNotFoundError(errno.ENOENT, "other runs keep removing it", str(cgroup.parent))
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise SandboxError(f"cannot read a meter: {error}") from error
+        raise SandboxError(f"a meter of the control@@cgroup could not be read: {error}") from error
 
 
 def parents(root: Path = ROOT) -> tuple[Path, ...]:
-    """Return the folders that exist and in which `make_cgroup` makes groups."""
+    """Return the existing folders in which `make_cgroup` makes cgroups."""
     above = [root]
     if not (root / "cgroup.controllers").exists():
         above = [root / name / _own_path(name) for name in (*HIERARCHIES, "cpu")]
-    candidates = [folder / name for folder in above for name in (PARENT, FIRST_PARENT)]
+    candidates = [folder / name for folder in above for name in (PARENT, HIGH_WEIGHT_PARENT)]
     return tuple(folder for folder in candidates if folder.is_dir())
 
 

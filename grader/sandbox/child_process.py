@@ -1,7 +1,6 @@
-"""One child of a wall, and how the judge gets to know it.
+"""One child of a fork server as the judge sees it, and the steps until it is ready.
 
-Takes: the judge's end of a fresh child's socket. Gives: `ChildProcess`, `Member`, `await_ready`,
-`enter_cgroup`. Does not cover: forking and ending it (see `sandbox.sandbox`).
+`sandbox.sandbox` forks and ends it.
 """
 
 import os
@@ -23,14 +22,14 @@ class ChildProcess:
     """One confined process, before it has seen the submission.
 
     Attributes:
-        pid: as the warm process sees it.
+        pid: as the fork server sees it.
         host_pid: as the judge sees it.
-        exit_fd: becomes readable when it ends; −1 where this system has no such descriptor.
+        exit_fd: becomes readable when it ends; −1 if this system has no such descriptor.
         channel: the judge's end of its socket.
         output_fd: the reading end of its stdout and stderr.
-        layers: what its jail says holds.
-        meter: what it uses, read from outside.
-        stack_fd: the reading end of where a rank's stack goes; −1 for what is no rank.
+        layers: names of the layers of its confinement.
+        meter: of its CPU time, memory and traffic, read from outside.
+        stack_fd: the reading end of a rank's stack traces; −1 if it is no rank.
     """
 
     pid: int
@@ -45,45 +44,48 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """Which rank of which world a child is; of no world if `size` is 0.
+    """The place of a child in a process@@cgroup.
 
-    `stays` on one processor and goes first there, if more threads, or what others run, would hide
-    what the world is timed for.
+    Attributes:
+        rank: its number.
+        size: number of ranks; 0 if the child is no rank.
+        is_pinned: whether it is pinned to one CPU, with a higher CPU weight. Otherwise more
+            threads, or other processes on the machine, would hide the communication that is timed.
     """
 
     rank: int = 0
     size: int = 0
-    stays: bool = False
+    is_pinned: bool = False
 
 
-ALONE = Member()
+NO_RANK = Member()
 
 
-def enter_cgroup(group: Cgroup | None, host_pid: int) -> str:
-    """Put a child under its control group, if it has one; return what limits it."""
-    if group is None:
-        return "memory and processes limited per process (rlimits; no control group)"
-    group.enter(host_pid)
-    before = ", which goes before what others run" if group.first else ""
-    return f"memory and processes limited by a control group (version {group.version}){before}"
+def enter_cgroup(cgroup: Cgroup | None, host_pid: int) -> str:
+    """Move a child into its cgroup, if it has one; return the name of the layer that limits it."""
+    if cgroup is None:
+        return "memory and processes limited per process (rlimits; no control@@cgroup)"
+    cgroup.enter(host_pid)
+    weight = ", with a higher CPU weight" if cgroup.high_weight else ""
+    return f"memory and processes limited by a control@@cgroup (version {cgroup.version}){weight}"
 
 
 def close_all(*fds: int) -> None:
-    """Close descriptors; −1 stands for none."""
+    """Close descriptors; −1 means none."""
     for fd in fds:
         if fd >= 0:
             os.close(fd)
 
 
-def name_senders(channel: socket.socket, wanted: bool) -> None:
-    """Let the kernel attach the sender's pid to every message, or stop doing so."""
+def pass_credentials(channel: socket.socket, wanted: bool) -> None:
+    """Make Linux attach the sender's pid to every message, or stop it."""
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, int(wanted))
 
 
 def await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, tuple[str, ...]]:
-    """Return the child's pid as the judge sees it, and what its jail says holds.
+    """Return the child's pid as the judge sees it, and the names of its layers of confinement.
 
-    The kernel, not the child, names the pid (SCM_CREDENTIALS), translated into our namespace.
+    The pid comes from Linux, not from the child (SCM_CREDENTIALS), translated into our namespace.
 
     Raises:
         SandboxError: if the child ends instead.
@@ -98,8 +100,8 @@ def await_ready(channel: socket.socket, log: Callable[[], str]) -> tuple[int, tu
         body = channel.recv(rest, socket.MSG_WAITALL)
         layers = tuple(str(layer) for layer in protocol.parse(body)["ready"])
     except (protocol.ProtocolError, OSError, KeyError, ChannelError) as error:
-        raise SandboxError(f"a child could not be confined ({error})", hint=log()[-800:]) from error
+        raise SandboxError(f"a child could not be confined ({error})", hint=log()) from error
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             return struct.unpack("3i", content)[0], layers
-    raise SandboxError("the kernel did not name the child's process")
+    raise SandboxError("Linux did not report the pid of a child process")

@@ -1,7 +1,7 @@
-"""What a wall is asked for and what it gives: the seam that every backend fills.
+"""The interface that every sandbox backend implements.
 
-Takes: nothing. Gives: `SandboxSpec`, `Started`, `Backend`. Does not cover: the jail inside the wall
-(see `runner.confinement`) and the life of children (see `sandbox.sandbox`).
+The confinement of children inside the sandbox is in `runner.confinement`; they are forked and ended
+in `sandbox.sandbox`.
 """
 
 import socket
@@ -14,7 +14,7 @@ from grader.runner.order import WorkerKind
 
 
 class Isolation(StrEnum):
-    """Whether submissions of a batch share a warm process or get a wall each."""
+    """Whether submissions of a batch share a sandbox one after another, or get a new one each."""
 
     WARM = "warm"
     STRICT = "strict"
@@ -22,19 +22,19 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """What a wall must hold.
+    """What a sandbox is asked to provide.
 
     Attributes:
-        slot: number of the worker slot; no two walls at a time have the same.
-        gpu_uuid: the one GPU that the wall is given, by name; empty for none.
+        slot: number of the sandbox; no two sandboxes have the same at a time.
+        gpu_uuid: the one GPU that it gets; empty for none.
         device: `cpu`, `compile`, `nvcc` or `cuda`; see `ForkOrder`.
-        memory_bytes: for all of the wall: the warm process and one submission.
-        processes: for all of the wall.
-        file_bytes: of each memory file system in the wall.
+        memory_bytes: limit for the whole sandbox: the fork server and one submission.
+        processes: limit for the whole sandbox.
+        file_bytes: size of each tmpfs in it.
         threads: for tensor operations of the submission.
-        image: container image, for the backends that need one.
+        image: container image, for backends that need one.
         loopback: whether a submission may open internet sockets.
-        preload: modules that the warm process imports besides torch and Triton.
+        preload: modules that the fork server imports, besides torch and Triton.
     """
 
     slot: int
@@ -51,16 +51,16 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A wall that stands, with a warm process behind it that has said hello.
+    """A running sandbox, whose fork server is ready for orders.
 
     Attributes:
-        control: to the warm process.
-        stop: ends everything in the wall and removes it; may be called twice.
-        log: what the warm process printed, for messages about our own failures.
-        layers: names of what the wall keeps apart, outermost first.
-        jail: what its rights allow the warm process to do for each child.
-        first_uid: first of 64 uids for children; 0 where children keep the warm process's own.
-        home: folder that the child may write to, as a path in the box.
+        control: socket to the fork server.
+        stop: ends everything in the sandbox and removes it; may be called twice.
+        log: returns the end of what the fork server printed, for messages about our own failures.
+        layers: names of the layers of isolation, outermost first.
+        worker_kind: how the fork server can keep children apart.
+        first_uid: first of 64 uids for children; 0 if children keep the fork server's uid.
+        home: folder that a child may write to, as a path in the sandbox.
         image_id: content address of the container image; empty without a container.
     """
 
@@ -68,18 +68,18 @@ class Started:
     stop: Callable[[], None]
     log: Callable[[], str]
     layers: tuple[str, ...]
-    jail: WorkerKind
+    worker_kind: WorkerKind
     first_uid: int
     home: str
     image_id: str = ""
 
 
 class Backend(Protocol):
-    """One way to build a wall."""
+    """One way to build a sandbox."""
 
     def start(self, spec: SandboxSpec) -> Started:
-        """Build a wall and start the warm process in it.
+        """Build a sandbox and start the fork server in it.
 
         Raises:
-            SandboxError: always our or the machine's fault; the hint says what to do.
+            SandboxError: always our or the machine's fault; its hint says what to do.
         """

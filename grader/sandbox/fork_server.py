@@ -1,7 +1,4 @@
-"""How the warm process is started and greeted, the same for every backend.
-
-Takes: a command or a listener. Gives: a connected control socket. Does not cover: the wall itself.
-"""
+"""Starts the fork server and waits until it is ready, in the same way for every backend."""
 
 import contextlib
 import importlib.util
@@ -23,22 +20,24 @@ from grader.sandbox.contract import SandboxSpec
 RUNNER_FOLDER = Path(__file__).resolve().parent.parent / "runner"
 SANDBOX_FOLDER = "/sandbox"
 HELLO_SECONDS = 120.0
+LOG_CHARACTERS = 800
+"""How much of the end of a log is shown in a message."""
 MAPS = Path("/proc/self/maps")
 _SYSTEM_FOLDER = re.compile(r"(/usr)?/lib(32|64)?(/[a-z0-9_]+-linux-gnu)?")
-"""Where the loader looks by itself (ld.so(8)), and where Debian has it look."""
+"""Folders that the loader searches by default (ld.so(8)), and those that Debian adds."""
 
 ENTRY = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from runner import fork_server; fork_server.main(sys.argv[1:])"
 )
-"""Run with `python -I -c`: nothing of the user's environment, only the runner's folder added."""
+"""Run with `python -I -c`: it ignores the user's environment and adds only the runner's folder."""
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the whole environment of a warm process; nothing of the judge's.
+    """Return the whole environment of a fork server; nothing of the judge's.
 
-    The allocator's thresholds are fixed at their initial value: glibc would raise them with every
-    large block that is freed, so that peak memory depended on what ran before (by up to 10 MiB).
+    The allocator's thresholds are fixed at their initial values. Otherwise glibc raises them when
+    large blocks are freed, and peak memory depends on what ran before (by up to 10 MiB).
     """
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -52,61 +51,60 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def driver_environment(device: str, maps: Path = MAPS) -> dict[str, str]:
-    """Return where a box on a GPU finds CUDA's driver: where the judge itself has found it.
+    """Return the variable that lets a worker on a GPU find CUDA's driver where the judge found it.
 
-    A machine may name that folder to the judge in LD_LIBRARY_PATH alone. One in which the loader
-    looks anyway is not named: what else lies there would go before torch's own libraries.
+    Some machines name that folder only in the judge's LD_LIBRARY_PATH. A folder that the loader
+    searches anyway is left out: other libraries in it would come before torch's own.
 
     Args:
-        device: of the wall.
-        maps: what is loaded here, as in proc_pid_maps(5).
+        device: of the sandbox.
+        maps: the judge's mapped files, as in proc_pid_maps(5).
     """
     if device != "cuda" or not maps.exists():
         return {}
-    with contextlib.suppress(cuda_api.CudaCallFailed):  # the box says what is missing
+    with contextlib.suppress(cuda_api.CudaCallFailed):  # the worker reports what is missing
         cuda_api.load_library()
-    words = (line.split(maxsplit=5) for line in maps.read_text().splitlines())
-    paths = {Path(word[5]) for word in words if len(word) == 6}
+    fields = (line.split(maxsplit=5) for line in maps.read_text().splitlines())
+    paths = {Path(field[5]) for field in fields if len(field) == 6}
     folders = {str(path.parent) for path in paths if path.name.startswith("libcuda.so")}
     named = sorted(folder for folder in folders if not _SYSTEM_FOLDER.fullmatch(folder))
     return {"LD_LIBRARY_PATH": ":".join(named)} if named else {}
 
 
 def interpreter() -> str:
-    """Return the path of an interpreter that has torch: the one that runs the judge."""
+    """Return the path of the judge's own interpreter, if it has torch."""
     if importlib.util.find_spec("torch") is None:
         raise SandboxError("torch is not installed", hint="run `make setup`")
     return sys.executable
 
 
-def greet(control: socket.socket, log: Path | None = None) -> None:
-    """Wait for the warm process to say hello.
+def await_hello(control: socket.socket, log: Path | None = None) -> None:
+    """Wait until the fork server reports that it is ready.
 
     Raises:
-        SandboxError: if it does not, within `HELLO_SECONDS`.
+        SandboxError: if it does not within `HELLO_SECONDS`.
     """
     control.settimeout(HELLO_SECONDS)
     begin = time.monotonic()
     try:
         message, _ = protocol.receive(control)
     except (protocol.ProtocolError, OSError) as error:
-        log_text = _read_log(log)[-800:] if log else ""
         raise SandboxError(
-            f"the warm process did not start ({error}, after {time.monotonic() - begin:.1f} s)",
-            hint=log_text or "run `grader doctor`",
+            f"the fork server did not start ({error}, after {time.monotonic() - begin:.1f} s)",
+            hint=(_read_log(log) if log else "") or "run `grader doctor`",
         ) from error
     if "hello" not in message:
-        raise SandboxError("the warm process said something else than hello")
+        raise SandboxError("the fork server's first message was not its hello")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A warm process that the judge started itself and that has said hello.
+    """A fork server that the judge started as its own child, and that is ready.
 
     Attributes:
-        control: to the warm process.
-        stop: ends it and what its end takes along, and removes its folder; may be called twice.
-        log: what it printed.
+        control: socket to the fork server.
+        stop: ends it and all its children, and removes its folder; may be called twice.
+        log: returns the end of what it printed.
     """
 
     control: socket.socket
@@ -115,31 +113,30 @@ class Running:
 
 
 def start_here(
-    spec: SandboxSpec, *, prefix: Sequence[str], folder: Path, worker: str, fds: Sequence[int] = ()
+    spec: SandboxSpec, *, prefix: Sequence[str], folder: Path, root: str, fds: Sequence[int] = ()
 ) -> Running:
-    """Start the warm process as a child of the judge, over an inherited socket.
+    """Start the fork server of `spec` as a child of the judge, with an inherited socket.
 
     Args:
-        spec: what the wall must hold.
-        prefix: the program that makes the wall, with its options; empty for none.
-        folder: of the wall, on the judge's side; removed when it stops.
-        worker: the folder above `runner/`, as the warm process sees it.
+        spec: of the sandbox.
+        prefix: the program that makes the sandbox, with its options; empty for none.
+        folder: of the sandbox, on the judge's side; removed when it stops.
+        root: the folder above `runner/`, as the fork server sees it.
         fds: further descriptors for `prefix`.
 
     Raises:
-        SandboxError: as `greet`.
+        SandboxError: as `await_hello`.
     """
-    log = folder / "warm.log"
-    ours, theirs = socket.socketpair()
-    program = [interpreter(), "-I", "-B", "-c", ENTRY, worker, f"fd:{theirs.fileno()}", spec.device]
+    log, (ours, theirs) = folder / "fork_server.log", socket.socketpair()
+    python = [interpreter(), "-I", "-B", "-c", ENTRY, root, f"fd:{theirs.fileno()}"]
     with theirs, log.open("wb") as out:
         process = subprocess.Popen(
-            [*prefix, *program, *spec.preload],
+            [*prefix, *python, spec.device, *spec.preload],
             pass_fds=[theirs.fileno(), *fds],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env={**environment(spec.threads), **driver_environment(spec.device)},
+            env=environment(spec.threads) | driver_environment(spec.device),
             start_new_session=True,
         )
 
@@ -151,10 +148,10 @@ def start_here(
 
     with contextlib.ExitStack() as undo:
         undo.callback(stop)
-        greet(ours, log)
+        await_hello(ours, log)
         undo.pop_all()
     return Running(control=ours, stop=stop, log=lambda: _read_log(log))
 
 
 def _read_log(log: Path) -> str:
-    return log.read_text(errors="replace") if log.exists() else ""
+    return log.read_text(errors="replace")[-LOG_CHARACTERS:] if log.exists() else ""

@@ -1,10 +1,8 @@
-"""The image that the Docker wall runs: made from a base image and a wheelhouse, and checked.
+"""The image of the Docker sandbox: connects to the container engine, builds and checks the image.
 
-Takes: a base image, a folder of wheels, a tag. Gives: `build_image`, `check_image`, and
-`seccomp_profile` for whoever starts containers. Does not cover: grading (see `sandbox.docker`).
-
-No step of a build reaches a network. The image holds a Python with torch and nothing of this
-project: the runner is mounted when a container starts.
+An image is built from a base image and a wheelhouse (a folder of wheels), and no step of the build
+uses a network. It holds Python with torch and nothing of this project: the runner is mounted when a
+container starts, in `sandbox.docker`.
 """
 
 import collections
@@ -13,18 +11,24 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
 import requests.exceptions
+from docker.constants import DEFAULT_UNIX_SOCKET
+from docker.utils import kwargs_from_env
 
 from grader import __version__
 from grader.errors import SandboxError, UsageError
-from grader.sandbox.container_engine import ENGINE_FAULTS, connect_engine
+
+ENGINE_FAULTS = (docker.errors.DockerException, requests.exceptions.RequestException)
+"""Exceptions of the docker SDK; a wait that times out is a `RequestException`."""
 
 REQUIRED_WHEELS = ("landlock", "numpy", "pyseccomp", "torch", "triton")
 
@@ -32,12 +36,70 @@ CUDA_WHEELS = (
     *("nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-runtime"),
     "nvidia-nvvm",
 )
-"""Installed where the wheelhouse has them: the compiler for submissions in CUDA C++."""
+"""The compiler for submissions in CUDA C++; installed only if the wheelhouse has all of them."""
+
+DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
+PYTHON_LABEL = "grader.python"
+"""Label with the path of the interpreter that has torch."""
+VERSIONS_LABEL = "grader.versions"
+"""Label with `name=version` of every wheel of the wheelhouse, separated by spaces."""
+WHEELHOUSE_LABEL = "grader.wheelhouse-sha256"
+BASE_LABEL = "grader.base"
+_STAGE_LABEL = "grader.stage=packages"
+_NOBODY = "65534:65534"
+_CHECK_SECONDS = 180.0
+_CHECK_MEMORY_BYTES = 2 << 30
+_BUILD = "build it: grader image build --base IMAGE --wheelhouse DIR"
+_UNIX = "unix://"
+
+
+def connect_engine() -> docker.DockerClient:
+    """Return a client of the container engine that DOCKER_HOST names; close it after use.
+
+    Raises:
+        SandboxError: if no engine answers: the machine's fault.
+    """
+    try:
+        _try_unix_socket(str(kwargs_from_env().get("base_url", DEFAULT_UNIX_SOCKET)))
+        client = docker.from_env()
+        client.ping()
+    except (*ENGINE_FAULTS, OSError) as error:
+        raise SandboxError(
+            f"no container engine answers: {error}",
+            hint="start it (`systemctl start docker`), set DOCKER_HOST, or use --sandbox bwrap",
+        ) from error
+    return client
+
+
+def _try_unix_socket(address: str) -> None:
+    """Connect to a Unix socket once: if it does not answer, the SDK would leak a descriptor."""
+    _, unix, path = address.partition(_UNIX)
+    if unix:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5.0)
+            probe.connect(path)
+
+
+def find_image(client: docker.DockerClient, tag: str) -> Any:  # noqa: ANN401 - untyped SDK
+    """Return the image called `tag`, which has a label with the path of its interpreter.
+
+    Raises:
+        SandboxError: if it does not exist or has no such label; the hint says how to build it.
+    """
+    try:
+        image = client.images.get(tag)
+    except docker.errors.ImageNotFound as error:
+        raise SandboxError(f"the image {tag} does not exist", hint=_BUILD) from error
+    except docker.errors.APIError as error:
+        raise SandboxError(f"the image {tag} could not be read: {error}") from error
+    if not image.labels.get(PYTHON_LABEL):
+        raise SandboxError(f"the image {tag} has no label {PYTHON_LABEL}", hint=_BUILD)
+    return image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Wheel:
-    """One wheel: its name as the registry writes it, its version, its file."""
+    """One wheel: its name in the spelling of package indexes, its version, its file."""
 
     name: str
     version: str
@@ -45,13 +107,13 @@ class Wheel:
 
 
 def read_wheels(wheelhouse: Path) -> tuple[Wheel, ...]:
-    """Return the wheels of a folder in order of their names.
+    """Return the wheels of a folder, sorted by name.
 
     Raises:
-        UsageError: if it is no folder, or lacks one of `REQUIRED_WHEELS`.
+        UsageError: if it is no folder, or one of `REQUIRED_WHEELS` is missing.
     """
     if not wheelhouse.is_dir():
-        raise UsageError(f"{wheelhouse}: expected a folder of wheels, found none")
+        raise UsageError(f"{wheelhouse}: expected a folder of wheels, but this is not a folder")
     found = []
     for path in wheelhouse.glob("*.whl"):
         # Source: binary distribution format, "File name convention".
@@ -68,13 +130,13 @@ def read_wheels(wheelhouse: Path) -> tuple[Wheel, ...]:
 
 
 def further_wheels(wheels: tuple[Wheel, ...]) -> list[str]:
-    """Return which wheels to install beyond the required ones: all of CUDA's compiler, or none."""
+    """Return the names of optional wheels to install: all of `CUDA_WHEELS`, or none."""
     found = {wheel.name for wheel in wheels}
     return list(CUDA_WHEELS) if found.issuperset(CUDA_WHEELS) else []
 
 
 def hash_wheels(wheels: tuple[Wheel, ...]) -> str:
-    """Return a hash of the names and contents of wheels."""
+    """Return a SHA-256 of the names and contents of wheels."""
     digest = hashlib.sha256()
     for wheel in wheels:
         with wheel.path.open("rb") as file:
@@ -83,32 +145,18 @@ def hash_wheels(wheels: tuple[Wheel, ...]) -> str:
     return digest.hexdigest()
 
 
-DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
-PYTHON_LABEL = "grader.python"
-"""Label that holds the path of the interpreter with torch."""
-VERSIONS_LABEL = "grader.versions"
-"""Label that holds `name=version` of every wheel of the wheelhouse, separated by blanks."""
-WHEELHOUSE_LABEL = "grader.wheelhouse-sha256"
-BASE_LABEL = "grader.base"
-_STAGE_LABEL = "grader.stage=packages"
-_NOBODY = "65534:65534"
-_CHECK_SECONDS = 180.0
-_CHECK_MEMORY_BYTES = 2 << 30
-_BUILD = "build it: grader image build --base IMAGE --wheelhouse DIR"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """What a check found in an image.
 
     Attributes:
-        tag: name by which it was asked for.
+        tag: name of the image.
         image_id: content address, `sha256:…`.
-        size_bytes: all layers, uncompressed.
-        python_path: the interpreter with torch, as a path in the image.
-        base: the image it was built on, as it was named then.
-        versions: (name, version) of Python and the packages that the wall needs.
-        landlock_abi: of the kernel, as seen from a container; below 1 means none.
+        size_bytes: of all layers, uncompressed.
+        python_path: the interpreter that has torch, as a path in the image.
+        base: name of the base image at build time.
+        versions: (name, version) of Python and the packages that the sandbox needs.
+        landlock_abi: of Linux, as seen from a container; below 1 means none.
     """
 
     tag: str
@@ -128,17 +176,17 @@ def docker_folder() -> Path:
 
 
 def seccomp_profile() -> str:
-    """Return the outer seccomp profile as JSON text, the form that the engine's interface takes.
+    """Return the seccomp profile of the container as JSON text, as the container engine takes it.
 
     Raises:
-        SandboxError: if the file is missing or broken: the installation is incomplete.
+        SandboxError: if the file is missing or broken, because the installation is incomplete.
     """
     path = docker_folder() / "seccomp.json"
     try:
         return json.dumps(json.loads(path.read_text(encoding="utf-8")), separators=(",", ":"))
     except (OSError, ValueError) as error:
         raise SandboxError(
-            f"{path}: no usable seccomp profile: {error}", hint="install the grader again"
+            f"{path}: no usable seccomp profile: {error}", hint="reinstall the grader"
         ) from error
 
 
@@ -153,15 +201,15 @@ def build_image(
 
     Args:
         base: an image with Python 3.11 or newer, venv and libseccomp2, and g++ for CUDA C++; the
-            engine has it or can pull it.
-        wheelhouse: folder of wheels for that Python: `REQUIRED_WHEELS` and all that they need, and
+            engine must have it or be able to pull it.
+        wheelhouse: folder of wheels for that Python: `REQUIRED_WHEELS` and their dependencies, and
             `CUDA_WHEELS` for CUDA C++.
         tag: name of the new image.
         log: called with each line of the build's output.
 
     Raises:
-        UsageError: if the wheelhouse lacks a wheel; the caller's.
-        SandboxError: if the engine does not answer or a step fails; ours or the machine's.
+        UsageError: if the wheelhouse lacks a wheel: the caller's fault.
+        SandboxError: if the engine does not answer or a step fails: our or the machine's fault.
     """
     wheels = read_wheels(wheelhouse)
     labels = {
@@ -183,29 +231,24 @@ def build_image(
             decode=True,
         )
         _follow(steps, log)
-        # The first stage holds all wheels a second time.
+        # The image of the first stage has a second copy of all wheels.
         client.images.prune(filters={"dangling": True, "label": _STAGE_LABEL})
         return str(client.images.get(tag).id)
 
 
 def check_image(tag: str = DEFAULT_IMAGE) -> ImageFacts:
-    """Start the image as an unprivileged, read-only container and import what the wall needs.
+    """Start the image in an unprivileged, read-only container and import the required packages.
 
     Raises:
-        SandboxError: if engine or image is missing, or anything in it does not work.
+        SandboxError: if engine or image is missing, or if anything in the image does not work.
     """
     with _engine() as client:
-        try:
-            image = client.images.get(tag)
-        except docker.errors.ImageNotFound as error:
-            raise SandboxError(f"the image {tag} does not exist", hint=_BUILD) from error
-        python_path = image.labels.get(PYTHON_LABEL, "")
-        if not python_path:
-            raise SandboxError(f"the image {tag} has no label {PYTHON_LABEL}", hint=_BUILD)
+        image = find_image(client, tag)
+        python_path = image.labels[PYTHON_LABEL]
         answer = json.loads(_probe(client, tag, python_path))
-        lacking = [what for what, holds in answer["confinement"].items() if not holds]
-        if lacking:
-            raise SandboxError(f"a container of {tag} runs without {', '.join(lacking)}")
+        missing = [name for name, holds in answer["confinement"].items() if not holds]
+        if missing:
+            raise SandboxError(f"a container of {tag} runs without {', '.join(missing)}")
         return ImageFacts(
             tag=tag,
             image_id=str(image.id),
@@ -219,7 +262,7 @@ def check_image(tag: str = DEFAULT_IMAGE) -> ImageFacts:
 
 @contextlib.contextmanager
 def _engine() -> Iterator[docker.DockerClient]:
-    """Connect to the container engine; its failures inside the block become `SandboxError`."""
+    """Connect to the container engine; inside the block, its errors become `SandboxError`."""
     client = connect_engine()
     try:
         yield client
@@ -230,7 +273,7 @@ def _engine() -> Iterator[docker.DockerClient]:
 
 
 def _fill_context(folder: Path, wheels: tuple[Wheel, ...]) -> None:
-    """Put the Dockerfile and the wheels side by side, as links where the file system has them."""
+    """Put the Dockerfile and the wheels into one folder, as hard links if possible."""
     shutil.copyfile(docker_folder() / "Dockerfile", folder / "Dockerfile")
     (folder / "wheelhouse").mkdir()
     for wheel in wheels:
@@ -242,10 +285,10 @@ def _fill_context(folder: Path, wheels: tuple[Wheel, ...]) -> None:
 
 
 def _follow(steps: Iterable[Mapping[str, object]], log: Callable[[str], None]) -> None:
-    """Pass the engine's build messages on.
+    """Pass the engine's build messages on to `log`.
 
     Raises:
-        SandboxError: if a step failed, with the last lines and what they point at.
+        SandboxError: if a step failed; the hint says what to do, or has the last messages.
     """
     recent: collections.deque[str] = collections.deque(maxlen=12)
     for step in steps:
@@ -261,26 +304,26 @@ def _follow(steps: Iterable[Mapping[str, object]], log: Callable[[str], None]) -
 
 
 def _remedy(lines: list[str]) -> str:
-    """Return what to do about a failed build, judged by its last lines."""
+    """Return what to do about a failed build, according to its last lines."""
     text = "\n".join(lines)
     missing = re.findall(r"No matching distribution found for ([\w.-]+)", text)
     if missing:
         return (
-            f"the wheelhouse has no wheel of {missing[0]} that fits the Python of the base image; "
-            "fill it with `pip download` by the same version of Python"
+            f"the wheelhouse has no wheel of {missing[0]} for the Python of the base image; "
+            "fill it with `pip download`, run by the same version of Python"
         )
     if re.search(r"pull access denied|manifest unknown|not found: manifest|dial tcp", text):
-        return "the engine cannot get the base image: `docker pull` or `docker import` it first"
+        return "the engine cannot pull the base image; `docker pull` or `docker import` it first"
     if "python3: not found" in text or "ensurepip" in text:
         return "the base image needs python3 (3.11 or newer) with the venv module"
     return "last lines of the build:\n" + text
 
 
 def _probe(client: docker.DockerClient, tag: str, python_path: str) -> str:
-    """Run the probe in a container like the wall's and return what it printed.
+    """Run the probe in a container with the sandbox's settings; return what it printed.
 
     Raises:
-        SandboxError: if it does not end well, or not in time.
+        SandboxError: if it fails or takes longer than `_CHECK_SECONDS`.
     """
     probe = (docker_folder() / "probe.py").read_text(encoding="utf-8")
     container = client.containers.run(
@@ -302,11 +345,11 @@ def _probe(client: docker.DockerClient, tag: str, python_path: str) -> str:
     try:
         status = container.wait(timeout=_CHECK_SECONDS)["StatusCode"]
         printed = container.logs(stdout=True, stderr=False).decode(errors="replace")
-        complaints = container.logs(stdout=False, stderr=True).decode(errors="replace")
-    except requests.exceptions.RequestException as error:  # a wait that timed out is one of these
+        errors = container.logs(stdout=False, stderr=True).decode(errors="replace")
+    except requests.exceptions.RequestException as error:  # of a wait that timed out
         raise SandboxError(f"{tag}: no answer within {_CHECK_SECONDS:.0f} s") from error
     finally:
         container.remove(force=True)
     if status != 0:
-        raise SandboxError(f"{tag}: the check ended with status {status}", hint=complaints[-800:])
+        raise SandboxError(f"{tag}: the check ended with status {status}", hint=errors[-800:])
     return printed

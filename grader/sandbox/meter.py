@@ -1,7 +1,7 @@
-"""What one child has used, read from outside: processor time, peak memory, bytes on the wire.
+"""Meters that read one child's CPU time, peak memory and network traffic from outside.
 
-Takes: its control group and its pid as the judge sees it. Gives: `Meter`. Does not cover: time on
-the judge's clock (see `worker.channel`).
+`limited_network` holds the network of ranks to a rate. Time on the judge's clock is measured in
+`worker.channel`.
 """
 
 import contextlib
@@ -15,17 +15,22 @@ from pathlib import Path
 from grader.errors import SandboxError
 from grader.sandbox.cgroup import Cgroup
 
-_NET_DEV_BYTES = 1 << 14  # a namespace of a box has loopback and little else
+BURST_BYTES = 256 << 10
+"""More than one packet of the loopback, whose segments have up to 64 KiB."""
+QUEUE_BYTES = 64 << 20
+"""So large that nothing is dropped; TCP would send it again."""
+TC_SECONDS = 10.0
+_NET_DEV_BYTES = 1 << 14  # enough: a sandbox's namespace has little more than a loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Meter readings; differences of two of them mean something.
+    """Readings of all meters; the difference of two is what was used in between.
 
     Attributes:
-        cpu_ns: processor time of all of the child's processes and threads, ended ones too.
-        peak_bytes: most memory that they held together at any time since the fork.
-        traffic_bytes: bytes received by any process in the child's network namespace.
+        cpu_ns: CPU time of all of the child's processes and threads, including ended ones.
+        peak_bytes: the most memory that they used together at any time since the fork.
+        traffic_bytes: bytes received by all processes in the child's network namespace.
     """
 
     cpu_ns: int
@@ -37,66 +42,66 @@ class Meter:
     """Reads one child's meters.
 
     Attributes:
-        counts: whether there are any: without a control group there are not.
+        counts: whether there are any; a child without a cgroup has none.
     """
 
-    def __init__(self, group: Cgroup | None, host_pid: int) -> None:
-        """Open the meters; the child has not seen the submission yet.
+    def __init__(self, cgroup: Cgroup | None, host_pid: int) -> None:
+        """Open the meters, before the child loads the submission.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if one cannot be read.
         """
-        self._group = group
-        self._wire_fd = open_traffic_counter(host_pid) if group is not None else -1
-        self.counts = group is not None
+        self._cgroup = cgroup
+        self._traffic_fd = open_traffic_counter(host_pid) if cgroup is not None else -1
+        self.counts = cgroup is not None
 
     def read(self) -> Usage:
-        """Return the readings; zeros where nothing counts.
+        """Return the readings; zeros if there are no meters.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if one cannot be read.
         """
-        if self._group is None:
+        if self._cgroup is None:
             return Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
         return Usage(
-            cpu_ns=self._group.cpu_ns(),
-            peak_bytes=self._group.peak_bytes(),
-            traffic_bytes=traffic_bytes(self._wire_fd),
+            cpu_ns=self._cgroup.cpu_ns(),
+            peak_bytes=self._cgroup.peak_bytes(),
+            traffic_bytes=traffic_bytes(self._traffic_fd),
         )
 
     def close(self) -> None:
-        """Let go of what is open."""
-        if self._wire_fd >= 0:
-            os.close(self._wire_fd)
-            self._wire_fd = -1
+        """Close what is open."""
+        if self._traffic_fd >= 0:
+            os.close(self._traffic_fd)
+            self._traffic_fd = -1
 
     def oom_kills(self) -> int:
-        """Return how many of the child's processes the kernel ended for want of memory."""
-        return self._group.oom_kills() if self._group else 0
+        """Return how many of the child's processes Linux killed because memory ran out."""
+        return self._cgroup.oom_kills() if self._cgroup else 0
 
 
 def open_traffic_counter(pid: int, proc: Path = Path("/proc")) -> int:
-    """Return a descriptor of the counters of the network namespace of `pid`, −1 without any.
+    """Return a descriptor of the counters of `pid`'s network namespace; −1 without `/proc`.
 
-    It outlasts the process: one whose first thread ends, and goes on in another, is still metered.
+    It stays valid when the process's first thread ends, so other threads are still metered.
     Source: /proc/PID/net/dev, proc_pid_net(5).
 
     Raises:
-        SandboxError: if the process has ended, or this user may not look.
+        SandboxError: if the process has ended, or this user has no right to read them.
     """
     if not proc.exists():
         return -1
     try:
         return os.open(proc / str(pid) / "net/dev", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise SandboxError(f"cannot read the network counters: {error}") from error
+        raise SandboxError(f"the network counters could not be read: {error}") from error
 
 
 def traffic_bytes(fd: int) -> int:
-    """Return the bytes received on all interfaces since they are there; 0 if none are counted.
+    """Return the bytes received so far on all interfaces; 0 if `fd` is −1.
 
-    What goes over loopback is received once per byte sent. Nothing inside can reset it. Of each
-    line, the first figure after the name counts.
+    On a loopback, each sent byte is received once. Nothing inside can reset the counters. The bytes
+    are the first number of each line, after the name of the interface.
     """
     if fd < 0:
         return 0
@@ -104,21 +109,14 @@ def traffic_bytes(fd: int) -> int:
     return sum(int(line.partition(":")[2].split()[0]) for line in lines)
 
 
-BURST_BYTES = 256 << 10
-"""More than one packet of the loopback, whose segments are up to 64 KiB."""
-QUEUE_BYTES = 64 << 20
-"""What may wait: nothing is dropped, or TCP would send it twice."""
-SECONDS = 10.0
-
-
 @contextlib.contextmanager
 def limited_network(host_pid: int, bytes_per_s: int) -> Iterator[None]:
-    """Hold the loopback that `host_pid` sees to a rate, until the block ends.
+    """Limit the rate of `host_pid`'s loopback until the block ends.
 
     Source: tc-tbf(8), a token bucket filter.
 
     Raises:
-        SandboxError: if this machine, or this user, cannot.
+        SandboxError: if this machine or this user cannot do it.
     """
     rate = ("rate", f"{8 * bytes_per_s}bit")
     bucket = ("burst", str(BURST_BYTES), "limit", str(QUEUE_BYTES))
@@ -126,7 +124,7 @@ def limited_network(host_pid: int, bytes_per_s: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(SandboxError):  # the namespace may have gone with its ranks
+        with contextlib.suppress(SandboxError):  # the namespace may have ended with its ranks
             _tc(host_pid, "del", "dev", "lo", "root")
 
 
@@ -134,17 +132,19 @@ def _tc(host_pid: int, *arguments: str) -> None:
     programs = [shutil.which(name) for name in ("nsenter", "tc")]
     if None in programs:
         raise SandboxError(
-            "a wire of a given rate needs the programs nsenter and tc",
+            "a network of a given rate needs the programs nsenter and tc",
             hint="apt-get install util-linux iproute2",
         )
     enter, tc = (str(program) for program in programs)
     command = [enter, f"--net=/proc/{host_pid}/ns/net", tc, "qdisc", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TC_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxError(f"the wire could not be held to a rate: {error}") from error
+        raise SandboxError(f"the rate of the network could not be limited: {error}") from error
     if done.returncode:
         raise SandboxError(
-            f"the wire could not be held to a rate: {done.stderr.strip()}",
-            hint="grade as root, on a kernel with the tbf scheduler",
+            f"the rate of the network could not be limited: {done.stderr.strip()}",
+            hint="grade as root, on a Linux that has the tbf queueing discipline",
         )

@@ -1,7 +1,7 @@
-"""No wall: the warm process is an ordinary child of the judge. Such a run is called unconfined.
+"""No sandbox: the fork server is an ordinary child of the judge. Such a run is called unconfined.
 
-Takes: a `SandboxSpec`. Gives: a `Started`. Does not cover: trust. It is for trusted references, for
-macOS, and for machines without namespaces, and is never chosen silently.
+It is for trusted references, for macOS, and for machines without namespaces. It is never chosen
+automatically.
 """
 
 import tempfile
@@ -10,26 +10,26 @@ from pathlib import Path
 from grader.runner.order import WorkerKind
 from grader.sandbox.contract import SandboxSpec, Started
 from grader.sandbox.fork_server import RUNNER_FOLDER, start_here
-from grader.sandbox.stale import owner
+from grader.sandbox.stale import folder_prefix
 
 
 class NoSandbox:
-    """Starts the warm process without a wall."""
+    """Starts the fork server without a sandbox."""
 
     def start(self, spec: SandboxSpec) -> Started:
-        """Start the warm process; see `Backend.start`."""
-        folder = Path(tempfile.mkdtemp(prefix=f"grader-none-{owner()}-"))
+        """Start the fork server; see `Backend.start`."""
+        folder = Path(tempfile.mkdtemp(prefix=folder_prefix("none")))
         home = folder / "home"
         home.mkdir(mode=0o700)
-        # The runner's own folder goes on the path under its own name, as in a real wall.
+        # Python imports the package as `runner`, as in a real sandbox.
         (folder / "runner").symlink_to(RUNNER_FOLDER)
-        running = start_here(spec, prefix=(), folder=folder, worker=str(folder))
+        running = start_here(spec, prefix=(), folder=folder, root=str(folder))
         return Started(
             control=running.control,
             stop=running.stop,
             log=running.log,
-            layers=("unconfined: no wall",),
-            jail=WorkerKind.PLAIN,
+            layers=("unconfined: no sandbox",),
+            worker_kind=WorkerKind.PLAIN,
             first_uid=0,
             home=str(home),
         )

@@ -1,15 +1,17 @@
-"""Walls for a batch: one per worker slot, used again when warm, thrown away when strict.
+"""Sandboxes for a batch: each thread that grades borrows one at a time.
 
-Takes: the name of a backend, limits, a number of slots. Gives: `SandboxPool`, which lends one wall
-at a time to each worker. Does not cover: what happens behind a wall.
+With `--isolation warm` a sandbox is used again for the next submission; with `strict` it is thrown
+away. `Slots` gives every sandbox of a run a number of its own.
 """
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from grader.assignment.table import Limits
 from grader.errors import SandboxError
@@ -18,7 +20,7 @@ from grader.sandbox.contract import Backend, Isolation, SandboxSpec
 from grader.sandbox.sandbox import Sandbox
 
 FORK_SERVER_MEMORY_BYTES = 2 << 30
-"""Room for the warm process itself: torch and Triton imported, page cache of their files."""
+"""For the fork server itself: torch, Triton, and the page cache of their files."""
 FORK_SERVER_PROCESSES = 64
 FILE_BYTES = 256 << 20
 
@@ -26,7 +28,7 @@ FILE_BYTES = 256 << 20
 def sandbox_spec(
     limits: Limits, *, slot: int, device: str, image: str, gpu_uuid: str = ""
 ) -> SandboxSpec:
-    """Return what a wall for submissions under `limits` must hold."""
+    """Return what to ask of a sandbox for submissions under `limits`."""
     return SandboxSpec(
         slot=slot,
         device=device,
@@ -41,19 +43,46 @@ def sandbox_spec(
     )
 
 
-def slots_of(jobs: int) -> int:
-    """Return how many slots a pool needs: of the workers, of their references, the one ahead."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """Numbers for all sandboxes of a run: no two have the same, so they share no uid and no CPU.
+
+    Attributes:
+        grading: for the pool that grades.
+        advice: for the sandbox that compiles Triton kernels for advice.
+        building: for the sandbox that compiles submissions in CUDA C++.
+    """
+
+    grading: range
+    advice: range
+    building: range
+
+    @classmethod
+    def of_run(cls, jobs: int) -> "Slots":
+        """Return the slots of a run that grades `jobs` submissions at a time."""
+        grading, one_pool = slot_count(jobs), slot_count(1)
+        building = grading + one_pool
+        return cls(
+            grading=range(grading),
+            advice=range(grading, building),
+            building=range(building, building + one_pool),
+        )
+
+
+def slot_count(jobs: int) -> int:
+    """Return how many slots a pool needs: one per job, one per reference, and one started ahead."""
     return 2 * jobs + 1
 
 
 class SandboxPool:
-    """Lends walls; the next strict wall is started ahead of time, beside the one in use.
+    """Lends sandboxes; with strict isolation it starts the next one while one is in use.
 
     Attributes:
         sandbox: name of the backend.
-        isolation: whether walls are used again.
-        caveats: what a self-test found not to hold in an unconfined run; shown in every record.
-        image_id: content address of the walls' container image, known once a wall stands; empty
+        isolation: whether sandboxes are used again.
+        caveats: limits that did not hold in the self-test of an unconfined run; they are shown in
+            every record.
+        image_id: content address of the container image; empty before the first sandbox runs, and
             without a container.
     """
 
@@ -75,32 +104,30 @@ class SandboxPool:
         self.image_id = ""
         self._backend: Backend = make_backend(sandbox)
         self._limits = limits
-        self._device = device
-        self._image = image
-        self._gpu_uuid = gpu_uuid
+        self._make_spec = functools.partial(
+            sandbox_spec, limits, device=device, image=image, gpu_uuid=gpu_uuid
+        )
         self._closed = False
-        self._standing: set[Sandbox] = set()
+        self._running: set[Sandbox] = set()
         self._lock = threading.Lock()
-        self._builders = ThreadPoolExecutor(jobs, thread_name_prefix="wall")
+        self._builders = ThreadPoolExecutor(jobs, thread_name_prefix="sandbox")
         ahead = 1 if isolation is Isolation.STRICT else 0
         self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Future[Sandbox]] = queue.SimpleQueue()
-        self._reference_sandboxes: queue.LifoQueue[Sandbox | None] = (
-            queue.LifoQueue()
-        )  # built when first asked for
+        self._reference_sandboxes: queue.LifoQueue[Sandbox | None] = queue.LifoQueue()
         for _ in range(jobs):
-            self._reference_sandboxes.put(None)
-        for slot in range(first_slot, first_slot + slots_of(jobs) - 1 + ahead):
+            self._reference_sandboxes.put(None)  # None: not built yet
+        for slot in range(first_slot, first_slot + slot_count(jobs) - 1 + ahead):
             self._free_slots.put(slot)
         for _ in range(jobs + ahead):
             self._order_sandbox()
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Sandbox]:
-        """Lend a wall with nothing in it.
+        """Lend an empty sandbox.
 
         Raises:
-            SandboxError: if none could be built.
+            SandboxError: if it could not be built.
         """
         future = self._ready.get()
         try:
@@ -118,7 +145,7 @@ class SandboxPool:
 
     @contextlib.contextmanager
     def borrow_pair(self) -> Iterator[tuple[Sandbox, Sandbox]]:
-        """Lend a wall for a submission and one of those that are kept for the reference.
+        """Lend a sandbox for a submission, and one of those that are kept for the reference.
 
         Raises:
             SandboxError: if either could not be built.
@@ -131,52 +158,52 @@ class SandboxPool:
         reference_sandbox = self._reference_sandboxes.get()
         try:
             if reference_sandbox is not None and not reference_sandbox.usable:
-                broken, reference_sandbox = reference_sandbox, None
-                self._discard(broken)
+                lost, reference_sandbox = reference_sandbox, None
+                self._discard(lost)
             if reference_sandbox is None:
-                # Not in the caller's thread: bubblewrap dies with the thread that started it.
+                # Not in the caller's thread: bubblewrap ends with the thread that started it.
                 reference_sandbox = self._builders.submit(self._build).result()
             yield reference_sandbox
         finally:
             self._reference_sandboxes.put(reference_sandbox)
 
     def close(self) -> None:
-        """Take every wall down.
+        """Close every sandbox.
 
         Raises:
-            SandboxError: if one stays; the others are down all the same.
+            SandboxError: if one cannot be removed; all others are closed.
         """
         self._closed = True
         self._builders.shutdown(wait=True, cancel_futures=True)
         failed: list[SandboxError] = []
-        for sandbox in list(self._standing):
+        for sandbox in list(self._running):
             try:
-                self._take_down(sandbox)
+                self._close_one(sandbox)
             except SandboxError as error:
                 failed.append(error)
         if failed:
             raise failed[0]
 
     def _replace(self, sandbox: Sandbox) -> None:
-        """Take a wall down and have another one built."""
+        """Close a sandbox and order another one."""
         try:
             self._discard(sandbox)
         finally:
             self._order_sandbox()
 
     def _discard(self, sandbox: Sandbox) -> None:
-        """Take a wall down; what was measured behind it stands.
+        """Close a sandbox; its measurements stay valid even if that fails.
 
-        One that resists is remembered, not raised: it is tried again at the end.
+        One that cannot be removed raises no error here: `close` tries again.
         """
         try:
-            self._take_down(sandbox)
+            self._close_one(sandbox)
         except SandboxError:
             with self._lock:
-                self._standing.add(sandbox)
+                self._running.add(sandbox)
 
     def _order_sandbox(self) -> None:
-        """Have a wall built in the background for the next free slot."""
+        """Start a sandbox in the background, in the next free slot."""
         if self._closed:
             return
         self._ready.put(self._builders.submit(self._build))
@@ -184,36 +211,30 @@ class SandboxPool:
     def _build(self) -> Sandbox:
         slot = self._free_slots.get()
         try:
-            spec = sandbox_spec(
-                self._limits,
-                slot=slot,
-                device=self._device,
-                image=self._image,
-                gpu_uuid=self._gpu_uuid,
-            )
+            spec = self._make_spec(slot=slot)
             started = self._backend.start(spec)
             try:
                 sandbox = Sandbox(started, spec, self._limits)
             except BaseException:
                 started.stop()
                 raise
-        except OSError as error:  # no room for a folder, no descriptor, no process
+        except OSError as error:  # no disk space, descriptor or process left
             self._free_slots.put(slot)
             raise SandboxError(
-                f"a wall could not be built: {error}",
-                hint="make room in the temporary folder, or close what else runs; then run again",
+                f"a sandbox could not be built: {error}",
+                hint="free space in the temporary folder or end other programs, then run it again",
             ) from error
         except BaseException:
             self._free_slots.put(slot)
             raise
         with self._lock:
-            self._standing.add(sandbox)
+            self._running.add(sandbox)
             self.image_id = started.image_id
         return sandbox
 
-    def _take_down(self, sandbox: Sandbox) -> None:
+    def _close_one(self, sandbox: Sandbox) -> None:
         with self._lock:
-            self._standing.discard(sandbox)
+            self._running.discard(sandbox)
         try:
             sandbox.close()
         finally:
@@ -221,7 +242,7 @@ class SandboxPool:
 
 
 class SandboxOnDemand:
-    """One wall, of a kind that few submissions of a batch need."""
+    """One sandbox that is started only when a submission needs it."""
 
     def __init__(
         self,
@@ -233,36 +254,31 @@ class SandboxOnDemand:
         image: str,
         first_slot: int,
     ) -> None:
-        self._sandbox = sandbox
-        self._limits = limits
-        self._isolation = isolation
-        self._device = device
-        self._image = image
-        self._first_slot = first_slot
+        self._make_pool = functools.partial(
+            SandboxPool,
+            sandbox,
+            limits,
+            isolation=isolation,
+            jobs=1,
+            device=device,
+            image=image,
+            first_slot=first_slot,
+        )
         self._lock = threading.Lock()
         self._pools: list[SandboxPool] = []
 
     def borrow(self) -> AbstractContextManager[Sandbox]:
-        """Lend the wall for one block, started if it is not there; others wait.
+        """Lend the sandbox for one block, and start it if needed; other threads wait.
 
         Raises:
             SandboxError: if it cannot be started.
         """
         with self._lock:
             if not self._pools:
-                pool = SandboxPool(
-                    self._sandbox,
-                    self._limits,
-                    isolation=self._isolation,
-                    jobs=1,
-                    device=self._device,
-                    image=self._image,
-                    first_slot=self._first_slot,
-                )
-                self._pools.append(pool)
+                self._pools.append(self._make_pool())
         return self._pools[0].borrow()
 
     def close(self) -> None:
-        """Take the wall down, if it was ever started."""
+        """Close the sandbox, if it was ever started."""
         for pool in self._pools:
             pool.close()

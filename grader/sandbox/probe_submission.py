@@ -1,7 +1,6 @@
-"""What the self-test runs behind a wall as if it were a submission: it tries what must fail.
+"""A submission that the self-test runs in a sandbox: it tries things that must fail.
 
-Takes: nothing. Gives: functions that return what they got away with. Does not cover: attacks that
-need more than one process (see the hostile tests).
+Each function returns what it was able to do. Attacks are tried in the hostile tests.
 """
 
 import os
@@ -12,19 +11,19 @@ import torch
 
 
 def double(x: torch.Tensor) -> torch.Tensor:
-    """Show that honest work gets through."""
+    """Show that honest work succeeds."""
     return x * 2
 
 
 def take_memory(amount_bytes: int) -> int:
-    """Return `amount_bytes` if that much memory could be held."""
-    held = torch.ones(amount_bytes, dtype=torch.uint8)
-    return int(held.numel())
+    """Return `amount_bytes` if that much memory could be allocated."""
+    block = torch.ones(amount_bytes, dtype=torch.uint8)
+    return int(block.numel())
 
 
 def fork_many(count: int) -> int:
-    """Return how many of `count` children could be forked."""
-    made = []
+    """Return how many of `count` processes could be forked."""
+    forked = []
     for _ in range(count):
         try:
             pid = os.fork()
@@ -33,17 +32,17 @@ def fork_many(count: int) -> int:
         if pid == 0:
             time.sleep(60)
             os._exit(0)
-        made.append(pid)
-    for pid in made:
+        forked.append(pid)
+    for pid in forked:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-    return len(made)
+    return len(forked)
 
 
 def reach_network() -> str:
     """Return whether there is a route to an address reserved for documentation (RFC 5737).
 
-    Connecting a datagram socket sends nothing; it only asks the kernel for a route.
+    Connecting a datagram socket sends nothing; it only asks Linux for a route.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

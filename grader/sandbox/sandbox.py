@@ -1,10 +1,8 @@
-"""A standing wall and its children: fork, freeze, end, sweep.
+"""A running sandbox and its children: it forks, freezes and ends them, and cleans up after them.
 
-Takes: a `Started` wall. Gives: `Sandbox`. Does not cover: what a child is asked (see
-`worker.session`, and `worker.ranks.ranks` for several at once).
-
-A wall holds one submission at a time. Nothing of a child is left when its `with` block ends: its
-processes are gone, its files are removed, and a wall that cannot say so is not used again.
+A sandbox holds one submission at a time. When the `with` block of a child ends, its processes are
+killed and its files are removed. If that fails, the sandbox is not used again. Requests to a child
+are made in `worker.session`, those to several ranks in `worker.ranks`.
 """
 
 import contextlib
@@ -23,13 +21,13 @@ from grader.runner import protocol
 from grader.runner.order import NO_DENIAL, Denial, ForkOrder, WorkerKind
 from grader.sandbox.cgroup import Cgroup, make_cgroup, remove_parents
 from grader.sandbox.child_process import (
-    ALONE,
+    NO_RANK,
     ChildProcess,
     Member,
     await_ready,
     close_all,
     enter_cgroup,
-    name_senders,
+    pass_credentials,
 )
 from grader.sandbox.contract import SandboxSpec, Started
 from grader.sandbox.meter import Meter, limited_network
@@ -40,10 +38,10 @@ UIDS_PER_SANDBOX = 64
 
 
 class Sandbox:
-    """One wall, holding one submission at a time.
+    """One running sandbox, which holds one submission at a time.
 
     Attributes:
-        layers: what stands between a submission and the judge, known after the first child.
+        layers: names of all layers of isolation; complete after the first child.
     """
 
     def __init__(self, started: Started, spec: SandboxSpec, limits: Limits) -> None:
@@ -53,50 +51,48 @@ class Sandbox:
         self._forked = 0
         self._usable = True
         self.layers = started.layers
-        self._groups: list[Cgroup] = []  # of the child, and of earlier ones that resisted
+        self._cgroups: list[Cgroup] = []  # of current children, and earlier ones not yet removed
 
     @property
     def slot(self) -> int:
-        """Number of the worker slot."""
+        """Number of the sandbox among those of the run."""
         return self._spec.slot
 
     @property
     def usable(self) -> bool:
-        """Whether the wall can take another submission."""
+        """Whether the sandbox can hold another submission."""
         return self._usable
 
     @contextlib.contextmanager
     def child(self, reply_fd: int, denial: Denial = NO_DENIAL) -> Iterator[ChildProcess]:
-        """Fork a child, and leave nothing of it behind.
+        """Fork a child; when the block ends, kill it and clean up.
 
         Args:
             reply_fd: memory file for its reply tensors.
-            denial: what torch refuses to do for it.
+            denial: operators and modules of torch that raise in it.
 
         Raises:
             SandboxError: if it cannot be confined or limited.
         """
-        with self._emptied() as homes, self._fork(homes, reply_fd, denial, ALONE) as child:
+        with self._swept_after() as homes, self._fork(homes, reply_fd, denial, NO_RANK) as child:
             yield child
 
     @contextlib.contextmanager
     def ranks(
         self, reply_fds: Sequence[int], denial: Denial = NO_DENIAL, *, network_rate: int = 0
     ) -> Iterator[tuple[ChildProcess, ...]]:
-        """Fork one child per memory file for replies, and leave nothing of them behind.
+        """Fork one rank per memory file for replies; when the block ends, kill them and clean up.
 
-        They share a network namespace, which holds nothing but them where this wall can make one;
-        each has a control group, a home and a jail of its own. `network_rate`, if not 0, holds
-        their wire to so many bytes per second, and each to one processor, where it goes before
-        others.
+        They share a network namespace; it holds only them, if this sandbox can make one. Each has
+        its own cgroup, home and confinement. If `network_rate` is not 0, it limits their network
+        traffic, in bytes per second, and each rank is pinned to one CPU with a higher CPU weight.
 
         Raises:
             SandboxError: if one cannot be confined or limited.
         """
-        with self._emptied() as homes, contextlib.ExitStack() as stack:
-            stays = network_rate > 0
+        with self._swept_after() as homes, contextlib.ExitStack() as stack:
             members = [
-                Member(rank=rank, size=len(reply_fds), stays=stays)
+                Member(rank=rank, size=len(reply_fds), is_pinned=network_rate > 0)
                 for rank in range(len(reply_fds))
             ]
             children = tuple(
@@ -104,14 +100,17 @@ class Sandbox:
                 for fd, member in zip(reply_fds, members, strict=True)
             )
             if network_rate:
-                if self._started.jail is WorkerKind.PLAIN:
-                    raise SandboxError("without a wall the wire is the machine's own loopback")
+                if self._started.worker_kind is WorkerKind.PLAIN:
+                    raise SandboxError(
+                        "the network cannot be slowed: without a sandbox it is the machine's own",
+                        hint="use --sandbox docker or bwrap",
+                    )
                 stack.enter_context(limited_network(children[0].host_pid, network_rate))
             yield children
 
     @contextlib.contextmanager
-    def _emptied(self) -> Iterator[list[str]]:
-        """Collect the homes of children; end all of them and sweep up when the block ends."""
+    def _swept_after(self) -> Iterator[list[str]]:
+        """Yield a list for the homes of children; when the block ends, kill them and clean up."""
         homes: list[str] = []
         try:
             yield homes
@@ -123,30 +122,30 @@ class Sandbox:
     def _fork(
         self, homes: list[str], reply_fd: int, denial: Denial, member: Member
     ) -> Iterator[ChildProcess]:
-        group = self._make_group(first=member.stays)
+        cgroup = self._make_cgroup(high_weight=member.is_pinned)
         homes.append(self._make_home())
         ours, theirs = socket.socketpair()
-        name_senders(ours, True)  # before the child can send
+        pass_credentials(ours, True)  # before the child can send
         output, output_theirs = os.pipe()
         stack, stack_theirs = os.pipe() if member.size else (-1, -1)
         exit_fd = -1
-        borrowed = False
+        is_yielded = False
         try:
-            order = self._order(homes[-1], denial, member, limited_outside=group is not None)
+            order = self._order(homes[-1], denial, member, limited_outside=cgroup is not None)
             try:
                 fds = (theirs.fileno(), reply_fd, output_theirs, stack_theirs)
                 answer = self._ask(
-                    {"op": "fork", "jail": order.to_json()}, fds if member.size else fds[:3]
+                    {"op": "fork", "child": order.to_json()}, fds if member.size else fds[:3]
                 )
             finally:
                 theirs.close()
                 close_all(output_theirs, stack_theirs)
             host_pid, layers = await_ready(ours, self._started.log)
-            name_senders(ours, False)
+            pass_credentials(ours, False)
             exit_fd = os.pidfd_open(host_pid) if hasattr(os, "pidfd_open") else -1
-            self.layers = (*self._started.layers, enter_cgroup(group, host_pid), *layers)
-            with contextlib.closing(Meter(group, host_pid)) as meter:
-                borrowed = True  # from here on, whoever reads the output closes it
+            self.layers = (*self._started.layers, enter_cgroup(cgroup, host_pid), *layers)
+            with contextlib.closing(Meter(cgroup, host_pid)) as meter:
+                is_yielded = True  # from here on, the reader of the output closes it
                 yield ChildProcess(
                     pid=answer["pid"],
                     host_pid=host_pid,
@@ -159,18 +158,18 @@ class Sandbox:
                 )
         finally:
             ours.close()
-            close_all(exit_fd, stack, -1 if borrowed else output)
+            close_all(exit_fd, stack, -1 if is_yielded else output)
 
     def freeze(self) -> None:
-        """Stop every process of the submission, before anything of it is read."""
+        """Stop every process of the submission, before any of its results are read."""
         self._ask({"op": "freeze"})
 
     def thaw(self) -> None:
-        """Let every process of the submission go on; does not wait until they do."""
+        """Let every process of the submission continue; does not wait until they do."""
         self._tell({"op": "thaw"})
 
     def ending(self, child: ChildProcess, wait_s: float) -> Ending:
-        """Say what has become of a child, waiting up to `wait_s` seconds for its end."""
+        """Return how a child ended; wait for its end up to `wait_s` seconds."""
         try:
             status = self._ask({"op": "wait", "pid": child.pid, "seconds": wait_s})["status"]
         except SandboxError:
@@ -184,7 +183,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def under(self, limits: Limits) -> Iterator["Sandbox"]:
-        """Lend the same wall under other limits, for a self-test."""
+        """Lend the same sandbox under other limits, for a self-test."""
         other = Sandbox(self._started, self._spec, limits)
         try:
             yield other
@@ -192,46 +191,47 @@ class Sandbox:
             self._usable = self._usable and other.usable
 
     def close(self) -> None:
-        """End everything and remove the wall.
+        """End everything and remove the sandbox.
 
         Raises:
-            SandboxError: if a control group stays.
+            SandboxError: if a cgroup cannot be removed.
         """
         self._usable = False
         try:
             self._started.stop()
         finally:
-            self._remove_groups()
+            self._remove_cgroups()
             remove_parents()
 
-    def _remove_groups(self) -> None:
-        while self._groups:
-            self._groups[-1].remove()
-            self._groups.pop()
+    def _remove_cgroups(self) -> None:
+        while self._cgroups:
+            self._cgroups[-1].remove()
+            self._cgroups.pop()
 
-    def _make_group(self, *, first: bool) -> Cgroup | None:
-        group = make_cgroup(
+    def _make_cgroup(self, *, high_weight: bool) -> Cgroup | None:
+        cgroup = make_cgroup(
             f"{owner()}-{self._spec.slot}-{secrets.token_hex(4)}",
             memory_bytes=self._limits.memory_bytes,
             processes=self._limits.processes,
-            first=first,
+            high_weight=high_weight,
         )
-        self._groups += [group] if group else []
-        return group
+        self._cgroups += [cgroup] if cgroup else []
+        return cgroup
 
     def _order(
         self, home: str, denial: Denial, member: Member, *, limited_outside: bool
     ) -> ForkOrder:
         uid = self._started.first_uid
-        plain = self._started.jail is WorkerKind.PLAIN
+        plain = self._started.worker_kind is WorkerKind.PLAIN
         namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
+        first_cpu = self._spec.slot * self._limits.ranks
         return ForkOrder(
-            kind=self._started.jail,
+            kind=self._started.worker_kind,
             uid=uid + self._forked % UIDS_PER_SANDBOX if uid else 0,
             home=home,
             judge_pid_namespace=namespace,
             memory_bytes=0 if limited_outside else self._limits.memory_bytes,
-            # Without a uid or namespace of its own, it would count the judge's processes.
+            # Without a uid or namespace of its own, the judge's processes would count too.
             processes=0 if limited_outside or plain else self._limits.processes,
             file_bytes=self._spec.file_bytes,
             threads=self._spec.threads,
@@ -240,38 +240,38 @@ class Sandbox:
             denial=denial,
             world=member.size,
             rank=member.rank,
-            processor=self._spec.slot * self._limits.ranks + member.rank if member.stays else -1,
+            pinned_cpu=first_cpu + member.rank if member.is_pinned else -1,
         )
 
     def _make_home(self) -> str:
         self._forked += 1
-        if self._started.jail is WorkerKind.NAMESPACES:
+        if self._started.worker_kind is WorkerKind.NAMESPACES:
             return self._started.home  # a fresh mount for every child
-        if self._started.jail is WorkerKind.UID:
+        if self._started.worker_kind is WorkerKind.UID:
             return f"{self._started.home}/{self._forked}"
         home = Path(self._started.home) / str(self._forked)
         home.mkdir(mode=0o700)
         return str(home)
 
     def _sweep(self, homes: list[str]) -> None:
-        """Kill and remove what children left; a wall that cannot is not used again."""
+        """Kill all processes of children and remove their files; if that fails, become unusable."""
         try:
             left = self._ask({"op": "sweep"})["left"]
-            for home in homes if self._started.jail is WorkerKind.PLAIN else ():
+            for home in homes if self._started.worker_kind is WorkerKind.PLAIN else ():
                 shutil.rmtree(home, ignore_errors=True)
             if left:
                 self._usable = False
             else:
-                self._remove_groups()
+                self._remove_cgroups()
         except SandboxError:
-            self._usable = False  # tried again when the wall is taken down
+            self._usable = False  # `close` tries again
 
     def _ask(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
-        """Give the warm process an order and return its answer.
+        """Send the fork server an order and return its answer.
 
         Raises:
-            WallLost: if it does not answer.
-            SandboxError: if it could not obey.
+            SandboxLost: if it does not answer.
+            SandboxError: if it could not carry out the order.
         """
         self._tell(order, fds)
         try:
@@ -279,14 +279,14 @@ class Sandbox:
         except (protocol.ProtocolError, OSError) as error:
             raise self._lost(error) from error
         if "error" in answer:
-            raise SandboxError(f"the warm process could not {answer['error']}")
+            raise SandboxError(f"the fork server failed: {answer['error']}")
         return answer
 
     def _tell(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Give the warm process an order that has no answer.
+        """Send the fork server an order, and wait for no answer.
 
         Raises:
-            WallLost: if it is gone.
+            SandboxLost: if it is gone.
         """
         control = self._started.control
         control.settimeout(CONTROL_SECONDS)
@@ -297,4 +297,4 @@ class Sandbox:
 
     def _lost(self, error: Exception) -> SandboxLost:
         self._usable = False
-        return SandboxLost(f"the warm process is gone ({error})", hint=self._started.log()[-800:])
+        return SandboxLost(f"the fork server has ended ({error})", hint=self._started.log())

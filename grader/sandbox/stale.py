@@ -1,10 +1,9 @@
-"""What a killed run could not take with it: named after its owner, removed by the next run.
+"""Removes what killed runs have left behind.
 
-Takes: nothing. Gives: `owner`, `is_gone`, `remove_stale`. Does not cover: containers (see
-`sandbox.docker`); processes, which end by themselves when the judge's sockets close.
-
-A run that is killed with SIGKILL cannot clean up. So everything it makes outside its own memory
-carries the name of its process, and whoever grades next removes what belongs to nobody.
+A run that is killed with SIGKILL cannot clean up. So everything that it makes outside its own
+memory carries the name of its process, and the next run removes what belongs to a process that has
+ended. Containers are removed in `sandbox.docker`; processes end by themselves when the judge's
+sockets close.
 """
 
 import contextlib
@@ -15,49 +14,54 @@ from pathlib import Path
 
 from grader.sandbox.cgroup import parents
 
-FOLDER_PREFIXES = ("grader-bwrap-", "grader-docker-", "grader-none-", "grader-secret-")
+FOLDER_KINDS = ("bwrap", "docker", "none", "secret")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def owner() -> str:
-    """Return a name for this process that no other process on this machine has or will have.
+    """Return a name for this process that no other process on this machine ever has.
 
     Three hexadecimal numbers: pid namespace, pid, start time in clock ticks since boot.
     """
     return f"{_namespace():x}.{os.getpid():x}.{_started_ticks(os.getpid()):x}"
 
 
+def folder_prefix(kind: str) -> str:
+    """Return the prefix for a temporary folder of this process; `kind` is in `FOLDER_KINDS`."""
+    return f"grader-{kind}-{owner()}-"
+
+
 def boot() -> str:
-    """Return what names this boot of this machine; empty where the system does not tell."""
+    """Return the id of this boot of this machine; empty if the system has none."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
 
 
 def is_gone(name: str) -> bool:
-    """Return whether the process that `owner` named has ended; false where that cannot be told."""
+    """Return whether the process that `owner` named has ended; false if that is unknown."""
     try:
         namespace, pid, started = (int(number, 16) for number in name.split("."))
     except ValueError:
         return False
     if not namespace or namespace != _namespace():
-        return False  # another container's, or a system without /proc
+        return False  # in another container, or a system without /proc
     return _started_ticks(pid) != started
 
 
 def remove_stale() -> None:
-    """Remove folders and control groups whose owners have ended; what resists is left."""
+    """Remove folders and cgroups of runs that have ended; skip those that cannot be removed."""
     for folder in Path(tempfile.gettempdir()).glob("grader-*"):
-        prefix = next((p for p in FOLDER_PREFIXES if folder.name.startswith(p)), None)
-        if prefix and is_gone(folder.name.removeprefix(prefix).split("-")[0]) and _is_ours(folder):
+        _, kind, name, *_ = (*folder.name.split("-"), "")
+        if kind in FOLDER_KINDS and is_gone(name) and _is_ours(folder):
             shutil.rmtree(folder, ignore_errors=True)
     for parent in parents():
-        for group in parent.glob("*-*"):
-            if is_gone(group.name.split("-")[0]):
+        for cgroup in parent.glob("*-*"):
+            if is_gone(cgroup.name.split("-")[0]):
                 with contextlib.suppress(OSError):  # its last process may still be ending
-                    group.rmdir()
+                    cgroup.rmdir()
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether this user made it: anyone may make a folder of that name in a shared one."""
+    """Return whether this user owns it: in a shared folder, anyone can make one of that name."""
     with contextlib.suppress(OSError):
         return folder.lstat().st_uid == os.geteuid()
     return False

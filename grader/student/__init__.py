@@ -1,4 +1,4 @@
-"""What a student uses: public cases on the student's own machine, without walls or references.
+"""What a student uses: public cases on the student's own machine, without sandbox or reference.
 
 In a notebook: `from grader.student import check; check("decode_attention", decode_attention)`.
 """

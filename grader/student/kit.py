@@ -1,8 +1,4 @@
-"""The files a student starts with.
-
-Takes: the folder of an assignment. Gives: starter, handout, harness and `.grader.toml` in the
-student's own folder. Does not cover: checking work (see `student.public_run`).
-"""
+"""The files that a student starts with: starter, handout, harness and `.grader.toml`."""
 
 import hashlib
 import json
@@ -22,7 +18,7 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
 
     Args:
         assignment: folder of the assignment; its name is the slug.
-        suffixes: which starters to give, of `.py`, `.ipynb` and `.cu`, which comes with a header.
+        suffixes: which starters to include: `.py`, `.ipynb`, or `.cu` (which comes with a header).
 
     Raises:
         UsageError: if the assignment has no such starter.
@@ -32,7 +28,7 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
     for suffix in suffixes:
         starter = assignment / f"starter{suffix}"
         if not starter.is_file():
-            hint = f"its author makes one with `grader release {slug}`"
+            hint = f"ask the course staff; `grader release {slug}` makes it"
             raise UsageError(f"{slug} has no {starter.name}", hint=hint)
         files[f"{slug}{suffix}"] = _NAMED[suffix](
             starter.read_text(encoding="utf-8"), slug
@@ -49,13 +45,13 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
 
 
 def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple[Path, ...]:
-    """Write a kit, nothing of it if a file would be lost; return what was written.
+    """Write a kit and return the files; write nothing if an existing file would be lost.
 
     Raises:
-        UsageError: if a file exists with other content and `force` is not set, naming each.
+        UsageError: if files exist with other content and `force` is not set; it names them.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: not a folder", hint="name a folder that may be made")
+        raise UsageError(f"{folder} exists and is not a folder", hint="name another folder")
     clashes = [
         name
         for name, content in files.items()
@@ -63,8 +59,8 @@ def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple
     ]
     if clashes and not force:
         raise UsageError(
-            f"{folder}: would overwrite {', '.join(clashes)}",
-            hint="name another folder, or lose those files with --force",
+            f"{folder}: this would overwrite {', '.join(clashes)}",
+            hint="name another folder, or overwrite these files with --force",
         )
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,16 +83,10 @@ def _named_notebook(text: str, slug: str) -> str:
 
 
 _NAMED = {".py": _named_module, ".ipynb": _named_notebook, CUDA_ENDING: _named_cuda}
-"""How a starter comes to name its assignment, by its ending."""
+"""Functions that write the assignment's name into a starter, by file ending."""
 
 
 def _mark(slug: str, hashes: Mapping[str, str]) -> str:
-    lines = [
-        "# Written by `grader init`: names the assignment, and remembers the untouched starters.",
-        f'slug = "{slug}"',
-        f'version = "{__version__}"',
-        "",
-        "[files]",
-        *(f'"{name}" = "{digest}"' for name, digest in hashes.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    head = "# Written by `grader init`: the assignment, and the hashes of the unedited starters."
+    files = "".join(f'"{name}" = "{digest}"\n' for name, digest in hashes.items())
+    return f'{head}\nslug = "{slug}"\nversion = "{__version__}"\n\n[files]\n{files}'

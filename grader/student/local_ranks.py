@@ -1,10 +1,9 @@
-"""A group of ranks without walls: forks of this very process, on a student's own machine.
+"""A process group without a sandbox: its ranks are forks of this process, on a student's machine.
 
-Takes: the submission's namespace. Gives: `LocalRanks`, which `correctness.drive` can run cases in.
-Does not cover: trust, limits (see `student.public_run`). Nothing measured here counts for a grade.
-
-Each world is a set of fresh forks that join a process group over the loopback. In grading the group
-is there before the submission is imported; here the submission is imported first.
+`correctness.drive` runs cases in it. It protects nothing, so nothing measured here counts for a
+grade. Each world is a set of fresh forks that join a process group over the loopback. In grading
+the group exists before the submission is imported; here the submission is imported first. Limits
+are held by `student.public_run`.
 """
 
 import contextlib
@@ -31,15 +30,14 @@ from grader.errors import AuthorError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
 from grader.runner import protocol
 from grader.student.local_worker import LocalWorker
-from grader.student.trace import one_from_json, request_to_json
-from grader.student.values import from_json, to_json
+from grader.student.trace import from_json, one_from_json, request_to_json, to_json
 
 COLLECTIVE_SECONDS = 60
 GRACE_SECONDS = 2.0
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 Namespace = Mapping[str, Value]
-Place = Callable[[BaseException], str]
+Locate = Callable[[BaseException], str]
 Json = Any  # a message's fields
 
 
@@ -53,31 +51,31 @@ class LocalRanks:
     """Runs requests in forks of this process, one per rank."""
 
     def __init__(
-        self, submission: Namespace, harness: Namespace, *, most: int, place: Place | None = None
+        self, submission: Namespace, harness: Namespace, *, most: int, locate: Locate | None = None
     ) -> None:
         self._submission = submission
         self._harness = harness
         self._most = most
-        self._place = place
+        self._locate = locate
         self._members: tuple[_Member, ...] = ()
         self.wall_ns = 0
 
     @property
     def size(self) -> int:
-        """Ranks of the world that is there."""
+        """Ranks of the current world."""
         return len(self._members)
 
     def world(self, size: int) -> None:
-        """End the world that is there and fork another.
+        """End the current world and fork another.
 
         Raises:
-            AuthorError: if the problem has no world of that size.
-            Stopped: if this machine cannot fork, or the ranks do not find each other.
+            AuthorError: if the problem allows no world of that size.
+            Stopped: if this machine cannot fork, or the ranks cannot connect to each other.
         """
         if not 1 <= size <= self._most:
             raise AuthorError(f"World({size}) in a problem whose `ranks` is {self._most}")
         if not hasattr(os, "fork") or not dist.is_gloo_available():
-            message = "groups of processes need Linux, macOS or WSL, and a torch that has gloo"
+            message = "several processes need Linux, macOS or WSL, and a torch with gloo"
             raise Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
         self.close()
         with tempfile.TemporaryDirectory(prefix="grader-ranks-") as folder:
@@ -88,22 +86,22 @@ class LocalRanks:
             self._members = tuple(members)
             for answer in self._collect(dict(enumerate(members))).values():
                 if "joined" not in answer:
-                    message = f"the ranks did not find each other: {answer}"
+                    message = f"the ranks could not connect to each other: {answer}"
                     raise Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
 
     def new(self, ref: Ref, step: New) -> None:
-        """Refuse: which rank is meant must be said."""
+        """Refuse: a step must say which rank it is for."""
         raise AuthorError(f"New({step.name!r}) in a problem with ranks")
 
     def call(self, step: Call) -> Value:
-        """Refuse: which rank is meant must be said."""
+        """Refuse: a step must say which rank it is for."""
         raise AuthorError(f"Call({step.target!r}) in a problem with ranks")
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
-        """Ask several ranks at once; return what each replied or raised, who came first first.
+        """Ask several ranks at once; return what each replied or raised, in order of arrival.
 
         Raises:
-            Stopped: if one ended, waits for the others in vain, or changed an input.
+            Stopped: if a rank ended, waited in vain for the others, or changed an input.
         """
         begin_ns = time.perf_counter_ns()
         for rank, step in steps.items():
@@ -129,11 +127,11 @@ class LocalRanks:
         self._tell_all({"overwrite": True})
 
     def reclaim_arguments(self) -> None:
-        """Zero the tensors passed to each rank's last call."""
+        """Set the tensors passed to each rank's last call to zero."""
         self._tell_all({"reclaim": True})
 
     def close(self) -> None:
-        """End the world that is there."""
+        """End the current world."""
         members, self._members = self._members, ()
         for member in members:
             member.sock.close()
@@ -143,14 +141,14 @@ class LocalRanks:
                 os.waitpid(member.pid, 0)
 
     def __del__(self) -> None:
-        """End what a case that was broken off has left."""
+        """End the world that an interrupted case has left."""
         self.close()
 
     def _fork(self, rank: int, size: int, store: Path, others: list[_Member]) -> _Member:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         with warnings.catch_warnings():
-            # Python warns of forks beside threads; a fork here starts none of torch's again.
+            # Python warns of forks beside threads; torch starts no threads in a fork here.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid:
@@ -160,7 +158,7 @@ class LocalRanks:
             ours.close()
             for other in others:
                 other.sock.close()
-            worker = LocalWorker(self._submission, self._harness, place=self._place)
+            worker = LocalWorker(self._submission, self._harness, locate=self._locate)
             _serve(theirs, worker, rank=rank, size=size, store=store)
         finally:
             os._exit(0)
@@ -203,21 +201,21 @@ class LocalRanks:
 
 
 def local_worker(
-    ranks: int, submission: Namespace, harness: Namespace, *, place: Place | None = None
+    ranks: int, submission: Namespace, harness: Namespace, *, locate: Locate | None = None
 ) -> LocalWorker | LocalRanks:
-    """Return a box for a problem that says `ranks`, 0 for a box of its own."""
+    """Return a worker, or one for a process group of at most `ranks` if that is not 0."""
     if ranks:
-        return LocalRanks(submission, harness, most=ranks, place=place)
-    return LocalWorker(submission, harness, place=place)
+        return LocalRanks(submission, harness, most=ranks, locate=locate)
+    return LocalWorker(submission, harness, locate=locate)
 
 
 def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, store: Path) -> None:
     """Answer the requests to one rank until the other end is closed."""
-    torch.set_num_threads(1)  # the fork has none of the threads that more would need
+    torch.set_num_threads(1)  # the fork did not inherit torch's thread pool
     os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
     requests, feed = socket.socketpair()
-    # The process ends with its parent, also out of a collective that nobody joins.
+    # The process ends with its parent, even inside a collective that no other rank joins.
     threading.Thread(target=_watch, args=(sock, feed), daemon=True).start()
     dist.init_process_group(
         "gloo",
@@ -260,7 +258,7 @@ def _answer(request: dict[str, Json], worker: LocalWorker) -> dict[str, Json]:
         fault = stopped.fault
         return {"fault": [fault.kind, fault.message, fault.detail]}
     except TypeError as error:
-        return {"fault": [FaultKind.BAD_REPLY, "it returned what cannot travel", str(error)]}
+        return {"fault": [FaultKind.BAD_REPLY, "it returned an unsupported type", str(error)]}
     return {"value": None}
 
 

@@ -1,7 +1,7 @@
-"""A box without walls: the submission runs in this very process, on a student's own machine.
+"""A worker without a sandbox: the submission runs in this process, on a student's own machine.
 
-Takes: the submission's namespace. Gives: `LocalWorker`, which `correctness.drive` can run cases in.
-Does not cover: trust. Nothing measured here counts for a grade.
+`correctness.drive` runs cases in it. It protects nothing, so nothing measured here counts for a
+grade.
 """
 
 import time
@@ -15,13 +15,13 @@ import torch
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.runner.worker import MissingName, ObjectTable
-from grader.student.values import with_strides
+from grader.student.trace import with_strides
 
 
 class LocalWorker:
     """Runs requests in this process; arguments are cloned so that a case keeps its own.
 
-    `place` turns an exception into the place in the student's source, as the student knows it.
+    `locate` turns an exception into its location in the student's source, as the student knows it.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class LocalWorker:
         submission: Mapping[str, Value],
         harness: Mapping[str, Value],
         *,
-        place: Callable[[BaseException], str] | None = None,
+        locate: Callable[[BaseException], str] | None = None,
     ) -> None:
         self._table = ObjectTable(submission, harness)
-        self._place = place or _place
+        self._locate = locate or _locate
         self._last_arguments: list[torch.Tensor] = []
         self._wall_ns = 0
 
@@ -73,7 +73,7 @@ class LocalWorker:
             tensor[entries].fill_(1 if tensor.dtype is torch.bool else 77)
 
     def reclaim_arguments(self) -> None:
-        """Zero the tensors passed to the last call: here nobody else paid for their memory."""
+        """Set the tensors passed to the last call to zero; their memory is not measured here."""
         for tensor in self._last_arguments:
             tensor.zero_()
 
@@ -101,7 +101,7 @@ class LocalWorker:
     def _run(self, request: Callable[[], Value]) -> Value:
         start_ns = time.perf_counter_ns()
         try:
-            with numpy.errstate(all="ignore"):  # as in the box: interpreted kernels divide by 0
+            with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
                 return request()
         except MissingName as missing:
             message = "a name that the problem needs is not defined"
@@ -109,19 +109,19 @@ class LocalWorker:
             raise Stopped(fault) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
-            raise Raised(names, str(error), self._place(error)) from error
+            raise Raised(names, str(error), self._locate(error)) from error
         finally:
             self._wall_ns += time.perf_counter_ns() - start_ns
 
 
-def _place(error: BaseException) -> str:
-    """Return file and line of the innermost frame of the submission."""
+def _locate(error: BaseException) -> str:
+    """Return file and line of the innermost frame that is not the grader's own."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/grader/" not in f.filename]
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}, line {frames[-1].lineno}" if frames else ""
 
 
 def _snapshot(value: Any) -> Value:  # noqa: ANN401 - a reply of any type
-    """Copy the tensors of a reply, as the channel would."""
+    """Copy the tensors of a reply, as sending it would."""
     match value:
         case torch.Tensor():
             return value.detach().clone()

@@ -1,8 +1,7 @@
-"""`check(problem, object)`: the public cases on something defined in a notebook.
+"""`check(problem, object)`: runs the public cases on a function or class defined in a notebook.
 
-Takes: a problem's name and the student's functions or classes. Gives: a `PublicResult`, which a
-notebook shows as a table. Does not cover: limits; the code runs in the notebook's own process, and
-interrupting the kernel ends an endless loop.
+The result is a `PublicResult`, which a notebook shows as a table. The code runs in the notebook's
+own process without limits: interrupt the notebook's kernel to end an endless loop.
 """
 
 import traceback
@@ -34,7 +33,7 @@ def check(
         exports: functions or classes by name, for a problem that needs more than one.
 
     Raises:
-        UsageError: if there is no such problem, or nothing to check was given.
+        UsageError: if there is no such problem, or there is nothing to check.
     """
     folder, table, wanted = _find(problem, assignment)
     namespace = _namespace(wanted, defined, exports)
@@ -50,23 +49,25 @@ def _find(problem: str, slug: str) -> tuple[Path, Assignment, Problem]:
         names += [one.name for one in table.problems]
         found += [(folder, table, one) for one in table.problems if one.name == problem]
     if not found:
-        raise UsageError(f"no problem {problem!r}; here are: {', '.join(names) or 'none'}")
+        raise UsageError(f"no problem {problem!r}; the problems are: {', '.join(names) or 'none'}")
     if len(found) > 1:
         slugs = ", ".join(repr(table.slug) for _, table, _ in found)
-        raise UsageError(f"several assignments have {problem!r}: name one, assignment={slugs}")
+        raise UsageError(
+            f"several assignments have a problem {problem!r}: choose one with assignment={slugs}"
+        )
     return found[0]
 
 
 def _namespace(
     problem: Problem, defined: Defined, exports: dict[str, Defined]
 ) -> dict[str, Defined]:
-    """Return the student's objects under the names that the cases ask for."""
+    """Return the student's objects under the names that the cases use."""
     unknown = [name for name in exports if name not in problem.exports]
     if unknown or (defined is None and not exports):
         wanted = ", ".join(problem.exports)
         example = f'check("{problem.name}", {problem.exports[0]})'
-        found = f"found {', '.join(unknown)}" if unknown else "nothing was given"
-        raise UsageError(f"{problem.name} checks {wanted}; {found}. For example: {example}")
+        found = f"found {', '.join(unknown)}" if unknown else "found nothing"
+        raise UsageError(f"{problem.name} needs {wanted}; {found}. Write, for example: {example}")
     if defined is None:
         return exports
     own = getattr(defined, "__name__", "")
@@ -76,7 +77,7 @@ def _namespace(
 def _run(
     folder: Path, table: Assignment, problem: Problem, namespace: dict[str, Defined]
 ) -> PublicResult:
-    # These import torch, which the rest of a student's commands do without.
+    # These import torch, which takes seconds and which other commands do not need.
     from grader.assignment.declare import load_harness
     from grader.student.local_ranks import local_worker
     from grader.student.replay import run_check
@@ -89,20 +90,20 @@ def _run(
             problem,
             one,
             traced,
-            local_worker(problem.ranks, namespace, harness, place=_place),
-            _unobserved,
+            local_worker(problem.ranks, namespace, harness, locate=_locate),
+            _ignore,
         )
         for one in problem.checks
     )
     return PublicResult(assignment=table.slug, source="this notebook", checks=results)
 
 
-def _unobserved(check: "Check", doing: str) -> None:
-    """Let a step begin without telling anyone."""
+def _ignore(check: "Check", doing: str) -> None:
+    """Do nothing when a step begins: here nobody watches for endless loops."""
 
 
-def _place(error: BaseException) -> str:
-    """Return the innermost line that lies in a notebook cell, by the function it belongs to."""
+def _locate(error: BaseException) -> str:
+    """Return the innermost line of an exception that is in a cell, and the function around it."""
     frames = traceback.extract_tb(error.__traceback__)
     cells = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith(_CELLS)]
     return f"line {cells[-1].lineno} of the cell, in {cells[-1].name}" if cells else ""

@@ -1,13 +1,13 @@
-"""The zip a student hands in.
+"""Writes `<slug>-submission.zip`, the file that a student hands in.
 
-Takes: the student's file, taken in. Gives: `<slug>-submission.zip`. Does not cover: whether the
-work is right (see `student.public_run`).
+Whether the work is right is not looked at here (see `student.public_run`).
 """
 
 import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from grader.student.work import CUDA_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
 _LEFT_OUT = re.compile(r"^#if 0$.*?^#endif$", re.MULTILINE | re.DOTALL)
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same work gives the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +27,11 @@ class Package:
     """A zip that was written.
 
     Attributes:
-        path: where it lies.
+        path: where it was written.
         members: (name, bytes) of each file in it.
         sha256: hash of the zip.
         missing: exports that the source does not seem to define.
-        notices: what the student should know about the way in.
+        notices: what the student should know about how the file was read.
     """
 
     path: Path
@@ -42,28 +42,25 @@ class Package:
 
 
 def load_work(work: Work, table: Assignment) -> Submission:
-    """Take a student's file in as grading will; with one in C++ go the headers beside it.
+    """Load a student's file as grading will; with one in C++ the headers beside it.
 
     Raises:
-        IntakeError: if it cannot be taken in, with what to do about it.
+        IntakeError: if it cannot be loaded, with a hint what to do.
     """
-    from grader.intake import (  # notebooks need nbformat, which takes a while
-        Attachment,
-        collect,
-        load_submission,
-    )
+    # Notebooks need nbformat, which takes a while to import.
+    from grader.intake import Attachment, collect, load_submission
 
-    (handed,) = collect([work.path], work.slug)
-    handed = replace(handed, parts=tuple(Attachment(path=path) for path in _parts(work)))
+    (source,) = collect([work.path], work.slug)
+    source = replace(source, parts=tuple(Attachment(path=path) for path in _parts(work)))
     cuda = Language.CUDA in table.languages
-    submission = load_submission(handed, slug=work.slug, cuda=cuda)
+    submission = load_submission(source, slug=work.slug, cuda=cuda)
     if isinstance(submission, Rejected):
         raise IntakeError(f"{work.path.name}: {submission.message}", hint=submission.hint)
     return submission
 
 
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:
-    """Return the names that problems need and the source does not define at its top level."""
+    """Return the names that problems need but the source does not define at its top level."""
     text = "\n".join(file.text for file in submission.files)
     if submission.origin is Origin.CUDA:
         text = _LEFT_OUT.sub("", text)
@@ -81,6 +78,24 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
     entry, *beside = _parts(work)
     contents = {f"{table.slug}{entry.suffix}": entry.read_bytes()}
     contents.update({path.name: path.read_bytes() for path in beside})
+    packed = zip_bytes(contents)
+    path = out / f"{table.slug}-submission.zip"
+    try:
+        path.write_bytes(packed)
+    except OSError as error:
+        hint = "name a folder that you can write to with --out"
+        raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
+    return Package(
+        path=path,
+        members=tuple((name, len(content)) for name, content in contents.items()),
+        sha256=hashlib.sha256(packed).hexdigest(),
+        missing=missing_exports(submission, table),
+        notices=submission.notices,
+    )
+
+
+def zip_bytes(contents: Mapping[str, bytes]) -> bytes:
+    """Return a zip with these files by name; equal files give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
@@ -88,27 +103,15 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = 0o644 << 16
             archive.writestr(member, content)
-    path = out / f"{table.slug}-submission.zip"
-    try:
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        hint = "name a folder you may write to with --out"
-        raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
-    return Package(
-        path=path,
-        members=tuple((name, len(content)) for name, content in contents.items()),
-        sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        missing=missing_exports(submission, table),
-        notices=submission.notices,
-    )
+    return buffer.getvalue()
 
 
 def _parts(work: Work) -> list[Path]:
-    """Return the file that is the work, and the C++ headers beside it if it is one of C++."""
+    """Return the student's file; with one in C++ also the headers beside it."""
     if work.path.suffix != CUDA_ENDING:
         return [work.path]
     headers = (path for path in work.path.parent.iterdir() if path.suffix in HEADER_ENDINGS)
-    own = header_name(work.slug)  # the grader has its own copy
+    own = header_name(work.slug)  # the grader uses its own copy
     return [work.path, *sorted(path for path in headers if path.name != own)]
 
 

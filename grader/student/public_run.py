@@ -1,31 +1,101 @@
-"""Runs the public cases on a student's module in an interpreter of its own, and watches it.
+"""Runs the public cases on a student's module in a separate Python process, and watches it.
 
-Takes: the student's source and an assignment. Gives: a `PublicResult`. Does not cover: grading;
-this works on any operating system, with nothing but processes and files.
-
-An endless loop, a crash or `os._exit` costs the problem in which it happens; the other problems
-run in a fresh interpreter.
+The process is `student.replay`. It reports what it does in an events file, one `Event` a line, so
+an endless loop, a crash or `os._exit` costs only the problem in which it happens: the other
+problems run in a new process. This needs nothing but processes and files, so it works on any
+operating system. It is no sandbox, and nothing here counts for a grade.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from grader.assignment.folders import PACKAGE
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
 from grader.judge.judgement import Cause
-from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
+from grader.strict import json_converter
 from grader.student.result import PublicCheck, PublicFinding, PublicResult
 
-# The package comes from where this one lies, whatever else is installed; after that its folder goes
-# to the end of the path, where its neighbours cannot shadow the standard library.
+T = TypeVar("T")
+
+_CONVERTER = json_converter()
+
+
+class EventKind(StrEnum):
+    """What the process has just reached; `SPAWNED` is nothing yet."""
+
+    SPAWNED = "spawned"
+    STARTED = "started"
+    LOADED = "loaded"
+    STEP = "step"
+    CHECK = "check"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the events file.
+
+    Attributes:
+        kind: what was reached.
+        problem: for a step, its problem.
+        check: for a step, its check.
+        doing: for a step, the call that begins.
+        results: for a check, its one result.
+    """
+
+    kind: EventKind
+    problem: str = ""
+    check: str = ""
+    doing: str = ""
+    results: tuple[PublicCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayJob:
+    """What the process has to run.
+
+    Attributes:
+        assignment: folder of the assignment.
+        problems: names of the problems to run, in order.
+        folder: folder that holds the student's module, and nothing else.
+        entry: name of that module.
+        display: the student's own name for it.
+        cells: for a notebook, (cell, line) of each line of the module.
+        events: file to append events to.
+    """
+
+    assignment: str
+    problems: tuple[str, ...]
+    folder: str
+    entry: str
+    display: str
+    cells: tuple[tuple[int, int], ...]
+    events: str
+
+
+def to_line(record: Event | ReplayJob) -> str:
+    """Return a record as one line of JSON."""
+    return json.dumps(asdict(record)) + "\n"
+
+
+def from_line(kind: type[T], line: str) -> T:
+    """Return the record of class `kind` in one line of JSON."""
+    return _CONVERTER.structure(json.loads(line), kind)
+
+
+# The package is imported from the folder of this one, whatever else is installed. Then that folder
+# goes to the end of the path, where its neighbours cannot shadow the standard library.
 _BOOT = """
 import sys
 root = sys.argv[1]
@@ -46,11 +116,11 @@ OUTPUT_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
-    """How an interpreter ended before its work was done.
+    """How a process ended before its work was done.
 
     Attributes:
         cause: TIMEOUT or CRASH.
-        last: the last event that came.
+        last: its last event.
         detail: what happened, for the student.
     """
 
@@ -61,14 +131,14 @@ class _Ending:
 
 @dataclass(slots=True)
 class _Tail:
-    """Reads the events file as it grows, whole lines only."""
+    """Reads complete lines of the events file while it grows."""
 
     path: Path
     offset: int = 0
     rest: str = ""
 
     def new_events(self) -> Iterator[Event]:
-        """Yield the events that came since the last call."""
+        """Yield the events since the last call."""
         with self.path.open(encoding="utf-8") as file:
             file.seek(self.offset)
             text = self.rest + file.read()
@@ -79,7 +149,7 @@ class _Tail:
 
 @dataclass(slots=True)
 class _Watch:
-    """Holds the limits against one running interpreter."""
+    """Compares one running process with its limits."""
 
     limits: Limits
     results: list[PublicCheck]
@@ -88,7 +158,7 @@ class _Watch:
     event_since: float = field(default_factory=time.monotonic)
 
     def take(self, events: Iterable[Event]) -> None:
-        """Note what was reached, and when."""
+        """Note the newest events and when they came."""
         for event in events:
             now = time.monotonic()
             if event.kind is EventKind.CHECK:
@@ -126,14 +196,14 @@ def run_public(
     """Run the public cases of `problems`.
 
     Args:
-        submission: the student's work, taken in.
+        submission: the student's work.
         folder: folder of the assignment.
         table: what its `assignment.toml` says.
         problems: those to run, in order.
         source: the student's own name for the file.
 
     Raises:
-        SandboxError: if the interpreter does not start or the public cases cannot be read.
+        SandboxError: if the process does not start or the public cases cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="grader-check-") as scratch:
         job = _prepare(submission, folder, Path(scratch), source)
@@ -148,7 +218,7 @@ def run_public(
 
 
 def _prepare(submission: Submission, folder: Path, scratch: Path, source: str) -> ReplayJob:
-    worker = scratch / "box"
+    worker = scratch / "work"
     worker.mkdir()
     for file in submission.files:
         (worker / file.name).write_text(file.text, encoding="utf-8", newline="\n")
@@ -166,7 +236,7 @@ def _prepare(submission: Submission, folder: Path, scratch: Path, source: str) -
 def _run_all(
     job: ReplayJob, limits: Limits, problems: tuple[Problem, ...], scratch: Path
 ) -> tuple[tuple[PublicCheck, ...], str]:
-    """Run every problem, with a fresh interpreter after each one that ended badly."""
+    """Run every problem; after a problem that ended its process, go on in a new one."""
     left, results, output = list(problems), list[PublicCheck](), ""
     attempt = 0
     while left:
@@ -193,7 +263,7 @@ def _run_all(
 
 
 def _run_once(job: ReplayJob, watch: _Watch, printed: Path) -> _Ending | None:
-    """Run one interpreter to its end; None if it did all of its work."""
+    """Run one process to its end; return None if it did all of its work."""
     events = Path(job.events)
     events.touch()
     job_file = events.with_suffix(".job")
@@ -216,9 +286,9 @@ def _run_once(job: ReplayJob, watch: _Watch, printed: Path) -> _Ending | None:
             process.wait()
     watch.take(tail.new_events())
     if watch.last.kind is EventKind.SPAWNED:
-        words = printed.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = printed.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise SandboxError(
-            f"Python could not start the public cases: {late or words[-1:] or process.returncode}",
+            f"Python could not start the public cases: {late or lines[-1:] or process.returncode}",
             hint="install the project again; if that does not help, tell the course staff",
         )
     if watch.last.kind is EventKind.DONE and process.returncode == 0 and not late:
@@ -230,7 +300,7 @@ def _run_once(job: ReplayJob, watch: _Watch, printed: Path) -> _Ending | None:
 
 
 def _wait(process: "subprocess.Popen[bytes]", watch: _Watch, tail: _Tail) -> str:
-    """Wait for the end of `process`; return which limit it overran, empty if it ended by itself."""
+    """Wait for `process` to end; return the limit that it exceeded, empty if it ended by itself."""
     while True:
         try:
             process.wait(timeout=POLL_S)
@@ -248,11 +318,11 @@ def _stopped(problem: Problem, check: Check, ending: _Ending, output: str) -> Pu
     if here or not ending.last.problem:
         doing = f"while {ending.last.doing} ran" if here else "while your file was loaded"
         timeout = "Look for a loop that does not end." if ending.cause is Cause.TIMEOUT else ""
-        last_words = output.strip().splitlines()[-1:] if ending.cause is Cause.CRASH else []
-        hint = timeout or " ".join(["Look for `exit` and native code.", *last_words])
+        last_lines = output.strip().splitlines()[-1:] if ending.cause is Cause.CRASH else []
+        hint = timeout or " ".join(["Look for calls of `exit` and for native code.", *last_lines])
     else:
         doing = f"in {ending.last.check}, before this check was reached"
-        hint = f"Mend {ending.last.check} first."
+        hint = f"Fix {ending.last.check} first."
     finding = PublicFinding(
         label="what your code did", expected="a reply", got=ending.detail, where=doing, hint=hint
     )

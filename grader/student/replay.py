@@ -1,8 +1,8 @@
-"""The interpreter that runs a student's module through the public cases.
+"""The process that runs a student's module through the public cases.
 
-Takes: a job file (`python -m grader.student.replay JOB`). Gives: a line in the events file for
-every step begun and every check done, so that whoever watches knows where an endless loop or a
-crash happened. Does not cover: limits (see `student.public_run`), trust.
+Its job is a file with a `ReplayJob` (`python -m grader.student.replay JOB`). It writes a line to
+the events file when a step begins and when a check is done, so that `student.public_run`, which
+watches it and holds the limits, knows where an endless loop or a crash happened.
 """
 
 import importlib.util
@@ -16,13 +16,12 @@ from typing import TextIO
 import torch
 
 from grader.assignment.declare import load_harness
-from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value
+from grader.assignment.steps import Call, CaseSteps, Each, New, On, Raises, Step, Value, tap
 from grader.assignment.table import Check, Problem, load_assignment
-from grader.correctness.drive import drive
-from grader.evidence.worker_protocol import Worker
+from grader.correctness.drive import Worker, drive
 from grader.judge.judgement import Cause
-from grader.student.job import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.local_ranks import local_worker
+from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
 from grader.student.trace import Recording, TracedProblem, load_problem, play
 from grader.student.verdict import judge_check
@@ -40,7 +39,7 @@ class LoadFailed(Exception):
 
 
 def replay(job: ReplayJob, events: TextIO) -> None:
-    """Run a job, reporting to `events`."""
+    """Run a job and write events to `events`."""
 
     def emit(event: Event) -> None:
         events.write(to_line(event))
@@ -60,14 +59,14 @@ def replay(job: ReplayJob, events: TextIO) -> None:
         emit(Event(kind=EventKind.DONE))
         return
     emit(Event(kind=EventKind.LOADED))
-    place = _Place(job)
+    locate = _Locate(job)
     for problem in wanted:
 
         def observe(check: Check, doing: str, name: str = problem.name) -> None:
             emit(Event(kind=EventKind.STEP, problem=name, check=check.name, doing=doing))
 
         for check in problem.checks:
-            worker = local_worker(problem.ranks, submission, harness, place=place)
+            worker = local_worker(problem.ranks, submission, harness, locate=locate)
             result = run_check(problem, check, recorded[problem.name], worker, observe)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
@@ -76,7 +75,7 @@ def replay(job: ReplayJob, events: TextIO) -> None:
 def run_check(
     problem: Problem, check: Check, traced: TracedProblem, worker: Worker, observe: Observer
 ) -> PublicCheck:
-    """Run all public cases of one check; `observe` is told of every step before it begins."""
+    """Run all public cases of one check; `observe` is called before every step."""
     mine = [one for one in traced.checks if one.name == check.name]
     recordings = [recording for one in mine for recording in one.instances]
     seen = [
@@ -90,15 +89,11 @@ def run_check(
 
 
 def _observed(recording: Recording, check: Check, observe: Observer) -> CaseSteps:
-    steps = play(recording)
-    reply: Value = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
+    def on_step(step: Step) -> Step:
         observe(check, _doing(step))
-        reply = yield step
+        return step
+
+    return tap(play(recording), on_step)
 
 
 def _doing(step: Step) -> str:
@@ -131,7 +126,7 @@ def _load(job: ReplayJob) -> Namespace:
     """Import the student's module.
 
     Raises:
-        LoadFailed: if it does not import.
+        LoadFailed: if it cannot be imported.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU, slowly
@@ -144,8 +139,8 @@ def _load(job: ReplayJob) -> Namespace:
             label="loading your file",
             expected="a module that imports without an error",
             got=f"{type(error).__name__}: {message}",
-            where=_Place(job)(error),
-            hint="Nothing else can run before this is mended.",
+            where=_Locate(job)(error),
+            hint="Fix this first: nothing else can run before.",
         )
         raise LoadFailed(finding) from error
 
@@ -162,8 +157,8 @@ def _not_loaded(problem: Problem, check: Check, failed: LoadFailed) -> PublicChe
     )
 
 
-class _Place:
-    """Names the place of an exception in the student's source, in the student's own terms."""
+class _Locate:
+    """Finds the location of an exception in the student's source, as the student knows it."""
 
     def __init__(self, job: ReplayJob) -> None:
         self._path = str(Path(job.folder) / f"{job.entry}.py")
@@ -186,7 +181,7 @@ class _Place:
 
 
 def main(job_path: str) -> None:
-    """Run the job that the file `job_path` holds."""
+    """Run the job in the file `job_path`."""
     job = from_line(ReplayJob, Path(job_path).read_text(encoding="utf-8"))
     with Path(job.events).open("a", encoding="utf-8") as events:
         replay(job, events)

@@ -1,10 +1,7 @@
-"""What the public cases say about a student's work, as records.
+"""Results of public cases: the records, their JSON, and how a terminal and a notebook show them.
 
-Takes: nothing. Gives: `PublicResult` and its parts. Does not cover: how they are found out (see
-`student.public_run`), how they look (see `student.result`).
-
-This module and all that a student's command imports first stay without torch, whose import takes
-seconds.
+`student.public_run` and `student.notebook` make the results. This module must not import torch,
+which takes seconds: `grader check` and `grader pack` import it first.
 """
 
 import html
@@ -19,17 +16,18 @@ from grader.judge.judgement import Cause
 
 PASSED_NOTE = "public tests passed"
 HIDDEN_NOTE = "These are the public cases only; hidden cases decide the grade."
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicFinding:
-    """Why a check did not pass, as the student reads it; texts are empty where they say nothing.
+    """Why a check did not pass, as the student reads it; a text may be empty.
 
     Attributes:
-        label: what was compared or asked for.
+        label: what was compared or called.
         expected: the expected value, in short.
-        got: what came, in short.
-        where: place of the worst entry, or place in the student's source.
+        got: the value found, in short.
+        where: position of the worst entry, or location in the student's source.
         hint: what to look at next.
     """
 
@@ -78,7 +76,7 @@ class PublicResult:
         assignment: slug.
         source: what was checked: a file name, or the notebook.
         checks: in the assignment's order.
-        notices: what the student should know about the way in, such as dropped cells.
+        notices: what the student should know about how the file was read, such as ignored cells.
         output: the end of what the student's code printed.
     """
 
@@ -124,15 +122,15 @@ class PublicResult:
 
 
 def finding_rows(finding: PublicFinding) -> list[tuple[str, str]]:
-    """Return the parts of a finding that say something, in reading order."""
+    """Return the parts of a finding that are not empty, in reading order."""
     parts = ("expected", "got", "where", "hint")
     return [(part, getattr(finding, part)) for part in parts if getattr(finding, part)]
 
 
 def cause_text(cause: Cause) -> str:
     """Return a cause as a student reads it."""
-    words = {Cause.NONE: "passed", Cause.AUTHOR: "a fault of the course, not yours"}
-    return words.get(cause, cause.value.replace("_", " "))
+    special = {Cause.NONE: "passed", Cause.AUTHOR: "a fault of the course, not yours"}
+    return special.get(cause, cause.value.replace("_", " "))
 
 
 def _name(check: PublicCheck) -> str:
@@ -157,11 +155,8 @@ def _html_row(check: PublicCheck) -> str:
     return f"<tr>{plain}<td style='text-align:left'>{story}</td></tr>"
 
 
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-
-
 def print_result(result: PublicResult, console: Console) -> None:
-    """Print the table, then every failure in full, then what the result means."""
+    """Print the table, then every failure in full, then the verdict."""
     console.print(_table(result))
     shown: tuple[str, tuple[PublicFinding, ...]] = ("", ())
     for check in result.checks:
@@ -179,7 +174,7 @@ def print_result(result: PublicResult, console: Console) -> None:
 
 
 def plain(text: str) -> Text:
-    """Return text that a student's code made, without terminal control sequences or markup."""
+    """Return text from a student's code, without terminal control sequences or markup."""
     return Text(_CONTROL.sub("", text))
 
 
@@ -202,7 +197,7 @@ def _table(result: PublicResult) -> Table:
 
 
 def _heading(check: PublicCheck) -> RenderableType:
-    """Return the lines for a failure that is word for word the one above it."""
+    """Return the lines for a failure that is the same as the one above it."""
     return Group(
         Text(f"{check.problem}: {check.title}", style="bold"), Text("  the same as above"), Text("")
     )

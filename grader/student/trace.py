@@ -1,17 +1,23 @@
-"""Public cases as recorded steps: what is asked, in order, and what is expected.
+"""Public cases as recorded steps: what is called in which order, and which results are expected.
 
-Takes: `public/<Problem>.json` of an assignment, or recorded steps. Gives: the other, and the steps
-as a case that `correctness.drive` can carry out. Does not cover: making them (see
-`release.record_public`).
+`release.record_public` records them from the cases and the reference; `play` turns a recording back
+into a case that `correctness.drive` can run. A recording is a plain list of steps: it cannot choose
+its next step by a reply, but a reply, or a part of one, can be an argument of a later step.
 
-A recorded case is a plain list: unlike the generator it was recorded from it cannot choose its
-next step by a reply, but replies can be arguments of later steps.
+The JSON form in `public/<Problem>.json` pickles nothing. It is that of `runner.protocol` with two
+leaves more: `t` holds a tensor (dtype, shape, strides in elements, base64 of its entries in
+row-major order, little-endian), and `p` a part of an earlier reply (number of the step, then the
+path to the part).
 """
 
+import base64
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from grader.assignment.steps import (
     Call,
@@ -32,14 +38,28 @@ from grader.assignment.steps import (
 from grader.errors import AuthorError
 from grader.evidence.comparison import brief
 from grader.evidence.faults import Fault, FaultKind, Stopped
-from grader.runner.protocol import Json, ProtocolError
-from grader.student.values import ReplyPart, from_json, to_json
+from grader.runner.protocol import Json, ProtocolError, flatten, unflatten
+from grader.runner.tensors import DTYPES, NAMES
 
 SCHEMA_VERSION = 1
 PUBLIC_FOLDER = "public"
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyPart:
+    """A reply of an earlier step of the same case, or an element of it.
+
+    Attributes:
+        step: number of the step, from 0.
+        path: indices and keys that lead to the part; empty for the whole reply.
+    """
+
+    step: int
+    path: tuple[int | str, ...] = ()
+
+
 Recording = tuple[Step, ...]
-"""One case; `ReplyPart`s in it stand for replies, and no expected value is a function."""
+"""One case; a `ReplyPart` stands for a reply, and no expected value is a function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +88,11 @@ class TracedProblem:
 
 
 class NoSuchPart:
-    """Stands for a part that a student's reply does not have; equal to nothing."""
+    """Used for a part that a student's reply does not have; equal to nothing."""
 
     def __init__(self, part: ReplyPart, reply: Value) -> None:
-        place = "".join(f"[{key!r}]" for key in part.path)
-        self._text = f"nothing at {place} of {brief(reply)}"
+        path = "".join(f"[{key!r}]" for key in part.path)
+        self._text = f"nothing at {path} of {brief(reply)}"
 
     def __repr__(self) -> str:
         """Return what is missing, as the student reads it."""
@@ -87,7 +107,7 @@ def play(recording: Recording) -> CaseSteps:
 
 
 def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
-    """Return `step` with every argument passed through `change`; other steps as they are."""
+    """Return `step` with every argument passed through `change`; other steps unchanged."""
     match step:
         case New():
             return New(step.name, *map(change, step.args), **_mapped(step.kwargs, change))
@@ -136,7 +156,7 @@ def load_problem(assignment: Path, problem: str) -> TracedProblem:
 
 
 def dump_problem(traced: TracedProblem) -> str:
-    """Return the file that `load_problem` reads: the same text for the same steps, step by line."""
+    """Return the text that `load_problem` reads, one step a line; equal steps give equal text."""
     tree = {
         "schema_version": SCHEMA_VERSION,
         "problem": traced.problem,
@@ -226,7 +246,7 @@ def _step_to_json(step: Step) -> Json:
 
 
 def request_to_json(step: Request) -> Json:
-    """Return the JSON form of a step that asks for something."""
+    """Return the JSON form of a step that makes a request."""
     if isinstance(step, Each):
         return {"op": "each", "steps": [request_to_json(one) for one in step.steps]}
     if isinstance(step, On):
@@ -266,17 +286,110 @@ def _request_from_json(tree: Json) -> Request:
 
 
 def one_from_json(tree: Json) -> New | Call:
-    """Return the step whose JSON form is `tree`, of one rank or of a box of its own.
+    """Return the step with JSON form `tree`; it is for one rank, or for a worker without ranks.
 
     Raises:
-        WireError: if it is none.
+        ProtocolError: if `tree` is not of this form.
     """
     args = [from_json(value) for value in tree["args"]]
     kwargs = {key: from_json(value) for key, value in tree["kwargs"].items()}
     if tree["op"] == "new":
         return New(tree["class"], *args, **kwargs)
     if tree["op"] != "call":
-        raise ProtocolError(f"a step of no known kind: {tree['op']!r}")
+        raise ProtocolError(f"unknown kind of step: {tree['op']!r}")
     target = from_json(tree["target"])
     method = [tree["method"]] if isinstance(target, Ref) else []
     return Call(target, *method, *args, **kwargs)
+
+
+def to_json(value: Value) -> Json:
+    """Return the JSON form of `value`.
+
+    Raises:
+        TypeError: if it contains something that a case cannot pass on.
+    """
+    return flatten(value, _encode)
+
+
+def from_json(tree: Json) -> Value:
+    """Return the value whose JSON form is `tree`.
+
+    Raises:
+        ProtocolError: if `tree` is not of this form.
+    """
+    return unflatten(tree, _decode)
+
+
+def _encode(leaf: Value) -> Json:
+    match leaf:
+        case torch.Tensor():
+            return {"t": _encode_tensor(leaf)}
+        case Ref():
+            return {"r": leaf.id}
+        case ReplyPart():
+            return {"p": [leaf.step, *leaf.path]}
+        case torch.dtype() if leaf in NAMES:
+            return {"y": NAMES[leaf]}
+        case _:
+            raise TypeError(f"a {type(leaf).__name__} cannot be recorded")
+
+
+def _decode(key: str, content: Json) -> Value:
+    if key == "t":
+        return _decode_tensor(content)
+    if key == "r" and isinstance(content, int):
+        return Ref(content)
+    if key == "p" and isinstance(content, list):
+        return ReplyPart(step=int(content[0]), path=tuple(content[1:]))
+    if key == "y" and content in DTYPES:
+        return DTYPES[content]
+    raise ProtocolError(f"unknown form of value: {key!r}")
+
+
+def _encode_tensor(tensor: torch.Tensor) -> Json:
+    if tensor.dtype not in NAMES:
+        raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be recorded")
+    # New memory: a single entry counts as contiguous whatever its stride, but has no byte view.
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
+    flat.copy_(tensor.detach().reshape(-1))
+    raw = bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    return {
+        "dtype": NAMES[tensor.dtype],
+        "shape": list(tensor.shape),
+        "strides": list(tensor.stride()),
+        "base64": base64.b64encode(_little_endian(raw, tensor.dtype.itemsize)).decode("ascii"),
+    }
+
+
+def _decode_tensor(content: Json) -> torch.Tensor:
+    dtype = DTYPES[content["dtype"]]
+    raw = bytearray(_little_endian(base64.b64decode(content["base64"]), dtype.itemsize))
+    flat = torch.frombuffer(raw, dtype=dtype).clone() if raw else torch.empty(0, dtype=dtype)
+    return with_strides(flat.reshape(content["shape"]), tuple(content["strides"]))
+
+
+def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """Return a copy of `tensor` with the given strides (in elements), in new memory.
+
+    Entries between those of the tensor are NaN where the dtype has one, as in grading: code that
+    ignores strides reads them. A dimension of stride 0 (an expanded tensor) is one entry.
+    """
+    if tensor.numel() == 0:
+        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
+    fill = float("nan") if tensor.dtype.is_floating_point else 0
+    memory = torch.full((1 + reach,), fill, dtype=tensor.dtype)
+    copy = memory.as_strided(tensor.shape, strides)
+    target, source = copy, tensor.detach()
+    for dimension, stride in enumerate(strides):
+        if stride == 0:
+            target, source = target.narrow(dimension, 0, 1), source.narrow(dimension, 0, 1)
+    target.copy_(source)
+    return copy
+
+
+def _little_endian(raw: bytes, itemsize: int) -> bytes:
+    if sys.byteorder == "little" or itemsize == 1:
+        return raw
+    words = (raw[i : i + itemsize] for i in range(0, len(raw), itemsize))
+    return b"".join(word[::-1] for word in words)

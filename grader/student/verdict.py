@@ -1,7 +1,7 @@
-"""Public verdicts: what a student's machine saw, set against the published tolerances.
+"""Judges public cases on a student's machine by the published tolerances.
 
-Takes: measurements of public cases. Gives: `PublicCheck`s with expected, got, where and a hint.
-Does not cover: grades (see `judge`).
+The result says what was expected, what was found, where, and what to look at next. Grades are made
+by `judge`, with the same rule.
 """
 
 from collections.abc import Sequence
@@ -38,23 +38,23 @@ _MISMATCHES: dict[Mismatch, str] = {
     Mismatch.DTYPE: "The dtype differs: look at where you create or convert tensors.",
     Mismatch.SHAPE: "The shape differs: print the shape after each step of your code.",
     Mismatch.VALUE: "The value differs: this one must match exactly.",
-    Mismatch.NOT_FINITE: "inf or nan at the wrong place: look for overflow, 0/0 and empty rows.",
+    Mismatch.NOT_FINITE: "inf or nan at the wrong position: look for overflow, 0/0 and empty rows.",
 }
 
 
 _NO_CASE = CaseMeasurement(
     check="", index=0, public=True, observations=(), faults=(), calls=0, wall_ns=0
 )
-"""Stands for the public cases that a check should have."""
+"""Used for a check without public cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseVerdict:
-    """What became of one public case.
+    """The verdict on one public case.
 
     Attributes:
         cause: NONE if it passed.
-        reason: the first thing that went wrong; None if nothing did.
+        reason: the first thing that went wrong; None if the case passed.
     """
 
     cause: Cause
@@ -62,7 +62,7 @@ class CaseVerdict:
 
 
 def judge_case(seen: CaseMeasurement, tolerance: Tolerances) -> CaseVerdict:
-    """Return the verdict on one case: its first wrong observation, else its fault."""
+    """Return the verdict on one case: its first wrong observation, or else its fault."""
     trouble = first_trouble(seen, tolerance)
     if trouble is None:
         return CaseVerdict(cause=Cause.NONE, reason=None)
@@ -81,7 +81,7 @@ def judge_check(
 ) -> PublicCheck:
     """Return the verdict on one check: that of its first case that did not pass.
 
-    A check without a public case has compared nothing either: that is the course's fault.
+    A check without a public case compares nothing, which is the course's fault.
     """
     verdicts = [judge_case(one, check.tolerance) for one in seen] or [judge_case(_NO_CASE, {})]
     failed = [verdict for verdict in verdicts if verdict.reason is not None]

@@ -1,7 +1,6 @@
-"""Which file is the student's work, and of which assignment.
+"""Finds the file that is the student's work, and the assignment that it belongs to.
 
-Takes: a path, or nothing for the current folder. Gives: `Work`. Does not cover: reading the source
-(see `intake`).
+Nothing but the head of a file is read here (see `intake` for the rest).
 """
 
 import hashlib
@@ -39,8 +38,8 @@ class Mark:
     """What `grader init` noted in `.grader.toml`.
 
     Attributes:
-        slug: assignment; empty if there is no such file.
-        untouched: SHA-256 by name of each file as it was written.
+        slug: the assignment; empty if there is no such file.
+        untouched: SHA-256 of each file as it was written, by name.
     """
 
     slug: str
@@ -56,7 +55,7 @@ def find_work(path: Path | None, slug: str | None, assignments: Path | None = No
         assignments: folder of assignments, if the student named it.
 
     Raises:
-        UsageError: if there is no such file, more than one, or nothing names the assignment.
+        UsageError: if there is no such file or more than one, or the assignment is unknown.
     """
     start = path or Path()
     if start.is_dir():
@@ -89,7 +88,7 @@ def read_mark(folder: Path) -> Mark:
 
 
 def named_in(path: Path) -> str:
-    """Return the slug that the head of a module or a notebook's metadata names; empty if none."""
+    """Return the slug in a module's head or a notebook's metadata; empty if there is none."""
     try:
         if path.suffix in (".py", CUDA_ENDING):
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -100,7 +99,7 @@ def named_in(path: Path) -> str:
         metadata = json.loads(path.read_text(encoding="utf-8-sig"))["metadata"]
         return str(metadata[NOTEBOOK_KEY]["assignment"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""  # intake says what is wrong with the file; here it just names nothing
+        return ""  # a damaged file names no assignment; intake reports what is wrong with it
 
 
 def file_sha256(path: Path) -> str:
@@ -117,7 +116,7 @@ def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work
     files = [path for path in files if path.name not in _NOT_WORK]
     if not files:
         raise UsageError(
-            f"{folder.resolve()}: no {_ENDINGS} file here",
+            f"{folder.resolve()}: no {_ENDINGS} file found here",
             hint=_where_to_look(folder),
         )
     mark = read_mark(folder)
@@ -129,7 +128,7 @@ def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work
 
 
 def _choose(files: list[Path], slug: str, mark: Mark) -> Path:
-    """Return the one file that is the work; a starter that was never edited gives way."""
+    """Return the one file that is the work; an unedited starter counts only if all are unedited."""
     named = [path for path in files if named_in(path) == slug or path.stem in (slug, "submission")]
     likely = named or files
     edited = [path for path in likely if mark.untouched.get(path.name) != file_sha256(path)]
@@ -138,7 +137,7 @@ def _choose(files: list[Path], slug: str, mark: Mark) -> Path:
     if not edited:
         return next((path for path in likely if path.suffix == ".py"), likely[0])
     listed = ", ".join(path.name for path in edited)
-    hint = f"say which one, for example `grader check {edited[0].name}`"
+    hint = f"name one of them, for example `grader check {edited[0].name}`"
     raise UsageError(f"several files could be your work: {listed}", hint=hint)
 
 
@@ -148,20 +147,20 @@ def _slug_by_name(path: Path, assignments: Path | None) -> str:
 
 
 def _no_slug(path: Path, assignments: Path | None) -> str:
-    """Raise for a file that nothing ties to an assignment.
+    """Raise for a file whose assignment is unknown.
 
     Raises:
         UsageError: always.
     """
-    known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none installed"
+    known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none"
     raise UsageError(
-        f"{path}: nothing says which assignment this is for (here are: {known})",
+        f"{path}: cannot tell which assignment this belongs to (installed: {known})",
         hint="name it with --assignment SLUG",
     )
 
 
 def _where_to_look(folder: Path) -> str:
-    """Return what to do where there is no work: it may lie one folder below."""
+    """Return a hint for a folder without work: the work may be one folder below."""
     begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
     if begun:
         return f"`cd {begun[0]}` first, or give the path of your file"

@@ -1,1 +1,1 @@
-"""Proof that an assignment grades what it says: every check against known submissions."""
+"""Check an assignment against submissions whose grade is known."""

@@ -1,10 +1,12 @@
-"""The kill matrix: which check catches which wrong submission, and what is wrong with that.
+"""Builds the kill matrix: which check catches which known-wrong submission.
 
-Takes: specimens and their judgements. Gives: `Validation`. Does not cover: grading them. Pure.
+`build_matrix` compares judgements of known submissions with what is known of them. It runs nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
 from grader.validate.known_submission import Kind, KnownSubmission
@@ -12,7 +14,7 @@ from grader.validate.known_submission import Kind, KnownSubmission
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownResult:
-    """What became of one specimen.
+    """The result of one known submission.
 
     Attributes:
         name: file name without its ending.
@@ -20,8 +22,9 @@ class KnownResult:
         score: points earned.
         max_score: points that this machine can judge.
         failed: checks that failed, with their causes.
-        needs_review: targets whose points are held.
-        complaints: how this differs from what is known; empty if it does not.
+        needs_review: targets that need review.
+        complaints: where the result differs from what is known; empty if it does not.
+        cpu_s: processor seconds that its run took, in the grader and in its sandboxed processes.
     """
 
     name: str
@@ -31,6 +34,7 @@ class KnownResult:
     failed: tuple[tuple[str, Cause], ...]
     needs_review: tuple[str, ...]
     complaints: tuple[str, ...]
+    cpu_s: float
 
     @property
     def percent(self) -> float:
@@ -45,7 +49,7 @@ class CheckResult:
     Attributes:
         check: `problem.check`.
         catches: wrong submissions that fail it.
-        alone: those that fail nothing else, and have nothing held.
+        alone: those of them that fail nothing else and need no review.
     """
 
     check: str
@@ -55,13 +59,13 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """The proof for one assignment.
+    """The validation of one assignment.
 
     Attributes:
         assignment: slug.
         known_submissions: starter, solution, right and wrong submissions.
         checks: the kill matrix, by check.
-        complaints: everything that must be mended; empty if the assignment is sound.
+        complaints: everything that must be fixed; empty if the assignment is sound.
     """
 
     assignment: str
@@ -74,9 +78,20 @@ def build_matrix(
     assignment: str,
     judged: Sequence[tuple[KnownSubmission, Judgement]],
     other_complaints: Sequence[str] = (),
+    *,
+    cpu_s: Mapping[Path, float] = MappingProxyType({}),
 ) -> Validation:
-    """Compare every specimen with what is known of it, and every check with what it catches."""
-    known_submissions = tuple(_compare(known, judgement) for known, judgement in judged)
+    """Compare every known submission with what is known of it, and list what each check catches.
+
+    Args:
+        assignment: slug.
+        judged: known submissions with their judgements.
+        other_complaints: further things that must be fixed.
+        cpu_s: processor seconds of known submissions, by their path.
+    """
+    known_submissions = tuple(
+        _compare(known, judgement, cpu_s=cpu_s.get(known.path, 0.0)) for known, judgement in judged
+    )
     criteria = judged[0][1].checks if judged else ()
     names = [_name(c) for c in criteria if c.cause is not Cause.NO_DEVICE]
     checks = tuple(_catches(name, known_submissions) for name in names)
@@ -105,7 +120,7 @@ def _catches(check: str, known_submissions: Sequence[KnownResult]) -> CheckResul
     )
 
 
-def _compare(known: KnownSubmission, judgement: Judgement) -> KnownResult:
+def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> KnownResult:
     failed = {_name(c): c for c in _own_failures(known, judgement)}
     ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
     needs_review = {_name(c): c for c in judgement.checks if c.verdict is Verdict.NEEDS_REVIEW}
@@ -121,11 +136,11 @@ def _compare(known: KnownSubmission, judgement: Judgement) -> KnownResult:
         )
     ]
     complaints += [
-        f"{known.path}: {name} should not be held: {needs_review[name].summary}"
+        f"{known.path}: {name} should not need review: {needs_review[name].summary}"
         for name in sorted(needs_review.keys() - known.needs_review)
     ]
     complaints += [
-        f"{known.path}: {name} should be held, but is not"
+        f"{known.path}: {name} should need review, but does not"
         for name in sorted(known.needs_review - needs_review.keys() - {_name(c) for c in ours})
     ]
     complaints += [
@@ -142,11 +157,12 @@ def _compare(known: KnownSubmission, judgement: Judgement) -> KnownResult:
         failed=tuple((name, check.cause) for name, check in failed.items()),
         needs_review=tuple(needs_review),
         complaints=tuple(complaints),
+        cpu_s=cpu_s,
     )
 
 
 def _own_failures(known: KnownSubmission, judgement: Judgement) -> list[CheckJudgement]:
-    """Return what failed by itself: targets also fail whenever a check of their problem does."""
+    """Return what failed by itself: a target also fails if a check of its problem fails."""
     failed = [c for c in judgement.checks if c.verdict is Verdict.FAIL]
     if known.kind is Kind.STARTER:
         return failed
@@ -155,7 +171,7 @@ def _own_failures(known: KnownSubmission, judgement: Judgement) -> list[CheckJud
 
 
 def _wrong_causes(known: KnownSubmission, failed: dict[str, CheckJudgement]) -> list[str]:
-    """Return a complaint for every check that fails for another cause than the known one."""
+    """Return a complaint for every check that fails with another cause than the known one."""
     if known.kind is Kind.STARTER:
         return [
             f"{known.path}: {name} should be missing, is {check.cause.value}: {check.summary}"

@@ -1,40 +1,47 @@
-"""One specimen through its checks and its targets.
+"""Runs one known submission: its checks, then its counted targets, then its timed targets.
 
-Takes: a specimen, a course, walls. Gives: `KnownRun`, `Measured`. Does not cover: which runs
-when (see `validate.validate`).
+Which submission runs when is decided in `validate.validate`.
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import Plan, PlannedProblem
 from grader.correctness.run import measure
 from grader.cuda_cpp.builder import Builder
+from grader.errors import SandboxError
 from grader.evidence.measurement import Measurement
-from grader.judge.judge import judge, sound_problems
+from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.judge.judgement import Cause, Judgement, Verdict
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
 from grader.validate.known_submission import Kind, KnownSubmission
 from grader.worker.machine import TimedMachine
+from grader.worker.ranks.ranks import AnySession
 
 ATTEMPTS = 3
-"""How often targets are measured that a noisy machine leaves open, as who grades a class would."""
+"""How often a target is measured if the machine is too noisy for a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One specimen with what was seen of it; of a wrong one, in the problems that it affects."""
+    """The measurement of one known submission.
+
+    Attributes:
+        known: the known submission.
+        measurement: of a wrong one, only the problems that it affects.
+        cpu_s: processor time that the run took, in the grader and in its sandboxed processes.
+        lacks: the compiler that is missing on this machine; empty if none is.
+    """
 
     known: KnownSubmission
     measurement: Measurement
+    cpu_s: float
     lacks: str = ""
-
-    @property
-    def words(self) -> str:
-        """Which specimen it is, and what kept it from being compiled."""
-        return f"{self.known.kind.value}/{self.known.name}: no {self.lacks}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,62 +54,104 @@ class ValidationTools:
     builder: Builder
 
 
-class KnownRun:
-    """One specimen on its way: its checks, what is counted of it, and then what is timed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MeteredMachine(TimedMachine):
+    """A machine that notes the processor time of each sandboxed process it opens.
 
-    Of a wrong one, only problems that it affects and targets that it misses.
+    Attributes:
+        cpu_ns: one entry per worker; 0 without a cgroup. Starting a world of ranks is left out.
     """
 
-    def __init__(self, known: KnownSubmission, place: ValidationTools) -> None:
+    cpu_ns: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def open_worker(self, *args: Any, **kwargs: Any) -> Iterator[AnySession]:  # noqa: ANN401 - those of TimedMachine
+        """Open a worker as `TimedMachine` does."""
+        with TimedMachine.open_worker(self, *args, **kwargs) as session:
+            try:
+                yield session
+            finally:
+                with suppress(SandboxError, OSError):  # only a number for the author
+                    self.cpu_ns.append(session.usage().cpu_ns if session.metered else 0)
+
+
+class KnownRun:
+    """Runs one known submission in steps, so that timed work can wait until nothing else runs.
+
+    A wrong submission runs only the problems that it affects and the targets that it must miss.
+
+    Attributes:
+        known: the known submission.
+        seconds: wall-clock time that its steps took.
+        cpu_s: processor time that its steps took, in the grader and in its sandboxed processes.
+    """
+
+    def __init__(self, known: KnownSubmission, tools: ValidationTools) -> None:
         self.known = known
         self.seconds = 0.0
-        self._place = place
-        plan = without_targets(place.loaded.plan, known)
+        self.cpu_s = 0.0
+        self._tools = tools
+        machine = {f.name: getattr(tools.machine, f.name) for f in fields(tools.machine)}
+        self._machine = _MeteredMachine(**machine)
+        plan = without_targets(tools.loaded.plan, known)
         problems = tuple(problem for problem in plan.problems if problem.name in known.affects)
         self._plan = replace(plan, problems=problems)
 
     @property
     def has_targets(self) -> bool:
-        """Whether targets may be measured: a starter passes no check before them."""
+        """Whether targets may have to be measured; a starter passes no check, so never for it."""
         targets = (target for problem in self._plan.problems for target in problem.targets)
         return self.known.kind is not Kind.STARTER and any(target.tiers for target in targets)
 
     @property
     def is_timed(self) -> bool:
-        """Whether something of it is left to be timed; known once it is counted."""
+        """Whether a target is left to be timed; known after `count`."""
         return any(problem.targets for problem in self._with_targets(counted=False))
 
     @property
     def measured(self) -> Measured:
-        """What was seen of it until now."""
-        return Measured(known=self.known, measurement=self._measurement, lacks=self._built.lacks)
+        """The measurement so far."""
+        return Measured(
+            known=self.known,
+            measurement=self._measurement,
+            cpu_s=self.cpu_s,
+            lacks=self._built.lacks,
+        )
 
     def count(self) -> "KnownRun":
-        """Run the checks and measure what is counted; others may run beside it."""
-        begin_s = time.monotonic()
-        place = self._place
-        self._built = place.builder.build(self.known.submission())
-        self._measurement = measure(
-            self._built.submission,
-            replace(place.loaded, plan=self._plan),
-            sandboxes=place.sandboxes,
-            machine=place.machine,
-            faults=self._built.faults,
-        )
-        self._sound = sound_problems(judge(self._plan, self._measurement))
-        self._measure_targets(counted=True)
-        self.seconds += time.monotonic() - begin_s
+        """Run the checks and measure counted targets; other submissions may run meanwhile."""
+        with self._clocked():
+            self._built = self._tools.builder.build(self.known.submission())
+            self._measurement = measure(
+                self._built.submission,
+                replace(self._tools.loaded, plan=self._plan),
+                sandboxes=self._tools.sandboxes,
+                machine=self._machine,
+                faults=self._built.faults,
+            )
+            self._sound = sound_problems(judge_checks(self._plan, self._measurement))
+            self._measure_targets(counted=True)
         return self
 
     def time(self) -> "KnownRun":
-        """Measure what is timed; nothing else may run beside it."""
-        begin_s = time.monotonic()
-        self._measure_targets(counted=False)
-        self.seconds += time.monotonic() - begin_s
+        """Measure timed targets; nothing else may run meanwhile."""
+        with self._clocked():
+            self._measure_targets(counted=False)
         return self
 
+    @contextmanager
+    def _clocked(self) -> Iterator[None]:
+        """Add what a step takes to `seconds` and `cpu_s`; a step runs in one thread."""
+        begin_s, begin_cpu_s = time.monotonic(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - begin_s
+            self.cpu_s += time.thread_time() - begin_cpu_s + sum(self._machine.cpu_ns) / 1e9
+            self._machine.cpu_ns.clear()
+
     def _with_targets(self, *, counted: bool) -> tuple[PlannedProblem, ...]:
-        """Return the problems that passed their checks, with one kind of their targets."""
+        """Return the problems that passed their checks, with only counted or only timed targets."""
         return tuple(
             replace(
                 problem,
@@ -117,7 +166,7 @@ class KnownRun:
         )
 
     def _measure_targets(self, *, counted: bool) -> None:
-        """Measure one kind of targets; again if a noisy machine leaves some."""
+        """Measure counted or timed targets, up to `ATTEMPTS` times if the machine is too noisy."""
         plan = replace(self._plan, problems=self._with_targets(counted=counted))
         if not any(problem.targets for problem in plan.problems):
             return
@@ -125,10 +174,10 @@ class KnownRun:
         for _ in range(ATTEMPTS):
             targets = measure_targets(
                 self._built.submission,
-                replace(self._place.loaded, plan=plan),
+                replace(self._tools.loaded, plan=plan),
                 self._sound,
-                sandboxes=self._place.sandboxes,
-                machine=self._place.machine,
+                sandboxes=self._tools.sandboxes,
+                machine=self._machine,
             )
             self._measurement = replace(before, targets=(*before.targets, *targets))
             metered = all(target.metered for target in targets)
@@ -137,13 +186,13 @@ class KnownRun:
 
 
 def _is_open(judgement: Judgement) -> bool:
-    """Return whether we could not judge a check: the same run again may."""
+    """Return whether a check could not be judged on this machine; another run may succeed."""
     ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
     return any(check.cause is Cause.INFRASTRUCTURE for check in ours)
 
 
 def without_targets(plan: Plan, known: KnownSubmission) -> Plan:
-    """Leave out the targets of problems that a wrong specimen affects and misses none of."""
+    """Return the plan without the targets that a wrong submission affects but need not miss."""
     if known.kind is not Kind.WRONG:
         return plan
     wanted = known.fails | known.needs_review

@@ -1,16 +1,18 @@
-"""Submissions whose grade is known: starter, solution, `right/`, `wrong/`.
+"""Loads the submissions whose result is known: starter, solution, `right/` and `wrong/`.
 
-Takes: the two folders of an assignment. Gives: `KnownSubmission`s. Does not cover: running them.
+A file in `wrong/` begins with TOML in comment lines:
 
-A file in `wrong/` begins with TOML in comment lines: `base` (`"solution"`: its text is appended to
-the solution's, so that it holds only what it gets wrong, or to a kernel's file that travels with
-the solution, if that is where the names are defined; `"none"`: it stands alone, as all in C++ do),
-`caught_by` (the check that must fail), `cause` (why), `also_fails` (every other check that fails;
-`"softmax.*"` stands for all checks of a problem, `"*"` for all), `needs_review` (targets that must
-be needs_review, because what is measured breaks a bound).
+    base          "solution" (default): the file is appended to the solution, so it contains only
+                  what is wrong; or to the file of `kernels/` that alone defines one of its
+                  names. "none": the file is complete, as every file in C++ is.
+    caught_by     the check that must fail.
+    cause         the cause with which it must fail.
+    also_fails    all other checks that must fail; "softmax.*" means all checks of a problem,
+                  "*" means all checks.
+    needs_review  targets that must need review, because the measurement is implausible.
 
 A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,
-which a correct style need not reach on a device.
+that this correct solution need not reach on a GPU.
 """
 
 import ast
@@ -30,81 +32,6 @@ from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 
-_BY_TEXT = frozenset("globals vars exec eval __import__ sys gc inspect".split())
-"""Names that lead to other names of a module without naming them."""
-
-
-def affected(base: str, appended: str, exports: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Return the problems that behave otherwise when a text follows the solution's.
-
-    Args:
-        base: the solution's source, of all its files.
-        appended: what comes after it.
-        exports: names of the submission that a problem calls, by problem.
-    """
-    everything = frozenset(exports)
-    before, after = ast.parse(base).body, ast.parse(appended).body
-    if not all(_is_definition(node) for node in after):
-        return everything
-    uses: dict[str, set[str]] = {}
-    for node in (*before, *after):
-        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        if isinstance(node, ast.ImportFrom):  # another name for what a kernel's file defines
-            used |= {alias.name for alias in node.names if alias.asname}
-        if used & _BY_TEXT:
-            return everything
-        for name in _bound(node):
-            uses.setdefault(name, set()).update(used)
-    changed = {name for node in after for name in _bound(node)}
-    return frozenset(
-        problem for problem, names in exports.items() if _reached(names, uses) & changed
-    )
-
-
-def _is_definition(node: ast.stmt) -> bool:
-    """Return whether a statement does no more than to bind names of the module."""
-    match node:
-        case ast.FunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
-            return True
-        case ast.Expr(value=ast.Constant()):
-            return True  # a docstring
-        case ast.Assign(targets=targets):
-            return all(isinstance(target, ast.Name) for target in targets)
-        case ast.AnnAssign(target=ast.Name()):
-            return True
-        case _:
-            return False
-
-
-def _bound(node: ast.stmt) -> set[str]:
-    """Return the names that a statement binds, whatever it is made of."""
-    match node:
-        case ast.FunctionDef() | ast.ClassDef():
-            return {node.name}
-        case ast.Import() | ast.ImportFrom():
-            return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-            parts = ast.walk(node)
-            return {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
-        case ast.Expr():
-            return set()
-        case _:
-            inner = (part for part in ast.walk(node) if isinstance(part, ast.stmt))
-            return set().union(*(_bound(part) for part in inner if _is_definition(part)))
-
-
-def _reached(names: Iterable[str], uses: Mapping[str, set[str]]) -> set[str]:
-    """Return the names, and all that they use in turn."""
-    reached: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += uses.get(name, ())
-    return reached
-
-
 CUDA_ENDING = ".cu"
 _SETTING = re.compile(r"\w+\s*=")
 HEADER_KEYS = {
@@ -115,10 +42,12 @@ HEADER_KEYS = {
     "needs_review": list,
 }
 RIGHT_HEADER_KEYS = {"misses": list}
+_BY_TEXT = frozenset("globals vars exec eval __import__ sys gc inspect".split())
+"""Names through which code can reach other names of a module without writing them."""
 
 
 class Kind(StrEnum):
-    """What is known of a specimen."""
+    """What is known of a submission."""
 
     STARTER = "starter"
     SOLUTION = "solution"
@@ -133,12 +62,12 @@ class KnownSubmission:
     Attributes:
         name: file name, without its ending if that is Python's.
         kind: what is known of it.
-        path: where it lies, for messages.
-        files: the sources as they enter the sandbox, the entry first.
+        path: its file, for messages.
+        files: the sources as they are loaded in the sandbox, the entry first.
         affects: problems that it can change, if it is the solution with something appended.
         fails: checks that must fail, as `problem.check`; all others must pass.
-        needs_review: targets that must be needs_review; no other may be.
-        misses: targets that may fail or pass: of a right one, on a device.
+        needs_review: targets that must need review; no other may.
+        misses: targets that may fail or pass on a GPU, for a right submission.
         caught_by: the check whose cause is known; empty unless WRONG.
         cause: cause of `caught_by`; NONE unless WRONG.
     """
@@ -155,14 +84,14 @@ class KnownSubmission:
     cause: Cause = Cause.NONE
 
     def submission(self) -> Submission:
-        """Return the specimen as a submission."""
+        """Return it as a submission."""
         made = Submission.of_files(f"{self.kind.value}-{self.name}", self.files)
         in_cuda = self.path.suffix == CUDA_ENDING
         return replace(made, origin=Origin.CUDA) if in_cuda else made
 
 
 def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, ...]:
-    """Return every specimen of an assignment.
+    """Return every known submission of an assignment.
 
     Raises:
         AuthorError: naming the file and what is wrong with it.
@@ -200,7 +129,7 @@ def load_known_submissions(loaded: LoadedAssignment) -> tuple[KnownSubmission, .
 
 
 def _listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """Return the specimens of a folder: those in Python first."""
+    """Return the known submissions of a folder: those in Python first."""
     return [path for ending in endings for path in sorted(folder.glob(f"*{ending}"))]
 
 
@@ -219,10 +148,10 @@ def _alone(path: Path) -> tuple[SourceFile, ...]:
 
 
 def append(solution: tuple[SourceFile, ...], text: str) -> tuple[SourceFile, ...]:
-    """Return the solution's files, the text appended where it replaces something.
+    """Return the solution's files with the text appended to one of them.
 
-    That is the entry, unless the text defines names of one of the other files and none of the
-    entry's: a function of a kernel's file is replaced only for those who find it in that file.
+    This is the first file that has one of the names that the text defines, or the entry if none
+    has: code of `kernels/` uses a replaced function only if it is replaced in its own file.
     """
     new = _defined(text, imports=False)
     target = next((file for file in solution if new & _defined(file.text)), solution[0])
@@ -233,7 +162,7 @@ def append(solution: tuple[SourceFile, ...], text: str) -> tuple[SourceFile, ...
 
 
 def _defined(text: str, *, imports: bool = True) -> set[str]:
-    """Return the names of a module; of one that cannot be parsed none, as its import will tell."""
+    """Return the names of a module; none if it cannot be parsed (importing it reports that)."""
     try:
         body = ast.parse(text).body
     except SyntaxError:
@@ -319,7 +248,7 @@ def _read_fails(
 def _read_needs_review(
     path: Path, header: Mapping[str, list[str]], allowed: Set[str]
 ) -> frozenset[str]:
-    """Return the targets that must be needs_review; `allowed` are those that do not fail."""
+    """Return the targets that must need review; `allowed` are those that do not fail."""
     needs_review = frozenset(header.get("needs_review", []))
     for name in sorted(needs_review - allowed):
         raise AuthorError(
@@ -330,7 +259,7 @@ def _read_needs_review(
 
 
 def _expand(pattern: str, criteria: Mapping[str, int]) -> list[str]:
-    """Return what an entry of `also_fails` stands for; targets, which have no cases, by name only.
+    """Return the checks that an entry of `also_fails` names; a pattern names no targets.
 
     Args:
         pattern: the entry.
@@ -362,3 +291,74 @@ def _header(path: Path, text: str, keys: Mapping[str, type]) -> dict:  # type: i
         if not isinstance(value, keys[key]):
             raise AuthorError(f"{path}: {key}: expected a {keys[key].__name__}")
     return header
+
+
+def affected(base: str, appended: str, exports: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """Return the problems that may behave differently when a text is appended to the solution.
+
+    Args:
+        base: the solution's source, all of its files.
+        appended: the text.
+        exports: names of the submission that a problem calls, by problem.
+    """
+    everything = frozenset(exports)
+    before, after = ast.parse(base).body, ast.parse(appended).body
+    if not all(_is_definition(node) for node in after):
+        return everything
+    uses: dict[str, set[str]] = {}
+    for node in (*before, *after):
+        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        if isinstance(node, ast.ImportFrom):  # another name for what a kernel's file defines
+            used |= {alias.name for alias in node.names if alias.asname}
+        if used & _BY_TEXT:
+            return everything
+        for name in _bound(node):
+            uses.setdefault(name, set()).update(used)
+    changed = {name for node in after for name in _bound(node)}
+    return frozenset(
+        problem for problem, names in exports.items() if _reached(names, uses) & changed
+    )
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    """Return whether a statement only binds names of the module."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
+            return True
+        case ast.Expr(value=ast.Constant()):
+            return True  # a docstring
+        case ast.Assign(targets=targets):
+            return all(isinstance(target, ast.Name) for target in targets)
+        case ast.AnnAssign(target=ast.Name()):
+            return True
+        case _:
+            return False
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds, also inside nested statements."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            parts = ast.walk(node)
+            return {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
+        case ast.Expr():
+            return set()
+        case _:
+            inner = (part for part in ast.walk(node) if isinstance(part, ast.stmt))
+            return set().union(*(_bound(part) for part in inner if _is_definition(part)))
+
+
+def _reached(names: Iterable[str], uses: Mapping[str, set[str]]) -> set[str]:
+    """Return the names, and all names that they use directly or indirectly."""
+    reached: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += uses.get(name, ())
+    return reached

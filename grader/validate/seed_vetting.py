@@ -1,11 +1,10 @@
-"""Plays the solution's checks under further seeds: what hangs on the seed fails a whole class.
+"""Runs the solution's checks under further seeds: a check that depends on the seed is unfair.
 
-Takes: a course, the solution's namespace. Gives: `SeedRuns`. Does not cover: targets, other
-submissions (both take minutes, this takes seconds a seed).
+All hidden cases of a class are drawn from one secret seed. If the reference fails for 1 seed in 50,
+one validation run will probably miss it, and a whole class loses points that nobody could earn.
+The same runs show how near the solution's errors come to each tolerance.
 
-Every course draws its hidden cases from one secret seed. A case that the solution fails under one
-seed in fifty is seldom seen by a proof under a single one, and then costs points that nobody can
-earn. The same runs say how near the solution comes to each tolerance.
+A seed takes seconds. Targets and other submissions would take minutes, so they are left out.
 """
 
 import importlib
@@ -13,54 +12,42 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import load_harness
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_harness, load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
 from grader.assignment.steps import Value
-from grader.correctness.drive import drive
-from grader.correctness.instances import Instance, instances
+from grader.correctness.instances import instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ValueObservation
-from grader.evidence.worker_protocol import Worker
 from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement, Verdict
 from grader.judge.rule import allowed_error
-from grader.student.local_ranks import LocalRanks
-from grader.student.local_worker import LocalWorker
+from grader.student.local_ranks import local_worker
 
 Namespace = Mapping[str, Value]
 
+TRIES = 4
+"""Seeds that are tried before the solution is blamed."""
+
 
 def load_here(loaded: LoadedAssignment) -> tuple[Namespace, Namespace]:
-    """Import the solution and the harness into this process; without a harness that is empty.
+    """Import the solution and the harness into this process; the harness may be empty.
 
     Raises:
         AuthorError: if one of them cannot be imported.
     """
-    for module in loaded.plan.limits.preload:  # or every fork would import it
+    for module in loaded.plan.limits.preload:  # else every fork of a rank would import it
         importlib.import_module(module)
     solution = vars(load_solution(loaded.reference))
     return solution, load_harness(loaded.folder)
 
 
-def drive_case(plan: Plan, instance: Instance, worker: Worker) -> CaseMeasurement:
-    """Run one case in a box."""
-    return drive(
-        instance.steps(plan),
-        worker,
-        check=instance.maker.check,
-        index=instance.index,
-        public=instance.public,
-    )
-
-
 def judge_cases(
     plan: Plan, problem: PlannedProblem, cases: Sequence[CaseMeasurement]
 ) -> list[CheckJudgement]:
-    """Judge the checks of a problem that have cases; targets need runs."""
+    """Judge the checks of a problem by their cases; its targets are left out."""
     measured = ProblemMeasurement(
         problem=problem.name, cases=tuple(cases), output="", hidden_output="", children=0
     )
@@ -89,13 +76,13 @@ class RejectedSeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRuns:
-    """What became of the solution's hidden cases under further seeds.
+    """Results of the solution's hidden cases under further seeds.
 
     Attributes:
         seeds: the seeds.
-        rejected_seeds: the checks that it failed.
-        largest: largest error as a share of what is allowed, by `problem.check`, of the checks
-            that allow any.
+        rejected_seeds: the checks that it failed, each with the seed.
+        largest: largest error divided by the tolerance, by `problem.check`; only checks with a
+            tolerance.
     """
 
     seeds: tuple[str, ...]
@@ -104,7 +91,7 @@ class SeedRuns:
 
 
 def further_seeds(seed: str, count: int) -> tuple[str, ...]:
-    """Return seeds that follow from one, so that a run can be repeated."""
+    """Return further seeds derived from one seed, so that a run can be repeated."""
     return tuple(f"{seed}-{number}" for number in range(1, count + 1))
 
 
@@ -117,18 +104,18 @@ def play_seeds(
         loaded: the assignment with its cases; its own seed is not used.
         solution: namespace of the reference solution.
         harness: namespace of the harness; empty if there is none.
-        seeds: what hidden cases are drawn from.
+        seeds: seeds of the hidden cases.
     """
-    rejected_seeds: list[RejectedSeed] = []
+    rejected: list[RejectedSeed] = []
     largest: dict[str, float] = {}
     for seed in seeds:
         plan = _hidden_alone(loaded.plan, seed)
         for problem in plan.problems:
             cases = [
-                _play(plan, problem, instance, solution, harness)
-                for instance in instances(problem, loaded.cases)
+                instance.run(local_worker(problem.ranks, solution, harness))
+                for instance in instances(plan, problem, loaded.cases)
             ]
-            rejected_seeds += [
+            rejected += [
                 RejectedSeed(check=f"{problem.name}.{c.check}", seed=seed, summary=c.summary)
                 for c in judge_cases(plan, problem, cases)
                 if c.verdict is not Verdict.PASS
@@ -138,11 +125,11 @@ def play_seeds(
                 name = f"{problem.name}.{check.name}"
                 if share is not None:
                     largest[name] = max(share, largest.get(name, 0.0))
-    return SeedRuns(seeds=tuple(seeds), rejected_seeds=tuple(rejected_seeds), largest=largest)
+    return SeedRuns(seeds=tuple(seeds), rejected_seeds=tuple(rejected), largest=largest)
 
 
 def _hidden_alone(plan: Plan, seed: str) -> Plan:
-    """Return the plan under a seed, without public cases: those are always the same."""
+    """Return the plan under a seed and without public cases, which are the same for every seed."""
     problems = tuple(
         replace(problem, checks=tuple(replace(check, public=0) for check in problem.checks))
         for problem in plan.problems
@@ -150,24 +137,8 @@ def _hidden_alone(plan: Plan, seed: str) -> Plan:
     return replace(plan, seed=seed, problems=problems)
 
 
-def _play(
-    plan: Plan,
-    problem: PlannedProblem,
-    instance: Instance,
-    solution: Namespace,
-    harness: Namespace,
-) -> CaseMeasurement:
-    if not problem.ranks:
-        return drive_case(plan, instance, LocalWorker(solution, harness))
-    ranks = LocalRanks(solution, harness, most=problem.ranks)
-    try:
-        return drive_case(plan, instance, ranks)
-    finally:
-        ranks.close()
-
-
 def _largest_share(check: PlannedCheck, cases: Sequence[CaseMeasurement]) -> float | None:
-    """Return the largest error divided by what is allowed; None where nothing is allowed."""
+    """Return the largest error divided by the tolerance; None if no error is allowed."""
     shares = [
         seen.comparison.error / allowed
         for case in cases
@@ -179,32 +150,29 @@ def _largest_share(check: PlannedCheck, cases: Sequence[CaseMeasurement]) -> flo
     return max(shares, default=None)
 
 
-TRIES = 4
-
-
 def with_vetted_seed(
     loaded: LoadedAssignment,
     *,
     on_rejected_seed: Callable[[Sequence[RejectedSeed]], None],
     draw: Callable[[], str] = new_seed,
 ) -> LoadedAssignment:
-    """Return the course under its own seed, or under the first one drawn that does no harm.
+    """Return the assignment with a seed under which the solution passes every hidden case.
 
-    A course without a solution is returned as it is: there is nothing to try a seed on.
+    This is its own seed if possible, else a new one. Without a solution the seed is not checked.
 
     Args:
         loaded: the assignment; its solution runs in this process.
-        on_rejected_seed: told what the solution failed, each time that another seed is drawn.
-        draw: gives a new secret seed.
+        on_rejected_seed: called with the failed checks, each time that another seed is drawn.
+        draw: returns a new secret seed.
 
     Raises:
-        AuthorError: if the solution cannot be imported, or fails under `TRIES` seeds: then it is
-            not the seed.
+        AuthorError: if the solution cannot be imported, or fails under `TRIES` seeds, so that the
+            seed is not the reason.
     """
     if not (loaded.reference / "solution.py").is_file():
         return loaded
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries; boxes keep them to themselves as well
+        warnings.simplefilter("ignore")  # of libraries; in a sandbox they are not shown either
         solution, harness = load_here(loaded)
         for left in reversed(range(TRIES)):
             seeds = (loaded.plan.seed,)
@@ -219,6 +187,6 @@ def with_vetted_seed(
         f"{loaded.reference / 'solution.py'}: expected a solution that passes every hidden case, "
         f"found that it fails {names} under the last of {TRIES} seeds, and some check under each "
         f"of the others ({rejected[0].summary})",
-        hint=f"`grader validate {loaded.assignment.slug}` says more; `--seed` takes a seed that is "
-        "not tried",
+        hint=f"`grader validate {loaded.assignment.slug}` shows details; a seed that you give "
+        "with `--seed` is not checked",
     )

@@ -1,10 +1,7 @@
-"""Starter and solution must offer the same names with the same parameters.
-
-Takes: two sources of the course author's, and launchers, which must take what the starter's
-functions do. Gives: complaints. Does not cover: behaviour.
-"""
+"""Compares the names and parameters of starter, solution and launchers; they must be the same."""
 
 import ast
+import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,11 +42,11 @@ def compare_signatures(
 
 
 def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]:
-    """Return how launchers differ from the functions that they stand for.
+    """Return how launchers differ from the Python functions that they implement.
 
     Args:
         starter: what students begin with in Python.
-        launchers: what C++ is called with; names, their order and defaults must be the same.
+        launchers: their names, order of parameters and defaults must be the same.
     """
     tree = ast.parse(starter.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -67,7 +64,7 @@ def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]
 
 
 def _with_defaults(arguments: ast.arguments) -> str:
-    """Return names and defaults, whether they are passed by position or by keyword."""
+    """Return names and defaults of positional and keyword parameters."""
     plain = [*arguments.posonlyargs, *arguments.args]
     padding: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
     pairs = [
@@ -109,13 +106,8 @@ def _walk(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, s
 
 def _parameters(arguments: ast.arguments) -> str:
     """Return names, kinds and defaults of parameters; annotations may differ in spelling."""
-    bare = ast.arguments(
-        posonlyargs=[ast.arg(arg=a.arg) for a in arguments.posonlyargs],
-        args=[ast.arg(arg=a.arg) for a in arguments.args],
-        vararg=ast.arg(arg=arguments.vararg.arg) if arguments.vararg else None,
-        kwonlyargs=[ast.arg(arg=a.arg) for a in arguments.kwonlyargs],
-        kw_defaults=arguments.kw_defaults,
-        kwarg=ast.arg(arg=arguments.kwarg.arg) if arguments.kwarg else None,
-        defaults=arguments.defaults,
-    )
+    bare = copy.deepcopy(arguments)
+    for part in ast.walk(bare):
+        if isinstance(part, ast.arg):
+            part.annotation = None
     return ast.unparse(bare)

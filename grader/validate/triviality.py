@@ -1,9 +1,11 @@
-"""The trivial-submission lint: zeros, means, copies and shortcuts must fail every problem.
+"""Checks that trivial submissions (all zeros, a mean, a copied input, …) fail every problem.
 
-Takes: a course. Gives: `TrivialResult`s. Does not cover: wrong ideas (see `wrong/`).
+A trivial submission is the reference solution with its replies spoiled on the way out. It runs in
+this process, because the solution is the author's own code. Starting a world of ranks takes a tenth
+of a second, so each case with ranks runs once on the solution, its replies are recorded, and every
+trivial submission plays the recording.
 
-Each trivial submission is the solution with its tensor replies spoiled on the way out, in the
-author's own process. A kind that never applies to a problem is n/a, with the reason.
+Wrong ideas are not covered here: they are the known-wrong submissions in `wrong/`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +18,15 @@ import torch
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem
 from grader.assignment.steps import Call, New, Ref, Value
+from grader.correctness.drive import Worker
 from grader.correctness.instances import Instance, instances
 from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Verdict
-from grader.student.local_ranks import LocalRanks
-from grader.student.local_worker import LocalWorker
-from grader.validate.played_ranks import PlayedRanks, RecordedRanks, RecordedReply, Replies
-from grader.validate.seed_vetting import Namespace, drive_case, judge_cases
+from grader.student.local_ranks import LocalRanks, local_worker
+from grader.validate.seed_vetting import Namespace, judge_cases
+
+Replies = dict[int, Value | Raised]
 
 
 class Trivial(StrEnum):
@@ -51,7 +54,7 @@ NOT_APPLICABLE: dict[Trivial, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrivialResult:
-    """What became of one trivial submission to one problem.
+    """The result of one kind of trivial submission on one problem.
 
     Attributes:
         problem: name of the problem.
@@ -72,7 +75,13 @@ class TrivialResult:
 
 @dataclass(slots=True)
 class _Spoiler:
-    """Spoils the replies of one problem and counts how often it could."""
+    """Spoils the replies of one problem in one way.
+
+    Attributes:
+        trivial: the way.
+        applied: how often it changed a reply.
+        last: the last reply of each shape and dtype, for stale output.
+    """
 
     trivial: Trivial
     applied: int = 0
@@ -99,15 +108,6 @@ class _Spoiler:
             whole = type(reply) is int and self.trivial is Trivial.OFF_BY_ONE
             return reply + 1 if whole else None
         return _SPOIL[self.trivial](self, reply, arguments)
-
-    def spoil_all(self, steps: Mapping[int, New | Call], replies: Replies) -> Replies:
-        """Spoil what each rank replied to a call."""
-        for rank, reply in replies.items():
-            if not isinstance(reply, Raised) and isinstance(steps[rank], Call):
-                given = (*steps[rank].args, *steps[rank].kwargs.values())
-                arguments = [a for a in given if isinstance(a, torch.Tensor)]
-                replies[rank] = self.spoil(reply, arguments)
-        return replies
 
     def zeros(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor:
         return torch.zeros_like(reply)
@@ -148,45 +148,164 @@ _SPOIL: dict[Trivial, Callable[..., torch.Tensor | None]] = {
 }
 
 
-class _SpoiledWorker(LocalWorker):
-    """A local box whose replies are spoiled on the way out."""
+class SpoiledWorker:
+    """A worker, or a world of ranks, whose replies are spoiled on the way out."""
 
-    def __init__(self, submission: Namespace, harness: Namespace, spoiler: _Spoiler) -> None:
-        super().__init__(submission, harness)
+    def __init__(self, inner: Worker, spoiler: _Spoiler) -> None:
+        self._inner: Any = inner  # only one with ranks is asked for a world
         self._spoiler = spoiler
+
+    @property
+    def wall_ns(self) -> int:
+        """Time spent in calls."""
+        return int(self._inner.wall_ns)
+
+    @property
+    def size(self) -> int:
+        """Ranks of the current world."""
+        return int(self._inner.size)
+
+    def world(self, size: int) -> None:
+        """Start a world."""
+        self._inner.world(size)
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
+        """Ask several ranks at once and spoil what they reply to calls."""
+        replies: Replies = self._inner.ask(steps, ref)
+        for rank, reply in replies.items():
+            step = steps[rank]
+            if isinstance(step, Call) and not isinstance(reply, Raised):
+                replies[rank] = self._spoiler.spoil(reply, _tensors(step))
+        return replies
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object."""
+        self._inner.new(ref, step)
 
     def call(self, step: Call) -> Value:
-        arguments = [a for a in (*step.args, *step.kwargs.values()) if isinstance(a, torch.Tensor)]
-        return self._spoiler.spoil(super().call(step), arguments)
+        """Call a function or method and spoil its reply."""
+        return self._spoiler.spoil(self._inner.call(step), _tensors(step))
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object."""
+        self._inner.drop(ref)
+
+    def overwrite_arguments(self) -> None:
+        """Overwrite the tensors passed to the last call."""
+        self._inner.overwrite_arguments()
+
+    def reclaim_arguments(self) -> None:
+        """Take back the memory of the tensors passed to the last call."""
+        self._inner.reclaim_arguments()
 
 
-class _TrivialRanks(LocalRanks):
-    """Local ranks whose replies are spoiled on the way out."""
+def _tensors(step: Call) -> list[torch.Tensor]:
+    given = (*step.args, *step.kwargs.values())
+    return [value for value in given if isinstance(value, torch.Tensor)]
 
-    def __init__(
-        self,
-        submission: Namespace,
-        harness: Namespace,
-        spoiler: _Spoiler,
-        *,
-        most: int,
-    ) -> None:
-        super().__init__(submission, harness, most=most)
-        self._spoiler = spoiler
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedReply:
+    """One request to several ranks (which rank was asked what, without arguments), with replies."""
+
+    asked: tuple[tuple[int, str], ...]
+    replies: Replies
+
+
+class Deviation(Exception):
+    """A case made a request that was not recorded."""
+
+
+class RecordedRanks(LocalRanks):
+    """Ranks that record what they reply during one case.
+
+    Attributes:
+        recording: in the order of the requests.
+    """
+
+    recording: tuple[RecordedReply, ...] = ()
+
+    def world(self, size: int) -> None:
+        """Start a world in place of the current one, and record it."""
+        super().world(size)
+        self.recording = (*self.recording, _recorded_world(size))
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
-        return self._spoiler.spoil_all(steps, super().ask(steps, ref))
+        """Ask several ranks at once and record their replies."""
+        replies = super().ask(steps, ref)
+        self.recording = (*self.recording, RecordedReply(asked=_asked(steps), replies=replies))
+        return replies
 
 
-class _PlayedTrivialRanks(PlayedRanks):
-    """Recorded ranks whose replies are spoiled on the way out."""
+class PlayedRanks:
+    """Ranks that reply what was recorded, without any process.
 
-    def __init__(self, tape: tuple[RecordedReply, ...], spoiler: _Spoiler) -> None:
-        super().__init__(tape)
-        self._spoiler = spoiler
+    If a case passes a spoiled reply on to a later call, that call replies what it replied to the
+    solution, and this reply is spoiled in turn.
+
+    Attributes:
+        deviated: whether the case made a request that was not recorded.
+    """
+
+    wall_ns = 0
+
+    def __init__(self, recording: tuple[RecordedReply, ...]) -> None:
+        self._left = list(recording)
+        self.size = 0
+        self.deviated = False
+
+    def world(self, size: int) -> None:
+        """Expect that the recording starts a world of this size."""
+        self._play(_recorded_world(size).asked)
+        self.size = size
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
-        return self._spoiler.spoil_all(steps, super().ask(steps, ref))
+        """Return the recorded replies.
+
+        Raises:
+            Deviation: if the recording has another request here.
+        """
+        return dict(self._play(_asked(steps)).replies)
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Refuse, as ranks do: a step must say which rank it is for."""
+        raise self._deviation(step)
+
+    def call(self, step: Call) -> Value:
+        """Refuse, as ranks do: a step must say which rank it is for."""
+        raise self._deviation(step)
+
+    def drop(self, ref: Ref) -> None:
+        """Do nothing: there is no object."""
+
+    def overwrite_arguments(self) -> None:
+        """Do nothing: the replies were recorded after it had been done."""
+
+    def reclaim_arguments(self) -> None:
+        """Do nothing: the replies were recorded after it had been done."""
+
+    def _play(self, asked: tuple[tuple[int, str], ...]) -> RecordedReply:
+        if not self._left or self._left[0].asked != asked:
+            raise self._deviation(asked)
+        return self._left.pop(0)
+
+    def _deviation(self, asked: object) -> Deviation:
+        self.deviated = True
+        return Deviation(f"not recorded: {asked}")
+
+
+def _recorded_world(size: int) -> RecordedReply:
+    return RecordedReply(asked=((size, "World"),), replies={})
+
+
+def _asked(steps: Mapping[int, New | Call]) -> tuple[tuple[int, str], ...]:
+    return tuple((rank, _name(step)) for rank, step in sorted(steps.items()))
+
+
+def _name(step: New | Call) -> str:
+    if isinstance(step, New):
+        return f"New({step.name})"
+    return f"Call({step.target}, {step.method})"
 
 
 def lint(
@@ -195,26 +314,26 @@ def lint(
     harness: Namespace,
     kinds: Iterable[Trivial] = tuple(Trivial),
 ) -> list[TrivialResult]:
-    """Answer every problem trivially in every way.
+    """Run every problem on trivial submissions of each kind.
 
     Args:
         loaded: the assignment with its cases.
         solution: namespace of the reference solution.
         harness: namespace of the harness; empty if there is none.
-        kinds: the ways.
+        kinds: the kinds.
     """
     found = []
     for problem in loaded.plan.problems:
-        tapes = _record(loaded, problem, solution, harness) if problem.ranks else {}
+        recordings = _record(loaded, problem, solution, harness) if problem.ranks else {}
         found += [
-            _try(loaded, problem, trivial, solution=solution, harness=harness, tapes=tapes)
-            for trivial in kinds
+            _try(loaded, problem, one, solution=solution, harness=harness, recordings=recordings)
+            for one in kinds
         ]
     return found
 
 
 _Key = tuple[str, int, bool]
-_Tapes = dict[_Key, tuple[RecordedReply, ...]]
+_Recordings = dict[_Key, tuple[RecordedReply, ...]]
 
 
 def _key(instance: Instance) -> _Key:
@@ -223,15 +342,15 @@ def _key(instance: Instance) -> _Key:
 
 def _record(
     loaded: LoadedAssignment, problem: PlannedProblem, solution: Namespace, harness: Namespace
-) -> _Tapes:
-    """Run every case of a problem with ranks on the solution, and return what they replied."""
-    tapes: _Tapes = {}
-    for instance in instances(problem, loaded.cases):
-        worker = RecordedRanks(solution, harness, most=problem.ranks)
-        drive_case(loaded.plan, instance, worker)
-        worker.close()
-        tapes[_key(instance)] = worker.tape
-    return tapes
+) -> _Recordings:
+    """Run every case of a problem with ranks on the solution, and record the replies."""
+    recordings: _Recordings = {}
+    for instance in instances(loaded.plan, problem, loaded.cases):
+        ranks = RecordedRanks(solution, harness, most=problem.ranks)
+        instance.run(ranks)
+        ranks.close()
+        recordings[_key(instance)] = ranks.recording
+    return recordings
 
 
 def _try(
@@ -241,33 +360,31 @@ def _try(
     *,
     solution: Namespace,
     harness: Namespace,
-    tapes: _Tapes,
+    recordings: _Recordings,
 ) -> TrivialResult:
+    """Run every case of a problem on one trivial submission."""
     spoiler = _Spoiler(trivial)
-    cases: list[CaseMeasurement] = []
-    for instance in instances(problem, loaded.cases):
+
+    def drive(instance: Instance, inner: Worker) -> CaseMeasurement:
         spoiler.last.clear()
-        if not problem.ranks:
-            cases.append(
-                drive_case(loaded.plan, instance, _SpoiledWorker(solution, harness, spoiler))
-            )
-            continue
-        played = _PlayedTrivialRanks(tapes[_key(instance)], spoiler)
-        case = drive_case(loaded.plan, instance, played)
-        if played.deviated:
-            spoiler.last.clear()
-            ranks = _TrivialRanks(solution, harness, spoiler, most=problem.ranks)
-            case = drive_case(loaded.plan, instance, ranks)
+        return instance.run(SpoiledWorker(inner, spoiler))
+
+    cases: list[CaseMeasurement] = []
+    for instance in instances(loaded.plan, problem, loaded.cases):
+        played = PlayedRanks(recordings.get(_key(instance), ()))
+        if problem.ranks:
+            case = drive(instance, played)
+        if not problem.ranks or played.deviated:
+            case = drive(instance, local_worker(problem.ranks, solution, harness))
         cases.append(case)
     checks = judge_cases(loaded.plan, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]
-    confused = [c.check for c in checks if c.verdict is Verdict.UNGRADED]
     applied = spoiler.applied > 0
     return TrivialResult(
         problem=problem.name,
         trivial=trivial,
         caught=bool(caught),
-        confused=tuple(confused),
+        confused=tuple(c.check for c in checks if c.verdict is Verdict.UNGRADED),
         applied=applied,
         note=", ".join(caught) if applied else NOT_APPLICABLE[trivial],
     )

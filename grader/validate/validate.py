@@ -1,10 +1,7 @@
-"""Grades every specimen of an assignment and joins what follows from it.
+"""Grades every known submission of an assignment and reports where a result is unexpected.
 
-Takes: a course and walls. Gives: a `ValidationReport`. Does not cover: printing it (see
-`commands.validate`).
-
-A wrong submission is the solution with something appended: problems that this cannot change are not
-run again, what the solution did there holds for both.
+Most wrong submissions are the solution with something appended. Problems that this cannot change
+are not run again: the solution's result holds for both.
 """
 
 import warnings
@@ -32,14 +29,14 @@ from grader.worker.machine import TimedMachine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationReport:
-    """All that is known of one assignment.
+    """The whole result of validating one assignment.
 
     Attributes:
-        validation: the specimens, the kill matrix and the complaints.
-        trivial: what became of trivial submissions.
-        seed: what hidden cases were drawn from.
-        further: what became of the solution under further seeds.
-        unvalidated: specimens that this machine cannot compile, each with what it lacks.
+        validation: the known submissions, the kill matrix and the complaints.
+        trivial: results of trivial submissions.
+        seed: seed of the hidden cases.
+        further: results of the solution under further seeds.
+        unvalidated: known submissions that could not be compiled, each with the missing compiler.
     """
 
     validation: Validation
@@ -51,10 +48,11 @@ class ValidationReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graded:
-    """One specimen with what became of it."""
+    """One known submission with its judgement, its own targets and its processor time."""
 
     known: KnownSubmission
     judgement: Judgement
+    cpu_s: float
     targets: tuple[TargetMeasurement, ...]
 
 
@@ -68,41 +66,56 @@ def validate_assignment(
     machine: TimedMachine,
     builder: Builder,
 ) -> ValidationReport:
-    """Run every specimen behind a wall, and every trivial submission without one.
+    """Run every known submission in a sandbox, and every trivial submission in this process.
 
-    The solution's checks are run under so many further `seeds` as well. `on_known` is told how
-    many seconds each specimen took.
+    The solution's checks also run under `seeds` further seeds. `on_known` is called with each known
+    submission and the seconds that it took.
 
     Raises:
-        AuthorError: if a specimen cannot be read.
+        AuthorError: if a known submission cannot be read.
     """
-    known_submissions = load_known_submissions(loaded)
-    place = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
-    runs = [KnownRun(known, place) for known in known_submissions]
+    tools = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
+    runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
     trivial, further = _play_here(loaded, further_seeds(loaded.plan.seed, seeds))
-    solutions = [one for one in graded if one.known.kind is Kind.SOLUTION]
-    complaints = _complain_of_trivial(trivial)
-    complaints += _complain_of_seeds(loaded, further)
-    complaints += [c for one in solutions for c in _too_short(loaded, one.targets)]
-    complaints += _complain_of_signatures(loaded)
+    validation = build_matrix(
+        loaded.assignment.slug,
+        [(one.known, one.judgement) for one in graded],
+        _other_complaints(loaded, graded, trivial, further),
+        cpu_s={one.known.path: one.cpu_s for one in graded},
+    )
+    lacking = (one for one in measured if one.lacks)
     return ValidationReport(
-        validation=build_matrix(
-            loaded.assignment.slug, [(one.known, one.judgement) for one in graded], complaints
-        ),
+        validation=validation,
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(one.words for one in measured if one.lacks),
+        unvalidated=tuple(f"{one.known.kind}/{one.known.name}: no {one.lacks}" for one in lacking),
     )
+
+
+def _other_complaints(
+    loaded: LoadedAssignment,
+    graded: Sequence[Graded],
+    trivial: list[TrivialResult],
+    further: SeedRuns,
+) -> list[str]:
+    """Return what must be fixed besides unexpected results of known submissions."""
+    solutions = (one for one in graded if one.known.kind is Kind.SOLUTION)
+    return [
+        *_complain_of_trivial(trivial),
+        *_complain_of_seeds(loaded, further),
+        *(complaint for one in solutions for complaint in _too_short(loaded, one.targets)),
+        *_complain_of_signatures(loaded),
+    ]
 
 
 def _run_all(
     runs: Sequence[KnownRun], *, jobs: int, on_known: Callable[[KnownSubmission, float], None]
 ) -> list[Measured]:
-    """Count on all jobs, then time one after the other, with nothing beside it."""
+    """Run checks and counted targets, `jobs` at a time; then timed targets, one at a time."""
     longest_first = sorted(runs, key=lambda run: not run.has_targets)
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
         counting = [workers.submit(run.count) for run in longest_first]
@@ -111,7 +124,7 @@ def _run_all(
                 if not run.is_timed:
                     on_known(run.known, run.seconds)
         except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)  # what waits would be run in vain
+            workers.shutdown(wait=False, cancel_futures=True)  # the result is lost already
             raise
     for run in runs:
         if run.is_timed:
@@ -121,7 +134,7 @@ def _run_all(
 
 
 def _grade(measured: Measured, solution: Measurement, plan: Plan) -> Graded:
-    """Judge a specimen; where it does what the solution does, by what the solution did."""
+    """Judge a known submission; problems that it cannot change keep the solution's result."""
     known, own = measured.known, measured.measurement
     joined = replace(
         own,
@@ -135,17 +148,17 @@ def _grade(measured: Measured, solution: Measurement, plan: Plan) -> Graded:
         ),
     )
     judgement = judge(without_targets(plan, known), joined)
-    return Graded(known=known, judgement=judgement, targets=own.targets)
+    return Graded(known=known, judgement=judgement, cpu_s=measured.cpu_s, targets=own.targets)
 
 
 def _too_short(loaded: LoadedAssignment, targets: tuple[TargetMeasurement, ...]) -> list[str]:
-    """Return a complaint for every target whose reference runs say nothing about time."""
+    """Return a complaint for every target whose reference runs are too short to be timed."""
     planned = {(p.name, t.name): t for p in loaded.plan.problems for t in p.targets}
     return [
         f"{one.problem}.{one.target}: the reference takes less than {SPREADS} spreads of as many "
-        "empty calls at the smallest size; choose larger sizes"
+        "null calls at the smallest size; choose larger sizes"
         for one in targets
-        if one.forks  # else it could not be measured, which is a complaint of its own
+        if one.forks  # without any it could not be measured: that has a complaint of its own
         and not planned[one.problem, one.target].quantity.is_counted
         and too_short(planned[one.problem, one.target], one)
     ]
@@ -170,8 +183,8 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
         if result.applied and not result.caught
     ]
     return complaints + [
-        f"{result.problem}.{check}: its case fails on a reply of another form "
-        f"({result.trivial.value}); compare a reply with Expect before taking it apart"
+        f"{result.problem}.{check}: its case itself fails on an unexpected reply "
+        f"({result.trivial.value}); compare a reply with Expect before you index or unpack it"
         for result in trivial
         for check in result.confused
     ]
@@ -180,8 +193,9 @@ def _complain_of_trivial(trivial: list[TrivialResult]) -> list[str]:
 def _complain_of_seeds(loaded: LoadedAssignment, further: SeedRuns) -> list[str]:
     slug = loaded.assignment.slug
     return [
-        f"{one.check}: the solution fails it under another seed, and a class with that seed would "
-        f"fail as one ({one.summary}; grader validate {slug} --seed {one.seed} repeats it)"
+        f"{one.check}: the solution fails it under seed {one.seed}, so a whole class graded with "
+        f"that seed would fail it ({one.summary}; `grader validate {slug} --seed {one.seed}` "
+        "repeats this)"
         for one in further.rejected_seeds
     ]
 
@@ -189,8 +203,8 @@ def _complain_of_seeds(loaded: LoadedAssignment, further: SeedRuns) -> list[str]
 def _play_here(
     loaded: LoadedAssignment, seeds: Sequence[str]
 ) -> tuple[list[TrivialResult], SeedRuns]:
-    """Run the solution in this process, spoiled and under other seeds."""
+    """Run the solution in this process: with spoiled replies, and under further seeds."""
     solution, harness = load_here(loaded)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries; boxes keep them to themselves as well
+        warnings.simplefilter("ignore")  # of libraries; in a sandbox they are not shown either
         return lint(loaded, solution, harness), play_seeds(loaded, solution, harness, seeds)

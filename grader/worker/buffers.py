@@ -1,12 +1,10 @@
-"""Memory that judge and box share: made here, sealed here, copied once before anything is believed.
+"""Memory that judge and worker share on the processor: arguments of a call, and replies.
 
-Takes: tensors to send, headers from a reply. Gives: `ArgumentMemory`, `ReplyMemory`. Does not
-cover: the socket that carries descriptors and headers (see `worker.channel`).
-
-Arguments lie in a memory file of their own per call, so that the box may keep them as long as it
-likes; replies lie in one file per child. Both are sealed against resizing: a truncated mapping
-would end the judge with SIGBUS. What the box writes after its reply is never seen, because the
-bytes are copied once, while the box is frozen, and only the copy is parsed.
+The arguments of each call are in a memory file of their own, so that the worker may keep them;
+replies are in one file per worker. Both are sealed against resizing: a truncated mapping would end
+the judge with SIGBUS. The bytes of a reply are copied once, while the worker is frozen, and only
+the copy is used: what the worker writes later has no effect. Descriptors and headers go through the
+socket (see `worker.channel`).
 """
 
 import ctypes
@@ -15,24 +13,26 @@ import mmap
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 
-from grader.errors import ChannelError
+from grader.errors import ChannelError, DeviceError
+from grader.evidence.faults import Fault, our_fault
 from grader.runner.tensors import DTYPES, NAMES, Memory, TensorHeader, align, map_memory, view
 
 
 class Arguments(Protocol):
-    """The tensors of one call, in memory that the box maps as well."""
+    """The tensors of one call, in memory that the worker maps as well."""
 
     @property
     def headers(self) -> list[TensorHeader]:
-        """Where each tensor lies."""
+        """Where each tensor is."""
 
     @property
     def fd(self) -> int:
-        """The descriptor that the box maps the memory by."""
+        """The descriptor that the worker maps the memory by."""
 
     def unchanged(self) -> bool:
         """Return whether every byte is as it was sent."""
@@ -41,28 +41,29 @@ class Arguments(Protocol):
         """Overwrite every tensor, as a caller that reuses its buffers would."""
 
     def reclaim(self) -> None:
-        """Take every byte back; what the box touches of it again is charged to the box.
+        """Take every byte back; what the worker touches again counts as the worker's memory.
 
         Raises:
-            ChannelError: if that cannot be.
+            ChannelError: if Linux refuses.
         """
 
     def close(self) -> None:
-        """Let go of the memory; the box keeps its own mapping."""
+        """Release the memory; the worker keeps its own mapping."""
 
 
 class Replies(Protocol):
-    """Where one child's reply tensors arrive."""
+    """Where one worker's reply tensors arrive."""
 
     @property
     def fd(self) -> int:
-        """The descriptor that the box maps the memory by."""
+        """The descriptor that the worker maps the memory by."""
 
-    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+    def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
         """Copy the tensor under a claimed header into private memory.
 
         Raises:
-            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
+            ChannelError: if the header is malformed, reaches outside the memory, or needs more than
+                `limit_bytes` (default: the whole memory).
         """
 
 
@@ -78,7 +79,7 @@ def _fallocate(fd: int, mode: int, offset: int, length: int) -> int:
 def make_memory_file(size_bytes: int) -> int:
     """Return the descriptor of a memory file of `size_bytes` that nobody can resize."""
     size_bytes = max(size_bytes, mmap.PAGESIZE)
-    if sys.platform != "linux":  # an unconfined run: no seals to be had
+    if sys.platform != "linux":  # an unconfined run: there are no seals
         with tempfile.TemporaryFile() as file:
             file.truncate(size_bytes)
             return os.dup(file.fileno())
@@ -92,7 +93,7 @@ def make_memory_file(size_bytes: int) -> int:
 
 
 class ArgumentMemory:
-    """The tensors of one call, in memory that the box maps as well."""
+    """The tensors of one call, in memory that the worker maps as well."""
 
     def __init__(self, tensors: list[torch.Tensor]) -> None:
         self.headers = lay_out(tensors)
@@ -118,56 +119,110 @@ class ArgumentMemory:
                 view(self._map, flat).fill_(1 if header.dtype == "bool" else 77)
 
     def reclaim(self) -> None:
-        """Give every page back: mappings read zeros, and who touches one again is charged for it.
+        """Free every page: mappings read zeros, and whoever touches a page again is charged for it.
 
         Raises:
-            ChannelError: if the kernel refuses.
+            ChannelError: if Linux refuses.
         """
         if sys.platform != "linux":
-            self._map[:] = bytes(len(self._map))  # an unconfined run meters nothing
+            self._map[:] = bytes(len(self._map))  # an unconfined run counts no memory
             return
-        whole = align(os.fstat(self.fd).st_size, mmap.PAGESIZE)  # of a part, a page would stay
+        whole = align(os.fstat(self.fd).st_size, mmap.PAGESIZE)  # else the last page would stay
         if _fallocate(self.fd, _PUNCH_HOLE | _KEEP_SIZE, 0, whole):
             raise ChannelError(f"cannot take memory back: {os.strerror(ctypes.get_errno())}")
 
     def close(self) -> None:
-        """Let go of the memory; the box keeps its own mapping."""
+        """Release the memory; the worker keeps its own mapping."""
         os.close(self.fd)
 
 
 class ReplyMemory:
-    """Where one child's reply tensors arrive."""
+    """Where one worker's reply tensors arrive."""
 
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self.fd = make_memory_file(size_bytes)
 
-    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
-        """Copy the tensor under a claimed header into private memory.
-
-        Args:
-            form: the header.
-            room_bytes: what the tensor may hold at most; default: the whole memory.
-
-        Raises:
-            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
-        """
-        header = believe(form, self._size_bytes, room_bytes)
+    def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
+        """Copy the tensor under a claimed header; see `Replies.read`."""
+        header = check_header(form, self._size_bytes, limit_bytes)
         raw = bytearray(header.span_bytes)
         if header.span and os.preadv(self.fd, [raw], header.offset) != len(raw):
             raise ChannelError("a reply tensor ends outside the reply memory")
         return tensor_of(raw, header)
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         os.close(self.fd)
 
 
-def believe(form: Any, size_bytes: int, room_bytes: int | None = None) -> TensorHeader:  # noqa: ANN401 - as above
-    """Return the header that a box claims, checked against a memory of `size_bytes`.
+Ask = Callable[[dict[str, Any], tuple[int, ...]], Any]
+"""Sends a request with its descriptors, and returns the value of the reply."""
+
+
+class WorkerMemory:
+    """What one worker's calls need of memory: memory files, for a worker on the processor.
+
+    A device's memory replaces every method.
+    """
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+
+    def make_arguments(self, tensors: list[torch.Tensor]) -> Arguments:
+        """Return the tensors of one call, written into memory that the worker can map."""
+        return ArgumentMemory(tensors)
+
+    def read(self, form: Any, left_bytes: int) -> torch.Tensor:  # noqa: ANN401 - a claimed header
+        """Copy a reply's tensor of at most `left_bytes`; see `Replies.read`."""
+        return self._replies.read(form, left_bytes)
+
+    def begin(self, ask: Ask, take_output: Callable[[], str]) -> None:
+        """Let the worker map the memory for replies, unless it has: here it has since its fork.
+
+        Raises:
+            SandboxError: if the worker cannot.
+        """
+
+    def limit(self, limit_bytes: int) -> int:
+        """Leave the worker at most `limit_bytes` more of the device; return what is left.
+
+        Raises:
+            DeviceError: if there is no device, or it refuses.
+        """
+        raise DeviceError(f"no device whose memory could be limited to {limit_bytes} bytes")
+
+    def release(self) -> None:
+        """Lift the limit.
+
+        Raises:
+            DeviceError: if the device refuses.
+        """
+
+    def observe(self) -> None:
+        """Note how much of the device the worker holds; it has just been frozen."""
+
+    def check(self) -> None:
+        """Ask the device whether it still works.
+
+        Raises:
+            DeviceError: if it does not.
+        """
+
+    def fault_of(self, error: DeviceError) -> Fault:
+        """Return whose fault it is that the device refused the judge."""
+        return our_fault(error)
+
+    def is_usable_after(self, reply: dict[str, Any]) -> bool:
+        """Return whether a worker that sent this reply can be asked again."""
+        return True
+
+
+def check_header(form: Any, size_bytes: int, limit_bytes: int | None = None) -> TensorHeader:  # noqa: ANN401 - a claimed header
+    """Return the header that a worker claims, checked against a memory of `size_bytes`.
 
     Raises:
-        ChannelError: if it is no header, reaches outside, or needs more than `room_bytes`.
+        ChannelError: if it is malformed, reaches outside, or needs more than `limit_bytes`.
     """
     if not isinstance(form, dict) or form.get("dtype") not in NAMES.values():
         raise ChannelError("a reply tensor of unknown dtype")
@@ -187,13 +242,13 @@ def believe(form: Any, size_bytes: int, room_bytes: int | None = None) -> Tensor
     header = TensorHeader(
         dtype=form["dtype"], shape=tuple(shape), strides=_contiguous(shape), offset=offset
     )
-    if room_bytes is not None and header.span_bytes > room_bytes:
+    if limit_bytes is not None and header.span_bytes > limit_bytes:
         raise ChannelError("reply tensors that are larger together than the reply memory")
     return header
 
 
 def tensor_of(raw: bytearray, header: TensorHeader) -> torch.Tensor:
-    """Return a tensor of its own with the bytes that were copied from under `header`."""
+    """Return a new tensor with the bytes that were copied from under `header`."""
     out = torch.empty(header.shape, dtype=DTYPES[header.dtype])
     if raw:
         out.copy_(torch.frombuffer(raw, dtype=out.dtype).view(header.shape))
@@ -210,7 +265,7 @@ def _contiguous(shape: list[int]) -> tuple[int, ...]:
 
 
 def lay_out(tensors: list[torch.Tensor]) -> list[TensorHeader]:
-    """Return where tensors lie in one memory, one after the other, strides and gaps kept."""
+    """Return where tensors go in one memory, one after the other, with their strides and gaps."""
     headers: list[TensorHeader] = []
     end = 0
     for tensor in tensors:
@@ -226,7 +281,7 @@ def lay_out(tensors: list[torch.Tensor]) -> list[TensorHeader]:
 
 
 def poison_gaps(memory: Memory, header: TensorHeader) -> None:
-    """Fill what a wrong stride would read with NaN."""
+    """Fill with NaN what only a wrong stride would read."""
     if header.span and DTYPES[header.dtype].is_floating_point:
         flat = TensorHeader(
             dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
@@ -235,7 +290,7 @@ def poison_gaps(memory: Memory, header: TensorHeader) -> None:
 
 
 def write_tensor(memory: Memory, header: TensorHeader, tensor: torch.Tensor) -> None:
-    """Copy a tensor to its place."""
+    """Copy a tensor to where its header says."""
     target = view(memory, header)
     for dimension, stride in enumerate(tensor.stride()):
         if stride == 0 and tensor.shape[dimension] > 1:  # an expanded dimension is one entry

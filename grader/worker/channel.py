@@ -1,7 +1,7 @@
-"""One request, one reply, on the judge's clock; student output is drained on the side.
+"""Sends one request to a worker and waits for its one reply, on the judge's clock.
 
-Takes: the sockets of a child. Gives: `Channel`. Does not cover: what a request means (see
-`worker.session`).
+What the submission prints is drained meanwhile, so that a full pipe stops nobody. What a request
+means is in `worker.messages`.
 """
 
 import contextlib
@@ -16,21 +16,22 @@ from typing import Any
 
 from grader.errors import CallTimeout, ChannelClosed, ChannelError
 from grader.runner import protocol
+from grader.sandbox.child_process import ChildProcess
 
 _HEAD_BYTES = 4
 _CHUNK_BYTES = 1 << 16
 _UNREAD_BYTES = 1 << 15
-"""Bytes that surely fit into a socket whose other end does not read (the default holds 208 KiB)."""
+"""Bytes that always fit into a socket whose other end does not read (the default is 208 KiB)."""
 _DRAIN_CHUNKS = 64
-"""Chunks of output taken at a time, so that a flood of it cannot hold the judge."""
+"""Chunks of output read at a time, so that a flood of output cannot keep the judge busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """A request as it goes over the wire.
+    """A request, ready to be sent.
 
     Attributes:
-        sequence: what its reply must name.
+        sequence: number that its reply must repeat.
         frame: its bytes.
     """
 
@@ -39,7 +40,7 @@ class Composed:
 
     @property
     def large(self) -> bool:
-        """Whether it may not fit into a socket whose other end is frozen."""
+        """Whether it may be too large for a socket whose other end is frozen."""
         return len(self.frame) > _UNREAD_BYTES
 
 
@@ -68,6 +69,16 @@ class Channel:
         if exit_fd >= 0:
             self._selector.register(exit_fd, selectors.EVENT_READ, "exit")
 
+    @classmethod
+    def to(cls, child: ChildProcess, output_bytes: int) -> "Channel":
+        """Return the judge's end of a child; of its output at most `output_bytes` are kept."""
+        return cls(
+            child.channel,
+            output_fd=child.output_fd,
+            exit_fd=child.exit_fd,
+            output_bytes=output_bytes,
+        )
+
     def ask(
         self,
         request: dict[str, Any],
@@ -76,19 +87,19 @@ class Channel:
         limit_s: float,
         start: Callable[[], None],
     ) -> dict[str, Any]:
-        """Send a request, let the box run by `start`, and return its reply.
+        """Send a request, let the worker run by calling `start`, and return its reply.
 
-        The clock runs from just before `start` to the last byte of the reply. The request already
-        lies in the box's socket by then, unless it is too large for that.
+        The clock runs from just before `start` to the last byte of the reply. The request is in the
+        worker's socket by then, unless it is too large.
 
         Raises:
             CallTimeout: no reply within `limit_s` seconds.
             ChannelClosed: the child ended first.
-            ChannelError: the bytes that came are no reply to this request.
+            ChannelError: the bytes that came are not a reply to this request.
         """
         composed = self.compose(request)
         begin_ns = time.perf_counter_ns()
-        if composed.large:  # a frozen box would never make room for it
+        if composed.large:  # a frozen worker would never read it
             start()
         self.post(composed, fds=fds, limit_s=limit_s)
         if not composed.large:
@@ -101,13 +112,13 @@ class Channel:
         return self.check(composed, reply)
 
     def compose(self, request: dict[str, Any]) -> Composed:
-        """Return a request as it goes over the wire.
+        """Return a request, ready to be sent.
 
         Raises:
-            ChannelError: if it cannot, or the box has sent something that was not asked for.
+            ChannelError: if it is too long, or the worker has sent something without a request.
         """
         if self._buffer or self._read_some():
-            raise ChannelError("something was sent before it was asked for")
+            raise ChannelError("something was sent without a request")
         sequence = secrets.token_hex(8)
         try:
             return Composed(
@@ -117,30 +128,30 @@ class Channel:
             raise ChannelError(f"the request cannot be sent: {error}") from error
 
     def post(self, composed: Composed, *, fds: tuple[int, ...], limit_s: float) -> None:
-        """Put a request into the box's socket.
+        """Put a request into the worker's socket.
 
         Raises:
-            CallTimeout: there was no room for it within `limit_s` seconds.
+            CallTimeout: it did not fit within `limit_s` seconds.
             ChannelClosed: the child has ended.
         """
         self._sock.settimeout(limit_s)
         try:
             protocol.send_frame(self._sock, composed.frame, fds)
         except TimeoutError as error:
-            raise CallTimeout("the request was not taken within the limit") from error
+            raise CallTimeout("the request was not read within the limit") from error
         except OSError as error:
             raise ChannelClosed("the submission's process has ended") from error
         finally:
             self._sock.setblocking(False)
 
     def check(self, composed: Composed, reply: dict[str, Any]) -> dict[str, Any]:
-        """Return a reply if it answers that request.
+        """Return a reply if it is one to that request.
 
         Raises:
-            ChannelError: if it answers another one.
+            ChannelError: if it is not.
         """
         if reply.pop("seq", None) != composed.sequence:
-            raise ChannelError("a reply to something that was not asked")
+            raise ChannelError("a reply to another request")
         return reply
 
     def receive(self, deadline_s: float) -> dict[str, Any]:
@@ -161,15 +172,15 @@ class Channel:
                 raise CallTimeout("no reply within the limit")
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when there is something for `poll`."""
+        """Return a descriptor that is readable when `poll` has something to read."""
         return self._selector.fileno()
 
     def poll(self, seconds: float = 0.0) -> dict[str, Any] | None:
-        """Take what has come, within so many seconds; return a message if it is whole.
+        """Read what comes within so many seconds; return a message if it is complete.
 
         Raises:
-            ChannelClosed: the child has ended, and there is no whole message of it.
-            ChannelError: what came is no message.
+            ChannelClosed: the child has ended, without a complete message.
+            ChannelError: what came is not a message.
         """
         message = self._take_message()
         if message is not None:
@@ -189,7 +200,7 @@ class Channel:
         return message
 
     def take_output(self) -> str:
-        """Return what the submission printed since the last time, capped."""
+        """Return what the submission printed since the last time, up to the limit."""
         self._drain()
         text = self._output.decode("utf-8", errors="replace")
         if self._dropped_bytes:
@@ -234,16 +245,16 @@ class Channel:
             raise ChannelError(f"a broken message: {error}") from error
 
     def _drain(self) -> None:
-        """Take printed bytes out of the pipe, keeping the first `output_bytes` of them."""
+        """Read printed bytes from the pipe, and keep the first `output_bytes` of them."""
         with contextlib.suppress(BlockingIOError):
             for _ in range(_DRAIN_CHUNKS):
                 part = os.read(self._output_fd, _CHUNK_BYTES)
                 if not part:
                     self._forget_output()
                     return
-                room = max(self._output_limit - len(self._output), 0)
-                self._output += part[:room]
-                self._dropped_bytes += max(len(part) - room, 0)
+                left = max(self._output_limit - len(self._output), 0)
+                self._output += part[:left]
+                self._dropped_bytes += max(len(part) - left, 0)
 
     def _forget_output(self) -> None:
         """Stop watching the output: every writer has closed it."""

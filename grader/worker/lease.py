@@ -1,10 +1,8 @@
-"""One timed run per device and machine: a lease that excludes all others and dies with its holder.
+"""Lets one timed run at a time use a device: a lock that all others wait for.
 
-Takes: the name of a device (a GPU's UUID, or `cpu`). Gives: `hold_lease`. Does not cover: runs on
-other machines, programs that do not ask, and the order of those that wait.
-
-A device has one lock file; who holds its lock has the device, and a killed process holds none. The
-file names its holder's process, for those that wait to read: nothing is decided by it.
+A device has one lock file; whoever holds its lock has the device, and a killed process holds none.
+The file also names the holder's process, only for those that wait to read. Runs on other machines,
+and programs that do not ask, are not excluded; of those that wait, any may be next.
 
 The folder is the same for all users (mode 1777, as for temporary folders), and no link is followed.
 """
@@ -43,19 +41,19 @@ def hold_lease(
     limit_s: float = math.inf,
     on_wait: Callable[[str], None] = _ignore,
 ) -> Iterator[None]:
-    """Have a device to oneself while the block runs; of those that wait, any may be next.
+    """Have a device to oneself while the block runs.
 
     Args:
         device: UUID of a GPU, or `cpu` for timed work on the processor.
-        folder: where the locks of this machine lie; made if missing.
+        folder: where the locks of this machine are; made if missing.
         limit_s: how long to wait at most.
-        on_wait: called with who has the device, once at the start and whenever that changes.
+        on_wait: called with the holder, when the wait begins and whenever the holder changes.
 
     Raises:
         DeviceError: if the device is not free within the limit, or the folder cannot be used.
     """
     if not _NAME.fullmatch(device):
-        raise DeviceError(f"{device!r} is no name of a device")
+        raise DeviceError(f"{device!r} is not the name of a device")
     path = folder / f"{device}.lease"
     with contextlib.ExitStack() as stack:
         try:
@@ -67,9 +65,8 @@ def hold_lease(
             _sign(path)
         except OSError as error:
             raise DeviceError(
-                f"no lease of {device}: {path}: {error.strerror}",
-                hint=f"every user must be able to write to {folder} (mode 1777), and to the files "
-                "in it (mode 666)",
+                f"cannot lock {device}: {path}: {error.strerror}",
+                hint=f"let every user write to {folder} (mode 1777) and to its files (mode 666)",
             ) from error
         yield
 
@@ -89,41 +86,41 @@ def _wait(lock: FileLock, path: Path, *, limit_s: float, on_wait: Callable[[str]
         if time.monotonic() >= deadline:
             raise DeviceError(
                 f"the device was not free within {limit_s:g} s: {holder}",
-                hint="wait for the other run, or end it",
+                hint="wait until the other run has finished, or end it",
             )
         patience = min(POLL_SECONDS, max(deadline - time.monotonic(), 0.0))
 
 
 def _share(folder: Path) -> None:
-    """Make the folder of locks, which everybody may write to and nobody may have replaced.
+    """Make the folder of locks, which every user may write to, or check the one that is there.
 
     Raises:
-        OSError: if it is something else.
+        OSError: if it is not a folder, or others could replace its files.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         folder.chmod(_SHARED_FOLDER)  # mkdir's own mode is cut by the umask
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.ENOTDIR, "no folder")
+        raise OSError(errno.ENOTDIR, "not a folder")
     alone = found.st_uid == os.geteuid() and not found.st_mode & 0o022
     if not alone and not found.st_mode & stat.S_ISVTX:  # others could take our files away
         raise OSError(errno.EPERM, "writable by others, without the sticky bit")
 
 
 def _refuse_other_than_file(path: Path) -> None:
-    """Refuse what a lock would be taken of without excluding anybody, such as a link.
+    """Refuse anything but a plain file, such as a link: its lock would exclude nobody.
 
     Raises:
-        OSError: if something else lies there.
+        OSError: if there is something else.
     """
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.EINVAL, f"{path.name} is no file")
+            raise OSError(errno.EINVAL, f"{path.name} is not a plain file")
 
 
 def _sign(path: Path) -> None:
-    """Write into the lock file whose it is now."""
+    """Write the number of this process into the lock file."""
     fd = os.open(path, os.O_WRONLY | _OPEN)
     with open(fd, "w", encoding="ascii") as file:  # noqa: PTH123 - by descriptor
         if os.fstat(fd).st_nlink == 1:  # a hard link would be somebody else's file
@@ -132,7 +129,7 @@ def _sign(path: Path) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Return who has the lock, as that process's own pid namespace knows it."""
+    """Return who has the lock, by the number in that process's own pid namespace."""
     try:
         with open(os.open(path, os.O_RDONLY | _OPEN), encoding="ascii") as file:  # noqa: PTH123
             pid = file.read(20)

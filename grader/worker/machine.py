@@ -1,7 +1,4 @@
-"""What a measurement needs to know of the machine that it runs on.
-
-Takes: nothing. Gives: `TimedMachine`. Does not cover: measuring it (see `device`).
-"""
+"""The machine that submissions run on: its device, its lease, and how a worker is opened there."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,11 +23,11 @@ def _ignore(_: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedMachine:
-    """One machine, as measurements see it.
+    """One machine to measure on.
 
     Attributes:
         drivers: of the device that submissions compute on; none on the processor.
-        ceilings: of the device; none if nothing is timed, and then no floor is known.
+        ceilings: of the device; none if nothing is timed, and then no least time is known.
         on_wait: called with a sentence while another run has the machine to itself.
     """
 
@@ -50,13 +47,13 @@ class TimedMachine:
 
     @property
     def lease_name(self) -> str:
-        """What to hold a lease of while something is timed."""
+        """Name of the lease to hold while something is timed."""
         return self.gpu_uuid or CPU
 
     def seen_by(self, ranks: int) -> "TimedMachine":
-        """Return the machine as a problem with `ranks` sees it: ranks compute on the processor.
+        """Return the machine for a problem with `ranks`, which compute on the processor.
 
-        What they are judged by is counted there: bytes on a loopback, pages of a control group.
+        What they are judged by is counted there: bytes on a loopback device, pages of a cgroup.
         """
         return replace(self, drivers=(), ceilings=()) if ranks and self.drivers else self
 
@@ -64,7 +61,7 @@ class TimedMachine:
         """Have the machine, or its device, to oneself; others wait.
 
         Raises:
-            DeviceError: if it cannot be had.
+            DeviceError: if the lease cannot be had.
         """
         return hold_lease(
             self.lease_name, on_wait=lambda holder: self.on_wait(f"waiting to measure: {holder}")
@@ -73,10 +70,10 @@ class TimedMachine:
     def alone_on_device(self) -> AbstractContextManager[None]:
         """Have the device to oneself, if there is one.
 
-        For work that is not timed: on a device it would disturb what is, and take memory of it.
+        For work that is not timed: on a device it would disturb timed work, and use its memory.
 
         Raises:
-            DeviceError: if it cannot be had.
+            DeviceError: if the lease cannot be had.
         """
         return self.alone() if self.drivers else nullcontext()
 
@@ -90,20 +87,19 @@ class TimedMachine:
         ranks: int = 0,
         network_rate: int = 0,
     ) -> AbstractContextManager[AnySession]:
-        """Fork a child that computes where this machine's submissions do.
+        """Fork a worker that computes where submissions do on this machine.
 
         Args:
-            sandbox: with nothing in it.
-            submission: what it will import.
-            limits: of the box, or of each rank.
+            sandbox: one without a worker.
+            submission: what the worker will import.
+            limits: of the worker, or of each rank.
             denial: what torch refuses to do in it.
-            ranks: largest world of a problem with ranks, which compute on the processor; 0 for a
-                box of its own.
-            network_rate: bytes per second that the wire of ranks is held to; 0 for no limit.
+            ranks: largest world of a problem with ranks; 0 for a problem without.
+            network_rate: limit of the ranks' network, bytes per second; 0 for none.
 
         Raises:
             SandboxError: if it cannot be confined.
-            DeviceError: if the device has no room for its replies.
+            DeviceError: if the device has too little free memory for its replies.
         """
         if ranks:
             return open_ranks(

@@ -1,7 +1,7 @@
-"""Tries every limit of a wall before the first submission: what does not hold is refused or named.
+"""Tries every limit of a sandbox before the first submission is run.
 
-Takes: a standing wall. Gives: `Finding`s. Does not cover: which attacks the limits stop (see the
-hostile tests).
+A limit that does not hold makes a real sandbox unusable; an unconfined run names it as not
+enforced. Which attacks the limits stop is tested in `tests/hostile`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from grader.worker.session import open_session
 PROBE_LIMITS = Limits(
     load_wall_s=20.0, call_wall_s=2.0, memory_bytes=192 << 20, processes=12, reply_bytes=1 << 20
 )
-"""Small, so that going past them takes moments. Torch's threads and buffers fit."""
+"""Small, so that exceeding them takes moments. Torch's threads and buffers fit."""
 
 TOO_MUCH_BYTES = 512 << 20
 TOO_MANY = 32
@@ -30,12 +30,12 @@ LOOP_LIMITS = Limits(load_wall_s=20.0, call_wall_s=0.3, memory_bytes=192 << 20, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One limit, tried.
+    """The result for one limit.
 
     Attributes:
-        name: what should hold.
-        holds: whether it does.
-        detail: what was seen.
+        name: of the limit.
+        holds: whether it holds.
+        detail: what was observed.
     """
 
     name: str
@@ -47,11 +47,11 @@ def try_limits(sandbox: Sandbox, secret: Path) -> tuple[Finding, ...]:
     """Try what a submission must not be able to do.
 
     Args:
-        sandbox: with nothing in it, under `PROBE_LIMITS`.
-        secret: a file of the judge's that exists, and must not be readable in the box.
+        sandbox: one without a worker, under `PROBE_LIMITS`.
+        secret: a file of the judge that exists, and that no worker may read.
 
     Raises:
-        SandboxError: if not even honest work gets through.
+        SandboxError: if even a correct call fails.
     """
     text = Path(probe_submission.__file__).read_text(encoding="utf-8")
     probe = Submission(
@@ -63,7 +63,7 @@ def try_limits(sandbox: Sandbox, secret: Path) -> tuple[Finding, ...]:
     )
     x = torch.arange(3.0)
     if not torch.equal(_ask(sandbox, probe, Call("double", x)), x * 2):
-        raise SandboxError("the box does not compute", hint="run `grader doctor`")
+        raise SandboxError("a sandboxed process returned a wrong value", hint="run `grader doctor`")
     return (
         _memory(sandbox, probe),
         _processes(sandbox, probe),
@@ -74,17 +74,17 @@ def try_limits(sandbox: Sandbox, secret: Path) -> tuple[Finding, ...]:
 
 
 def refuse_unless(findings: tuple[Finding, ...], sandbox: str) -> tuple[str, ...]:
-    """Return the names of what an unconfined run does not enforce.
+    """Return the names of limits that an unconfined run does not enforce.
 
     Raises:
-        SandboxError: if something does not hold behind a real wall.
+        SandboxError: if a limit of a real sandbox does not hold.
     """
     broken = [finding for finding in findings if not finding.holds]
     if broken and sandbox != "none":
         text = "; ".join(f"{finding.name}: {finding.detail}" for finding in broken)
         raise SandboxError(
-            f"the {sandbox} wall does not hold on this machine: {text}",
-            hint="run `grader doctor`; choose another --sandbox",
+            f"the {sandbox} sandbox does not enforce its limits on this machine: {text}",
+            hint="run `grader doctor`, and choose another --sandbox",
         )
     return tuple(f"not enforced: {finding.name}" for finding in broken)
 
@@ -98,15 +98,14 @@ def _ask(sandbox: Sandbox, probe: Submission, call: Call, limits: Limits = PROBE
 def _memory(sandbox: Sandbox, probe: Submission) -> Finding:
     try:
         _ask(sandbox, probe, Call("take_memory", TOO_MUCH_BYTES))
-        held = True
+        refused = False
     except Raised as raised:
-        held = "MemoryError" not in raised.names
+        refused = "MemoryError" in raised.names
     except Stopped as stopped:
-        held = stopped.fault.kind is not FaultKind.OUT_OF_MEMORY
+        refused = stopped.fault.kind is FaultKind.OUT_OF_MEMORY
     asked = f"{TOO_MUCH_BYTES >> 20} MiB under a limit of {PROBE_LIMITS.memory_bytes >> 20} MiB"
-    return Finding(
-        name="memory limit", holds=not held, detail=f"{asked}: {'held' if held else 'refused'}"
-    )
+    result = "refused" if refused else "allocated"
+    return Finding(name="memory limit", holds=refused, detail=f"{asked}: {result}")
 
 
 def _processes(sandbox: Sandbox, probe: Submission) -> Finding:
@@ -132,8 +131,8 @@ def _time(sandbox: Sandbox, probe: Submission) -> Finding:
 
 
 def _network(sandbox: Sandbox, probe: Submission) -> Finding:
-    seen = str(_ask(sandbox, probe, Call("reach_network")))
-    return Finding(name="no network", holds=seen == "no route", detail=seen)
+    result = str(_ask(sandbox, probe, Call("reach_network")))
+    return Finding(name="no network", holds=result == "no route", detail=result)
 
 
 def _files(sandbox: Sandbox, probe: Submission, secret: Path) -> Finding:
@@ -142,5 +141,5 @@ def _files(sandbox: Sandbox, probe: Submission, secret: Path) -> Finding:
     return Finding(
         name="no foreign files",
         holds=opened == [],
-        detail=f"opened {', '.join(opened)}" if opened else "none of the judge's could be opened",
+        detail=f"opened {', '.join(opened)}" if opened else "no file of the judge could be opened",
     )

@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from grader.assignment.declare import load_harness
-from grader.assignment.interpreted import fresh_kernels, import_interpreter
+from grader.assignment.declare import fresh_kernels, import_triton_interpreter, load_harness
 from grader.assignment.steps import CaseSteps
 from grader.assignment.table import load_assignment
 from grader.author import Draw, SequenceMaker, load_cases
@@ -37,7 +36,7 @@ def harness() -> dict[str, Any]:
 
 def namespace(text: str, name: str) -> dict[str, Any]:
     """Return the names that a module of this text defines."""
-    import_interpreter()
+    import_triton_interpreter()
     names: dict[str, Any] = {"__name__": name}
     linecache.cache[name] = (
         len(text),

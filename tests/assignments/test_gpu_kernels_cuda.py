@@ -21,8 +21,7 @@ from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases
 from grader.correctness.drive import drive
 from grader.cuda_cpp.builder import build_request
-from grader.cuda_cpp.header import header_name, write_header
-from grader.cuda_cpp.starter import write_starter
+from grader.cuda_cpp.header import header_name, write_header, write_starter
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.runner.cuda import launchers, nvcc

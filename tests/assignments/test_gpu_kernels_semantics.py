@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from grader.assignment.declare import load_workloads
+from grader.assignment.declare import load_solution, load_workloads
 from grader.assignment.folders import find_assignment, find_reference, solution_files
-from grader.assignment.interpreted import load_solution
 from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
 from grader.correctness.drive import drive

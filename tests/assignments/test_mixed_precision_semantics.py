@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from grader.assignment.declare import load_harness
-from grader.assignment.interpreted import load_solution
-from grader.assignment.steps import PhaseEnd, Work, WorkloadSteps
+from grader.assignment.declare import load_harness, load_solution
+from grader.assignment.steps import PhaseEnd, Work, WorkloadSteps, tap
 from grader.assignment.table import Problem, load_assignment
 from grader.author import Draw, load_cases, load_folder
 from grader.correctness.drive import drive
@@ -165,13 +164,7 @@ def test_false_alarms_are_rarer_than_one_run_in_a_million() -> None:
 
 
 def _without_meters(steps: WorkloadSteps) -> WorkloadSteps:
-    reply = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        reply = None if isinstance(step, Work | PhaseEnd) else (yield step)
+    return tap(steps, lambda step: None if isinstance(step, Work | PhaseEnd) else step)
 
 
 @pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Builds a wall with every backend, and asks the probe behind it."""
+"""Builds a sandbox with every backend, and calls functions of the probe in it."""
 
 import os
 import struct
@@ -31,7 +31,7 @@ LIMITS = Limits(
     processes=24,
     reply_bytes=MIB,
     output_bytes=4096,
-    loopback=True,  # or nothing would be seen of the network namespace
+    loopback=True,  # otherwise no test could look at the network namespace
 )
 FILE_BYTES = 16 * MIB
 PROBE = Submission(
@@ -47,19 +47,19 @@ PROBE = Submission(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One backend, as it is tried.
+    """One backend to test.
 
     Attributes:
         name: of the backend.
         make: makes it.
-        layer: part of the name of its outermost layers.
-        walled: whether it promises more than limits.
+        layer: part of the name of its outermost layer.
+        is_sandboxed: whether it promises more than limits.
     """
 
     name: str
     make: Callable[[], Backend]
     layer: str
-    walled: bool = True
+    is_sandboxed: bool = True
 
 
 def _bwrap_marks() -> list[pytest.MarkDecorator]:
@@ -81,7 +81,7 @@ KINDS = [
         Kind(
             name="bwrap",
             make=lambda: BubblewrapSandbox(uid_range=True),
-            layer="a range of uids",
+            layer="range of uids",
         ),
         marks=_bwrap_marks(),
         id="bwrap",
@@ -92,7 +92,9 @@ KINDS = [
         id="bwrap-one-uid",
     ),
     pytest.param(
-        Kind(name="none", make=lambda: make_backend("none"), layer="unconfined", walled=False),
+        Kind(
+            name="none", make=lambda: make_backend("none"), layer="unconfined", is_sandboxed=False
+        ),
         id="none",
     ),
 ]
@@ -105,14 +107,14 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watch]:
-    """Everything of this module happens below one temporary folder, and nothing of it stays."""
+    """All of a module runs below one temporary folder, and must leave nothing behind."""
     with watch() as watching, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(watching.folder))
         yield watching
 
 
 @contextmanager
-def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterator[Sandbox]:
+def build_sandbox(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterator[Sandbox]:
     spec = SandboxSpec(
         slot=slot,
         device="cpu",
@@ -133,13 +135,13 @@ def build_wall(kind: Kind, *, slot: int = 0, limits: Limits = LIMITS) -> Iterato
 
 @pytest.fixture(scope="module")
 def sandbox(kind: Kind, watched: Watch) -> Iterator[Sandbox]:
-    with build_wall(kind) as built:
+    with build_sandbox(kind) as built:
         yield built
 
 
 @pytest.fixture
-def walled(kind: Kind) -> None:
-    if not kind.walled:
+def sandboxed_only(kind: Kind) -> None:
+    if not kind.is_sandboxed:
         pytest.skip("an unconfined run promises nothing of this")
 
 
@@ -151,13 +153,13 @@ def loaded(sandbox: Sandbox, *, limits: Limits = LIMITS) -> Iterator[Session]:
 
 
 def ask(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> Any:
-    """Ask one thing of a fresh child."""
+    """Call one function of the probe in a fresh child."""
     with loaded(sandbox, limits=limits) as session:
         return session.call(Call(name, *args))
 
 
 def fault(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> Fault:
-    """Return the fault that asking ends with."""
+    """Return the fault with which such a call ends."""
     try:
         value = ask(sandbox, name, *args, limits=limits)
     except Raised as raised:
@@ -168,8 +170,8 @@ def fault(sandbox: Sandbox, name: str, *args: Any, limits: Limits = LIMITS) -> F
 
 
 def counters(session: Session) -> tuple[int, int]:
-    """Return the two counters at the end of the memory that the box shares with the judge."""
-    raw = os.pread(session._reply_memory.fd, 16, LIMITS.reply_bytes - 16)
+    """Return the two counters at the end of the memory that the worker shares with the judge."""
+    raw = os.pread(session._memory._replies.fd, 16, LIMITS.reply_bytes - 16)
     return struct.unpack("2q", raw)
 
 

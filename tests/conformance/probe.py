@@ -1,5 +1,5 @@
 # ruff: noqa: PTH110, PTH123
-"""Runs in the box as if it were a submission: it tries limits and reports what it got away with."""
+"""A submission that tries limits of the sandbox and reports what it was able to do."""
 
 import ctypes
 import gc
@@ -66,8 +66,8 @@ def take_memory(mebibytes):
 def take_memory_in_a_fork(mebibytes):
     pid = os.fork()
     if pid == 0:
-        held = bytearray(mebibytes * MIB)
-        held[:: mmap.PAGESIZE] = b"1" * len(range(0, len(held), mmap.PAGESIZE))
+        block = bytearray(mebibytes * MIB)
+        block[:: mmap.PAGESIZE] = b"1" * len(range(0, len(block), mmap.PAGESIZE))
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     return status == 0
@@ -75,15 +75,15 @@ def take_memory_in_a_fork(mebibytes):
 
 def take_memory_in_memory_files(mebibytes):
     for number in range(0, mebibytes, 4):  # each below the limit on the size of one file
-        os.write(os.memfd_create(f"held-{number}"), bytes(4 * MIB))
+        os.write(os.memfd_create(f"block-{number}"), bytes(4 * MIB))
     return mebibytes
 
 
 def fill_home(mebibytes):
-    """Write files of 4 MiB until something refuses; return how much fitted and the refusal."""
+    """Write files of 4 MiB until something refuses; return how many MiB fitted, and the error."""
     for written in range(0, mebibytes, 4):
         try:
-            with open(f"held-{written}", "wb") as file:
+            with open(f"block-{written}", "wb") as file:
                 file.write(bytes(4 * MIB))
         except OSError as error:
             return written, type(error).__name__
@@ -121,7 +121,7 @@ def network():
             route = True
         except OSError:
             route = False
-    # The kernel may give a fresh namespace unconfigured tunnel devices of its own.
+    # Linux may give a fresh namespace unconfigured tunnel devices.
     names = [name for _, name in socket.if_nameindex()]
     return route, [n for n in names if not n.startswith(("sit", "tun", "ip6", "gre", "erspan"))]
 
@@ -137,11 +137,11 @@ def open_files(paths):
     return opened
 
 
-KEPT: list[socket.socket] = []
+OPEN_SOCKETS: list[socket.socket] = []
 
 
 def leave_traces(name, port):
-    """Leave everything that a neighbour could find, and keep it."""
+    """Leave files, sockets and a process that another submission could find."""
     for path in (f"/dev/shm/{name}", f"/tmp/{name}", name):
         try:
             with open(path, "w") as file:
@@ -151,19 +151,19 @@ def leave_traces(name, port):
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", port))
     listener.listen(4)
-    KEPT.append(listener)
+    OPEN_SOCKETS.append(listener)
     abstract = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     abstract.bind(f"\0{name}")
     abstract.listen(4)
-    KEPT.append(abstract)
+    OPEN_SOCKETS.append(abstract)
     return os.getpid()
 
 
 def find_traces(name, port):
-    """Return what can be seen of `leave_traces` from here."""
+    """Return what of `leave_traces` can be found from here."""
     found = [p for p in (f"/dev/shm/{name}", f"/tmp/{name}", name) if os.path.exists(p)]
-    places = ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, f"\0{name}"))
-    for family, address in places:
+    addresses = ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, f"\0{name}"))
+    for family, address in addresses:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.settimeout(2)
             try:

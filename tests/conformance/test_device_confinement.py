@@ -1,4 +1,4 @@
-"""A jail for a GPU opens what CUDA's driver needs to begin, and no more; tried without a GPU."""
+"""Confinement for a GPU allows what CUDA's driver needs to start, and no more; needs no GPU."""
 
 import contextlib
 
@@ -47,7 +47,7 @@ try:
 except OSError:
     pass
 else:
-    raise AssertionError("a setting of the kernel")
+    raise AssertionError("a setting of Linux")
 """
 
 

@@ -1,4 +1,4 @@
-"""Kernels on a machine without a device: interpreted, tuned ones too."""
+"""Triton kernels on a machine without a device are interpreted, also autotuned ones."""
 
 from grader.assignment.steps import Call
 from grader.assignment.table import Limits
@@ -28,7 +28,7 @@ def more(x):
 """
 
 
-def test_a_tuned_kernel_takes_its_first_configuration(sandbox):
+def test_an_autotuned_kernel_uses_its_first_configuration(sandbox):
     """5 numbers: one block of 16, not even; 16 numbers: even for 16 and not for 64."""
     import torch
 

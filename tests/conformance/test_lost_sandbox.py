@@ -1,4 +1,4 @@
-"""A wall that dies under a submission is our failure, is replaced, and leaves nothing behind."""
+"""A sandbox that dies while a submission runs is our failure, is replaced, and leaves nothing."""
 
 import contextlib
 import os
@@ -12,9 +12,8 @@ import torch
 from grader.assignment.steps import Call
 from grader.evidence.faults import Fault, FaultKind, Stopped
 from grader.sandbox import pool as pools
-from grader.sandbox.container_engine import connect_engine
 from grader.sandbox.contract import Isolation
-from grader.sandbox.image import DEFAULT_IMAGE
+from grader.sandbox.image import DEFAULT_IMAGE, connect_engine
 from grader.sandbox.pool import SandboxPool
 from grader.worker.session import Session
 from tests.conformance.conftest import LIMITS, Kind, ask, loaded, pid_of
@@ -23,8 +22,8 @@ from tests.flows.leftovers import Watch, containers, parents, watch
 pytestmark = pytest.mark.slow
 
 
-def kill_wall(kind: Kind, session: Session, folder: str) -> None:
-    """End the container, or the warm process, which is the parent of every child."""
+def kill_sandbox(kind: Kind, session: Session, folder: str) -> None:
+    """End the container, or the fork server, which is the parent of every child."""
     if kind.name == "docker":
         with contextlib.closing(connect_engine()) as client:
             (name,) = containers(folder)
@@ -34,7 +33,7 @@ def kill_wall(kind: Kind, session: Session, folder: str) -> None:
 
 
 def call_and_kill(kind: Kind, session: Session, folder: str) -> Fault:
-    killer = threading.Timer(0.5, kill_wall, (kind, session, folder))
+    killer = threading.Timer(0.5, kill_sandbox, (kind, session, folder))
     killer.start()
     begin = time.monotonic()
     with pytest.raises(Stopped) as stopped:
@@ -44,7 +43,7 @@ def call_and_kill(kind: Kind, session: Session, folder: str) -> Fault:
     return stopped.value.fault
 
 
-def test_a_lost_wall_is_our_failure_and_is_replaced(
+def test_a_lost_sandbox_is_our_failure_and_is_replaced(
     kind: Kind, watched: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "make_backend", lambda _: kind.make())
@@ -64,7 +63,7 @@ def test_a_lost_wall_is_our_failure_and_is_replaced(
                     fault = call_and_kill(kind, session, str(watching.folder))
                 assert fault.kind is FaultKind.INFRASTRUCTURE, fault
                 assert not lost.usable
-                with pytest.raises(Exception, match="warm process"):
+                with pytest.raises(Exception, match="fork server"):
                     ask(lost, "double", torch.ones(2))
             with sandboxes.borrow() as fresh:
                 assert fresh is not lost

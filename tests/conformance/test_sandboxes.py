@@ -1,4 +1,4 @@
-"""What every backend promises: start and stop, limits, no network, no neighbours, no leavings."""
+"""What every backend promises: start and stop, limits, no network, isolation, no leftovers."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from tests.conformance.conftest import (
     MIB,
     Kind,
     ask,
-    build_wall,
+    build_sandbox,
     counters,
     fault,
     loaded,
@@ -31,12 +31,12 @@ IMPATIENT = Limits(
 PORT = 48211
 
 
-def test_honest_work_gets_through_and_layers_are_named(sandbox: Sandbox, kind: Kind) -> None:
+def test_honest_work_succeeds_and_layers_are_named(sandbox: Sandbox, kind: Kind) -> None:
     x = torch.arange(12.0).view(3, 4)
     assert torch.equal(ask(sandbox, "double", x), x * 2)
     assert any(kind.layer in layer for layer in sandbox.layers), sandbox.layers
     assert any("memory and processes limited" in layer for layer in sandbox.layers)
-    if kind.walled:
+    if kind.is_sandboxed:
         assert "seccomp" in sandbox.layers
         assert any("Landlock" in layer for layer in sandbox.layers)
         assert "no capabilities" in sandbox.layers
@@ -47,8 +47,8 @@ def test_honest_work_gets_through_and_layers_are_named(sandbox: Sandbox, kind: K
 @pytest.mark.parametrize(
     "name", ["take_memory", "take_memory_in_a_fork", "take_memory_in_memory_files"]
 )
-def test_memory_is_limited_however_it_is_taken(sandbox: Sandbox, kind: Kind, name: str) -> None:
-    if not kind.walled and name != "take_memory" and os.geteuid() != 0:
+def test_memory_is_limited_however_it_is_allocated(sandbox: Sandbox, kind: Kind, name: str) -> None:
+    if not kind.is_sandboxed and name != "take_memory" and os.geteuid() != 0:
         pytest.skip("without a control group only private memory is limited")
     assert not succeeds(sandbox, name, TOO_MUCH_MIB)
     assert sandbox.usable
@@ -56,9 +56,9 @@ def test_memory_is_limited_however_it_is_taken(sandbox: Sandbox, kind: Kind, nam
 
 
 def succeeds(sandbox: Sandbox, name: str, mebibytes: int) -> bool:
-    """Return whether so much could be held; a refusal must be one for want of memory."""
+    """Return whether so much memory could be allocated; it may only fail because memory ran out."""
     try:
-        return bool(ask(sandbox, name, mebibytes))  # false where a forked process alone was ended
+        return bool(ask(sandbox, name, mebibytes))  # false if only a forked process was killed
     except Raised as raised:
         found = fault_of(raised)
     except Stopped as stopped:
@@ -73,16 +73,19 @@ def test_processes_are_limited(sandbox: Sandbox) -> None:
     assert ask(sandbox, "fork_many", 4) == 4
 
 
-def test_what_is_asked_for_is_imported_before_the_submission(sandbox: Sandbox) -> None:
+def test_preloaded_modules_are_imported_before_the_submission(sandbox: Sandbox) -> None:
     assert ask(sandbox, "imported", "colorsys", "wave") == ["colorsys"]
 
 
-def test_a_full_home_is_an_error_of_the_student_s_alone(walled: None, sandbox: Sandbox) -> None:
-    room = FILE_BYTES // MIB
-    written, refusal = ask(sandbox, "fill_home", 4 * room)
-    assert 0 < written <= room
+def test_a_full_home_is_an_error_of_the_student_s_alone(
+    sandboxed_only: None, sandbox: Sandbox
+) -> None:
+    size_mib = FILE_BYTES // MIB
+    written, refusal = ask(sandbox, "fill_home", 4 * size_mib)
+    assert 0 < written <= size_mib
     assert refusal == "OSError"
-    assert ask(sandbox, "fill_home", room // 2) == (room // 2, "")  # the next child has room again
+    # The next child has an empty home.
+    assert ask(sandbox, "fill_home", size_mib // 2) == (size_mib // 2, "")
 
 
 def test_a_large_file_is_an_error_of_the_student_s_alone(sandbox: Sandbox) -> None:
@@ -91,12 +94,12 @@ def test_a_large_file_is_an_error_of_the_student_s_alone(sandbox: Sandbox) -> No
     assert sandbox.usable
 
 
-def test_there_is_no_network(walled: None, sandbox: Sandbox) -> None:
+def test_there_is_no_network(sandboxed_only: None, sandbox: Sandbox) -> None:
     assert ask(sandbox, "network") == (False, ["lo"])
 
 
 def test_files_of_the_judge_cannot_be_opened(
-    walled: None, sandbox: Sandbox, tmp_path: Path
+    sandboxed_only: None, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of the judge")
@@ -106,25 +109,29 @@ def test_files_of_the_judge_cannot_be_opened(
     assert ask(sandbox, "open_files", [*files, *machine]) == []
 
 
-def test_two_walls_do_not_see_each_other(walled: None, sandbox: Sandbox, kind: Kind) -> None:
-    with build_wall(kind, slot=1) as neighbour, loaded(neighbour) as left:
+def test_two_sandboxes_do_not_see_each_other(
+    sandboxed_only: None, sandbox: Sandbox, kind: Kind
+) -> None:
+    with build_sandbox(kind, slot=1) as neighbour, loaded(neighbour) as left:
         left.call(Call("leave_traces", "trace-of-a-neighbour", PORT))
         assert ask(sandbox, "find_traces", "trace-of-a-neighbour", PORT) == []
     assert ask(sandbox, "find_traces", "trace-of-a-neighbour", PORT) == []
 
 
-def test_the_next_submission_sees_nothing_of_the_one_before(walled: None, sandbox: Sandbox) -> None:
+def test_the_next_submission_sees_nothing_of_the_one_before(
+    sandboxed_only: None, sandbox: Sandbox
+) -> None:
     ask(sandbox, "leave_traces", "trace-of-the-one-before", PORT + 1)
     assert ask(sandbox, "find_traces", "trace-of-the-one-before", PORT + 1) == []
 
 
-def test_other_limits_hold_within_under_and_not_after(sandbox: Sandbox) -> None:
+def test_other_limits_hold_inside_under_and_not_after(sandbox: Sandbox) -> None:
     small = Limits(
         load_wall_s=30.0, call_wall_s=20.0, memory_bytes=96 * MIB, processes=6, reply_bytes=MIB
     )
-    with sandbox.under(small) as lent:
-        assert fault(lent, "take_memory", 160).kind is FaultKind.OUT_OF_MEMORY
-        assert ask(lent, "fork_many", 12, limits=small) < 6
+    with sandbox.under(small) as limited:
+        assert fault(limited, "take_memory", 160).kind is FaultKind.OUT_OF_MEMORY
+        assert ask(limited, "fork_many", 12, limits=small) < 6
     assert sandbox.usable
     assert ask(sandbox, "take_memory", 160) == 160
     assert ask(sandbox, "fork_many", 12) == 12

@@ -122,7 +122,7 @@ def control_groups(judges: set[int]) -> list[str]:
     """Return the control groups whose names say that one of `judges` made them."""
     found = []
     for folder, inside, _ in os.walk(CGROUPS):
-        if Path(folder).name in ("grader", "grader-first"):
+        if Path(folder).name in ("grader", "grader-high-weight"):
             for name in inside:
                 numbers = name.split("-")[0].split(".")
                 if len(numbers) == 3 and int(numbers[1], 16) in judges:
@@ -133,7 +133,7 @@ def control_groups(judges: set[int]) -> list[str]:
 def containers(mark: str) -> list[str]:
     """Return the walls' containers that mount something below the folder `mark`."""
     from grader.errors import SandboxError
-    from grader.sandbox.container_engine import connect_engine
+    from grader.sandbox.image import connect_engine
 
     try:
         client = connect_engine()
@@ -143,7 +143,7 @@ def containers(mark: str) -> list[str]:
         return [
             str(container.name)
             for container in client.containers.list(
-                all=True, filters={"label": "grader.wall"}, ignore_removed=True
+                all=True, filters={"label": "grader.sandbox"}, ignore_removed=True
             )
             if any(str(m.get("Source", "")).startswith(mark) for m in container.attrs["Mounts"])
         ]

@@ -193,10 +193,10 @@ def test_nobody_is_graded_by_cases_that_the_solution_fails(tmp_path: Path) -> No
         assert committed(out) == []
         solution.write_text(HONEST, encoding="utf-8")
         said, _ = finish(start(watching, *call))
-        assert "trying a new seed" in said
+        assert "checking the new seed" in said
         assert "drawing another" not in said
         said, _ = finish(start(watching, *call))
-        assert "trying a new seed" not in said  # the run's own is kept
+        assert "checking the new seed" not in said  # the run's own is kept
         assert watching.left() == []
     assert read_grades(out) == {"honest": EXPECTED["honest"]}
 

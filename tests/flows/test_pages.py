@@ -1,4 +1,4 @@
-"""Opens the pages in a browser, as staff and students do, on a desktop and on a phone."""
+"""Opens the pages in a browser as staff and students do, at desktop and phone width."""
 
 import os
 import shutil
@@ -167,11 +167,11 @@ def test_index_head_and_names_stay_in_sight(browser: Any, out: Path) -> None:
     scroller = page.locator(".scroll", has=page.locator("#class"))
     scroller.evaluate("element => element.scrollTo(200, 2000)")
     head = page.locator("#class thead th").nth(3).bounding_box()
-    worker = scroller.bounding_box()
+    frame = scroller.bounding_box()
     name = page.locator("#class tbody th:visible").nth(60).bounding_box()
     page.close()
-    assert abs(head["y"] - worker["y"]) <= 2
-    assert abs(name["x"] - worker["x"]) <= 2
+    assert abs(head["y"] - frame["y"]) <= 2
+    assert abs(name["x"] - frame["x"]) <= 2
 
 
 def test_report_prints_what_was_printed(browser: Any, out: Path, screenshots: Path) -> None:
@@ -194,7 +194,7 @@ def test_print_is_dark_ink_on_white_in_dark_mode_too(browser: Any, out: Path) ->
 
 
 @pytest.mark.parametrize("width", [1280, 390, 360])
-def test_text_of_figures_is_legible_and_stays_in_its_card(
+def test_text_of_charts_is_legible_and_stays_in_its_card(
     width: int, browser: Any, out: Path
 ) -> None:
     visit = _Visit(
@@ -202,11 +202,11 @@ def test_text_of_figures_is_legible_and_stays_in_its_card(
     )
     visit.page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
     texts = visit.page.eval_on_selector_all(
-        ".pace text",
+        ".target text",
         """texts => texts.map(text => {
-            const box = text.getBoundingClientRect();
+            const area = text.getBoundingClientRect();
             const card = text.closest(".card").getBoundingClientRect();
-            return [text.textContent, box.height, box.left - card.left, card.right - box.right];
+            return [text.textContent, area.height, area.left - card.left, card.right - area.right];
         })""",
     )
     overflow_px = visit.overflow_px()
@@ -217,11 +217,11 @@ def test_text_of_figures_is_legible_and_stays_in_its_card(
     assert overflow_px <= 0
 
 
-def test_figures_are_named_for_those_who_do_not_see_them(browser: Any, out: Path) -> None:
+def test_charts_have_names_for_screen_readers(browser: Any, out: Path) -> None:
     visit = _Visit(browser, DESKTOP, (out / PAGES["report_targets"]).as_uri())
     strip = visit.page.get_by_role("img", name="Peak memory")
     count = strip.count()
     described = strip.first.locator("desc").text_content()
     visit.page.close()
     assert count == 1
-    assert "times of the reference's, interval" in described
+    assert "times the reference's, interval" in described

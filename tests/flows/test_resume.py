@@ -9,7 +9,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from grader.sandbox.container_engine import connect_engine
+from grader.sandbox.image import connect_engine
 from tests.flows.leftovers import Watch, containers, descendants, wait_until, watch
 from tests.flows.target_class import (
     EXPECTED,

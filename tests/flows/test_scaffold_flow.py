@@ -30,7 +30,7 @@ def test_a_new_assignment_is_sound(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (validation,) = json.loads(result.read_text())
     assert validation["validation"]["complaints"] == []
-    kinds = {known["kind"] for known in validation["validation"]["specimens"]}
+    kinds = {known["kind"] for known in validation["validation"]["known_submissions"]}
     assert kinds == {"starter", "solution", "right", "wrong"}
     assert all(check["alone"] for check in validation["validation"]["checks"])
 

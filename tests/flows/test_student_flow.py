@@ -104,7 +104,7 @@ def test_one_problem_as_json(loaded, solution):
     ("arguments", "says"),
     [
         (("init", "nothing_like_it"), "grader list"),
-        (("init", SLUG, "--module", "--notebook"), "exclude each other"),
+        (("init", SLUG, "--module", "--notebook"), "cannot be combined"),
         (("check", "nowhere.py"), "not found"),
         (("new-assignment", SLUG), "exists"),
         (("release", SLUG, "--reference", "nowhere"), "not a folder"),

@@ -1,4 +1,4 @@
-"""A device and walls that may use it, for tests marked `gpu`."""
+"""A device and sandboxes that may use it, for tests marked `gpu`."""
 
 import contextlib
 from pathlib import Path
@@ -21,7 +21,7 @@ LIMITS = Limits(
 @pytest.fixture
 def driver():
     """The machine's first device."""
-    from grader.worker.cuda.cuda_driver import open_device
+    from grader.worker.cuda.driver import open_device
 
     with open_device() as opened:
         yield opened
@@ -29,7 +29,7 @@ def driver():
 
 @pytest.fixture(scope="session")
 def sandboxes():
-    """Unconfined walls whose children may use the device."""
+    """Unconfined sandboxes whose children may use the device."""
     from grader.sandbox.contract import Isolation
     from grader.sandbox.pool import SandboxPool
 

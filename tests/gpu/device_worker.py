@@ -1,9 +1,7 @@
-"""A box without a judge: a process that imports torch, forks, and begins CUDA in the fork alone.
+"""A worker without a judge: a process that imports torch, forks, and begins CUDA only in the fork.
 
-Takes: on the command line, what to do and its arguments; descriptors are inherited. Gives: exit
-code 0 and a line on stdout, or a traceback. Does not cover: confinement.
-
-As the warm process does it: torch is imported before the fork, CUDA begins after it.
+The command line says what to do, descriptors are inherited; the exit code is 0 with a line on
+stdout, or there is a traceback. As in the fork server, torch is imported before the fork.
 """
 
 import os

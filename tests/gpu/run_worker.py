@@ -1,7 +1,4 @@
-"""Starts `box.py` in a process of its own, with descriptors of blocks.
-
-Takes: what the box is to do. Gives: `start_box`, `run_worker`. Does not cover: walls.
-"""
+"""Starts `device_worker.py` in a process of its own, with descriptors of blocks."""
 
 import os
 import subprocess
@@ -11,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start_box(what, *arguments, fds=()):
+def start_worker(what, *arguments, fds=()):
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     return subprocess.Popen(
         [
@@ -29,8 +26,8 @@ def start_box(what, *arguments, fds=()):
 
 
 def run_worker(what, *arguments, fds=()):
-    """Run a box to its end and return what it printed."""
-    process = start_box(what, *arguments, fds=fds)
+    """Run a worker to its end and return what it printed."""
+    process = start_worker(what, *arguments, fds=fds)
     printed, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     return printed.strip()

@@ -1,4 +1,4 @@
-"""The judge's hold on a device: memory, cache, lease, ceilings."""
+"""What the judge controls of a device: memory, cache, lease, ceilings."""
 
 import os
 import time
@@ -11,16 +11,17 @@ import triton.language as tl
 from grader.errors import DeviceError
 from grader.performance.decide.plausibility import beats_floor, floor_ns
 from grader.performance.measure.ceilings import find_setting, measure_ceilings
-from grader.worker.cuda.reserved_memory import CacheFlush, reserve_memory
+from grader.worker.cuda.reserved_memory import CacheFlush
 from grader.worker.lease import hold_lease
 from tests.gpu.run_worker import run_worker
+from tests.unit.worker.cuda.fake_driver import reserve_memory
 
 pytestmark = pytest.mark.gpu
 
 LIMIT_BYTES = 4 << 30
 
 
-def test_no_more_than_the_limit_can_be_had(driver):
+def test_no_more_than_the_limit_can_be_allocated(driver):
     with reserve_memory(driver, LIMIT_BYTES) as free:
         assert LIMIT_BYTES <= free <= LIMIT_BYTES + 8 * driver.facts.granularity_bytes
         assert run_worker("allocate", LIMIT_BYTES // 4) == "fits"
@@ -28,7 +29,7 @@ def test_no_more_than_the_limit_can_be_had(driver):
     assert run_worker("allocate", LIMIT_BYTES + (1 << 28)) == "fits"
 
 
-def test_an_error_gives_the_ballast_back(driver):
+def test_an_error_frees_the_reserved_memory(driver):
     before = driver.free_bytes()
     with pytest.raises(ZeroDivisionError), reserve_memory(driver, LIMIT_BYTES):
         raise ZeroDivisionError
@@ -37,10 +38,10 @@ def test_an_error_gives_the_ballast_back(driver):
 
 @triton.jit
 def _chase_kernel(chain_ptr, out_ptr, steps):
-    place = tl.load(out_ptr)
+    position = tl.load(out_ptr)
     for _ in range(steps):
-        place = tl.load(chain_ptr + place, cache_modifier=".cg")  # past the L1
-    tl.store(out_ptr, place)
+        position = tl.load(chain_ptr + position, cache_modifier=".cg")  # past the L1
+    tl.store(out_ptr, position)
 
 
 def chase_ns(chain: torch.Tensor, steps: int) -> float:

@@ -84,11 +84,11 @@ def pair():
 
 
 def timed(session, name, repeats=REPEATS):
-    """Return the judge's times and the box's claims of calls with arguments of one size."""
-    before = len(session.timed)
+    """Return the judge's times and the worker's claims of calls with arguments of one size."""
+    before = len(session.claims())
     for _ in range(repeats):
         session.call(Call(name, *pair()))
-    return session.timed[before:]
+    return session.claims()[before:]
 
 
 def claim_of(session):
@@ -117,7 +117,7 @@ def test_objects_keep_their_arguments(open_session):
     assert torch.allclose(got, torch.stack([part.sum() for part in parts]), atol=1e-3)
 
 
-def test_event_times_lie_within_the_walls_bounds(open_session):
+def test_event_times_lie_within_the_clocks_bounds(open_session):
     claim = claim_of(open_session(HONEST))
     assert isinstance(claim, Accepted), claim
 
@@ -137,7 +137,7 @@ def test_faults(open_session):
     assert stopped.value.fault.kind is FaultKind.INPUT_CHANGED
 
 
-def test_a_box_whose_context_is_lost_is_not_asked_again(open_session):
+def test_a_worker_whose_context_is_lost_is_not_asked_again(open_session):
     session = open_session(HONEST)
     with pytest.raises(Raised):
         session.call(Call("read_outside", *pair()))
@@ -152,14 +152,14 @@ def test_states_of_the_device_come_with_the_replies(open_session):
     assert 100 < state.sm_clock_mhz < 10_000
 
 
-def test_a_box_gets_what_it_was_left_and_no_more(open_worker):
+def test_a_worker_gets_its_limit_and_no_more(open_worker):
     session = open_worker(ALLOCATING)
     room = session.limit_memory(1 << 30)
     assert 1 << 30 <= room <= (1 << 30) + (16 << 20)
     session.load()
     a, b = pair()
     session.call(Call("hold", 512 << 20))
-    for _ in range(3):  # arguments come out of the ballast, not out of what the box was left
+    for _ in range(3):  # arguments come out of the reserved memory, not out of the limit
         assert session.call(Call("count", a, b)) == 2 * SIZE * SIZE
     assert 512 << 20 <= session.usage().peak_bytes <= 1 << 30
     with pytest.raises(Raised) as raised:

@@ -5,7 +5,7 @@ import torch
 
 from grader.worker.cuda.buffers import DeviceArgumentMemory, DeviceReplyMemory
 from tests.gpu.device_worker import COUNT
-from tests.gpu.run_worker import run_worker, start_box
+from tests.gpu.run_worker import run_worker, start_worker
 
 pytestmark = pytest.mark.gpu
 
@@ -57,9 +57,9 @@ def test_a_changed_input_is_seen(arguments):
     assert not arguments.unchanged()
 
 
-def test_a_box_may_keep_what_the_judge_lets_go(driver, values):
+def test_a_worker_may_keep_what_the_judge_lets_go(driver, values):
     memory = DeviceArgumentMemory(driver, [values])
-    worker = start_box("keep", fds=(memory.fd,))
+    worker = start_worker("keep", fds=(memory.fd,))
     assert worker.stdout.readline().strip() == "mapped"
     memory.close()
     filler = driver.allocate(driver.facts.round_up(COUNT * 4))

@@ -1,4 +1,4 @@
-"""Targets on the device, from the walls to the verdict: submissions of known speed and need."""
+"""Targets on the device, from the sandboxes to the verdict: submissions of known speed and need."""
 
 import math
 
@@ -140,4 +140,4 @@ def test_known_needs_get_their_verdicts(memory, text, cause, between):
     peaks = [fork.pairs[0].reference.peak_bytes for fork in measured.forks]
     assert min(peaks) >= 256 * MIB
     assert max(peaks) - min(peaks) <= 0.05 * max(peaks)
-    assert memory.driver.free_bytes() >= before - 64 * MIB  # the ballast was given back
+    assert memory.driver.free_bytes() >= before - 64 * MIB  # the reserved memory was given back

@@ -1,4 +1,4 @@
-"""Runs a hostile submission on the target, behind every real wall that this machine has."""
+"""Runs a hostile submission on the target, in every real sandbox that this machine has."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -95,7 +95,7 @@ def sandboxes(request: pytest.FixtureRequest, target: LoadedAssignment) -> Itera
 
 
 # Races take seconds each and run one at a time on a machine: the honest and the plainly slow ones
-# run behind every wall, attacks on clocks and meters, which are the judge's own, behind one.
+# run in every sandbox, attacks on clocks and meters, which are the judge's own, in one.
 @pytest.fixture(scope="session", params=SANDBOXES[:1])
 def pace_walls(
     request: pytest.FixtureRequest, speed_target: LoadedAssignment
@@ -204,7 +204,7 @@ def race(speed_target: LoadedAssignment, pace_walls: SandboxPool) -> Racing:
 
 @pytest.fixture
 def spy(attack: Attack) -> Callable[[str], list[str]]:
-    """Run a probe inside the box, at import, and return the lines it printed."""
+    """Run a probe inside the sandbox, at import, and return the lines it printed."""
 
     def run(probe: str) -> list[str]:
         result = attack(HONEST + probe)

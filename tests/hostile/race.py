@@ -1,6 +1,7 @@
 """A hostile submission that wants to be fast, graded on the pace target as the pipeline would.
 
-Takes: a source, a course, walls. Gives: `Race`. Does not cover: which attacks there are.
+Takes: a source, a loaded assignment, sandboxes. Gives: `Race`. Does not cover: which attacks there
+are.
 """
 
 from dataclasses import replace
@@ -10,9 +11,9 @@ from grader.assignment.plan import PlannedProblem
 from grader.correctness.run import measure
 from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.judge.judge import judge, sound_problems
+from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
-from grader.performance.decide.metric import Metric
+from grader.performance.decide.interval import Metric
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
 from grader.worker.machine import TimedMachine
@@ -69,7 +70,7 @@ def _race(
 ) -> Race:
     submission = submission_of(source)
     measurement = measure(submission, loaded, sandboxes=sandboxes, machine=machine)
-    sound = sound_problems(judge(loaded.plan, measurement))
+    sound = sound_problems(judge_checks(loaded.plan, measurement))
     measured = measure_targets(submission, loaded, sound, sandboxes=sandboxes, machine=machine)
     measurement = replace(measurement, targets=measured)
     return Race(measurement, judge(loaded.plan, measurement))

@@ -1,6 +1,6 @@
 """Attack 4: a tensor subclass that computes when the checker looks.
 
-Nothing but exact tensors and primitives leaves the box, as bytes."""
+Nothing but exact tensors and primitives leaves the sandbox, as bytes."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

@@ -1,11 +1,11 @@
-"""Attack 7: look for the expected value, the seed, the oracle or the reference inside the box.
+"""Attack 7: look for the expected value, the seed, the oracle or the reference inside the sandbox.
 
 They are not there: not in files, not in memory, not in callers' frames, not in `/proc`.
 """
 
 from collections.abc import Callable
 
-from tests.hostile.conftest import SANDBOXES, SEED, TARGET  # noqa: F401 - WALLS documents the matrix
+from tests.hostile.conftest import SANDBOXES, SEED, TARGET  # noqa: F401 - SANDBOXES documents the matrix
 
 MARKER = "oracle-of-the-target" + "-7f3a"  # split, so that this text is not its own finding
 
@@ -41,7 +41,8 @@ while frame is not None:
     frames.append(frame.f_code.co_filename)
     frame = frame.f_back
 print("hits", hits)
-print("judge frames", sum(1 for f in frames if "measure" in f or "judge" in f or "author" in f))
+judge = ("correctness", "performance", "judge", "assignment", "validate")
+print("judge frames", sum(1 for f in frames if any(name in f for name in judge)))
 print("judge modules", sorted(m for m in sys.modules if m.startswith("grader") or "oracle" in m))
 """
 

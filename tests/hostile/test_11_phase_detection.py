@@ -1,6 +1,6 @@
 """Attack 11: tell checked calls from timed ones, or early ones from late ones.
 
-Every timed call is checked, a fork counts all its calls, and nothing that a box sees differs."""
+Every timed call is checked, a fork counts all its calls, and nothing that a worker sees differs."""
 
 import re
 

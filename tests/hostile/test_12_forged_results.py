@@ -8,6 +8,7 @@ import resource
 import pytest
 
 from grader.judge.judgement import Cause
+from grader.runner.worker import WorkerProcess
 from tests.hostile.conftest import Attack
 from tests.hostile.honest import HONEST
 
@@ -61,7 +62,7 @@ import gc
 
 def scale(x, factor):
     for thing in gc.get_objects():
-        if type(thing).__name__ == "Child":
+        if type(thing).__name__ == "WORKER_CLASS":
             thing._express = lambda value: {
                 "value": {"t": 0},
                 "tensors": [{"dtype": "float32", "shape": [1 << 40, 1 << 40], "offset": -64}],
@@ -71,7 +72,7 @@ def scale(x, factor):
                 "tensors": [{"dtype": "float32", "shape": [1 << 40, 1 << 40], "offset": -64}],
             }
     return torch.zeros_like(x)
-"""
+""".replace("WORKER_CLASS", WorkerProcess.__name__)
 
 
 MANY_REFERENCES = """
@@ -79,24 +80,24 @@ import gc
 
 def scale(x, factor):
     for thing in gc.get_objects():
-        if type(thing).__name__ == "Child":
+        if type(thing).__name__ == "WORKER_CLASS":
             one = {"dtype": "uint8", "shape": [1 << 20], "strides": [1], "offset": 0}
             reply = {"value": {"l": [{"t": 0}] * 9000}, "tensors": [one]}
             type(thing)._express = lambda self, value: reply
     return x
-"""
+""".replace("WORKER_CLASS", WorkerProcess.__name__)
 
 MANY_TENSORS = """
 import gc
 
 def scale(x, factor):
     for thing in gc.get_objects():
-        if type(thing).__name__ == "Child":
+        if type(thing).__name__ == "WORKER_CLASS":
             one = {"dtype": "uint8", "shape": [1 << 20], "strides": [1], "offset": 0}
             reply = {"value": {"l": [{"t": i} for i in range(3000)]}, "tensors": [one] * 3000}
             type(thing)._express = lambda self, value: reply
     return x
-"""
+""".replace("WORKER_CLASS", WorkerProcess.__name__)
 
 
 @pytest.mark.parametrize("source", [MANY_REFERENCES, MANY_TENSORS])

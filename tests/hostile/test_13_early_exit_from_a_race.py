@@ -42,11 +42,11 @@ def mix(x):
         while frame.f_code.co_name != "serve":
             frame = frame.f_back
         child, request = frame.f_locals["self"], frame.f_locals["request"]
-        wire = sys.modules[type(child).__module__.rpartition(".")[0] + ".wire"]
+        protocol = sys.modules[type(child).__module__.rpartition(".")[0] + ".protocol"]
 
         def go_on():
             time.sleep(0.01)
-            wire.send(child.channel, {"seq": request["seq"], **child._express(y)})
+            protocol.send(child.channel, {"seq": request["seq"], **child._express(y)})
             child.serve()
 
         threading.Thread(target=go_on).start()

@@ -1,4 +1,4 @@
-"""Attack 21: leave the box, outlive it, starve it, or end what runs it."""
+"""Attack 21: leave the sandbox, outlive it, starve it, or end what runs it."""
 
 from collections.abc import Callable
 from pathlib import Path

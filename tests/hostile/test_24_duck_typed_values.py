@@ -1,6 +1,6 @@
 """Attack 24: a number that equals everything.
 
-Values leave the box as JSON primitives of exact type."""
+Values leave the sandbox as JSON primitives of exact type."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

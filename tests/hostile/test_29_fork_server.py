@@ -1,4 +1,4 @@
-"""Reach for the warm process: its memory, environment, descriptors and control socket."""
+"""Reach for the fork server: its memory, environment, descriptors and control socket."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """Attack 30: kernels that only the interpreter takes, and submissions that forge the advice.
 
-The compiler runs behind a wall without a device; what it says is advice, and no grade moves."""
+The compiler runs in a sandbox without a device; what it says is advice, and no grade moves."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +14,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.runner.ahead_of_time import MAX_FINDINGS, MAX_UNREACHED
+from grader.runner.worker import WorkerProcess
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from tests.hostile.conftest import SANDBOXES, Attack
@@ -110,7 +111,7 @@ FORGES = (
 import gc
 
 for thing in gc.get_objects():
-    if type(thing).__name__ == "Child":
+    if type(thing).__name__ == {worker!r}:
         said = {said}
         thing.further = {{"kernels": lambda _: said}}
 """
@@ -234,17 +235,21 @@ def test_places_are_those_of_the_notebook(adviser: Adviser) -> None:
 
 
 def test_without_the_word_no_wall_is_started(target: LoadedAssignment) -> None:
-    made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
+    made = Adviser(
+        target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
+    )
     with closing(made):
         assert made.advise(work(HONEST)) == NO_ADVICE
 
 
 def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssignment) -> None:
-    made = Adviser(target, sandbox="no such wall", isolation=Isolation.WARM, image="", first_slot=2)
+    made = Adviser(
+        target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
+    )
     with closing(made):
         told = made.advise(work(HONEST_MENTIONS_TRITON))
     assert (told.kernels, told.notice) == ((), NOT_MADE)
-    assert "no such wall" in told.detail
+    assert "no such sandbox" in told.detail
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssig
 )
 def test_a_box_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str) -> None:
     assert adviser.advise(work(HONEST_MENTIONS_TRITON + end)).notice == notice
-    assert adviser.advise(work(HONEST_MENTIONS_TRITON)) == NO_ADVICE  # the wall goes on
+    assert adviser.advise(work(HONEST_MENTIONS_TRITON)) == NO_ADVICE  # the sandbox goes on
 
 
 @pytest.mark.bwrap
@@ -307,7 +312,7 @@ def test_many_kernels_end_at_a_limit(adviser: Adviser) -> None:
     ],
 )
 def test_forged_advice_of_another_form_is_refused(adviser: Adviser, said: str) -> None:
-    told = adviser.advise(work(FORGES.format(said=said)))
+    told = adviser.advise(work(FORGES.format(said=said, worker=WorkerProcess.__name__)))
     assert told.kernels == ()
     assert told.notice in (NOT_MADE, NOT_IMPORTED)
 
@@ -316,7 +321,10 @@ def test_forged_advice_of_the_known_form_is_shown_and_worth_nothing(
     adviser: Adviser, attack: Attack
 ) -> None:
     said = {"findings": [FORGED_FINDING], "unreached": [], "left_out": False}
-    source = FORGES.format(said=said) + "\ndef scale(x, factor):\n    return x\n"
+    source = (
+        FORGES.format(said=said, worker=WorkerProcess.__name__)
+        + "\ndef scale(x, factor):\n    return x\n"
+    )
     (entry,) = adviser.advise(work(source)).kernels
     assert entry.kernel == "perfect_kernel"
     result = attack(source)

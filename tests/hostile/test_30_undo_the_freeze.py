@@ -1,7 +1,7 @@
 """Attack 30: a process tree that undoes its own freeze, and works while the reference is timed.
 
 SIGSTOP reaches one process after the other, so processes that wake each other outlast it, and one
-that is ending already when it comes may send its parent any signal. No box can send SIGCONT."""
+that is ending already when it comes may send its parent any signal. Nobody can send SIGCONT."""
 
 import time
 

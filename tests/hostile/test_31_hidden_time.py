@@ -5,7 +5,7 @@ Sleep is on the judge's clock; threads and processes, ended ones too, are in the
 import pytest
 
 from grader.judge.judgement import Cause
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from tests.hostile.conftest import Racing
 from tests.hostile.unhurried import HONEST, SLOW_MIX
 

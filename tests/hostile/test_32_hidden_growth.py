@@ -3,7 +3,7 @@
 The largest size has a limit of its own."""
 
 from grader.judge.judgement import Cause
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from tests.hostile.conftest import Racing
 from tests.hostile.unhurried import HONEST, SLOW_MIX, SLOW_TALLY
 

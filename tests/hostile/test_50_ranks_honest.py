@@ -3,7 +3,7 @@
 import math
 
 from grader.judge.judgement import Cause, Verdict
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from tests.hostile.conftest import Attack, Racing
 from tests.hostile.rank_honest import RANK_HONEST
 

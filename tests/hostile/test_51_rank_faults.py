@@ -48,7 +48,7 @@ def descendants() -> set[int]:
 
 
 def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> None:
-    attack_ranks(RANK_HONEST)  # the walls stand
+    attack_ranks(RANK_HONEST)  # the sandboxes stand
     before = descendants()
     result = attack_ranks(attacked("while rank == 1: time.sleep(0.1)"))
     assert result.cause("average") is Cause.TIMEOUT
@@ -74,7 +74,7 @@ def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> No
     [
         ("rank == 1 and os._exit(0)", Cause.CRASH, "rank 1 of"),
         ("rank == 1 and os.abort()", Cause.CRASH, "rank 1 of"),
-        ("rank == 0 or dist.barrier()", Cause.TIMEOUT, "hang at different places"),
+        ("rank == 0 or dist.barrier()", Cause.TIMEOUT, "hang at different lines"),
         (
             "dist.init_process_group('gloo')",
             Cause.CRASH,

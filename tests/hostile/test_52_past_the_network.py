@@ -1,4 +1,4 @@
-"""Ranks that talk past the wire: by files, sockets, shared memory, signals, or datagrams."""
+"""Ranks that talk past the network: by files, sockets, shared memory, signals, or datagrams."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

@@ -1,4 +1,4 @@
-"""A wire that is held to a rate takes as long as arithmetic says, and no rank changes that."""
+"""A network that is held to a rate takes as long as arithmetic says, and no rank changes that."""
 
 import pytest
 

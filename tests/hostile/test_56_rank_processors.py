@@ -1,4 +1,4 @@
-"""Ranks on a slowed wire stay on one processor and go first there; they are ended all the same."""
+"""Ranks on a limited network stay on one processor with priority, and are still ended in time."""
 
 import os
 import time
@@ -60,7 +60,7 @@ def test_a_rank_stays_on_one_processor(
         found = list(worker.ask(dict.fromkeys(range(2), Call("seen")), None).values())
     cores = len(os.sched_getaffinity(0))
     free = [cores, "set", "refused", "refused", cores]  # the same probe can tell
-    assert any("before what others run" in layer for layer in sandbox.layers) == (network_rate > 0)
+    assert any("higher CPU weight" in layer for layer in sandbox.layers) == (network_rate > 0)
     assert found == [[1, "refused", "refused", "refused", 1] if network_rate else free] * 2
 
 

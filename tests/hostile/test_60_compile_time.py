@@ -1,7 +1,7 @@
 """Attacks by source that is only compiled: reading files, filling disk, memory or time.
 
 Nothing of a submission in CUDA C++ runs while it is compiled, but the compiler reads what the
-source names, and works as long as it says. It runs in a box like any submission's.
+source names, and works as long as it says. It runs in a worker like any submission's.
 """
 
 from collections.abc import Iterator
@@ -126,9 +126,9 @@ def test_files_of_the_judge_are_out_of_reach(
 def test_nothing_is_left_of_the_student_before(builder: Builder) -> None:
     assert build(builder, f"// {SECRET}\n{GOOD}").faults == ()
     homes = [
-        "/sandbox/home/handed/attack.cu",
-        "/tmp/1/handed/attack.cu",
-        "../../1/handed/attack.cu",
+        "/sandbox/home/sources/attack.cu",
+        "/tmp/1/sources/attack.cu",
+        "../../1/sources/attack.cu",
     ]
     asks = "".join(f'#if __has_include("{home}")\n#error found\n#endif\n' for home in homes[1:])
     assert build(builder, asks + GOOD).faults == ()
@@ -170,10 +170,10 @@ def test_a_bomb_costs_the_time_limit_and_no_more(
 @pytest.mark.usefixtures("assert_sound")
 @pytest.mark.timeout(120)
 def test_a_huge_library_fills_nothing(builder: Builder) -> None:
-    # 512 MiB of data from one line, by the assembler: more than the box's files may hold
+    # 512 MiB of data from one line, by the assembler: more than the worker's files may hold
     (fault,) = build(builder, 'asm(".data\\n.fill 536870912, 1, 7\\n.text\\n");').faults
     assert fault.kind in (FaultKind.EXCEPTION, FaultKind.OUT_OF_MEMORY)
-    # 64 MiB: small enough to be made, too large to leave the box
+    # 64 MiB: small enough to be made, too large to leave the sandbox
     (fault,) = build(builder, 'asm(".data\\n.fill 67108864, 1, 7\\n.text\\n");').faults
     assert "larger than 32 MiB" in fault.message
 

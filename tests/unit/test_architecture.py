@@ -51,20 +51,14 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
-MAX_FILES = 211
-MAX_LINES = 30_260
+MAX_FILES = 200
+MAX_LINES = 30_400
 MAX_MODULES = 25
 
-LONG_FILES: dict[str, tuple[int, str]] = {
-    "performance/measure/interleaved.py": (405, "one race: sides, forks, pairs, runs"),
-}
+LONG_FILES: dict[str, tuple[int, str]] = {}
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (53, "one parameter per command-line option"),
     ("commands/validate.py", "command"): (51, "one parameter per command-line option"),
-    ("evidence/comparison.py", "_compare_tensors"): (
-        44,
-        "one comparison, one early return per way",
-    ),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
 }
 """Exceptions: the most lines that each may have, and why."""
@@ -242,7 +236,7 @@ def test_exceptions_are_still_needed():
 
 def test_the_picture_is_the_code():
     (grade,) = (node for node in functions("pipeline.py") if node.name == "grade")
-    assert lines_of(grade) <= 40
+    assert lines_of(grade) < 40
 
 
 def test_a_module_says_what_it_is():

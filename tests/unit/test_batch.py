@@ -1,4 +1,4 @@
-"""A class is graded to its end, whatever lies in the store from before."""
+"""A class is graded to its end, even if the store has unreadable records."""
 
 import contextlib
 import sqlite3
@@ -25,7 +25,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedAssignment:
 
 @pytest.fixture(autouse=True)
 def no_walls() -> Iterator[None]:
-    """Every grade is a failure of ours: what is tried here is what becomes of the records."""
+    """Let every grade be a failure of ours: these tests are about the records."""
     with patch.object(batch, "open_sandboxes", side_effect=SandboxError("no wall here")):
         yield
 
@@ -65,7 +65,7 @@ def test_an_unreadable_record_does_not_block_the_class(
     assert (out / "students" / "ada" / "report.html").is_file()
 
 
-def test_an_unreadable_record_of_another_student_is_told_at_the_end(
+def test_an_unreadable_record_of_another_student_is_reported_at_the_end(
     tmp_path: Path, loaded: LoadedAssignment
 ) -> None:
     handed, out = hand_in(tmp_path, "ada", "bob"), tmp_path / "out"

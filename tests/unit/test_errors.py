@@ -1,4 +1,4 @@
-"""The tree of errors is the one that its module draws."""
+"""The tree of errors is the one in its module's docstring."""
 
 import inspect
 import re

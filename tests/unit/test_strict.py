@@ -1,4 +1,4 @@
-"""Nothing is coerced: a value is taken for what it is, or refused with its place."""
+"""Nothing is coerced: a value of another type is refused, with its path."""
 
 import json
 import math
@@ -90,7 +90,7 @@ def test_nothing_is_coerced(converter, key, value, expected):
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], [("number", 1)]])
-def test_a_class_is_a_table(value):
+def test_a_dataclass_is_a_table(value):
     with pytest.raises(TypeError, match="expected a table"):
         strict_converter().structure(value, Inner)
 
@@ -104,7 +104,7 @@ def test_a_whole_number_may_stand_for_a_float():
 
 
 @pytest.mark.parametrize("word", ["Infinity", "-Infinity", "NaN"])
-def test_only_json_has_words_for_what_is_not_finite(word):
+def test_only_json_has_strings_for_infinity_and_nan(word):
     found = json_converter().structure({"share": word}, Everything)
     assert not math.isfinite(found.share)
     with pytest.raises(cattrs.BaseValidationError):
@@ -134,7 +134,7 @@ def test_every_mistake_has_its_path_and_an_unknown_key_comes_first():
         inner=st.lists(st.builds(Inner, share=st.floats(allow_nan=False))).map(tuple),
     )
 )
-def test_what_goes_through_json_comes_back(record):
+def test_a_record_survives_json(record):
     converter = json_converter()
     form = converter.unstructure(record)
     del form["content"]  # JSON has no bytes

@@ -1,7 +1,4 @@
-"""One module from the cells of a notebook, with the cell and line that each of its lines came from.
-
-Takes: `Cell`s. Gives: `Module`. Does not cover: writing it anywhere (see `intake.notebook`).
-"""
+"""Builds one module from a notebook's cells, and keeps the cell and line of each of its lines."""
 
 import ast
 from collections.abc import Sequence
@@ -33,10 +30,10 @@ class Module:
     """The module so far.
 
     Attributes:
-        future: `from __future__` imports, which Python wants before everything else.
+        future: `from __future__` imports, which Python requires before everything else.
         body: all other lines.
         notices: what was left out, for the student.
-        problems: cells that are no Python, for the message if nothing else is left.
+        problems: cells with syntax errors, for the message if nothing else is left.
     """
 
     future: list[Line] = field(default_factory=list)
@@ -52,7 +49,7 @@ class Module:
 
 @dataclass(slots=True)
 class _Edit:
-    """A stretch of a cell and what stands in its place; lines from 1, columns in bytes."""
+    """A statement and the text that replaces it."""
 
     node: ast.stmt
     text: str
@@ -68,12 +65,12 @@ def assemble(cells: Sequence[Cell]) -> Module:
     if not code:
         raise Refusal(
             f"expected code cells, found none among {len(cells)} cells",
-            "write your work into code cells, save the notebook, and hand it in",
+            "write your code into code cells, save the notebook, and hand it in",
         )
     if sum(len(cell.source) for cell in code) > MAX_CODE_CHARS:
         raise Refusal(
             f"expected at most {MAX_CODE_CHARS >> 20} MiB of code, found more",
-            "remove data from code cells",
+            "remove data from the code cells",
         )
     exported = [cell for cell in code if EXPORT in cell.tags]
     module = Module()
@@ -92,13 +89,15 @@ def assemble(cells: Sequence[Cell]) -> Module:
 def _refuse_empty(code: list[Cell], exported: list[Cell], module: Module) -> None:
     problem = f"; {module.problems[0]}" if module.problems else ""
     if exported:
-        message = f"expected code in the cells tagged `{EXPORT}`, found nothing to grade{problem}"
+        message = f"expected code in the cells tagged `{EXPORT}`, found none{problem}"
     else:
         message = (
             f"expected imports, functions, classes or constants, found none in {len(code)} "
             f"code {'cell' if len(code) == 1 else 'cells'}{problem}"
         )
-    raise Refusal(message, "check that you saved the notebook that holds your work")
+    raise Refusal(
+        message, "check that you handed in the notebook that holds your work, and that you saved it"
+    )
 
 
 def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -> None:
@@ -107,7 +106,8 @@ def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -
         numbers = ", ".join(str(cell.number) for cell in exported[:20])
         numbers += ", …" if len(exported) > 20 else ""
         module.notices.append(
-            f"only cells tagged `{EXPORT}` are graded: {numbers}; other code cells: {others}"
+            f"only the cells tagged `{EXPORT}` are graded: {numbers} (counted from the top, "
+            f"with text cells); {others} other code {'cell is' if others == 1 else 'cells are'} not"
         )
     for cell in exported:
         cleaned = clean(cell.source)
@@ -127,9 +127,7 @@ def _assemble_untagged(code: list[Cell], module: Module) -> None:
     cells = [c for c in code if SCRATCH not in c.tags and not c.is_course_test]
     tests = [str(c.number) for c in code if c.is_course_test]
     if tests:
-        module.notices.append(
-            f"cells with the course's own tests were not used: {', '.join(tests)}"
-        )
+        module.notices.append(f"cells with the course's own tests are not used: {', '.join(tests)}")
     cleaned = [clean(cell.source) for cell in cells]
     parsed = [statement for c in cleaned if c.tree for statement in c.tree.body]
     lazy = any(
@@ -143,13 +141,13 @@ def _assemble_untagged(code: list[Cell], module: Module) -> None:
         if clean_cell.tree is None:
             problem = _describe_problem(cell, clean_cell)
             module.problems.append(problem)
-            module.notices.append(f"{problem}; it was left out")
+            module.notices.append(f"{problem}; the cell was left out")
         else:
-            _take_statements(cell, clean_cell, scope, module)
+            _add_statements(cell, clean_cell, scope, module)
 
 
-def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module) -> None:
-    """Add the statements of a cell that are kept, and one notice per reason for all others."""
+def _add_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module) -> None:
+    """Add the statements of a cell that are kept, and one notice per reason for the others."""
     assert cleaned.tree is not None
     edits: list[_Edit] = []
     dropped: dict[str, list[str]] = {}
@@ -178,8 +176,8 @@ def _take_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Modul
         edits and clean("\n".join(text for _, text in lines)).tree is None
     ):  # a stray backslash, at worst
         module.notices.append(
-            f"cell {cell.number} could not be taken apart and was left out; tag it `{EXPORT}` "
-            "to have it taken as it is"
+            f"cell {cell.number} could not be split into statements and was left out; to have it "
+            f"graded as it is, tag it `{EXPORT}`"
         )
         return
     _append(cell, lines, module)
@@ -213,10 +211,10 @@ def _append(cell: Cell, lines: Sequence[tuple[int, str]], module: Module) -> Non
 
 
 def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set[int]]:
-    """Return the lines with the edits made, and the indices of those of which nothing is left.
+    """Return the lines after the edits, and the indices of lines that are empty now.
 
-    What shares a line with an edited statement (`import a; plot()`) stays as it is, so an edit
-    that leaves something before or after it puts `pass` where the statement stood.
+    Other statements on the line of an edited one (`import a; plot()`) stay as they are: `pass`
+    takes the place of a removed statement there.
     """
     raw = [line.encode() for line in lines]
     gone: set[int] = set()

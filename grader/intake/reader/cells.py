@@ -1,9 +1,7 @@
-"""The cells of a notebook, from JSON of which nothing is believed.
+"""Reads the cells of a notebook from JSON that may be malformed or hostile.
 
-Takes: bytes. Gives: `Cell`s. Does not cover: their code (see `magics`, `statements`).
-
-Formats 3 and 4 with any minor number are read; what is not needed (outputs, attachments, widget
-state) falls away here. Source: the format documentation of nbformat.
+Formats 3 and 4 with any minor number are read. Outputs, attachments and widget state are dropped.
+Source: the format documentation of nbformat.
 """
 
 import json
@@ -12,7 +10,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """A notebook that cannot be taken in: the student's fault.
+    """A notebook that cannot be read: the student's fault.
 
     Attributes:
         message: what was expected and what was found.
@@ -41,7 +39,7 @@ NOTEBOOK_KINDS = ("code", "markdown", "raw", "heading", "html")
 PYTHON_LANGUAGES = frozenset({"python", "python3", "ipython", "ipython3"})
 OTHER_KERNELS = ("ir", "julia", "octave", "bash", "javascript", "scala", "sagemath", "xcpp")
 
-Json = Any  # a part of the document, of any type until it has been looked at
+Json = Any  # a part of the document, of any type until it is checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +49,9 @@ class Cell:
     Attributes:
         number: among all cells of the notebook, from 1.
         kind: `code`, `markdown` or `raw`.
-        source: its text, all line ends as newlines.
+        source: its text, with newlines as line ends.
         tags: in lower case.
-        is_course_test: whether it holds a test of the course's own (nbgrader).
+        is_course_test: whether it holds one of the course's own tests (nbgrader).
     """
 
     number: int
@@ -67,7 +65,7 @@ def read_cells(raw: bytes) -> tuple[Cell, ...]:
     """Return the cells of a Python notebook.
 
     Raises:
-        Refusal: for anything that is not one.
+        Refusal: if it is not one.
     """
     top = _expect(_parse(_decode(raw)), dict, "the notebook")
     version = top.get("nbformat")
@@ -104,14 +102,16 @@ def _parse(text: str) -> Json:
     except RecursionError as error:
         raise Refusal("expected a notebook, found JSON nested too deeply", SAVE_AGAIN) from error
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise Refusal(f"expected a notebook, found no JSON at {place}", SAVE_AGAIN) from error
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refusal(
+            f"expected a notebook, found what is not JSON at {where}", SAVE_AGAIN
+        ) from error
     except ValueError as error:  # a number of thousands of digits
         raise Refusal("expected a notebook, found a number that is too long", SAVE_AGAIN) from error
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """Refuse an object with a key twice: readers differ in which of the two they see."""
+    """Refuse an object with a key twice: programs differ in which of the two they use."""
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
@@ -123,7 +123,7 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _no_constant(name: str) -> Json:
-    raise Refusal(f"expected JSON numbers, found {name}, which is none", SAVE_AGAIN)
+    raise Refusal(f"expected JSON numbers, found {name}, which JSON does not have", SAVE_AGAIN)
 
 
 def _require_python(metadata: dict[str, Json]) -> None:
@@ -146,7 +146,7 @@ def _require_python(metadata: dict[str, Json]) -> None:
 def _refuse_kernel(found: str) -> None:
     raise Refusal(
         f"expected a notebook with a Python kernel, found `{clip(found)}`",
-        "in Jupyter choose Kernel, Change kernel, Python 3, and save the notebook",
+        "in Jupyter, choose Kernel, Change kernel, Python 3, and save the notebook",
     )
 
 
@@ -186,19 +186,20 @@ def _read_source(value: Json, where: str) -> str:
 
 
 def _require_text(source: str, where: str) -> None:
-    """Refuse what no Python file can hold."""
+    """Refuse characters that no Python file can hold."""
     broken = "\0" in source or any("\ud800" <= c <= "\udfff" for c in source)
     if broken:
         raise Refusal(
             f"expected Python source in {where}, found binary data",
-            "remove the characters that are no text from that cell",
+            "delete the unreadable characters of that cell",
         )
 
 
 def _read_tags(value: Json, where: str) -> tuple[str, ...]:
     tags = [_expect(tag, str, f"an entry of {where}") for tag in _expect(value, list, where)]
     if len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_CHARS for tag in tags):
-        raise Refusal(f"expected a few short tags in {where}, found more", SAVE_AGAIN)
+        limits = f"{MAX_TAGS} tags of {MAX_TAG_CHARS} characters"
+        raise Refusal(f"expected at most {limits} in {where}, found more", SAVE_AGAIN)
     return tuple(tag.strip().lower() for tag in tags)
 
 

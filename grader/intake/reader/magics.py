@@ -1,7 +1,6 @@
-"""What only a notebook understands: `%magic`, `!command` and `help?`, taken out line by line.
+"""Takes out of a cell what only a notebook understands: `%magic`, `!command` and `help?`.
 
-Takes: a cell's source. Gives: `CleanCell`, Python as far as it goes, with the same line numbers.
-Does not cover: which statements are kept (see `statements`).
+Line numbers stay the same. Which statements are kept is decided in `statements`.
 """
 
 import ast
@@ -29,14 +28,14 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanCell:
-    """A cell's code, with what Python cannot read taken out where that could be told.
+    """A cell's code, without the lines that only a notebook understands.
 
     Attributes:
         lines: as many as the cell has.
-        removed: what was taken out, line by line.
-        tree: the parsed code; None if it is still no Python.
-        problem: what Python says about it; empty if it is none.
-        problem_line: where, from 1; 0 if that is not known.
+        removed: the lines that were taken out.
+        tree: the parsed code; None if it still has a syntax error.
+        problem: Python's message about that error; empty if there is none.
+        problem_line: its line, from 1; 0 if that is not known.
     """
 
     lines: tuple[str, ...]
@@ -47,7 +46,7 @@ class CleanCell:
 
 
 def clean(source: str) -> CleanCell:
-    """Return a cell's Python; a cell that parses as it stands stays untouched."""
+    """Return a cell's Python; a cell that parses as it is stays untouched."""
     lines = source.split("\n")
     whole = _parse(lines, ())
     if whole.tree is not None:
@@ -62,9 +61,9 @@ def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
     text = tuple(lines)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `"\\d"` and the like: the box says what matters
+            warnings.simplefilter("ignore")  # `"\\d"` and the like: the import shows what matters
             tree = ast.parse("\n".join(lines))
-            # Parsing alone accepts `break` outside a loop, which would keep all else from loading.
+            # Parsing alone accepts `break` outside a loop, which would make the whole import fail.
             compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         return CleanCell(
@@ -81,33 +80,33 @@ def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
 
 
 def _dedent(lines: list[str]) -> list[str]:
-    """Take the first line's indentation from all lines, as notebooks do when they run a cell."""
+    """Remove the first line's indentation from all lines, as notebooks do to run a cell."""
     first = next((line for line in lines if line.strip()), "")
     indent = first[: len(first) - len(first.lstrip(" \t"))]
     return [line.removeprefix(indent) for line in lines]
 
 
 def _take_out(lines: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Put nothing where a magic stood, or `pass` within a block, which may hold only that."""
+    """Replace each magic by an empty line, or in a block by `pass`."""
     kept: list[str] = []
     removed: list[str] = []
-    inside = _Inside()
+    continuation = _Continuation()
     continues_magic = False
     for line in lines:
-        may_start = inside.is_statement_start and not continues_magic
+        may_start = continuation.is_statement_start and not continues_magic
         match = _LINE_MAGIC.match(line) if may_start else None
         if continues_magic or match:
             kept.append(f"{match['indent']}pass" if match and match["indent"] else "")
             removed.append(line)
             continues_magic = line.endswith("\\")
             continue
-        inside.pass_over(line)
+        continuation.pass_over(line)
         kept.append(line)
     return kept, tuple(removed)
 
 
-class _Inside:
-    """Whether the next line begins a statement, or goes on with a bracket, string or backslash."""
+class _Continuation:
+    """Tells whether the next line begins a statement, or is inside a bracket or a string."""
 
     def __init__(self) -> None:
         self._quote = ""
@@ -122,12 +121,12 @@ class _Inside:
     def pass_over(self, line: str) -> None:
         """Read one line."""
         self._continued = False
-        place = self._leave_quote(line, 0) if self._quote else 0
-        while not self._quote and (token := _TOKEN.search(line, place)):
-            text, place = token[0], token.end()
+        position = self._leave_quote(line, 0) if self._quote else 0
+        while not self._quote and (token := _TOKEN.search(line, position)):
+            text, position = token[0], token.end()
             if text in ("'''", '"""'):
                 self._quote = text
-                place = self._leave_quote(line, place)
+                position = self._leave_quote(line, position)
             elif text in ("(", "[", "{"):
                 self._depth += 1
             elif text in (")", "]", "}"):
@@ -135,15 +134,15 @@ class _Inside:
             elif not text.startswith("#") and text.endswith("\\"):
                 self._continued = True
 
-    def _leave_quote(self, line: str, place: int) -> int:
+    def _leave_quote(self, line: str, position: int) -> int:
         """Return where the open triple quote ends on this line, or the line's length."""
-        while place < len(line):
-            if line[place] == "\\":
-                place += 2
-            elif line.startswith(self._quote, place):
-                place += len(self._quote)
+        while position < len(line):
+            if line[position] == "\\":
+                position += 2
+            elif line.startswith(self._quote, position):
+                position += len(self._quote)
                 self._quote = ""
-                return place
+                return position
             else:
-                place += 1
-        return place
+                position += 1
+        return position

@@ -1,8 +1,4 @@
-"""Which names a module made from a notebook will have, and what may stand at its top.
-
-Takes: parsed expressions. Gives: `Scope`, which knows names and judges expressions. Does not cover:
-statements (see `statements`).
-"""
+"""Which names a module made from a notebook has, and which expressions its top level may hold."""
 
 import ast
 import builtins

@@ -1,7 +1,6 @@
-"""The reader's whole life: limit itself, read one notebook, write what it found, end.
+"""Runs in the reader's process: limits itself, reads one notebook, writes the result, and ends.
 
-Takes: a notebook on stdin. Gives: one JSON object on stdout: either `message` and `hint`, or
-`cells`, `lines` and `notices`. Does not cover: anything that needs more than one notebook.
+The result is one JSON object: either `message` and `hint`, or `cells`, `lines` and `notices`.
 """
 
 import contextlib
@@ -25,7 +24,9 @@ def main() -> None:
     except Refusal as refusal:
         reply = {"message": refusal.message, "hint": refusal.hint}
     except MemoryError:
-        message = "expected a notebook of ordinary size, found one that fills the reader's memory"
+        message = (
+            "expected a notebook of ordinary size, found one that fills the memory for reading"
+        )
         reply = {"message": message, "hint": SAVE_AGAIN}
     except RecursionError:
         reply = {"message": "expected a notebook, found one nested too deeply", "hint": SAVE_AGAIN}
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def _limit() -> None:
-    """Keep hostile input from taking the machine; where a limit cannot be set, the rest hold."""
+    """Keep hostile input from exhausting the machine; not every system has every limit."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -61,7 +62,7 @@ def _read(raw: bytes) -> dict[str, object]:
 
 
 def _shorten(cells: tuple[Cell, ...]) -> list[tuple[Cell, str]]:
-    """Return each cell with its text; prose beyond a limit (pictures in Markdown) is left out."""
+    """Return each cell with its text; of text cells (pictures in Markdown) only up to a limit."""
     shown: list[tuple[Cell, str]] = []
     left = MAX_PROSE_CHARS
     for cell in cells:

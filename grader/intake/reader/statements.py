@@ -1,11 +1,8 @@
-"""Which top-level statements of an untagged notebook become the module, and why others do not.
+"""Which top-level statements of an untagged notebook are kept, and why the others are not.
 
-Takes: one statement after another. Gives: a `Choice` for each. Does not cover: putting the text
-together (see `assembly`).
-
-Kept: imports of what the box may have, functions and classes, assignments of constants and of
-plain expressions of known names, and `if` and `try` blocks made of nothing else. A definition that
-needs a name which was not kept is left out, because it would keep all others from being imported.
+Kept are imports of modules that the worker may have, functions and classes, assignments of
+constants and of plain expressions of known names, and `if` and `try` blocks of nothing else. A
+definition that needs a name which was not kept is left out: it would make the whole import fail.
 """
 
 import ast
@@ -14,8 +11,8 @@ from dataclasses import dataclass
 
 from .scope import Scope
 
-# Modules that notebooks import for looking at things, for their platform or their tests. The box
-# does not have them, and a failing import would cost the student everything below it.
+# Modules that notebooks import for plots, for their platform or for tests. The worker does not
+# have them, and a failing import would cost the student everything below it.
 NOT_IN_THE_SANDBOX = frozenset(
     """
     IPython ipywidgets ipytest jupyter notebook nbformat nbconvert nbgrader otter grader
@@ -33,13 +30,13 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What becomes of a statement.
+    """Whether a statement is kept.
 
     Attributes:
         kept: whether it, or a part of it, goes into the module.
-        replacement: text to stand in its place; empty keeps its own.
-        reason: why it, or a part of it, is left out; empty if that needs no words.
-        is_silent: whether leaving it out loses nothing worth a notice.
+        replacement: text that replaces it; empty if it stays as it is.
+        reason: why it, or a part of it, is left out; empty if that is obvious.
+        is_silent: whether it is left out without a notice.
     """
 
     kept: bool
@@ -56,7 +53,7 @@ def choose(statement: ast.stmt, scope: Scope) -> Choice:
     """Decide on one statement; names of a kept one are known from then on."""
     try:
         choice = _decide(statement, scope)
-    except RecursionError:  # hundreds of `elif` are still no reason to lose the notebook
+    except RecursionError:  # hundreds of `elif`: the rest of the notebook still counts
         return DROP
     if choice.kept:
         _bind(statement, scope)
@@ -76,7 +73,7 @@ def _decide(statement: ast.stmt, scope: Scope) -> Choice:
             missing = scope.missing_names(statement)
             names = ", ".join(f"`{name}`" for name in missing[:3])
             return (
-                Choice(kept=False, reason=f"it needs {names}, which was not kept")
+                Choice(kept=False, reason=f"it needs {names}, which is not kept")
                 if missing
                 else KEEP
             )
@@ -98,7 +95,7 @@ def _decide_import(statement: ast.Import | ast.ImportFrom) -> Choice:
     if not absent:
         return KEEP
     modules = dict.fromkeys(_absent_module(statement, alias) for alias in absent)
-    reason = f"the grading box has no {', '.join(modules)}"
+    reason = f"not installed where work is graded: {', '.join(modules)}"
     left = [alias for alias in statement.names if alias not in absent]
     if not left:
         return Choice(kept=False, reason=reason)
@@ -107,7 +104,7 @@ def _decide_import(statement: ast.Import | ast.ImportFrom) -> Choice:
 
 
 def _absent_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
-    """Return the module that an import would miss in the box; empty if it may be there."""
+    """Return the module that the worker does not have; empty if it may have it."""
     path = alias.name
     if isinstance(statement, ast.ImportFrom):
         if statement.level or statement.module is None:
@@ -124,7 +121,7 @@ def _is_target(target: ast.expr, scope: Scope) -> bool:
             return True
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return all(isinstance(element, ast.Name) for element in elements)
-        case ast.Attribute(value=ast.Name(id=owner)):  # a method put onto a class in a later cell
+        case ast.Attribute(value=ast.Name(id=owner)):  # a method added to a class in a later cell
             return owner in scope.defined
         case _:
             return False
@@ -150,7 +147,7 @@ def _decide_block(statement: ast.If | ast.Try, scope: Scope) -> Choice:
 
 
 def _decide_try(statement: ast.Try, scope: Scope) -> Choice:
-    """Keep `try: import ... except ImportError`, whatever its handler does if it need not run."""
+    """Keep `try: import ... except ImportError`; its handler counts only if it would run."""
     if statement.finalbody or not any(_catches_import(h) for h in statement.handlers):
         return DROP
     imports = [s for s in statement.body if isinstance(s, ast.Import | ast.ImportFrom)]

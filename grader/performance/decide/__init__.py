@@ -1,1 +1,1 @@
-"""From samples to metrics with intervals and a decision; pure, repeatable offline."""
+"""From samples to metrics with intervals and a decision; pure, so repeatable offline."""

@@ -1,13 +1,13 @@
-"""What a box says about its own time, believed only inside bounds that were measured outside.
+"""Checks the CUDA event times that a worker claims against bounds measured outside it.
 
-Takes: CUDA event times that the runner reports, the judge's own wall times, and what an empty call
-costs. Gives: `Accepted` or `BrokenBound`. Does not cover: what follows from a broken bound (the
-criterion is held, see `judge`), the floor (see `performance.decide.plausibility`).
+Input: claimed event times, the grader's own wall times of the same calls, and the cost of null
+calls. Output: `Accepted` or `BrokenBound`. What follows from a broken bound (a person reviews the
+points) is decided in `judge.targets`; the roofline is checked in `performance.decide.plausibility`.
 
-The events lie between request and reply, so their sum is at most the judge's time. The rest of that
-time is the round trip, the launch and the judge's snapshot, whose cost is calibrated with empty
-calls: so the sum is at least the judge's time without that. A box that claims less hides work; one
-that claims more has lost its clock.
+The events lie between request and reply, so together they are at most the grader's wall time. The
+rest of that time is the round trip, the launch and the grader's copy of the output. Null calls
+measure this overhead, so the events are at least the wall time without it. A worker that claims
+less hides work; a worker that claims more has a wrong clock.
 """
 
 import math
@@ -18,23 +18,25 @@ from dataclasses import dataclass
 from grader.errors import DeviceError
 
 MIN_CALIBRATION = 20
+"""Fewest null calls for a mean and a standard deviation."""
 DEVIATIONS = 4.0
-"""Standard deviations that an honest overhead is allowed to lie from its mean."""
+"""Standard deviations that an honest overhead may lie from its mean; a normal one does so once in
+about 16,000 calls."""
 EVENT_RESOLUTION_NS = 500
 """Source: cuEventElapsedTime, CUDA driver API: "a resolution of around 0.5 microseconds"."""
 CLOCK_DRIFT = 1e-4
-"""Share by which two oscillators may differ; crystals differ by less than 100 in a million."""
+"""Share by which two clocks may differ: crystal oscillators differ by less than 100 ppm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead:
-    """What one call costs besides the work on the device, on the judge's clock.
+    """The cost of one call besides the work on the device, on the grader's clock.
 
     Attributes:
-        mean_ns: over the calibration's empty calls.
+        mean_ns: over the null calls of the calibration.
         deviation_ns: standard deviation of one call.
-        longest_ns: of the calibration.
-        calls: of the calibration.
+        longest_ns: the slowest null call.
+        calls: number of null calls.
     """
 
     mean_ns: float
@@ -43,14 +45,16 @@ class Overhead:
     calls: int
 
     def most_ns(self, calls: int) -> float:
-        """Return the most that `calls` honest calls cost together.
+        """Return the largest overhead of `calls` honest calls together.
 
-        The mean is itself uncertain by `deviation / √n` per call, which adds up over the calls;
-        one call may be as slow as the slowest of the calibration.
+        Two independent errors add as the root of the sum of squares: the calls' own scatter,
+        deviation · sqrt(calls), and the error of the mean over n null calls, deviation / sqrt(n)
+        for each call. One call may also be as slow as the slowest null call.
+        Source: JCGM 100:2008 (Guide to the Expression of Uncertainty in Measurement), 5.1.2.
         """
-        own = self.deviation_ns * math.sqrt(calls)
+        scatter = self.deviation_ns * math.sqrt(calls)
         of_mean = self.deviation_ns * calls / math.sqrt(self.calls)
-        most = calls * self.mean_ns + DEVIATIONS * math.hypot(own, of_mean)
+        most = calls * self.mean_ns + DEVIATIONS * math.hypot(scatter, of_mean)
         return max(most, (calls - 1) * self.mean_ns + self.longest_ns)
 
 
@@ -59,9 +63,9 @@ class Accepted:
     """A claim within its bounds.
 
     Attributes:
-        time_ns: sum of the events.
-        least_ns: the least that could have been claimed.
-        most_ns: the most.
+        time_ns: sum of the event times.
+        least_ns: the least sum that is plausible.
+        most_ns: the largest sum that is plausible.
     """
 
     time_ns: int
@@ -81,14 +85,15 @@ class BrokenBound:
 
 
 def calibrate(empty_ns: Sequence[int]) -> Overhead:
-    """Return the overhead from the wall times of empty calls in ns.
+    """Return the overhead from the wall times of null calls in ns.
 
     Raises:
-        DeviceError: if there are fewer than `MIN_CALIBRATION`, or one that is no time.
+        DeviceError: if there are fewer than `MIN_CALIBRATION`, or if one is not positive.
     """
     if len(empty_ns) < MIN_CALIBRATION or min(empty_ns) <= 0:
         raise DeviceError(
-            f"an overhead needs {MIN_CALIBRATION} empty calls, found {len(empty_ns)}",
+            f"expected at least {MIN_CALIBRATION} null calls with positive times, "
+            f"found {len(empty_ns)} calls",
             hint="calibrate with more calls",
         )
     return Overhead(
@@ -102,15 +107,15 @@ def calibrate(empty_ns: Sequence[int]) -> Overhead:
 def check_claim(
     events_ns: Sequence[object], walls_ns: Sequence[int], overhead: Overhead
 ) -> Accepted | BrokenBound:
-    """Compare the event times of timed calls with the judge's own times of the same calls.
+    """Compare the event times of timed calls with the grader's own times of the same calls.
 
-    Each call by itself, and all together, which is the tighter bound: what a call hides by staying
-    just within its own bound adds up.
+    Each call is checked by itself, then all together. The second bound is tighter: time that each
+    call hides just within its own bound adds up.
 
     Args:
-        events_ns: one claim per call, as it came.
-        walls_ns: one time per call, from request to the judge's completed snapshot.
-        overhead: calibrated in the same box.
+        events_ns: one claim per call, as the worker sent it.
+        walls_ns: one time per call, from the request to the grader's completed copy of the output.
+        overhead: calibrated in the same kind of worker.
     """
     if not walls_ns or len(events_ns) != len(walls_ns):
         return BrokenBound(evidence=f"{len(events_ns)} event times for {len(walls_ns)} calls")
@@ -122,15 +127,15 @@ def check_claim(
         if not least <= event_ns <= most:
             return _broken(f"call {number}", event_ns, wall_ns, overhead.most_ns(1))
         total += event_ns
-    sandbox, calls = sum(walls_ns), len(walls_ns)
-    least, most = bounds_ns(sandbox, calls, overhead)
+    total_wall_ns, calls = sum(walls_ns), len(walls_ns)
+    least, most = bounds_ns(total_wall_ns, calls, overhead)
     if not least <= total <= most:
-        return _broken(f"{calls} calls", total, sandbox, overhead.most_ns(calls))
+        return _broken(f"{calls} calls", total, total_wall_ns, overhead.most_ns(calls))
     return Accepted(time_ns=total, least_ns=least, most_ns=most)
 
 
 def bounds_ns(wall_ns: int, calls: int, overhead: Overhead) -> tuple[float, float]:
-    """Return the least and the most that the events of `calls` calls may add up to."""
+    """Return the least and the largest plausible sum of the event times of `calls` calls."""
     tolerance = calls * EVENT_RESOLUTION_NS + wall_ns * CLOCK_DRIFT
     least = max(wall_ns - overhead.most_ns(calls) - tolerance, 0.0)
     return least, wall_ns + tolerance
@@ -139,5 +144,5 @@ def bounds_ns(wall_ns: int, calls: int, overhead: Overhead) -> tuple[float, floa
 def _broken(what: str, event_ns: int, wall_ns: int, overhead_ns: float) -> BrokenBound:
     return BrokenBound(
         evidence=f"{what}: events claim {event_ns / 1e3:.1f} us of {wall_ns / 1e3:.1f} us on the "
-        f"judge's clock, of which at most {overhead_ns / 1e3:.1f} us can be overhead"
+        f"grader's clock, of which at most {overhead_ns / 1e3:.1f} us can be overhead"
     )

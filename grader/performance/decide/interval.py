@@ -1,35 +1,41 @@
-"""Intervals for ratios and slopes from forks: the unit that repeats is the fork, not the call.
+"""Metrics with confidence intervals: how a submission's totals compare with the reference's.
 
-Takes: totals of the submission and of the reference, one row per fork, one column per size. Gives:
-`Interval`. Does not cover: which tier is met (see `performance.decide.sequential_test`).
+Input: totals of both sides, one row per fork, one column per size. Output: an `Interval`, a ratio
+on a logarithmic scale or a slope. Which tier it meets is decided elsewhere
+(`performance.decide.sequential_test`).
 
-A fork's total holds everything that a submission did in one process, so one that alternates between
-fast and slow calls, or is fast only at first, pays for all of it and gains nothing by the pattern.
-Runs within one process resemble each other more than runs of different processes (repeats spread
-1.2 to 1.5 times wider than pairs within one process predict), so forks are what is resampled.
+A fork's total covers everything that a submission did in one process. A submission that alternates
+between fast and slow calls, or is fast only at first, pays for all of it.
+
+Forks are resampled, not runs: runs within one process resemble each other more than runs of
+different processes. Measured on this project's own recordings, repeated forks spread 1.2 to 1.5
+times as wide as pairs within one process predict.
 """
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Totals = NDArray[np.float64]
-"""Positive totals, [forks, sizes]."""
+"""Positive totals in ns or bytes, [forks, sizes]."""
 
 RESAMPLES = 999
+"""Bootstrap resamples; more than the 200 that a standard error seldom needs more than.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 6.4."""
 _RESAMPLING_SEED = 20_040_229
-"""Any fixed number: the same samples must give the same interval whenever they are judged again."""
+"""Fixed but arbitrary: the same samples must give the same interval whenever they are judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate with bounds that hold it at the stated confidence.
+    """An estimate with its confidence interval.
 
     Attributes:
-        estimate: of all forks together.
+        estimate: over all forks together.
         low: lower bound.
         high: upper bound.
     """
@@ -44,30 +50,76 @@ class Interval:
         return (self.high - self.low) / 2
 
     def widened(self, extra: float) -> "Interval":
-        """Return the interval with a further, independent uncertainty of half-width `extra`."""
+        """Return the interval with a further, independent uncertainty of half-width `extra`.
+
+        Independent uncertainties add as the root of the sum of squares.
+        Source: JCGM 100:2008 (Guide to the Expression of Uncertainty in Measurement), 5.1.2.
+        """
         half = math.hypot(self.half_width, extra)
         return Interval(estimate=self.estimate, low=self.estimate - half, high=self.estimate + half)
+
+
+class Kind(StrEnum):
+    """What a metric compares; the value is its name in reports."""
+
+    CPU_RATIO = "processor time"
+    WALL_RATIO = "time on the clock"
+    CPU_GROWTH = "growth of processor time"
+    WALL_GROWTH = "growth of time on the clock"
+    CPU_LARGEST = "processor time at the largest size"
+    WALL_LARGEST = "time on the clock at the largest size"
+    MEMORY = "peak memory"
+    MEMORY_CAP = "memory of the device"
+    TRAFFIC = "bytes on the wire"
+
+    @property
+    def is_slope(self) -> bool:
+        """Whether the metric is a slope; else it is the logarithm of a ratio."""
+        return self in (Kind.CPU_GROWTH, Kind.WALL_GROWTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One compared quantity with its confidence interval and the limits of its tier.
+
+    Attributes:
+        kind: what is compared.
+        interval: of the slope, or of the logarithm of the ratio.
+        reference_half_width: half-width that the reference's own spread would give.
+        within_reference_noise: whether the interval is no wider than that spread makes likely.
+        within_noise_without_outlier: the same after the most distant fork is left out.
+        pass_at: largest value that passes, in the interval's unit.
+        full_at: largest value that earns all points.
+    """
+
+    kind: Kind
+    interval: Interval
+    reference_half_width: float
+    within_reference_noise: bool
+    within_noise_without_outlier: bool = False
+    pass_at: float
+    full_at: float
 
 
 def log_contrast(
     submission: Totals, reference: Totals, sizes: tuple[int, ...], *, error_rate: float
 ) -> Interval:
-    """Return how the submission compares with the reference, with the interval of that.
+    """Return how the submission compares with the reference, as a confidence interval.
 
-    Of one size: log(sum of the submission's totals / sum of the reference's). The ratio of totals,
-    not of medians: a submission that is slow in every second call pays for it. Of several sizes:
-    the least-squares slope of that logarithm over log(size).
+    For one size: log(sum of the submission's totals / sum of the reference's). This is a ratio of
+    totals, not of medians: a submission that is slow in every second call pays for it. For several
+    sizes: the least-squares slope of that logarithm over log(size).
 
-    The interval is estimate ± t · standard error over resampled forks. The bootstrap's standard
-    error of n forks is too small by sqrt((n − 1) / n), and a normal quantile by what Student's t
-    adds for n − 1 degrees of freedom.
+    The interval is estimate ± t · standard error, the standard error from a bootstrap over forks.
+    The bootstrap's standard error of n forks is too small by sqrt((n - 1) / n), which is corrected;
+    Student's t with n - 1 degrees of freedom replaces the normal quantile.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 6.2 and 12.
 
     Args:
         submission: the submission's totals, [forks, sizes].
-        reference: the reference's, [forks, sizes].
+        reference: the reference's totals, [forks, sizes].
         sizes: of the workload.
-        error_rate: probability that the interval misses the truth, both sides together.
+        error_rate: probability that the interval misses the true value, both sides together.
     """
     forks = len(submission)
     weights = np.array(slope_weights(sizes))
@@ -82,7 +134,11 @@ def log_contrast(
 
 
 def slope_weights(sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Return what to multiply logarithms by to get their slope over log(size); of one size, 1."""
+    """Return weights whose dot product with logarithms is their slope over log(size).
+
+    For one size the weight is 1: the logarithm itself.
+    Source: the least-squares slope, sum((x - mean x) · y) / sum((x - mean x)²).
+    """
     if len(sizes) == 1:
         return (1.0,)
     centred = np.log(np.array(sizes, dtype=np.float64))
@@ -90,10 +146,11 @@ def slope_weights(sizes: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(float(weight) for weight in centred / (centred @ centred))
 
 
-def own_half_width(reference: Totals, sizes: tuple[int, ...], *, error_rate: float) -> float:
-    """Return the half-width that the reference's own spread explains: of it against its equal.
+def reference_half_width(reference: Totals, sizes: tuple[int, ...], *, error_rate: float) -> float:
+    """Return the half-width of the reference compared with an equal copy of itself.
 
-    Two equal sides of the reference's spread have a log ratio with twice its variance.
+    Two independent sides with the reference's variance have a log ratio with twice that variance,
+    so the standard error over n forks is spread · sqrt(2 / n).
     """
     forks = len(reference)
     if forks < 2:
@@ -103,21 +160,25 @@ def own_half_width(reference: Totals, sizes: tuple[int, ...], *, error_rate: flo
     return _t_quantile(forks - 1, error_rate) * spread * math.sqrt(2 / forks)
 
 
-def explains(own: float, seen: float, forks: int, *, chance: float) -> bool:
-    """Return whether a half-width is one that the reference's own spread makes likely.
+def is_within_reference_noise(
+    reference_half: float, half: float, forks: int, *, error_rate: float
+) -> bool:
+    """Return whether the reference's own spread makes an interval of half-width `half` likely.
 
-    An F test on the squared ratio with `forks` − 1 degrees of freedom on both sides: a submission
-    as noisy as the reference is called noisier with probability `chance` at most.
+    An F test on the ratio of variances with `forks` - 1 degrees of freedom on both sides: a
+    submission as noisy as the reference is called noisier with probability `error_rate` at most.
+    Source: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.5.9 (F-test for equality of
+    two variances).
     """
-    if seen <= own:
+    if half <= reference_half:
         return True
-    return own > 0 and (seen / own) ** 2 <= _f_quantile(forks - 1, chance)
+    return reference_half > 0 and (half / reference_half) ** 2 <= _f_quantile(forks - 1, error_rate)
 
 
-def without_the_oddest(
+def without_outlier(
     submission: Totals, reference: Totals, sizes: tuple[int, ...]
 ) -> tuple[list[int], float]:
-    """Return the rows of all forks but the one farthest from their median, and how far that is.
+    """Return the rows without the fork farthest from the median, and that fork's distance.
 
     Raises:
         ValueError: if there are fewer than two forks.
@@ -126,8 +187,8 @@ def without_the_oddest(
         raise ValueError(f"expected at least two forks, got {len(submission)}")
     per_fork = np.log(submission / reference) @ np.array(slope_weights(sizes))
     distance = np.abs(per_fork - np.median(per_fork))
-    oddest = int(distance.argmax())
-    return [fork for fork in range(len(submission)) if fork != oddest], float(distance[oddest])
+    outlier = int(distance.argmax())
+    return [fork for fork in range(len(submission)) if fork != outlier], float(distance[outlier])
 
 
 @cache
@@ -139,10 +200,10 @@ def _resampled_forks(forks: int) -> NDArray[np.int64]:
 
 
 @cache
-def _f_quantile(degrees: int, chance: float) -> float:
-    from scipy import stats  # here, because a student's machine judges public cases without it
+def _f_quantile(degrees: int, error_rate: float) -> float:
+    from scipy import stats  # not at the top: a student's machine has no scipy and needs none
 
-    return float(stats.f.ppf(1 - chance, degrees, degrees))
+    return float(stats.f.ppf(1 - error_rate, degrees, degrees))
 
 
 @cache

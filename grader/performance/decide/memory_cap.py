@@ -1,82 +1,85 @@
-"""Memory of a device: how little room a submission was seen to need, next to the reference's peak.
+"""The memory that a submission needs on a device, found by memory caps.
 
-Takes: forks whose runs say what room was left, a tier. Gives: `next_ratio`, `decide_memory_cap`.
-Pure. Does not cover: leaving the room (see `performance.measure.memory_search`).
+The peak memory of a process on a device cannot be read from outside: memory that is allocated and
+freed within one call is visible to that process only. So the grader reserves the rest of the
+device's memory, and a run that finishes under a cap has needed no more than the cap.
 
-The peak of a box on a device cannot be read from outside: memory that was taken and given back
-within a call is seen by nobody but its process. So the judge holds the rest of the device's memory
-as ballast, and what a submission does in the room that is left, it does with no more: the first run
-has all of the device (a failure there is the submission's own), the second the room of full points,
-the third that of a pass. Between the two the room is halved, in logarithms, as often as forks are
-left. The reference is ours, gives nothing back on the sly, and its peak is what was missing at its
-replies; its caches are in it, so a room is never tighter than its tier says.
+Caps are ratios to the reference's peak. The first fork has no cap (a failure there is the
+submission's own), the second has the cap of full points, the third the cap of a pass. Every further
+fork halves the distance between the largest cap that was too small and the smallest that sufficed,
+on a logarithmic scale. The reference's peak is the memory in use at its replies. Its caches are
+included, so a cap is never tighter than its tier says.
+
+Not covered: reserving the memory (`performance.measure.memory_search`).
 """
 
 import math
 
 from grader.assignment.target import Tier
 from grader.evidence.samples import ForkSample
-from grader.performance.decide.interval import Interval
-from grader.performance.decide.metric import Kind, Metric
+from grader.performance.decide.interval import Interval, Kind, Metric
 from grader.performance.decide.sequential_test import Outcome, share
 
 MEMORY_STAGES = (2, 3, 6)
-"""Forks after which the rooms are looked at: full points, a pass, a place between the two."""
+"""Forks after which it is decided: the cap of full points, the cap of a pass, caps in between."""
 GRAIN_BYTES = 2 << 20
-"""Memory comes in pieces of this size (the granularity of CUDA's); nobody needs less than one."""
+"""The granularity of CUDA's memory allocation (cuMemGetAllocationGranularity); no submission needs
+less than one piece."""
 
 
 def has_memory_caps(forks: tuple[ForkSample, ...]) -> bool:
-    """Return whether the runs had a device's memory measured."""
+    """Return whether the runs had memory caps."""
     return any(pair.submission.caps for fork in forks for pair in fork.pairs)
 
 
 def next_ratio(tier: Tier, forks: tuple[ForkSample, ...]) -> float:
-    """Return the room of the next fork, as a ratio to the reference's peak; infinite for all."""
+    """Return the cap of the next fork as a ratio to the reference's peak; infinite for no cap."""
     if not forks:
         return math.inf
-    at_least, at_most = _between(forks)
-    if at_most <= tier.full_at or len(forks) == 1:
+    too_small, sufficed = _bracket(forks)
+    if sufficed <= tier.full_at or len(forks) == 1:
         return tier.full_at
-    if at_most > tier.pass_at:
+    if sufficed > tier.pass_at:
         return tier.pass_at
-    return math.sqrt(max(at_least, tier.full_at) * at_most)
+    return math.sqrt(max(too_small, tier.full_at) * sufficed)
 
 
 def decide_memory_cap(tier: Tier, forks: tuple[ForkSample, ...]) -> tuple[Outcome, float, Metric]:
-    """Return the outcome, the share of the points, and the figure that they stand on.
+    """Return the outcome, the share of the points, and the metric.
 
-    The room that sufficed is credited; how far below it the need lies is halved by every fork.
+    The smallest cap that sufficed earns the points.
     """
-    at_least, at_most = _between(forks)
-    passed = at_most <= tier.pass_at
+    too_small, sufficed = _bracket(forks)
+    passed = sufficed <= tier.pass_at
     if passed:
-        done = at_most <= tier.full_at or len(forks) >= MEMORY_STAGES[-1]
+        done = sufficed <= tier.full_at or len(forks) >= MEMORY_STAGES[-1]
         outcome = Outcome.PASS if done else Outcome.OPEN
     else:
-        outcome = Outcome.FAIL if at_least >= tier.pass_at else Outcome.OPEN
-    earned = share(at_most, pass_at=tier.pass_at, full_at=tier.full_at)
+        outcome = Outcome.FAIL if too_small >= tier.pass_at else Outcome.OPEN
+    earned = share(sufficed, pass_at=tier.pass_at, full_at=tier.full_at)
     metric = Metric(
         kind=Kind.MEMORY_CAP,
         interval=Interval(
-            estimate=_log(at_most if passed else at_least), low=_log(at_least), high=_log(at_most)
+            estimate=_log(sufficed if passed else too_small),
+            low=_log(too_small),
+            high=_log(sufficed),
         ),
-        own_half_width=0.0,
-        explained=False,
+        reference_half_width=0.0,
+        within_reference_noise=False,
         pass_at=_log(tier.pass_at),
         full_at=_log(tier.full_at),
     )
     return outcome, earned if outcome is Outcome.PASS else 0.0, metric
 
 
-def _between(forks: tuple[ForkSample, ...]) -> tuple[float, float]:
-    """Return the largest room that was too small and the smallest that sufficed, as ratios."""
+def _bracket(forks: tuple[ForkSample, ...]) -> tuple[float, float]:
+    """Return the largest cap that was too small and the smallest that sufficed, as ratios."""
     pairs = [pair for fork in forks for pair in fork.pairs]
     least = min(GRAIN_BYTES / max(pair.reference.peak_bytes, GRAIN_BYTES) for pair in pairs)
     caps = [cap for pair in pairs for cap in pair.submission.caps]
-    most = min((cap.ratio for cap in caps if cap.sufficed), default=math.inf)
+    sufficed = min((cap.ratio for cap in caps if cap.sufficed), default=math.inf)
     too_small = max((cap.ratio for cap in caps if not cap.sufficed), default=least)
-    return min(too_small, most), most
+    return min(too_small, sufficed), sufficed
 
 
 def _log(ratio: float) -> float:

@@ -1,32 +1,48 @@
-"""Bounds that no honest measurement breaks: a time below the roofline's floor, a meter beyond time.
+"""Bounds that no honest measurement breaks: the roofline, counted bytes, claimed processor time.
 
-Takes: a `TargetMeasurement`. Gives: evidence. Pure. Does not cover: what follows (the points are
-held, see `judge.targets`).
+Input: a `TargetMeasurement`. Output: evidence of broken bounds, one sentence each. What follows (a
+person reviews the points) is decided in `judge.targets`.
 """
+
+from dataclasses import dataclass
 
 from grader.assignment.device_class import CPU
 from grader.errors import AuthorError
 from grader.evidence.device import Ceilings
 from grader.evidence.samples import RunSample, SizeWork, TargetMeasurement
 from grader.performance.decide.event_claims import BrokenBound, calibrate, check_claim
-from grader.performance.decide.metric import Roofline
 
 SLACK = 0.15
-"""How far below the floor a time may lie before it is called impossible.
+"""How far below the roofline floor, as a share, a time may lie before it is called impossible.
 
-Two measurements of a ceiling differ by a few per cent, and data that is easy on the device (zeros)
-ran up to 13 % faster than the random data that ceilings are measured with.
+Measured: two measurements of a ceiling differ by a few per cent, and zeros ran up to 13 % faster on
+a device than the random data that ceilings are measured with.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofline:
+    """How near both sides came to what the machine can do, at the largest size.
+
+    Attributes:
+        floor_ns: the least time for the work that the author counts.
+        submission: share of the possible speed that the submission reached.
+        reference: share of the possible speed that the reference reached.
+    """
+
+    floor_ns: float
+    submission: float
+    reference: float
+
+
 def floor_ns(bytes_moved: int, flops: int, ceilings: Ceilings, *, dtype: str = "") -> float:
-    """Return the least time in ns for moving bytes and doing operations, both at once.
+    """Return the roofline floor in ns: the least time for bytes and operations, done at once.
 
     Args:
         bytes_moved: the fewest that must move: each input read once, each output written once.
         flops: the fewest floating-point operations.
         ceilings: of the device.
-        dtype: of the operations, without `torch.`; without it the fastest dtype's rate counts.
+        dtype: of the operations, without `torch.`; if empty, the fastest dtype's rate counts.
 
     Raises:
         AuthorError: if a count is negative.
@@ -35,19 +51,21 @@ def floor_ns(bytes_moved: int, flops: int, ceilings: Ceilings, *, dtype: str = "
     multicore architectures", Communications of the ACM 52(4), 2009.
     """
     if bytes_moved < 0 or flops < 0:
-        raise AuthorError(f"a case counts {bytes_moved} bytes and {flops} operations")
+        raise AuthorError(
+            f"a case counts {bytes_moved} bytes and {flops} operations; expected no negative count"
+        )
     seconds = max(bytes_moved / ceilings.bytes_per_s, flops / ceilings.flops_per_s(dtype))
     return seconds * 1e9
 
 
 def floor_fraction(time_ns: float, floor: float) -> float:
-    """Return how much of the possible speed a time in ns reaches: 1 at the floor, above 1 never.
+    """Return the share of the possible speed that a time in ns reaches: 1 at the floor.
 
     Raises:
         ValueError: if the time is not positive.
     """
     if time_ns <= 0:
-        raise ValueError(f"a time of {time_ns} ns")
+        raise ValueError(f"expected a positive time, got {time_ns} ns")
     return floor / time_ns
 
 
@@ -62,15 +80,16 @@ def beats_floor(time_ns: float, floor: float, *, slack: float = SLACK) -> str:
 
 
 METER_SLACK = 0.1
-"""Share by which counters of processor time and the clock may differ."""
+"""Share by which counters of processor time may exceed the clock."""
 METER_GRAIN_NS = 20_000_000
-"""Grain of the coarsest counter of processor time, two ticks."""
-SILENT = 0.95
-"""Share of the bytes that must cross the wire below which they went another way."""
+"""Resolution of the coarsest counter of processor time: two ticks of 10 ms.
+Source: time(7), USER_HZ is 100 on most systems."""
+MIN_TRAFFIC_SHARE = 0.95
+"""Share of the bytes that must cross the network; with less, data was exchanged in another way."""
 
 
 def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
-    """Return what cannot be; empty if all can."""
+    """Return the evidence of every broken bound; empty if the measurement is plausible."""
     found: list[str] = []
     for work in measured.work:
         runs = _runs(measured, work.size, submission=True)
@@ -80,7 +99,7 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
             if evidence:
                 found.append(f"at size {work.size}: {evidence}")
     found += _broken_claims(measured)
-    found += _silences(measured)
+    found += _missing_traffic(measured)
     for fork in measured.forks:
         for pair in fork.pairs:
             most_ns = pair.elapsed_ns * measured.cores * (1 + METER_SLACK) + METER_GRAIN_NS
@@ -92,24 +111,24 @@ def broken_bounds(measured: TargetMeasurement) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _silences(measured: TargetMeasurement) -> list[str]:
-    """Return where fewer bytes crossed the wire than arithmetic allows."""
+def _missing_traffic(measured: TargetMeasurement) -> list[str]:
+    """Return the sizes at which fewer bytes crossed the network than must."""
     if not measured.metered:
         return []
     found: list[str] = []
     for work in measured.work:
         runs = _runs(measured, work.size, submission=True)
         least = min((measured.net_traffic_bytes(run) for run in runs), default=work.traffic_bytes)
-        if least < SILENT * work.traffic_bytes:
+        if least < MIN_TRAFFIC_SHARE * work.traffic_bytes:
             found.append(
-                f"at size {work.size}: a silent wire: {least:,.0f} bytes crossed it, and "
-                f"{work.traffic_bytes:,} must"
+                f"at size {work.size}: too little network traffic: {least:,.0f} bytes crossed the "
+                f"network, at least {work.traffic_bytes:,} must"
             )
     return found
 
 
 def _broken_claims(measured: TargetMeasurement) -> list[str]:
-    """Return what a box on a device claims that its calls cannot have taken."""
+    """Return the event times, claimed by a worker on a device, that its calls cannot have taken."""
     runs = [
         pair.submission for fork in measured.forks for pair in fork.pairs if pair.submission.claims
     ]
@@ -130,7 +149,7 @@ def _broken_claims(measured: TargetMeasurement) -> list[str]:
 
 
 def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
-    """Return how near to the floor both sides came; none if no floor is known."""
+    """Return how near to the roofline both sides came; none if the roofline is not known."""
     if not measured.work or not measured.forks:
         return ()
     work = measured.work[-1]
@@ -150,16 +169,16 @@ def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
 
 
 def _shortest_ns(run: RunSample) -> int:
-    """Return the least time that a run may have taken: on a device, what the box itself claims."""
+    """Return the least time that a run may have taken: on a device, what the worker claims."""
     if run.claims and all(claim.events_ns for claim in run.claims):
         return min(run.wall_ns, sum(claim.events_ns[0] for claim in run.claims))
     return run.wall_ns
 
 
 def _floor_ns(measured: TargetMeasurement, work: SizeWork) -> float:
-    """Return the floor of a size; 0 if it is not known.
+    """Return the roofline floor of a size in ns; 0 if it is not known.
 
-    Ceilings of the processor are of one thread; a submission may use every core.
+    Ceilings of the processor are measured with one thread; a submission may use every core.
     """
     if not measured.ceilings or not (work.bytes_moved or work.flops):
         return 0.0

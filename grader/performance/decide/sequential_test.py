@@ -1,10 +1,12 @@
-"""When enough has been seen, and what it earns: fixed looks, adjusted levels, bounded doubt.
+"""A group-sequential test: when a target is decided, and which share of its points it earns.
 
-Takes: intervals in logarithms or slopes, a tier. Gives: whether to go on, and the figure that is
-credited. Does not cover: making the intervals (see `performance.decide.interval`).
+Input: a confidence interval of a metric (logarithm of a ratio, or a slope) and a tier. Intervals
+are made in `performance.decide.interval`.
 
-The samples are looked at a fixed number of times, and every look has its share of the error rate
-(Bonferroni), so that looking often does not make a wrong verdict likelier.
+The samples are tested at a fixed number of stages. Each stage has an equal part of the error rate
+(Bonferroni), so testing several times does not make a wrong verdict more likely.
+Sources: Jennison and Turnbull, Group Sequential Methods with Applications to Clinical Trials
+(2000); for the equal parts, Dunn, "Multiple comparisons among means", JASA 56 (1961).
 """
 
 from dataclasses import dataclass
@@ -13,16 +15,16 @@ from enum import StrEnum
 from grader.performance.decide.interval import Interval
 
 ERROR_RATE = 0.05
-"""Probability that any interval of one verdict misses the truth, over all looks together."""
-NOISIER_CHANCE = 0.001
-"""Probability that a submission as steady as the reference is called noisier than it."""
+"""Probability that any interval of one verdict misses the true value, over all stages together."""
+NOISE_TEST_ERROR_RATE = 0.001
+"""Probability that a submission as steady as the reference is found noisier than the reference."""
 
 
 class Outcome(StrEnum):
-    """What a look says.
+    """The result of one stage.
 
-    OPEN: go on, if there is another look.
-    TOO_NOISY: the reference's own spread leaves nothing to be said.
+    OPEN: not decided; measure more forks if there is another stage.
+    TOO_NOISY: the machine is too noisy for any decision.
     """
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
@@ -33,43 +35,52 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How often is looked, and how fine the figure must be.
+    """The stages of the test, and how precise a metric must be.
+
+    Widths are half-widths of intervals, in the metric's unit.
 
     Attributes:
-        stages: forks after which the samples are looked at, ascending.
-        resolution: half-width at which the points no longer depend on noise worth another look.
-        floor: spread that every machine has; the reference's own is never taken for less.
-        noise_limit: half-width, the reference's own or the whole, beyond which doubt is no longer
-            given.
-        wide_from: forks from which on a PASS may be wider than `resolution` before the last look; 0
-            if it never may.
-        burst: how far over the tier a FAIL at the first look must lie: its few forks are over in a
-            second, and what else a machine does may last as long.
+        stages: numbers of forks after which the samples are tested, ascending.
+        resolution: half-width below which more samples would hardly change the points.
+        min_half_width: noise that every machine has; the reference's half-width is never taken to
+            be smaller.
+        noise_limit: half-width, of the reference or of the metric, beyond which the submission no
+            longer gets the benefit of the doubt.
+        wide_pass_from_forks: number of forks from which a PASS before the last stage may be wider
+            than `resolution`; 0 for never.
+        first_stage_margin: how far above the tier a FAIL at the first stage must lie. The first
+            stage takes about a second, and so may a disturbance by another process.
     """
 
     stages: tuple[int, ...]
     resolution: float
-    floor: float
+    min_half_width: float
     noise_limit: float
-    wide_from: int = 0
-    burst: float = 0.0
+    wide_pass_from_forks: int = 0
+    first_stage_margin: float = 0.0
 
     @property
     def error_rate(self) -> float:
-        """The share of one look."""
+        """The error rate of one stage."""
         return ERROR_RATE / len(self.stages)
 
 
 def decide_stage(
-    interval: Interval, *, pass_at: float, full_at: float, explained: bool, forks: int, rule: Rule
+    interval: Interval,
+    *,
+    pass_at: float,
+    full_at: float,
+    within_reference_noise: bool,
+    forks: int,
+    rule: Rule,
 ) -> Outcome:
-    """Say whether an interval decides, before the last look."""
+    """Return the outcome of a stage before the last one."""
     if interval.low > pass_at:
-        soon = forks <= rule.stages[0] and interval.low <= pass_at + rule.burst
-        return Outcome.OPEN if soon else Outcome.FAIL
-    wide = interval.half_width > rule.resolution and not 0 < rule.wide_from <= forks
-    fine = explained and not wide
-    if interval.high <= full_at or (interval.high <= pass_at and fine):
+        too_early = forks <= rule.stages[0] and interval.low <= pass_at + rule.first_stage_margin
+        return Outcome.OPEN if too_early else Outcome.FAIL
+    too_wide = interval.half_width > rule.resolution and not 0 < rule.wide_pass_from_forks <= forks
+    precise = within_reference_noise and not too_wide
+    if interval.high <= full_at or (interval.high <= pass_at and precise):
         return Outcome.PASS
     return Outcome.OPEN
 
@@ -78,34 +89,42 @@ def decide_last_stage(
     interval: Interval,
     *,
     pass_at: float,
-    explained: bool,
-    by_one_fork: bool,
-    own: float,
+    within_reference_noise: bool,
+    within_noise_without_outlier: bool,
+    reference_half_width: float,
     rule: Rule,
 ) -> Outcome:
-    """Decide, with the benefit of the doubt only where the reference's own spread explains it.
+    """Return the outcome of the last stage.
 
-    A width that a single fork makes is the machine's as likely as the submission's: it is no ground
-    to fail, nor to pass.
+    If the interval contains the limit, the submission passes (the benefit of the doubt), but only
+    while the reference's own noise explains the width. If a single fork makes the interval wide,
+    the machine is as likely a cause as the submission: neither pass nor fail.
     """
     if interval.low > pass_at:
         return Outcome.FAIL
     if interval.high <= pass_at:
         return Outcome.PASS
-    if own > rule.noise_limit:
+    if reference_half_width > rule.noise_limit:
         return Outcome.TOO_NOISY
-    if not explained:
-        return Outcome.TOO_NOISY if by_one_fork else Outcome.FAIL
+    if not within_reference_noise:
+        return Outcome.TOO_NOISY if within_noise_without_outlier else Outcome.FAIL
     return Outcome.TOO_NOISY if interval.half_width > rule.noise_limit else Outcome.PASS
 
 
-def credited(interval: Interval, *, explained: bool) -> float:
-    """Return the bound that points are given for: the better one, unless its width is home-made."""
-    return interval.low if explained else interval.high
+def scoring_bound(interval: Interval, *, within_reference_noise: bool) -> float:
+    """Return the bound of the interval that earns the points.
+
+    Within the reference's noise the lower (better) bound counts. Else the submission itself makes
+    the spread, and the upper bound counts.
+    """
+    return interval.low if within_reference_noise else interval.high
 
 
 def share(metric: float, *, pass_at: float, full_at: float) -> float:
-    """Return the share of the points for a figure: half at `pass_at`, all at `full_at`."""
+    """Return the share of the points that a metric earns: half at `pass_at`, all at `full_at`.
+
+    Between the two the share is linear; above `pass_at` it is 0.
+    """
     if metric <= full_at:
         return 1.0
     if metric > pass_at:

@@ -1,7 +1,7 @@
-"""Sums over the runs of a fork, and times without what empty calls cost.
+"""Totals per fork and size, without the cost of null calls, and which forks are included.
 
-Takes: samples. Gives: totals per fork and size. Pure. Does not cover: intervals (see
-`performance.decide.metrics`).
+Input: raw samples of a target. Output: totals in ns or bytes, and the numbers of the forks that
+were disturbed from outside. Confidence intervals: `performance.decide.metrics`.
 """
 
 import math
@@ -19,16 +19,16 @@ from grader.evidence.samples import EmptyCalls, ForkSample, PairSample, RunSampl
 from grader.performance.decide.interval import Totals
 
 Amount = Callable[[RunSample], float]
-"""What is added up: a time in nanoseconds, or bytes."""
+"""What is summed over runs: a time in nanoseconds, or bytes."""
 
 SPREADS = 20
-"""A timed run must be longer than this many spreads (IQR) of as many empty calls as it has."""
+"""A timed run must be longer than this many times the spread (IQR) of as many null calls."""
 
 
 def totals_of(
     forks: tuple[ForkSample, ...], sizes: tuple[int, ...], amount: Amount, *, submission: bool
 ) -> Totals:
-    """Return the total per fork and size; at least 1, so that logarithms exist."""
+    """Return the totals of one side, [forks, sizes]; at least 1, so that logarithms exist."""
     rows = [
         [
             max(
@@ -47,26 +47,26 @@ def totals_of(
 
 
 def pair_counts(forks: tuple[ForkSample, ...], sizes: tuple[int, ...]) -> Totals:
-    """Return how many pairs each total adds up: forks lose different numbers of them."""
+    """Return how many pairs each total sums, [forks, sizes]."""
     rows = [[float(sum(p.size == s for p in f.pairs)) for s in sizes] for f in forks]
     return np.array(rows, dtype=np.float64).reshape(len(forks), len(sizes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
-    """What is added up over runs.
+class RunQuantity:
+    """A quantity of a run that is summed over runs.
 
     Attributes:
-        amount: of one run.
-        call_doubt_ns: standard error of what is taken off for each call; 0 if nothing is.
+        amount: the quantity of one run.
+        null_call_error_ns: standard error of the cost that is subtracted per call; 0 for none.
     """
 
     amount: Amount
-    call_doubt_ns: float = 0.0
+    null_call_error_ns: float = 0.0
 
 
-def net_time(measured: TargetMeasurement, clock: Clock) -> Gauge:
-    """Return the time of a run without what as many empty calls cost."""
+def net_time(measured: TargetMeasurement, clock: Clock) -> RunQuantity:
+    """Return the time of a run without the cost of as many null calls."""
     empty = _null_call(measured.empty, clock)
     if clock is Clock.WALL and measured.transfers:
         return _net_of_transfers(measured)
@@ -75,26 +75,31 @@ def net_time(measured: TargetMeasurement, clock: Clock) -> Gauge:
         gross_ns = run.cpu_ns if clock is Clock.CPU else run.wall_ns
         return gross_ns - run.calls * empty.median_ns
 
-    return Gauge(amount=net, call_doubt_ns=empty.doubt_ns)
+    return RunQuantity(amount=net, null_call_error_ns=empty.error_ns)
 
 
-def _net_of_transfers(measured: TargetMeasurement) -> Gauge:
-    """Return the time of a run without what empty calls cost that lend as much memory."""
+def _net_of_transfers(measured: TargetMeasurement) -> RunQuantity:
+    """Return the time of a run without the cost of null calls with arguments of the same size."""
 
     def net(run: RunSample) -> float:
-        lent = [claim.transfer_bytes for claim in run.claims] + [0] * (run.calls - len(run.claims))
-        calls = (_null_call(measured.empty_for(size), Clock.WALL) for size in lent)
+        sizes = [claim.transfer_bytes for claim in run.claims]
+        sizes += [0] * (run.calls - len(run.claims))
+        calls = (_null_call(measured.empty_for(size), Clock.WALL) for size in sizes)
         return run.wall_ns - sum(call.median_ns for call in calls)
 
     known = (_null_call(empty, Clock.WALL) for empty in (measured.empty, *measured.transfers))
-    return Gauge(amount=net, call_doubt_ns=max(call.doubt_ns for call in known))
+    return RunQuantity(amount=net, null_call_error_ns=max(call.error_ns for call in known))
 
 
-def doubt_of(
-    forks: tuple[ForkSample, ...], sizes: tuple[int, ...], gauge: Gauge
+def null_call_uncertainty(
+    forks: tuple[ForkSample, ...], sizes: tuple[int, ...], quantity: RunQuantity
 ) -> tuple[float, ...]:
-    """Return by size how far the log ratio of totals may be off through what was taken off."""
-    doubts: list[float] = []
+    """Return by size the standard error that subtracting null calls adds to the log ratio.
+
+    The relative errors of the two sides are independent, so their squares add.
+    Source: JCGM 100:2008 (Guide to the Expression of Uncertainty in Measurement), 5.1.6.
+    """
+    errors: list[float] = []
     for size in sizes:
         sides: list[float] = []
         for submission in (True, False):
@@ -104,17 +109,17 @@ def doubt_of(
                 for p in f.pairs
                 if p.size == size
             ]
-            off_ns = gauge.call_doubt_ns * sum(run.calls for run in runs)
-            sides.append(off_ns / max(sum(gauge.amount(run) for run in runs), 1.0))
-        doubts.append(math.hypot(*sides))
-    return tuple(doubts)
+            error_ns = quantity.null_call_error_ns * sum(run.calls for run in runs)
+            sides.append(error_ns / max(sum(quantity.amount(run) for run in runs), 1.0))
+        errors.append(math.hypot(*sides))
+    return tuple(errors)
 
 
 def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
-    """Return whether the reference's runs drown in the spread of what is taken off them.
+    """Return whether the reference's runs are too short against the spread of null calls.
 
-    Asked when an assignment is proven, not while it grades: sizes are the author's choice. Noise
-    that comes and goes is not, so the spread is that of the quietest quarter of the empty calls.
+    Checked when an assignment is validated, not while it grades, because sizes are the author's
+    choice. Passing noise is not, so the spread is that of the quietest quarter of the null calls.
     """
     clock = target.clock if measured.metered else Clock.WALL
     net = net_time(measured, clock)
@@ -128,33 +133,34 @@ def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _EmptyCall:
-    """Median of one empty call, and the standard error of that."""
+class _NullCall:
+    """Median cost of one null call, and the standard error of that median."""
 
     median_ns: float
-    doubt_ns: float
+    error_ns: float
 
 
 @lru_cache(maxsize=64)
-def _null_call(empty: EmptyCalls, clock: Clock) -> _EmptyCall:
-    """Return what an empty call costs.
+def _null_call(empty: EmptyCalls, clock: Clock) -> _NullCall:
+    """Return the cost of a null call.
 
-    The standard error of a median of n is 1.253 σ / sqrt(n), and an IQR is 1.349 σ, for normal
-    samples.
+    For normal samples the standard error of a median of n is sqrt(π / 2) σ / sqrt(n), that is
+    1.253 σ / sqrt(n), and the interquartile range is 2 · 0.6745 σ, that is 1.349 σ.
+    Source: Cramér, Mathematical Methods of Statistics (1946), section 28.5.
     """
     samples = _samples_ns(empty, clock)
     low, middle, high = np.percentile(samples, (25, 50, 75))
-    return _EmptyCall(
+    return _NullCall(
         median_ns=float(middle),
-        doubt_ns=1.253 * float(high - low) / 1.349 / math.sqrt(len(samples)),
+        error_ns=1.253 * float(high - low) / 1.349 / math.sqrt(len(samples)),
     )
 
 
 def _quiet_spread_ns(empty: EmptyCalls, clock: Clock) -> float:
-    """Return the least interquartile range of one empty call over quarters of the calibration.
+    """Return the interquartile range of a null call in the quietest quarter of the null calls.
 
-    Processor time is sampled by blocks: the spread of one call is that of a block's mean times the
-    square root of its calls.
+    Processor time is sampled per block: the spread of one call is the spread of a block's mean
+    times the square root of its number of calls.
     """
     spreads = []
     for quarter in np.array_split(_samples_ns(empty, clock), 4):
@@ -164,45 +170,45 @@ def _quiet_spread_ns(empty: EmptyCalls, clock: Clock) -> float:
 
 
 def _samples_ns(empty: EmptyCalls, clock: Clock) -> NDArray[np.float64]:
-    """Return what one empty call cost, by call or as the mean of a block."""
+    """Return the costs of one null call: of each call, or as means of blocks."""
     if clock is Clock.WALL:
         return np.array(empty.wall_ns, dtype=np.float64)
     return np.array(empty.cpu_ns, dtype=np.float64) / empty.block
 
 
-MOST_DISCARDED = 0.2
-"""Share of the forks that may be left out; beyond it a noisy run is judged as it is, and one on a
-device that was held back is not judged."""
+MAX_DISCARDED_SHARE = 0.2
+"""Largest share of the forks that may be left out. Beyond it, the noisy forks are judged as they
+are; a target on a throttled device is not judged."""
 STOLEN_SHARE = 0.05
-"""Processor time that the hypervisor took, as a share of the fork's time, that disturbs."""
+"""A fork is disturbed if the hypervisor took more processor time than this share of its time."""
 
 
 def included_forks(forks: tuple[ForkSample, ...]) -> tuple[ForkSample, ...]:
     """Return the forks without those that were disturbed most."""
-    gone = left_out(forks)
-    return tuple(fork for number, fork in enumerate(forks) if number not in gone)
+    excluded = left_out(forks)
+    return tuple(fork for number, fork in enumerate(forks) if number not in excluded)
 
 
 def left_out(forks: tuple[ForkSample, ...]) -> tuple[int, ...]:
-    """Return the places of the forks that are not counted, ascending."""
-    shares = {n: (_throttled(fork), _stolen(fork)) for n, fork in enumerate(forks)}
-    disturbed = [n for n, (held, stolen) in shares.items() if held or stolen > STOLEN_SHARE]
+    """Return the numbers of the forks that are not included, ascending."""
+    shares = {n: (_throttled_share(fork), _stolen_share(fork)) for n, fork in enumerate(forks)}
+    disturbed = [n for n, (slow, stolen) in shares.items() if slow or stolen > STOLEN_SHARE]
     worst = sorted(disturbed, key=lambda number: shares[number], reverse=True)
-    return tuple(sorted(worst[: most_left_out(len(forks))]))
+    return tuple(sorted(worst[: max_left_out(len(forks))]))
 
 
-def most_left_out(forks: int) -> int:
+def max_left_out(forks: int) -> int:
     """Return how many of so many forks may be left out."""
-    return int(MOST_DISCARDED * forks)
+    return int(MAX_DISCARDED_SHARE * forks)
 
 
 def throttled(forks: tuple[ForkSample, ...]) -> tuple[int, ...]:
-    """Return the places of the forks in which the device was held back, ascending."""
-    return tuple(number for number, fork in enumerate(forks) if _throttled(fork))
+    """Return the numbers of the forks in which the device throttled, ascending."""
+    return tuple(number for number, fork in enumerate(forks) if _throttled_share(fork))
 
 
-def held_back(forks: tuple[ForkSample, ...]) -> str:
-    """Return the evidence that forks which count were disturbed; empty if none was."""
+def throttling(forks: tuple[ForkSample, ...]) -> str:
+    """Return the evidence that the device throttled in included forks; empty if it did not."""
     counted = set(throttled(forks)) - set(left_out(forks))
     if not counted:
         return ""
@@ -210,32 +216,33 @@ def held_back(forks: tuple[ForkSample, ...]) -> str:
     return f"{reasons} in {len(throttled(forks))} of {len(forks)} forks"
 
 
-def unhindered(fork: ForkSample, processors: int) -> ForkSample:
+def without_cpu_contention(fork: ForkSample, processors: int) -> ForkSample:
     """Return the fork without the time in which the submission may have waited for a processor.
 
-    Nobody waits while a processor is free, so at most what others used, or the hypervisor took,
-    divided by the number of processors. Time that it computed in itself is never taken off.
+    No process waits while a processor is free. So the wait is at most the processor time of other
+    processes and of the hypervisor, divided by the number of processors. The submission's own
+    processor time is never subtracted.
     """
-    return ForkSample(pairs=tuple(_unhindered(pair, processors) for pair in fork.pairs))
+    return ForkSample(pairs=tuple(_without_cpu_contention(p, processors) for p in fork.pairs))
 
 
-def _unhindered(pair: PairSample, processors: int) -> PairSample:
+def _without_cpu_contention(pair: PairSample, processors: int) -> PairSample:
     run = pair.submission
     waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
     wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
     return replace(pair, submission=replace(run, wall_ns=wall_ns))
 
 
-def _throttled(fork: ForkSample) -> float:
-    """Return the share of a fork's pairs in which the device was held back."""
-    held = sum(bool(disturbance(_states(pair))) for pair in fork.pairs)
-    return held / max(len(fork.pairs), 1)
+def _throttled_share(fork: ForkSample) -> float:
+    """Return the share of a fork's pairs in which the device throttled."""
+    slow = sum(bool(disturbance(_states(pair))) for pair in fork.pairs)
+    return slow / max(len(fork.pairs), 1)
 
 
 def _states(pair: PairSample) -> tuple[DeviceState, ...]:
     return pair.submission.states + pair.reference.states
 
 
-def _stolen(fork: ForkSample) -> float:
+def _stolen_share(fork: ForkSample) -> float:
     elapsed_ns = sum(pair.elapsed_ns for pair in fork.pairs)
     return sum(pair.stolen_ns for pair in fork.pairs) / max(elapsed_ns, 1)

@@ -1,1 +1,1 @@
-"""Runs submission and reference in turns and keeps raw samples."""
+"""Runs the submission and the reference in turns and keeps raw samples."""

@@ -1,10 +1,9 @@
-"""Ceilings kept between runs, one file per device class, with where they come from.
+"""Measures a device's ceilings, bytes and operations per second, and caches them between runs.
 
-Takes: a setting and a way to measure. Gives: `ceilings_of`. Does not cover: measuring (see
-`performance.measure.ceilings`).
-
-Another device, driver, torch, Triton or way of measuring makes the file worthless: it is measured
-anew. So does a file that cannot be read; that is said.
+Ceilings are the two limits of the roofline (`performance.decide.plausibility`). Each is the fastest
+over several sizes of the median of several repeats. The cache holds one file per device class. A
+file of another device, driver, torch, Triton or method is not used, nor is one that cannot be read:
+the ceilings are then measured anew, with a notice.
 """
 
 import contextlib
@@ -38,15 +37,15 @@ CUDA_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 REPEATS = 5
 CPU_REPEAT_SECONDS = 0.01
-FREE_SHARE = 8
-"""A size is tried if this many times as much is free."""
+FREE_FACTOR = 8
+"""A size is measured if this many times as much device memory is free."""
 
 Work = Callable[[], object]
 Clock = Callable[[Work], float]
 
 
 def find_setting(device: str) -> Setting:
-    """Return what tells this machine's `device` (`cpu` or `cuda`) from others."""
+    """Return what identifies `device` (`cpu` or `cuda`) of this machine and the software on it."""
     try:
         triton = version("triton")
     except PackageNotFoundError:
@@ -69,7 +68,7 @@ def find_setting(device: str) -> Setting:
 
 
 def measure_ceilings(setting: Setting) -> Ceilings:
-    """Measure the device of a setting; on the processor with one thread."""
+    """Measure the device of a setting; a processor with one thread."""
     if setting.device_class == CPU:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -82,7 +81,7 @@ def measure_ceilings(setting: Setting) -> Ceilings:
         try:
             memory, matmul = _cuda_rates()
         finally:
-            torch.cuda.empty_cache()  # what torch keeps would be missing to whoever is graded
+            torch.cuda.empty_cache()  # what torch caches would be missing for submissions
     return Ceilings(
         setting=setting,
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,14 +93,14 @@ def measure_ceilings(setting: Setting) -> Ceilings:
 def _cuda_rates() -> tuple[tuple[MemoryRate, ...], tuple[MatmulRate, ...]]:
     clock = _cold_clock()
     free_bytes, _ = torch.cuda.mem_get_info()
-    sizes = [size for size in CUDA_SIZES_BYTES if size * FREE_SHARE <= free_bytes]
+    sizes = [size for size in CUDA_SIZES_BYTES if size * FREE_FACTOR <= free_bytes]
     memory = _memory_rates("cuda", sizes, clock)
     matmul = _matmul_rates("cuda", CUDA_DTYPES, CUDA_MATRICES, clock)
     return memory, (*matmul, _tf32_rate(clock))
 
 
 def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[MemoryRate, ...]:
-    """Return the fastest copy, read and write; a copy's bytes count twice."""
+    """Return the fastest copy, read and write; a copy's bytes count twice (read and written)."""
     best: dict[str, MemoryRate] = {}
     for size_bytes in sizes:
         source = torch.rand(size_bytes // 4, device=device)
@@ -121,7 +120,7 @@ def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[Memo
 def _matmul_rates(
     device: str, dtypes: Sequence[torch.dtype], sizes: Sequence[int], clock: Clock
 ) -> tuple[MatmulRate, ...]:
-    """Return the fastest square product of each dtype; 2·n³ operations each."""
+    """Return the fastest product of n × n matrices of each dtype; it has 2·n³ operations."""
     found: list[MatmulRate] = []
     for dtype in dtypes:
         rates: list[tuple[float, int]] = []
@@ -148,13 +147,13 @@ def _tf32_rate(clock: Clock) -> MatmulRate:
 
 
 def _cpu_seconds(work: Work) -> float:
-    """Return the median time of one call in s, of repeats that are long enough for the clock."""
-    count, submission = 1, 0.0
-    while submission < CPU_REPEAT_SECONDS:
+    """Return the median time of one call in s; repeats are long enough for the clock."""
+    count, elapsed_s = 1, 0.0
+    while elapsed_s < CPU_REPEAT_SECONDS:
         begin = time.perf_counter()
         for _ in range(count):
             work()
-        submission = time.perf_counter() - begin
+        elapsed_s = time.perf_counter() - begin
         count *= 2
     count //= 2
     repeats = []
@@ -167,12 +166,12 @@ def _cpu_seconds(work: Work) -> float:
 
 
 def _cold_clock() -> Clock:
-    """Return a clock of CUDA events that writes over the L2 before each repeat."""
+    """Return a clock of CUDA events that overwrites the L2 cache before each repeat."""
     cache_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
     flush = torch.empty(max(2 * cache_bytes, 1 << 25), dtype=torch.int8, device="cuda")
 
     def seconds(work: Work) -> float:
-        work()  # loads modules, makes handles
+        work()  # warm-up: loads modules, creates handles
         repeats: list[float] = []
         for _ in range(REPEATS):
             begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -189,7 +188,7 @@ def _cold_clock() -> Clock:
 
 
 def _processor() -> str:
-    """Return the processor's name and what it can do that torch makes use of.
+    """Return the processor's name and the instruction set that torch uses.
 
     Source: `model name` in /proc/cpuinfo, proc_cpuinfo(5).
     """
@@ -205,7 +204,10 @@ def _processor() -> str:
 
 
 def _kernel_module() -> str:
-    """Return the version of NVIDIA's kernel module, as it says itself."""
+    """Return the version of NVIDIA's Linux kernel module.
+
+    Source: the first line of /proc/driver/nvidia/version, as the module writes it.
+    """
     path = Path("/proc/driver/nvidia/version")
     if not path.is_file():
         return "driver unknown"
@@ -217,7 +219,7 @@ _MAX_FILE_BYTES = 1 << 20
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return where this user's caches lie.
+    """Return the folder of this user's caches.
 
     Source: XDG Base Directory Specification 0.8, `XDG_CACHE_HOME`.
     """
@@ -233,25 +235,25 @@ def ceilings_of(
     folder: Path,
     on_notice: Callable[[str], None],
 ) -> Ceilings:
-    """Return the ceilings that hold under a setting, from the cache if it has them.
+    """Return the ceilings of a setting, from the cache if it has them.
 
     Args:
         setting: of this machine, now.
         measure: called if they must be measured.
-        folder: of the cache; made if missing. One that cannot be written costs time, no error.
-        on_notice: called with a sentence when a file is not used, or cannot be kept.
+        folder: of the cache; made if missing. If it cannot be written, a notice says so.
+        on_notice: called with a sentence when a file is not used or cannot be written.
     """
     path = folder / f"ceilings-{setting.device_class.replace(':', '-').replace('*', 'any')}.json"
-    timelines = _read(path, on_notice)
-    if timelines is not None and timelines.setting == setting:
-        return timelines
-    if timelines is not None:
-        on_notice(f"{path}: {_difference(timelines.setting, setting)}; measured anew")
+    cached = _read(path, on_notice)
+    if cached is not None and cached.setting == setting:
+        return cached
+    if cached is not None:
+        on_notice(f"{path}: {_difference(cached.setting, setting)}; measured anew")
     made = measure(setting)
     try:
         _write(path, made)
     except OSError as error:
-        on_notice(f"{path}: not kept: {error.strerror}")
+        on_notice(f"{path}: ceilings cannot be cached: {error.strerror}")
     return made
 
 
@@ -261,7 +263,7 @@ def express(ceilings: Ceilings) -> str:
 
 
 def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
-    """Return what a file holds; None, with a notice if there is a file, when it holds nothing."""
+    """Return the ceilings in a file; None, with a notice, if it is invalid; None if missing."""
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
@@ -279,28 +281,28 @@ def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
 
 
 def _check(ceilings: Ceilings) -> None:
-    """Refuse rates that are none.
+    """Refuse missing and impossible rates.
 
     Raises:
-        ValueError: if there is one, or no rate at all.
+        ValueError: if there are none, or one is not positive and finite.
     """
     rates = [rate.bytes_per_s for rate in ceilings.memory]
     rates += [rate.flops_per_s for rate in ceilings.matmul]
     if not ceilings.memory or not ceilings.matmul:
-        raise ValueError("no rates")
+        raise ValueError("expected rates of memory and of matrix products, found none")
     if not all(0 < rate < float("inf") for rate in rates):
-        raise ValueError("a rate that is not positive")
+        raise ValueError("expected positive, finite rates")
 
 
-def _difference(timelines: Setting, now: Setting) -> str:
-    names = [name for name in Setting.__slots__ if getattr(timelines, name) != getattr(now, name)]
+def _difference(cached: Setting, now: Setting) -> str:
+    names = [name for name in Setting.__slots__ if getattr(cached, name) != getattr(now, name)]
     return ", ".join(
-        f"{name} was {getattr(timelines, name)!r}, is {getattr(now, name)!r}" for name in names
+        f"{name} was {getattr(cached, name)!r}, is {getattr(now, name)!r}" for name in names
     )
 
 
 def _write(path: Path, ceilings: Ceilings) -> None:
-    """Replace the file at once, so that no reader finds half of it."""
+    """Replace the file atomically, so that no reader finds half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

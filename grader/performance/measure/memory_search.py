@@ -1,48 +1,39 @@
-"""Runs a memory target on a device: the reference with all of it, the submission in what is left.
+"""Searches for the device memory that a submission needs, by giving it less and less of it.
 
-Takes: as `performance.measure.interleaved`, on a machine with a device. Gives: `MemorySearch`. Does
-not cover: which room comes next and what it proves (see `performance.decide.memory_cap`), how it is
-left (see `worker.cuda.session`).
+In each fork the reference runs with the whole device, then the submission with a memory cap: the
+grader reserves the rest of the device's memory. The two sides are never on the device together,
+because what one of them uses would be missing for the other. Both get the same inputs. A submission
+that fails under a cap, for whatever reason, needed more: it has already finished without a cap.
 
-The two sides are never on the device together: what one holds would be missing to the other. Each
-fork is one run of the reference and one of the submission on the same inputs. Where the submission
-fails in less than all of the device, for whatever reason, that room was too small: it has come to
-its end with all of it.
+Not covered: which cap comes next and what follows from it (`performance.decide.memory_cap`), and
+how memory is reserved (`worker.cuda.session`).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
-from grader.assignment.declare import Workload
-from grader.assignment.draw import Draw
-from grader.assignment.plan import PlannedTarget
-from grader.assignment.steps import PhaseEnd, Value, WorkloadSteps
 from grader.evidence.samples import MemoryCap, PairSample, RunSample
 from grader.performance.decide.memory_cap import next_ratio
 from grader.performance.measure.interleaved import RunSoFar, TargetMeasurer
-from grader.performance.measure.processors import read_processors
-from grader.worker.ranks.ranks import AnySession
+from grader.performance.measure.overhead import read_processors
 
 ALL_BYTES = 1 << 62
-"""More than any device has."""
+"""More than any device has: no cap."""
 
 
 class MemorySearch(TargetMeasurer):
     """Measures memory targets of one submission on a device."""
 
-    def _race(self, workload: Workload, target: PlannedTarget, so_far: RunSoFar) -> None:
-        """Run the reference, then the submission in the room that follows from the forks so far."""
+    def _race(self, so_far: RunSoFar) -> None:
+        """Run the reference, then the submission under the cap that follows from earlier forks."""
         before = read_processors()
-        reference = self._alone(workload, target, so_far, is_submission=False)
+        reference = self._alone(so_far, is_submission=False)
         if reference is None:
             return
         peak_bytes = max(reference.peak_bytes, 1)
-        ratio = next_ratio(target.tiers[0], tuple(so_far.forks))
+        ratio = next_ratio(so_far.target.tiers[0], tuple(so_far.forks))
         limit_bytes = math.ceil(ratio * peak_bytes) if math.isfinite(ratio) else ALL_BYTES
-        submission = self._alone(
-            workload, target, so_far, is_submission=True, limit_bytes=limit_bytes
-        )
+        submission = self._alone(so_far, is_submission=True, limit_bytes=limit_bytes)
         if submission is None:
             return
         (cap,) = submission.caps
@@ -50,7 +41,7 @@ class MemorySearch(TargetMeasurer):
         after = read_processors()
         so_far.pairs.append(
             PairSample(
-                size=target.sizes[-1],
+                size=so_far.target.sizes[-1],
                 submission_first=False,
                 submission=replace(submission, caps=(replace(cap, ratio=ratio),)),
                 reference=replace(reference, caps=()),
@@ -61,23 +52,17 @@ class MemorySearch(TargetMeasurer):
         )
 
     def _alone(
-        self,
-        workload: Workload,
-        target: PlannedTarget,
-        so_far: RunSoFar,
-        *,
-        is_submission: bool,
-        limit_bytes: int = ALL_BYTES,
+        self, so_far: RunSoFar, *, is_submission: bool, limit_bytes: int = ALL_BYTES
     ) -> RunSample | None:
-        """Run one side by itself; nothing if it came to no end with all of the device."""
+        """Run one side by itself; return None if it failed without a cap."""
         with self._open(so_far, is_submission=is_submission) as side:
             so_far.metered = so_far.metered and side.session.metered
             left_bytes = side.session.limit_memory(limit_bytes)
             run = None
             if self._load(side, so_far):
-                lifting = replace(workload, make=_lifting(workload, side.session))
-                run = self._run(lifting, target.sizes[-1], len(so_far.forks) * 1000, side, so_far)
-        if run is not None:  # its time is not asked, so nothing is claimed of it
+                size, draw_index = so_far.target.sizes[-1], len(so_far.forks) * 1000
+                run = self._run(size, draw_index, side, so_far)
+        if run is not None:  # its time is not a criterion, so event claims are not kept
             cap = MemoryCap(limit_bytes=left_bytes, ratio=1.0, sufficed=True)
             return replace(run, caps=(cap,), claims=())
         if limit_bytes == ALL_BYTES or so_far.reference_faults:
@@ -91,21 +76,3 @@ class MemorySearch(TargetMeasurer):
             calls=0,
             caps=(MemoryCap(limit_bytes=left_bytes, ratio=1.0, sufficed=False),),
         )
-
-
-def _lifting(workload: Workload, session: AnySession) -> Callable[[Draw, int], WorkloadSteps]:
-    """Return the workload's steps, which give the box all of the device at the end of the phase."""
-
-    def make(draw: Draw, size: int) -> WorkloadSteps:
-        steps = workload(draw, size)
-        reply: Value = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = yield step
-            if isinstance(step, PhaseEnd):
-                session.release()
-
-    return make

@@ -1,14 +1,24 @@
-"""What is measured of one run: from its first step to its end, or to where its author ends it.
+"""One run of a workload: its meters, its clock, and the timeline that ranks record of it.
 
-Takes: a session, a workload. Gives: a `RunSample` and the author's arithmetic. Does not cover:
-which runs there are (see `performance.measure.interleaved`).
+`Phase` measures a run from its first step to its end, or between the `PhaseStart` and `PhaseEnd`
+that the author sets. `record_ranks` runs a workload of ranks once more, only to show where each
+rank spent its time; no point depends on that run. Which runs are measured is decided in
+`performance.measure.interleaved`.
 """
 
 from grader.assignment.declare import Workload
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
-from grader.assignment.steps import PhaseEnd, PhaseStart, Request, Work, WorkloadSteps
+from grader.assignment.steps import (
+    PhaseEnd,
+    PhaseStart,
+    Request,
+    Work,
+    WorkloadStep,
+    WorkloadSteps,
+    tap,
+)
 from grader.correctness.drive import drive
 from grader.errors import SandboxError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
@@ -21,10 +31,10 @@ from grader.worker.ranks.ranks import AnySession, RankedWorker, open_ranks
 
 
 class Phase:
-    """One run's meters and clock; all runs of a fork together may take `limit_s` seconds.
+    """The meters and the clock of one run; all runs of a fork together may take `limit_s` seconds.
 
     Attributes:
-        work: what the workload says that it needs, added up.
+        work: the sum of the `Work` steps: the bytes and operations that the author counts.
     """
 
     def __init__(self, session: AnySession, size: int, *, limit_s: float) -> None:
@@ -35,7 +45,7 @@ class Phase:
         self.work = SizeWork(size=size, bytes_moved=0, flops=0, traffic_bytes=0)
 
     def _begin(self) -> None:
-        """Read the meters; what came before is not measured."""
+        """Read the meters; everything before is not measured."""
         session = self._session
         self._before = session.usage()
         self._before_wall_ns = session.wall_ns
@@ -44,34 +54,33 @@ class Phase:
         self._state_before = session.device_states()
 
     def listen(self, steps: WorkloadSteps) -> WorkloadSteps:
-        """Pass a workload's steps on and their replies back; the box hears of no `Work`.
+        """Pass on a workload's steps and their replies, except `Work` and the phase's limits.
 
         Raises:
             Stopped: if the fork has taken too long.
         """
-        reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None
+
+        def on_step(step: WorkloadStep) -> WorkloadStep | None:
             if isinstance(step, Work):
                 self._add(step)
             elif isinstance(step, PhaseStart):
                 self._begin()
             elif isinstance(step, PhaseEnd):
                 self._ended = self._read()
+                self._session.release()  # a memory cap holds for the measured phase only
             else:
                 self._refuse_if_late()
                 self._calls += isinstance(step, Request)
-                reply = yield step
+                return step
+            return None
+
+        return tap(steps, on_step)
 
     def end(self) -> RunSample:
-        """Return what the run took; the box is frozen.
+        """Return the sample of the run; the worker is frozen now.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if the counters of the worker cannot be read.
         """
         return self._ended or self._read()
 
@@ -90,7 +99,9 @@ class Phase:
 
     def _refuse_if_late(self) -> None:
         if self._session.wall_ns > self._limit_s * 1e9:
-            message = f"the measured calls took longer than {self._limit_s:g} s together"
+            message = (
+                f"the timed calls of one process took longer than {self._limit_s:g} s together"
+            )
             raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
 
     def _add(self, step: Work) -> None:
@@ -105,7 +116,7 @@ class Phase:
 
 
 RECORDED_DRAW = 0
-"""Number of its draw."""
+"""Draw index of the run that ranks record."""
 
 
 def record_ranks(
@@ -117,9 +128,9 @@ def record_ranks(
     *,
     network_rate: int,
 ) -> tuple[RankTimeline, ...]:
-    """Return what the ranks say they did in a run of the largest size; none if it failed.
+    """Return the timelines that the ranks record in a run of the largest size; none if it failed.
 
-    `network_rate` is what their wire carried when they were timed.
+    `network_rate` limits their network traffic as in the timed runs: bytes per second, 0 for none.
     """
     workload = loaded.workloads[problem.name, target.name]
     try:
@@ -152,18 +163,15 @@ def _listen(
     steps: WorkloadSteps, worker: RankedWorker, timelines: list[tuple[RankTimeline, ...]]
 ) -> WorkloadSteps:
     """Pass a workload's steps on; keep what was recorded between its start and its end."""
-    reply = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            break
-        reply = None
+
+    def on_step(step: WorkloadStep) -> WorkloadStep | None:
         if isinstance(step, PhaseStart):
             worker.recorded()
         elif isinstance(step, PhaseEnd):
             timelines.append(worker.recorded())
-        elif not isinstance(step, Work):
-            reply = yield step
+        return None if isinstance(step, PhaseStart | PhaseEnd | Work) else step
+
+    passed_on: WorkloadSteps = tap(steps, on_step)
+    yield from passed_on
     if not timelines and worker.size:
         timelines.append(worker.recorded())

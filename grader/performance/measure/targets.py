@@ -1,7 +1,8 @@
-"""Measures the targets of a submission, as long as it takes to decide each.
+"""Measures the targets of a submission; each one until its samples decide it.
 
-Takes: a submission, a course, the problems whose checks have passed, walls. Gives:
-`TargetMeasurement`s. Does not cover: how one is measured (see `performance.measure.interleaved`).
+Input: a submission, the loaded assignment, the problems whose checks have all passed, and a pool of
+sandboxes. Output: one `TargetMeasurement` per target. Not covered: how one target is measured
+(`performance.measure.interleaved`, and `performance.measure.memory_search` for device memory).
 """
 
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import Quantity
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import Fault, our_fault
 from grader.evidence.samples import EmptyCalls, TargetMeasurement
 from grader.intake.submission import Submission
 from grader.performance.decide.memory_cap import MEMORY_STAGES
@@ -19,13 +20,14 @@ from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.sequential_test import Outcome
 from grader.performance.measure.interleaved import TargetMeasurer
 from grader.performance.measure.memory_search import MemorySearch
+from grader.performance.measure.overhead import cores
 from grader.performance.measure.phase import record_ranks
-from grader.performance.measure.processors import cores
 from grader.sandbox.pool import SandboxPool
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
 
-_Way = tuple[bool, bool]  # by the room that is left; where everything else computes
+_MeasurerKey = tuple[bool, bool]
+"""Whether memory caps are searched, and whether the problem sees the machine's device."""
 
 
 def measure_targets(
@@ -38,8 +40,8 @@ def measure_targets(
 ) -> tuple[TargetMeasurement, ...]:
     """Measure every target that this device can measure, of the problems named in `sound`.
 
-    No other run on this machine times anything meanwhile, unless all of these are only counted. A
-    wall that cannot be had is our failure: every target says so.
+    Unless all targets only count something (memory or traffic), no other run on this machine is
+    timed meanwhile. If no sandbox can be started, every measurement carries that fault, as ours.
     """
     wanted = [
         (problem, target)
@@ -54,14 +56,15 @@ def measure_targets(
         with alone, sandboxes.borrow_pair() as pair:
             measured = _measure_all(pair, submission, loaded, machine, wanted)
     except (SandboxError, DeviceError) as error:
-        message = f"{error}. {error.hint}".strip()
-        fault = Fault(kind=FaultKind.INFRASTRUCTURE, message=message)
-        return tuple(_unmeasured(*one, fault) for one in wanted)
+        return tuple(_unmeasured(*one, our_fault(error)) for one in wanted)
     return tuple(measured)
 
 
 def _all_counted(wanted: list[tuple[PlannedProblem, PlannedTarget]], machine: TimedMachine) -> bool:
-    """Return whether nothing is timed; on a device memory is what others leave."""
+    """Return whether other runs cannot disturb any target.
+
+    That holds for counts of memory and traffic on the processor; a device's memory is shared.
+    """
     return all(
         target.quantity.is_counted and not machine.seen_by(problem.ranks).drivers
         for problem, target in wanted
@@ -75,31 +78,31 @@ def _measure_all(
     machine: TimedMachine,
     wanted: list[tuple[PlannedProblem, PlannedTarget]],
 ) -> list[TargetMeasurement]:
-    """Measure one target after the other; memory of a device in its own way, by the room left."""
-    by_ways: dict[_Way, TargetMeasurer] = {}
+    """Measure one target after the other; memory of a device by searching for a memory cap."""
+    measurers: dict[_MeasurerKey, TargetMeasurer] = {}
     measured = []
     for problem, target in wanted:
         seen_by = machine.seen_by(problem.ranks)
         by_memory_cap = target.quantity is Quantity.MEMORY and bool(seen_by.drivers)
-        way = by_memory_cap, seen_by is machine
-        if way not in by_ways:
+        key = by_memory_cap, seen_by is machine
+        if key not in measurers:
             kind = MemorySearch if by_memory_cap else TargetMeasurer
-            by_ways[way] = kind(sandboxes, submission, loaded, seen_by)
-        # Ranks beside a GPU need the processor to themselves as well.
+            measurers[key] = kind(sandboxes, submission, loaded, seen_by)
+        # Ranks beside a GPU compute on the processor, so they need it to themselves as well.
         quiet = seen_by is machine or target.quantity.is_counted
         with nullcontext() if quiet else seen_by.alone():
-            one = _measure(by_ways[way], problem, target)
+            one = _measure(measurers[key], problem, target)
         measured.append(replace(one, ceilings=seen_by.ceilings))
     return [
         replace(
-            so_far,
+            found,
             timelines=record_ranks(
-                sandboxes[0], submission, loaded, *one, network_rate=so_far.network_rate
+                sandboxes[0], submission, loaded, *one, network_rate=found.network_rate
             ),
         )
-        if one[0].ranks and one[1].quantity is Quantity.TIME and so_far.forks
-        else so_far
-        for so_far, one in zip(measured, wanted, strict=True)
+        if one[0].ranks and one[1].quantity is Quantity.TIME and found.forks
+        else found
+        for found, one in zip(measured, wanted, strict=True)
     ]
 
 

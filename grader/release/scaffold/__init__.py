@@ -1,7 +1,6 @@
-"""A new assignment: both folders, complete and passing, from the templates beside this file.
+"""Writes a new assignment and its reference from the templates beside this file.
 
-Takes: a slug and the folders to write into. Gives: `assignments/<slug>` and `reference/<slug>`.
-Does not cover: validating them (`grader validate`).
+Both are complete: `grader validate` accepts them.
 """
 
 from pathlib import Path
@@ -9,8 +8,8 @@ from string import Template
 
 from grader.assignment.table import SLUG_PATTERN
 from grader.errors import UsageError
+from grader.release.bundle import refresh_notebook
 from grader.release.record_public import record_public, write_public
-from grader.release.starter_notebook import refresh_notebook
 
 TEMPLATES = Path(__file__).resolve().parent
 TEMPLATE_SUFFIX = ".tmpl"
@@ -25,7 +24,7 @@ def write_scaffold(slug: str, assignments: Path, reference: Path) -> tuple[Path,
         reference: folder that holds references.
 
     Raises:
-        UsageError: if the slug cannot be one, a folder exists, or the templates are not installed.
+        UsageError: if the slug is invalid, a folder exists, or the templates are not installed.
     """
     if not SLUG_PATTERN.fullmatch(slug):
         hint = "use lower-case letters, digits and _, starting with a letter"
@@ -33,24 +32,26 @@ def write_scaffold(slug: str, assignments: Path, reference: Path) -> tuple[Path,
     folders = (assignments / slug, reference / slug)
     for folder in folders:
         if folder.exists():
-            raise UsageError(f"{folder} exists", hint="choose another name; nothing was written")
-    words = {"slug": slug, "title": slug.replace("_", " ").capitalize()}
+            raise UsageError(
+                f"{folder} exists already", hint="choose another name; nothing was written"
+            )
+    names = {"slug": slug, "title": slug.replace("_", " ").capitalize()}
     for folder, kind in zip(folders, ("assignment", "reference"), strict=True):
-        _fill(TEMPLATES / kind, folder, words)
+        _fill(TEMPLATES / kind, folder, names)
     refresh_notebook(folders[0])
     write_public(folders[0], record_public(*folders))
     return folders
 
 
-def _fill(templates: Path, folder: Path, words: dict[str, str]) -> None:
+def _fill(templates: Path, folder: Path, names: dict[str, str]) -> None:
     found = sorted(templates.rglob(f"*{TEMPLATE_SUFFIX}"))
     if not found:
         raise UsageError(
             "the templates of new assignments are not installed",
-            hint="a student's bundle comes without them; install the project itself",
+            hint="the students' bundle does not contain them; install the project itself",
         )
     for template in found:
         target = folder / template.relative_to(templates).with_suffix("")
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = Template(template.read_text(encoding="utf-8")).substitute(words)
+        text = Template(template.read_text(encoding="utf-8")).substitute(names)
         target.write_text(text, encoding="utf-8", newline="\n")

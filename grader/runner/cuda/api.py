@@ -1,14 +1,13 @@
-"""The CUDA driver's own interface, as far as two processes need it to share memory of a device.
+"""The part of the CUDA driver API with which two processes share memory of a device.
 
-Takes: `libcuda.so.1`, or an object with the same functions. Gives: `CudaApi`, `CudaCallFailed`.
-Does not cover: streams, kernels and events (torch has them); what the memory is used for (see
-`runner.cuda.memory` in the box, `worker.cuda.cuda_driver` at the judge).
+`runner.cuda.memory` uses it in the worker, `worker.cuda.driver` in the judge. Streams, kernels
+and events are left to torch.
 
-Nothing is loaded and no device is touched when this module is imported: the warm process imports
-it before it forks, and a process that has initialised CUDA cannot be forked.
+Importing this module loads no library and touches no device: the fork server imports it before it
+forks, and a process that has initialised CUDA cannot be forked.
 
 Source: cuda.h of CUDA 13.0 (CUDA_VERSION 13000), which names the enumerators and structures below;
-a test compares them, and the lay-out of the structures, with the header that Triton ships.
+a test compares them, and the layout of the structures, with the header that Triton ships.
 """
 
 import ctypes
@@ -120,16 +119,16 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemcpyDtoD_v2": (Pointer, Pointer, _SIZE),
     "cuMemsetD8_v2": (Pointer, ctypes.c_ubyte, _SIZE),
 }
-"""Parameters of each function; a suffix is the one that cuda.h puts behind the plain name."""
+"""Parameters of each function; cuda.h appends suffixes such as `_v2` to the plain names."""
 
 
 class CudaCallFailed(Exception):
-    """A function of the driver returned something else than CUDA_SUCCESS.
+    """A function of the driver did not return CUDA_SUCCESS.
 
     Attributes:
         call: name of the function.
         code: what it returned.
-        name: the driver's name of that code; empty if it has none.
+        name: the driver's name for that code; empty if it has none.
     """
 
     def __init__(self, call: str, code: int, name: str) -> None:
@@ -140,7 +139,7 @@ class CudaCallFailed(Exception):
 
 
 class Library(Protocol):
-    """What `CudaApi` calls: the functions of `SIGNATURES` as attributes."""
+    """The library that `CudaApi` calls: the functions of `SIGNATURES` as attributes."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a foreign function
         """Return the function `name`."""
@@ -150,7 +149,7 @@ def load_library() -> ctypes.CDLL:
     """Load the driver's library and declare its functions.
 
     Raises:
-        CudaCallFailed: if it is not there or too old.
+        CudaCallFailed: if it is missing or too old.
     """
     try:
         library = ctypes.CDLL(LIBRARY)
@@ -164,7 +163,7 @@ def load_library() -> ctypes.CDLL:
 
 
 def shareable(ordinal: int) -> AllocationProperties:
-    """Return the properties of memory on a device that can leave the process as a descriptor."""
+    """Return the properties of device memory that other processes can map, by a descriptor."""
     return AllocationProperties(
         type=CU_MEM_ALLOCATION_TYPE_PINNED,
         requestedHandleTypes=CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
@@ -173,7 +172,7 @@ def shareable(ordinal: int) -> AllocationProperties:
 
 
 class CudaApi:
-    """One device in its primary context, the one that torch uses too."""
+    """One device in its primary context, which torch uses too."""
 
     def __init__(self, library: Library, ordinal: int) -> None:
         self._library = library
@@ -190,13 +189,11 @@ class CudaApi:
         Raises:
             CudaCallFailed: if it does not return CUDA_SUCCESS.
         """
-        self._raw(
-            "cuCtxSetCurrent", self._context
-        )  # it is current per thread, and torch sets it too
+        self._raw("cuCtxSetCurrent", self._context)  # per thread, and torch sets it too
         self._raw(name, *arguments)
 
     def granularity_bytes(self) -> int:
-        """Return what the size of shareable memory must be a multiple of."""
+        """Return the number of bytes that sizes of shareable memory must be multiples of."""
         found = ctypes.c_size_t()
         properties = shareable(self.ordinal)
         self.call(
@@ -239,16 +236,16 @@ class CudaApi:
         return pointer.value
 
     def unmap(self, pointer: int, size_bytes: int) -> None:
-        """Take a mapping away; nothing may still use it."""
+        """Remove a mapping; nothing may still use it."""
         self.call("cuMemUnmap", pointer, size_bytes)
         self.call("cuMemAddressFree", pointer, size_bytes)
 
     def release(self, handle: int) -> None:
-        """Let go of memory; it goes back to the device when no mapping and descriptor is left."""
+        """Release memory; it is freed when no mapping and no descriptor of it is left."""
         self.call("cuMemRelease", handle)
 
     def close(self) -> None:
-        """Let go of the context; it ends with the last who retained it."""
+        """Release the context; it is destroyed when nobody retains it any more."""
         self._raw("cuDevicePrimaryCtxRelease_v2", self.device)
 
     def _raw(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - as SIGNATURES says

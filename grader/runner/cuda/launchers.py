@@ -1,10 +1,8 @@
-"""Calls launchers of a shared library as if they were functions of Python.
+"""Makes the launchers of a shared library callable as functions of Python.
 
-Takes: a library's path, launchers as JSON (see `assignment.launcher`), a namespace. Gives: `bind`,
-which puts a function for each launcher that the library defines into the namespace. Does not cover:
-compiling (see `runner.cuda.nvcc`), trust: all of this happens in the box.
-
-Arguments are not checked beyond what a call needs: whether they fit is for the launcher to say.
+A launcher is a C++ function of the submission that starts a kernel; the assignment declares it (see
+`assignment.launcher`). All of this happens in the worker, in which nothing is trusted. Arguments
+are checked only as far as a call needs it: a launcher must refuse bad ones itself.
 """
 
 import ctypes
@@ -53,10 +51,15 @@ _NUMBERS: dict[str, type] = {
 
 
 def bind(path: str, launchers: str, namespace: dict[str, Value]) -> None:
-    """Load a library and name its launchers in `namespace`; what it lacks is left out.
+    """Load a library and put a function into `namespace` for each launcher that it defines.
+
+    Args:
+        path: of the library.
+        launchers: declarations as JSON.
+        namespace: of the module that stands for the submission.
 
     Raises:
-        OSError: if it cannot be loaded.
+        OSError: if the library cannot be loaded.
     """
     library = ctypes.CDLL(path)
     for form in json.loads(launchers):
@@ -67,7 +70,7 @@ def bind(path: str, launchers: str, namespace: dict[str, Value]) -> None:
 
 
 class Launch:
-    """One launcher, called with the arguments of the Python function that it stands for."""
+    """One launcher, called with the arguments of the Python function that it implements."""
 
     def __init__(self, form: Json, function: Value) -> None:
         self._form = form
@@ -77,9 +80,9 @@ class Launch:
         """Allocate the outputs, launch, and return them.
 
         Raises:
-            ValueError: if the launcher says BAD_INPUT, or an argument cannot be passed to it.
-            NotImplementedError: if it says so.
-            RuntimeError: if it returns anything else than OK.
+            ValueError: if the launcher returns BAD_INPUT, or an argument cannot be passed to it.
+            NotImplementedError: if it returns NOT_IMPLEMENTED.
+            RuntimeError: if it returns any other status but OK.
         """
         given = self._flatten(args, kwargs)
         tensors = {
@@ -121,7 +124,7 @@ class Launch:
         return flat
 
     def _allocate(self, output: Json, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return an output; an axis that no input has, because its rank is wrong, has size 0."""
+        """Return an empty output; an axis that no input has (its rank is wrong) gets size 0."""
         sizes: dict[str, int] = {}
         for parameter in (p for a in self._form["arguments"] for p in a["parameters"]):
             if parameter["name"] in tensors:
@@ -143,7 +146,7 @@ def _default(parameter: Json) -> Value:
 
 
 def _pass(parameter: Json, value: Value) -> Value:
-    """Return a value as C++ gets it.
+    """Convert a value to what the C++ function takes.
 
     Raises:
         ValueError: if it has the wrong type.
@@ -152,26 +155,26 @@ def _pass(parameter: Json, value: Value) -> Value:
         return ctypes.c_void_p()
     if parameter["kind"] == "tensor":
         if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{parameter['name']} is no tensor")
+            raise ValueError(f"{parameter['name']} is not a tensor")
         return ctypes.byref(_describe(value))
     if parameter["kind"] == "choice":
         words = parameter["words"]
         return ctypes.c_int32(words.index(value) if value in words else -1)
     if not isinstance(value, int | float):
-        raise ValueError(f"{parameter['name']} is no number")
+        raise ValueError(f"{parameter['name']} is not a number")
     number = _NUMBERS[parameter["kind"]](int(value) if parameter["kind"] == "int64" else value)
     return ctypes.byref(number) if parameter["optional"] else number
 
 
 def _describe(tensor: torch.Tensor) -> TensorForm:
-    """Return the structure that stands for a tensor.
+    """Return the C structure that describes a tensor.
 
     Raises:
         ValueError: if it has more than `MAX_RANK` axes.
     """
     rank = tensor.dim()
     if rank > MAX_RANK:
-        raise ValueError(f"a tensor has {rank} axes, {MAX_RANK} at most")
+        raise ValueError(f"a tensor has {rank} axes, but at most {MAX_RANK} are allowed")
     form = TensorForm(data=tensor.data_ptr(), dtype=CODES.get(tensor.dtype, OTHER), rank=rank)
     form.shape[:rank] = tensor.shape
     form.stride[:rank] = tensor.stride()
@@ -179,7 +182,7 @@ def _describe(tensor: torch.Tensor) -> TensorForm:
 
 
 def _stream(tensor: torch.Tensor) -> ctypes.c_void_p:
-    """Return the stream that torch works on; null where there is no device."""
+    """Return torch's current stream; null for a tensor on the CPU."""
     if not tensor.is_cuda:
         return ctypes.c_void_p()
     return ctypes.c_void_p(torch.cuda.current_stream(tensor.device).cuda_stream)

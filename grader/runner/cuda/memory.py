@@ -1,10 +1,7 @@
-"""Memory of a device in the box: blocks that the judge exported, as tensors without a copy.
+"""Device memory in the worker: blocks that the judge exported, as tensors without a copy.
 
-Takes: descriptors. Gives: `open_block`, `EventClock`. Does not cover: what is asked (see
-`runner.cuda.worker`).
-
-Importing this touches no device: CUDA begins with the first block, in the child, never before the
-fork. Nothing here is trusted by the judge; event times are claims (see
+Importing this module touches no device: CUDA starts with the first block, in the child, after the
+fork. The judge trusts nothing here; the times of `EventClock` are claims (see
 `performance.decide.event_claims`).
 """
 
@@ -21,14 +18,14 @@ from .api import CudaApi, CudaCallFailed, load_library
 
 @functools.cache
 def open_cuda() -> CudaApi:
-    """Begin CUDA in this process: torch's context, and the driver's own interface to it."""
+    """Start CUDA in this process: torch's context, and the driver API for it."""
     torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()  # makes the primary context
     return CudaApi(load_library(), torch.cuda.current_device())
 
 
 class _Mapping:
-    """A mapped block, as torch takes it from others; unmapped with the last tensor over it.
+    """A mapped block in the form that torch can import; unmapped with the last tensor over it.
 
     Source: CUDA Array Interface, version 3, in Numba's documentation.
     """
@@ -54,7 +51,7 @@ class _Mapping:
         }
 
     def __del__(self) -> None:
-        # A tensor may end while a kernel still reads it; and all may end after CUDA itself has.
+        # A kernel may still read it; and at exit, CUDA itself may have ended before.
         if hasattr(self, "_size_bytes"):
             with contextlib.suppress(CudaCallFailed):
                 self._api.call("cuCtxSynchronize")
@@ -63,7 +60,7 @@ class _Mapping:
 
 
 class DeviceMemory:
-    """One block of the judge's; tensors over it keep it mapped."""
+    """One block of the judge's memory; tensors over it keep it mapped."""
 
     def __init__(self, api: CudaApi, fd: int, size_bytes: int) -> None:
         self._size_bytes = size_bytes
@@ -80,7 +77,7 @@ class DeviceMemory:
 
 
 def tensor_over(flat: torch.Tensor, header: TensorHeader) -> torch.Tensor:
-    """Return the tensor that lies under `header` in `flat`, bytes on any device."""
+    """Return the tensor that lies under `header` in `flat`, a tensor of bytes on any device."""
     dtype = DTYPES[header.dtype]
     if header.span == 0:
         return torch.empty_strided(header.shape, header.strides, dtype=dtype, device=flat.device)
@@ -89,7 +86,7 @@ def tensor_over(flat: torch.Tensor, header: TensorHeader) -> torch.Tensor:
 
 
 def open_block(fd: int, size_bytes: int) -> DeviceMemory:
-    """Map a block of the judge's; its size is rounded up as the judge's was.
+    """Map a block of the judge's memory; the size is rounded up as the judge does.
 
     Raises:
         CudaCallFailed: if the driver refuses.
@@ -102,8 +99,8 @@ def open_block(fd: int, size_bytes: int) -> DeviceMemory:
 def is_usable() -> bool:
     """Return whether this process can still compute on its device.
 
-    After an illegal access, and some other errors, every further call fails: the CUDA context is
-    lost for as long as the process lives.
+    After an illegal access, and some other errors, every further call fails: the process has lost
+    its CUDA context for good.
     """
     try:
         torch.cuda.synchronize()
@@ -113,7 +110,7 @@ def is_usable() -> bool:
 
 
 class EventClock:
-    """CUDA events around a block of code, and a device that is done when it ends.
+    """Times a block of code with CUDA events; it ends when the device has finished all work.
 
     Attributes:
         events_ns: time between the events; 0 before the end.

@@ -1,11 +1,8 @@
-"""Compiles a submission in CUDA C++ into a shared library; nothing of it runs.
+"""Finds the CUDA compiler, and compiles a submission in CUDA C++ into a shared library.
 
-Takes: the files that were handed in, the assignment's header, architectures. Gives:
-`compile_library`. Does not cover: finding the compiler (see `runner.cuda.nvcc`), what it said (see
-`cuda_cpp.builder`), loading the library (see `runner.cuda.launchers`).
-
-The compiler runs in the box, under its limits: it reads what the box may read, and the judge's
-clock ends it. What it says and makes is as untrusted as any reply.
+The compiler runs in the worker, under its limits: it can read what the worker may read, and the
+judge's clock ends it. Its output and the library are as untrusted as any reply. The judge reads the
+output in `cuda_cpp.builder`; the library is loaded in `runner.cuda.launchers`, never here.
 """
 
 import glob
@@ -16,16 +13,19 @@ import sys
 import sysconfig
 from typing import Any
 
-import torch
-
 SYSTEM_TOOLKITS = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 FOLDERS = "/usr/local/bin:/usr/bin:/bin"
+MAX_OUTPUT_BYTES = 64 << 10
+MAX_LIBRARY_BYTES = 32 << 20
+"""Size limit of a library; a hundred kernels for three architectures are a few MiB."""
+
+Json = Any  # a part of a request
 
 
 def find_nvcc() -> str:
     """Return the path of the CUDA compiler, empty if there is none.
 
-    The one among the interpreter's own packages first: its version is pinned.
+    The one in this interpreter's packages comes first, because its version is pinned.
     """
     packages = sorted(glob.glob(f"{sysconfig.get_path('purelib')}/nvidia/cu*/bin/nvcc"))
     for path in (*reversed(packages), *SYSTEM_TOOLKITS):
@@ -39,25 +39,18 @@ def find_host_compiler() -> str:
     return shutil.which("g++", path=FOLDERS) or ""
 
 
-MAX_OUTPUT_BYTES = 64 << 10
-MAX_LIBRARY_BYTES = 32 << 20
-"""Of a library: some hundred kernels for three architectures are a few MiB."""
-
-Json = Any  # a part of a request
-
-
 def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) -> list[str]:
-    """Return the compiler's command, without the source.
+    """Return the command of the compiler, except for the source file.
 
     Args:
         nvcc: the compiler.
-        architectures: such as `compute_75` (code that a driver compiles on) or `sm_90`.
-        header: file that is included before the first line, alone in its folder.
-        out: the library to make.
+        architectures: such as `compute_75` (PTX, which the driver compiles) or `sm_90`.
+        header: file to include before the first line; it is alone in its folder.
+        out: path of the library to make.
 
-    No symbol may stay undefined (`-z defs`), and a weak one is null for good: the loader would find
-    it in what torch has loaded, and that is cuBLAS and cuDNN. `-Bsymbolic`: its names mean its own
-    functions first.
+    No symbol may stay undefined (`-z defs`), and an undefined weak one is null, because the loader
+    would find it in the libraries that torch has loaded: cuBLAS and cuDNN. With `-Bsymbolic` the
+    library calls its own functions first.
     """
     top = os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
     codes = [
@@ -68,35 +61,37 @@ def command_line(nvcc: str, *, architectures: list[str], header: str, out: str) 
         *("-Xcompiler=-fPIC,-fdiagnostics-color=never", "-Xptxas=-v"),
         *("-Xlinker=-z,defs", "-Xlinker=-z,nodynamic-undefined-weak"),
         *("-Xlinker=-Bsymbolic", "-Xlinker=-s"),
-        f"-L{top}/lib",  # where its packages keep the runtime; a system's toolkit knows its own
+        f"-L{top}/lib",  # where pip packages have the runtime; a system toolkit knows its own
         *codes,
         *(f"-I{os.path.dirname(header)}", "-include", header, "-o", out),
     ]
 
 
 def compile_library(request: dict[str, Json], home: str) -> Json:
-    """Compile what a request holds.
+    """Compile the files of a request.
 
     Args:
-        request: `files` and `header` (tables of `name` and `text`), `entry` (a file's name) and
-            `architectures`.
+        request: `files` (a list of `name` and `text`), `header` (one such table), `entry` (name of
+            the file to compile) and `architectures`.
         home: folder to write to.
 
     Returns:
-        a table of `missing` (which compiler is not here; empty if none is missing), `status` (of
-        the compiler), `said` (its output, cut) and `library` (bytes as a tensor; none if it failed
-        or is larger than `MAX_LIBRARY_BYTES`).
+        a table of `missing` (the compiler that is not installed, or empty), `status` (exit status
+        of the compiler), `output` (of the compiler, shortened) and `library` (a list of one tensor
+        of bytes; empty if it failed or is larger than `MAX_LIBRARY_BYTES`).
     """
+    import torch  # here, because the judge imports this module for `find_nvcc` alone
+
     nvcc = find_nvcc()
     missing = "nvcc" if not nvcc else "" if find_host_compiler() else "g++"
     if missing:
         return {"missing": missing, "status": 0, "output": "", "library": []}
-    handed, given, out = f"{home}/handed", f"{home}/given", f"{home}/library.so"
-    _write(handed, request["files"])
-    _write(given, [request["header"]])
-    header = f"{given}/{request['header']['name']}"
+    sources, headers, out = f"{home}/sources", f"{home}/headers", f"{home}/library.so"
+    _write(sources, request["files"])
+    _write(headers, [request["header"]])
+    header = f"{headers}/{request['header']['name']}"
     command = command_line(nvcc, architectures=request["architectures"], header=header, out=out)
-    status, output = _run([*command, request["entry"]], home, handed)
+    status, output = _run([*command, request["entry"]], home, sources)
     library = []
     if status == 0 and os.path.getsize(out) > MAX_LIBRARY_BYTES:
         status, output = 1, f"error: the library is larger than {MAX_LIBRARY_BYTES >> 20} MiB"
@@ -114,8 +109,8 @@ def _write(folder: str, files: list[Json]) -> None:
 
 
 def _run(command: list[str], home: str, folder: str) -> tuple[int, str]:
-    """Run the compiler in `folder`, so that messages name files as they were handed in."""
-    with open(f"{home}/said", "w+b") as output:
+    """Run the compiler in `folder`, so that its messages name files as the student does."""
+    with open(f"{home}/compiler.log", "w+b") as output:
         ended = subprocess.run(
             command,
             cwd=folder,
@@ -130,6 +125,6 @@ def _run(command: list[str], home: str, folder: str) -> tuple[int, str]:
 
 
 def _environment(home: str) -> dict[str, str]:
-    """Return the environment of the compiler: nothing that adds a flag or a folder to search."""
-    path = f"/usr/local/bin:/usr/bin:/bin:{os.path.dirname(sys.executable)}"
+    """Return the compiler's environment; it adds no flags and no include folders."""
+    path = f"{FOLDERS}:{os.path.dirname(sys.executable)}"
     return {"PATH": path, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"}

@@ -1,8 +1,8 @@
-"""One child that computes on a device: as `runner.worker`, with tensors in the device's memory.
+"""The worker on a CUDA device: as `runner.worker`, with tensors in the device's memory.
 
-Takes: as `runner.worker`, and one more request, `device`, which names the device and lends the
-memory for replies. Gives: replies, with the time between CUDA events as a claim. Does not cover:
-trust, as there.
+It answers one more request, `device`, which names the device and brings the memory for replies.
+Each reply to `new` or `call` then has the time between CUDA events. The judge treats that time as a
+claim.
 """
 
 import os
@@ -15,19 +15,19 @@ from . import memory as device_memory
 
 @dataclass(slots=True)
 class CudaWorkerProcess(WorkerProcess):
-    """A child whose arguments and replies lie in memory of a device, once the judge has lent it.
+    """A worker whose arguments and replies lie in memory of a device, after request `device`.
 
     Attributes:
-        on_device: whether it has; until then everything is as on the processor.
+        on_device: whether that request has come; before it, all is as on the CPU.
     """
 
     on_device: bool = False
 
     def open_memory(self, request: dict[str, Json], fds: list[int]) -> Memory | None:
-        """Map the block that came with a request, if one did."""
+        """Map the block of memory that came with a request, if any."""
         if not fds:
             return None
-        if request["op"] == "device":  # the judge's device is the only one that CUDA will find
+        if request["op"] == "device":  # CUDA will see no other device
             os.environ["CUDA_VISIBLE_DEVICES"] = request["uuid"]
             self.on_device = True
         if not self.on_device:
@@ -35,20 +35,20 @@ class CudaWorkerProcess(WorkerProcess):
         return device_memory.open_block(fds[0], _size_bytes(request))
 
     def answer(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
-        """Carry a request out; say so if the device is lost to this process from here on."""
+        """Carry out a request; report in the reply if this process has lost the device."""
         reply = WorkerProcess.answer(self, request, memory)
         if "raised" in reply and self.on_device and not device_memory.is_usable():
             reply["device_lost"] = True
         return reply
 
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
-        """Do what a request asks for and return the reply."""
+        """Carry out a request and return the reply."""
         if request["op"] == "device":
             if memory is not None:
                 self.reply_memory = memory
             return {"value": None, "tensors": []}
         if not self.on_device or request["op"] not in ("new", "call"):
-            # Not super(): a dataclass with slots is another class than the one it was made from.
+            # Not super(): it fails in a dataclass with slots, which is made as a second class.
             return WorkerProcess.carry_out(self, request, memory)
         with device_memory.EventClock() as clock:
             reply = WorkerProcess.carry_out(self, request, memory)
@@ -56,16 +56,8 @@ class CudaWorkerProcess(WorkerProcess):
 
 
 def _size_bytes(request: dict[str, Json]) -> int:
-    """Return how many bytes of a block a request makes use of."""
+    """Return how many bytes of its block a request uses."""
     if request["op"] == "device":
         return int(request["reply_bytes"])
-    headers = [
-        TensorHeader(
-            dtype=form["dtype"],
-            shape=tuple(form["shape"]),
-            strides=tuple(form["strides"]),
-            offset=form["offset"],
-        )
-        for form in request["tensors"]
-    ]
+    headers = [TensorHeader.from_json(form) for form in request["tensors"]]
     return max((header.offset + header.span_bytes for header in headers), default=0)

@@ -1,1 +1,1 @@
-"""What a sandboxed process needs as one rank of a process group."""
+"""The part of a worker that it needs as one rank of a process group."""

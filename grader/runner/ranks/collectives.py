@@ -1,10 +1,8 @@
-"""What a rank does when: its collectives, its backward passes, its gradients, on one clock.
+"""Records when a rank called collectives, ran backward passes and completed gradients.
 
-Takes: `begin`, before a submission is imported. Gives: `take`: what was done since the last time.
-Does not cover: bytes on the wire and time of a step, which are counted outside.
-
-A submission can say all of this itself, or nothing: it serves to draw a picture, never a grade.
-Ranks of one machine share the clock (`CLOCK_MONOTONIC`).
+`begin` must be called before a submission is imported. The ranks of one machine share the clock
+(`CLOCK_MONOTONIC`). A submission could fake or suppress these records, so they serve for a chart
+and never for a grade. Network traffic and the time of a step are measured from outside.
 """
 
 import contextlib
@@ -17,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-MOST = 512
-"""Entries of each kind that are kept."""
+MAX_ENTRIES = 512
+"""Per kind; later ones are only counted."""
 
 COLLECTIVES = (
     "all_gather",
@@ -43,14 +41,14 @@ Value = Any  # what a student's code takes and returns
 
 
 class Recorder:
-    """Keeps what a rank did, in the order in which it began.
+    """Keeps what a rank did, in order of begin.
 
     Attributes:
-        collectives: name, bytes, when it was called, when the call came back, when it was complete
-            (nanoseconds; the last one -1 if that is not known).
-        gradients: when each one was complete, nanoseconds.
-        backward: begin and end of each pass, nanoseconds.
-        left_out: entries that found no room.
+        collectives: name, bytes, and the times (ns) when it was called, when the call returned, and
+            when it was complete (-1 if unknown).
+        gradients: when each one was complete, ns.
+        backward: begin and end of each pass, ns.
+        left_out: number of entries that were dropped.
     """
 
     def __init__(self) -> None:
@@ -60,8 +58,8 @@ class Recorder:
         self.left_out = 0
 
     def take(self) -> dict[str, Value]:
-        """Return what was kept, and keep nothing of it."""
-        submission = {
+        """Return the records since the last call, and clear them."""
+        taken = {
             "collectives": [list(entry) for entry in self.collectives],
             "gradients": list(self.gradients),
             "backward": [list(entry) for entry in self.backward],
@@ -69,17 +67,17 @@ class Recorder:
         }
         self.collectives, self.gradients, self.backward = [], [], []
         self.left_out = 0
-        return submission
+        return taken
 
     def keep(self, entries: list[Value], entry: Value) -> None:
-        """Keep an entry if there is room."""
-        if len(entries) < MOST:
+        """Add an entry, or count it if there are `MAX_ENTRIES` already."""
+        if len(entries) < MAX_ENTRIES:
             entries.append(entry)
         else:
             self.left_out += 1
 
     def record(self, name: str, function: Callable[..., Value]) -> Callable[..., Value]:
-        """Return a collective that is recorded."""
+        """Return a collective that records its calls."""
 
         @functools.wraps(function)
         def recorded(*args: Value, **kwargs: Value) -> Value:
@@ -88,20 +86,20 @@ class Recorder:
             work = function(*args, **kwargs)
             entry[3] = time.monotonic_ns()
             if work is None or name == "recv":
-                entry[4] = entry[3]  # it came back when it was complete
+                entry[4] = entry[3]  # a blocking call
             else:
-                _tell_end(work, entry)
+                _record_end(work, entry)
             return work
 
         return recorded
 
     def watch_backward(self, function: Callable[..., Value]) -> Callable[..., Value]:
-        """Return `torch.autograd.backward`, recorded, with the gradients of leaves in it."""
+        """Return a backward function that records its passes and the gradients of leaves."""
 
         @functools.wraps(function)
         def recorded(tensors: Value, *args: Value, **kwargs: Value) -> Value:
             handles: list[Value] = []
-            with contextlib.suppress(Exception):  # a picture less; the pass itself will complain
+            with contextlib.suppress(Exception):  # the pass raises its own error
                 handles = [node.register_prehook(self._on_gradient) for node in _leaves(tensors)]
             entry = [time.monotonic_ns(), -1]
             self.keep(self.backward, entry)
@@ -119,7 +117,7 @@ class Recorder:
 
 
 def begin() -> Recorder:
-    """Record from now on, under every name that a submission can import."""
+    """Record from now on, under all names by which a submission can import the functions."""
     recorder = Recorder()
     for name in COLLECTIVES:
         recorded = recorder.record(name, getattr(dist, name))
@@ -130,7 +128,7 @@ def begin() -> Recorder:
 
 
 def _nbytes(args: tuple[Value, ...]) -> int:
-    """Return the size of the largest argument: of a gather, what is gathered."""
+    """Return the bytes of the largest argument: for a gather, the list that is gathered."""
     return max((sum(tensor.nbytes for tensor in _tensors(arg)) for arg in args), default=0)
 
 
@@ -142,24 +140,24 @@ def _tensors(value: Value) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def _tell_end(work: Value, entry: list[Value]) -> None:
-    """Note when a collective that was only launched is complete, if its backend can tell."""
+def _record_end(work: Value, entry: list[Value]) -> None:
+    """Record when an asynchronous collective is complete, if its backend can tell."""
 
-    def note(_: Value) -> None:
+    def record(_: Value) -> None:
         entry[4] = time.monotonic_ns()
 
-    with contextlib.suppress(RuntimeError, AttributeError):  # a single message has no future
-        work.get_future().add_done_callback(note)
+    with contextlib.suppress(RuntimeError, AttributeError):  # send and recv have no future
+        work.get_future().add_done_callback(record)
 
 
 def _leaves(tensors: Value) -> list[Value]:
     """Return the nodes that accumulate the gradients of leaves."""
     roots = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
-    waiting = [tensor.grad_fn for tensor in roots if tensor.grad_fn is not None]
-    seen = set(waiting)
-    while waiting:
-        for node, _ in waiting.pop().next_functions:
-            if node is not None and node not in seen:
-                seen.add(node)
-                waiting.append(node)
-    return [node for node in seen if hasattr(node, "variable")]
+    queue = [tensor.grad_fn for tensor in roots if tensor.grad_fn is not None]
+    found = set(queue)
+    while queue:
+        for node, _ in queue.pop().next_functions:
+            if node is not None and node not in found:
+                found.add(node)
+                queue.append(node)
+    return [node for node in found if hasattr(node, "variable")]

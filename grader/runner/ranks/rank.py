@@ -1,11 +1,8 @@
-"""One rank of a process group: a child that joins the group before it sees a submission.
+"""One rank of a process group: a worker that joins the group before it loads a submission.
 
-Takes: a channel, reply memory, its number and the size of its group. Gives: replies, and its stack
-when it is sent `STACK_SIGNAL`. Does not cover: what ranks share (see `runner.fork_server`), nor
-which requests go to which rank.
-
-Rank 0 listens, the judge tells the others its port, and all join. What the ranks exchange goes over
-the loopback of their network namespace, where it is counted from outside.
+Rank 0 listens, the judge tells the others its port, and all join. The ranks exchange data over the
+loopback of the network namespace that they share (see `runner.fork_server`); the judge counts it
+from outside. A rank prints its Python stack when it receives `STACK_SIGNAL`.
 """
 
 import contextlib
@@ -29,11 +26,11 @@ ADDRESS = "127.0.0.1"
 
 @dataclass(slots=True)
 class Rank(WorkerProcess):
-    """The state of one rank.
+    """One rank.
 
     Attributes:
         rank: its number.
-        world: size of its group.
+        world: number of ranks in the process group.
     """
 
     rank: int = 0
@@ -42,7 +39,7 @@ class Rank(WorkerProcess):
     _recorder: list[Recorder] = field(default_factory=list)
 
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
-        """Do what a request asks for and return the reply."""
+        """Carry out a request and return the reply."""
         if request["op"] == "listen":
             with _silence():
                 return self._express(self._listen())
@@ -57,7 +54,7 @@ class Rank(WorkerProcess):
         return WorkerProcess.carry_out(self, request, memory)
 
     def _listen(self) -> int:
-        """Open the group's store and return its port."""
+        """Open the process group's store and return its port."""
         self._store.append(
             TCPStore(ADDRESS, 0, world_size=None, is_master=True, wait_for_workers=False)
         )
@@ -75,20 +72,20 @@ class Rank(WorkerProcess):
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep warnings of the libraries (a loopback has no host names) out of a student's output."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Keep warnings of libraries (a loopback has no host names) out of the student's output."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
 def show_stack_on_signal(fd: int) -> None:
-    """Write the Python stack of every thread to `fd` when `STACK_SIGNAL` comes.
+    """Write the Python stack of every thread to `fd` when `STACK_SIGNAL` arrives.
 
-    The handler is C and takes no lock, so it works in a rank that hangs inside a collective.
+    The handler is in C and takes no lock, so it works while a rank hangs in a collective.
     """
     faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=False)

@@ -1,18 +1,14 @@
-"""Memory of a device that judge and box share: made and written here, read by a copy of our own.
+"""Memory of a device that judge and worker share, in place of the memory files of `worker.buffers`.
 
-Takes: a driver, tensors to send, headers from a reply. Gives: `DeviceArgumentMemory`,
-`DeviceReplyMemory`, in place of those in `worker.buffers`. Does not cover: how a box maps it (see
-`runner.cuda.memory`).
+The arguments of each call are in a block of their own, which no worker has seen before: a kernel
+that waits in the worker cannot watch inputs arrive. Everything around them is 0xFF, which is NaN in
+every floating-point format. Replies are in one block per worker, filled with 0xFF before each call.
+After a call the whole block is copied on the device into one that only the judge has: what the
+worker's kernels write later has no effect. Freezing the worker stops no kernel, so the clock runs
+until that copy is done.
 
-Arguments of each call lie in a block of their own, which no box has seen before: a kernel that
-waits in the box cannot watch inputs arrive. Everything around them is 0xFF, a NaN in every
-floating-point format. Replies lie in one block per child, filled with 0xFF before each call. After
-a call the whole of it is copied on the device into a block that only the judge has; what the box's
-kernels write later is never seen. A freeze stops no kernel, so the clock runs until that copy is
-done.
-
-Blocks are written from end to end before they are exported: they may hold what the judge held there
-before.
+Blocks are written from end to end before they are exported, because they may still hold what the
+judge had there before. How a worker maps them is in `runner.cuda.memory`.
 """
 
 import contextlib
@@ -22,7 +18,7 @@ from typing import Any
 import torch
 
 from grader.runner.tensors import TensorHeader, view
-from grader.worker.buffers import believe, lay_out, poison_gaps, tensor_of, write_tensor
+from grader.worker.buffers import check_header, lay_out, poison_gaps, tensor_of, write_tensor
 from grader.worker.cuda.driver import Block, DeviceDriver
 
 POISON = 0xFF
@@ -35,11 +31,11 @@ def block_bytes(driver: DeviceDriver, tensors: list[torch.Tensor]) -> int:
 
 
 class DeviceArgumentMemory:
-    """The tensors of one call, in a block that the box maps as well.
+    """The tensors of one call, in a block that the worker maps as well.
 
     Attributes:
-        headers: where each tensor lies.
-        fd: stands for the block in the box.
+        headers: where each tensor is.
+        fd: the descriptor by which the worker maps the block.
     """
 
     def __init__(self, driver: DeviceDriver, tensors: list[torch.Tensor]) -> None:
@@ -68,20 +64,20 @@ class DeviceArgumentMemory:
         self._driver.write(self._block, image)
 
     def reclaim(self) -> None:
-        """Leave nothing of the contents; the box's mapping stays."""
+        """Overwrite the contents with zeros; the worker's mapping stays."""
         self._driver.fill(self._block, 0)
 
     def close(self) -> None:
-        """Let go of the memory; the box keeps its own mapping."""
+        """Release the memory; the worker keeps its own mapping."""
         _unshare(self._driver, self._block, self.fd)
 
 
 class DeviceReplyMemory:
-    """Where one child's reply tensors arrive, and the judge's own copy of it.
+    """Where one worker's reply tensors arrive, and the judge's own copy of them.
 
     Attributes:
-        fd: stands for the block in the box.
-        shared_bytes: size of the block, as the box maps it.
+        fd: the descriptor by which the worker maps the block.
+        shared_bytes: size of the block, as the worker maps it.
     """
 
     def __init__(self, driver: DeviceDriver, size_bytes: int) -> None:
@@ -97,7 +93,7 @@ class DeviceReplyMemory:
             raise
 
     def poison(self) -> None:
-        """Leave nothing of the last reply, before the next request.
+        """Overwrite the last reply, before the next request.
 
         Raises:
             DeviceError: if the driver refuses.
@@ -105,10 +101,10 @@ class DeviceReplyMemory:
         self._driver.fill(self._block, POISON)
 
     def snapshot(self) -> None:
-        """Copy the reply to where the box cannot reach; the clock stops when this is done.
+        """Copy the reply to where the worker cannot reach; the clock stops when this is done.
 
-        Always the whole of it, so that the time it takes says nothing about the reply and can be
-        calibrated with an empty call.
+        The whole block is always copied, so that the time does not depend on the reply and a null
+        call takes as long.
 
         Raises:
             DeviceError: if the driver refuses.
@@ -116,19 +112,20 @@ class DeviceReplyMemory:
         self._driver.copy(self._block, self._copy)
         self._driver.synchronize()
 
-    def read(self, form: Any, room_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a header that the box claims
+    def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
         """Return the tensor under a claimed header, from the last snapshot.
 
         Raises:
-            ChannelError: if the header is not one, reaches outside the memory, or needs more room.
+            ChannelError: if the header is malformed, reaches outside the memory, or needs more than
+                `limit_bytes`.
             DeviceError: if the driver refuses.
         """
-        header = believe(form, self._size_bytes, room_bytes)
+        header = check_header(form, self._size_bytes, limit_bytes)
         raw = self._driver.read(self._copy, header.span_bytes, offset=header.offset)
         return tensor_of(raw, header)
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._driver.free, self._copy)
             _unshare(self._driver, self._block, self.fd)

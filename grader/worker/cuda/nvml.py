@@ -1,6 +1,6 @@
 """NVIDIA's management library, for what the CUDA driver does not tell: clocks and what lowers them.
 
-Takes: a device's UUID. Gives: `Nvml`. Does not cover: settings: nothing here changes a device.
+Nothing here changes a setting of the device.
 
 Source: NVML API reference (nvml.h): nvmlInit_v2, nvmlShutdown, nvmlDeviceGetHandleByUUID,
 nvmlDeviceGetCurrentClocksEventReasons, before driver 535 nvmlDeviceGetCurrentClocksThrottleReasons;
@@ -47,13 +47,14 @@ def load_library() -> ctypes.CDLL:
         library.nvmlSystemGetDriverVersion.argtypes = (ctypes.c_char_p, ctypes.c_uint)
     except (OSError, AttributeError) as error:
         raise DeviceError(
-            f"{LIBRARY} cannot be used: {error}", hint="it comes with NVIDIA's driver"
+            f"{LIBRARY} cannot be used: {error}",
+            hint="install NVIDIA's driver: the library is part of it",
         ) from error
     return library
 
 
 class Nvml:
-    """One device, seen by NVML."""
+    """One device, as NVML sees it."""
 
     def __init__(self, library: Library, uuid: str) -> None:
         self._library = library
@@ -69,17 +70,17 @@ class Nvml:
         """Return the release of the installed driver, such as 580.65.06.
 
         Raises:
-            DeviceError: if NVML does not tell.
+            DeviceError: if NVML refuses.
         """
         text = ctypes.create_string_buffer(_VERSION_BYTES)
         self._call("nvmlSystemGetDriverVersion", text, _VERSION_BYTES)
         return text.value.decode(errors="replace")
 
     def state(self) -> DeviceState:
-        """Return the clocks of this moment, and what lowers them.
+        """Return the clocks at this moment, and what lowers them.
 
         Raises:
-            DeviceError: if the device does not tell, or is lost.
+            DeviceError: if NVML refuses, or the device is lost.
         """
         name = _NEW_NAME if hasattr(self._library, _NEW_NAME) else _OLD_NAME
         bits = ctypes.c_ulonglong()
@@ -91,7 +92,7 @@ class Nvml:
         )
 
     def close(self) -> None:
-        """Let go of the library."""
+        """Release the library."""
         self._call("nvmlShutdown")
 
     def _clock_mhz(self, kind: int) -> int:

@@ -1,14 +1,12 @@
-"""Ballast: the judge holds a device's memory, so that no more than a limit is left for a box.
+"""The device memory that the judge holds: reserved, so that a worker has no more than a limit.
 
-Takes: a driver and a limit. Gives: `ReservedMemory`, `reserve_memory`. Does not cover: memory of
-other processes that comes and goes meanwhile: a run has the device under a lease.
-
-A box needs memory for its own CUDA context too (some hundreds of MB): a limit for its tensors alone
-is held once the context is there (see `worker.cuda.session`).
+A worker needs memory for its own CUDA context too (some hundreds of MB), so a limit for its tensors
+alone is set once that context exists (see `worker.cuda.session`). Memory of other processes must
+not change meanwhile: a run has the device under a lease. `CacheFlush` holds a block to overwrite
+the cache with.
 """
 
 import contextlib
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -17,18 +15,18 @@ from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.worker.cuda.driver import Block, DeviceDriver
 
 FACTOR = 2
-"""How many times its size is written, so that a line survives no replacement policy."""
+"""How many times the cache's size is written, so that no replacement policy keeps a line."""
 
 
 class CacheFlush:
-    """Memory to write over, held while the block runs."""
+    """A block that is larger than the cache, held while the `with` block runs."""
 
     def __init__(self, driver: DeviceDriver) -> None:
         self._driver = driver
         self._block = driver.allocate(driver.facts.round_up(FACTOR * driver.facts.cache_bytes))
 
     def flush(self) -> None:
-        """Write over the cache and let no line persist.
+        """Overwrite the cache, and let no line persist.
 
         Raises:
             DeviceError: if the driver refuses.
@@ -56,107 +54,71 @@ class CacheFlush:
 MAX_STEPS = 256
 
 
-@contextlib.contextmanager
-def reserve_memory(driver: DeviceDriver, limit_bytes: int) -> Iterator[int]:
-    """Leave `limit_bytes` of a device's memory free, and not more than a few granules beside.
-
-    Yields:
-        the bytes that are free.
-
-    Raises:
-        DeviceError: if less is free from the start, or the rest cannot be held.
-    """
-    free_bytes = driver.free_bytes()
-    if limit_bytes < 0 or free_bytes < limit_bytes:
-        raise DeviceError(
-            f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
-            hint="end what else holds memory of the device",
-        )
-    reserved_memory = ReservedMemory(driver)
-    try:
-        yield reserved_memory.leave(limit_bytes)
-    finally:
-        reserved_memory.release()
-
-
 class ReservedMemory:
-    """What the judge holds so that nobody else can."""
+    """Memory that the judge holds so that nobody else can."""
 
     def __init__(self, driver: DeviceDriver) -> None:
         self._driver = driver
         self._blocks: list[Block] = []
 
-    @property
-    def holds(self) -> bool:
-        """Whether anything is held."""
-        return bool(self._blocks)
-
     def leave(self, limit_bytes: int) -> int:
-        """Hold more or less, so that `limit_bytes` are free, and return how many are.
+        """Reserve more or less, so that `limit_bytes` are free, and return how many are.
 
-        Less is given up and taken in blocks, so that for moments more is free: whoever must not
-        take it has to be frozen.
+        Blocks are freed and allocated one by one, each as large as possible, so that for moments
+        more is free: the worker has to be frozen. A block costs a little more than its size (page
+        tables): one that leaves less than the limit is freed, and a smaller one allocated.
 
         Raises:
-            DeviceError: if less is free with nothing held, or the rest cannot be held.
+            DeviceError: if less is free with nothing reserved, or the rest cannot be reserved.
         """
-        return _hold_all_but(self._driver, limit_bytes, self._blocks)
+        granule = self._driver.facts.granularity_bytes
+        most = self._driver.facts.round_up(self._driver.facts.total_bytes)
+        for _ in range(MAX_STEPS):
+            free_bytes = self._driver.free_bytes()
+            excess = (free_bytes - limit_bytes) // granule * granule
+            if excess == 0:
+                return free_bytes
+            size_bytes = min(excess, most)
+            if excess > 0:
+                if self._allocate(size_bytes):
+                    continue
+            elif self._blocks:
+                size_bytes = self._blocks[-1].size_bytes
+                self._driver.free(self._blocks.pop())
+            else:
+                raise _too_little(free_bytes, limit_bytes)
+            if size_bytes == granule:  # no block is smaller
+                free_bytes = self._driver.free_bytes()
+                if free_bytes < limit_bytes:
+                    raise _too_little(free_bytes, limit_bytes)
+                return free_bytes
+            most = self._driver.facts.round_up(size_bytes // 2)
+        raise DeviceError(f"cannot reserve all of the device but {limit_bytes} bytes")
 
     def release(self) -> None:
-        """Give everything back, also when one block resists.
+        """Free everything, also when freeing one block fails.
 
         Raises:
-            DeviceError: if one did.
+            DeviceError: if that failed.
         """
         blocks, self._blocks = self._blocks, []
-        _free_all(self._driver, blocks)
+        with contextlib.ExitStack() as stack:
+            for block in blocks:
+                stack.callback(self._driver.free, block)
+
+    def _allocate(self, size_bytes: int) -> bool:
+        """Allocate a block, if there is one of that size."""
+        try:
+            self._blocks.append(self._driver.allocate(size_bytes))
+        except DeviceError as error:
+            if error.code != CUDA_ERROR_OUT_OF_MEMORY:
+                raise
+            return False
+        return True
 
 
-def _hold_all_but(driver: DeviceDriver, limit_bytes: int, blocks: list[Block]) -> int:
-    """Take blocks, as large as they can be had, until no whole granule is too much.
-
-    A block costs a little more than its size (page tables): one that leaves less than the limit is
-    given back, and a smaller one taken.
-    """
-    granule = driver.facts.granularity_bytes
-    most = driver.facts.round_up(driver.facts.total_bytes)
-    for _ in range(MAX_STEPS):
-        free_bytes = driver.free_bytes()
-        excess = (free_bytes - limit_bytes) // granule * granule
-        if excess == 0:
-            return free_bytes
-        size_bytes = min(excess, most)
-        if excess < 0:
-            if not blocks:
-                break  # another process took it
-            size_bytes = blocks[-1].size_bytes
-            driver.free(blocks.pop())
-        else:
-            try:
-                blocks.append(driver.allocate(size_bytes))
-                continue
-            except DeviceError as error:
-                if error.code != CUDA_ERROR_OUT_OF_MEMORY:
-                    raise
-        if size_bytes == granule:  # it cannot be had more exactly
-            return _at_least(limit_bytes, driver.free_bytes())
-        most = driver.facts.round_up(size_bytes // 2)
-    raise DeviceError(f"cannot leave {limit_bytes} bytes of the device, and no more, free")
-
-
-def _at_least(limit_bytes: int, free_bytes: int) -> int:
-    """Return `free_bytes`.
-
-    Raises:
-        DeviceError: if it is less than the limit.
-    """
-    if free_bytes < limit_bytes:
-        raise DeviceError(f"{free_bytes} bytes of the device are left, {limit_bytes} are needed")
-    return free_bytes
-
-
-def _free_all(driver: DeviceDriver, blocks: list[Block]) -> None:
-    """Free every block, also when one resists."""
-    with contextlib.ExitStack() as stack:
-        for block in blocks:
-            stack.callback(driver.free, block)
+def _too_little(free_bytes: int, limit_bytes: int) -> DeviceError:
+    return DeviceError(
+        f"{free_bytes} bytes of the device are free, {limit_bytes} are needed",
+        hint="end other programs that use memory of the device",
+    )

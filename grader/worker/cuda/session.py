@@ -1,255 +1,238 @@
-"""A box on a device: as `worker.session`, with memory of the device and a clock that waits for it.
+"""A session whose worker computes on a GPU: its memory, its clock and its meter.
 
-Takes: a wall whose children may use the device, a submission, a driver. Gives: `DeviceSession`,
-`open_device_session`. Does not cover: what follows from claims (see
-`performance.decide.event_claims`) and from rooms (see `performance.decide.memory_cap`), the lease,
-which holds for longer than one box.
+The clock runs from the request until the judge has its own copy of the reply. Mapping the arguments
+in the worker lies in between: a null call with arguments of the same sizes tells what a call costs
+besides its work. Before each request the last reply is poisoned and the cache is overwritten. After
+each reply, off the clock, the device tells what slowed it down.
 
-The clock runs from the request until the judge's own copy of the reply is done; the mapping of the
-arguments in the box lies in between, so an empty call with arguments of the same sizes calibrates
-what a call costs besides its work. Before each request the last reply is poisoned and the cache is
-written over. After each reply, off the clock, the device says what held it back.
+Where memory is measured, the judge reserves the rest of the device once the worker's CUDA context
+exists, before anything of the submission is loaded. The arguments of a call come out of this
+reserved memory and go back into it, so that only what the worker keeps counts as the worker's.
 
-Where memory is measured the box is squeezed: once its CUDA context is there and before anything of
-the submission is, the judge takes the rest of the device as ballast. What the judge lends for a
-call comes out of the ballast and goes back into it, so that only what the box keeps is charged.
+What follows from claims is decided in `performance.decide.event_claims`, what follows from memory
+caps in `performance.decide.memory_cap`. The lease of the device is held for longer than a session.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from grader.assignment.steps import Call, New, Value
 from grader.assignment.table import Limits
-from grader.errors import ChannelError, DeviceError, SandboxError
+from grader.errors import DeviceError, SandboxError
 from grader.evidence.device import DeviceState
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, our_fault
 from grader.evidence.samples import DeviceClaim
-from grader.intake.submission import SourceFile, Submission
+from grader.intake.submission import Submission
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
-from grader.worker.buffers import Arguments, make_memory_file
+from grader.worker.buffers import Arguments, Ask, WorkerMemory, make_memory_file
 from grader.worker.cuda.buffers import DeviceArgumentMemory, DeviceReplyMemory, block_bytes
 from grader.worker.cuda.driver import DeviceDriver
 from grader.worker.cuda.reserved_memory import CacheFlush, ReservedMemory
-from grader.worker.session import Session
+from grader.worker.session import Session, WorkerClock, WorkerMeter
 
-MOST_EVENTS_NS = 1 << 53
-"""Beyond it (104 days) a claim is no time."""
+MAX_EVENTS_NS = 1 << 53
+"""A claim beyond this (104 days) is not a time."""
 
 
-class DeviceSession(Session):
-    """One child with the submission loaded, computing on a device.
+class CudaMemory(WorkerMemory):
+    """The device's memory: blocks of arguments and replies, and what is left to the worker.
 
     Attributes:
-        timed: every call that returned, in order.
+        transfer_bytes: of the device, that the last call's arguments take in the worker.
+        is_measured: whether memory was limited, so that `peak_bytes` means something.
     """
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        child: ChildProcess,
-        *,
-        submission: Submission,
-        limits: Limits,
-        driver: DeviceDriver,
-        reply_memory: DeviceReplyMemory,
-        flush: CacheFlush,
-    ) -> None:
-        super().__init__(
-            sandbox,
-            child,
-            submission=submission,
-            limits=limits,
-            reply_memory=reply_memory,
-            make_arguments=self._prepare,
-        )
+    def __init__(self, driver: DeviceDriver, replies: DeviceReplyMemory, flush: CacheFlush) -> None:
+        super().__init__(replies)
         self._driver = driver
-        self._replies = reply_memory
+        self._device_replies = replies
         self._flush = flush
-        self._free_bytes = 0
-        self._reserved_memory = ReservedMemory(driver)
-        self._begun = self._limited = self._calling = False
-        self._transfer_bytes = self._mapped_bytes = 0
-        self._memory_caps: tuple[int, ...] = ()
-        self._least_free_bytes = 0
-        self._states: tuple[DeviceState, ...] = ()
-        self._settling_ns = 0
-        self._load_settling_ns = 0
-        self._clocked_ns = 0
-        self.timed: list[DeviceClaim] = []
+        self._reserved = ReservedMemory(driver)
+        self._has_begun = self._is_limited = False
+        self._free_at_begin_bytes = 0
+        self._arguments_bytes = 0
+        self._left_bytes = self._least_free_bytes = 0
+        self.transfer_bytes = 0
+        self.is_measured = False
 
     @property
-    def wall_ns(self) -> int:
-        """Time from request to the judge's copy of the reply, loading left out."""
-        return super().wall_ns + self._settling_ns - self._load_settling_ns
+    def peak_bytes(self) -> int:
+        """Most that the worker has held of what was left to it."""
+        return max(self._left_bytes - self._least_free_bytes, 0)
 
-    def claims(self) -> tuple[DeviceClaim, ...]:
-        """Return what the box claims of its calls so far."""
-        return tuple(self.timed)
-
-    def device_states(self) -> tuple[DeviceState, ...]:
-        """Return how the device ran, over all replies since this was last asked, and now."""
-        self._see(self._driver.state())
-        seen, self._states = self._states, ()
-        return seen
-
-    def limit_memory(self, limit_bytes: int) -> int:
-        """Begin CUDA in the box, then leave it at most `limit_bytes` more, until `release`."""
-        self._begin()
-        free_bytes = self._driver.free_bytes()
-        self._limited = limit_bytes < free_bytes
-        self._least_free_bytes = (
-            self._reserved_memory.leave(limit_bytes) if self._limited else free_bytes
-        )
-        self._memory_caps = (self._least_free_bytes,)
-        return self._least_free_bytes
-
-    def release(self) -> None:
-        """Give the ballast back; from here on nothing of the device's memory is counted."""
-        self._limited = False
-        self._reserved_memory.release()
-
-    def usage(self) -> Usage:
-        """Return what the child has used; of memory, the device's, where the box was squeezed."""
-        used = super().usage()
-        if not self._memory_caps:
-            return used
-        return replace(used, peak_bytes=max(self._memory_caps[0] - self._least_free_bytes, 0))
-
-    def load(self, harness: Sequence[SourceFile] = ()) -> None:
-        """Begin CUDA in the box, unless that is done, and import the submission.
-
-        Raises:
-            Raised, Stopped: as `Session.load`.
-            SandboxError: if the box cannot use the device; nothing of the submission is in it yet.
-        """
-        self._begin()
-        super().load(harness)
-        self._load_settling_ns = self._settling_ns
-
-    def close(self) -> None:
-        """Let go of the judge's ends, and of the ballast."""
-        try:
-            super().close()
-        finally:
-            self.release()
-
-    def _begin(self) -> None:
-        """Lend the memory for replies, which begins CUDA in the box."""
-        if self._begun:
+    def begin(self, ask: Ask, take_output: Callable[[], str]) -> None:
+        """Let the worker map the memory for replies, unless it has; this begins CUDA there."""
+        if self._has_begun:
             return
-        self._free_bytes = self._driver.free_bytes()
+        self._free_at_begin_bytes = self._driver.free_bytes()
         request = {
             "op": "device",
             "uuid": self._driver.facts.uuid,
-            "reply_bytes": self._replies.shared_bytes,
+            "reply_bytes": self._device_replies.shared_bytes,
         }
         try:
-            self._ask(request, limit_s=self._limits.load_wall_s, fds=(self._replies.fd,))
+            ask(request, (self._device_replies.fd,))
         except (Raised, Stopped) as error:
             raise SandboxError(
-                f"a box could not begin to use the device: {error}",
-                hint=self.take_output()[-800:].strip(),
+                f"a worker could not begin to use the device: {error}",
+                hint=take_output()[-800:].strip(),
             ) from error
-        self._begun = True
+        self._has_begun = True
 
-    def _prepare(self, tensors: list[torch.Tensor]) -> Arguments:
-        """Write the arguments, then make the cache cold: nothing of them may lie in it."""
+    def make_arguments(self, tensors: list[torch.Tensor]) -> Arguments:
+        """Write the arguments, then overwrite the cache, so that it holds none of them."""
         needed_bytes = block_bytes(self._driver, tensors)
-        if self._limited:
-            self._make_room(needed_bytes)
+        if self._is_limited:
+            self._exchange_arguments(needed_bytes)
         arguments = DeviceArgumentMemory(self._driver, tensors)
-        self._transfer_bytes = needed_bytes
-        self._mapped_bytes = needed_bytes if tensors else 0  # no tensors, nothing to map
-        self._replies.poison()
+        self._arguments_bytes = needed_bytes
+        self.transfer_bytes = needed_bytes if tensors else 0  # without tensors nothing is mapped
+        self._device_replies.poison()
         self._flush.flush()
         return arguments
 
-    def _make_room(self, needed_bytes: int) -> None:
-        """Let the next arguments come out of the ballast, and put the last ones back into it.
+    def snapshot(self) -> None:
+        """Copy the reply to where the worker cannot reach."""
+        self._device_replies.snapshot()
 
-        Those that the box still maps never came back: they are taken from what it was left.
+    def limit(self, limit_bytes: int) -> int:
+        """Reserve all of the device but `limit_bytes`; return what is left."""
+        free_bytes = self._driver.free_bytes()
+        self._is_limited = limit_bytes < free_bytes
+        left_bytes = self._reserved.leave(limit_bytes) if self._is_limited else free_bytes
+        self._left_bytes = self._least_free_bytes = left_bytes
+        self.is_measured = True
+        return left_bytes
+
+    def release(self) -> None:
+        """Give the reserved memory back; from here on the device's memory is not counted."""
+        self._is_limited = False
+        self._reserved.release()
+
+    def observe(self) -> None:
+        """Note the least memory that was free."""
+        if self.is_measured:
+            # Under a limit the arguments came out of reserved memory, else out of free memory.
+            free_bytes = self._driver.free_bytes()
+            free_bytes += 0 if self._is_limited else self._arguments_bytes
+            self._least_free_bytes = min(self._least_free_bytes, free_bytes)
+
+    def check(self) -> None:
+        """Ask the device whether it still works."""
+        self._driver.synchronize()
+        self._driver.state()
+
+    def fault_of(self, error: DeviceError) -> Fault:
+        """Return the machine's fault, or the worker's where it has filled the device.
+
+        Under the lease nobody but the worker can have taken memory that was free at the beginning.
+        """
+        if error.code == CUDA_ERROR_OUT_OF_MEMORY and not self._is_limited:
+            with contextlib.suppress(DeviceError):
+                if self._driver.free_bytes() < self._free_at_begin_bytes // 2:
+                    message = "it holds so much memory of the device that no input fits any more"
+                    return Fault(kind=FaultKind.OUT_OF_MEMORY, message=message)
+        return our_fault(error)
+
+    def is_usable_after(self, reply: dict[str, Any]) -> bool:
+        """Return whether the worker has not lost the device; the next case needs a new one then."""
+        return reply.get("device_lost") is not True
+
+    def _exchange_arguments(self, needed_bytes: int) -> None:
+        """Take memory for the next arguments from what is reserved, and put the last back there.
+
+        Arguments that the worker still maps did not come free: they count as the worker's.
 
         Raises:
-            Stopped: if it was not left as much.
+            Stopped: if the worker holds more than it was left.
         """
-        left_bytes = self._driver.free_bytes() - self._transfer_bytes
+        left_bytes = self._driver.free_bytes() - self._arguments_bytes
         if left_bytes < 0:
             message = "it keeps more of the device's memory than was left to it"
             raise Stopped(Fault(kind=FaultKind.OUT_OF_MEMORY, message=message))
-        self._transfer_bytes = 0
-        self._reserved_memory.leave(left_bytes + needed_bytes)
+        self._arguments_bytes = 0
+        self._reserved.leave(left_bytes + needed_bytes)
 
-    def _request(self, request: dict[str, Any], step: New | Call) -> Value:
-        self._clocked_ns = self.wall_ns
-        self._calling = True
-        try:
-            return super()._request(request, step)
-        except DeviceError as error:
-            raise Stopped(self._device_fault(error)) from error
-        finally:
-            self._calling = False
 
-    def _freeze(self) -> None:
-        """Copy the reply first, on the clock: a freeze stops no kernel."""
+class CudaClock(WorkerClock):
+    """Runs until the judge has its own copy of the reply, and keeps what the worker claims."""
+
+    def __init__(self, driver: DeviceDriver, memory: CudaMemory) -> None:
+        self._driver = driver
+        self._memory = memory
+        self._claims: list[DeviceClaim] = []
+        self._states: tuple[DeviceState, ...] = ()
+        self.settling_ns = 0
+
+    def settle(self) -> None:
+        """Copy the reply, on the clock: freezing the worker does not stop its kernels."""
         begin_ns = time.perf_counter_ns()
         try:
-            self._replies.snapshot()
+            self._memory.snapshot()
         finally:
-            self._settling_ns += time.perf_counter_ns() - begin_ns
-            super()._freeze()
-        self._see(self._driver.state())
-        if self._memory_caps:
-            # Limited, what is lent came out of the ballast; else out of what is free.
-            free_bytes = self._driver.free_bytes() + (0 if self._limited else self._transfer_bytes)
-            self._least_free_bytes = min(self._least_free_bytes, free_bytes)
+            self.settling_ns += time.perf_counter_ns() - begin_ns
 
-    def _see(self, state: DeviceState) -> None:
+    def observe(self) -> None:
+        """Note the state of the device."""
+        state = self._driver.state()
         self._states = (self._states[0].joined(state) if self._states else state,)
 
-    def _read(self, reply: dict[str, Any]) -> Value:
-        if reply.get("device_lost") is True:  # of use to nobody but the next case: a fresh child
-            self.alive = False
-        if self._calling and "value" in reply:
-            wall_ns = self.wall_ns - self._clocked_ns
-            claim = reply.get("events_ns")  # a box that keeps silent has claimed no time
-            events_ns = (claim,) if type(claim) is int and 0 <= claim < MOST_EVENTS_NS else ()
-            self.timed.append(
-                DeviceClaim(wall_ns=wall_ns, events_ns=events_ns, transfer_bytes=self._mapped_bytes)
+    def note_call(self, reply: dict[str, Any], wall_ns: int) -> None:
+        """Note a call that returned, and the time of its CUDA events if the worker claims one."""
+        if "value" not in reply:
+            return
+        claim = reply.get("events_ns")
+        events_ns = (claim,) if type(claim) is int and 0 <= claim < MAX_EVENTS_NS else ()
+        self._claims.append(
+            DeviceClaim(
+                wall_ns=wall_ns,
+                events_ns=events_ns,
+                transfer_bytes=self._memory.transfer_bytes,
             )
-        return super()._read(reply)
+        )
 
-    def _give_up(self, error: ChannelError | SandboxError) -> Fault:
-        """Name the fault of a box that ended: not its own where the device is gone as well."""
-        fault = super()._give_up(error)
-        try:
-            self._driver.synchronize()
-            self._driver.state()
-        except DeviceError as lost:
-            return self._device_fault(lost)
-        return fault
+    def claims(self) -> tuple[DeviceClaim, ...]:
+        """Return every call that returned, oldest first."""
+        return tuple(self._claims)
 
-    def _device_fault(self, error: DeviceError) -> Fault:
-        """Name the fault of a device that refused the judge.
+    def states(self) -> tuple[DeviceState, ...]:
+        """Return the device's state over all replies since the last time, and now."""
+        self.observe()
+        states, self._states = self._states, ()
+        return states
 
-        Under the lease nobody but the box can have taken memory that was free when it began.
-        """
-        self.alive = False
-        if error.code == CUDA_ERROR_OUT_OF_MEMORY and not self._limited:
-            with contextlib.suppress(DeviceError):
-                if self._driver.free_bytes() < self._free_bytes // 2:
-                    message = "it holds so much memory of the device that no input fits any more"
-                    return Fault(kind=FaultKind.OUT_OF_MEMORY, message=message)
-        return Fault(kind=FaultKind.INFRASTRUCTURE, message=f"{error}. {error.hint}".strip())
+
+class CudaMeter:
+    """The sandbox's meter, with the device's memory where that was limited."""
+
+    def __init__(self, meter: WorkerMeter, memory: CudaMemory) -> None:
+        self._meter = meter
+        self._memory = memory
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything to read."""
+        return self._meter.counts
+
+    def oom_kills(self) -> int:
+        """Return how many of the worker's processes Linux ended because memory ran out."""
+        return self._meter.oom_kills()
+
+    def read(self) -> Usage:
+        """Return what the worker has used since its fork."""
+        used = self._meter.read()
+        if not self._memory.is_measured:
+            return used
+        return replace(used, peak_bytes=self._memory.peak_bytes)
 
 
 @contextlib.contextmanager
@@ -260,26 +243,27 @@ def open_device_session(
     limits: Limits,
     driver: DeviceDriver,
     denial: Denial = NO_DENIAL,
-) -> Iterator[DeviceSession]:
-    """Fork a child that computes on a device; end and sweep it when the block ends.
+) -> Iterator[Session]:
+    """Fork a worker that computes on a device; end it when the block ends.
 
     Raises:
         SandboxError: if it cannot be confined.
-        DeviceError: if the device has no room for its replies.
+        DeviceError: if the device has too little free memory for its replies.
     """
     with contextlib.ExitStack() as stack:
         replies = DeviceReplyMemory(driver, limits.reply_bytes)
         stack.callback(replies.close)
         flush = stack.enter_context(CacheFlush(driver))
         child = stack.enter_context(_child_without_host_memory(sandbox, denial))
-        session = DeviceSession(
+        memory = CudaMemory(driver, replies, flush)
+        session = Session(
             sandbox,
             child,
             submission=submission,
             limits=limits,
-            driver=driver,
-            reply_memory=replies,
-            flush=flush,
+            memory=memory,
+            clock=CudaClock(driver, memory),
+            meter=CudaMeter(child.meter, memory),
         )
         stack.callback(session.close)
         yield session

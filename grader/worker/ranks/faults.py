@@ -1,10 +1,8 @@
-"""Which rank's fault it is when a group comes to no end, and where the others stood.
+"""Which rank's fault it is when a process group hangs or breaks, and where the others were.
 
-Takes: what each rank answered, or that it did not. Gives: one `Fault` that names the rank. Does not
-cover: exceptions of ranks that all answered (they are replies).
-
-The first cause is named, not its echo: a rank that ended before those that lost their connection to
-it, an exception before those that wait for who raised it.
+The first cause is named, not what follows from it: a rank that ended, before those that lost their
+connection to it; an exception, before the ranks that wait for the one that raised it. Exceptions of
+ranks that all answered are replies, not faults.
 """
 
 import contextlib
@@ -32,13 +30,12 @@ from grader.intake.submission import Submission
 from grader.runner.order import STACK_SIGNAL
 from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.sandbox import Sandbox
-from grader.worker.ranks.gather import FAILURES, Answer
-from grader.worker.ranks.session import RankSession
-from grader.worker.requests import location_of
+from grader.worker.messages import location_of
+from grader.worker.ranks.rank import FAILURES, Answer, Rank
 
 MAX_BYTES = 16 << 10
 FIRST_SECONDS = 0.5
-"""How long a stack may take to begin; a rank that has replaced the handler has none."""
+"""How long a stack may take to arrive; a rank that has replaced the handler sends none."""
 QUIET_SECONDS = 0.05
 _OF_THE_WORKER = re.compile(r'File "(?:[^"]*/runner/(?:\w+/)?\w+\.py|<string>)"')
 _FOLDERS = re.compile(r'File "[^"]*/(?:site-packages|home(?:/\d+)?|tmp/\d+)/')
@@ -48,12 +45,12 @@ _FRAME = re.compile(r'File "(?P<path>[^"]*)", line (?P<line>\d{1,7}) in (?P<name
 def read_stacks(
     submission: Submission, waiting: Mapping[int, ChildProcess], states: Mapping[int, str]
 ) -> tuple[RankStack, ...]:
-    """Return where every rank stands.
+    """Return where every rank is.
 
     Args:
         submission: what the ranks run.
         waiting: ranks that still run; they are not frozen.
-        states: by rank, in our words, of all ranks.
+        states: what each rank had done, by rank, for the message.
     """
     asked = {rank: child for rank, child in waiting.items() if _ask(child)}
     texts = {rank: _read(child.stack_fd) for rank, child in asked.items()}
@@ -69,26 +66,26 @@ def read_stacks(
 
 
 def _own_frames(text: str) -> str:
-    """Leave out the frames of the box itself, and the folders that a student does not know."""
+    """Leave out the frames of the worker itself, and folders that a student does not know."""
     lines = (line for line in text.splitlines() if not _OF_THE_WORKER.search(line))
     return "\n".join(_FOLDERS.sub('File "', line) for line in lines)
 
 
 def _ask(child: ChildProcess) -> bool:
-    """Send the signal; return whether a stack may come."""
+    """Send the signal; return whether a stack may arrive."""
     if child.stack_fd < 0:
         return False
     with contextlib.suppress(OSError):
         if child.exit_fd >= 0:
             signal.pidfd_send_signal(child.exit_fd, STACK_SIGNAL)
         else:
-            os.kill(child.pid, STACK_SIGNAL)  # no descriptors of processes: not behind a wall
+            os.kill(child.pid, STACK_SIGNAL)  # no descriptors of processes: never in a sandbox
         return True
     return False
 
 
 def _read(fd: int) -> str:
-    """Return what comes out of a pipe until it is quiet."""
+    """Return what arrives from a pipe until nothing more does."""
     content = b""
     begin = time.monotonic()
     wait_s = FIRST_SECONDS
@@ -103,7 +100,7 @@ def _read(fd: int) -> str:
 
 
 def _frames(text: str) -> list[list[object]]:
-    """Return the frames of the main thread, outermost first, as an exception's would come.
+    """Return the frames of the main thread, outermost first, in the form of an exception's.
 
     Source: `faulthandler` writes the most recent call first, and the main thread last.
     """
@@ -123,27 +120,27 @@ _FIRST = (
     FaultKind.CRASH,
     FaultKind.BAD_REPLY,
 )
-"""Kinds that explain the silence of others, the strongest first."""
+"""Kinds that explain why others do not answer, the strongest first."""
 
 
 def ranks_fault(
     sandbox: Sandbox,
     submission: Submission,
-    ranks: Sequence[RankSession],
+    ranks: Sequence[Rank],
     answers: Mapping[int, Answer],
 ) -> Fault:
-    """Return the fault of a group in which at least one rank did not answer; it still runs.
+    """Return the fault of a process group in which at least one rank did not answer; it still runs.
 
     Args:
-        sandbox: that holds it.
+        sandbox: of the ranks.
         submission: what the ranks run.
         ranks: all of them.
-        answers: by rank, of those that were asked, who came first first.
+        answers: by rank, of those that were asked, in the order of the answers.
     """
     silent = {rank: a for rank, a in answers.items() if isinstance(a, ChannelError)}
     waiting = [rank for rank, a in silent.items() if isinstance(a, CallTimeout)]
     raised = {
-        rank: ranks[rank].value_or_fault(a)
+        rank: ranks[rank].failure_of(a)
         for rank, a in answers.items()
         if not isinstance(a, ChannelError) and FAILURES & a.keys()
     }
@@ -154,15 +151,15 @@ def ranks_fault(
         wait_s = 0.0 if rank in waiting else EXIT_WAIT_SECONDS
         kind, message = classify(error, sandbox.ending(ranks[rank].child, wait_s))
         if len(ranks) > 1 and message.endswith(("SIGSEGV", "SIGABRT")):
-            message += ", as where ranks meet in one collective with different sizes"
+            message += ", as when ranks call one collective with different sizes"
         found[rank] = Fault(kind=kind, message=f"rank {rank} of {len(ranks)}: {message}")
     for kind in _FIRST:
         for fault in found.values():
             if fault.kind is kind:
                 return replace(fault, stacks=stacks)
     if raised:
-        return _left_waiting(raised, sorted(waiting), stacks)
-    return _nobody(sorted(waiting), len(ranks), stacks)
+        return _failed_alone(raised, sorted(waiting), stacks)
+    return _hang(sorted(waiting), len(ranks), stacks)
 
 
 def _state(rank: int, answers: Mapping[int, Answer], failure: Raised | Fault | None) -> str:
@@ -178,11 +175,11 @@ def _state(rank: int, answers: Mapping[int, Answer], failure: Raised | Fault | N
     return "had ended" if isinstance(answer, ChannelError) else "had returned"
 
 
-def _left_waiting(
+def _failed_alone(
     raised: Mapping[int, Raised | Fault], waiting: Sequence[int], stacks: tuple[RankStack, ...]
 ) -> Fault:
-    """Return the fault of the first rank that failed by itself while others waited for it."""
-    rank, failure = min(raised.items(), key=lambda item: _is_echo(item[1]))
+    """Return the fault of the first rank that failed while others waited for it."""
+    rank, failure = min(raised.items(), key=lambda item: _is_consequence(item[1]))
     if isinstance(failure, Raised):
         failure.who = f"rank {rank}"
         failure = fault_of(failure)
@@ -190,20 +187,20 @@ def _left_waiting(
     return replace(failure, message=failure.message + others, stacks=stacks)
 
 
-def _is_echo(failure: Raised | Fault) -> bool:
+def _is_consequence(failure: Raised | Fault) -> bool:
     return isinstance(failure, Raised) and is_peer_failure(failure.names, failure.text)
 
 
-def _nobody(waiting: Sequence[int], size: int, stacks: tuple[RankStack, ...]) -> Fault:
+def _hang(waiting: Sequence[int], size: int, stacks: tuple[RankStack, ...]) -> Fault:
     """Return the fault of ranks that hang."""
     who = "no rank" if len(waiting) == size else f"{_names(waiting)} of {size}"
     verb = "returned" if len(waiting) == size else "did not return"
     message = f"{who} {verb} within the time limit"
-    places = {stack.where for stack in stacks if stack.rank in waiting}
-    if len(places) > 1:
-        message += ": they hang at different places, as in collectives that do not match"
+    locations = {stack.where for stack in stacks if stack.rank in waiting}
+    if len(locations) > 1:
+        message += ": they hang at different lines, as in collectives that do not match"
     elif len(waiting) < size:
-        message += ": others had, as when not every rank joins a collective"
+        message += ": others returned, as when not every rank joins a collective"
     where = next((stack.where for stack in stacks if stack.rank in waiting), "")
     return Fault(kind=FaultKind.TIMEOUT, message=message, where=where, stacks=stacks)
 
@@ -214,7 +211,7 @@ def _names(ranks: Sequence[int]) -> str:
 
 
 def cannot_load(raised: Raised) -> Fault:
-    """Return the fault of an import; no hidden input has entered this world."""
+    """Return the fault of an import; this world has received no hidden input."""
     fault = fault_of(raised)
-    said = fault.detail or fault.message
-    return replace(fault, message=f"the submission could not be imported: {said}", detail="")
+    text = fault.detail or fault.message
+    return replace(fault, message=f"the submission could not be imported: {text}", detail="")

@@ -1,13 +1,9 @@
-"""A submission as ranks of a process group: asked together, frozen together, metered each.
+"""A submission as ranks of a process group: asked together, frozen together, each with a meter.
 
-Takes: a wall, a submission. Gives: `RankedWorker`, which `correctness.drive` runs cases in. Does
-not
-cover: what a rank does (see `runner.ranks.rank`), whose fault it is when one stops (see
-`worker.ranks.faults`).
-
-Every world is a set of fresh processes, so no case inherits what another left in the group: pending
-collectives, streams, subgroups. Starting one is no part of any time; what is metered begins when
-all ranks have joined and the submission is imported.
+Every world is a set of new processes, so that no case inherits what another left in the process
+group: pending collectives, streams, subgroups. Starting a world is not part of any time; its use of
+the machine counts once all ranks have joined and the submission is imported. What a rank does is in
+`runner.ranks.rank`, whose fault it is when one stops in `worker.ranks.faults`.
 """
 
 import contextlib
@@ -16,51 +12,52 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
-from grader.errors import AuthorError, ChannelError, SandboxError
+from grader.errors import AuthorError, ChannelError, DeviceError, SandboxError
+from grader.evidence.device import DeviceState
 from grader.evidence.faults import Raised, Stopped
+from grader.evidence.samples import DeviceClaim
 from grader.evidence.timeline import RankTimeline, read_timelines
 from grader.intake.submission import SourceFile, Submission
 from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory
+from grader.worker.messages import load_request
 from grader.worker.ranks.faults import cannot_load, ranks_fault
-from grader.worker.ranks.gather import GRACE_SECONDS, Answer, Request, gather, post
-from grader.worker.ranks.session import RankSession, RanksMeter
-from grader.worker.requests import load_request
-from grader.worker.session import Session, WithoutDevice
+from grader.worker.ranks.rank import GRACE_SECONDS, Answer, Rank, RanksMeter, Request, gather, post
+from grader.worker.session import Session
 
 JOIN_SECONDS = 30.0
 COLLECTIVE_SLACK = 10.0
-"""How many seconds longer than a step a collective may wait: the judge ends a hang, not gloo."""
+"""Seconds that a collective may wait longer than a step: the judge ends a hang, not gloo."""
 
 Exchange = Callable[[Mapping[int, Request], float], dict[int, Answer]]
 
 
 def join_group(
-    ranks: Sequence[RankSession],
+    ranks: Sequence[Rank],
     exchange: Exchange,
     *,
     call_wall_s: float,
     record: bool,
-    said: Callable[[], str],
+    take_output: Callable[[], str],
 ) -> None:
-    """Let the ranks find each other, by our code, before anything of the submission is there.
+    """Let the ranks join a process group, before anything of the submission is imported.
 
     Args:
         ranks: in order.
-        exchange: asks some ranks, for so many seconds, and returns their answers.
+        exchange: asks some ranks, for at most so many seconds, and returns their answers.
         call_wall_s: seconds that a step may take.
-        record: whether the ranks note what they do when.
-        said: returns what they printed, for the error.
+        record: whether the ranks record when they do what.
+        take_output: returns what they printed, for the error.
 
     Raises:
-        SandboxError: if they do not.
+        SandboxError: if they cannot.
     """
     answers = exchange({0: ({"op": "listen"}, ())}, JOIN_SECONDS)
     port = ranks[0].value_of(answers[0])
     if type(port) is not int:
-        raise SandboxError(f"rank 0 could not listen: {port}", hint=said()[-800:])
+        raise SandboxError(f"rank 0 could not listen: {port}", hint=take_output()[-800:])
     silence_s = max(call_wall_s + COLLECTIVE_SLACK, JOIN_SECONDS)
     join = {"op": "join", "port": port, "seconds": silence_s, "record": record}
     answers = exchange({rank: (join, ()) for rank in range(len(ranks))}, JOIN_SECONDS)
@@ -70,14 +67,14 @@ def join_group(
             raise SandboxError(f"rank {rank} could not join its group: {value}")
 
 
-EACH_HINT = "say Each(...) for all ranks, or On(rank, ...) for one, after World(n)"
+EACH_HINT = "after World(n), use Each(...) for all ranks, or On(rank, ...) for one"
 
 
-class RankedWorker(WithoutDevice):
-    """Where the ranks of one submission run, one world at a time.
+class RankedWorker:
+    """The ranks of one submission, one world at a time.
 
     Attributes:
-        wall_ns: time from request to last reply of all steps so far, on the judge's clock.
+        wall_ns: time from request to last reply, over all steps so far, on the judge's clock.
         alive: whether another world can be started.
         metered: whether processor time and memory of all ranks so far were counted.
     """
@@ -101,7 +98,7 @@ class RankedWorker(WithoutDevice):
         self._network_rate = network_rate
         self._record = record
         self._harness: Sequence[SourceFile] = ()
-        self._ranks: tuple[RankSession, ...] = ()
+        self._ranks: tuple[Rank, ...] = ()
         self._stack = contextlib.ExitStack()
         self._frozen = False
         self._last_ns = 0  # from request to last reply
@@ -113,7 +110,7 @@ class RankedWorker(WithoutDevice):
 
     @property
     def size(self) -> int:
-        """Ranks of the world that is there; 0 if there is none."""
+        """Ranks of the present world; 0 if there is none."""
         return len(self._ranks)
 
     def load(self, harness: Sequence[SourceFile] = ()) -> None:
@@ -121,15 +118,18 @@ class RankedWorker(WithoutDevice):
         self._harness = harness
 
     def world(self, size: int) -> None:
-        """End the world that is there and start one of `size` ranks, with the submission imported.
+        """End the present world and start one of `size` ranks, with the submission imported.
 
         Raises:
-            AuthorError: if the problem has no world of that size.
-            Stopped: the submission cannot be imported, or a rank failed.
-            SandboxError: if the ranks cannot be had.
+            AuthorError: if the problem has fewer ranks.
+            Stopped: if the submission cannot be imported, or a rank failed.
+            SandboxError: if the ranks cannot be started.
         """
         if not 1 <= size <= self._most:
-            raise AuthorError(f"World({size}) in a problem whose `ranks` is {self._most}")
+            raise AuthorError(
+                f"World({size}) in a problem whose `ranks` is {self._most}",
+                hint="use a world of 1 to `ranks` ranks, or change `ranks` in assignment.toml",
+            )
         self._end_world()
         self._open(size)
         join_group(
@@ -137,7 +137,7 @@ class RankedWorker(WithoutDevice):
             self._exchange,
             call_wall_s=self._limits.call_wall_s,
             record=self._record,
-            said=self.take_output,
+            take_output=self.take_output,
         )
         load = load_request(self._submission, self._harness)
         answers = self._exchange(dict.fromkeys(range(size), (load, ())), self._limits.load_wall_s)
@@ -157,33 +157,40 @@ class RankedWorker(WithoutDevice):
                 self._sandbox_handle.ranks(fds, self._denial, network_rate=self._network_rate)
             )
             self._ranks = tuple(
-                RankSession(
-                    self._sandbox_handle,
+                Rank(
                     child,
                     submission=self._submission,
                     limits=self._limits,
-                    reply_memory=memory,
+                    replies=memory,
                 )
                 for child, memory in zip(children, memories, strict=True)
             )
-            self.metered = self.metered and all(rank.metered for rank in self._ranks)
+            self.metered = self.metered and all(rank.child.meter.counts for rank in self._ranks)
             self._stack = stack.pop_all()
 
     def new(self, ref: Ref, step: New) -> None:
-        """Refuse: which rank is meant must be said."""
-        raise AuthorError(f"New({step.name!r}) in a problem with ranks", hint=EACH_HINT)
+        """Raise `AuthorError`: a step must name its rank."""
+        raise AuthorError(
+            f"New({step.name!r}) names no rank, in a problem with ranks", hint=EACH_HINT
+        )
 
     def call(self, step: Call) -> Value:
-        """Refuse: which rank is meant must be said."""
-        raise AuthorError(f"Call({step.target!r}) in a problem with ranks", hint=EACH_HINT)
+        """Raise `AuthorError`: a step must name its rank."""
+        raise AuthorError(
+            f"Call({step.target!r}) names no rank, in a problem with ranks", hint=EACH_HINT
+        )
 
     def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> dict[int, Value | Raised]:
-        """Ask several ranks at once; return what each replied or raised, who came first first.
+        """Ask several ranks at once; return what each replied or raised, in order of the replies.
 
         Raises:
-            Stopped: if one ended, hangs, changed an input or answered nothing of use.
+            Stopped: if one ended, hangs, changed an input, or gave a broken answer.
         """
-        requests = {rank: self._ranks[rank].request(step, ref) for rank, step in steps.items()}
+        new_ref = ref.id if ref else 0
+        requests = {
+            rank: self._ranks[rank].messages.encode(step, new_ref=new_ref)
+            for rank, step in steps.items()
+        }
         self._last_ns = 0
         try:
             answers = self._exchange(requests, self._limits.call_wall_s)
@@ -196,14 +203,14 @@ class RankedWorker(WithoutDevice):
                 value.who = f"rank {rank}"
             replies[rank] = value
         for rank, step in steps.items():
-            self._ranks[rank].refuse_changed(step)
+            self._ranks[rank].messages.refuse_changed(step)
         return replies
 
     def recorded(self) -> tuple[RankTimeline, ...]:
-        """Return what the ranks say they did since the last time; they were opened to record it.
+        """Return what the ranks recorded since the last time; they were opened with `record`.
 
         Raises:
-            Stopped: if one ended, or answered in another form.
+            Stopped: if one ended, or gave a broken answer.
         """
         asked = {rank: ({"op": "recorded"}, ()) for rank in range(self.size)}
         answers = self._exchange(asked, self._limits.call_wall_s)
@@ -217,18 +224,18 @@ class RankedWorker(WithoutDevice):
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of every rank's last call; all are frozen meanwhile."""
         for rank in self._ranks:
-            rank.overwrite_arguments()
+            rank.messages.overwrite_arguments()
 
     def reclaim_arguments(self) -> None:
         """Take the memory of the tensors of every rank's last call back."""
         for rank in self._ranks:
-            rank.reclaim_arguments()
+            rank.messages.reclaim_arguments()
 
     def usage(self) -> Usage:
-        """Return what all worlds have used, starts left out; of memory, the most of any rank.
+        """Return what all worlds have used, without their starts; of memory, the most of any rank.
 
         Raises:
-            SandboxError: if the kernel does not tell.
+            SandboxError: if Linux does not tell.
         """
         return self._meter.read(self._readings())
 
@@ -237,29 +244,44 @@ class RankedWorker(WithoutDevice):
         self.usage()
         return self._meter.peaks
 
+    def claims(self) -> tuple[DeviceClaim, ...]:
+        """Return nothing: ranks compute on the processor."""
+        return ()
+
+    def device_states(self) -> tuple[DeviceState, ...]:
+        """Return nothing: there is no device."""
+        return ()
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Raise `DeviceError`: there is no device."""
+        raise DeviceError(f"no device whose memory could be limited to {limit_bytes} bytes")
+
+    def release(self) -> None:
+        """Do nothing: there is no limit."""
+
     def _readings(self) -> list[Usage]:
-        return [rank.usage() for rank in self._ranks]
+        return [rank.child.meter.read() for rank in self._ranks]
 
     def end_case(self) -> None:
         """End the world: the next case starts its own."""
         self._end_world()
 
     def take_output(self) -> str:
-        """Return what the ranks printed since the last time, capped, each under its number."""
+        """Return what the ranks printed since the last time, up to the limit, by rank."""
         for number, rank in enumerate(self._ranks):
             self._capture(number, rank)
-        said, self._output = self._output, ""
-        return said
+        output, self._output = self._output, ""
+        return output
 
     def close(self) -> None:
-        """End the world that is there."""
+        """End the present world."""
         self._end_world()
 
-    def _capture(self, number: int, rank: RankSession) -> None:
-        said = rank.take_output()
-        room = max(self._limits.output_bytes - len(self._output), 0)
-        if said:
-            self._output += f"[rank {number}]\n{said.rstrip()}\n"[:room]
+    def _capture(self, number: int, rank: Rank) -> None:
+        output = rank.channel.take_output()
+        left = max(self._limits.output_bytes - len(self._output), 0)
+        if output:
+            self._output += f"[rank {number}]\n{output.rstrip()}\n"[:left]
 
     def _end_world(self) -> None:
         if not self._ranks:
@@ -304,7 +326,7 @@ class RankedWorker(WithoutDevice):
 
 
 AnySession = Session | RankedWorker
-"""A box of its own, or one for worlds of ranks."""
+"""A worker alone, or one for worlds of ranks; both run cases and are measured alike."""
 
 
 @contextlib.contextmanager
@@ -318,9 +340,9 @@ def open_ranks(
     network_rate: int = 0,
     record: bool = False,
 ) -> Iterator[RankedWorker]:
-    """Give a box for worlds of at most `most` ranks; whatever is there ends with the block.
+    """Yield a worker for worlds of at most `most` ranks; the present one ends with the block.
 
-    `network_rate`, if not 0, is what their wire carries, bytes per second; `record`: see
+    `network_rate`, if not 0, limits their network, in bytes per second; for `record` see
     `recorded`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.advice.cuda_kernels import CUT_SHORT, MAX_KERNELS, advise_on_cuda, readable_name
+from grader.advice.claims import CUT_SHORT, MAX_KERNELS, advise_on_cuda, readable_name
 from grader.advice.kernel_advice import NO_ADVICE, KernelOutcome
 from grader.report.advice_view import view_advice
 

@@ -1,4 +1,4 @@
-"""`cases.py` is loaded by path; what is wrong with it is the author's, by name."""
+"""`cases.py` is loaded by path; its mistakes are the author's, and named."""
 
 import sys
 
@@ -86,7 +86,7 @@ def test_a_case_is_marked_and_still_callable():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("def broken(:", "SyntaxError"),
         ("import no_such_module_here", "ModuleNotFoundError"),
@@ -98,19 +98,19 @@ def test_a_case_is_marked_and_still_callable():
         ),
     ],
 )
-def test_a_file_that_cannot_be_imported(tmp_path, text, said):
+def test_a_file_that_cannot_be_imported(tmp_path, text, expected):
     folder = write(tmp_path / "ref", cases=text)
     with pytest.raises(AuthorError) as caught:
         load_cases(folder)
     assert str(folder / "cases.py") in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_a_mended_file_can_be_loaded_again(tmp_path):
+def test_a_fixed_file_can_be_loaded_again(tmp_path):
     folder = write(tmp_path / "ref", cases="1 / 0")
     with pytest.raises(AuthorError):
         load_cases(folder)
-    write(folder, cases="mended = 'it is, and longer'")
+    write(folder, cases="fixed = 'it is, and longer'")
     assert load_cases(folder) == {}
 
 

@@ -1,4 +1,4 @@
-"""Names of devices, their classes, and the target that applies."""
+"""Names of devices, their classes, and the tier that applies."""
 
 import pytest
 
@@ -46,13 +46,13 @@ def test_the_most_specific_target_applies():
 @pytest.mark.parametrize(
     ("tiers", "name"), [({"cuda:*": 1}, "cpu"), ({"cuda:h100": 1}, "cuda:h200"), ({}, ANY_CUDA)]
 )
-def test_no_target_is_said(tiers, name):
+def test_a_missing_tier_is_an_error_with_a_hint(tiers, name):
     assert not has_tier(tiers, name)
     with pytest.raises(AuthorError, match="no target") as caught:
         choose_tier(tiers, name)
     assert name in caught.value.hint
 
 
-def test_a_target_is_found_before_it_is_asked_for():
+def test_whether_there_is_a_tier():
     assert has_tier(["cuda:*"], "cuda:a100")
     assert has_tier(["cpu"], "cpu")

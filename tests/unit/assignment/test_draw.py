@@ -51,12 +51,12 @@ def test_seed_path_and_index_each_make_another_stream():
     assert len(set(streams)) == len(keys)
 
 
-def test_the_index_is_there_for_edges():
+def test_a_draw_knows_its_index():
     assert [Draw("s", PATH, index).index for index in range(3)] == [0, 1, 2]
 
 
 @given(st.integers(-100, 100), st.integers(0, 100), st.integers(0, 5))
-def test_integers_keep_to_their_range(low, width, index):
+def test_integers_are_in_their_range(low, width, index):
     draw = Draw("s", PATH, index)
     values = [draw.integer(low, low + width) for _ in range(20)]
     assert all(low <= value <= low + width for value in values)
@@ -106,7 +106,7 @@ def test_tensors_have_the_shape_and_dtype_asked_for(shape, dtype):
     assert (normal.dtype, uniform.dtype, whole.dtype) == (dtype, dtype, torch.int64)
 
 
-def test_distributions_are_what_they_say():
+def test_distributions_have_their_mean_and_range():
     draw = Draw("s", PATH, 0)
     normal = draw.normal_tensor(20_000, dtype=torch.float64, scale=3.0)
     assert abs(float(normal.mean())) < 0.1
@@ -118,7 +118,7 @@ def test_distributions_are_what_they_say():
     assert all(0.0 <= draw.uniform() < 1.0 for _ in range(100))
 
 
-def test_the_stream_of_today_is_the_stream_of_tomorrow():
+def test_the_stream_of_a_seed_never_changes():
     """A changed generator would change every public case and every stored grade."""
     assert Draw("public", ("kv_cache", "KVCache", "append"), 0).integer(0, 10**9) == FIRST
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.assignment.declare import load_folder, load_harness
+from grader.assignment.declare import load_folder, load_harness, load_solution
 from grader.assignment.folders import (
     find_assignment,
     harness_files,
@@ -10,7 +10,6 @@ from grader.assignment.folders import (
     shared_files,
     solution_files,
 )
-from grader.assignment.interpreted import load_solution
 from grader.assignment.plan import hash_folder
 from grader.errors import UsageError
 
@@ -31,7 +30,7 @@ def test_an_explicit_folder_is_the_only_one_searched(tmp_path, monkeypatch):
         find_assignment("beta", explicit)
 
 
-def test_the_working_folder_comes_before_what_is_installed(tmp_path, monkeypatch):
+def test_the_working_folder_comes_before_the_installed_package(tmp_path, monkeypatch):
     make(tmp_path / "here" / "assignments", "alpha")
     make(tmp_path / "package" / "_assignments", "alpha", "beta")
     monkeypatch.setattr("grader.assignment.folders.PACKAGE", tmp_path / "package")
@@ -57,7 +56,7 @@ def test_an_explicit_folder_must_exist(tmp_path):
 
 
 @pytest.mark.parametrize("slug", ["", "..", "../assignments/alpha"])
-def test_a_slug_that_is_no_name_finds_nothing(tmp_path, slug):
+def test_an_invalid_slug_finds_nothing(tmp_path, slug):
     root = make(tmp_path / "assignments", "alpha")
     with pytest.raises(UsageError):
         find_assignment(slug, root)

@@ -1,4 +1,4 @@
-"""A solution with kernels is loaded for the interpreter, whatever was imported before."""
+"""A solution with Triton kernels runs interpreted, even if Triton was imported before."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 {before}
-from grader.assignment.interpreted import load_solution
+from grader.assignment.declare import load_solution
 import torch
 solution = load_solution(Path(sys.argv[1]))
 print(solution.double(torch.ones(3)).tolist(), os.environ.get("TRITON_INTERPRET"))

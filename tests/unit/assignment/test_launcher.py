@@ -91,10 +91,10 @@ def test_outputs_have_axes_and_a_dtype() -> None:
         (["x_M", "e: bool = 1"], ["y_M: float32"], "inputs", "bool"),
         (["x_M", "p: (a_M, b?)"], ["y_M: float32"], "inputs", "tuple"),
         (["x_M", "p: (a_M, b_M?)"], ["y_M: float32"], "inputs", "tuple"),
-        (["x_M", "x_M"], ["y_M: float32"], "inputs", "once"),
-        (["x_M", "stream: double?"], ["y_M: float32"], "inputs", "once"),
-        (["x_M"], ["x_M: float32"], "inputs", "once"),
-        (["x_M?"], ["y_M: float32"], "inputs", "always given"),
+        (["x_M", "x_M"], ["y_M: float32"], "inputs", "only once"),
+        (["x_M", "stream: double?"], ["y_M: float32"], "inputs", "only once"),
+        (["x_M"], ["x_M: float32"], "inputs", "only once"),
+        (["x_M?"], ["y_M: float32"], "inputs", "may not be None"),
         (["x_M"], [], "outputs", "at least one"),
         (["x_M"], ["y_M"], "outputs", "loss: float32"),
         (["x_M"], ["y_N: float32"], "outputs", "axes"),
@@ -115,7 +115,7 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "pattern"),
     [
         ('"x_MN", "fac', '"x", "fac', rf"{LAUNCHER}: inputs: expected \"x_MN\", .*, found 'x'"),
         ("y_MN: x_MN", "y_MN: z_MN", rf"{LAUNCHER}: outputs: expected a dtype .*, found 'z_MN'"),
@@ -127,19 +127,23 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
         ),
         ('["python", "cuda"]', '["cuda", "cuda"]', r"toml: languages: expected each language once"),
         ('languages = ["python", "cuda"]\n', "", r"problem \"scale\": launcher: expected none"),
-        ('name = "scale"\ninputs', 'name = "other"\ninputs', r"launchers of scale, found .'other'"),
+        (
+            'name = "scale"\ninputs',
+            'name = "other"\ninputs',
+            r"one for each of scale, found .'other'",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_names_key_expected_found(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, pattern: str
 ) -> None:
     assert old in GOOD
     with pytest.raises(AuthorError) as raised:
         load_assignment(write(tmp_path, GOOD.replace(old, new)))
-    assert re.search(said, str(raised.value)), str(raised.value)
+    assert re.search(pattern, str(raised.value)), str(raised.value)
 
 
-def test_words_of_a_choice_are_the_same_everywhere(tmp_path: Path) -> None:
+def test_a_choice_has_the_same_words_in_every_launcher(tmp_path: Path) -> None:
     second = (
         GOOD.split("\n\n", 1)[1]
         .replace("scale", "shift")
@@ -150,7 +154,7 @@ def test_words_of_a_choice_are_the_same_everywhere(tmp_path: Path) -> None:
         load_assignment(write(tmp_path, text))
 
 
-def test_the_header_declares_what_is_called() -> None:
+def test_the_header_declares_every_launcher() -> None:
     inputs = ["x_MN", "b_N?", "eps: double?", "n: int64 = 1", "c: bool = true", "mode: a | b_c"]
     launcher = read_launcher("f", inputs, ["y_MN: x_MN"])
     assert " ".join(prototype(launcher).split()) == (
@@ -164,7 +168,7 @@ def test_the_header_declares_what_is_called() -> None:
     assert "#ifndef GRADER_DEMO_H" in text
 
 
-def test_box_and_header_agree_on_dtypes_and_ranks() -> None:
+def test_worker_and_header_agree_on_dtypes_and_ranks() -> None:
     named = {str(dtype).removeprefix("torch.").upper(): c for dtype, c in launchers.CODES.items()}
     assert [named[name] for name in DTYPE_CODES] == list(range(launchers.OTHER))
     assert len(launchers.CODES) == len(DTYPE_CODES)

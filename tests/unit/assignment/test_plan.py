@@ -69,7 +69,7 @@ def test_a_plan_joins_targets_and_workloads(assignment):
     assert target.tiers[0].pass_at == 0.6
 
 
-def test_a_device_without_a_tier_leaves_points_open_or_out(assignment):
+def test_without_a_tier_points_stay_open_or_are_left_out(assignment):
     attend = assignment.problems[1]
     only_cpu = replace(attend.targets[0], tiers={"cpu": attend.targets[0].tiers["cpu"]})
 
@@ -83,7 +83,7 @@ def test_a_device_without_a_tier_leaves_points_open_or_out(assignment):
 
 
 @pytest.mark.parametrize("device", ["cuda:h200", "cuda:*"])
-def test_on_a_device_the_clock_decides_whatever_the_author_chose(assignment, device):
+def test_on_a_device_wall_time_always_decides(assignment, device):
     attend = assignment.problems[1]
     tiers = {"cpu": Tier(pass_at=1.5, full_at=1.1), "cuda:*": Tier(pass_at=2.0, full_at=1.1)}
     target = replace(attend.targets[0], quantity=Quantity.TIME, clock=Clock.CPU, tiers=tiers)
@@ -102,7 +102,7 @@ def test_on_a_device_the_clock_decides_whatever_the_author_chose(assignment, dev
         ("cuda:*", Evidence.DENIED, 2.0),
     ],
 )
-def test_memory_of_a_device_is_withheld_and_that_of_a_machine_measured(
+def test_device_memory_is_withheld_and_main_memory_is_measured(
     assignment, device, evidence, pass_at
 ):
     attend = assignment.problems[1]
@@ -117,7 +117,7 @@ def test_memory_of_a_device_is_withheld_and_that_of_a_machine_measured(
     assert [tier.pass_at for tier in planned.tiers] == [pass_at]
 
 
-def test_ranks_are_judged_on_the_processor_wherever_the_rest_runs(assignment):
+def test_ranks_have_the_tiers_of_the_cpu_on_every_machine(assignment):
     attend = assignment.problems[1]
     tiers = {"cpu": Tier(pass_at=1.5, full_at=1.1), "cuda:*": Tier(pass_at=2.0, full_at=1.1)}
     target = replace(attend.targets[0], quantity=Quantity.MEMORY, clock=Clock.CPU, tiers=tiers)
@@ -167,7 +167,7 @@ def test_the_same_inputs_make_the_same_plan(assignment):
     assert len(plan.sha256) == 64
 
 
-def test_a_plan_leaves_its_inputs_alone(assignment):
+def test_planning_does_not_change_its_inputs(assignment):
     cases = makers(*KEYS)
     plan_of(assignment, cases)
     assert set(cases) == set(KEYS)
@@ -241,7 +241,7 @@ def test_caches_do_not_count_but_packages_do(tmp_path):
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_seeds_tell_plans_apart(one, other):
+def test_another_seed_is_another_plan(one, other):
     plan = make_sample_plan()
     left, right = replace(plan, seed=one).sha256, replace(plan, seed=other).sha256
     assert (left == right) == (one == other)
@@ -286,7 +286,7 @@ def folders(tmp_path):
     return folder, reference
 
 
-def test_a_course_is_read_once_and_whole(folders):
+def test_an_assignment_is_loaded_whole(folders):
     folder, reference = folders
     loaded = load_assignment_with_reference(folder, reference, device="cpu", seed="s")
     assert set(loaded.cases) == set(KEYS)
@@ -302,7 +302,7 @@ def test_a_course_is_read_once_and_whole(folders):
     assert again.plan.sha256 != loaded.plan.sha256
 
 
-def test_a_course_without_cases(folders):
+def test_an_assignment_without_cases(folders):
     folder, reference = folders
     (reference / "cases.py").unlink()
     with pytest.raises(AuthorError, match=r"cases\.py: not found"):
@@ -341,7 +341,7 @@ def test_denied_operators_reach_the_plan(folders):
     assert attend.denied == ()
 
 
-def test_what_only_names_a_module_leaves_the_evidence_outside(folders):
+def test_a_denied_module_keeps_the_evidence_outside(folders):
     folder, reference = folders
     denied = 'exports = ["Cache"]\ndenied = ["torch.nn.parallel", "torch.nn.Linear"]'
     (folder / "assignment.toml").write_text(GOOD.replace('exports = ["Cache"]', denied))
@@ -353,7 +353,7 @@ def test_what_only_names_a_module_leaves_the_evidence_outside(folders):
 
 
 @pytest.mark.parametrize("entry", ["aten::sotfmax", "torch.softmax", "torch.nn.paralel"])
-def test_what_torch_does_not_have_is_the_authors_mistake(folders, entry):
+def test_a_denied_name_that_torch_lacks_is_the_authors_mistake(folders, entry):
     folder, reference = folders
     text = GOOD.replace('exports = ["Cache"]', DENIED.replace("aten::{}", entry))
     (folder / "assignment.toml").write_text(text)
@@ -362,7 +362,7 @@ def test_what_torch_does_not_have_is_the_authors_mistake(folders, entry):
 
 
 @pytest.mark.parametrize("entry", ["softmax", "@everything", "torch", "aten::", ""])
-def test_what_is_no_operators_name_is_the_authors_mistake(tmp_path, entry):
+def test_an_invalid_denied_name_is_the_authors_mistake(tmp_path, entry):
     text = GOOD.replace('exports = ["Cache"]', f'exports = ["Cache"]\ndenied = ["{entry}"]')
     with pytest.raises(AuthorError, match=r'toml: problem "Cache": denied: .*, found'):
         load_assignment(write(tmp_path, text))

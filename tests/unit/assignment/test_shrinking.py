@@ -80,7 +80,7 @@ def test_the_number_of_attempts_is_bounded():
     assert needs("z")(found)
 
 
-def test_what_cannot_be_made_shorter_stays():
+def test_a_minimal_sequence_stays_as_it_is():
     start = of("a", "b", settings=(1,))
     assert shrink(start, lambda _: False, tries=50) == start
 

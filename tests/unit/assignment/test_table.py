@@ -102,12 +102,12 @@ def test_a_good_file_is_read_whole(tmp_path):
     assert replace(speed, tiers={"cuda:h200": speed.tiers["cpu"]}).tiers_for("cuda:t4") == ()
 
 
-def test_every_dtype_that_travels_may_have_a_tolerance():
+def test_every_dtype_of_a_reply_may_have_a_tolerance():
     assert frozenset(NAMES.values()) == DTYPE_NAMES
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("slug =", "slugg =", "unknown key 'slugg'; allowed here: allowed_imports, "),
         ("call_wall_s = 4", "call_wal_s = 4", "limits: unknown key 'call_wal_s'; allowed here: "),
@@ -156,7 +156,7 @@ def test_every_dtype_that_travels_may_have_a_tolerance():
         ("tiers.cpu", "tiers.tpu", SPEED + "tiers.tpu: expected one of cpu, cuda:h200"),
     ],
 )  # fmt: skip
-def test_each_mistake_is_named(tmp_path, old, new, said):
+def test_each_mistake_is_named(tmp_path, old, new, expected):
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     folder = write(tmp_path, text)
@@ -164,7 +164,7 @@ def test_each_mistake_is_named(tmp_path, old, new, said):
         load_assignment(folder)
     message = str(caught.value)
     assert message.startswith(f"{folder / 'assignment.toml'}: ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_each_mistake_is_named(tmp_path, old, new, said):
         ('name = "rollback"\n', 'problem "Cache": check[1].name'),
     ],
 )
-def test_a_missing_key_is_named_with_its_place(tmp_path, gone, place):
+def test_a_missing_key_is_named_with_its_path(tmp_path, gone, place):
     assert gone in GOOD
     with pytest.raises(AuthorError) as caught:
         load_assignment(write(tmp_path, GOOD.replace(gone, "", 1)))
@@ -192,7 +192,7 @@ def test_only_a_mistake_of_syntax_has_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (GOOD.replace("[limits]", "[limits"), "not valid TOML"),
         (GOOD + "points = 1\npoints = 2\n", "not valid TOML"),
@@ -208,10 +208,10 @@ def test_only_a_mistake_of_syntax_has_a_line(tmp_path):
         (GOOD.replace('exports = ["Cache"]', 'exports = [1]'), "a string"),
     ],
 )  # fmt: skip
-def test_what_is_no_assignment_at_all(tmp_path, text, said):
+def test_a_file_that_is_no_assignment(tmp_path, text, expected):
     with pytest.raises(AuthorError) as caught:
         load_assignment(write(tmp_path, text))
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert "assignment.toml" in str(caught.value)
 
 
@@ -228,7 +228,7 @@ def test_a_slug_is_a_safe_folder_name(tmp_path, slug):
         load_assignment(write(tmp_path, text, slug))
 
 
-def test_the_limits_hold_for_the_largest_world(tmp_path):
+def test_limits_allow_the_most_ranks_of_any_problem(tmp_path):
     alone = load_assignment(write(tmp_path, GOOD))
     assert (alone.limits.ranks, [p.ranks for p in alone.problems]) == (1, [0, 0])
     text = GOOD.replace('exports = ["Cache"]', 'exports = ["Cache"]\nranks = 3')

@@ -1,4 +1,4 @@
-"""What raised under a denial is run once without it; nothing else is."""
+"""Control runs: what raised under a denial is run once without it; nothing else is."""
 
 import itertools
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ PLAN = SimpleNamespace(seed="s", assignment="demo", limits=SimpleNamespace(probl
 
 def instance(index):
     maker = CaseMaker(problem="problem", check="check", public=0, hidden=9, make=steps)
-    return Instance(maker=maker, index=index, public=False)
+    return Instance(plan=PLAN, maker=maker, index=index, public=False)  # type: ignore[arg-type]
 
 
 def case(check, index, *, kind=None, observations=()):
@@ -63,9 +63,11 @@ def test_no_other_fault_is_run_again(kind):
     assert first_raised([case("values", 0, kind=kind)]) == ()
 
 
-@pytest.mark.parametrize("seen", [error("ValueError", matches=True), error("", matches=False)])
-def test_no_error_that_was_asked_for_or_did_not_come_is_run_again(seen):
-    assert first_raised([case("refusal", 0, observations=(seen,))]) == ()
+@pytest.mark.parametrize(
+    "observation", [error("ValueError", matches=True), error("", matches=False)]
+)
+def test_an_expected_or_missing_error_is_not_run_again(observation):
+    assert first_raised([case("refusal", 0, observations=(observation,))]) == ()
 
 
 def test_cases_are_run_in_their_order():
@@ -75,18 +77,18 @@ def test_cases_are_run_in_their_order():
     assert session.log[0] == ("", "load")
 
 
-def test_a_case_that_raises_without_the_denial_says_so():
+def test_a_case_that_raises_without_the_denial_has_its_fault():
     session = FakeSession(lambda step: raised())
     (done,) = again(session, [instance(0)])
     assert done.faults[0].kind is FaultKind.EXCEPTION
 
 
-def test_nothing_is_known_of_what_cannot_be_imported():
+def test_a_submission_that_cannot_be_imported_has_no_control_runs():
     session = FakeSession()
     session.load_error = raised()
     assert again(session, [instance(0)]) == ()
 
 
-def test_cases_beyond_the_problems_time_are_left_out():
+def test_cases_after_the_time_limit_are_left_out():
     session = FakeSession(lambda step: 1, costs_ns=itertools.repeat(20_000))
     assert len(again(session, [instance(0), instance(1)])) == 1

@@ -1,4 +1,4 @@
-"""Carrying a case through a box: order, errors, and whose fault an end is."""
+"""Running a case on a worker: order of steps, errors, and whose fault an end is."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, 
 from grader.evidence.observations import ErrorObservation, ValueObservation
 
 
-class FakeBox:
-    """Answers from a list and keeps what it was asked."""
+class FakeWorker:
+    """Replies from a list and keeps the requests."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -54,7 +54,7 @@ class FakeBox:
 
 
 def run(steps, *answers):
-    worker = FakeBox(*answers)
+    worker = FakeWorker(*answers)
     return drive(steps, worker, check="c", index=2, public=True), worker
 
 
@@ -63,21 +63,21 @@ def raised(*names, text="boom", where="m.py, line 3"):
 
 
 def test_steps_run_in_order_and_replies_come_back():
-    heard = []
+    replies = []
 
     def case():
         first = yield New("Cache", 1)
         second = yield New("Cache", 2)
-        heard.append((first, second))
-        heard.append((yield Call(first, "append", 3)))
-        heard.append((yield OverwriteArguments()))
-        heard.append((yield ReclaimArguments()))
-        heard.append((yield Call("free", 4)))
-        heard.append((yield Expect("b", "b", label="free")))
-        heard.append((yield Drop(first)))
+        replies.append((first, second))
+        replies.append((yield Call(first, "append", 3)))
+        replies.append((yield OverwriteArguments()))
+        replies.append((yield ReclaimArguments()))
+        replies.append((yield Call("free", 4)))
+        replies.append((yield Expect("b", "b", label="free")))
+        replies.append((yield Drop(first)))
 
-    seen, worker = run(case(), None, None, "a", "b")
-    assert heard == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
+    measured, worker = run(case(), None, None, "a", "b")
+    assert replies == [(Ref(0), Ref(1)), "a", None, None, "b", None, None]
     assert worker.asked == [
         ("new", 0, "Cache"),
         ("new", 1, "Cache"),
@@ -87,14 +87,14 @@ def test_steps_run_in_order_and_replies_come_back():
         ("call", "free", ""),
         ("drop", 0),
     ]
-    assert (seen.check, seen.index, seen.public) == ("c", 2, True)
-    assert (seen.calls, seen.wall_ns, seen.faults) == (4, 28, ())
+    assert (measured.check, measured.index, measured.public) == ("c", 2, True)
+    assert (measured.calls, measured.wall_ns, measured.faults) == (4, 28, ())
 
 
 def test_the_oracle_is_computed_after_the_reply():
     order = []
 
-    class Recorder(FakeBox):
+    class Recorder(FakeWorker):
         def call(self, step):
             order.append("reply")
             return 5
@@ -107,10 +107,10 @@ def test_the_oracle_is_computed_after_the_reply():
         got = yield Call("f")
         yield Expect(got, oracle, label="f")
 
-    seen = drive(case(), Recorder(), check="c", index=0, public=False)
+    measured = drive(case(), Recorder(), check="c", index=0, public=False)
     assert order == ["reply", "oracle"]
-    assert isinstance(seen.observations[0], ValueObservation)
-    assert seen.observations[0].comparison.error == 0.0
+    assert isinstance(measured.observations[0], ValueObservation)
+    assert measured.observations[0].comparison.error == 0.0
 
 
 @pytest.mark.parametrize(
@@ -129,21 +129,21 @@ def test_a_promised_error_may_be_a_subclass(names, matches, got):
         assert "boom" in text
         yield Expect(1, 1, label="afterwards")
 
-    seen, _ = run(case(), raised(*names))
-    first, second = seen.observations
+    measured, _ = run(case(), raised(*names))
+    first, second = measured.observations
     assert isinstance(first, ErrorObservation)
     assert (first.matches, first.expected, first.got) == (matches, "ValueError", got)
     assert isinstance(second, ValueObservation)
-    assert seen.faults == ()
-    assert seen.calls == 1
+    assert measured.faults == ()
+    assert measured.calls == 1
 
 
-def test_a_step_that_should_refuse_and_returns_is_seen():
+def test_a_step_that_returns_instead_of_raising_is_observed():
     def case():
         assert (yield Raises(New("Cache"), "ValueError", label="refuses")) == ""
 
-    seen, _ = run(case())
-    (only,) = seen.observations
+    measured, _ = run(case())
+    (only,) = measured.observations
     assert isinstance(only, ErrorObservation)
     assert (only.matches, only.got, only.text) == (False, "", "")
 
@@ -153,19 +153,19 @@ def test_an_untouched_stub_is_missing(wrap):
     def case():
         yield wrap(Call("f"))
 
-    seen, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
-    assert [fault.kind for fault in seen.faults] == [FaultKind.MISSING]
-    assert seen.observations == ()
+    measured, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
+    assert [fault.kind for fault in measured.faults] == [FaultKind.MISSING]
+    assert measured.observations == ()
 
 
 def test_not_implemented_may_itself_be_promised():
     def case():
         yield Raises(Call("f"), "NotImplementedError", label="x")
 
-    seen, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
-    assert isinstance(seen.observations[0], ErrorObservation)
-    assert seen.observations[0].matches
-    assert seen.faults == ()
+    measured, _ = run(case(), raised("NotImplementedError", "RuntimeError"))
+    assert isinstance(measured.observations[0], ErrorObservation)
+    assert measured.observations[0].matches
+    assert measured.faults == ()
 
 
 @pytest.mark.parametrize(
@@ -184,29 +184,29 @@ def test_an_unexpected_exception_ends_the_case(names, kind):
         yield Call("f")
         raise RuntimeError("never reached")
 
-    seen, _ = run(case(), raised(*names, text="hidden 42"))
-    (fault,) = seen.faults
+    measured, _ = run(case(), raised(*names, text="hidden 42"))
+    (fault,) = measured.faults
     assert fault.kind is kind
     assert (fault.detail, fault.where) == (f"{names[0]}: hidden 42", "m.py, line 3")
     assert "hidden 42" not in fault.message
-    assert len(seen.observations) == 1
+    assert len(measured.observations) == 1
 
 
-def test_names_that_a_submission_made_up_are_not_repeated():
+def test_class_names_of_the_submission_are_not_repeated():
     assert public_name(("leak_0_123", "KeyError", "LookupError")) == "KeyError"
     assert public_name(("leak",)) == "an exception"
     assert "leak" not in fault_of(Raised(("leak", "KeyError"), "x", "")).message
 
 
-def test_what_the_box_says_stops_the_case():
+def test_a_stopped_worker_stops_the_case():
     fault = Fault(kind=FaultKind.TIMEOUT, message="too long")
 
     def case():
         yield Call("f")
 
-    seen, _ = run(case(), Stopped(fault))
-    assert seen.faults == (fault,)
-    assert seen.calls == 1
+    measured, _ = run(case(), Stopped(fault))
+    assert measured.faults == (fault,)
+    assert measured.calls == 1
 
 
 @pytest.mark.parametrize(
@@ -223,11 +223,11 @@ def test_a_reply_of_another_form_ends_the_case_without_a_fault(reply, mismatch):
         yield Expect(got, torch.zeros(2), label="form")
         yield Call("never")
 
-    seen, worker = run(case(), reply)
-    (only,) = seen.observations
+    measured, worker = run(case(), reply)
+    (only,) = measured.observations
     assert isinstance(only, ValueObservation)
     assert only.comparison.mismatch is mismatch
-    assert seen.faults == ()
+    assert measured.faults == ()
     assert len(worker.asked) == 1
 
 
@@ -252,22 +252,22 @@ def test_an_exception_of_the_authors_is_the_authors(where):
             raise KeyError("case")
         yield Expect(1, oracle, label="x")
 
-    seen, _ = run(case())
-    (fault,) = seen.faults
+    measured, _ = run(case())
+    (fault,) = measured.faults
     assert fault.kind is FaultKind.AUTHOR
     assert fault.message.startswith("c: the case itself failed: ")
 
 
 @pytest.mark.parametrize("error", [SandboxError, DeviceError])
 @pytest.mark.parametrize("step", [Call("f"), OverwriteArguments(), ReclaimArguments()])
-def test_what_the_machine_refuses_is_ours_whichever_step_it_was(monkeypatch, error, step):
+def test_an_error_of_the_machine_is_ours_at_every_step(monkeypatch, error, step):
     def refuse(*_):
         raise error("gone", hint="look at the device")
 
     for method in ("call", "overwrite_arguments", "reclaim_arguments"):
-        monkeypatch.setattr(FakeBox, method, refuse)
-    seen, _ = run(iter_of(step))
-    (fault,) = seen.faults
+        monkeypatch.setattr(FakeWorker, method, refuse)
+    measured, _ = run(iter_of(step))
+    (fault,) = measured.faults
     assert (fault.kind, fault.message) == (FaultKind.INFRASTRUCTURE, "gone. look at the device")
 
 

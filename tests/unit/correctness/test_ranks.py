@@ -1,4 +1,4 @@
-"""Groups of ranks: meters added up over worlds, silence on the wire, faults and their echoes."""
+"""Ranks: meters added up over worlds, too little traffic, faults and peer failures."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from grader.assignment.target import Quantity
 from grader.evidence.faults import explain_misuse, is_peer_failure
 from grader.performance.decide.plausibility import broken_bounds
 from grader.sandbox.meter import Usage
-from grader.worker.ranks.session import RanksMeter
-from tests.unit.performance.synthetic import held, planned
+from grader.worker.ranks.rank import RanksMeter
+from tests.unit.performance.synthetic import counted, planned
 
 
 def usage(cpu_ns, peak_bytes, traffic_bytes):
@@ -29,28 +29,28 @@ def test_worlds_add_up_without_their_starts():
 @pytest.mark.parametrize(
     ("ratio", "silent"), [(0.5, True), (0.94, True), (0.96, False), (1, False)]
 )
-def test_a_silent_wire_breaks_a_bound(ratio, silent):
-    measured = held(wire_ratio=ratio)
+def test_too_little_network_traffic_breaks_a_bound(ratio, silent):
+    measured = counted(traffic_ratio=ratio)
     assert planned(Quantity.TRAFFIC).quantity is Quantity.TRAFFIC
     found = broken_bounds(measured)
     assert bool(found) is silent
-    assert all("silent wire" in text for text in found)
+    assert all("too little network traffic" in text for text in found)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("trying to initialize the default process group twice!", "have joined"),
         ("Default process group has not been initialized, please make sure", "is gone"),
         ("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]", "left"),
     ],
 )
-def test_misuse_of_a_group_is_explained(text, said):
+def test_misuse_of_a_process_group_is_explained(text, expected):
     names = ("ValueError", "Exception") if "gloo" not in text else ("RuntimeError", "Exception")
-    assert said in explain_misuse(names, text)
+    assert expected in explain_misuse(names, text)
 
 
-def test_only_what_says_so_is_an_echo():
+def test_only_a_lost_connection_is_a_peer_failure():
     gone = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:3"
     assert is_peer_failure(("RuntimeError",), gone)
     assert not is_peer_failure(("RuntimeError",), "process group twice")

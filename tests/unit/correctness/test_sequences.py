@@ -1,7 +1,8 @@
-"""A failing sequence is played again, shorter, until what the student reads is the shortest one."""
+"""A failing sequence is shortened until nothing more can be left out."""
 
 import pytest
 
+from grader.assignment.steps import tap
 from grader.author import Call, Draw, Expect, New, Operation, Raises, Sequence, sequence_case
 from grader.correctness.drive import drive
 from grader.correctness.instances import drive_sequence, failed
@@ -81,7 +82,7 @@ def measure(kind, *, alive=lambda: True):
     return drive_sequence(any_sequence, Draw("s", (), 0), run, alive=alive), len(runs)
 
 
-def test_what_passes_is_played_once():
+def test_a_passing_sequence_is_played_once():
     found, runs = measure(Stack)
     assert not failed(found)
     assert runs == 1
@@ -102,7 +103,7 @@ def test_a_missing_exception_is_named_as_well():
     ]
 
 
-def test_an_exception_is_named_without_the_words_of_the_submission():
+def test_an_exception_is_named_without_its_text():
     found, _ = measure(Breaking)
     (fault,) = found.faults
     assert fault.message == (
@@ -110,14 +111,14 @@ def test_an_exception_is_named_without_the_words_of_the_submission():
     )
 
 
-def test_what_is_not_written_yet_is_missing_and_not_searched():
+def test_a_missing_method_is_not_shrunk():
     found, runs = measure(Unwritten)
     assert found.faults[0].kind is FaultKind.MISSING
     assert "shortest" not in found.faults[0].message
     assert runs == 1
 
 
-def test_after_a_crash_of_the_box_nothing_more_is_tried():
+def test_after_a_crash_no_shorter_sequence_is_tried():
     found, runs = measure(Queue, alive=lambda: False)
     assert failed(found)
     assert runs == 1
@@ -129,7 +130,7 @@ def test_the_same_submission_gets_the_same_sequence(kind):
     assert measure(kind)[0].observations == measure(kind)[0].observations
 
 
-def test_a_public_case_has_steps_and_no_words():
+def test_a_public_case_has_steps_without_labels():
     steps = list(_steps_of(any_sequence(Draw("public", (), 0))))
     assert not any(isinstance(step, str) for step in steps)
     assert any_sequence.make.__doc__ == "Anything."
@@ -137,17 +138,11 @@ def test_a_public_case_has_steps_and_no_words():
 
 def _steps_of(steps):
     worker = LocalWorker({"Stack": Stack}, {})
-    seen = []
+    played = []
 
-    def listening():
-        reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            seen.append(step)
-            reply = yield step
+    def on_step(step):
+        played.append(step)
+        return step
 
-    drive(listening(), worker, check="any", index=0, public=True)
-    return seen
+    drive(tap(steps, on_step), worker, check="any", index=0, public=True)
+    return played

@@ -58,7 +58,7 @@ SUBMISSION = Submission(
             "",
         ),
         ("nvcc fatal   : Unsupported gpu architecture\n", "Unsupported gpu architecture", ""),
-        ("", "the compiler said nothing that could be understood", ""),
+        ("", "no error was found in the compiler's output", ""),
     ],
 )
 def test_the_first_error_and_its_place(compiler_output: str, message: str, where: str) -> None:

@@ -50,14 +50,14 @@ def t(*values, dtype=torch.float64):
     ],
 )
 def test_each_kind_of_mismatch(got, want, mismatch):
-    seen = compare(got, want)
-    assert (seen.mismatch, seen.error) == (mismatch, INF)
+    found = compare(got, want)
+    assert (found.mismatch, found.error) == (mismatch, INF)
 
 
 @pytest.mark.parametrize("value", [None, True, 0, 7, 2**80, 0.5, INF, "text", "", torch.bfloat16])
 def test_equal_primitives(value):
-    seen = compare(value, value)
-    assert (seen.mismatch, seen.error, seen.dtype) == (Mismatch.NONE, 0.0, "value")
+    found = compare(value, value)
+    assert (found.mismatch, found.error, found.dtype) == (Mismatch.NONE, 0.0, "value")
 
 
 def test_a_nan_primitive_equals_nothing():
@@ -66,8 +66,8 @@ def test_a_nan_primitive_equals_nothing():
 
 def test_special_entries_are_equal_where_the_oracle_expects_them():
     want = t(NAN, INF, -INF, 2.0)
-    seen = compare(t(NAN, INF, -INF, 1.0), want)
-    assert (seen.mismatch, seen.error, seen.where) == (Mismatch.NONE, 0.5, "[3]")
+    found = compare(t(NAN, INF, -INF, 1.0), want)
+    assert (found.mismatch, found.error, found.where) == (Mismatch.NONE, 0.5, "[3]")
 
 
 def test_infinities_do_not_enter_the_scale():
@@ -113,18 +113,18 @@ def test_empty_tensors_are_equal(shape, exact, per_row, dtype):
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_tensor_of_any_dtype_equals_itself_and_no_other(dtype, exact):
     want = torch.tensor([1, 0, 1]).to(dtype)
-    seen = compare(want.clone(), want, exact=exact)
-    assert (seen.mismatch, seen.error, f"torch.{seen.dtype}") == (Mismatch.NONE, 0.0, str(dtype))
+    found = compare(want.clone(), want, exact=exact)
+    assert (found.mismatch, found.error, f"torch.{found.dtype}") == (Mismatch.NONE, 0.0, str(dtype))
     other = compare(torch.tensor([1, 1, 1]).to(dtype), want, exact=exact)
     assert other.error > 0
     assert other.where == "[1]"
 
 
-def test_integers_are_compared_beyond_what_floats_tell_apart():
+def test_integers_are_compared_exactly():
     want = t(2**53, 2**62, dtype=torch.int64)
-    seen = compare(t(2**53, 2**62 + 1, dtype=torch.int64), want)
-    assert (seen.mismatch, seen.error, seen.where) == (Mismatch.VALUE, INF, "[1]")
-    assert (seen.expected, seen.got) == (str(2**62), str(2**62 + 1))
+    found = compare(t(2**53, 2**62 + 1, dtype=torch.int64), want)
+    assert (found.mismatch, found.error, found.where) == (Mismatch.VALUE, INF, "[1]")
+    assert (found.expected, found.got) == (str(2**62), str(2**62 + 1))
     assert compare(2**53 + 1, 2**53).mismatch is Mismatch.VALUE
 
 
@@ -132,20 +132,20 @@ def test_one_unit_in_the_last_place_fails_only_an_exact_comparison():
     want = t(1.0, 2.0)
     got = t(1.0, math.nextafter(2.0, 3.0))
     assert compare(got, want).error == pytest.approx(2**-52)
-    seen = compare(got, want, exact=True)
-    assert (seen.mismatch, seen.error, seen.where) == (Mismatch.VALUE, INF, "[1]")
+    found = compare(got, want, exact=True)
+    assert (found.mismatch, found.error, found.where) == (Mismatch.VALUE, INF, "[1]")
 
 
-def test_exact_lets_a_nan_equal_a_nan_at_the_same_place_alone():
+def test_exactly_a_nan_equals_only_a_nan_at_the_same_index():
     assert compare(t(NAN, 1.0), t(NAN, 1.0), exact=True).error == 0.0
     assert compare(t(1.0, NAN), t(NAN, 1.0), exact=True).mismatch is Mismatch.VALUE
 
 
-def test_nested_values_name_the_place_of_the_worst():
+def test_nested_values_name_the_index_of_the_worst_entry():
     want = {"a": [t(1.0), t(4.0)], "b": (1, {"c": t(2.0, 2.0)})}
     got = {"a": [t(1.0), t(4.0)], "b": [1, {"c": t(2.0, 3.0)}]}
-    seen = compare(got, want)
-    assert (seen.error, seen.where, seen.mismatch) == (0.5, "['b'][1]['c'][1]", Mismatch.NONE)
+    found = compare(got, want)
+    assert (found.error, found.where, found.mismatch) == (0.5, "['b'][1]['c'][1]", Mismatch.NONE)
 
 
 @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ def test_brief_is_brief(value):
     assert "…" in brief(value)
 
 
-def test_brief_of_a_tensor_says_dtype_and_shape():
+def test_brief_of_a_tensor_has_dtype_and_shape():
     assert brief(torch.zeros(1, 2, dtype=torch.bfloat16)) == "bfloat16[1, 2] [0, 0]"

@@ -1,4 +1,4 @@
-"""Whose fault an end is: the whole table."""
+"""Whose fault it is when a worker ends or does not reply: the whole table."""
 
 import signal
 
@@ -16,11 +16,11 @@ RUNNING = ending(exited=False)
 OOM = ending(status=signal.SIGKILL, oom_kills=1)
 LOST = ending(sandbox_alive=False)
 CLOSED, LATE, BROKEN = ChannelClosed("c"), CallTimeout("t"), ChannelError("b")
-OURS = (SandboxError("no wall"), SandboxLost("gone"))
+OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
 
 
 @pytest.mark.parametrize(
-    ("error", "seen", "kind", "said"),
+    ("error", "outcome", "kind", "expected"),
     [
         (CLOSED, ending(status=signal.SIGSEGV), FaultKind.CRASH, "SIGSEGV"),
         (CLOSED, ending(status=signal.SIGABRT | 0x80), FaultKind.CRASH, "SIGABRT"),
@@ -34,20 +34,23 @@ OURS = (SandboxError("no wall"), SandboxLost("gone"))
         (LATE, ending(), FaultKind.TIMEOUT, "time limit"),
         (LATE, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
         (BROKEN, RUNNING, FaultKind.BAD_REPLY, "out of turn"),
-        (BROKEN, ending(), FaultKind.BAD_REPLY, "broken form: b"),
+        (BROKEN, ending(), FaultKind.BAD_REPLY, "invalid form: b"),
         (BROKEN, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
-        *((error, LOST, FaultKind.INFRASTRUCTURE, "own box") for error in (CLOSED, LATE, BROKEN)),
-        *((error, RUNNING, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
-        *((error, OOM, FaultKind.INFRASTRUCTURE, "own box") for error in OURS),
+        *(
+            (error, LOST, FaultKind.INFRASTRUCTURE, "own sandbox")
+            for error in (CLOSED, LATE, BROKEN)
+        ),
+        *((error, RUNNING, FaultKind.INFRASTRUCTURE, "own sandbox") for error in OURS),
+        *((error, OOM, FaultKind.INFRASTRUCTURE, "own sandbox") for error in OURS),
         (ValueError("v"), RUNNING, FaultKind.INFRASTRUCTURE, "ValueError: v"),
         (OSError("o"), ending(), FaultKind.INFRASTRUCTURE, "OSError: o"),
     ],
     ids=repr,
 )
-def test_classify(error, seen, kind, said):
-    found, message = classify(error, seen)
+def test_classify(error, outcome, kind, expected):
+    found, message = classify(error, outcome)
     assert found is kind
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 15, 31, 35, 40, 64])

@@ -1,4 +1,4 @@
-"""Which reasons speak against a pair of measurements."""
+"""Throttle reasons for which a pair of measurements is discarded."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_reason_before_or_after_disturbs(reason):
         ThrottleReasons(0x8000),
     ],
 )
-def test_what_a_submission_causes_or_both_sides_share_does_not(reason):
+def test_a_reason_that_both_sides_share_does_not_disturb(reason):
     assert disturbance(states(reason, reason)) == ""
 
 

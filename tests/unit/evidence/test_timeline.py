@@ -1,4 +1,4 @@
-"""What ranks say of their collectives is taken in one form only."""
+"""Records of collectives are accepted in one form only."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from grader.evidence.faults import Raised, Stopped
 from grader.evidence.timeline import Collective, Span, read_timelines
 
 
-def said(**special: Value) -> dict[str, Value]:
+def record(**special: Value) -> dict[str, Value]:
     return {
         "collectives": [["all_reduce", 4096, 1_000, 1_200, 5_000], ["isend", 8, 1_500, 1_600, -1]],
         "gradients": [900, 2_000],
@@ -17,7 +17,7 @@ def said(**special: Value) -> dict[str, Value]:
 
 
 def test_times_begin_with_the_first_moment_of_any_rank():
-    first, second = read_timelines([said(), said(backward=[[700, 2_100]])])
+    first, second = read_timelines([record(), record(backward=[[700, 2_100]])])
     assert first.collectives == (
         Collective(name="all_reduce", nbytes=4096, launch_ns=300, return_ns=500, end_ns=(4_300,)),
         Collective(name="isend", nbytes=8, launch_ns=800, return_ns=900, end_ns=()),
@@ -30,7 +30,7 @@ def test_times_begin_with_the_first_moment_of_any_rank():
 
 
 def test_ranks_that_did_nothing_have_no_timeline():
-    nothing = said(collectives=[], gradients=[], backward=[])
+    nothing = record(collectives=[], gradients=[], backward=[])
     assert read_timelines([nothing, nothing]) == ()
 
 
@@ -39,25 +39,25 @@ def test_ranks_that_did_nothing_have_no_timeline():
     [
         None,
         Raised(("KeyError",), "", ""),
-        said(more=1),
-        said(collectives={}),
-        said(collectives=[["all_reduce", 1, 2, 3]]),
-        said(collectives=[["<script>", 1, 2, 3, 4]]),
-        said(collectives=[["a" * 33, 1, 2, 3, 4]]),
-        said(collectives=[[1, 1, 2, 3, 4]]),
-        said(collectives=[["all_reduce", 1 << 51, 2, 3, 4]]),
-        said(collectives=[["all_reduce", 1, 3, 2, 4]]),
-        said(collectives=[["all_reduce", 1, 2, 3, 1]]),
-        said(collectives=[["all_reduce", 1, 2, -1, -1]]),
-        said(collectives=[["all_reduce", 1, 2, 3, 4]] * 513),
-        said(gradients=[True]),
-        said(gradients=[1.5]),
-        said(gradients=[-1]),
-        said(gradients=[0, 601 * 10**9]),
-        said(backward=[[2, 1]]),
-        said(left_out="many"),
+        record(more=1),
+        record(collectives={}),
+        record(collectives=[["all_reduce", 1, 2, 3]]),
+        record(collectives=[["<script>", 1, 2, 3, 4]]),
+        record(collectives=[["a" * 33, 1, 2, 3, 4]]),
+        record(collectives=[[1, 1, 2, 3, 4]]),
+        record(collectives=[["all_reduce", 1 << 51, 2, 3, 4]]),
+        record(collectives=[["all_reduce", 1, 3, 2, 4]]),
+        record(collectives=[["all_reduce", 1, 2, 3, 1]]),
+        record(collectives=[["all_reduce", 1, 2, -1, -1]]),
+        record(collectives=[["all_reduce", 1, 2, 3, 4]] * 513),
+        record(gradients=[True]),
+        record(gradients=[1.5]),
+        record(gradients=[-1]),
+        record(gradients=[0, 601 * 10**9]),
+        record(backward=[[2, 1]]),
+        record(left_out="many"),
     ],
 )
 def test_any_other_form_is_refused(value: Value):
     with pytest.raises(Stopped, match="of the known form"):
-        read_timelines([said(), value])
+        read_timelines([record(), value])

@@ -35,10 +35,10 @@ FROM = "from reader import serve;"
     ("content", "found"),
     [
         (b"", "empty file"),
-        (b"\x00\x01\x02", "no JSON"),
+        (b"\x00\x01\x02", "not JSON"),
         (b"\xff\xfe{\x00}\x00", "UTF-16"),
         (b'{"cells": "\xe9"}', "byte 0xe9"),
-        (b"print(1)", "no JSON at line 1"),
+        (b"print(1)", "not JSON at line 1"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a":' * 200_000, "nested too deeply"),
         (b"[]", "found a list"),
@@ -56,14 +56,14 @@ FROM = "from reader import serve;"
         (b'{"nbformat": 3, "worksheets": [1]}', "a worksheet, found 1"),
     ],
 )
-def test_rubbish_is_refused(content: bytes, found: str) -> None:
+def test_a_broken_notebook_is_refused(content: bytes, found: str) -> None:
     assert found in refuse(content).message
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 200_000, b"print(1)", b'{"nbformat": NaN}'])
-def test_rubbish_is_rejected(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_notebook_is_rejected(tmp_path: Path, content: bytes) -> None:
     rejected = reject_notebook(tmp_path, content)
-    assert rejected.message == refuse(content).message
+    assert rejected.message == f"kv_cache.ipynb: {refuse(content).message}"
     assert len(rejected.sha256) == 64
 
 
@@ -82,7 +82,7 @@ def test_rubbish_is_rejected(tmp_path: Path, content: bytes) -> None:
         ([{**code(""), "metadata": []}], "`metadata` of cell 1, found a list"),
         ([{**code(""), "metadata": {"tags": {"export": 1}}}], "`tags` of cell 1, found an object"),
         ([{**code(""), "metadata": {"tags": [1.5]}}], "an entry of `tags` of cell 1, found 1.5"),
-        ([{**code(""), "metadata": {"tags": ["x"] * 99}}], "a few short tags"),
+        ([{**code(""), "metadata": {"tags": ["x"] * 99}}], "at most 50 tags of 100 characters"),
         ([{**code(""), "metadata": {"nbgrader": 1}}], "`nbgrader` of cell 1, found 1"),
         ([code("x = '\ud800'")], "cell 1, found binary data"),
         ([code("x = '\0'")], "cell 1, found binary data"),
@@ -91,7 +91,7 @@ def test_rubbish_is_rejected(tmp_path: Path, content: bytes) -> None:
         ([prose("x = 1")], "code cells, found none among 1 cells"),
         ([code("print(1)"), code("")], "found none in 2 code cells"),
         ([code("x = (")], "cell 1 has a syntax error on line 1"),
-        ([code("", "export"), code("x = 1")], "tagged `export`, found nothing"),
+        ([code("", "export"), code("x = 1")], "tagged `export`, found none"),
         ([code("#" * (2 << 20))], "at most 1 MiB of code"),
     ],
 )

@@ -9,7 +9,7 @@ from grader.intake import Origin
 from tests.unit.intake.work import GOOD, accept, code, notebook, reject, take, write, zipped
 
 
-def test_module_travels_as_it_is(tmp_path: Path) -> None:
+def test_module_stays_as_it_is(tmp_path: Path) -> None:
     submission = accept(write(tmp_path / "kv_cache.py", GOOD))
     assert submission.name == "a"
     assert submission.sha256 == hashlib.sha256(GOOD.encode()).hexdigest()
@@ -81,7 +81,7 @@ def test_entry_is_chosen_by_name(
         assert [file.name for file in submission.files] == [f"{n}.py" for n in [entry, *beside]]
 
 
-def test_notebook_wins_as_entry_and_modules_travel_along(tmp_path: Path) -> None:
+def test_notebook_wins_as_entry_and_modules_may_be_imported(tmp_path: Path) -> None:
     write(tmp_path / "kv_cache.ipynb", notebook([code("import more")]))
     write(tmp_path / "draft.ipynb", b"rubbish")
     write(tmp_path / "more.py", GOOD)
@@ -96,9 +96,9 @@ def test_notebook_wins_as_entry_and_modules_travel_along(tmp_path: Path) -> None
     [
         (["kv_cache.py", "kv_cache.ipynb"], "kv_cache.ipynb, kv_cache.py"),
         (["one.py", "two.py"], "one.py, two.py"),
-        (["torch.py", "numpy.py"], "found none"),
-        (["readme.md"], "found none"),
-        (["deep/kv_cache.py", "deeper/x.py"], "found none"),
+        (["torch.py", "numpy.py"], "found numpy.py, torch.py"),
+        (["readme.md"], "found readme.md"),
+        (["deep/kv_cache.py", "deeper/x.py"], "found deep/kv_cache.py, deeper/x.py"),
     ],
 )
 def test_undecidable_folder_is_rejected_with_its_list(
@@ -187,3 +187,12 @@ def test_links_pipes_and_devices_are_rejected_unopened(tmp_path: Path) -> None:
 def test_disk_faults_are_ours(tmp_path: Path) -> None:
     with pytest.raises(SandboxError):
         take(tmp_path / "gone.py")
+
+
+def test_the_message_names_what_was_found_and_reads_as_sentences(tmp_path: Path) -> None:
+    rejected = reject(write(tmp_path / "essay.pdf", "x"))
+    assert rejected.text == (
+        "expected a file such as kv_cache.py or kv_cache.ipynb, found essay.pdf. "
+        "Name the file with your work kv_cache.py or kv_cache.ipynb, "
+        "and hand in that file, or a folder or zip with that file at its top."
+    )

@@ -3,7 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.intake.names import make_safe, make_unique, parse_canvas, show
+from grader.intake.files import show
+from grader.intake.roster import make_safe, make_unique, parse_canvas
 
 
 @given(st.lists(st.text(max_size=120), max_size=30))

@@ -40,7 +40,8 @@ def test_exported_cells_are_the_module_line_by_line(tmp_path: Path) -> None:
         CellLine(cell=cell, line=line) for cell, line in [(2, 1), (2, 2), (2, 3), (4, 1), (4, 2)]
     )
     assert submission.notices == (
-        "only cells tagged `export` are graded: 2, 4; other code cells: 1",
+        "only the cells tagged `export` are graded: 2, 4 (counted from the top, with text cells); "
+        "1 other code cell is not",
     )
 
 
@@ -140,8 +141,8 @@ def test_dropped_statements_are_told(source: str) -> None:
         ("from grader.student import check", "grader"),
     ],
 )
-def test_imports_that_the_box_lacks_cost_nothing(source: str, module: str) -> None:
-    notice = f"cell 1: dropped `{source}`: the grading box has no {module}"
+def test_imports_that_the_worker_lacks_cost_nothing(source: str, module: str) -> None:
+    notice = f"cell 1: dropped `{source}`: not installed where work is graded: {module}"
     assert assembled(f"{source}\nimport math") == ("import math\n", [notice])
 
 
@@ -162,7 +163,7 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
     )
     assert submission.files[0].text == "def solution(x): return plt\n"
     told = "\n".join(submission.notices)
-    assert "cell 2: dropped `def test_it(): ...`: it needs `pytest`, which was not kept" in told
+    assert "cell 2: dropped `def test_it(): ...`: it needs `pytest`, which is not kept" in told
     assert "cell 3: dropped `def show(ax: plt.Axes): ...`: it needs `plt`" in told
     assert "cell 4: dropped `class Model:`: it needs `config`" in told
 
@@ -195,7 +196,7 @@ def test_cell_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> None:
     )
     assert submission.files[0].text == "x = 1\ny = 2\n"
     (notice,) = submission.notices
-    assert notice == "cell 3 has a syntax error on line 3: invalid syntax; it was left out"
+    assert notice == "cell 3 has a syntax error on line 3: invalid syntax; the cell was left out"
     for broken in ("def f():\n    break", "return 1", "(" * 1000):
         text, (notice,) = assembled("x = 1", broken)
         assert text == "x = 1\n"
@@ -212,7 +213,7 @@ def test_scratch_and_course_tests_are_not_used(tmp_path: Path) -> None:
         code("t = 1", nbgrader={"grade": True, "solution": False, "points": 2}),
     )
     assert submission.files[0].text == "def f(): ...\ndef g(): ...\ndef h(): ...\n"
-    assert submission.notices == ("cells with the course's own tests were not used: 5",)
+    assert submission.notices == ("cells with the course's own tests are not used: 5",)
 
 
 def test_indented_cell_is_read_as_notebooks_run_it() -> None:

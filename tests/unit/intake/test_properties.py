@@ -87,8 +87,8 @@ def test_arbitrary_zips_never_raise(content: bytes) -> None:
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.booleans())
 def test_damaged_zips_never_raise(flips: list[tuple[int, int]], cut: bool) -> None:
     content = bytearray(zipped({"kv_cache.py": GOOD * 9, "more.py": GOOD, "d/x.txt": "x"}))
-    for place, value in flips:
-        content[place % len(content)] = value
+    for position, value in flips:
+        content[position % len(content)] = value
     end = random.Random(len(flips)).randrange(len(content)) if cut else len(content)
     path_content = bytes(content[:end])
     with tempfile.TemporaryDirectory() as folder:

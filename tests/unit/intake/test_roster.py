@@ -89,7 +89,7 @@ def test_canvas_attachments_of_one_student_are_one_submission(tmp_path: Path) ->
     assert jane.entry == "kv_cache"
     jim = submission["soejim_13"]
     assert isinstance(jim, Rejected)
-    assert "found none" in jim.message
+    assert "found report.pdf" in jim.message
 
 
 def test_canvas_names_are_recognised_in_a_folder(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_empty_folder_among_others_is_one_rejected_student(tmp_path: Path) -> No
     assert isinstance(submission["bob"], Rejected)
 
 
-def test_rubbish_among_a_class_never_stops_it(tmp_path: Path) -> None:
+def test_a_broken_submission_never_stops_a_class(tmp_path: Path) -> None:
     write(tmp_path / "alice.py", GOOD)
     write(tmp_path / "bob.zip", b"not a zip")
     os.mkfifo(tmp_path / "carol.py")

@@ -13,8 +13,7 @@ from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
-from grader.judge import judge as judge_module
-from grader.judge.judge import judge, reject
+from grader.judge.judge import judge, reject, sum_up
 from grader.judge.judgement import OUR_CAUSES, Cause, Status, Verdict
 from grader.judge.rule import CAUSE_OF_FAULT
 
@@ -224,7 +223,7 @@ def status_of(*outcomes):
             judged(*HALF_GOOD, *OTHER_GOOD).checks, outcomes, strict=True
         )
     )
-    return judge_module._sum_up(checks, PLAN.points)
+    return sum_up(PLAN, checks)
 
 
 NO_DEVICE = (Verdict.UNGRADED, Cause.NO_DEVICE)
@@ -304,7 +303,7 @@ RAISED = case(faults=[fault(FaultKind.EXCEPTION)])
 def test_what_works_only_without_the_denial_is_forbidden():
     check = control_runs(RAISED, case(GOOD))
     assert (check.verdict, check.cause, check.points) == (Verdict.FAIL, Cause.FORBIDDEN, 0)
-    assert "works only with an operation that this problem denies" in check.summary
+    assert "works only with an operation that this problem does not allow" in check.summary
     refused = case(promised(matches=False, got="RuntimeError"))
     assert control_runs(refused, case(promised(matches=True))).cause is Cause.FORBIDDEN
 

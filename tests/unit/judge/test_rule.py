@@ -1,4 +1,4 @@
-"""One rule: a report and a student's own machine say the same of the same case."""
+"""One rule: a report and a student's own machine give the same verdict on a case."""
 
 import math
 
@@ -94,7 +94,7 @@ def test_an_observation_alone_is_wrong_or_not():
 
 
 @pytest.mark.parametrize("seen", [[case()], []], ids=["compares nothing", "no case"])
-def test_a_check_that_compares_nothing_is_the_courses_fault(seen):
+def test_a_check_that_compares_nothing_is_the_authors_fault(seen):
     check = Check(name="values", title="Doubles", points=1.0, tolerance=TOLERANCE)
     result = judge_check("double", check, seen, description="")
     assert not result.passed

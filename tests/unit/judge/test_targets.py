@@ -12,7 +12,7 @@ from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Verdict
 from grader.judge.targets import describe, judge_target
-from tests.unit.performance.synthetic import GROWTH_TIER, heated, held, planned, raced
+from tests.unit.performance.synthetic import GROWTH_TIER, counted, heated, planned, raced
 
 SIZES = (8, 24, 72)
 PROBLEM = PlannedProblem(name="problem", title="Problem", exports=(), checks=())
@@ -87,8 +87,8 @@ def test_points_grow_from_half_to_full(ratio, points):
             raced(forks=3, turns=1, sizes=SIZES, ratio=20.0),
             Cause.TOO_SLOW,
         ),
-        (planned(Quantity.MEMORY), held(ratio=3.0), Cause.TOO_MUCH_MEMORY),
-        (planned(Quantity.TRAFFIC), held(wire_ratio=3.0), Cause.TOO_MUCH_TRAFFIC),
+        (planned(Quantity.MEMORY), counted(ratio=3.0), Cause.TOO_MUCH_MEMORY),
+        (planned(Quantity.TRAFFIC), counted(traffic_ratio=3.0), Cause.TOO_MUCH_TRAFFIC),
     ],
     ids=["time", "sleep", "growth", "slow everywhere", "memory", "traffic"],
 )
@@ -99,7 +99,7 @@ def test_too_much_has_a_name(target, measured, cause):
     assert "passes up to" in found.summary
 
 
-def test_the_figures_that_decide_are_the_ones_that_are_told():
+def test_the_summary_shows_the_deciding_metrics():
     found = ruled([raced(wall_ratio=3.0)])
     assert "Time on the clock" in found.summary
     assert "Processor time" not in found.summary
@@ -211,20 +211,20 @@ def test_measured_calls_within_the_tolerance_are_right():
 
 
 def test_without_meters_memory_stays_open():
-    found = ruled([replace(held(), metered=False)], planned(Quantity.MEMORY))
+    found = ruled([replace(counted(), metered=False)], planned(Quantity.MEMORY))
     assert found.cause is Cause.NO_DEVICE
-    assert "control groups" in found.summary
+    assert "cgroups" in found.summary
 
 
-def test_a_figure_is_told_with_its_interval_and_tier():
+def test_a_metric_is_shown_with_its_interval_and_tier():
     growth = planned(Quantity.GROWTH, sizes=SIZES, tier=GROWTH_TIER)
     found = ruled([raced(forks=3, turns=1, sizes=SIZES)], growth)
     slope, largest = (describe(metric) for metric in found.finding[0].metrics[:2])
     assert slope.startswith("Growth of processor time beyond the reference's")
     assert "passes up to 0.50, full points up to 0.20" in slope
     assert largest.endswith("passes up to 8.00)")
-    traffic = ruled([held(wire_ratio=1.1)], planned(Quantity.TRAFFIC)).summary
-    assert "1.10 times what arithmetic says" in traffic
+    traffic = ruled([counted(traffic_ratio=1.1)], planned(Quantity.TRAFFIC)).summary
+    assert "1.10 times what must be sent" in traffic
 
 
 def test_one_limit_for_all_points_is_told_once():
@@ -237,7 +237,7 @@ def test_one_limit_for_all_points_is_told_once():
 def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
     assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
-    assert found.summary.startswith("The device was held back: hw thermal slowdown in 3 of 12")
+    assert found.summary.startswith("The device throttled: hw thermal slowdown in 3 of 12")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
     [
         ((value(),), (), Cause.FORBIDDEN),
         ((value(1.0),), (), Cause.CRASH),
-        ((), (), Cause.CRASH),  # compared nothing: it proves nothing
+        ((), (), Cause.CRASH),  # compared nothing, so it shows nothing
         ((), (fault(FaultKind.EXCEPTION),), Cause.CRASH),
     ],
 )

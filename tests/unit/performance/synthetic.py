@@ -1,6 +1,6 @@
 """Samples of races that were never run.
 
-Takes: ratios and noise. Gives: targets and `TargetMeasurement`s. Does not cover: real walls.
+Takes: ratios and noise. Gives: targets and `TargetMeasurement`s. Does not cover: real sandboxes.
 """
 
 from dataclasses import replace
@@ -125,7 +125,7 @@ def raced(
 
 
 def heated(race, places, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
-    """Return a race in which the device was held back in the forks at `places`."""
+    """Return a race in which the device throttled in the forks at `places`."""
     state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
 
     def heat(fork):
@@ -137,10 +137,10 @@ def heated(race, places, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
     return replace(race, forks=forks)
 
 
-def held(*, ratio=1.0, wire_ratio=1.0, forks=3):
+def counted(*, ratio=1.0, traffic_ratio=1.0, forks=3):
     """Return a measurement of memory and traffic: one run per fork."""
     needed = 10 * MIB
-    submission = sample(peak_bytes=ratio * 64 * MIB, traffic_bytes=wire_ratio * needed)
+    submission = sample(peak_bytes=ratio * 64 * MIB, traffic_bytes=traffic_ratio * needed)
     one = ForkSample(pairs=(pair(submission, sample()),))
     work = SizeWork(size=1, bytes_moved=0, flops=0, traffic_bytes=needed)
     return measured([one] * forks, work=(work,))

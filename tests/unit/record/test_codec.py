@@ -71,7 +71,7 @@ def test_a_whole_record_comes_back_equal(record, indent):
 @pytest.mark.parametrize(
     ("error", "word"), [(math.inf, "Infinity"), (-math.inf, "-Infinity"), (math.nan, "NaN")]
 )
-def test_numbers_that_json_lacks_travel_as_words(error, word):
+def test_numbers_that_json_lacks_are_written_as_strings(error, word):
     record = record_with_error(error)
     text = to_json(record)
     case = strictly(text)["measurement"]["problems"][0]["cases"][0]
@@ -121,11 +121,11 @@ def test_letters_stay_readable():
     assert "größer ≥ 日本" in to_json(record)
 
 
-@pytest.mark.parametrize("place", [(), ("plan",), ("measurement",), ("judgement", "checks", 0)])
-def test_an_unknown_field_is_refused(place):
+@pytest.mark.parametrize("path", [(), ("plan",), ("measurement",), ("judgement", "checks", 0)])
+def test_an_unknown_field_is_refused(path):
     form = json.loads(to_json(make_record()))
     table = form
-    for key in place:
+    for key in path:
         table = table[key]
     table["surprise"] = 1
     with pytest.raises(StoreError, match="surprise"):
@@ -146,7 +146,7 @@ def test_a_missing_field_is_refused(field):
         from_json(GradeRecord, json.dumps(form))
 
 
-def test_a_record_from_before_there_was_advice_is_read_as_without():
+def test_an_old_record_without_advice_is_read():
     form = json.loads(to_json(make_record()))
     del form["advice"]
     assert from_json(GradeRecord, json.dumps(form)) == make_record()
@@ -161,7 +161,7 @@ def test_what_is_no_record_is_refused(text):
 
 
 @pytest.mark.parametrize("word", ["1.5", "infinity", "inf", "", True, None, []])
-def test_only_numbers_and_the_three_words_are_floats(word):
+def test_only_numbers_and_the_three_strings_are_floats(word):
     form = json.loads(to_json(comparison(1.0)))
     form["error"] = word
     with pytest.raises(StoreError, match="error"):
@@ -174,8 +174,8 @@ def test_only_numbers_and_the_three_words_are_floats(word):
 def test_nothing_in_a_record_is_coerced(key, value):
     form = json.loads(to_json(make_record()))
     form["measurement"]["problems"][0]["cases"][0][key] = value
-    place = rf"measurement\.problems\[0\]\.cases\[0\]\.{key}: expected"
-    with pytest.raises(StoreError, match=place):
+    path = rf"measurement\.problems\[0\]\.cases\[0\]\.{key}: expected"
+    with pytest.raises(StoreError, match=path):
         from_json(GradeRecord, json.dumps(form))
 
 

@@ -47,7 +47,7 @@ def test_a_submission_of_three_modules_comes_back_whole(tmp_path: Path) -> None:
     assert load_submission(again, slug="kv_cache") == submission  # its sha256 as well
 
 
-def test_a_notebook_keeps_the_place_of_each_line(tmp_path: Path) -> None:
+def test_a_notebook_keeps_the_cell_of_each_line(tmp_path: Path) -> None:
     submission = load_submission(
         hand_in(tmp_path / "work", {"work.ipynb": make_notebook()}), slug="kv_cache"
     )

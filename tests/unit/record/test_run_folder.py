@@ -20,10 +20,10 @@ def test_a_second_run_is_kept_out(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_is_no_folder_for_grades(tmp_path: Path) -> None:
-    place = tmp_path / "file"
-    place.write_text("")
-    with pytest.raises(UsageError, match="cannot be a folder"), alone_in(place):
+def test_a_file_cannot_be_the_output_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(UsageError, match="cannot be used as the output folder"), alone_in(path):
         pass
 
 

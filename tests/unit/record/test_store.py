@@ -159,9 +159,9 @@ def test_an_unreadable_newest_record_is_named_with_what_to_do(store, tmp_path):
 @pytest.mark.parametrize("version", [2, 99])
 def test_a_record_of_another_format_names_itself(store, version):
     store.commit(replace(fresh("ada"), schema_version=version))
-    with pytest.raises(StoreError, match=f"a record of format {version}; this grader") as caught:
+    with pytest.raises(StoreError, match=f"it has format {version}; this version") as caught:
         store.latest()
-    assert "the version that wrote it" in caught.value.hint
+    assert "version of the grader that wrote" in caught.value.hint
 
 
 def test_a_read_only_database_is_a_store_error_with_a_hint(store):
@@ -188,11 +188,11 @@ def test_a_full_disk_is_a_store_error(tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize("place", ["file/below", "file"])
-def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path, place):
+@pytest.mark.parametrize("path", ["file/below", "file"])
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path, path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError) as caught:
-        RecordStore.in_folder(tmp_path / place)
+        RecordStore.in_folder(tmp_path / path)
     assert caught.value.hint
 
 
@@ -220,9 +220,9 @@ def test_a_local_folder_gets_a_write_ahead_log_that_is_synced(store):
 def test_two_processes_open_and_commit_at_the_same_time(tmp_path):
     count = 15
     writers = [run_commits(tmp_path, "", count) for _ in range(2)]
-    said = [writer.communicate(timeout=120) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0, 0], said
-    printed = {line for out, _ in said for line in out.split()}
+    outputs = [writer.communicate(timeout=120) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], outputs
+    printed = {line for out, _ in outputs for line in out.split()}
     found = rows(tmp_path)
     assert {row[0] for row in found} == printed
     assert len(found) == 2 * count

@@ -10,8 +10,7 @@ from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.steps import Call, Expect
 from grader.errors import AuthorError
 from grader.release.record_public import record_public, write_public
-from grader.student.trace import load_problem
-from grader.student.values import ReplyPart, from_json
+from grader.student.trace import ReplyPart, from_json, load_problem
 
 KV_CACHE = "kv_cache"
 
@@ -109,7 +108,7 @@ def test_a_case_that_compares_nothing_is_not_published(record):
 def test_a_derived_value_names_its_check(record):
     body = """got = yield Call("identity", torch.ones(2))
     yield Expect(got + 1, torch.ones(2) * 2, label="plus one")"""
-    with pytest.raises(AuthorError, match=r"demo_assignment: log_sum_exp\.values.*no reply"):
+    with pytest.raises(AuthorError, match=r"demo_assignment: log_sum_exp\.values.*not a reply"):
         record(body)
 
 

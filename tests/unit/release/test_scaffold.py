@@ -10,8 +10,8 @@ from grader.assignment.table import load_assignment
 from grader.correctness.drive import drive
 from grader.errors import AuthorError, UsageError
 from grader.judge.judgement import Cause
+from grader.release.bundle import notebook_of
 from grader.release.scaffold import write_scaffold
-from grader.release.starter_notebook import notebook_of
 from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_check
 

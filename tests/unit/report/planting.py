@@ -1,7 +1,4 @@
-"""Text planted in every field of a record, to see where it comes out again.
-
-Takes: a record and what to plant. Gives: the record with it. Does not cover: what may come out.
-"""
+"""Puts text into every field of a record, to see on which pages it appears."""
 
 import dataclasses
 import re

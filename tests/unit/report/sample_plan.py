@@ -1,8 +1,4 @@
-"""A small plan for the tests of the reporting stage.
-
-Takes: nothing. Gives: a plan of three problems with two checks each. Does not cover: records (see
-`samples`).
-"""
+"""A small plan for the tests of the reports; the records that belong to it are in `samples`."""
 
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
 from grader.assignment.table import Evidence, Limits

@@ -1,7 +1,4 @@
-"""Sample records for the tests of the reporting stage.
-
-Takes: what a test wants to be special. Gives: whole `GradeRecord`s. Does not cover: grading.
-"""
+"""Sample records for the tests of the reports."""
 
 import json
 from dataclasses import replace
@@ -195,8 +192,8 @@ EVERY_VERDICT = (
 
 def make_files(text: str, cells: tuple[int, ...] = ()) -> tuple[SourceFile, ...]:
     """Return a submission of one file; `cells` has the notebook cell of each line."""
-    places = tuple(CellLine(cell=cell, line=1) for cell in cells)
-    return (SourceFile(name="kv_cache.py", text=text, cell_lines=places),)
+    locations = tuple(CellLine(cell=cell, line=1) for cell in cells)
+    return (SourceFile(name="kv_cache.py", text=text, cell_lines=locations),)
 
 
 def make_record(
@@ -286,7 +283,7 @@ def make_notebook_record(name: str = "grace", *extra: tuple[str, str]) -> GradeR
 
 
 def make_rejected_record(name: str = "zuse") -> GradeRecord:
-    """Return a record of a file that could not be taken in."""
+    """Return a record of a file that could not be read."""
     message = (
         "expected a Python module or a notebook, found 12 KiB that are not text\n"
         "Save the file as kv_cache.py in UTF-8 and hand it in again."

@@ -1,7 +1,6 @@
-"""Sample records with performance targets, measured in numbers and judged by the judge itself.
+"""Sample records with performance targets: every outcome that a target can have.
 
-Takes: what a test wants to be special. Gives: a plan, measurements, whole `GradeRecord`s with every
-outcome a target can have. Does not cover: measuring.
+The measurements are made up; the judge judges them as real ones.
 """
 
 import random
@@ -111,7 +110,7 @@ def make_measured(
 
 
 def _pair(size: int, submission: float, reference: float, first: bool) -> PairSample:
-    """Return a pair; the reference takes 40 ms, 64 MiB and 32 MiB on the wire at size 1024."""
+    """Return a pair; the reference takes 40 ms and 64 MiB, and sends 32 MiB, at size 1024."""
     runs = [
         RunSample(
             wall_ns=round(41 * MS * size / 1024 * share) + CALLS * EMPTY_NS,
@@ -170,8 +169,8 @@ PARTLY = make_target("partly")
 SLOW = make_target("slow")
 WAITING = make_target("waiting", clock=Clock.WALL)
 MEMORY = make_target("memory", Quantity.MEMORY)
-WIRE = make_target("wire", Quantity.TRAFFIC)
-NEEDS_REVIEW = make_target("held", clock=Clock.WALL)
+TRAFFIC = make_target("traffic", Quantity.TRAFFIC)
+NEEDS_REVIEW = make_target("implausible", clock=Clock.WALL)
 NOISY = make_target("noisy")
 NO_DEVICE = make_target("no_device", tiers=(), devices=("cuda:*", "cuda:h200"))
 BLOCKED = make_target("blocked")
@@ -179,7 +178,7 @@ QUADRATIC = make_target("quadratic", Quantity.GROWTH)
 
 TARGETS = {
     "KVCache": (GROWTH, QUADRATIC, PARTLY, FAST, SLOW, MEMORY),
-    "decode_attention": (NEEDS_REVIEW, NOISY, NO_DEVICE, WIRE),
+    "decode_attention": (NEEDS_REVIEW, NOISY, NO_DEVICE, TRAFFIC),
     "SlotCache": (BLOCKED,),
 }
 
@@ -195,7 +194,7 @@ def make_measurements() -> dict[str, TargetMeasurement]:
         make_measured(MEMORY, 1.6, forks=3, spread=0.0005),
         with_roofline(make_measured(NEEDS_REVIEW, 0.04), 30.0),
         make_measured(NOISY, 1.5, forks=24, spread=0.4),
-        make_measured(WIRE, 1.05, forks=3),
+        make_measured(TRAFFIC, 1.05, forks=3),
     )
     return {one.target: one for one in made}
 
@@ -210,7 +209,7 @@ def make_target_plan() -> Plan:
 def make_target_record(name: str = "hopper") -> GradeRecord:
     """Return a record with every outcome that a target can have."""
     plan, measured = make_target_plan(), make_measurements()
-    seen = tuple(
+    measurements = tuple(
         replace(measured[target.name], problem=problem.name)
         for problem in plan.problems
         for target in problem.targets
@@ -218,7 +217,7 @@ def make_target_record(name: str = "hopper") -> GradeRecord:
     )
     judged = tuple(c for problem in plan.problems for c in _judge(problem, measured))
     return replace(
-        samples.make_record(name, measurement=_measure(seen)),
+        samples.make_record(name, measurement=_measure(measurements)),
         plan=plan,
         judgement=Judgement(
             status=Status.NEEDS_REVIEW,
@@ -231,8 +230,8 @@ def make_target_record(name: str = "hopper") -> GradeRecord:
     )
 
 
-def _measure(seen: tuple[TargetMeasurement, ...]) -> Measurement:
-    return replace(samples.make_measurement(), targets=seen)
+def _measure(measurements: tuple[TargetMeasurement, ...]) -> Measurement:
+    return replace(samples.make_measurement(), targets=measurements)
 
 
 def _judge(problem: PlannedProblem, measured: dict[str, TargetMeasurement]) -> list[CheckJudgement]:

@@ -20,7 +20,7 @@ def test_rows_say_what_is_known_and_nothing_else() -> None:
     assert "no public case" in unreached.outcome
 
 
-def test_a_block_that_does_not_fit_is_said_in_words() -> None:
+def test_a_block_that_does_not_fit_has_a_text() -> None:
     advice = samples.make_advice()
     compiling = advice.kernels[2]
     too_large = replace(compiling.resources[0], occupancy=0.0)
@@ -32,8 +32,8 @@ def test_a_block_that_does_not_fit_is_said_in_words() -> None:
 def test_both_reports_have_a_section_of_their_own() -> None:
     view = make_view(replace(samples.make_record(), advice=samples.make_advice()))
     for page in (render_report_html(view), render_report_markdown(view)):
-        for words in (TITLE, "unsupported AST node type: Try", "cell 4, line 5", "not graded"):
-            assert words in page
+        for text in (TITLE, "unsupported AST node type: Try", "cell 4, line 5", "not graded"):
+            assert text in page
         assert "CallTimeout" not in page
 
 
@@ -49,7 +49,7 @@ def test_a_notice_alone_is_shown() -> None:
     )
 
 
-def test_hostile_words_stay_text() -> None:
+def test_hostile_messages_stay_text() -> None:
     failing = samples.make_advice().kernels[0]
     evil = replace(failing, message="| x |\n<script>alert(1)</script>\x1b[31m\u202e")
     advice = Advice(kernels=(evil,), notice="", detail="")

@@ -121,7 +121,7 @@ def test_an_ungraded_check_keeps_only_its_cause(tmp_path: Path) -> None:
     assert not ours & _seen_markers(record, tmp_path)
 
 
-def test_hidden_findings_have_no_place_for_values() -> None:
+def test_hidden_findings_have_no_field_for_values() -> None:
     view = make_view(_full_record())
     hidden = [h for problem in view.problems for check in problem.checks for h in check.hidden]
     assert hidden
@@ -180,13 +180,13 @@ def test_rejected_submission_has_no_problems() -> None:
     assert "kv_cache.py" in view.message
 
 
-def test_unconfined_is_the_wall_none() -> None:
+def test_unconfined_is_the_sandbox_none() -> None:
     record = samples.make_record(measurement=samples.make_measurement(sandbox="none"))
     assert make_view(record).unconfined
     assert not make_view(samples.make_record()).unconfined
 
 
-def test_every_cause_has_words() -> None:
+def test_every_cause_has_a_text() -> None:
     for cause in Cause:
         verdict = Verdict.UNGRADED if cause.value in ("infrastructure", "author") else Verdict.FAIL
         judgement = samples.make_judgement((verdict, cause))

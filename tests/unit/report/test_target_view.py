@@ -12,8 +12,8 @@ from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import Cause, CheckJudgement, Verdict
 from grader.judge.targets import judge_target
-from grader.performance.decide.metric import Kind
-from grader.report import quantities
+from grader.performance.decide.interval import Kind
+from grader.report import messages
 from grader.report.output_folder import write_student
 from grader.report.student_view import make_view
 from grader.report.target_view import TargetFindingView, TargetView, view_target
@@ -32,27 +32,27 @@ def _view(target: PlannedTarget, measured: TargetMeasurement) -> TargetView:
     return view_target(target, _judged(target, measured), [measured], "cpu")
 
 
-def _pace(target: PlannedTarget, measured: TargetMeasurement) -> TargetFindingView:
+def _finding(target: PlannedTarget, measured: TargetMeasurement) -> TargetFindingView:
     (finding,) = _view(target, measured).finding
     return finding
 
 
 def test_a_ratio_has_estimate_interval_tiers_and_one_value_per_fork() -> None:
-    finding = _pace(target_samples.SLOW, make_measured(target_samples.SLOW, 3.0, forks=4))
-    cpu, sandbox = finding.metrics
-    assert (cpu.name, cpu.decides, sandbox.decides) == ("Processor time", True, False)
+    finding = _finding(target_samples.SLOW, make_measured(target_samples.SLOW, 3.0, forks=4))
+    cpu, wall_clock = finding.metrics
+    assert (cpu.name, cpu.decides, wall_clock.decides) == ("Processor time", True, False)
     assert cpu.estimate == pytest.approx(3.0, rel=0.02)
     assert cpu.low < min(cpu.forks) + 0.1
     assert cpu.low < cpu.estimate < cpu.high
     assert [cpu.full_at, cpu.pass_at] == pytest.approx([1.15, 1.7])
     assert len(cpu.forks) == finding.forks == 4
     assert (finding.pairs, finding.all_pairs, finding.left_out) == (16, 16, ())
-    assert cpu.source == "control group of the box"
-    assert sandbox.source == "the judge's clock"
+    assert cpu.source == "cgroup of the sandboxed process"
+    assert wall_clock.source == "the grader's clock"
 
 
-def test_times_are_net_of_what_empty_calls_cost() -> None:
-    (size,) = _pace(target_samples.FAST, make_measured(target_samples.FAST, 0.5, spread=0)).sizes
+def test_times_are_net_of_what_null_calls_cost() -> None:
+    (size,) = _finding(target_samples.FAST, make_measured(target_samples.FAST, 0.5, spread=0)).sizes
     assert size.reference == pytest.approx(40 * MS)
     assert size.submission == pytest.approx(20 * MS)
 
@@ -60,14 +60,14 @@ def test_times_are_net_of_what_empty_calls_cost() -> None:
 def test_the_estimate_is_that_of_the_judgement() -> None:
     measured = make_measured(target_samples.SLOW, 3.0)
     (finding,) = _judged(target_samples.SLOW, measured).finding
-    shown = _pace(target_samples.SLOW, measured)
+    shown = _finding(target_samples.SLOW, measured)
     for metric, view in zip(finding.metrics, shown.metrics, strict=True):
         assert view.estimate == pytest.approx(math.exp(metric.interval.estimate))
 
 
 def test_growth_has_exponents_of_both_sides_and_a_limit_at_the_largest_size() -> None:
     target = target_samples.QUADRATIC
-    finding = _pace(target, make_measured(target, 16.0, power=1.0, forks=3, spread=0.001))
+    finding = _finding(target, make_measured(target, 16.0, power=1.0, forks=3, spread=0.001))
     growth, largest, *shown = finding.metrics
     assert growth.is_slope
     assert growth.estimate == pytest.approx(1.0, abs=0.02)
@@ -82,35 +82,37 @@ def test_growth_has_exponents_of_both_sides_and_a_limit_at_the_largest_size() ->
 
 
 def test_memory_and_traffic_are_in_bytes() -> None:
-    memory = _pace(
+    memory = _finding(
         target_samples.MEMORY, make_measured(target_samples.MEMORY, 1.5, forks=3, spread=0)
     )
     assert memory.in_bytes
     assert memory.sizes[0].submission == 96 * MIB
     assert memory.sizes_text == "Size 1024: yours 96.0 MiB, reference 64.0 MiB per run."
-    wire = _pace(target_samples.WIRE, make_measured(target_samples.WIRE, 1.05, forks=3, spread=0))
-    assert wire.metrics[0].base == "what arithmetic says"
-    assert wire.metrics[0].forks == pytest.approx((1.05,) * 3)
+    traffic = _finding(
+        target_samples.TRAFFIC, make_measured(target_samples.TRAFFIC, 1.05, forks=3, spread=0)
+    )
+    assert traffic.metrics[0].base == "the theoretical amount"
+    assert traffic.metrics[0].forks == pytest.approx((1.05,) * 3)
 
 
 def test_forks_left_out_are_counted_with_the_evidence() -> None:
     measured = make_measured(target_samples.PARTLY, 1.4, stolen=2, forks=8)
-    finding = _pace(target_samples.PARTLY, measured)
+    finding = _finding(target_samples.PARTLY, measured)
     assert (finding.pairs, finding.all_pairs) == (28, 32)
-    assert finding.left_out == (f"1 fork: {quantities.STOLEN_TEXT}",)
+    assert finding.left_out == (f"1 fork, because {messages.STOLEN_TEXT}",)
     assert "4 of 32 were left out" in finding.counts
 
 
-def test_the_rate_of_a_slowed_wire_is_told() -> None:
+def test_the_limit_of_the_network_is_named() -> None:
     measured = make_measured(target_samples.SLOW, 3.0)
-    assert "wire" not in _pace(target_samples.SLOW, measured).counts
+    assert "network" not in _finding(target_samples.SLOW, measured).counts
     slowed = replace(measured, network_rate=131_600_000)
-    assert _pace(target_samples.SLOW, slowed).counts.endswith(
-        " The wire of both was held to 132 MB/s."
+    assert _finding(target_samples.SLOW, slowed).counts.endswith(
+        " The network of both was limited to 132 MB/s."
     )
 
 
-def test_points_between_the_tiers_name_the_bound_that_they_are_given_for() -> None:
+def test_points_between_the_tiers_name_the_value_that_they_are_computed_from() -> None:
     target = target_samples.PARTLY
     measured = make_measured(target, 1.42, forks=24, spread=0.02)
     check = _judged(target, measured)
@@ -121,40 +123,42 @@ def test_points_between_the_tiers_name_the_bound_that_they_are_given_for() -> No
     assert finding.metrics[1].counted == ()
 
 
-def test_what_fails_has_no_bound_that_points_are_given_for() -> None:
-    finding = _pace(target_samples.SLOW, make_measured(target_samples.SLOW, 3.0))
+def test_what_fails_has_no_value_that_points_are_computed_from() -> None:
+    finding = _finding(target_samples.SLOW, make_measured(target_samples.SLOW, 3.0))
     assert all(metric.counted == () for metric in finding.metrics)
 
 
 def test_a_single_fork_has_an_interval_without_ends() -> None:
-    finding = _pace(target_samples.FAST, make_measured(target_samples.FAST, 0.9, forks=1))
+    finding = _finding(target_samples.FAST, make_measured(target_samples.FAST, 0.9, forks=1))
     metric = finding.metrics[0]
-    assert (metric.words(metric.low), metric.words(metric.high)) == ("0.00", "∞")
+    assert (metric.text(metric.low), metric.text(metric.high)) == ("0.00", "∞")
 
 
 def test_roofline_of_both_sides_where_a_floor_is_known() -> None:
     measured = make_measured(target_samples.WAITING, 1.0, spread=0)
-    assert _pace(target_samples.WAITING, measured).roofline == ()
-    (shares,) = _pace(target_samples.WAITING, target_samples.with_roofline(measured, 21.0)).roofline
+    assert _finding(target_samples.WAITING, measured).roofline == ()
+    (shares,) = _finding(
+        target_samples.WAITING, target_samples.with_roofline(measured, 21.0)
+    ).roofline
     assert shares == ("50 %", "50 %")
 
 
-def test_held_points_keep_their_numbers_to_the_staff() -> None:
+def test_numbers_that_await_review_are_for_the_staff() -> None:
     measured = target_samples.with_roofline(make_measured(target_samples.NEEDS_REVIEW, 0.04), 30.0)
     assert _judged(target_samples.NEEDS_REVIEW, measured).verdict is Verdict.NEEDS_REVIEW
     assert _view(target_samples.NEEDS_REVIEW, measured).finding == ()
     record = target_samples.make_target_record()
-    (held,) = [
+    (awaiting,) = [
         c for p in make_view(record).problems for c in p.checks if c.verdict == "NEEDS_REVIEW"
     ]
-    assert (held.summary, held.charts) == ("", ())
+    assert (awaiting.summary, awaiting.charts) == ("", ())
 
 
-def test_too_noisy_shows_its_figures_and_is_no_zero() -> None:
+def test_too_noisy_shows_its_metrics_and_is_no_zero() -> None:
     view = _view(
         target_samples.NOISY, make_measured(target_samples.NOISY, 1.5, forks=12, spread=0.4)
     )
-    assert view.open_text == quantities.NOISY_TEXT
+    assert view.open_text == messages.NOISY_TEXT
     assert len(view.finding) == 1
 
 
@@ -162,8 +166,8 @@ def test_a_device_that_is_not_there_is_named() -> None:
     target = target_samples.NO_DEVICE
     view = view_target(target, judge_target(PROBLEM, target, [], []), [], "cpu")
     assert view.open_text == (
-        "It needs a CUDA GPU (cuda:*) or an NVIDIA H200 (cuda:h200), and you were graded on cpu; "
-        "it is not a zero."
+        "This part needs a CUDA GPU (cuda:*) or an NVIDIA H200 (cuda:h200), and you were graded on "
+        "cpu; it is not a zero. The course staff can grade it on another machine."
     )
     unknown = replace(target, devices=())
     assert "needs a device" in view_target(unknown, _no_device(unknown), [], "cpu").open_text
@@ -177,10 +181,10 @@ def test_memory_that_cannot_be_counted_is_not_a_missing_gpu() -> None:
     measured = replace(make_measured(target_samples.MEMORY), metered=False)
     view = _view(target_samples.MEMORY, measured)
     assert _judged(target_samples.MEMORY, measured).cause is Cause.NO_DEVICE
-    assert view.open_text == quantities.UNMETERED_TEXT
+    assert view.open_text == messages.UNMETERED_TEXT
 
 
-def test_a_target_behind_failed_checks_is_not_measured() -> None:
+def test_a_target_of_a_problem_with_failed_checks_is_not_measured() -> None:
     record = target_samples.make_target_record()
     check = make_view(record).problems[2].checks[-1]
     assert check.blocked
@@ -196,41 +200,41 @@ def test_a_fault_in_a_measured_run_is_not_blocked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [(0.0, "0.00"), (0.012, "0.012"), (1.255, "1.25"), (24.1, "24.1"), (812.3, "812")],
 )
-def test_ratios_in_words(value: float, words: str) -> None:
-    assert quantities.ratio_text(value) == words
-    assert quantities.ratio_text(math.inf) == "∞"
+def test_ratios_as_text(value: float, text: str) -> None:
+    assert messages.ratio_text(value) == text
+    assert messages.ratio_text(math.inf) == "∞"
 
 
 @pytest.mark.parametrize(
-    ("ns", "words"),
+    ("ns", "text"),
     [(1.0, "1 ns"), (999.7, "1000 ns"), (1.5e3, "1.5 µs"), (20e6, "20 ms"), (3.7e12, "3700 s")],
 )
-def test_times_in_words(ns: float, words: str) -> None:
-    assert quantities.time_text(ns) == words
+def test_times_as_text(ns: float, text: str) -> None:
+    assert messages.time_text(ns) == text
 
 
-def test_other_words() -> None:
-    assert quantities.slope_text(-0.001) == "0.00"
-    assert quantities.slope_text(-math.inf) == "-∞"
-    assert quantities.bytes_text(512) == "0.5 KiB"
-    assert quantities.bytes_text(300 * MIB) == "300 MiB"
-    assert [quantities.percent_text(x) for x in (0.0002, 0.02, 0.4, math.inf)] == [
+def test_other_numbers_as_text() -> None:
+    assert messages.slope_text(-0.001) == "0.00"
+    assert messages.slope_text(-math.inf) == "-∞"
+    assert messages.bytes_text(512) == "0.5 KiB"
+    assert messages.bytes_text(300 * MIB) == "300 MiB"
+    assert [messages.percent_text(x) for x in (0.0002, 0.02, 0.4, math.inf)] == [
         "under 0.1 %",
         "2.0 %",
         "40 %",
         "∞ %",
     ]
-    assert quantities.exp_ratio(1e4) == math.inf
-    assert set(quantities.KIND_SOURCES) == set(quantities.KIND_METERS) == set(Kind)
+    assert messages.exp_ratio(1e4) == math.inf
+    assert set(messages.KIND_SOURCES) == set(Kind)
 
 
-def test_every_device_class_has_words() -> None:
+def test_every_device_class_has_a_text() -> None:
     from grader.assignment.device_class import CLASSES
 
-    assert set(quantities.DEVICE_TEXT) == set(CLASSES)
+    assert set(messages.DEVICE_TEXT) == set(CLASSES)
 
 
 def test_no_secret_of_a_target_reaches_a_students_file(tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ def test_no_secret_of_a_target_reaches_a_students_file(tmp_path: Path) -> None:
     write_student(plant(target_samples.make_target_record(), mark), tmp_path)
     pages = [p for p in (tmp_path / "students").rglob("*") if p.is_file()]
     seen = {planted[m] for p in pages for m in re.findall(r"mk\d{5}", p.read_text())}
-    of_targets = {path for path in seen if "targets" in path or "pace" in path}
+    of_targets = {path for path in seen if "targets" in path or "finding[]" in path}
     assert of_targets == {
         "measurement.targets[].timelines[].collectives[].name",  # of a run with public inputs
         "measurement.targets[].work[].derivation",
@@ -268,6 +272,6 @@ def test_the_seed_and_the_floor_stay_out_of_a_students_file(tmp_path: Path) -> N
 
 
 def test_the_clock_that_decides_comes_first() -> None:
-    waiting = _pace(target_samples.WAITING, make_measured(target_samples.WAITING))
+    waiting = _finding(target_samples.WAITING, make_measured(target_samples.WAITING))
     assert target_samples.WAITING.clock is Clock.WALL
     assert [metric.meter for metric in waiting.metrics] == ["Time on the clock", "Processor time"]

@@ -1,4 +1,4 @@
-"""Operators of torch are taken away and given back, and in a sealed child they stay away."""
+"""Operators are denied and restored, and a sealed child cannot restore them; what entries mean."""
 
 import importlib
 import os
@@ -15,6 +15,7 @@ from torch import _C
 from grader.runner import denial, guards
 from grader.runner.denial import (
     COMPUTE,
+    NOT_COMPUTE,
     Denials,
     OperationDenied,
     expand,
@@ -23,25 +24,26 @@ from grader.runner.denial import (
 )
 from grader.runner.order import Denial
 
+EVERY = set(_C._dispatch_get_all_op_names())
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
 
 
 @pytest.fixture
 def denials():
-    held = Denials()
-    yield held
-    held.install(())
+    made = Denials()
+    yield made
+    made.install(())
     assert torch.equal(torch.ones(2) + 1, torch.full((2,), 2.0))
 
 
 def in_a_child(work):
-    """Run `work` in a fork and return whether it came to its end."""
+    """Run `work` in a fork and return whether it succeeded."""
     pid = os.fork()
     if pid == 0:
         try:
             work()
             os._exit(0)
-        except BaseException:  # noqa: BLE001 - also pytest's own; told by the status
+        except BaseException:  # noqa: BLE001 - also pytest's own; the status tells
             traceback.print_exc()
         finally:
             os._exit(1)
@@ -52,11 +54,11 @@ def test_no_kernel_of_a_denied_operator_is_left(denials):
     denials.install([COMPUTE])
     assert "CompositeImplicitAutograd" in registered_keys("_test::cat")  # of the older interface
     for operator in expand([COMPUTE]):
-        places = set(ACTIVE.findall(_C._dispatch_dump(operator)))
-        assert places <= {denial.__file__}, operator
+        files = set(ACTIVE.findall(_C._dispatch_dump(operator)))
+        assert files <= {denial.__file__}, operator
 
 
-def test_an_operator_is_denied_and_given_back(denials):
+def test_an_operator_is_denied_and_restored(denials):
     x = torch.ones(2, 2)
     denials.install(["aten::mm"])
     with pytest.raises(OperationDenied, match="aten::mm is denied"):
@@ -76,7 +78,7 @@ def test_the_same_denial_is_not_installed_twice(denials, monkeypatch):
     denials.install(("aten::mm",))
 
 
-def test_what_a_kernels_wrapper_needs_is_spared(denials):
+def test_what_a_kernels_wrapper_needs_is_allowed(denials):
     denials.install([COMPUTE])
     x = torch.empty(4, 6, dtype=torch.float16)
     x.fill_(2.0)
@@ -92,7 +94,7 @@ def test_what_a_kernels_wrapper_needs_is_spared(denials):
     assert torch.frombuffer(bytearray(8), dtype=torch.float32).view(torch.int32).numel() == 2
 
 
-def test_a_sealed_child_cannot_give_back(denials):
+def test_a_sealed_child_cannot_restore(denials):
     denials.install([COMPUTE])
 
     def work():
@@ -204,3 +206,51 @@ def test_hidden_folders_are_torchs(entries, count):
     assert len(folders) == count
     for folder in folders:
         assert Path(folder).is_dir()
+
+
+def base(operator):
+    return operator.partition(".")[0]
+
+
+def test_an_operator_is_its_family():
+    meant = expand(["aten::softmax"])
+    assert {"aten::softmax.int", "aten::_softmax", "aten::_softmax.out"} <= set(meant)
+    assert {base(name) for name in meant} == {
+        *("aten::softmax", "aten::_softmax", "aten::special_softmax"),
+    }
+    assert {base(n) for n in expand(["aten::exp"])} == {"aten::exp", "aten::exp_"}
+    assert not set(expand(["aten::mm"])) & set(expand(["aten::bmm"]))
+
+
+def test_a_star_matches_any_letters():
+    wide = set(expand(["aten::*softmax*"]))
+    assert wide > set(expand(["aten::softmax"]))
+    assert any("log_softmax" in name for name in wide)
+
+
+def test_compute_is_everything_that_is_not_listed():
+    denied = set(expand([COMPUTE]))
+    left = EVERY - denied
+    assert {base(name) for name in left if name.startswith("aten::")} == NOT_COMPUTE
+    assert {name.partition("::")[0] for name in left} == {"aten", "profiler"}
+    assert len(denied) > 3000
+
+
+@pytest.mark.parametrize(
+    "name", "mm add.Tensor exp_ softmax.int item _local_scalar_dense cat index.Tensor sum".split()
+)
+def test_what_solves_or_reads_is_compute(name):
+    assert f"aten::{name}" in expand([COMPUTE])
+
+
+def test_every_listed_operator_exists():
+    assert [name for name in NOT_COMPUTE if name not in {base(one) for one in EVERY}] == []
+
+
+def test_several_entries_add_up():
+    assert set(expand(["aten::mm", "aten::bmm"])) == {*expand(["aten::mm"]), *expand(["aten::bmm"])}
+    assert expand([]) == ()
+
+
+def test_an_unknown_entry_is_found():
+    assert find_unknown([COMPUTE, "aten::softmax", "aten::sotfmax"]) == ("aten::sotfmax",)

@@ -1,4 +1,4 @@
-"""Which devices a submission may ask things of; tried in a process of its own."""
+"""Which devices allow ioctl, and which files may be read; tried in a separate process."""
 
 import subprocess
 import sys
@@ -32,10 +32,10 @@ except PermissionError:
 
 
 @pytest.mark.skipif(not MASTER.exists(), reason="no device to ask")
-@pytest.mark.skipif(abi_version() < IOCTL_ABI, reason="this kernel does not restrict ioctl")
-@pytest.mark.parametrize(("place", "answer"), [("devices", "refused"), ("controlled", "answered")])
-def test_only_a_controlled_device_answers(place, answer):
-    command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT / "grader"), place]
+@pytest.mark.skipif(abi_version() < IOCTL_ABI, reason="this Linux does not restrict ioctl")
+@pytest.mark.parametrize(("kind", "answer"), [("devices", "refused"), ("controlled", "answered")])
+def test_only_a_controlled_device_answers(kind, answer):
+    command = [sys.executable, "-I", "-c", PROGRAM, str(ROOT / "grader"), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == answer
 
@@ -57,7 +57,7 @@ print(*sorted(os.listdir(f"{top}/a")))
 """
 
 
-@pytest.mark.skipif(not abi_version(), reason="this kernel has no Landlock")
+@pytest.mark.skipif(not abi_version(), reason="this Linux has no Landlock")
 def test_nothing_below_a_hidden_folder_can_be_read(tmp_path):
     (tmp_path / "a/secret/below").mkdir(parents=True)
     for path in ("one", "a/two", "a/secret/three", "a/secret/below/four"):
@@ -69,7 +69,7 @@ def test_nothing_below_a_hidden_folder_can_be_read(tmp_path):
     assert done.stdout.split("\n")[:2] == ["one two refused refused two", "secret two"]
 
 
-def test_a_folder_that_holds_nothing_hidden_is_allowed_whole(tmp_path):
+def test_a_folder_without_hidden_folders_is_allowed_as_a_whole(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     hidden = {str(tmp_path / "b")}

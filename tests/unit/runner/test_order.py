@@ -1,4 +1,4 @@
-"""Orders to the warm process survive JSON."""
+"""Orders to the fork server survive a round trip through JSON."""
 
 import json
 

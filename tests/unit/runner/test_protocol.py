@@ -1,4 +1,4 @@
-"""Messages and values on the wire: round trips, and nothing but `ProtocolError` for the rest."""
+"""Messages and values survive a round trip, and anything else raises `ProtocolError`."""
 
 import contextlib
 import json

@@ -65,9 +65,9 @@ def test_replies_are_written_contiguously_and_apart():
     assert [writer.put(part) for part in (first, second, empty, grown)] == [0, 1, 2, 3]
     assert [h.offset % ALIGNMENT_BYTES for h in writer.headers] == [0] * 4
     for part, head in zip((first, second, empty, grown), writer.headers, strict=True):
-        seen = view(memory, head)
-        assert seen.is_contiguous()
-        assert torch.equal(seen, part)
+        part_view = view(memory, head)
+        assert part_view.is_contiguous()
+        assert torch.equal(part_view, part)
 
 
 def test_a_reply_that_does_not_fit_is_refused():

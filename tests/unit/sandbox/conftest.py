@@ -1,4 +1,4 @@
-"""Trees of plain files that look like the kernel's control groups."""
+"""Trees of plain files that look like Linux's cgroups."""
 
 import pytest
 

@@ -1,7 +1,4 @@
-"""What trees of plain files need to stand for the kernel's.
-
-Takes: nothing. Gives: `LIMITS`, `empty`. Does not cover: the trees (see `conftest`).
-"""
+"""Helpers for trees of plain files that replace Linux's cgroups; the trees are in `conftest`."""
 
 from typing import Any
 
@@ -9,6 +6,6 @@ LIMITS: dict[str, Any] = {"memory_bytes": 512 << 20, "processes": 64}
 
 
 def empty(folder):
-    """Remove the files of a group, as the kernel does with those it made up."""
+    """Remove the files of a cgroup, as Linux does by itself."""
     for file in folder.iterdir():
         file.unlink()

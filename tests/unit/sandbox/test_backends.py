@@ -1,4 +1,4 @@
-"""Which wall is taken: never an unconfined one in silence."""
+"""Which sandbox is chosen: never an unconfined one automatically."""
 
 import sys
 
@@ -17,13 +17,13 @@ from grader.sandbox.backends import BACKENDS, choose, make_backend
         ("no engine", "", "bwrap"),
     ],
 )
-def test_auto_takes_docker_then_bwrap(monkeypatch, docker, bwrap, chosen):
+def test_auto_chooses_docker_then_bwrap(monkeypatch, docker, bwrap, chosen):
     monkeypatch.setattr(backends, "missing_docker", lambda image: docker)
     monkeypatch.setattr(backends, "missing_bwrap", lambda: bwrap)
     assert choose("auto", "image") == chosen
 
 
-def test_auto_never_takes_none(monkeypatch):
+def test_auto_never_chooses_none(monkeypatch):
     monkeypatch.setattr(backends, "missing_docker", lambda image: f"no image {image}")
     monkeypatch.setattr(backends, "missing_bwrap", lambda: "not installed")
     with pytest.raises(UsageError, match="docker: no image grading; bwrap: not") as caught:
@@ -32,7 +32,7 @@ def test_auto_never_takes_none(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["bwrap", "none"])
-def test_a_name_is_taken_as_it_is(monkeypatch, name):
+def test_a_name_is_used_as_it_is(monkeypatch, name):
     monkeypatch.setattr(backends, "missing_bwrap", lambda: "not installed")
     assert choose(name, "image") == name
 
@@ -60,6 +60,6 @@ def test_bubblewrap_is_looked_for_on_the_path(monkeypatch, tmp_path):
 
 
 def test_docker_without_its_package_is_missing(monkeypatch):
-    monkeypatch.delitem(sys.modules, "grader.sandbox.container_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "grader.sandbox.image", raising=False)
     monkeypatch.setitem(sys.modules, "docker", None)
     assert "docker is not installed" in backends.missing_docker("image")

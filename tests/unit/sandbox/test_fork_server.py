@@ -1,4 +1,4 @@
-"""Where a box on a GPU is told to find CUDA's driver."""
+"""Where a worker on a GPU finds CUDA's driver."""
 
 import pytest
 
@@ -25,5 +25,5 @@ def test_the_folder_of_the_judges_own_driver_unless_it_is_found_anyway(tmp_path,
     assert driver_environment("cpu", maps) == {}
 
 
-def test_a_box_on_the_processor_gets_nothing_of_the_judges():
+def test_a_worker_on_the_cpu_gets_nothing_of_the_judges():
     assert "LD_LIBRARY_PATH" not in environment(1)

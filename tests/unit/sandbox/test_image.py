@@ -1,4 +1,4 @@
-"""The image: what is refused before the engine is asked, what it holds, what its profile denies."""
+"""The image: errors before the build, what it contains, what its seccomp profile denies."""
 
 import errno
 import json
@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from grader.commands.image import command
 from grader.errors import SandboxError, UsageError
 from grader.sandbox import image
-from grader.sandbox import image as wheelhouse_of
 
 WHEELS = (
     "landlock-1.0.0.dev5-py3-none-any.whl",
@@ -46,7 +45,7 @@ def wheelhouse(tmp_path: Path) -> Path:
 
 
 def test_wheels_are_known_by_normal_name_and_version(wheelhouse: Path) -> None:
-    found = {wheel.name: wheel.version for wheel in wheelhouse_of.read_wheels(wheelhouse)}
+    found = {wheel.name: wheel.version for wheel in image.read_wheels(wheelhouse)}
     assert found["torch"] == "2.13.0+cpu"
     assert found["typing-extensions"] == "4.16.0"
     assert len(found) == len(WHEELS)
@@ -67,7 +66,7 @@ def test_a_wheelhouse_must_be_a_folder(tmp_path: Path) -> None:
 
 def test_the_wheelhouse_hash_sees_content_and_names(wheelhouse: Path) -> None:
     def current() -> str:
-        return wheelhouse_of.hash_wheels(wheelhouse_of.read_wheels(wheelhouse))
+        return image.hash_wheels(image.read_wheels(wheelhouse))
 
     before = current()
     assert current() == before
@@ -86,7 +85,7 @@ def test_the_context_holds_dockerfile_and_wheels(
         monkeypatch.setattr(Path, "hardlink_to", refuse)
     context = tmp_path / "context"
     context.mkdir()
-    image._fill_context(context, wheelhouse_of.read_wheels(wheelhouse))
+    image._fill_context(context, image.read_wheels(wheelhouse))
     assert "FROM ${BASE}" in (context / "Dockerfile").read_text()
     copies = sorted((context / "wheelhouse").iterdir())
     assert [path.read_bytes().decode() for path in copies] == sorted(WHEELS)
@@ -164,14 +163,14 @@ def client() -> Iterator[docker.DockerClient]:
 def test_the_image_works_unprivileged() -> None:
     facts = image.check_image()
     assert facts.image_id.startswith("sha256:")
-    assert {name for name, _ in facts.versions} == {"python", *wheelhouse_of.REQUIRED_WHEELS}
+    assert {name for name, _ in facts.versions} == {"python", *image.REQUIRED_WHEELS}
     assert facts.size_bytes > 0
     result = CliRunner().invoke(command, ["check", "--json"])
     assert json.loads(result.stdout)["python_path"] == facts.python_path
 
 
 @pytest.mark.docker
-def test_a_missing_image_comes_with_the_command_that_makes_it() -> None:
+def test_the_error_for_a_missing_image_names_the_command_that_builds_it() -> None:
     with pytest.raises(SandboxError, match="does not exist") as caught:
         image.check_image("grader-sandbox:never-built")
     assert "grader image build" in caught.value.hint
@@ -214,7 +213,7 @@ print(json.dumps(seen))
 
 
 @pytest.mark.docker
-def test_the_profile_is_enforced_around_the_warm_process(client: docker.DockerClient) -> None:
+def test_the_profile_is_enforced_around_the_fork_server(client: docker.DockerClient) -> None:
     output = client.containers.run(
         image.DEFAULT_IMAGE,
         ["/opt/venv/bin/python", "-c", ATTEMPTS, *REFUSED],

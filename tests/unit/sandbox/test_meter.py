@@ -1,4 +1,4 @@
-"""Meters: what is read is the kernel's, and what cannot be read is an error."""
+"""Meters read what Linux counts; a meter that cannot be read is an error."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def test_received_bytes_of_all_interfaces_add_up(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_without_proc_nothing_crosses_a_wire(tmp_path: Path) -> None:
+def test_without_proc_there_is_no_traffic(tmp_path: Path) -> None:
     assert traffic_bytes(open_traffic_counter(7, tmp_path / "proc")) == 0
 
 
@@ -46,8 +46,8 @@ def test_a_process_that_has_ended_is_no_zero(tmp_path: Path) -> None:
 def test_a_meter_reads_all_three(tmp_path: Path) -> None:
     (tmp_path / "cpu.stat").write_text("usage_usec 5\n")
     (tmp_path / "memory.peak").write_text("4096\n")
-    group = Cgroup(version=2, memory=tmp_path, pids=tmp_path, cpu=tmp_path)
-    meter = Meter(group, os.getpid())
+    cgroup = Cgroup(version=2, memory=tmp_path, pids=tmp_path, cpu=tmp_path)
+    meter = Meter(cgroup, os.getpid())
     read = meter.read()
     meter.close()
     meter.close()  # twice is no error
@@ -55,7 +55,7 @@ def test_a_meter_reads_all_three(tmp_path: Path) -> None:
     assert (read.cpu_ns, read.peak_bytes) == (5000, 4096)
 
 
-def test_without_a_group_nothing_counts() -> None:
+def test_without_a_cgroup_nothing_counts() -> None:
     meter = Meter(None, os.getpid())
     assert not meter.counts
     assert meter.read() == Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)

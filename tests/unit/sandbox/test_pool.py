@@ -1,4 +1,4 @@
-"""A pool goes on when one wall cannot be built or taken down, and leaves none standing."""
+"""A pool survives a sandbox that cannot be built or removed, and leaves none behind."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ from grader.runner.order import WorkerKind
 from grader.sandbox import pool as pools
 from grader.sandbox import sandbox as sandboxes
 from grader.sandbox.contract import Isolation, SandboxSpec, Started
-from grader.sandbox.pool import SandboxPool, slots_of
+from grader.sandbox.pool import SandboxPool, Slots
 
 
 class FakeBackend:
-    """Builds walls of nothing; fails where it is told to."""
+    """Builds empty sandboxes; fails when it is told to."""
 
     def __init__(self) -> None:
-        self.standing: list[int] = []
+        self.running: list[int] = []
         self.build_errors: list[Exception] = []
         self.stop_errors: list[Exception] = []
         self.threads: list[threading.Thread] = []
@@ -33,7 +33,7 @@ class FakeBackend:
         self.threads.append(threading.current_thread())
         self.built += 1
         number = self.built
-        self.standing.append(number)
+        self.running.append(number)
         ours, theirs = socket.socketpair()
 
         def stop() -> None:
@@ -41,15 +41,15 @@ class FakeBackend:
             theirs.close()
             if self.stop_errors:
                 raise self.stop_errors.pop()
-            if number in self.standing:
-                self.standing.remove(number)
+            if number in self.running:
+                self.running.remove(number)
 
         return Started(
             control=ours,
             stop=stop,
             log=lambda: "",
             layers=("nothing",),
-            jail=WorkerKind.PLAIN,
+            worker_kind=WorkerKind.PLAIN,
             first_uid=0,
             home=os.devnull,
             image_id=f"sha256:{spec.image}",
@@ -81,34 +81,34 @@ def use_once(pool: SandboxPool) -> None:
         pass
 
 
-def test_a_warm_wall_is_used_again(backend: FakeBackend) -> None:
+def test_a_warm_sandbox_is_used_again(backend: FakeBackend) -> None:
     pool = make_pool()
     for _ in range(3):
         use_once(pool)
     pool.close()
-    assert (backend.built, backend.standing) == (1, [])
+    assert (backend.built, backend.running) == (1, [])
 
 
-def test_a_strict_wall_is_used_once(backend: FakeBackend) -> None:
+def test_a_strict_sandbox_is_used_once(backend: FakeBackend) -> None:
     pool = make_pool(Isolation.STRICT)
     for _ in range(3):
         use_once(pool)
     pool.close()
     assert backend.built >= 3
-    assert backend.standing == []
+    assert backend.running == []
 
 
-def test_a_wall_that_resists_does_not_stop_the_class(backend: FakeBackend) -> None:
+def test_a_sandbox_that_cannot_be_removed_does_not_stop_the_class(backend: FakeBackend) -> None:
     pool = make_pool(Isolation.STRICT)
     backend.stop_errors = [SandboxError("busy")]
     for _ in range(3):
         within(lambda: use_once(pool))
     pool.close()
-    assert backend.standing == []  # it was tried again at the end
+    assert backend.running == []  # it was tried again at the end
 
 
 @pytest.mark.parametrize("error", [SandboxError("no engine"), OSError(28, "no space")])
-def test_a_wall_that_cannot_be_built_costs_one_submission(
+def test_a_sandbox_that_cannot_be_built_costs_one_submission(
     backend: FakeBackend, error: Exception
 ) -> None:
     backend.build_errors = [error]
@@ -117,14 +117,14 @@ def test_a_wall_that_cannot_be_built_costs_one_submission(
         use_once(pool)
     within(lambda: use_once(pool))
     pool.close()
-    assert backend.standing == []
+    assert backend.running == []
 
 
 def test_a_child_without_limits_is_never_forked(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise SandboxError("cannot make a control group")
+        raise SandboxError("a control group could not be made")
 
     monkeypatch.setattr(sandboxes, "make_cgroup", refuse)
     pool = make_pool()
@@ -135,40 +135,48 @@ def test_a_child_without_limits_is_never_forked(
     ):
         pass
     pool.close()
-    assert backend.standing == []
+    assert backend.running == []
 
 
-def test_closing_takes_every_wall_down_and_then_complains(backend: FakeBackend) -> None:
+def test_close_removes_every_sandbox_and_then_raises(backend: FakeBackend) -> None:
     pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
     for _ in range(3):
         use_once(pool)
     backend.stop_errors = [SandboxError("busy")]
     with pytest.raises(SandboxError, match="busy"):
         pool.close()
-    assert len(backend.standing) == 1
+    assert len(backend.running) == 1
 
 
 def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend) -> None:
     pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=2, device="cpu", image="")
     with pool.borrow_pair() as first, pool.borrow_pair() as second:
-        lent = {sandbox.slot for sandbox in (*first, *second)}
-        assert len(lent) == 4
-        assert max(lent) < slots_of(2)
+        slots = {sandbox.slot for sandbox in (*first, *second)}
+        assert len(slots) == 4
+        assert slots <= set(Slots.of_run(2).grading)
     pool.close()
-    assert backend.standing == []
+    assert backend.running == []
 
 
-def test_one_at_a_time_share_a_wall_for_the_reference(backend: FakeBackend) -> None:
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_the_slots_of_a_run_are_disjoint(jobs: int) -> None:
+    slots = Slots.of_run(jobs)
+    every = [*slots.grading, *slots.advice, *slots.building]
+    assert every == list(range(len(every)))
+    assert len(slots.grading) == 2 * jobs + 1
+
+
+def test_one_at_a_time_share_a_reference_sandbox(backend: FakeBackend) -> None:
     pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=3, device="cpu", image="")
-    asides = set()
+    reference_sandboxes = set()
     for _ in range(3):
         with pool.borrow_pair() as (_, reference_sandbox):
-            asides.add(reference_sandbox)
-    assert len(asides) == 1
+            reference_sandboxes.add(reference_sandbox)
+    assert len(reference_sandboxes) == 1
     pool.close()
 
 
-def test_a_wall_outlives_the_thread_that_first_borrowed_it(backend: FakeBackend) -> None:
+def test_a_sandbox_outlives_the_thread_that_first_borrowed_it(backend: FakeBackend) -> None:
     pool = make_pool()
 
     def borrow() -> None:
@@ -181,7 +189,7 @@ def test_a_wall_outlives_the_thread_that_first_borrowed_it(backend: FakeBackend)
     pool.close()
 
 
-def test_a_lost_wall_of_the_reference_is_built_anew(backend: FakeBackend) -> None:
+def test_a_lost_reference_sandbox_is_built_anew(backend: FakeBackend) -> None:
     pool = make_pool()
     with pool.borrow_pair() as (_, reference_sandbox):
         reference_sandbox._usable = False
@@ -190,10 +198,10 @@ def test_a_lost_wall_of_the_reference_is_built_anew(backend: FakeBackend) -> Non
         assert another.slot != sandbox.slot
         assert another is not reference_sandbox
     pool.close()
-    assert backend.standing == []  # it was tried again at the end
+    assert backend.running == []  # it was tried again at the end
 
 
-def test_a_pool_knows_which_image_its_walls_are_of(backend: FakeBackend) -> None:
+def test_a_pool_knows_the_image_of_its_sandboxes(backend: FakeBackend) -> None:
     pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=1, device="cpu", image="i")
     with contextlib.closing(pool), pool.borrow():
         assert pool.image_id == "sha256:i"

@@ -57,7 +57,7 @@ def test_the_place_of_an_exception_comes_from_whoever_knows_the_source():
         yield Call("f")
 
     worker = LocalWorker(
-        {"f": lambda: 1 / 0}, {}, place=lambda error: f"cell 3 ({type(error).__name__})"
+        {"f": lambda: 1 / 0}, {}, locate=lambda error: f"cell 3 ({type(error).__name__})"
     )
     seen = drive(steps(), worker, check="c", index=0, public=True)
     assert seen.faults[0].where == "cell 3 (ZeroDivisionError)"

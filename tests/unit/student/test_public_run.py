@@ -49,7 +49,7 @@ def test_an_endless_loop_costs_its_problem_alone(assignment, solution):
     first, second = result.checks[0].findings[0], result.checks[1].findings[0]
     assert first.got == "no reply within 0.5 s"
     assert "log_sum_exp" in first.where
-    assert second.hint == "Mend values first."
+    assert second.hint == "Fix values first."
 
 
 @pytest.mark.slow

@@ -10,8 +10,14 @@ from grader.correctness.drive import drive
 from grader.errors import AuthorError
 from grader.evidence.faults import FaultKind
 from grader.student.local_worker import LocalWorker
-from grader.student.trace import TracedCheck, TracedProblem, dump_problem, load_problem, play
-from grader.student.values import ReplyPart
+from grader.student.trace import (
+    ReplyPart,
+    TracedCheck,
+    TracedProblem,
+    dump_problem,
+    load_problem,
+    play,
+)
 
 FULL = (
     New("Cache", 2, dtype=torch.float16),

@@ -31,7 +31,7 @@ def submission(
 
 
 def judgement(*needs_review, **causes):
-    """Return a judgement on checks a and b; those that are not named pass or are held."""
+    """Return a judgement on checks a and b; those that are not named pass or need review."""
     checks = tuple(
         CheckJudgement(
             problem="p",
@@ -102,7 +102,7 @@ def test_a_check_that_is_nobodys_sole_catcher(left_out, check):
     assert complaint.startswith(f"{check}: no wrong submission fails this and nothing else")
 
 
-def test_who_has_something_held_catches_nothing_alone():
+def test_a_submission_that_needs_review_catches_nothing_alone():
     judged = [NEEDS_REVIEW if pair is ONLY_A else pair for pair in SOUND]
     (complaint,) = build_matrix("demo", judged).complaints
     assert complaint.startswith(f"{A}: no wrong submission fails this and nothing else")
@@ -115,7 +115,7 @@ def test_a_right_or_starting_submission_is_no_catch():
 
 
 @pytest.mark.parametrize(
-    ("known", "seen", "said"),
+    ("known", "seen", "expected"),
     [
         (ONLY_A[0], judgement(), "should fail p.a, but passes it"),
         (ONLY_A[0], judgement(a=WRONG, b=WRONG), "should pass p.b, but fails it (wrong_value: b"),
@@ -124,24 +124,24 @@ def test_a_right_or_starting_submission_is_no_catch():
         (ONLY_A[0], judgement(a=WRONG, b=Cause.INFRASTRUCTURE), "p.b could not be judged"),
         (SOLUTION[0], judgement(b=Cause.TIMEOUT), "should pass p.b, but fails it (timeout"),
         (submission("sum", Kind.RIGHT), judgement(a=WRONG), "should pass p.a, but fails it"),
-        (SOLUTION[0], judgement("b"), "p.b should not be held: b said so"),
-        (submission("sum", Kind.RIGHT), judgement("a"), "p.a should not be held: a said so"),
-        (ONLY_A[0], judgement("b", a=WRONG), "p.b should not be held: b said so"),
-        (ONLY_A[0], judgement("a"), "p.a should not be held: a said so"),
-        (NEEDS_REVIEW[0], judgement(a=WRONG), "p.b should be held, but is not"),
+        (SOLUTION[0], judgement("b"), "p.b should not need review: b said so"),
+        (submission("sum", Kind.RIGHT), judgement("a"), "p.a should not need review: a said so"),
+        (ONLY_A[0], judgement("b", a=WRONG), "p.b should not need review: b said so"),
+        (ONLY_A[0], judgement("a"), "p.a should not need review: a said so"),
+        (NEEDS_REVIEW[0], judgement(a=WRONG), "p.b should need review, but does not"),
         (STARTER[0], judgement(a=Cause.MISSING), "should fail p.b, but passes it"),
         (STARTER[0], judgement(a=Cause.MISSING, b=Cause.CRASH), "p.b should be missing, is crash"),
     ],
 )
-def test_what_differs_from_what_is_known_is_said(known, seen, said):
+def test_every_difference_from_what_is_known_is_a_complaint(known, seen, expected):
     validation = build_matrix("demo", (*SOUND, (known, seen)))
     (complaint,) = validation.complaints
-    assert said in complaint
+    assert expected in complaint
     assert complaint.startswith(f"{known.path}: ")
     assert validation.known_submissions[-1].complaints == (complaint,)
 
 
-def test_a_missing_device_is_no_complaint_about_the_specimen():
+def test_a_missing_device_is_no_complaint_about_the_submission():
     seen = judgement(a=WRONG, b=Cause.NO_DEVICE)
     validation = build_matrix("demo", (*SOUND, (BOTH[0], seen)))
     assert validation.complaints == ()
@@ -156,7 +156,13 @@ def test_what_no_machine_part_can_judge_is_no_division_by_zero():
     assert build_matrix("demo", [(SOLUTION[0], seen)]).known_submissions[0].percent == 0.0
 
 
-def test_other_complaints_come_along():
+def test_processor_time_stands_with_its_submission():
+    validation = build_matrix("demo", SOUND, cpu_s={ONLY_A[0].path: 1.5})
+    times = {result.name: result.cpu_s for result in validation.known_submissions}
+    assert times == {"starter": 0, "solution": 0, "only_a": 1.5, "only_b": 0, "both": 0}
+
+
+def test_other_complaints_are_kept():
     assert build_matrix("demo", SOUND, ["from elsewhere"]).complaints == ("from elsewhere",)
     assert build_matrix("demo", []).checks == ()
 

@@ -1,4 +1,4 @@
-"""What is counted runs together; what is timed runs alone, afterwards."""
+"""Checks and counted targets run together; timed targets run alone, afterwards."""
 
 import threading
 import time

@@ -59,7 +59,7 @@ def test_a_solution_that_always_fails_ends_the_run(tmp_path):
 
 
 def test_public_cases_are_no_matter_of_the_seed(tmp_path):
-    """`double.refuses` has a public case alone; another seed would not mend it."""
+    """`double.refuses` has only a public case; another seed would not help."""
     loaded = make_course(tmp_path)
     path = loaded.reference / "solution.py"
     path.write_text(SOLUTION.replace("raise ValueError", "raise TypeError"))

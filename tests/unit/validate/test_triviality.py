@@ -100,7 +100,9 @@ def test_a_case_that_takes_a_reply_apart_too_early_is_named(tmp_path):
     loaded = make_course(tmp_path, cases=cases)
     assert results(loaded)[Trivial.NOTHING].confused == ("values",)
     validation = prove_without_walls(loaded)
-    assert any("double.values: its case fails" in c for c in validation.validation.complaints)
+    assert any(
+        "double.values: its case itself fails" in c for c in validation.validation.complaints
+    )
 
 
 def test_every_kind_has_a_reason_not_to_apply():

@@ -8,12 +8,11 @@ from grader.assignment.declare import load_folder
 from grader.assignment.steps import Call, New, Ref
 from grader.student.local_ranks import LocalRanks
 from grader.validate import triviality
-from grader.validate.played_ranks import Deviation, PlayedRanks, RecordedReply
-from grader.validate.triviality import Trivial, lint
+from grader.validate.triviality import Deviation, PlayedRanks, RecordedReply, Trivial, lint
 from tests.unit.validate.small_assignment import rank_course
 
 FEW = (Trivial.NOTHING, Trivial.COPIED_INPUT, Trivial.HALF)
-TAPE = (
+RECORDING = (
     RecordedReply(asked=((2, "World"),), replies={}),
     RecordedReply(asked=((0, "Call(f, )"), (1, "Call(f, )")), replies={1: "one", 0: "zero"}),
 )
@@ -46,7 +45,7 @@ def test_every_world_is_started_once_for_all_trivial_answers(monkeypatch: pytest
 
 def test_played_answers_come_to_the_same_end_as_live_ones(monkeypatch: pytest.MonkeyPatch):
     played, once = linted(FEW, monkeypatch)
-    # A recording of nothing fits no case, so every case is run anew.
+    # An empty recording fits no case, so every case runs again.
     monkeypatch.setattr(triviality, "_record", lambda *_: defaultdict(tuple))
     live, started = linted(FEW, monkeypatch)
     assert live == played
@@ -54,7 +53,7 @@ def test_played_answers_come_to_the_same_end_as_live_ones(monkeypatch: pytest.Mo
 
 
 def test_ranks_are_played_while_they_are_asked_the_same():
-    ranks = PlayedRanks(TAPE)
+    ranks = PlayedRanks(RECORDING)
     ranks.world(2)
     call = Call("f")
     assert ranks.size == 2
@@ -72,7 +71,7 @@ def test_ranks_are_played_while_they_are_asked_the_same():
     ],
 )
 def test_another_question_is_noticed(asked):
-    ranks = PlayedRanks(TAPE)
+    ranks = PlayedRanks(RECORDING)
     with pytest.raises(Deviation):
         asked(ranks)
     assert ranks.deviated

@@ -1,4 +1,4 @@
-"""A channel, and a box on a device, with threads at their other ends."""
+"""A channel, and a worker on a device, with threads at their other ends."""
 
 import sys
 

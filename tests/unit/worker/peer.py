@@ -1,7 +1,4 @@
-"""A child's end of a channel, played by a thread.
-
-Takes: what the child does. Gives: `Peer`. Does not cover: real processes.
-"""
+"""A child's end of a channel, played by a thread."""
 
 import contextlib
 import os

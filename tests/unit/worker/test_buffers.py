@@ -34,7 +34,7 @@ def numbers(shape, dtype):
 
 @contextlib.contextmanager
 def sent(*tensors):
-    """Yield the memory and what the box sees in it, mapped through a descriptor of its own."""
+    """Yield the memory and what the worker sees in it, mapped through a descriptor of its own."""
     memory = ArgumentMemory(list(tensors))
     mapped = map_memory(os.dup(memory.fd), populate=True)
     try:
@@ -126,7 +126,7 @@ def test_gaps_hold_nan(dtype):
         assert bool(row[1::2].isnan()[:2].all())
 
 
-def test_the_box_changes_an_argument():
+def test_the_worker_changes_an_argument():
     with sent(torch.zeros(3), torch.ones(2)) as (memory, (_, second)):
         second[1] = 5.0
         assert not memory.unchanged()
@@ -171,7 +171,7 @@ def test_memory_that_cannot_be_taken_back_is_an_error(monkeypatch):
     memory.close()
 
 
-def test_no_tensors_need_no_room():
+def test_no_tensors_need_no_memory():
     with sent() as (memory, seen):
         assert (memory.headers, seen) == ([], [])
         assert memory.unchanged()
@@ -180,7 +180,7 @@ def test_no_tensors_need_no_room():
 GOOD = {"dtype": "float32", "shape": [2, 3], "strides": [3, 1], "offset": 64}
 
 
-def test_an_honest_header_is_believed():
+def test_a_correct_header_is_accepted():
     with reply_memory() as memory:
         assert memory.read(GOOD).tolist() == [[0.0] * 3] * 2
 

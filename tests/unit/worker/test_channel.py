@@ -48,7 +48,7 @@ def test_the_clock_covers_start_and_the_wait(peer):
     assert peer.channel.wall_ns >= 50_000_000
 
 
-def test_a_descriptor_travels_with_the_request(peer):
+def test_a_descriptor_is_sent_with_the_request(peer):
     got = []
 
     def take(peer):
@@ -151,7 +151,7 @@ def test_a_reply_just_before_the_exit_counts(peer):
 def test_an_early_message_is_refused(peer, size):
     body = json.dumps({"seq": "guessed", "value": 1}).encode()
     peer.sock.sendall((struct.pack(">I", len(body)) + body + b"x" * 200)[:size])
-    with pytest.raises(ChannelError, match="before it was asked for"):
+    with pytest.raises(ChannelError, match="without a request"):
         peer.ask()
 
 
@@ -164,7 +164,7 @@ def test_a_second_reply_spoils_the_next_request(peer):
     peer.play(twice)
     assert peer.ask() == {"value": 1}
     peer.threads[0].join()
-    with pytest.raises(ChannelError, match="before it was asked for"):
+    with pytest.raises(ChannelError, match="without a request"):
         peer.ask()
 
 

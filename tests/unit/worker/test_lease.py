@@ -199,7 +199,7 @@ def test_nothing_is_followed(folder, tmp_path):
 def test_a_pipe_in_place_of_the_lock_holds_nobody_up(folder):
     folder.mkdir()
     os.mkfifo(folder / "cpu.lease")
-    with pytest.raises(DeviceError, match="no file"), hold_lease("cpu", folder=folder):
+    with pytest.raises(DeviceError, match="not a plain file"), hold_lease("cpu", folder=folder):
         pass
 
 
@@ -212,5 +212,5 @@ def test_a_folder_that_others_may_empty_is_refused(folder):
 
 @pytest.mark.parametrize("name", ["", "../cpu", "a.b", "x" * 100, "GPU 1"])
 def test_a_device_has_a_plain_name(name, folder):
-    with pytest.raises(DeviceError, match="no name"), hold_lease(name, folder=folder):
+    with pytest.raises(DeviceError, match="not the name"), hold_lease(name, folder=folder):
         pass

@@ -1,4 +1,4 @@
-"""Who has the machine, or its device, to himself."""
+"""Only one run at a time has the machine, or its device, to itself."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ from tests.unit.worker.cuda.fake_driver import FakeDriver
 
 
 @pytest.fixture
-def held(monkeypatch, tmp_path):
+def private_leases(monkeypatch, tmp_path):
     """Keep leases in a folder of the test's own, and give up at once."""
 
     def hold(name, *, on_wait):
@@ -48,25 +48,25 @@ ON_DEVICE = TimedMachine(drivers=(FakeDriver(),))
 
 
 @pytest.mark.parametrize("machine", [TimedMachine(), ON_DEVICE])
-def test_only_one_is_timed_at_a_time(held, machine):
+def test_only_one_is_timed_at_a_time(private_leases, machine):
     with machine.alone(), pytest.raises(DeviceError), machine.alone():
         pass
 
 
-def test_on_a_device_what_is_not_timed_waits_as_well(held):
+def test_on_a_device_what_is_not_timed_waits_as_well(private_leases):
     with ON_DEVICE.alone(), pytest.raises(DeviceError), ON_DEVICE.alone_on_device():
         pass
     with ON_DEVICE.alone_on_device(), pytest.raises(DeviceError), ON_DEVICE.alone():
         pass
 
 
-def test_on_the_processor_it_runs_beside(held):
+def test_on_the_processor_it_runs_beside(private_leases):
     machine = TimedMachine()
     with machine.alone(), machine.alone_on_device():
         pass
 
 
-def test_who_waits_is_told(held):
+def test_who_waits_is_told(private_leases):
     told: list[str] = []
     machine = TimedMachine(drivers=(FakeDriver(),), on_wait=told.append)
     with machine.alone(), pytest.raises(DeviceError), machine.alone():
@@ -75,14 +75,14 @@ def test_who_waits_is_told(held):
 
 
 @pytest.mark.parametrize("machine", [TimedMachine(), ON_DEVICE])
-def test_checks_on_a_device_wait_until_it_is_free(held, machine):
+def test_checks_on_a_device_wait_until_it_is_free(private_leases, machine):
     """On the processor they run beside what is timed; a device would be disturbed."""
 
-    class Walls:
+    class Sandboxes:
         sandbox, isolation = "none", "warm"
 
         def borrow(self):
-            raise SandboxError("no wall, but asked for")
+            raise SandboxError("no sandbox, but it was asked for")
 
     problem = PlannedProblem(name="p", title="P", exports=(), checks=(CHECK,))
     loaded = SimpleNamespace(plan=SimpleNamespace(problems=(problem,)), cases=CASES)
@@ -90,15 +90,15 @@ def test_checks_on_a_device_wait_until_it_is_free(held, machine):
         measured = measure(
             None,  # type: ignore[arg-type]
             loaded,  # type: ignore[arg-type]
-            sandboxes=Walls(),  # type: ignore[arg-type]
+            sandboxes=Sandboxes(),  # type: ignore[arg-type]
             machine=machine,
         )
     (fault,) = measured.problems[0].cases[0].faults
     assert fault.kind is FaultKind.INFRASTRUCTURE
-    assert ("asked for" in fault.message) == (not machine.drivers)
+    assert ("was asked for" in fault.message) == (not machine.drivers)
 
 
-def test_ranks_see_no_device_and_wait_for_the_processor(held):
+def test_ranks_see_no_device_and_wait_for_the_processor(private_leases):
     seen = ON_DEVICE.seen_by(4)
     assert (seen.drivers, seen.ceilings) == ((), ())
     assert ON_DEVICE.seen_by(0) is ON_DEVICE

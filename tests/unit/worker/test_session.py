@@ -1,4 +1,4 @@
-"""What a box may claim in a reply: a value, an exception, a missing name, or it is broken."""
+"""Replies of a worker: a value, an exception, a missing name, or a broken one."""
 
 import os
 import socket
@@ -15,8 +15,9 @@ from grader.evidence.faults import Ending, FaultKind, Raised, Stopped
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.runner import protocol
 from grader.sandbox.meter import Usage
-from grader.worker.buffers import ArgumentMemory, ReplyMemory
-from grader.worker.session import MAX_TEXT, Session
+from grader.worker.buffers import ArgumentMemory, ReplyMemory, WorkerMemory
+from grader.worker.messages import MAX_TEXT
+from grader.worker.session import Session, WorkerClock
 
 SUBMISSION = Submission(
     name="ada",
@@ -29,7 +30,7 @@ SUBMISSION = Submission(
 ENDLESS = {"dtype": "float32", "shape": [0] + [4096] * 5, "offset": 0}
 
 
-class FakeWall:
+class FakeSandbox:
     """Counts freezes; its child is alive."""
 
     def __init__(self):
@@ -62,8 +63,9 @@ class Worker:
         self.requests = []
         judge_end, self._sock = socket.socketpair()
         output, self._write = os.pipe()
-        self.sandbox = FakeWall()
-        self._memory = ReplyMemory(1 << 12)
+        self.sandbox = FakeSandbox()
+        self._replies = ReplyMemory(1 << 12)
+        self.memory = WorkerMemory(self._replies)
         self.meter = FakeMeter()
         child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1, meter=self.meter)
         self.session = Session(
@@ -71,7 +73,9 @@ class Worker:
             child,  # type: ignore[arg-type]
             submission=SUBMISSION,
             limits=Limits(call_wall_s=5.0, reply_bytes=1 << 12),
-            reply_memory=self._memory,
+            memory=self.memory,
+            clock=WorkerClock(),
+            meter=self.meter,  # type: ignore[arg-type]
         )
         self._thread = threading.Thread(target=self._serve, args=(claim,), daemon=True)
         self._thread.start()
@@ -91,7 +95,7 @@ class Worker:
         self.session.close()
         self._thread.join(5)
         self._sock.close()
-        self._memory.close()
+        self._replies.close()
         os.close(self._write)
 
 
@@ -168,7 +172,7 @@ def test_a_broken_reply_is_the_submissions_fault_and_ends_the_child(open_worker,
         ({"bad_reply": "a set"}, FaultKind.BAD_REPLY),
     ],
 )
-def test_what_the_box_cannot_do_keeps_it_alive(open_worker, claim, kind):
+def test_a_reply_without_a_value_keeps_the_worker_alive(open_worker, claim, kind):
     worker = open_worker(**claim)
     with pytest.raises(Stopped) as caught:
         worker.session.new(Ref(0), New("Cache"))
@@ -176,7 +180,7 @@ def test_what_the_box_cannot_do_keeps_it_alive(open_worker, claim, kind):
     assert worker.session.alive
 
 
-def test_an_exception_is_capped_and_placed(open_worker):
+def test_an_exception_is_cut_and_has_a_location(open_worker):
     names = ["MyError", "ValueError", 7] + ["Exception"] * 100
     frames = [["kv.py", 4, "f"], ["torch.py", 9, "g"]]
     worker = open_worker(raised={"names": names, "text": "x" * 10_000, "frames": frames})
@@ -206,7 +210,7 @@ def test_objects_of_the_next_case_have_new_numbers(open_worker):
     assert worker.requests[4]["args"] == [{"l": [{"r": 1}]}]
 
 
-def test_what_cannot_travel_is_the_authors_fault(open_worker):
+def test_an_argument_that_cannot_be_sent_is_the_authors_fault(open_worker):
     with pytest.raises(AuthorError, match="set"):
         open_worker(value=None, tensors=[]).session.call(Call("f", {1}))
 
@@ -227,7 +231,7 @@ def test_loading_is_no_part_of_the_time_of_calls(open_worker):
     assert worker.session.wall_ns > 0
 
 
-def test_the_last_calls_memory_alone_is_taken_back(open_worker):
+def test_only_the_last_calls_memory_is_taken_back(open_worker):
     worker = open_worker(value=None, tensors=[])
     worker.session.reclaim_arguments()  # nothing was passed yet
     kept = torch.ones(5000)
@@ -237,7 +241,7 @@ def test_the_last_calls_memory_alone_is_taken_back(open_worker):
         submission.append(ArgumentMemory(tensors))
         return submission[-1]
 
-    worker.session._make_arguments = make
+    worker.memory.make_arguments = make
     for _ in range(2):
         worker.session.call(Call("f", kept))
     second = os.dup(submission[1].fd)

@@ -27,10 +27,10 @@ def test_a_calibration_has_mean_spread_and_longest():
     assert (overhead.longest_ns, overhead.calls) == (110_000, 40)
 
 
-@pytest.mark.parametrize("sandboxes", [[], [1] * 19, [5] * 30 + [0]])
-def test_a_calibration_needs_times(sandboxes):
-    with pytest.raises(DeviceError, match="empty calls"):
-        calibrate(sandboxes)
+@pytest.mark.parametrize("walls_ns", [[], [1] * 19, [5] * 30 + [0]])
+def test_a_calibration_needs_times(walls_ns):
+    with pytest.raises(DeviceError, match="null calls"):
+        calibrate(walls_ns)
 
 
 def test_an_honest_claim_is_accepted():
@@ -40,8 +40,8 @@ def test_an_honest_claim_is_accepted():
     assert claim.least_ns <= claim.time_ns <= claim.most_ns
 
 
-def evidence(events, sandboxes):
-    claim = check_claim(events, sandboxes, OVERHEAD)
+def evidence(events, walls_ns):
+    claim = check_claim(events, walls_ns, OVERHEAD)
     assert isinstance(claim, BrokenBound)
     return claim.evidence
 
@@ -57,11 +57,11 @@ def test_more_than_the_judges_clock_is_seen():
 
 
 def test_hiding_a_little_in_every_call_adds_up():
-    sandboxes = [10 * MS + 100_000] * 100
-    one_call_least, _ = bounds_ns(sandboxes[0], 1, OVERHEAD)
+    walls_ns = [10 * MS + 100_000] * 100
+    one_call_least, _ = bounds_ns(walls_ns[0], 1, OVERHEAD)
     events = [int(one_call_least) + 1000] * 100
-    assert isinstance(check_claim(events[:1], sandboxes[:1], OVERHEAD), Accepted)
-    assert evidence(events, sandboxes).startswith("100 calls: events claim")
+    assert isinstance(check_claim(events[:1], walls_ns[:1], OVERHEAD), Accepted)
+    assert evidence(events, walls_ns).startswith("100 calls: events claim")
 
 
 @pytest.mark.parametrize("events", [[], [1, 2], [-1], [True], [0.5], ["5"], [None], [float("nan")]])
@@ -83,9 +83,9 @@ def test_a_call_shorter_than_its_overhead_has_no_lower_bound():
 @given(st.integers(1, 200), st.integers(1, 20_000), st.integers(0, 1 << 32))
 def test_honest_claims_pass(calls, work_us, seed):
     rng = random.Random(seed)
-    sandboxes = [max(rng.gauss(100_000, 10_000), 60_000) for _ in range(50)]
-    overhead = calibrate([round(sandbox) for sandbox in sandboxes])
-    extra = [rng.choice(sandboxes) for _ in range(calls)]  # of the same distribution
+    walls_ns = [max(rng.gauss(100_000, 10_000), 60_000) for _ in range(50)]
+    overhead = calibrate([round(wall_ns) for wall_ns in walls_ns])
+    extra = [rng.choice(walls_ns) for _ in range(calls)]  # of the same distribution
     events = [work_us * 1000] * calls
     sandbox = [round(work_us * 1000 + more) for more in extra]
     assert isinstance(check_claim(events, sandbox, overhead), Accepted)

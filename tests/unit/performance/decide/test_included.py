@@ -1,4 +1,4 @@
-"""Forks are left out whole, on what the hypervisor took, and never because of a side's own time."""
+"""Whole forks are left out for stolen time or throttling, never for a side's own time."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import pytest
 from grader.evidence.device import DeviceState, ThrottleReasons
 from grader.evidence.samples import ForkSample, PairSample, RunSample
 from grader.performance.decide.totals import (
-    held_back,
     included_forks,
     left_out,
     throttled,
-    unhindered,
+    throttling,
+    without_cpu_contention,
 )
 
 MS = 1_000_000
@@ -56,7 +56,7 @@ def test_the_worst_fork_goes_whole():
 
 
 def hot(reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN, side="submission"):
-    """Return a fork in which the device was held back during one of two pairs."""
+    """Return a fork in which the device throttled during one of two pairs."""
     state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
     return fork(**{side: replace(run(10, 10), states=(state,))})
 
@@ -65,7 +65,7 @@ def hot(reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN, side="submission"):
 def test_a_fork_in_which_the_device_was_held_back_goes_whole(side):
     forks = (*(fork() for _ in range(9)), hot(side=side))
     assert included_forks(forks) == forks[:9]
-    assert held_back(forks) == ""
+    assert throttling(forks) == ""
 
 
 def test_the_device_comes_before_the_hypervisor():
@@ -77,8 +77,8 @@ def test_what_is_over_the_share_is_told():
     forks = (hot(), hot(ThrottleReasons.HW_POWER_BRAKE_SLOWDOWN), *(fork() for _ in range(3)))
     assert throttled(forks) == (0, 1)
     assert len(included_forks(forks)) == 4
-    assert held_back(forks).endswith("in 2 of 5 forks")
-    assert held_back(forks[:2] + forks[:2]).startswith("hw thermal slowdown, hw power brake")
+    assert throttling(forks).endswith("in 2 of 5 forks")
+    assert throttling(forks[:2] + forks[:2]).startswith("hw thermal slowdown, hw power brake")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_is_over_the_share_is_told():
 )
 def test_what_a_submission_can_bring_about_leaves_no_fork_out(reasons):
     forks = tuple(hot(reasons) for _ in range(10))
-    assert (included_forks(forks), throttled(forks), held_back(forks)) == (forks, (), "")
+    assert (included_forks(forks), throttled(forks), throttling(forks)) == (forks, (), "")
 
 
 def test_four_forks_are_too_few_to_leave_one_out():
@@ -103,13 +103,13 @@ def test_a_slow_side_is_no_reason(side):
 def test_waiting_for_others_is_taken_off_and_sleeping_is_not():
     submission = run(10, 30)
     slept = ForkSample(pairs=(pair(submission=submission),))
-    assert unhindered(slept, 2) == slept
+    assert without_cpu_contention(slept, 2) == slept
     waited = ForkSample(pairs=(pair(submission=submission, foreign_ms=30, stolen_ms=2),))
-    assert unhindered(waited, 2).pairs[0].submission.wall_ns == 14 * MS
+    assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 14 * MS
 
 
-def test_its_own_work_is_never_taken_off():
+def test_its_own_processor_time_is_never_subtracted():
     waited = ForkSample(pairs=(pair(submission=run(10, 30), foreign_ms=200),))
-    assert unhindered(waited, 2).pairs[0].submission.wall_ns == 10 * MS
+    assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 10 * MS
     threads = replace(waited.pairs[0], submission=run(40, 30))  # more processor time than time
-    assert unhindered(ForkSample(pairs=(threads,)), 2).pairs[0] == threads
+    assert without_cpu_contention(ForkSample(pairs=(threads,)), 2).pairs[0] == threads

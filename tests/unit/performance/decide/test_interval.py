@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from grader.performance.decide.interval import (
     Interval,
-    explains,
+    is_within_reference_noise,
     log_contrast,
-    own_half_width,
+    reference_half_width,
     slope_weights,
 )
 
@@ -68,7 +68,7 @@ def test_one_fork_says_nothing_of_the_next():
     found = log_contrast(np.array([[2.0]]), np.array([[1.0]]), (1,), error_rate=ERROR_RATE)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.estimate == pytest.approx(math.log(2))
-    assert own_half_width(np.array([[1.0]]), (1,), error_rate=ERROR_RATE) == math.inf
+    assert reference_half_width(np.array([[1.0]]), (1,), error_rate=ERROR_RATE) == math.inf
 
 
 def test_the_same_samples_have_the_same_interval():
@@ -94,32 +94,32 @@ def test_smaller_error_rates_have_wider_intervals():
     assert widths[0] < widths[-1]
 
 
-def test_the_reference_against_its_equal_has_its_own_half_width():
+def test_two_equal_sides_have_the_references_half_width():
     rng = np.random.default_rng(3)
     own, seen = [], []
     for _ in range(TRIALS):
         submission, reference = forks_of(rng, 8)
-        own.append(own_half_width(reference, (1,), error_rate=ERROR_RATE))
+        own.append(reference_half_width(reference, (1,), error_rate=ERROR_RATE))
         seen.append(log_contrast(submission, reference, (1,), error_rate=ERROR_RATE).half_width)
     assert np.median(own) == pytest.approx(np.median(seen), rel=0.1)
 
 
 @pytest.mark.parametrize("forks", [4, 12])
-def test_who_is_as_steady_as_the_reference_is_hardly_ever_called_noisier(forks):
+def test_a_submission_as_steady_as_the_reference_is_seldom_found_noisier(forks):
     rng = np.random.default_rng(forks)
     blamed = 0
     for _ in range(TRIALS):
         submission, reference = forks_of(rng, forks)
         seen = log_contrast(submission, reference, (1,), error_rate=ERROR_RATE).half_width
-        own = own_half_width(reference, (1,), error_rate=ERROR_RATE)
-        blamed += not explains(own, seen, forks, chance=0.001)
+        own = reference_half_width(reference, (1,), error_rate=ERROR_RATE)
+        blamed += not is_within_reference_noise(own, seen, forks, error_rate=0.001)
     assert blamed <= 3
 
 
-def test_who_is_far_noisier_than_the_reference_is_called_so():
-    assert not explains(0.01, 0.1, 12, chance=0.001)
-    assert not explains(0.0, 0.1, 12, chance=0.001)
-    assert explains(0.1, 0.1, 12, chance=0.001)
+def test_a_submission_far_noisier_than_the_reference_is_found_noisier():
+    assert not is_within_reference_noise(0.01, 0.1, 12, error_rate=0.001)
+    assert not is_within_reference_noise(0.0, 0.1, 12, error_rate=0.001)
+    assert is_within_reference_noise(0.1, 0.1, 12, error_rate=0.001)
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=2, max_size=6, unique=True).map(sorted))
@@ -130,7 +130,7 @@ def test_weights_ignore_a_constant_factor_and_give_the_slope(sizes):
 
 
 @given(st.floats(0, 5), st.floats(0, 5))
-def test_widening_adds_independent_doubts(half, extra):
+def test_widening_adds_independent_uncertainties(half, extra):
     found = Interval(estimate=1.0, low=1 - half, high=1 + half).widened(extra)
     assert found.estimate == 1
     assert found.half_width == pytest.approx(math.hypot(half, extra), abs=1e-9)

@@ -1,4 +1,4 @@
-"""The last look: doubt is given while the reference explains it, and only so far."""
+"""The last stage: the benefit of the doubt, given only within the reference's noise."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from grader.performance.decide.interval import Interval
 from grader.performance.decide.sequential_test import Outcome, Rule, decide_last_stage
 
-RULE = Rule(stages=(4, 8, 12), resolution=0.02, floor=0.005, noise_limit=0.04)
+RULE = Rule(stages=(4, 8, 12), resolution=0.02, min_half_width=0.005, noise_limit=0.04)
 AT = math.log(1.25)
 
 
@@ -15,13 +15,18 @@ def last(
     estimate: float,
     half: float,
     *,
-    explained: bool = True,
-    by_one_fork: bool = False,
-    own: float = 0.01,
+    within_reference_noise: bool = True,
+    within_noise_without_outlier: bool = False,
+    reference_half_width: float = 0.01,
 ) -> Outcome:
     interval = Interval(estimate=estimate, low=estimate - half, high=estimate + half)
     return decide_last_stage(
-        interval, pass_at=AT, explained=explained, by_one_fork=by_one_fork, own=own, rule=RULE
+        interval,
+        pass_at=AT,
+        within_reference_noise=within_reference_noise,
+        within_noise_without_outlier=within_noise_without_outlier,
+        reference_half_width=reference_half_width,
+        rule=RULE,
     )
 
 
@@ -30,22 +35,24 @@ def last(
     [
         (AT - 0.10, 0.05, Outcome.PASS),
         (AT + 0.10, 0.05, Outcome.FAIL),
-        (AT + 0.02, 0.03, Outcome.PASS),  # in doubt
-        (AT + 0.02, 0.05, Outcome.TOO_NOISY),  # in more doubt than is given
+        (AT + 0.02, 0.03, Outcome.PASS),  # the interval contains the limit
+        (AT + 0.02, 0.05, Outcome.TOO_NOISY),  # and is wider than the noise limit
     ],
 )
-def test_an_explained_width(estimate, half, outcome):
+def test_a_width_within_reference_noise(estimate, half, outcome):
     assert last(estimate, half) is outcome
 
 
 @pytest.mark.parametrize("half", [0.03, 0.30])
-def test_a_home_made_width_fails(half):
-    assert last(AT + 0.02, half, explained=False) is Outcome.FAIL
+def test_a_width_that_the_submission_makes_fails(half):
+    assert last(AT + 0.02, half, within_reference_noise=False) is Outcome.FAIL
 
 
-def test_a_noisy_reference_leaves_it_open():
-    assert last(AT, 0.03, own=0.05) is Outcome.TOO_NOISY
-    assert last(AT, 0.03, own=0.05, explained=False) is Outcome.TOO_NOISY
+def test_a_noisy_reference_allows_no_decision():
+    assert last(AT, 0.03, reference_half_width=0.05) is Outcome.TOO_NOISY
+    assert (
+        last(AT, 0.03, reference_half_width=0.05, within_reference_noise=False) is Outcome.TOO_NOISY
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,5 +63,8 @@ def test_a_noisy_reference_leaves_it_open():
         (AT + 0.10, Outcome.FAIL),
     ],
 )
-def test_a_width_that_one_fork_makes_is_nobodys(estimate, outcome):
-    assert last(estimate, 0.05, explained=False, by_one_fork=True) is outcome
+def test_a_width_that_one_outlier_makes_allows_no_decision(estimate, outcome):
+    assert (
+        last(estimate, 0.05, within_reference_noise=False, within_noise_without_outlier=True)
+        is outcome
+    )

@@ -1,4 +1,4 @@
-"""Which room comes next, and what the rooms that sufficed prove."""
+"""Which memory cap comes next, and what the caps that sufficed earn."""
 
 import math
 from dataclasses import replace
@@ -92,7 +92,7 @@ def test_nobody_needs_less_than_a_grain():
 
 
 @pytest.mark.parametrize("metered", [False, True])
-def test_a_target_is_decided_by_the_rooms_wherever_there_are_any(metered):
+def test_a_target_is_decided_by_memory_caps_wherever_there_are_any(metered):
     target = planned(Quantity.MEMORY, tier=TIER)
     decision = decide(target, TIER, measured(play(3.0), metered=metered))
     assert (decision.outcome, decision.unmetered) == (Outcome.FAIL, False)

@@ -1,4 +1,4 @@
-"""From samples to figures, and which of them decide."""
+"""From samples to metrics, and which of them decide."""
 
 import math
 from dataclasses import replace
@@ -7,15 +7,15 @@ import pytest
 
 from grader.assignment.target import Clock, Quantity
 from grader.evidence.samples import EmptyCalls, ForkSample
-from grader.performance.decide.metric import Kind
+from grader.performance.decide.interval import Kind
 from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.sequential_test import Outcome
 from tests.unit.performance.synthetic import (
     GROWTH_TIER,
     MS,
     TIER,
+    counted,
     heated,
-    held,
     measured,
     pair,
     planned,
@@ -73,13 +73,13 @@ def test_every_second_call_slow_is_slow():
     assert timed(measured([slow] * 8)).outcome is Outcome.FAIL
 
 
-def test_doubt_is_given_while_the_reference_explains_it():
+def test_the_benefit_of_the_doubt_is_given_within_reference_noise():
     last = LAST[Quantity.TIME]
     seen = timed(raced(forks=last, ratio=1.5, noise=0.03))
-    assert seen.metrics[0].explained
+    assert seen.metrics[0].within_reference_noise
     assert seen.outcome is Outcome.PASS
     own = timed(raced(forks=last, ratio=1.5, noise=0.2, own_noise=0.005))
-    assert not own.metrics[0].explained
+    assert not own.metrics[0].within_reference_noise
     assert own.outcome is Outcome.FAIL
 
 
@@ -118,7 +118,7 @@ def test_growth_decides_by_slope_and_by_the_largest_size():
     assert largest.interval.high < largest.pass_at
 
 
-def test_the_worst_of_the_figures_that_decide_is_what_earns():
+def test_the_worst_of_the_deciding_metrics_earns_the_points():
     decision = grown(raced(forks=6, turns=1, sizes=SIZES, exponent=0.35, ratio=1.0))
     assert decision.outcome is Outcome.PASS
     assert decision.share == pytest.approx(0.75, abs=0.06)
@@ -143,16 +143,16 @@ def test_growth_on_the_clock_decides_only_where_time_is_waited():
     ("ratio", "outcome"), [(0.5, Outcome.PASS), (1.0, Outcome.PASS), (2.0, Outcome.FAIL)]
 )
 def test_memory_and_traffic_are_ratios(ratio, outcome):
-    memory = decide(planned(Quantity.MEMORY), TIER, held(ratio=ratio))
+    memory = decide(planned(Quantity.MEMORY), TIER, counted(ratio=ratio))
     assert (memory.outcome, kinds(memory)) == (outcome, [Kind.MEMORY])
-    traffic = decide(planned(Quantity.TRAFFIC), TIER, held(wire_ratio=ratio))
+    traffic = decide(planned(Quantity.TRAFFIC), TIER, counted(traffic_ratio=ratio))
     assert (traffic.outcome, kinds(traffic)) == (outcome, [Kind.TRAFFIC])
     assert math.exp(traffic.metrics[0].interval.estimate) == pytest.approx(ratio)
 
 
 @pytest.mark.parametrize("quantity", [Quantity.MEMORY, Quantity.TRAFFIC])
 def test_what_nothing_counts_is_not_decided(quantity):
-    decision = decide(planned(quantity), TIER, replace(held(), metered=False))
+    decision = decide(planned(quantity), TIER, replace(counted(), metered=False))
     assert (decision.unmetered, decision.outcome) == (True, Outcome.OPEN)
     assert decision.metrics == ()
 
@@ -163,7 +163,7 @@ def test_without_counters_the_clock_decides_alone():
     assert [metric.kind for metric in decision.metrics] == [Kind.WALL_RATIO]
 
 
-def test_doubt_about_empty_calls_widens_the_interval():
+def test_the_uncertainty_of_null_calls_widens_the_interval():
     seen = raced(noise=0.0, reference_ms=20)
     loud = EmptyCalls(
         wall_ns=tuple(range(0, 200_000, 4000)), cpu_ns=tuple(range(0, 200_000, 4000)), block=1
@@ -178,7 +178,7 @@ def test_doubt_about_empty_calls_widens_the_interval():
 @pytest.mark.parametrize(
     ("forks", "hot", "outcome"),
     [
-        (4, (1,), Outcome.OPEN),  # none of four may be left out: another look
+        (4, (1,), Outcome.OPEN),  # none of four may be left out: another stage
         (8, (1, 2), Outcome.OPEN),
         (24, (1, 2, 3, 4, 5), Outcome.TOO_NOISY),
         (8, (0, 1, 2, 4, 5), Outcome.TOO_NOISY),  # more than could ever be left out
@@ -187,24 +187,24 @@ def test_doubt_about_empty_calls_widens_the_interval():
 def test_no_verdict_on_time_stands_on_a_device_that_was_held_back(ratio, forks, hot, outcome):
     decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
     assert (decision.outcome, decision.share) == (outcome, 0.0)
-    assert f"in {len(hot)} of {forks} forks" in decision.held_back
+    assert f"in {len(hot)} of {forks} forks" in decision.throttling
 
 
 @pytest.mark.parametrize(("ratio", "outcome"), [(0.5, Outcome.PASS), (3.0, Outcome.FAIL)])
 @pytest.mark.parametrize(("forks", "hot"), [(8, (5,)), (12, (2, 7))])
 def test_forks_that_may_be_left_out_cost_nothing(ratio, outcome, forks, hot):
     decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
-    assert (decision.outcome, decision.held_back) == (outcome, "")
+    assert (decision.outcome, decision.throttling) == (outcome, "")
     assert decision.included_pairs == decision.all_pairs - 4 * len(hot)
 
 
 def test_bytes_do_not_change_with_the_clocks_of_a_device():
     target = planned(Quantity.TRAFFIC)
-    decision = decide(target, TIER, heated(held(), (0, 1, 2)))
-    assert (decision.outcome, decision.held_back) == (Outcome.PASS, "")
+    decision = decide(target, TIER, heated(counted(), (0, 1, 2)))
+    assert (decision.outcome, decision.throttling) == (Outcome.PASS, "")
 
 
-def test_a_time_that_drowns_in_empty_calls_has_no_end_and_decides_nothing():
+def test_a_time_shorter_than_the_null_call_spread_decides_nothing():
     empty = EmptyCalls(wall_ns=(1000, 900_000) * 60, cpu_ns=(1000, 900_000) * 6, block=1)
     drowned = replace(raced(reference_ms=1), empty=empty)
     assert timed(drowned).outcome in (Outcome.OPEN, Outcome.TOO_NOISY)

@@ -1,4 +1,4 @@
-"""What no honest measurement shows: below the floor, beyond the clock, claims that cannot be."""
+"""Bounds that no honest measurement breaks: the roofline, the clock, event times."""
 
 from dataclasses import replace
 
@@ -96,13 +96,13 @@ def test_more_processor_time_than_there_was_cannot_be():
 
 
 @pytest.mark.parametrize(
-    ("claim", "held"),
+    ("claim", "breaks"),
     [((9_900_000,), False), ((1_000_000,), True), ((11_000_000,), True), ((), True)],
     ids=["honest", "hides work", "more than the clock", "no time"],
 )
-def test_events_are_believed_between_the_clock_and_the_overhead(claim, held):
+def test_events_are_believed_between_the_clock_and_the_overhead(claim, breaks):
     claims = (DeviceClaim(wall_ns=10 * MS, events_ns=claim),)
-    assert bool(broken_bounds(measured(run(10, claims=claims)))) is held
+    assert bool(broken_bounds(measured(run(10, claims=claims)))) is breaks
 
 
 CUDA = replace(CEILINGS, setting=replace(CEILINGS.setting, device_class="cuda:h200"))
@@ -124,15 +124,15 @@ def test_a_claim_below_the_floor_cannot_be_however_long_the_call_took():
     assert "1000.000 us is below the roofline floor of 10000.000 us" in evidence
 
 
-@pytest.mark.parametrize(("transfer_bytes", "held"), [(2 << 20, False), (0, True)])
-def test_a_claim_is_held_against_calls_that_lend_as_much(transfer_bytes, held):
+@pytest.mark.parametrize(("transfer_bytes", "breaks"), [(2 << 20, False), (0, True)])
+def test_a_claim_is_compared_with_null_calls_of_the_same_argument_size(transfer_bytes, breaks):
     """5 ms of 10 ms were not claimed: mapping costs so much, a call without arguments does not."""
     mapping = EmptyCalls(
         wall_ns=(5_000_000, 5_200_000) * 12, cpu_ns=(1,), block=24, transfer_bytes=2 << 20
     )
     claims = (DeviceClaim(wall_ns=10 * MS, events_ns=(5 * MS,), transfer_bytes=transfer_bytes),)
     seen = replace(measured(run(10, claims=claims)), transfers=(mapping,))
-    assert bool(broken_bounds(seen)) is held
+    assert bool(broken_bounds(seen)) is breaks
 
 
 def test_a_run_that_did_not_end_has_no_time_to_beat_a_floor_with():

@@ -1,4 +1,4 @@
-"""What an interval earns: looks that stop early, doubt that is bounded, linear points."""
+"""The group-sequential test: early stages, a bounded benefit of the doubt, linear points."""
 
 import math
 from dataclasses import replace
@@ -12,14 +12,14 @@ from grader.performance.decide.sequential_test import (
     ERROR_RATE,
     Outcome,
     Rule,
-    credited,
     decide_last_stage,
     decide_stage,
+    scoring_bound,
     share,
 )
 
-RULE = Rule(stages=(4, 8, 12), resolution=0.02, floor=0.005, noise_limit=0.1)
-FIGURES = st.floats(-10, 10)
+RULE = Rule(stages=(4, 8, 12), resolution=0.02, min_half_width=0.005, noise_limit=0.1)
+METRICS = st.floats(-10, 10)
 TIERS = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda t: (t[0], t[0] * t[1]))
 
 
@@ -27,15 +27,15 @@ def interval(low, high):
     return Interval(estimate=(low + high) / 2, low=low, high=high)
 
 
-INTERVALS = st.tuples(FIGURES, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
+INTERVALS = st.tuples(METRICS, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
 
 
-def test_every_look_has_its_share_of_the_error_rate():
+def test_every_stage_has_its_share_of_the_error_rate():
     assert RULE.error_rate * len(RULE.stages) == pytest.approx(ERROR_RATE)
 
 
-@given(FIGURES, FIGURES, TIERS)
-def test_a_better_figure_never_earns_less(one, other, tier):
+@given(METRICS, METRICS, TIERS)
+def test_a_better_metric_never_earns_less(one, other, tier):
     pass_at, full_at = tier
     better, worse = sorted((one, other))
     at = {"pass_at": pass_at, "full_at": full_at}
@@ -59,7 +59,7 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "explained", "outcome"),
+    ("low", "high", "within_reference_noise", "outcome"),
     [
         (1.01, 1.2, True, Outcome.FAIL),
         (1.01, 1.2, False, Outcome.FAIL),
@@ -72,9 +72,16 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
         (-math.inf, math.inf, True, Outcome.OPEN),
     ],
 )
-def test_a_look_decides_only_what_no_further_look_would_change(low, high, explained, outcome):
+def test_a_stage_decides_only_what_no_later_stage_would_change(
+    low, high, within_reference_noise, outcome
+):
     found = decide_stage(
-        interval(low, high), pass_at=1.0, full_at=0.5, explained=explained, forks=4, rule=RULE
+        interval(low, high),
+        pass_at=1.0,
+        full_at=0.5,
+        within_reference_noise=within_reference_noise,
+        forks=4,
+        rule=RULE,
     )
     assert found is outcome
 
@@ -87,20 +94,27 @@ def test_a_look_decides_only_what_no_further_look_would_change(low, high, explai
         (1.5, 4, Outcome.FAIL),
     ],
 )
-def test_a_burst_at_the_first_look_fails_nobody(low, forks, outcome):
-    rule = replace(RULE, burst=0.4)
+def test_a_short_disturbance_at_the_first_stage_fails_nobody(low, forks, outcome):
+    rule = replace(RULE, first_stage_margin=0.4)
     seen = interval(low, low + 0.1)
     assert (
-        decide_stage(seen, pass_at=1.0, full_at=0.5, explained=True, forks=forks, rule=rule)
+        decide_stage(
+            seen, pass_at=1.0, full_at=0.5, within_reference_noise=True, forks=forks, rule=rule
+        )
         is outcome
     )
 
 
 @given(INTERVALS, TIERS, st.booleans())
-def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explained):
+def test_a_stage_never_passes_beyond_the_tier_nor_fails_within(seen, tier, within_reference_noise):
     pass_at, full_at = tier
     outcome = decide_stage(
-        seen, pass_at=pass_at, full_at=full_at, explained=explained, forks=4, rule=RULE
+        seen,
+        pass_at=pass_at,
+        full_at=full_at,
+        within_reference_noise=within_reference_noise,
+        forks=4,
+        rule=RULE,
     )
     assert (outcome is Outcome.FAIL) == (seen.low > pass_at)
     if outcome is Outcome.PASS:
@@ -108,36 +122,48 @@ def test_a_look_never_passes_beyond_the_tier_nor_fails_within(seen, tier, explai
 
 
 @given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
-def test_the_last_look_decides_unless_the_machine_is_too_noisy(seen, tier, explained, one, own):
+def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
+    seen, tier, within_reference_noise, one, reference_half_width
+):
     outcome = decide_last_stage(
-        seen, pass_at=tier[0], explained=explained, by_one_fork=one, own=own, rule=RULE
+        seen,
+        pass_at=tier[0],
+        within_reference_noise=within_reference_noise,
+        within_noise_without_outlier=one,
+        reference_half_width=reference_half_width,
+        rule=RULE,
     )
     straddles = seen.low <= tier[0] < seen.high
     assert outcome is not Outcome.OPEN
-    wide = explained and seen.half_width > RULE.noise_limit
-    nobodys = one and not explained
-    noisy = straddles and (own > RULE.noise_limit or wide or nobodys)
+    wide = within_reference_noise and seen.half_width > RULE.noise_limit
+    nobodys = one and not within_reference_noise
+    noisy = straddles and (reference_half_width > RULE.noise_limit or wide or nobodys)
     assert (outcome is Outcome.TOO_NOISY) == noisy
     if straddles and not noisy:
-        assert outcome is (Outcome.PASS if explained else Outcome.FAIL)
+        assert outcome is (Outcome.PASS if within_reference_noise else Outcome.FAIL)
     if not straddles:
         assert outcome is (Outcome.FAIL if seen.low > tier[0] else Outcome.PASS)
 
 
 @given(INTERVALS)
-def test_doubt_of_its_own_making_is_credited_against_a_submission(seen):
-    assert credited(seen, explained=True) == seen.low
-    assert credited(seen, explained=False) == seen.high
+def test_noise_that_the_submission_makes_counts_against_it(seen):
+    assert scoring_bound(seen, within_reference_noise=True) == seen.low
+    assert scoring_bound(seen, within_reference_noise=False) == seen.high
 
 
 @pytest.mark.parametrize(
-    ("forks", "explained", "outcome"),
+    ("forks", "within_reference_noise", "outcome"),
     [(4, True, Outcome.OPEN), (8, True, Outcome.PASS), (8, False, Outcome.OPEN)],
 )
-def test_a_pass_may_be_wide_from_so_many_forks_on(forks, explained, outcome):
-    rule = replace(RULE, wide_from=8)
+def test_a_pass_may_be_wide_from_so_many_forks_on(forks, within_reference_noise, outcome):
+    rule = replace(RULE, wide_pass_from_forks=8)
     seen = interval(0.6, 0.9)
     found = decide_stage(
-        seen, pass_at=1.0, full_at=0.5, explained=explained, forks=forks, rule=rule
+        seen,
+        pass_at=1.0,
+        full_at=0.5,
+        within_reference_noise=within_reference_noise,
+        forks=forks,
+        rule=rule,
     )
     assert found is outcome

@@ -1,4 +1,4 @@
-"""Sums over forks, and times without what empty calls cost."""
+"""Totals over forks, and times without the cost of null calls."""
 
 import math
 from dataclasses import replace
@@ -10,8 +10,8 @@ from grader.assignment.target import Clock
 from grader.evidence.samples import DeviceClaim, EmptyCalls, ForkSample
 from grader.performance.decide.totals import (
     SPREADS,
-    doubt_of,
     net_time,
+    null_call_uncertainty,
     pair_counts,
     too_short,
     totals_of,
@@ -59,27 +59,30 @@ def test_totals_have_logarithms():
 
 @pytest.mark.parametrize(("clock", "net"), [(Clock.CPU, 50 * MS), (Clock.WALL, 100 * MS)])
 def test_what_as_many_empty_calls_cost_is_taken_off(clock, net):
-    gauge = net_time(raced(), clock)
-    assert gauge.amount(sample(50 * MS, wall_ratio=2.0)) == pytest.approx(net)
-    assert gauge.amount(sample(0, calls=3)) == pytest.approx(0)
-    assert gauge.call_doubt_ns > 0
+    quantity = net_time(raced(), clock)
+    assert quantity.amount(sample(50 * MS, wall_ratio=2.0)) == pytest.approx(net)
+    assert quantity.amount(sample(0, calls=3)) == pytest.approx(0)
+    assert quantity.null_call_error_ns > 0
 
 
 def test_a_block_of_empty_calls_is_no_call():
     empty = EmptyCalls(wall_ns=(7,) * 9, cpu_ns=(2000,) * 9, block=20)
-    gauge = net_time(replace(raced(), empty=empty), Clock.CPU)
-    assert gauge.amount(replace(sample(), cpu_ns=1000, calls=4)) == 600
-    assert gauge.call_doubt_ns == 0
+    quantity = net_time(replace(raced(), empty=empty), Clock.CPU)
+    assert quantity.amount(replace(sample(), cpu_ns=1000, calls=4)) == 600
+    assert quantity.null_call_error_ns == 0
 
 
-def test_doubt_shrinks_with_what_is_measured():
-    gauge = net_time(raced(), Clock.CPU)
+def test_null_call_uncertainty_shrinks_with_longer_runs():
+    quantity = net_time(raced(), Clock.CPU)
     short, long = (
         (ForkSample(pairs=(pair(sample(net), sample(net)),)),) for net in (1 * MS, 100 * MS)
     )
-    (small,), (large,) = doubt_of(long, (1,), gauge), doubt_of(short, (1,), gauge)
+    (small,), (large,) = (
+        null_call_uncertainty(long, (1,), quantity),
+        null_call_uncertainty(short, (1,), quantity),
+    )
     assert large == pytest.approx(100 * small)
-    one_side = CALLS * gauge.call_doubt_ns / (1 * MS)
+    one_side = CALLS * quantity.null_call_error_ns / (1 * MS)
     assert large == pytest.approx(math.hypot(one_side, one_side))
 
 
@@ -103,8 +106,8 @@ def test_a_slow_submission_does_not_make_a_short_reference_long():
     assert not too_short(planned(), measured([]))
 
 
-def lent(*sizes, calls=0):
-    """Return a run of 100 ms and of what its calls cost: 0.1 ms, and 1 ms per MiB that is lent."""
+def with_arguments(*sizes, calls=0):
+    """Return a run of 100 ms, plus 0.1 ms per call and 1 ms per MiB of arguments."""
     claims = tuple(
         DeviceClaim(wall_ns=0, events_ns=(0,), transfer_bytes=size * MIB) for size in sizes
     )
@@ -118,8 +121,16 @@ def empty_call(size):
     return EmptyCalls(wall_ns=(ns,) * 24, cpu_ns=(ns,), block=1, transfer_bytes=size * MIB)
 
 
-@pytest.mark.parametrize("run", [lent(2, 2, 8), lent(0, 8), lent(2, calls=3), lent(calls=1)])
-def test_what_lending_costs_is_taken_off_by_its_size(run):
+@pytest.mark.parametrize(
+    "run",
+    [
+        with_arguments(2, 2, 8),
+        with_arguments(0, 8),
+        with_arguments(2, calls=3),
+        with_arguments(calls=1),
+    ],
+)
+def test_argument_transfer_overhead_is_subtracted_by_its_size(run):
     seen = measured(FORKS, empty=empty_call(0), transfers=(empty_call(2), empty_call(8)))
     assert net_time(seen, Clock.WALL).amount(run) == pytest.approx(100 * MS)
 

@@ -1,6 +1,6 @@
-"""A target that is graded on a device, from the walls to the verdict.
+"""A target that is graded on a device, from sandbox to verdict.
 
-Takes: a driver, walls, a planned target, its workload, a reference. Gives: `Graded`, and
+Takes: a driver, sandboxes, a planned target, its workload, a reference. Gives: `Graded`, and
 `open_fake` for a device made of memory files. Does not cover: intake, correctness checks.
 """
 
@@ -16,14 +16,14 @@ from grader.performance.measure.targets import measure_targets
 from grader.worker.machine import TimedMachine
 from tests.unit.worker.cuda import thread_sandbox
 from tests.unit.worker.cuda.fake_driver import GRANULE_BYTES, FakeDriver
-from tests.unit.worker.cuda.thread_sandbox import ThreadWalls
+from tests.unit.worker.cuda.thread_sandbox import ThreadSandboxes
 
 LIMITS = Limits(call_wall_s=10.0, load_wall_s=20.0, reply_bytes=1 << 14)
 MODULES = ("subject_on_device", "submission", "empty")
 
 
 class Graded:
-    """A target on a device with walls."""
+    """A target on a device, with sandboxes."""
 
     def __init__(self, driver, sandboxes, target, make, *, reference, ceilings=(), limits=LIMITS):
         self.driver = driver
@@ -86,7 +86,7 @@ def open_fake(folder, target, make, *, reference, ceilings=()):
     """Grade on a device made of memory files; complain of what was not given back to it."""
     driver = FakeDriver(total_bytes=1000 * GRANULE_BYTES, cache_bytes=GRANULE_BYTES)
     thread_sandbox.DEVICES.append(driver)
-    sandboxes = ThreadWalls(folder, MODULES)
+    sandboxes = ThreadSandboxes(folder, MODULES)
     yield Graded(driver, sandboxes, target, make, reference=reference, ceilings=ceilings)
     thread_sandbox.DEVICES.clear()
     thread_sandbox.SEEN.clear()

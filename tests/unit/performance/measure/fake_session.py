@@ -1,7 +1,4 @@
-"""A session without a box: it answers by a function and uses what it is told to.
-
-Takes: replies and costs. Gives: `FakeSession`. Does not cover: walls.
-"""
+"""A session without a worker: its replies and costs can be set."""
 
 import itertools
 
@@ -12,7 +9,7 @@ from grader.sandbox.meter import Usage
 class FakeSession:
     """Keeps what it was asked; a call costs 1000 ns and five bytes unless told otherwise."""
 
-    wire_bytes_per_call = 5
+    traffic_bytes_per_call = 5
 
     def __init__(self, reply=lambda step: None, *, costs_ns=None, name="", log=None, metered=True):
         self._reply = reply
@@ -53,6 +50,9 @@ class FakeSession:
     def end_case(self):
         self.log.append((self._name, "end"))
 
+    def release(self):
+        pass
+
     def claims(self):
         return ()
 
@@ -66,7 +66,7 @@ class FakeSession:
         return Usage(
             cpu_ns=2 * self.wall_ns,
             peak_bytes=self.peak_bytes,
-            traffic_bytes=self.wire_bytes_per_call * self.calls,
+            traffic_bytes=self.traffic_bytes_per_call * self.calls,
         )
 
     def _cost(self, step):

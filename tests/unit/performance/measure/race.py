@@ -1,6 +1,6 @@
-"""Two fake boxes and a course for them, for whoever measures them in turn.
+"""Two fake workers and an assignment, to measure them in turns without sandboxes.
 
-Takes: replies, costs and faults of either side. Gives: `Race`. Does not cover: walls.
+Replies, costs and faults of either side can be set.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.steps import Call, Expect, Work
 from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.performance.measure import interleaved
+from grader.performance.measure import overhead
 from grader.performance.measure.interleaved import TargetMeasurer
 from grader.runner.order import NO_DENIAL
 from tests.unit.performance.measure.fake_session import FakeSession
@@ -37,7 +37,7 @@ def steps(draw, size):
     yield Expect(got, x, label="same")
 
 
-def course_with(target, make=steps, sizes=(1,)):
+def assignment_with(target, make=steps, sizes=(1,)):
     workload = Workload(problem="problem", target="target", sizes=sizes, make=make)
     problem = PlannedProblem(
         name="problem", title="Problem", exports=("f",), checks=(), targets=(target,)
@@ -65,23 +65,23 @@ def course_with(target, make=steps, sizes=(1,)):
 
 
 class Race:
-    """Two fake boxes that answer as they are told to."""
+    """Two fake workers that reply as configured."""
 
     def __init__(self, monkeypatch):
         self.log = []
         self.opened = []
-        self.wire_rates = []
+        self.network_rates = []
         self.costs_ns = {0: itertools.repeat(1000), 1: itertools.repeat(1000)}
         self.replies = {0: lambda step: step.args[0], 1: lambda step: step.args[0]}
         self.load_errors = {}
         self.open_errors = {}
         self.metered = {0: True, 1: True}
         self.machine = SimpleNamespace(open_worker=self.open, drivers=())
-        monkeypatch.setattr(interleaved, "measure_null_calls", lambda *_: EMPTY)
+        monkeypatch.setattr(overhead, "measure_null_calls", lambda *_: EMPTY)
 
     @contextlib.contextmanager
     def open(self, sandbox, submission, *, limits, denial=NO_DENIAL, ranks=0, network_rate=0):
-        self.wire_rates.append(network_rate)
+        self.network_rates.append(network_rate)
         if sandbox in self.open_errors:
             raise self.open_errors[sandbox]
         self.opened.append((SIDES[sandbox], submission.files[0].text))
@@ -97,7 +97,7 @@ class Race:
 
     def run(self, *, target=None, make=steps, stages=(2,), enough=lambda measured: False, ranks=0):
         target = target or planned()
-        loaded = course_with(target, make, target.sizes)
+        loaded = assignment_with(target, make, target.sizes)
         problem = replace(loaded.plan.problems[0], ranks=ranks)
         measurer = TargetMeasurer((0, 1), SUBMISSION, loaded, self.machine)  # type: ignore[arg-type]
         return measurer.target(problem, target, stages=stages, enough=enough)

@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_costs_time_alone(tmp_path, notices):
     measure = Measure()
     made = ceilings_of(SETTING, measure, folder=tmp_path / "cache", on_notice=notices.append)
     assert made == CEILINGS
-    assert "not kept" in notices[-1]
+    assert "cannot be cached" in notices[-1]
 
 
 def test_the_folder_is_the_users():

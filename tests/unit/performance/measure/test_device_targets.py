@@ -1,4 +1,4 @@
-"""Timed targets on a device, from the walls on; the device is made of memory files."""
+"""Timed targets on a fake device of memory files, from sandbox to verdict."""
 
 import contextlib
 
@@ -15,9 +15,9 @@ from grader.judge.judgement import Cause, Status, Verdict
 from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.plausibility import broken_bounds
 from grader.performance.decide.sequential_test import Outcome
-from grader.performance.decide.totals import held_back, throttled
+from grader.performance.decide.totals import throttled, throttling
 from grader.performance.measure.interleaved import TURNS
-from grader.performance.measure.null_calls import TRANSFER_CALLS
+from grader.performance.measure.overhead import TRANSFER_CALLS
 from grader.record.codec import from_json, to_json
 from tests.unit.performance.measure.device_target import open_fake
 from tests.unit.performance.synthetic import planned
@@ -77,12 +77,14 @@ def test_a_run_claims_a_time_for_each_call_and_says_how_the_device_ran(open_devi
         assert [state.reasons for state in run.states] == [ThrottleReasons(0)] * 2
 
 
-def test_empty_calls_lend_as_much_as_the_measured_ones(open_device):
+def test_null_calls_have_arguments_as_large_as_the_measured_ones(open_device):
     device = open_device()
     measured, _ = device.grade(TEXT)
     (transfers,) = measured.transfers
-    lent = {c.transfer_bytes for f in measured.forks for p in f.pairs for c in p.submission.claims}
-    assert lent == {transfers.transfer_bytes} == {device.driver.facts.round_up(4 * COUNT)}
+    sizes_bytes = {
+        c.transfer_bytes for f in measured.forks for p in f.pairs for c in p.submission.claims
+    }
+    assert sizes_bytes == {transfers.transfer_bytes} == {device.driver.facts.round_up(4 * COUNT)}
     assert (len(transfers.wall_ns), measured.empty.transfer_bytes) == (TRANSFER_CALLS, 0)
 
 
@@ -105,7 +107,7 @@ def test_a_wrong_value_before_the_clock_counts_is_wrong(open_device):
     assert (judged.verdict, judged.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
 
 
-def test_a_time_below_the_devices_floor_is_held(open_device):
+def test_a_time_below_the_devices_floor_needs_review(open_device):
     _, judged = open_device(bytes_per_s=1.0).grade(TEXT)  # a floor of a day
     assert (judged.verdict, judged.cause, judged.points) == (Verdict.NEEDS_REVIEW, Cause.NONE, 0.0)
     assert any("below the roofline floor" in one for one in judged.finding[0].broken)
@@ -123,7 +125,7 @@ def test_a_device_that_is_held_back_throughout_leaves_the_target_open(open_devic
     device.driver.reasons = ThrottleReasons.HW_THERMAL_SLOWDOWN
     measured, judged = device.grade(TEXT)
     assert throttled(measured.forks) == tuple(range(RULES[Quantity.TIME].stages[1]))
-    assert "hw thermal slowdown in 8 of 8 forks" in held_back(measured.forks)
+    assert "hw thermal slowdown in 8 of 8 forks" in throttling(measured.forks)
     decision = decide(TARGET, TARGET.tiers[0], measured)
     assert decision.outcome is Outcome.TOO_NOISY
     assert judged.verdict in (

@@ -1,4 +1,4 @@
-"""Turn by turn: who runs when, who is blamed for what, and when enough was seen."""
+"""Interleaved runs: their order, whose fault a failure is, and when the samples are enough."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def race(monkeypatch):
     return Race(monkeypatch)
 
 
-def test_each_side_runs_its_own_code_in_a_new_box_per_fork(race):
+def test_each_side_runs_its_own_code_in_a_new_worker_per_fork(race):
     measured = race.run(stages=(3,))
     assert len(measured.forks) == 3
     assert (
@@ -66,7 +66,7 @@ def test_objects_of_one_run_are_gone_in_the_next(race):
         assert kinds[1:] == ["call", "end"] * TURNS[Quantity.TIME]
 
 
-def test_looks_stop_as_soon_as_enough_was_seen(race):
+def test_stages_stop_as_soon_as_the_samples_are_enough(race):
     asked = []
 
     def enough(measured):
@@ -78,7 +78,7 @@ def test_looks_stop_as_soon_as_enough_was_seen(race):
     assert len(measured.forks) == 8
 
 
-def test_the_last_look_ends_it(race):
+def test_the_last_stage_ends_the_measurement(race):
     assert len(race.run(stages=(1, 2)).forks) == 2
 
 
@@ -87,7 +87,7 @@ def crash():
 
 
 @pytest.mark.parametrize("error", [raised(), crash()], ids=["raised", "crashed"])
-def test_what_the_submission_does_wrong_is_its_own_fault(race, error):
+def test_a_fault_of_the_submission_is_its_own(race, error):
     race.replies[0] = lambda step: error
     measured = race.run()
     assert (len(measured.faults), measured.reference_faults, measured.forks) == (1, (), ())
@@ -95,7 +95,7 @@ def test_what_the_submission_does_wrong_is_its_own_fault(race, error):
 
 
 @pytest.mark.parametrize("error", [raised(), crash()], ids=["raised", "crashed"])
-def test_what_the_reference_does_wrong_is_the_authors(race, error):
+def test_a_fault_of_the_reference_is_the_authors(race, error):
     race.replies[1] = lambda step: error
     measured = race.run()
     assert measured.faults == ()
@@ -104,7 +104,7 @@ def test_what_the_reference_does_wrong_is_the_authors(race, error):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_our_own_failure_is_never_a_students(race, side):
+def test_a_fault_of_ours_is_never_the_students(race, side):
     ours = Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message="no room"))
     race.replies[side] = lambda step: ours
     measured = race.run()
@@ -113,7 +113,7 @@ def test_our_own_failure_is_never_a_students(race, side):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_box_that_cannot_be_had_is_ours(race, side):
+def test_a_worker_that_cannot_start_is_our_fault(race, side):
     race.open_errors[side] = SandboxError("no box", hint="make room")
     measured = race.run()
     (fault,) = measured.reference_faults
@@ -144,7 +144,7 @@ def test_nothing_runs_after_a_fault(race):
     race.replies[0] = lambda step: next(replies)
     measured = race.run(stages=(5,), make=lambda draw, size: (Call("f", n) for n in [0]))
     assert len(measured.faults) == 1
-    assert measured.forks == ()  # a fork that did not come to its end counts for nothing
+    assert measured.forks == ()  # an incomplete fork is not a sample
     assert len(race.opened) == 2
 
 

@@ -1,4 +1,4 @@
-"""A memory target on a device from the walls to the verdict; the device is made of memory files."""
+"""A memory target on a fake device of memory files, from sandbox to verdict."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def device(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("need", "forks", "earned"), [(0.5, 2, 10.0), (1.1, 2, 10.0), (1.5, 6, 7.8), (1.95, 6, 5.0)]
 )
-def test_what_fits_into_a_tiers_room_earns_it(device, need, forks, earned):
+def test_what_fits_under_a_tiers_memory_cap_earns_it(device, need, forks, earned):
     measured, judged = device.grade(text(need))
     assert (judged.verdict, len(measured.forks)) == (Verdict.PASS, forks), judged.summary
     assert judged.points == pytest.approx(earned, abs=0.6)
@@ -84,7 +84,7 @@ def test_after_the_phase_all_of_the_device_may_be_used(device):
     assert judged.verdict is Verdict.PASS, judged.summary
 
 
-def test_any_failure_in_less_than_all_of_the_device_is_want_of_room(device):
+def test_any_failure_under_a_cap_means_the_cap_was_too_small(device):
     dying = text(1.5).replace(f"take({int(1.5 * OWN)})", "allocate()", 1) + (
         "\ndef allocate():\n    try:\n"
         f"        take({int(1.5 * OWN)})\n"
@@ -96,13 +96,13 @@ def test_any_failure_in_less_than_all_of_the_device_is_want_of_room(device):
     assert judged.points == pytest.approx(7.8, abs=0.6)
 
 
-def test_a_failure_with_all_of_the_device_is_its_own(device):
+def test_a_failure_without_a_cap_is_the_submissions_own(device):
     measured, judged = device.grade(text(0.1, value="1 / 0"))
     assert (judged.verdict, judged.cause) == (Verdict.FAIL, Cause.CRASH)
     assert measured.forks == ()
 
 
-def test_a_wrong_value_in_a_small_room_is_a_wrong_value(device):
+def test_a_wrong_value_under_a_cap_is_a_wrong_value(device):
     _, judged = device.grade(text(0.1, value="x + 2"))
     assert (judged.verdict, judged.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
 

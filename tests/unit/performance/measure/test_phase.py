@@ -11,7 +11,7 @@ from tests.unit.performance.measure.fake_session import FakeSession, raised
 
 
 def run(steps, session):
-    """Drive a workload's steps in a phase of its own, as the measurer does."""
+    """Drive a workload's steps in a new phase, as the measurer does."""
     phase = Phase(session, 7, limit_s=1.0)
     case: CaseMeasurement = drive(
         phase.listen(steps), session, check="target", index=0, public=False
@@ -43,7 +43,7 @@ def test_replies_come_back_to_the_workload():
     assert replies == [6, None, 10, None]
 
 
-def test_work_adds_up_and_never_reaches_the_box():
+def test_work_adds_up_and_never_reaches_the_worker():
     session = FakeSession()
     work = Work(bytes_moved=3, flops=5, traffic_bytes=7)
     phase, case = run(steps_of(work, Call("f"), work), session)

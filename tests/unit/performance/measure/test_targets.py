@@ -19,18 +19,18 @@ from tests.unit.performance.synthetic import planned, raced
 from tests.unit.worker.cuda.fake_driver import FakeDriver
 
 
-class Walls:
+class FakePool:
     """Lends a pair, or says that there is none."""
 
     def __init__(self, error=None):
         self._error = error
-        self.lent = 0
+        self.borrowed = 0
 
     @contextlib.contextmanager
     def borrow_pair(self):
         if self._error is not None:
             raise self._error
-        self.lent += 1
+        self.borrowed += 1
         yield "submission", "reference"
 
 
@@ -67,7 +67,7 @@ def measurer(monkeypatch):
     monkeypatch.setattr(Measurer, "machines", [])
 
 
-def course_with(*problems):
+def assignment_with(*problems):
     return SimpleNamespace(plan=SimpleNamespace(problems=problems))
 
 
@@ -76,7 +76,7 @@ def problem(name, *targets):
 
 
 def run(loaded, sound, sandboxes=None, machine=None):
-    sandboxes = sandboxes or Walls()
+    sandboxes = sandboxes or FakePool()
     found = measure_targets(
         None,  # type: ignore[arg-type]
         loaded,
@@ -88,39 +88,41 @@ def run(loaded, sound, sandboxes=None, machine=None):
 
 
 TARGET = planned()
-COURSE = course_with(
+ASSIGNMENT = assignment_with(
     problem("a", TARGET, replace(TARGET, name="elsewhere", tiers=())), problem("b", TARGET)
 )
 
 
 def test_only_sound_problems_and_devices_at_hand_are_measured():
-    found, sandboxes = run(COURSE, {"a"})
+    found, sandboxes = run(ASSIGNMENT, {"a"})
     assert [(one.problem, one.target) for one in found] == [("a", "target")]
-    assert sandboxes.lent == 1
+    assert sandboxes.borrowed == 1
 
 
-@pytest.mark.parametrize(("loaded", "sound"), [(COURSE, set()), (course_with(problem("a")), {"a"})])
-def test_without_anything_to_measure_no_wall_is_taken(loaded, sound):
+@pytest.mark.parametrize(
+    ("loaded", "sound"), [(ASSIGNMENT, set()), (assignment_with(problem("a")), {"a"})]
+)
+def test_without_anything_to_measure_no_sandbox_is_borrowed(loaded, sound):
     found, sandboxes = run(loaded, sound)
-    assert (found, sandboxes.lent) == ((), 0)
+    assert (found, sandboxes.borrowed) == ((), 0)
 
 
-def test_all_targets_of_a_submission_share_a_pair_of_walls():
-    found, sandboxes = run(COURSE, {"a", "b"})
+def test_all_targets_of_a_submission_share_a_pair_of_sandboxes():
+    found, sandboxes = run(ASSIGNMENT, {"a", "b"})
     assert [one.problem for one in found] == ["a", "b"]
-    assert sandboxes.lent == 1
+    assert sandboxes.borrowed == 1
 
 
 @pytest.mark.parametrize(("ratio", "stages"), [(1.0, 1), (3.0, 1), (1.5, 4)])
 def test_a_race_goes_on_until_it_is_decided(monkeypatch, ratio, stages):
     monkeypatch.setattr(Measurer, "seen", raced(ratio=ratio, noise=0.05))
-    run(COURSE, {"b"})
+    run(ASSIGNMENT, {"b"})
     assert [forks for _, _, forks in Measurer.asked] == list(RULES[Quantity.TIME].stages[:stages])
 
 
 def test_what_no_further_fork_would_change_is_not_repeated(monkeypatch):
     monkeypatch.setattr(Measurer, "seen", replace(raced(), metered=False))
-    memory = course_with(problem("m", planned(Quantity.MEMORY)))
+    memory = assignment_with(problem("m", planned(Quantity.MEMORY)))
     run(memory, {"m"})
     assert len(Measurer.asked) == 1
 
@@ -149,13 +151,13 @@ def leased(monkeypatch):
 )
 def test_the_machine_is_leased_only_for_times(monkeypatch, leased, quantities, count):
     monkeypatch.setattr(targets_module, "decide", lambda *_: SimpleNamespace(unmetered=True))
-    run(course_with(problem("a", *map(planned, quantities))), {"a"})
+    run(assignment_with(problem("a", *map(planned, quantities))), {"a"})
     assert leased == ["cpu"] * count
 
 
 def test_a_device_is_leased_for_its_memory_too(leased):
     on_device = TimedMachine(drivers=(FakeDriver(),))
-    memory = course_with(problem("m", planned(Quantity.MEMORY)))
+    memory = assignment_with(problem("m", planned(Quantity.MEMORY)))
     run(memory, {"m"}, machine=on_device)
     assert leased == [on_device.lease_name]
 
@@ -166,15 +168,19 @@ def test_beside_a_device_ranks_are_measured_on_the_processor(monkeypatch, leased
     on_device = TimedMachine(drivers=(FakeDriver(),))
     memory = planned(Quantity.MEMORY)
     ranked = replace(problem("ranks", memory, TARGET), ranks=2)
-    loaded = course_with(problem("one", TARGET), ranked)
+    loaded = assignment_with(problem("one", TARGET), ranked)
     found, _ = run(loaded, {"one", "ranks"}, machine=on_device)
-    assert [one.timelines for one in found] == [(), (), [7]]  # on the wire that they were timed on
+    assert [one.timelines for one in found] == [
+        (),
+        (),
+        [7],
+    ]  # at the network rate of the timed runs
     assert Measurer.machines == [on_device, TimedMachine()]
     assert leased == [on_device.lease_name, "cpu"]  # for its time, not its memory
 
 
-def test_walls_that_cannot_be_had_are_our_failure_for_every_target():
-    found, _ = run(COURSE, {"a", "b"}, Walls(SandboxError("no wall", hint="make room")))
+def test_sandboxes_that_cannot_start_are_our_failure_for_every_target():
+    found, _ = run(ASSIGNMENT, {"a", "b"}, FakePool(SandboxError("no sandbox", hint="make room")))
     assert len(found) == 2
     for one in found:
         assert (one.forks, one.faults) == ((), ())

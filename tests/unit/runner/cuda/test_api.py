@@ -1,4 +1,4 @@
-"""What is declared here is what the header says: numbers, structures, parameters."""
+"""The declared numbers, structures and parameters are those of the header."""
 
 import ctypes
 import importlib.util
@@ -125,11 +125,11 @@ int main(void) {
 
 def fields_of(structure, prefix=""):
     for name, kind in structure._fields_:
-        place = getattr(structure, name).offset
-        yield f"{prefix}{name}", place
+        start = getattr(structure, name).offset
+        yield f"{prefix}{name}", start
         if isinstance(kind, type) and issubclass(kind, ctypes.Structure):
             for inner, offset in fields_of(kind, f"{prefix}{name}."):
-                yield inner, place + offset
+                yield inner, start + offset
 
 
 @needs_header

@@ -69,10 +69,10 @@ def test_a_size_is_rounded_as_the_judge_rounds_it(monkeypatch, size):
 def test_tensors_lie_where_their_headers_say():
     flat = torch.arange(64, dtype=torch.uint8)
     header = TensorHeader(dtype="int16", shape=(2, 3), strides=(4, 1), offset=8)
-    seen = tensor_over(flat, header)
-    assert seen.stride() == (4, 1)
-    assert seen[1, 2].item() == 8 + 2 * 6 + 256 * (8 + 2 * 6 + 1)
-    seen.zero_()
+    tensor = tensor_over(flat, header)
+    assert tensor.stride() == (4, 1)
+    assert tensor[1, 2].item() == 8 + 2 * 6 + 256 * (8 + 2 * 6 + 1)
+    tensor.zero_()
     assert flat[8:14].tolist() == [0] * 6
     assert flat[14] == 14
     empty = tensor_over(flat, TensorHeader(dtype="float32", shape=(0, 3), strides=(3, 1), offset=0))
@@ -80,7 +80,7 @@ def test_tensors_lie_where_their_headers_say():
 
 
 def test_importing_the_device_side_begins_no_cuda():
-    """A process that has initialised CUDA cannot be forked, and the warm process imports this."""
+    """A process that has initialised CUDA cannot be forked, and the fork server imports this."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
         "import runner.cuda.worker, torch; "

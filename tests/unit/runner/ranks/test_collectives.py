@@ -1,4 +1,4 @@
-"""Calls, backward passes and gradients are noted as they happen, and no more than there is room."""
+"""Calls, backward passes and gradients are recorded as they happen, up to a limit."""
 
 import concurrent.futures
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from grader.runner.ranks.collectives import MOST, Recorder
+from grader.runner.ranks.collectives import MAX_ENTRIES, Recorder
 
 
 class Work:
@@ -70,10 +70,10 @@ def test_gradients_lie_inside_their_pass():
     first, second = (torch.ones(2, requires_grad=True) for _ in range(2))
     backward = recorder.watch_backward(torch.autograd.backward)
     backward((first * second + second).sum())
-    submission = recorder.take()
-    ((begin, end),) = submission["backward"]
-    assert len(submission["gradients"]) == 2
-    assert all(begin <= ns <= end for ns in submission["gradients"])
+    records = recorder.take()
+    ((begin, end),) = records["backward"]
+    assert len(records["gradients"]) == 2
+    assert all(begin <= ns <= end for ns in records["gradients"])
     assert second.grad is not None
     assert torch.equal(second.grad, torch.full((2,), 2.0))
     torch.autograd.backward(first.sum())  # hooks of a pass end with it
@@ -83,8 +83,8 @@ def test_gradients_lie_inside_their_pass():
 def test_what_finds_no_room_is_counted():
     recorder = Recorder()
     call = recorder.record("barrier", lambda: None)
-    for _ in range(MOST + 3):
+    for _ in range(MAX_ENTRIES + 3):
         call()
-    submission = recorder.take()
-    assert (len(submission["collectives"]), submission["left_out"]) == (MOST, 3)
+    records = recorder.take()
+    assert (len(records["collectives"]), records["left_out"]) == (MAX_ENTRIES, 3)
     assert recorder.take()["left_out"] == 0

@@ -1,8 +1,4 @@
-"""A box on a device, with the real child at the other end and memory files for the device.
-
-Takes: a folder, the name of the submission's module. Gives: `Worker`, `Events`, `LIMITS`. Does not
-cover: whole races (see `thread_sandbox`).
-"""
+"""A worker on a device: the real child at the other end, and memory files for the device."""
 
 import contextlib
 
@@ -10,7 +6,7 @@ from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.worker.cuda.session import open_device_session
 from tests.unit.worker.cuda.fake_driver import FakeDriver
-from tests.unit.worker.cuda.thread_sandbox import ThreadWall
+from tests.unit.worker.cuda.thread_sandbox import ThreadSandbox
 
 TEXT = """
 import torch
@@ -65,8 +61,8 @@ class Events:
         self.events_ns = self.claim
 
 
-class Worker(ThreadWall):
-    """A wall that writes down what the device was asked just before it froze and thawed."""
+class Worker(ThreadSandbox):
+    """A sandbox that writes down what the device was asked just before it froze and thawed."""
 
     def __init__(self, home, name):
         super().__init__(home)

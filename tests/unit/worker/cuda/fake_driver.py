@@ -1,22 +1,32 @@
-"""A device in this machine's own memory: the whole of `DeviceDriver`, for tests and for reading.
+"""A device in this machine's own memory, with all methods of `DeviceDriver`.
 
-Takes: sizes, and calls that are to fail. Gives: `FakeDriver`. Does not cover: time. It is as strict
-as a device: sizes are multiples of a granule, memory runs out, a freed block is gone.
-
-A block is a memory file, so another process can map what was exported.
+It is as strict as a device: sizes are multiples of a granule, memory runs out, a freed block is
+gone. A block is a memory file, so that another process can map an exported one.
 """
 
+import contextlib
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from grader.errors import DeviceError
 from grader.evidence.device import DeviceState, ThrottleReasons
 from grader.runner.cuda.api import CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY
-from grader.worker.cuda.driver import Block, DeviceFacts
+from grader.worker.cuda.driver import Block, DeviceDriver, DeviceFacts
+from grader.worker.cuda.reserved_memory import ReservedMemory
 
 GRANULE_BYTES = 4096
 _COPY_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def reserve_memory(driver: DeviceDriver, limit_bytes: int) -> Iterator[int]:
+    """Leave `limit_bytes` of any device free, and at most a few granules more; yield how many."""
+    reserved = ReservedMemory(driver)
+    try:
+        yield reserved.leave(limit_bytes)
+    finally:
+        reserved.release()
 
 
 class FakeDriver:

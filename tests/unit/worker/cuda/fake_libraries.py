@@ -1,7 +1,4 @@
-"""The driver's and NVML's functions, played in Python: arguments are kept, answers are set.
-
-Takes: codes to answer with. Gives: `FakeCuda`, `FakeNvml`. Does not cover: what a device does.
-"""
+"""The driver's and NVML's functions in Python: arguments are recorded, answers are set."""
 
 import ctypes
 import os

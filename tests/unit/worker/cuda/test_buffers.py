@@ -82,7 +82,7 @@ def test_all_around_a_tensor_is_nan(driver):
         assert bool(torch.frombuffer(mapped, dtype=torch.bfloat16, offset=end).isnan().all())
 
 
-def test_the_box_changes_an_argument(driver):
+def test_the_worker_changes_an_argument(driver):
     with sent(driver, torch.zeros(3)) as (memory, (seen,)):
         seen[1] = 5.0
         assert not memory.unchanged()
@@ -156,7 +156,7 @@ def test_a_broken_claim_is_refused(driver, form):
         replies.read(form)
 
 
-def test_room_is_counted(driver):
+def test_free_memory_is_counted(driver):
     with replies_of(driver) as (replies, mapped):
         form = write_one(mapped, 1.0)
         assert replies.read(form, 32).shape == (8,)

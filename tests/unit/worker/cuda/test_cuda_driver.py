@@ -7,7 +7,7 @@ import pytest
 from grader.errors import DeviceError
 from grader.evidence.device import ThrottleReasons
 from grader.runner.cuda.api import SIGNATURES
-from grader.worker.cuda.cuda_driver import CudaDriver, open_device
+from grader.worker.cuda.driver import CudaDriver, open_device
 from grader.worker.cuda.nvml import Nvml
 from tests.unit.worker.cuda.fake_libraries import FakeCuda, FakeNvml
 

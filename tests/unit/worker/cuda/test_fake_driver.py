@@ -38,11 +38,11 @@ def test_bytes_go_there_and_back(driver):
 def test_an_export_is_the_same_memory_elsewhere(driver):
     block = driver.allocate(GRANULE)
     fd = driver.export(block)
-    worker = "import os, sys; os.pwrite(int(sys.argv[1]), b'from the box', 0)"
+    worker = "import os, sys; os.pwrite(int(sys.argv[1]), b'from the worker', 0)"
     subprocess.run([sys.executable, "-c", worker, str(fd)], pass_fds=(fd,), check=True)
     here = driver.attach(fd, GRANULE)
     os.close(fd)
-    assert driver.read(block, 12) == driver.read(here, 12) == b"from the box"
+    assert driver.read(block, 15) == driver.read(here, 15) == b"from the worker"
     driver.free(block)
     assert driver.read(here, 4) == b"from"  # it lives while somebody maps it
 

@@ -1,13 +1,12 @@
-"""No more than the limit stays free, and everything is given back."""
+"""No more than the limit stays free, and everything is freed in the end."""
 
 import contextlib
 
 import pytest
 
 from grader.errors import DeviceError
-from grader.worker.cuda.reserved_memory import reserve_memory
 from tests.unit.worker.cuda.fake_driver import GRANULE_BYTES as GRANULE
-from tests.unit.worker.cuda.fake_driver import FakeDriver
+from tests.unit.worker.cuda.fake_driver import FakeDriver, reserve_memory
 
 TOTAL = 1000 * GRANULE
 
@@ -48,14 +47,14 @@ class Fragmented(FakeDriver):
         return super().allocate(size_bytes)
 
 
-def test_memory_in_pieces_is_held_in_pieces():
+def test_memory_in_pieces_is_reserved_in_pieces():
     driver = Fragmented(total_bytes=TOTAL)
     with reserve_memory(driver, 3 * GRANULE) as free:
         assert free == 3 * GRANULE
     assert driver.free_bytes() == TOTAL
 
 
-def test_too_little_is_said():
+def test_too_little_free_memory_is_an_error():
     driver = FakeDriver(total_bytes=TOTAL)
     driver.hold(TOTAL - GRANULE)
     with pytest.raises(DeviceError, match="are needed"), reserve_memory(driver, 2 * GRANULE):
@@ -63,7 +62,7 @@ def test_too_little_is_said():
 
 
 @pytest.mark.parametrize("code", [1, 999])
-def test_an_error_gives_everything_back(code):
+def test_an_error_frees_everything(code):
     driver = FakeDriver(total_bytes=TOTAL)
     with pytest.raises(ZeroDivisionError), reserve_memory(driver, 0):
         raise ZeroDivisionError
@@ -75,7 +74,7 @@ def test_an_error_gives_everything_back(code):
     assert driver.free_bytes() == TOTAL
 
 
-def test_one_block_that_resists_keeps_no_other():
+def test_one_block_that_cannot_be_freed_keeps_no_other():
     driver = Fragmented(total_bytes=TOTAL)
     with contextlib.suppress(DeviceError), reserve_memory(driver, 0):
         driver.failing["free"] = 1

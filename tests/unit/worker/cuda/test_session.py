@@ -26,24 +26,24 @@ from tests.unit.worker.cuda.fake_driver import FakeDriver
 def test_a_call_goes_there_and_back(worker):
     got = worker.session.call(Call("double", torch.arange(5.0)))
     assert got.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
-    (timed,) = worker.session.timed
+    (timed,) = worker.session.claims()
     assert timed.events_ns == (1234,)
     assert 0 < timed.wall_ns == worker.session.wall_ns
 
 
-def test_the_box_finds_the_judges_device_alone(worker):
+def test_the_worker_finds_the_judges_device_alone(worker):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == worker.driver.facts.uuid
 
 
-def test_objects_live_in_the_box(worker):
+def test_objects_live_in_the_worker(worker):
     worker.session.new(Ref(0), New("Adder", torch.ones(2)))
     assert worker.session.call(Call(Ref(0), "add", torch.ones(2))).tolist() == [2.0, 2.0]
     assert worker.session.call(Call(Ref(0), "add", torch.ones(2))).tolist() == [3.0, 3.0]
-    assert len(worker.session.timed) == 3
-    assert sum(call.wall_ns for call in worker.session.timed) == worker.session.wall_ns
+    assert len(worker.session.claims()) == 3
+    assert sum(call.wall_ns for call in worker.session.claims()) == worker.session.wall_ns
 
 
-def test_the_cache_is_cold_and_the_reply_poisoned_before_the_box_runs(worker):
+def test_the_cache_is_cold_and_the_reply_poisoned_before_the_worker_runs(worker):
     worker.session.call(Call("double", torch.ones(2)))
     thaws = [calls for what, calls in worker.log if what == "thaw"]
     assert thaws[-1] == ["forget_persisting_lines", "fill", "synchronize"]
@@ -97,22 +97,22 @@ def test_states_are_those_of_all_replies_since_the_last_time(worker):
     assert now.reasons == ThrottleReasons.GPU_IDLE
 
 
-def test_a_box_that_says_nothing_of_its_time_has_claimed_none(worker, monkeypatch):
+def test_a_worker_that_names_no_time_has_claimed_none(worker, monkeypatch):
     monkeypatch.setattr(
         cuda_worker.CudaWorkerProcess, "carry_out", lambda *a: {"value": None, "tensors": []}
     )
     worker.session.call(Call("double", torch.ones(1)))
-    assert [claim.events_ns for claim in worker.session.timed] == [()]
+    assert [claim.events_ns for claim in worker.session.claims()] == [()]
 
 
-def test_a_call_without_tensors_lends_nothing(worker):
+def test_a_call_without_tensors_transfers_nothing(worker):
     worker.session.call(Call("allocate", 0))
     worker.session.call(Call("double", torch.ones(1)))
     granule = worker.driver.facts.granularity_bytes
-    assert [claim.transfer_bytes for claim in worker.session.timed] == [0, granule]
+    assert [claim.transfer_bytes for claim in worker.session.claims()] == [0, granule]
 
 
-def test_a_box_that_ends_as_its_device_does_is_no_students_fault(worker):
+def test_a_worker_that_ends_as_its_device_does_is_no_students_fault(worker):
     def vanish(child, wait_s):
         worker.driver.failing.update(state=15, synchronize=719)
         return Ending(sandbox_alive=True, exited=True, status=256, oom_kills=0)
@@ -139,7 +139,7 @@ def test_the_clock_waits_for_the_snapshot(worker, monkeypatch):
 
     monkeypatch.setattr(worker.driver, "copy", slow)
     worker.session.call(Call("double", torch.ones(2)))
-    assert worker.session.timed[-1].wall_ns > 50_000_000
+    assert worker.session.claims()[-1].wall_ns > 50_000_000
 
 
 def test_a_changed_input_is_seen(worker):
@@ -148,15 +148,15 @@ def test_a_changed_input_is_seen(worker):
     assert caught.value.fault.kind is FaultKind.INPUT_CHANGED
 
 
-def test_memory_that_runs_out_in_the_box_is_the_students(worker):
+def test_memory_that_runs_out_in_the_worker_is_the_students(worker):
     with pytest.raises(Raised) as caught:
         worker.session.call(Call("run_out", torch.zeros(2)))
     assert "MemoryError" in caught.value.names
-    assert not worker.session.timed
+    assert not worker.session.claims()
 
 
 @pytest.mark.parametrize("usable", [True, False])
-def test_a_box_whose_context_is_lost_is_not_asked_again(worker, monkeypatch, usable):
+def test_a_worker_whose_context_is_lost_is_not_asked_again(worker, monkeypatch, usable):
     monkeypatch.setattr(device_memory, "is_usable", lambda: usable)
     with pytest.raises(Raised):
         worker.session.call(Call("fail"))
@@ -172,10 +172,9 @@ def test_a_device_that_refuses_the_judge_is_ours(worker):
     worker.driver.failing.clear()
 
 
-@pytest.mark.parametrize(("held", "kind"), [(0.9, "OUT_OF_MEMORY"), (0.1, "INFRASTRUCTURE")])
-def test_a_device_that_the_box_has_filled(worker, held, kind):
-    submission = int(worker.driver.free_bytes() * held)
-    worker.driver.hold(submission)
+@pytest.mark.parametrize(("share", "kind"), [(0.9, "OUT_OF_MEMORY"), (0.1, "INFRASTRUCTURE")])
+def test_a_device_that_the_worker_has_filled(worker, share, kind):
+    worker.driver.hold(int(worker.driver.free_bytes() * share))
     worker.driver.failing["allocate"] = 2
     with pytest.raises(Stopped) as caught:
         worker.session.call(Call("double", torch.zeros(2)))
@@ -187,10 +186,10 @@ def test_a_device_that_the_box_has_filled(worker, held, kind):
 def test_a_claim_that_is_no_time_is_none(worker, monkeypatch, claim):
     monkeypatch.setattr(Events, "claim", claim)
     worker.session.call(Call("double", torch.ones(1)))
-    assert worker.session.timed[-1].events_ns == ()
+    assert worker.session.claims()[-1].events_ns == ()
 
 
-def test_a_device_without_room_holds_nothing_back():
+def test_a_device_without_free_memory_is_left_as_it_was():
     driver = FakeDriver(total_bytes=1 << 14)
     opening = open_device_session(
         SimpleNamespace(),  # type: ignore[arg-type]
@@ -205,8 +204,8 @@ def test_a_device_without_room_holds_nothing_back():
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device")
-def test_a_box_without_a_device_is_our_fault():
-    """A real warm process that is told of a device, on a machine that has none."""
+def test_a_worker_without_a_device_is_our_fault():
+    """A real fork server that is told of a device, on a machine that has none."""
     submission = Submission(
         name="ada",
         sha256="",

@@ -1,10 +1,7 @@
-"""Walls whose children are threads of this process, on a device made of memory files.
+"""Sandboxes whose children are threads of this process, on a device made of memory files.
 
-Takes: a folder for homes. Gives: `ThreadWall`, `ThreadWalls`, `Events`, `pretend`, and, for
-submissions, `take`. Does not cover: confinement, time.
-
-A submission that computes on this device says what it allocates there by calling `take`; what it
-holds goes back when its box ends, as a driver sees to.
+A submission that computes on this device tells what it allocates there by calling `take`; its
+memory is freed when its worker ends, as a driver does. Confinement and time are not played.
 """
 
 import contextlib
@@ -25,8 +22,8 @@ from grader.runner.tensors import map_memory
 from grader.sandbox.meter import Usage
 from tests.unit.worker.cuda.fake_driver import FakeDriver
 
-NEEDS_REVIEW: list[int] = []
-"""Bytes of the device that the box which runs now has taken."""
+TAKEN: list[int] = []
+"""Bytes of the device that the worker which runs now has taken."""
 SEEN: list[float] = []
 """What submissions say that they were given."""
 DEVICES: list[FakeDriver] = []
@@ -34,11 +31,11 @@ DEVICES: list[FakeDriver] = []
 
 
 def take(size_bytes):
-    """Allocate memory of the device, in the box; negative: give it back."""
+    """Allocate memory of the device, in the worker; negative: give it back."""
     if size_bytes > DEVICES[-1].free_bytes():
         raise torch.OutOfMemoryError("CUDA out of memory")
     DEVICES[-1].hold(size_bytes)
-    NEEDS_REVIEW.append(size_bytes)
+    TAKEN.append(size_bytes)
 
 
 class Events:
@@ -66,8 +63,8 @@ def pretend(monkeypatch, events=Events):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-class ThreadWall:
-    """A wall whose child is a thread of this process."""
+class ThreadSandbox:
+    """A sandbox whose child is a thread of this process."""
 
     layers = ("none",)
 
@@ -97,7 +94,7 @@ class ThreadWall:
         )
         thread = threading.Thread(target=served.serve, daemon=True)
         thread.start()
-        before = len(NEEDS_REVIEW)
+        before = len(TAKEN)
         meter = SimpleNamespace(
             counts=True, read=lambda: Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
         )
@@ -105,22 +102,22 @@ class ThreadWall:
             yield SimpleNamespace(channel=ours, output_fd=output, exit_fd=-1, meter=meter)
         finally:
             thread.join(5)
-            for size_bytes in NEEDS_REVIEW[before:]:
+            for size_bytes in TAKEN[before:]:
                 DEVICES[-1].hold(-size_bytes)
-            del NEEDS_REVIEW[before:]
+            del TAKEN[before:]
             theirs.close()
             os.close(output_theirs)
 
 
-class ThreadWalls:
-    """Lends such walls as a pool does."""
+class ThreadSandboxes:
+    """Lends such sandboxes as a pool does."""
 
     sandbox = "none"
     isolation = "warm"
     caveats = ()
 
     def __init__(self, homes, modules):
-        self._sandboxes = (ThreadWall(homes, modules), ThreadWall(homes, modules))
+        self._sandboxes = (ThreadSandbox(homes, modules), ThreadSandbox(homes, modules))
 
     @contextlib.contextmanager
     def borrow(self):

@@ -1,4 +1,4 @@
-"""The expected values; the marker must never be readable in a box."""
+"""The expected values; the marker must never be readable in a sandbox."""
 
 import torch
 

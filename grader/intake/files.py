@@ -1,0 +1,361 @@
+"""Bytes that students handed in, on disk or in a zip archive, read within limits.
+
+A student may have prepared every file: only plain files are opened, no link is followed, archives
+are read in memory and never extracted, and sizes are checked before and after reading. What the
+files mean is decided in `intake.load` and `intake.roster`.
+"""
+
+import errno
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from grader.errors import IntakeError, SandboxError
+
+MIB = 1 << 20
+MAX_DEPTH = 8
+MAX_SHOWN_CHARS = 100
+MAX_LISTED = 10
+IGNORED_NAMES = frozenset({"__MACOSX", "__pycache__"})
+
+# No link is followed, and opening a named pipe does not wait for its other end. Windows lacks both.
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+
+MAX_RATIO = 200
+RATIO_FREE_BYTES = 8 * MIB
+"""Below this a high compression ratio is what repetitive text looks like, and does no harm."""
+
+# What zipfile raises on malformed archives, besides its own error.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,  # features of the format that it does not know
+    RuntimeError,  # encryption
+    OSError,  # seeks to before the start
+    EOFError,
+    ValueError,  # names that cannot be decoded
+    OverflowError,
+    IndexError,
+)
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # others may ask for gigabytes
+_ENCRYPTED = 0x1
+
+
+def show(name: str) -> str:
+    """Return a hostile name as it may stand in a message: printable, on one line, not long."""
+    text = "".join(c if c.isprintable() else "?" for c in name)
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
+
+
+def list_names(names: Collection[str]) -> str:
+    """Return hostile names as a list in a message, sorted; of many, only the first."""
+    shown = ", ".join(show(name) for name in sorted(names)[:MAX_LISTED])
+    more = len(names) - MAX_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a name is left out: hidden files, and what tools leave behind."""
+    return name.startswith(".") or name in IGNORED_NAMES
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a plain file.
+
+    Raises:
+        IntakeError: if it is not a plain file: the student's fault.
+        SandboxError: if the disk fails or access is denied: our fault.
+    """
+    try:
+        _require_regular(path.lstat().st_mode, path.name)  # opening a device may already do harm
+        file = os.fdopen(os.open(path, _OPEN_FLAGS), "rb")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _require_regular(stat.S_IFLNK, path.name)
+        raise _unreadable(path, error) from error
+    try:
+        _require_regular(os.fstat(file.fileno()).st_mode, path.name)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, *, limit_bytes: int) -> bytes:
+    """Return the content of a plain file of at most `limit_bytes`.
+
+    Raises:
+        IntakeError: if it is not, or is larger: the student's fault.
+        SandboxError: if the disk fails or access is denied: our fault.
+    """
+    with open_regular(path) as file:
+        try:
+            content = file.read(limit_bytes + 1)
+            size = max(os.fstat(file.fileno()).st_size, len(content))
+        except OSError as error:
+            raise _unreadable(path, error) from error
+    require_size(path.name, size, limit_bytes=limit_bytes)
+    return content
+
+
+def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
+    """Refuse a file that is larger than its limit.
+
+    Raises:
+        IntakeError: naming both sizes.
+    """
+    if size_bytes > limit_bytes:
+        raise IntakeError(
+            f"expected at most {limit_bytes // MIB} MiB, found {size_bytes / MIB:.1f} MiB "
+            f"in {show(name)}",
+            hint="hand in only your own code, and clear the outputs of a notebook before you save",
+        )
+
+
+def list_files(folder: Path, *, max_files: int) -> tuple[str, ...]:
+    """Return the relative names of all files below a folder, without those that are ignored.
+
+    Raises:
+        IntakeError: if there are too many, too deep, or anything but files and folders.
+        SandboxError: if the disk fails or access is denied.
+    """
+    found: list[str] = []
+    waiting = [("", 0)]
+    folders = 0
+    while waiting:
+        prefix, depth = waiting.pop()
+        for name, mode in _entries(folder / prefix):
+            if is_ignored(name):
+                continue
+            if stat.S_ISDIR(mode):
+                waiting.append((f"{prefix}{name}/", depth + 1))
+                folders += 1
+            else:
+                _require_regular(mode, f"{prefix}{name}")
+                found.append(f"{prefix}{name}")
+            if len(found) > max_files or folders > max_files or depth >= MAX_DEPTH:
+                raise IntakeError(
+                    f"expected at most {max_files} files in at most {MAX_DEPTH} levels of folders, "
+                    f"found more in the folder {show(folder.name)}",
+                    hint="hand in only your own code, without data, environments or build output",
+                )
+    return tuple(sorted(found))
+
+
+def _entries(folder: Path) -> list[tuple[str, int]]:
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise IntakeError(
+                f"expected a folder, found a link: {show(folder.name)}",
+                hint="hand in the folder itself",
+            )
+        with os.scandir(folder) as entries:
+            return [(e.name, e.stat(follow_symlinks=False).st_mode) for e in entries]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _require_regular(mode: int, name: str) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kind = "a symbolic link" if stat.S_ISLNK(mode) else "a device, pipe or other special file"
+    raise IntakeError(
+        f"expected a plain file, found {kind}: {show(name)}",
+        hint="hand in the file itself",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> SandboxError:
+    return SandboxError(
+        f"cannot read {path}: {error.strerror or error}",
+        hint="check that the file is still there and that you may read it, then grade again",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One entry of an archive.
+
+    Attributes:
+        name: as stored, backslashes read as `/`; ends in `/` for a folder.
+        size_bytes: uncompressed, as the archive claims.
+        info: the entry itself.
+    """
+
+    name: str
+    size_bytes: int
+    info: zipfile.ZipInfo
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the entry is a folder."""
+        return self.name.endswith("/")
+
+
+class Archive:
+    """An open zip archive."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        self._file = file
+        self.members = tuple(
+            Member(
+                name=info.orig_filename.replace("\\", "/"),
+                size_bytes=info.file_size,
+                info=info,
+            )
+            for info in file.infolist()
+        )
+
+    def read(self, member: Member, *, limit_bytes: int) -> bytes:
+        """Return a member's bytes.
+
+        Raises:
+            IntakeError: if it is larger than the limit, damaged, encrypted or not a plain file.
+        """
+        require_plain(member)
+        require_size(member.name, member.size_bytes, limit_bytes=limit_bytes)
+        try:
+            with self._file.open(member.info) as stream:
+                content = stream.read(limit_bytes + 1)
+        except ZIP_ERRORS as error:
+            raise IntakeError(
+                f"expected a zip that can be unpacked, found damage at {show(member.name)}: "
+                f"{show(str(error))}",
+                hint="make the zip again, and open it yourself before you hand it in",
+            ) from error
+        require_size(member.name, len(content), limit_bytes=limit_bytes)
+        return content
+
+
+class _Bounded:
+    """A stream that returns at most so many bytes at once while an archive is being opened.
+
+    zipfile reads the list of members in one piece and makes an object of each: a list of 64 MiB
+    would take a gigabyte of memory before the first member could be counted.
+    """
+
+    def __init__(self, stream: BinaryIO, limit_bytes: int) -> None:
+        self._stream = stream
+        self.limit_bytes = limit_bytes
+
+    def read(self, size_bytes: int = -1) -> bytes:
+        """Read like any stream, within the limit."""
+        if self.limit_bytes and size_bytes > self.limit_bytes:
+            raise zipfile.BadZipFile("its list of members is too long")
+        return self._stream.read(size_bytes)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Seek like any stream."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position, like any stream."""
+        return self._stream.tell()
+
+    def seekable(self) -> bool:
+        """Return true, for zipfile."""
+        return True
+
+
+@contextmanager
+def open_archive(stream: BinaryIO, *, name: str, directory_bytes: int) -> Iterator[Archive]:
+    """Open a zip archive.
+
+    Args:
+        stream: its bytes; stays open.
+        name: for messages.
+        directory_bytes: how long the archive's list of members may be.
+
+    Raises:
+        IntakeError: if it is not a zip archive, or has too many members to list.
+    """
+    bounded = _Bounded(stream, directory_bytes)
+    try:
+        file = zipfile.ZipFile(cast("BinaryIO", bounded))
+    except ZIP_ERRORS as error:
+        raise IntakeError(
+            f"expected a zip archive, found something else in {show(name)}: {show(str(error))}",
+            hint="make the zip again (other archive formats cannot be read), or hand in the file "
+            "itself",
+        ) from error
+    bounded.limit_bytes = 0
+    with file:
+        yield Archive(file)
+
+
+def require_plain(member: Member) -> None:
+    """Refuse a member that is not a plain file, or whose name could do harm.
+
+    Raises:
+        IntakeError: for links, devices, encryption, rare compression, and names that lead outside.
+    """
+    mode = member.info.external_attr >> 16
+    kind = stat.S_IFMT(mode)
+    if not is_inside(member.name):
+        found = "a name that leads outside the archive"
+    elif kind == stat.S_IFLNK:
+        found = "a symbolic link"
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        found = "a device, pipe or other special file"
+    elif member.info.flag_bits & _ENCRYPTED:
+        found = "an encrypted file"
+    elif member.info.compress_type not in _METHODS:
+        found = "an unusual compression method"
+    else:
+        return
+    raise IntakeError(
+        f"expected plain files in the zip, found {found}: {show(member.name)}",
+        hint="make the zip again from your own files, without links and without a password",
+    )
+
+
+def require_harmless(members: Sequence[Member], *, max_members: int, limit_bytes: int) -> None:
+    """Refuse an archive that would take too much to unpack, before any of it is unpacked.
+
+    Raises:
+        IntakeError: naming what was allowed and what was found.
+    """
+    if len(members) > max_members:
+        raise IntakeError(
+            f"expected at most {max_members} files in the zip, found {len(members)}",
+            hint="hand in only your own code, without data, environments or build output",
+        )
+    total = sum(member.size_bytes for member in members)
+    require_size("the unpacked zip", total, limit_bytes=limit_bytes)
+    packed = sum(member.info.compress_size for member in members)
+    if total > RATIO_FREE_BYTES and total > MAX_RATIO * max(packed, 1):
+        raise IntakeError(
+            f"expected a zip that unpacks to at most {MAX_RATIO} times its size, "
+            f"found one of {total / max(packed, 1):.0f} times",
+            hint="hand in only your own code, without data",
+        )
+    for member in members:
+        require_plain(member)
+    names = [member.name for member in members]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise IntakeError(
+            f"expected every file once in the zip, found {show(twice)} more than once",
+            hint="delete the zip and make it again",
+        )
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a member's name stays below the archive's own top."""
+    parts = name.rstrip("/").split("/")
+    is_absolute = name.startswith("/") or ":" in parts[0]
+    return not is_absolute and "\0" not in name and all(p not in ("", ".", "..") for p in parts)

@@ -1,0 +1,219 @@
+"""What a measurement contains besides the submission's work: the grader's calls, other processes.
+
+A *null call* is a call of a function that does nothing. Its cost, measured in an empty sandbox, is
+later subtracted from every measured time (see `performance.decide.totals`). On a device, a call
+also maps the memory of its arguments while the clock runs, and for large arguments that costs more
+than everything else: null calls with arguments of the same sizes are measured too.
+
+The counters of the whole machine are read before and after each pair of runs. They show how much
+processor time other processes, or the hypervisor, took in between.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from grader.assignment.steps import Call
+from grader.assignment.table import Limits
+from grader.evidence.samples import EmptyCalls
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.sandbox.sandbox import Sandbox
+from grader.worker.machine import TimedMachine
+from grader.worker.ranks.ranks import AnySession, open_ranks
+
+BLOCKS = 12
+"""Blocks of null calls. Processor time is read once per block: its counters are too coarse for one
+call."""
+RANK_BLOCKS = 4
+BLOCK_CALLS = 20
+TRANSFER_CALLS = 24
+TRANSFER_SIZES = 6
+"""Argument sizes that are measured at most; a size between two of them costs what the next larger
+one does."""
+
+_NULL_SUBMISSION = '''"""A submission of the grader itself, to measure what a call costs."""
+
+
+def nothing(*arguments: object) -> None:
+    """Return at once."""
+'''
+
+
+class NullCalls:
+    """The costs of null calls in one sandbox; those of ranks are measured when first needed.
+
+    Raises:
+        SandboxError: if the worker fails.
+    """
+
+    def __init__(self, sandbox: Sandbox, limits: Limits, machine: TimedMachine) -> None:
+        self._sandbox, self._limits, self._machine = sandbox, limits, machine
+        self.in_worker = measure_null_calls(sandbox, limits, machine)
+        self._in_ranks: dict[int, EmptyCalls] = {}  # by the size of the process group
+
+    def in_ranks(self, ranks: int) -> EmptyCalls:
+        """Return the cost of a step of `ranks` ranks that do nothing; of 0 ranks, of a plain call.
+
+        Raises:
+            SandboxError: if the worker fails.
+        """
+        if not ranks:
+            return self.in_worker
+        if ranks not in self._in_ranks:
+            self._in_ranks[ranks] = measure_null_steps(self._sandbox, self._limits, ranks=ranks)
+        return self._in_ranks[ranks]
+
+    def with_arguments(self, sizes_bytes: Iterable[int]) -> tuple[EmptyCalls, ...]:
+        """Return the cost of calls that transfer arguments; see `measure_transfer_calls`."""
+        return measure_transfer_calls(self._sandbox, self._limits, self._machine, sizes_bytes)
+
+
+def measure_null_calls(sandbox: Sandbox, limits: Limits, machine: TimedMachine) -> EmptyCalls:
+    """Measure calls of a function that does nothing.
+
+    Raises:
+        SandboxError: if the worker fails.
+    """
+    with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
+        session.load()
+        found = _time_blocks(session, lambda: session.call(Call("nothing")), BLOCKS)
+    return replace(found, traffic_bytes=0)  # a plain worker has no network
+
+
+def measure_null_steps(sandbox: Sandbox, limits: Limits, *, ranks: int) -> EmptyCalls:
+    """Measure steps in which every rank of a process group does nothing.
+
+    The network should be silent then; `traffic_bytes` is what crossed it all the same.
+
+    Raises:
+        SandboxError: if the worker fails.
+    """
+    with open_ranks(sandbox, _null_submission(), limits=limits, most=ranks) as worker:
+        worker.load()
+        worker.world(ranks)
+        steps = dict.fromkeys(range(ranks), Call("nothing"))
+        return _time_blocks(worker, lambda: worker.ask(steps, None), RANK_BLOCKS)
+
+
+def measure_transfer_calls(
+    sandbox: Sandbox, limits: Limits, machine: TimedMachine, sizes_bytes: Iterable[int]
+) -> tuple[EmptyCalls, ...]:
+    """Measure null calls on a device whose arguments fill memory blocks of the given sizes.
+
+    Each size is a multiple of the device's allocation granularity.
+
+    Raises:
+        SandboxError: if the worker fails.
+        DeviceError: if the device refuses.
+    """
+    found: list[EmptyCalls] = []
+    with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
+        session.load()
+        for size_bytes in _spread(sorted(set(sizes_bytes))):
+            call = Call("nothing", torch.zeros(size_bytes, dtype=torch.uint8))
+            before_cpu_ns = session.usage().cpu_ns
+            wall_ns = _time_calls(session, partial(session.call, call), TRANSFER_CALLS + 1)
+            found.append(
+                EmptyCalls(
+                    wall_ns=tuple(wall_ns[1:]),  # the first one is a warm-up
+                    cpu_ns=(session.usage().cpu_ns - before_cpu_ns,),
+                    block=TRANSFER_CALLS + 1,
+                    transfer_bytes=size_bytes,
+                )
+            )
+    return tuple(found)
+
+
+def _time_blocks(worker: AnySession, ask: Callable[[], object], blocks: int) -> EmptyCalls:
+    """Time blocks of calls; a first block is a warm-up."""
+    _time_calls(worker, ask, BLOCK_CALLS)
+    first = worker.usage()
+    wall_ns: list[int] = []
+    cpu_ns: list[int] = []
+    for _ in range(blocks):
+        before_ns = worker.usage().cpu_ns
+        wall_ns += _time_calls(worker, ask, BLOCK_CALLS)
+        cpu_ns.append(worker.usage().cpu_ns - before_ns)
+    return EmptyCalls(
+        wall_ns=tuple(wall_ns),
+        cpu_ns=tuple(cpu_ns),
+        block=BLOCK_CALLS,
+        traffic_bytes=worker.usage().traffic_bytes - first.traffic_bytes,
+    )
+
+
+def _time_calls(worker: AnySession, ask: Callable[[], object], calls: int) -> list[int]:
+    """Return the wall time of each of some calls in ns."""
+    wall_ns: list[int] = []
+    for _ in range(calls):
+        before_ns = worker.wall_ns
+        ask()
+        wall_ns.append(worker.wall_ns - before_ns)
+    return wall_ns
+
+
+def _spread(sizes: list[int]) -> list[int]:
+    """Return at most `TRANSFER_SIZES` of the ascending sizes, evenly, the largest among them."""
+    step = max(-(-len(sizes) // TRANSFER_SIZES), 1)
+    return sizes[::-1][::step][::-1]
+
+
+def _null_submission() -> Submission:
+    return Submission(
+        name="empty",
+        sha256="",
+        origin=Origin.MODULE,
+        entry="empty",
+        files=(SourceFile(name="empty.py", text=_NULL_SUBMISSION),),
+    )
+
+
+_STAT = Path("/proc/stat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Counters of the machine and of the grader's own process at one moment, in nanoseconds.
+
+    Attributes:
+        now_ns: the grader's clock.
+        busy_ns: processor time of everything on the machine.
+        stolen_ns: processor time that the hypervisor gave to other virtual machines.
+        judge_ns: processor time of the grader's own process.
+    """
+
+    now_ns: int
+    busy_ns: int
+    stolen_ns: int
+    judge_ns: int
+
+
+def read_processors(path: Path = _STAT) -> Reading:
+    """Return the counters now; on a system without `/proc/stat`, the machine's counters are 0.
+
+    Source: proc_stat(5), first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq,
+    steal, in clock ticks.
+    """
+    busy_ns = stolen_ns = 0
+    if path.exists():
+        ticks = [int(word) for word in path.read_text().split("\n", 1)[0].split()[1:9]]
+        tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        user, nice, system, _, _, irq, softirq, steal = ticks
+        busy_ns = (user + nice + system + irq + softirq) * tick_ns
+        stolen_ns = steal * tick_ns
+    return Reading(
+        now_ns=time.perf_counter_ns(),
+        busy_ns=busy_ns,
+        stolen_ns=stolen_ns,
+        judge_ns=time.process_time_ns(),
+    )
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
