@@ -51,8 +51,8 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
-MAX_FILES = 211
-MAX_LINES = 30_050
+MAX_FILES = 200
+MAX_LINES = 30_300
 MAX_MODULES = 25
 
 LONG_FILES: dict[str, tuple[int, str]] = {}
