@@ -13,6 +13,9 @@ HANDOUTS = (
     *ROOT.glob("assignments/*/*.toml"),
     *ROOT.glob("assignments/*/starter.*"),
 )
+ORDINARY = ("held:", "behind a:")
+"""What handouts say in the ordinary sense: a block is held, a ring lies behind a few tokens."""
+
 NAMES = re.compile(r"\s*(?:\w+\s+){20,}\w*")
 """A long list of names, such as torch's operators, of which one is called `squeeze`."""
 
@@ -47,6 +50,7 @@ def test_handouts_use_the_usual_words():
         f"{path.relative_to(ROOT)}: {word}"
         for path in HANDOUTS
         for word in find_old_words(path.read_text(encoding="utf-8"))
+        if not word.startswith(ORDINARY)
     ]
     assert len(HANDOUTS) > 15
     assert not found
