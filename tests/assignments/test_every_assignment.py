@@ -1,6 +1,6 @@
 """Every assignment folder is found here: the starter scores nothing, the solution everything.
 
-The whole proof of an assignment, with each wrong submission and each target, is `make
+The whole validation of an assignment, with each wrong submission and each target, is `make
 validate_assignment`.
 """
 
