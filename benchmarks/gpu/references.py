@@ -17,7 +17,7 @@ from typing import Any
 import numpy
 import torch
 
-from grader.assignment.declare import load_folder, load_solution
+from grader.assignment.declare import fresh_kernels, load_folder, load_harness, load_solution
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.correctness.instances import instances
@@ -183,11 +183,13 @@ def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceRe
         problems=tuple(replace(problem, targets=()) for problem in loaded.plan.problems),
     )
     on_cpu = device.type == "cpu"
-    module = (
-        load_solution(loaded.reference) if on_cpu else load_folder(loaded.reference, "solution")
-    )
+    if on_cpu:
+        module = load_solution(loaded.reference)
+    else:
+        with fresh_kernels(loaded.reference):
+            module = load_folder(loaded.reference, "solution")
     solution = dict(vars(module))
-    harness = vars(load_folder(loaded.folder, "harness")) if loaded.harness else {}
+    harness = load_harness(loaded.folder)
     problems = []
     for problem in plan.problems:
         cases = tuple(

@@ -82,7 +82,7 @@ class Target:
         points: published weight.
         quantity: what is measured.
         tiers: by device class (`cpu`, `cuda:h200`, `cuda:*`, ...).
-        clock: which time decides, for TIME and GROWTH; on a device it is always WALL.
+        clock: which time decides, for TIME and GROWTH; on a device it is always the wall clock.
         no_device: what happens on a device without a tier.
         tolerance: as for a check: the replies of measured calls are compared, too.
         network_rate: limit of the network between ranks during the measurement, in bytes per

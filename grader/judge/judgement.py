@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from grader.assignment.table import Evidence
 from grader.assignment.target import Tier
-from grader.performance.decide.interval import Metric
-from grader.performance.decide.plausibility import Roofline
+from grader.performance.decide.interval import Metric, Roofline
 
 
 class Verdict(StrEnum):

@@ -5,7 +5,7 @@ child its own pid, mount, network and ipc namespaces. If the judge is root, it m
 and each child gets a uid that nobody else has. Otherwise fork server and children share one uid;
 then the child's namespaces, its lack of capabilities and Landlock keep them apart.
 
-The confinement of a child is in `runner.confinement`, control groups are in `sandbox.cgroup`.
+The confinement of a child is in `runner.confinement`, cgroups are in `sandbox.cgroup`.
 """
 
 import contextlib

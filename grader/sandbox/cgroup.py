@@ -100,7 +100,7 @@ class Cgroup:
                 (folder / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise SandboxError(
-                f"process {pid} could not be moved into its control@@cgroup: {error}"
+                f"process {pid} could not be moved into its cgroup: {error}"
             ) from error
 
     def oom_kills(self) -> int:
@@ -126,7 +126,7 @@ class Cgroup:
                 except OSError as error:
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
                         raise SandboxError(
-                            f"control@@cgroup {folder} could not be removed: {error}"
+                            f"cgroup {folder} could not be removed: {error}"
                         ) from error
                     time.sleep(0.005)
 
@@ -167,7 +167,7 @@ def make_cgroup(
     except OSError as error:
         if error.errno == errno.EROFS:
             return None
-        raise SandboxError(f"a control@@cgroup could not be made: {error}") from error
+        raise SandboxError(f"a cgroup could not be made: {error}") from error
     return None
 
 
@@ -236,7 +236,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise SandboxError(f"a meter of the control@@cgroup could not be read: {error}") from error
+        raise SandboxError(f"a meter of the cgroup could not be read: {error}") from error
 
 
 def parents(root: Path = ROOT) -> tuple[Path, ...]:

@@ -44,7 +44,7 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """The place of a child in a process@@cgroup.
+    """The place of a child in a process group.
 
     Attributes:
         rank: its number.
@@ -64,10 +64,10 @@ NO_RANK = Member()
 def enter_cgroup(cgroup: Cgroup | None, host_pid: int) -> str:
     """Move a child into its cgroup, if it has one; return the name of the layer that limits it."""
     if cgroup is None:
-        return "memory and processes limited per process (rlimits; no control@@cgroup)"
+        return "memory and processes limited per process (rlimits; no cgroup)"
     cgroup.enter(host_pid)
     weight = ", with a higher CPU weight" if cgroup.high_weight else ""
-    return f"memory and processes limited by a control@@cgroup (version {cgroup.version}){weight}"
+    return f"memory and processes limited by a cgroup (version {cgroup.version}){weight}"
 
 
 def close_all(*fds: int) -> None:

@@ -1,7 +1,7 @@
 """Every assignment folder is found here: the starter scores nothing, the solution everything.
 
-The whole validation of an assignment, with each wrong submission and each target, is `make
-validate_assignment`.
+The whole validation of an assignment, with each wrong submission and each target, is
+`make validate`.
 """
 
 import subprocess

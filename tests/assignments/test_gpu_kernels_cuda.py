@@ -111,8 +111,8 @@ def test_the_example_of_the_handout_compiles(tmp_path: Path) -> None:
         files=(SourceFile(name="work.cu", text=example),),
     )
     reply = nvcc.compile_library(build_request(work, TABLE, ("sm_90a",)), str(tmp_path))
-    assert reply["status"] == 0, reply["said"]
-    assert "shift" in reply["said"]
+    assert reply["status"] == 0, reply["output"]
+    assert "shift" in reply["output"]
 
 
 @pytest.mark.nvcc

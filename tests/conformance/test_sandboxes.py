@@ -49,7 +49,7 @@ def test_honest_work_succeeds_and_layers_are_named(sandbox: Sandbox, kind: Kind)
 )
 def test_memory_is_limited_however_it_is_allocated(sandbox: Sandbox, kind: Kind, name: str) -> None:
     if not kind.is_sandboxed and name != "take_memory" and os.geteuid() != 0:
-        pytest.skip("without a control group only private memory is limited")
+        pytest.skip("without a cgroup only private memory is limited")
     assert not succeeds(sandbox, name, TOO_MUCH_MIB)
     assert sandbox.usable
     assert ask(sandbox, "take_memory", 64) == 64

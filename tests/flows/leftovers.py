@@ -40,7 +40,7 @@ class Watch:
         self._descriptors = descriptors()
 
     def judge(self, pid: int) -> None:
-        """Say that the process `pid` is a judge whose control groups are to be looked for."""
+        """Say that the process `pid` is a judge whose cgroups are to be looked for."""
         self._judges.add(pid)
 
     def left(self, *, descriptors_too: bool = False) -> list[str]:
@@ -54,7 +54,7 @@ class Watch:
         mark = str(self.folder)
         found = [f"process {what}" for what in sorted(descendants() - self._processes)]
         groups = [g for g in control_groups(self._judges) if g not in self._groups]
-        found += [f"control group {group}" for group in groups]
+        found += [f"cgroup {group}" for group in groups]
         found += [f"container {name}" for name in containers(mark)]
         found += [f"file {path}" for path in sorted(self.folder.rglob("*"))]
         found += [f"mount {line}" for line in lines("/proc/self/mountinfo") if mark in line]
@@ -119,7 +119,7 @@ def descendants(root: int = 0) -> frozenset[str]:
 
 
 def control_groups(judges: set[int]) -> list[str]:
-    """Return the control groups whose names say that one of `judges` made them."""
+    """Return the cgroups whose names say that one of `judges` made them."""
     found = []
     for folder, inside, _ in os.walk(CGROUPS):
         if Path(folder).name in ("grader", "grader-high-weight"):

@@ -101,7 +101,7 @@ def test_records_name_the_layers(graded: Graded) -> None:
     measurement = kept["measurement"]
     assert (measurement["sandbox"], measurement["isolation"]) == (graded.sandbox, graded.isolation)
     layers = " | ".join(measurement["layers"])
-    for layer in (LAYER[graded.sandbox], "own uid", "Landlock", "seccomp", "control group"):
+    for layer in (LAYER[graded.sandbox], "own uid", "Landlock", "seccomp", "cgroup"):
         assert layer in layers
 
 

@@ -1,6 +1,6 @@
 """Attack 31: spend time where one of the two clocks does not see it.
 
-Sleep is on the judge's clock; threads and processes, ended ones too, are in the control group."""
+Sleep is on the judge's clock; threads and processes, ended ones too, are in the cgroup."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """Attack 33: keep things where they are charged to somebody else, or erase the peak.
 
-A control group counts whoever touches a page first; what the judge lent, it takes back."""
+A cgroup counts whoever touches a page first; what the judge lent, it takes back."""
 
 import pytest
 

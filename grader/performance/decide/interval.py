@@ -79,6 +79,21 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Roofline:
+    """How near both sides came to what the machine can do, at the largest size.
+
+    Attributes:
+        floor_ns: the least time for the work that the author counts.
+        submission: share of the possible speed that the submission reached.
+        reference: share of the possible speed that the reference reached.
+    """
+
+    floor_ns: float
+    submission: float
+    reference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One compared quantity with its confidence interval and the limits of its tier.
 

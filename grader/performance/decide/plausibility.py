@@ -4,13 +4,12 @@ Input: a `TargetMeasurement`. Output: evidence of broken bounds, one sentence ea
 person reviews the points) is decided in `judge.targets`.
 """
 
-from dataclasses import dataclass
-
 from grader.assignment.device_class import CPU
 from grader.errors import AuthorError
 from grader.evidence.device import Ceilings
 from grader.evidence.samples import RunSample, SizeWork, TargetMeasurement
 from grader.performance.decide.event_claims import BrokenBound, calibrate, check_claim
+from grader.performance.decide.interval import Roofline
 
 SLACK = 0.15
 """How far below the roofline floor, as a share, a time may lie before it is called impossible.
@@ -18,21 +17,6 @@ SLACK = 0.15
 Measured: two measurements of a ceiling differ by a few per cent, and zeros ran up to 13 % faster on
 a device than the random data that ceilings are measured with.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roofline:
-    """How near both sides came to what the machine can do, at the largest size.
-
-    Attributes:
-        floor_ns: the least time for the work that the author counts.
-        submission: share of the possible speed that the submission reached.
-        reference: share of the possible speed that the reference reached.
-    """
-
-    floor_ns: float
-    submission: float
-    reference: float
 
 
 def floor_ns(bytes_moved: int, flops: int, ceilings: Ceilings, *, dtype: str = "") -> float:

@@ -1,11 +1,10 @@
 """The help of every command uses the usual words of the field."""
 
-import re
-
 import pytest
 from typer.testing import CliRunner
 
 from grader.commands.app import COMMANDS, build_app
+from tests.old_words import find_old_words
 
 SUBCOMMANDS = {"bench": ("verdicts",), "image": ("build", "check")}
 CALLS = (
@@ -13,16 +12,6 @@ CALLS = (
     *((name,) for name in COMMANDS),
     *((name, sub) for name, subs in SUBCOMMANDS.items() for sub in subs),
 )
-_OLD = re.compile(
-    r"\b(?:walls?(?! (?:clock|time)\b)|box(?:es)?|jail|warm process|specimens?|prov(?:e|es|en)"
-    r"|proofs?|paces?|unlucky|pupil|mend|anew|taken in|held|said|heard|undenied|lent)\b",
-    re.IGNORECASE,
-)
-
-
-def find_old_words(text: str) -> list[str]:
-    """Return the private words of earlier versions that a text uses."""
-    return _OLD.findall(text)
 
 
 def help_of(*call: str) -> str:
@@ -41,4 +30,4 @@ def test_help_has_no_old_word(call: tuple[str, ...]) -> None:
 
 def test_an_old_word_would_be_found() -> None:
     text = "Try which walls this machine gives; warm: one warm process; wall time in seconds."
-    assert find_old_words(text) == ["walls", "warm process"]
+    assert [found.partition(":")[0] for found in find_old_words(text)] == ["wall", "warm process"]

@@ -124,13 +124,13 @@ def test_a_child_without_limits_is_never_forked(
     backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise SandboxError("a control group could not be made")
+        raise SandboxError("a cgroup could not be made")
 
     monkeypatch.setattr(sandboxes, "make_cgroup", refuse)
     pool = make_pool()
     with (
         pool.borrow() as sandbox,
-        pytest.raises(SandboxError, match="control group"),
+        pytest.raises(SandboxError, match="cgroup"),
         sandbox.child(0),
     ):
         pass
