@@ -33,7 +33,7 @@ Parameter = torch.nn.Parameter
 
 # %% [markdown]
 # ## 1 · `cast_policy` and `autocast_forward`
-# `harness.py` has the operations (`OPERATIONS`) and `run(op, *args, **keywords)`, which carries one
+# `harness` has the operations (`OPERATIONS`) and `run(op, *args, **keywords)`, which carries one
 # out on its arguments as they are. Every model that you are given has it as `model.run`.
 
 
@@ -66,7 +66,7 @@ def autocast_forward(model: Any, *inputs: Tensor, low: torch.dtype = torch.bfloa
     change between two calls, and the next call sees it.
 
     Args:
-        model: called once; a module of `harness.py` or anything else of this form, with `run`.
+        model: called once; a module of `harness` or anything else of this form, with `run`.
         inputs: passed on as they are.
         low: bfloat16 or float16.
 
@@ -152,7 +152,7 @@ class MasterAdamW:
 # %% [markdown]
 # ## 3 · `GradScaler`
 # An optimizer here is anything with a list `params` (a tied parameter may stand in it twice) and a
-# `step()`, as `Momentum` in `harness.py` and your `MasterAdamW`.
+# `step()`, as `Momentum` in `harness` and your `MasterAdamW`.
 
 
 # %% tags=["export"]
@@ -348,12 +348,12 @@ def stochastic_round(x: Tensor, noise: Tensor) -> Tensor:
 
 # %% [markdown]
 # ## 7 · `train`
-# Everything together, on the GPT of `harness.py`.
+# Everything together, on the GPT of `harness`.
 
 
 # %% tags=["export"]
 def train(
-    model: Any,  # noqa: ANN401 - a module of `harness.py`
+    model: Any,  # noqa: ANN401 - a module of `harness`
     batches: Sequence[Sequence[tuple[Tensor, Tensor]]],
     *,
     low: torch.dtype = torch.bfloat16,

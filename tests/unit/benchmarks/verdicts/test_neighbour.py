@@ -13,7 +13,7 @@ from grader.performance.measure.overhead import read_processors
 
 def children() -> set[str]:
     done = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="],
+        ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "args="],
         capture_output=True,
         text=True,
         check=False,
