@@ -1,4 +1,4 @@
-"""A hostile submission that wants to be fast, graded on the pace target as the pipeline would.
+"""A hostile submission that wants to be fast, graded on the speed target as the pipeline would.
 
 Takes: a source, a loaded assignment, sandboxes. Gives: `Race`. Does not cover: which attacks there
 are.

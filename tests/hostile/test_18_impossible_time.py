@@ -42,9 +42,9 @@ def _race(
 
 
 def test_a_time_below_the_floor_is_held(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, ceilings)
+    found = _race(HONEST + SHORT_CUT, speed_target, speed_sandboxes, ceilings)
     held = found.check("roofline")
     assert held.verdict is Verdict.NEEDS_REVIEW, held.summary
     (evidence,) = held.finding[0].broken
@@ -54,16 +54,16 @@ def test_a_time_below_the_floor_is_held(
 
 
 def test_a_ceiling_is_what_holds_it(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
     rates = tuple(replace(rate, flops_per_s=rate.flops_per_s * 1e6) for rate in ceilings.matmul)
     unbounded = replace(ceilings, matmul=rates)
-    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, unbounded)
+    found = _race(HONEST + SHORT_CUT, speed_target, speed_sandboxes, unbounded)
     assert found.check("roofline").verdict is Verdict.PASS
 
 
 def test_who_multiplies_is_not_held(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + ALMOST, speed_target, pace_walls, ceilings)
+    found = _race(HONEST + ALMOST, speed_target, speed_sandboxes, ceilings)
     assert found.check("roofline").verdict is Verdict.PASS, found.check("roofline").summary

@@ -84,7 +84,7 @@ def mix(x):
 
 @pytest.mark.parametrize("how", [RING, ENDING_CHILDREN], ids=["ring", "clone"])
 def test_nothing_runs_after_the_reply(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, how: str
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, how: str
 ) -> None:
     submission = Submission(
         name="attack",
@@ -95,7 +95,7 @@ def test_nothing_runs_after_the_reply(
     )
     limits = speed_target.plan.limits
     with (
-        pace_walls.borrow() as sandbox,
+        speed_sandboxes.borrow() as sandbox,
         open_session(sandbox, submission, limits=limits) as session,
     ):
         session.load("")

@@ -46,11 +46,11 @@ SLACK_S = 5.0
 
 @pytest.mark.parametrize("network_rate", [0, 50_000_000])
 def test_a_rank_stays_on_one_processor(
-    rank_target: LoadedAssignment, rank_walls: SandboxPool, network_rate: int
+    rank_target: LoadedAssignment, rank_sandboxes: SandboxPool, network_rate: int
 ) -> None:
     submission = submission_of(TEXT)
     with (
-        rank_walls.borrow() as sandbox,
+        rank_sandboxes.borrow() as sandbox,
         open_ranks(
             sandbox, submission, limits=rank_target.plan.limits, most=2, network_rate=network_rate
         ) as worker,
@@ -65,11 +65,11 @@ def test_a_rank_stays_on_one_processor(
 
 
 def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
-    rank_target: LoadedAssignment, rank_walls: SandboxPool
+    rank_target: LoadedAssignment, rank_sandboxes: SandboxPool
 ) -> None:
     limits = rank_target.plan.limits
     with (
-        rank_walls.borrow() as sandbox,
+        rank_sandboxes.borrow() as sandbox,
         open_ranks(
             sandbox, submission_of(SPINS), limits=limits, most=2, network_rate=50_000_000
         ) as worker,
