@@ -94,8 +94,8 @@ def sandboxes(request: pytest.FixtureRequest, target: LoadedAssignment) -> Itera
         yield pool
 
 
-# Races take seconds each and run one at a time on a machine: the honest and the plainly slow ones
-# run in every sandbox, attacks on clocks and meters, which are the judge's own, in one.
+# Races take seconds each, and one runs at a time on a machine. Honest and plainly slow submissions
+# race in every sandbox. Attacks on clocks and meters, which are the judge's own, race in one.
 @pytest.fixture(scope="session", params=SANDBOXES[:1])
 def speed_sandboxes(
     request: pytest.FixtureRequest, speed_target: LoadedAssignment
@@ -134,7 +134,7 @@ class Result:
         return check.cause
 
     def finding(self, problem: str) -> str:
-        """What is known of why the check failed, the submission's words included."""
+        """Why the check failed, with the output of the submission."""
         check = self._check(problem)
         return " ".join([check.summary, *(finding.got for finding in check.findings)])
 

@@ -1,4 +1,4 @@
-"""A network that is held to a rate takes as long as arithmetic says, and no rank changes that."""
+"""A network with a limited rate takes as long as arithmetic says, and no rank can change that."""
 
 import pytest
 

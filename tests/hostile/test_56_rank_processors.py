@@ -1,4 +1,4 @@
-"""Ranks on a limited network stay on one processor with priority, and are still ended in time."""
+"""Ranks on a limited network have one CPU each and a higher CPU weight, and still end in time."""
 
 import os
 import time
@@ -41,7 +41,7 @@ def spin():
     burn()
 """
 SLACK_S = 5.0
-"""What the judge may need to end them; it took 0.1 s on two processors, both of them spun on."""
+"""What the judge may need to end them; it took 0.1 s on two processors, both kept busy."""
 
 
 @pytest.mark.parametrize("network_rate", [0, 50_000_000])
@@ -64,7 +64,7 @@ def test_a_rank_stays_on_one_processor(
     assert found == [[1, "refused", "refused", "refused", 1] if network_rate else free] * 2
 
 
-def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
+def test_ranks_with_a_higher_cpu_weight_that_spin_are_ended_all_the_same(
     rank_target: LoadedAssignment, rank_sandboxes: SandboxPool
 ) -> None:
     limits = rank_target.plan.limits
