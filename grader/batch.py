@@ -37,7 +37,7 @@ class BatchOptions:
 
     Attributes:
         sandbox: name of the backend.
-        isolation: one fork server for many submissions, or a sandbox for each.
+        isolation: one sandbox for many submissions, or a new one for each.
         jobs: how many submissions to grade at a time.
         image: container image, for the backend that needs one.
         force: whether to grade again what was graded under the same plan.

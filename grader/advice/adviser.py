@@ -36,7 +36,7 @@ NOT_IMPORTED = (
     "Your submission could not be imported where Triton compiles instead of interpreting, so its "
     "kernels were not compiled."
 )
-ENDED = "Not all kernels were compiled, because compiling ended before its time:"
+ENDED = "Not all kernels were compiled, because compiling ended early:"
 CUT_SHORT = "Not all kernels were compiled: there is a limit on how many, and on the time for it."
 
 
@@ -64,7 +64,7 @@ class Adviser:
     ) -> None:
         self._loaded = loaded
         self._limits = advice_limits(loaded.plan.limits)
-        self._sandbox_handle = SandboxOnDemand(
+        self._sandbox = SandboxOnDemand(
             sandbox,
             self._limits,
             isolation=isolation,
@@ -84,23 +84,23 @@ class Adviser:
             return advise_on_cuda(compiler_output)
         if not any(TRIGGER in file.text for file in submission.files):
             return NO_ADVICE
-        capture = _Capture(submission, self._loaded)
+        run = _AdviceRun(submission, self._loaded)
         try:
             with (
-                self._sandbox_handle.borrow() as sandbox,
+                self._sandbox.borrow() as sandbox,
                 open_session(sandbox, submission, limits=self._limits) as session,
             ):
-                capture.capture(session)
+                run.run_cases(session)
         except Exception as error:  # noqa: BLE001 - whatever fails, the grade is made without it
-            capture.stop(NOT_MADE, error)
-        return capture.advice()
+            run.stop(NOT_MADE, error)
+        return run.advice()
 
     def close(self) -> None:
         """Close the sandbox, if it was ever started."""
-        self._sandbox_handle.close()
+        self._sandbox.close()
 
 
-class _Capture:
+class _AdviceRun:
     """Runs one submission's public cases and keeps the last complete report on its kernels."""
 
     def __init__(self, submission: Submission, loaded: LoadedAssignment) -> None:
@@ -119,7 +119,7 @@ class _Capture:
         self._notice = notice
         self._detail = f"{type(error).__name__}: {error}"[:MAX_TEXT]
 
-    def capture(self, session: Session) -> None:
+    def run_cases(self, session: Session) -> None:
         """Load the submission and run its public cases.
 
         Raises:

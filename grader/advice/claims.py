@@ -52,7 +52,7 @@ def read_claims(reply: Value, submission: Submission) -> tuple[tuple[KernelAdvic
     findings = _entries(report["findings"], MAX_FINDINGS)
     unreached = _entries(report["unreached"], MAX_UNREACHED)
     if type(report["left_out"]) is not bool:
-        _refuse("left_out")
+        _refuse("true or false for left_out")
     kernels = (
         *(_read_finding(finding, submission) for finding in findings),
         *(_read_unreached(entry, submission) for entry in unreached),
@@ -140,7 +140,7 @@ def _text(value: Value, most: int) -> str:
 
 def _refuse(what: str) -> NoReturn:
     raise ChannelError(
-        f"the sandboxed process reported something on its kernels that is not {what} in known form"
+        f"the sandboxed process reported its kernels in an unknown form: expected {what}"
     )
 
 

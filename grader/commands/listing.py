@@ -36,20 +36,20 @@ def command(
         console.print("No assignments found. Name their folder with --assignments DIR.")
         return
     for table in tables:
-        console.print(_shown(table))
+        console.print(_table_of(table))
     console.print(f"Start with `grader init {tables[0].slug}`.", style="dim")
 
 
-def _shown(assignment: Assignment) -> Table:
-    shown = Table(title=Text(f"{assignment.slug}: {assignment.title}"), show_footer=True)
-    shown.add_column("problem", footer="total")
-    shown.add_column("what to build")
-    shown.add_column("checks", justify="right", footer=str(_checks(assignment)))
-    shown.add_column("points", justify="right", footer=f"{assignment.points:g}")
+def _table_of(assignment: Assignment) -> Table:
+    table = Table(title=Text(f"{assignment.slug}: {assignment.title}"), show_footer=True)
+    table.add_column("problem", footer="total")
+    table.add_column("what to build")
+    table.add_column("checks", justify="right", footer=str(_checks(assignment)))
+    table.add_column("points", justify="right", footer=f"{assignment.points:g}")
     for problem in assignment.problems:
         count = str(len(problem.checks))
-        shown.add_row(Text(problem.name), Text(problem.title), count, f"{problem.points:g}")
-    return shown
+        table.add_row(Text(problem.name), Text(problem.title), count, f"{problem.points:g}")
+    return table
 
 
 def _checks(assignment: Assignment) -> int:

@@ -102,7 +102,7 @@ class Builder:
     ) -> None:
         self._assignment = loaded.assignment
         self._device = loaded.plan.device
-        self._sandbox_handle = SandboxOnDemand(
+        self._sandbox = SandboxOnDemand(
             sandbox,
             BUILD_LIMITS,
             isolation=isolation,
@@ -118,7 +118,7 @@ class Builder:
         request = build_request(submission, self._assignment, architectures(self._device))
         try:
             with (
-                self._sandbox_handle.borrow() as sandbox,
+                self._sandbox.borrow() as sandbox,
                 open_session(sandbox, submission, limits=BUILD_LIMITS) as session,
             ):
                 reply = session.ask("build", request)
@@ -136,7 +136,7 @@ class Builder:
 
     def close(self) -> None:
         """Close the sandbox, if it was ever started."""
-        self._sandbox_handle.close()
+        self._sandbox.close()
 
 
 def entry_module(launchers: tuple[Launcher, ...]) -> str:

@@ -84,8 +84,8 @@ def write_header(slug: str, launchers: Iterable[Launcher]) -> str:
 def prototype(launcher: Launcher) -> str:
     """Return the C++ declaration of a launcher, without the semicolon."""
     outputs = [f"const grader::Tensor& {output.name}" for output in launcher.outputs]
-    words = [*map(_declare, launcher.parameters), *outputs, "cudaStream_t stream"]
-    return f"grader::Status {launcher.name}(\n    " + ",\n    ".join(words) + ")"
+    parameters = [*map(_declare, launcher.parameters), *outputs, "cudaStream_t stream"]
+    return f"grader::Status {launcher.name}(\n    " + ",\n    ".join(parameters) + ")"
 
 
 def _declare(parameter: Parameter) -> str:

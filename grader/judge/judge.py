@@ -133,11 +133,11 @@ def _not_measured(problem: PlannedProblem) -> ProblemMeasurement:
 
 
 def _judge_check(
-    problem: PlannedProblem, check: PlannedCheck, seen: ProblemMeasurement
+    problem: PlannedProblem, check: PlannedCheck, measured: ProblemMeasurement
 ) -> CheckJudgement:
-    cases = [case for case in seen.cases if case.check == check.name]
+    cases = [case for case in measured.cases if case.check == check.name]
     troubles = [
-        _name_forbidden(check, case, trouble, seen.control_runs)
+        _name_forbidden(check, case, trouble, measured.control_runs)
         for case in cases
         if (trouble := _trouble(check, case)) is not None
     ]
@@ -192,9 +192,9 @@ def _name_forbidden(
 
 def _gravest(causes: Iterable[Cause]) -> Cause:
     """Return the cause of a check; a failure of ours comes first, as it must not cost points."""
-    seen = list(causes)
-    ours = next((cause for cause in seen if cause in OUR_CAUSES), None)
-    return ours or (seen[0] if seen else Cause.NONE)
+    found = list(causes)
+    ours = next((cause for cause in found if cause in OUR_CAUSES), None)
+    return ours or (found[0] if found else Cause.NONE)
 
 
 def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
@@ -225,21 +225,22 @@ def _finding(check: PlannedCheck, case: CaseMeasurement, trouble: Trouble) -> Ca
 def _wrong_value(
     check: PlannedCheck, case: CaseMeasurement, observation: ValueObservation
 ) -> CaseFinding:
-    seen = observation.comparison
-    if seen.mismatch is not Mismatch.NONE:
-        summary = f"{observation.label} {MISMATCH_TEXT[seen.mismatch]}."
+    comparison = observation.comparison
+    if comparison.mismatch is not Mismatch.NONE:
+        summary = f"{observation.label} {MISMATCH_TEXT[comparison.mismatch]}."
     else:
         summary = (
-            f"{observation.label}: the error is {seen.error:.3g} of the output's scale, at most "
-            f"{allowed_error(seen, check.tolerance):.3g} is allowed for {seen.dtype}."
+            f"{observation.label}: the error is {comparison.error:.3g} of the output's scale, "
+            f"at most {allowed_error(comparison, check.tolerance):.3g} is allowed for "
+            f"{comparison.dtype}."
         )
     return CaseFinding(
         public=case.public,
         index=case.index,
         summary=summary,
-        expected=seen.expected,
-        got=seen.got,
-        where=seen.where,
+        expected=comparison.expected,
+        got=comparison.got,
+        where=comparison.where,
     )
 
 
@@ -274,8 +275,8 @@ def sum_up(
     plan: Plan, checks: Iterable[CheckJudgement], targets: Iterable[CheckJudgement] = ()
 ) -> Judgement:
     """Add the points up; the result lists each problem's checks, then its targets."""
-    place = {problem.name: number for number, problem in enumerate(plan.problems)}
-    judged = tuple(sorted((*checks, *targets), key=lambda one: place[one.problem]))  # stable
+    position = {problem.name: number for number, problem in enumerate(plan.problems)}
+    judged = tuple(sorted((*checks, *targets), key=lambda one: position[one.problem]))  # stable
     review_points = sum(one.max_points for one in judged if one.verdict is Verdict.NEEDS_REVIEW)
     ungraded = [one for one in judged if one.verdict is Verdict.UNGRADED]
     if any(one.cause is not Cause.NO_DEVICE for one in ungraded):

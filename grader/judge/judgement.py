@@ -106,7 +106,7 @@ class CheckJudgement:
 
     Attributes:
         problem: name of the problem.
-        check: name of the check.
+        check: name of the check or target.
         title: what is checked, as a student reads it.
         verdict: the result.
         cause: why it did not pass; NONE if it did.
@@ -143,7 +143,7 @@ class Judgement:
         max_score: sum of all published weights.
         ungraded_points: weight of the checks that we could not judge; not part of `score`.
         review_points: weight of the checks that wait for a person; not part of `score`.
-        checks: of checks and targets, in the plan's order.
+        checks: the verdicts on checks and targets, in the plan's order.
         message: for a rejected submission, what was wrong with the file; else empty.
     """
 

@@ -1,8 +1,8 @@
 """The rule by which a case passes, and the cause that each kind of fault has.
 
 The same rule judges submissions (`judge.judge`, `judge.targets`) and a student's public cases on
-their own machine (`student.verdict`), so both always agree. Pure. How a failure is described to
-people is decided there.
+their own machine (`student.verdict`), so both always agree. Pure. The callers word the failure for
+people.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ CAUSE_OF_FAULT_IN_TARGETS: Mapping[FaultKind, Cause] = {
     FaultKind.TIMEOUT: Cause.TOO_SLOW,
     FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
 }
-"""The same for a timed run of a performance target, except for the two kinds above."""
+"""The cause of a fault in a timed run; only the two kinds above differ from `CAUSE_OF_FAULT`."""
 
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
 """The fault of a case that ends without a comparison: a mistake of the author."""

@@ -30,7 +30,7 @@ class SubmissionFacts:
     Attributes:
         name: identifier, unique within the class.
         sha256: hash of the bytes that were handed in.
-        origin: module or notebook.
+        origin: module, notebook or CUDA C++.
         entry: name of the entry module; empty for a rejected submission.
         files: all source files as they were in the sandbox, the entry first; none if rejected.
         notices: what the student was told when the file was read.

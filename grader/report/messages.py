@@ -183,7 +183,7 @@ STOLEN_TEXT = (
     f"the hypervisor gave over {100 * STOLEN_SHARE:.0f} % of the time to other virtual machines"
 )
 THROTTLED_TEXT = "heat, a power limit or another device slowed the device down"
-"""Why forks are left out."""
+"""The two reasons why forks are left out."""
 
 DEVICE_TEXT: Mapping[str, str] = {
     "cpu": "a processor",

@@ -127,7 +127,7 @@ class StudentView:
         title: title of the assignment.
         assignment: slug.
         file_sha256: start of the hash of what was handed in.
-        origin: module or notebook.
+        origin: module, notebook or CUDA C++.
         graded_at: day and minute in UTC.
         device: `cpu`, or the name of the GPU.
         grader_version: version of this project.

@@ -1,4 +1,4 @@
-"""Makes operators of torch raise that a problem's `denied` list in `assignment.toml` names.
+"""Makes the operators of torch raise that the `denied` list of a problem names.
 
 Entries are names or patterns of operators (`aten::softmax`), `@compute` for all that compute, or
 modules and classes (`torch.nn.parallel`, see `runner.guards`). `expand` and `find_unknown` say what

@@ -198,7 +198,7 @@ class LibraryPages:
         self._prefaulted_s = -PREFAULT_INTERVAL_S
 
     def prefault(self) -> None:
-        """Bring every page into memory, so that no child waits for one on the clock."""
+        """Load every page into memory, so that no child waits for one while the clock runs."""
         if time.monotonic() - self._prefaulted_s < PREFAULT_INTERVAL_S:
             return
         for address, length in self._ranges:

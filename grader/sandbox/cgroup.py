@@ -147,7 +147,7 @@ def make_cgroup(
         name: unique on this machine.
         memory_bytes: limit for all its processes together.
         processes: limit for its processes and threads together.
-        high_weight: whether it shall have a higher CPU weight; it gets the default weight if this
+        high_weight: whether it gets a higher CPU weight; it gets the default weight if this
             machine or this user's rights do not allow a higher one.
         root: where the cgroup file systems are mounted.
 

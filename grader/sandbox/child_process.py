@@ -44,7 +44,7 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """The place of a child in a process group.
+    """The position of a child in a process group.
 
     Attributes:
         rank: its number.

@@ -1,7 +1,7 @@
 """Meters that read one child's CPU time, peak memory and network traffic from outside.
 
-`limited_network` holds the network of ranks to a rate. Time on the judge's clock is measured in
-`worker.channel`.
+`limited_network` limits the rate of the network between ranks. Time on the judge's clock is
+measured in `worker.channel`.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ def _tc(host_pid: int, *arguments: str) -> None:
     programs = [shutil.which(name) for name in ("nsenter", "tc")]
     if None in programs:
         raise SandboxError(
-            "a network of a given rate needs the programs nsenter and tc",
+            "limiting the rate of the network needs the programs nsenter and tc",
             hint="apt-get install util-linux iproute2",
         )
     enter, tc = (str(program) for program in programs)

@@ -93,7 +93,7 @@ class Session:
         clock: WorkerClock,
         meter: WorkerMeter,
     ) -> None:
-        self._sandbox_handle = sandbox
+        self._sandbox = sandbox
         self._child = child
         self._submission = submission
         self._limits = limits
@@ -268,14 +268,14 @@ class Session:
 
     def _thaw(self) -> None:
         if self._frozen:
-            self._sandbox_handle.thaw()
+            self._sandbox.thaw()
             self._frozen = False
 
     def _freeze(self) -> None:
         try:
             self._clock.settle()
         finally:
-            self._sandbox_handle.freeze()
+            self._sandbox.freeze()
             self._frozen = True
         self._clock.observe()
         self._memory.observe()
@@ -286,7 +286,7 @@ class Session:
         with contextlib.suppress(SandboxError):
             self._thaw()
         ended = not isinstance(error, SandboxError)
-        ending = self._sandbox_handle.ending(self._child, EXIT_WAIT_SECONDS if ended else 0.0)
+        ending = self._sandbox.ending(self._child, EXIT_WAIT_SECONDS if ended else 0.0)
         kind, message = classify(error, ending)
         try:
             self._memory.check()

@@ -1,6 +1,6 @@
 """What tests of `paged_attention` share: its folders, its cases, and a worker in this process.
 
-Takes: the repository. Gives: `failures` of a submission's text. Does not cover: performance.
+`failures` returns what a submission's text fails; its performance is not measured.
 """
 
 import linecache

@@ -1,10 +1,8 @@
-"""What a run may leave on the machine, found by looking for it.
+"""Finds what a run has left on the machine: processes, files, cgroups, containers, sockets.
 
-Takes: the folder that was the run's TMPDIR and the pid of its judge. Gives: `Watch`, which says
-what is left. Does not cover: leavings of other runs, which may go on beside this one at any time:
-everything found is traced to the watched run, by its temporary folder, its pid or its parentage.
-
-Linux only.
+`Watch` needs the run's TMPDIR and the pid of its judge. Other runs may go on at the same time, so
+only what can be traced to the watched run counts: by its temporary folder, its pid or its parent
+processes. Linux only.
 """
 
 import contextlib
@@ -28,33 +26,33 @@ class Watch:
     """One watched run.
 
     Attributes:
-        folder: to be the run's TMPDIR, also of one within this process.
+        folder: the TMPDIR of the run, which may be a run within this process.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._judges = {os.getpid()}
         self._processes = descendants()
-        self._groups = control_groups(self._judges)  # of walls that other fixtures keep standing
+        self._cgroups = cgroups_of(self._judges)  # of sandboxes that other fixtures keep running
         self._shared = shared_memory()
         self._descriptors = descriptors()
 
     def judge(self, pid: int) -> None:
-        """Say that the process `pid` is a judge whose cgroups are to be looked for."""
+        """Search also for cgroups of the judge with process id `pid`."""
         self._judges.add(pid)
 
     def left(self, *, descriptors_too: bool = False) -> list[str]:
         """Return what is left, once nothing more vanishes by itself."""
         deadline = time.monotonic() + PATIENCE_S
-        while (found := self._look(descriptors_too)) and time.monotonic() < deadline:
+        while (found := self._find(descriptors_too)) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
 
-    def _look(self, descriptors_too: bool) -> list[str]:
+    def _find(self, descriptors_too: bool) -> list[str]:
         mark = str(self.folder)
         found = [f"process {what}" for what in sorted(descendants() - self._processes)]
-        groups = [g for g in control_groups(self._judges) if g not in self._groups]
-        found += [f"cgroup {group}" for group in groups]
+        cgroups = [c for c in cgroups_of(self._judges) if c not in self._cgroups]
+        found += [f"cgroup {cgroup}" for cgroup in cgroups]
         found += [f"container {name}" for name in containers(mark)]
         found += [f"file {path}" for path in sorted(self.folder.rglob("*"))]
         found += [f"mount {line}" for line in lines("/proc/self/mountinfo") if mark in line]
@@ -68,7 +66,7 @@ class Watch:
 
 @contextlib.contextmanager
 def watch() -> Iterator[Watch]:
-    """Watch what is run in the block with `folder` as TMPDIR; orphans become ours meanwhile."""
+    """Watch what runs in the block with `folder` as TMPDIR; this process adopts its orphans."""
     # Short: the path of a Unix socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="watch-", dir="/tmp"))
     libc = ctypes.CDLL(None)
@@ -94,7 +92,7 @@ def lines(path: str) -> list[str]:
 
 
 def parents() -> dict[int, tuple[int, str]]:
-    """Return of every living process its parent and what names it: pid, start time, command."""
+    """Return each living process's parent, and its own name: pid, start time and command."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, IndexError):
@@ -118,7 +116,7 @@ def descendants(root: int = 0) -> frozenset[str]:
     return frozenset(table[pid][1] for pid in below - {root or os.getpid()} if pid in table)
 
 
-def control_groups(judges: set[int]) -> list[str]:
+def cgroups_of(judges: set[int]) -> list[str]:
     """Return the cgroups whose names say that one of `judges` made them."""
     found = []
     for folder, inside, _ in os.walk(CGROUPS):
@@ -131,7 +129,7 @@ def control_groups(judges: set[int]) -> list[str]:
 
 
 def containers(mark: str) -> list[str]:
-    """Return the walls' containers that mount something below the folder `mark`."""
+    """Return the sandbox containers that mount something below the folder `mark`."""
     from grader.errors import SandboxError
     from grader.sandbox.image import connect_engine
 
@@ -161,9 +159,9 @@ def shared_memory() -> frozenset[str]:
 
 def descriptors() -> frozenset[str]:
     """Return the sockets, pipes, memory files and process descriptors that this process holds."""
-    held = set()
+    found = set()
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             if (what := str(link.readlink())).startswith(_OWN_DESCRIPTORS):
-                held.add(f"{link.name}: {what}")
-    return frozenset(held)
+                found.add(f"{link.name}: {what}")
+    return frozenset(found)

@@ -1,6 +1,6 @@
-"""A small class on the target of the hostile tests, graded as a user would type it.
+"""A small class of submissions to the target of the hostile tests, graded from the command line.
 
-Takes: a folder. Gives: submissions in it, `grade`, and what a run left in its output folder.
+It writes the submissions, starts and ends commands, and reads the output folder.
 """
 
 import csv
@@ -84,18 +84,18 @@ def grading(
     assignments: Path | None = None,
     reference: Path | None = None,
 ) -> list[object]:
-    """Return the arguments that grade the target, or one that stands elsewhere."""
+    """Return the arguments that grade the target, or one in other folders."""
     folders = (assignments or TARGET / "assignments", reference or TARGET / "reference")
     options = ("--assignments", folders[0], "--reference", folders[1], "--out", out)
     return ["grade", "target", *arguments, *options]
 
 
 def finish(process: "subprocess.Popen[str]", *, code: int = 0) -> tuple[str, str]:
-    """Return what the command printed, once it has ended with `code` and without a traceback."""
-    said, complained = process.communicate(timeout=RUN_S)
-    assert process.returncode == code, f"exit code {process.returncode}\n{said}\n{complained}"
-    assert "Traceback" not in complained, complained
-    return said, complained
+    """Return stdout and stderr of a command that must end with `code` and without a traceback."""
+    stdout, stderr = process.communicate(timeout=RUN_S)
+    assert process.returncode == code, f"exit code {process.returncode}\n{stdout}\n{stderr}"
+    assert "Traceback" not in stderr, stderr
+    return stdout, stderr
 
 
 def committed(out: Path) -> list[tuple[str, str, str]]:

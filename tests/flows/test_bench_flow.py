@@ -1,4 +1,4 @@
-"""`grader bench verdicts` as it is typed: quickly, behind a real wall, and again from its file."""
+"""`grader bench verdicts` as it is typed: quickly, in a real sandbox, and again from its file."""
 
 import json
 

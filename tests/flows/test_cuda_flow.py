@@ -1,4 +1,4 @@
-"""A class that mixes Python and CUDA C++, graded by the command behind real walls, on a CPU."""
+"""A class that mixes Python and CUDA C++, graded by the command in real sandboxes, on a CPU."""
 
 import csv
 import json
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.nvcc
 )
 def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Grade four submissions; return the output folder."""
-    place = tmp_path_factory.mktemp(f"cuda-{request.param}")
-    work = place / "class"
+    folder = tmp_path_factory.mktemp(f"cuda-{request.param}")
+    work = folder / "class"
     (work / "cyd").mkdir(parents=True)
     (work / "ada.cu").write_text(RIGHT.read_text(encoding="utf-8"), encoding="utf-8")
     broken = STARTER.read_text(encoding="utf-8") + "\nint half() { return 1 }\n"
@@ -34,9 +34,9 @@ def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (work / "cyd" / "more.cuh").write_text(STARTER.read_text(encoding="utf-8"), encoding="utf-8")
     (work / "eve.py").write_text("raise RuntimeError('no')\n", encoding="utf-8")
     command = [sys.executable, "-m", "grader", "grade", "gpu_kernels", str(work)]
-    command += ["--out", str(place / "out"), "--sandbox", request.param]
+    command += ["--out", str(folder / "out"), "--sandbox", request.param]
     subprocess.run(command, check=True, cwd=ROOT, timeout=280, capture_output=True)
-    return place / "out"
+    return folder / "out"
 
 
 def row(out: Path, name: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ def run_demo(folder: Path, path: str, *only: str) -> subprocess.CompletedProcess
 def check_demo(
     folder: Path, ran: subprocess.CompletedProcess[str], *only: str
 ) -> dict[str, GradeRecord]:
-    """Compare every row with what it must be, from the files rather than the program's word."""
+    """Compare every row with what it must be; read the files, not only what the program printed."""
     assert ran.returncode == 0, ran.stdout + ran.stderr
     out = folder / "out" / "demo"
     students = make_class(find_assignment("kv_cache", None), find_reference("kv_cache", None))
@@ -72,7 +72,7 @@ def check_demo(
 
 @pytest.mark.bwrap
 @pytest.mark.timeout(600)
-def test_demo_behind_bubblewrap(tmp_path: Path) -> None:
+def test_demo_in_bubblewrap(tmp_path: Path) -> None:
     records = check_demo(tmp_path, run_demo(tmp_path, os.environ["PATH"]))
     assert {record.measurement.sandbox for record in records.values()} == {"bwrap"}
 

@@ -42,9 +42,9 @@ def test_without_an_engine_nothing_is_lost(small_class: Path, tmp_path: Path) ->
         broken = start(
             watching, *grading(out, small_class, "--sandbox", "docker"), environment=dead
         )
-        said, complained = finish(broken, code=1)
-        assert "no container engine answers" in said + complained
-        assert "--sandbox bwrap" in said + complained
+        stdout, stderr = finish(broken, code=1)
+        assert "no container engine answers" in stdout + stderr
+        assert "--sandbox bwrap" in stdout + stderr
         assert [row[0] for row in committed(out)] == ["ada", "bob"]
         assert {row[2] for row in committed(out)} == {"ungraded"}
         assert set(read_grades(out)) == {"ada", "bob"}
@@ -60,10 +60,10 @@ def test_a_missing_image_says_how_to_build_it(small_class: Path, tmp_path: Path)
     out = tmp_path / "out"
     call = grading(out, small_class, "--sandbox", "docker", "--image", "no-such-image:ever")
     with watch() as watching:
-        said, complained = finish(start(watching, *call), code=1)
+        stdout, stderr = finish(start(watching, *call), code=1)
         assert watching.left() == []
-    assert "no-such-image:ever does not exist" in said + complained
-    assert "grader image build" in said + complained
+    assert "no-such-image:ever does not exist" in stdout + stderr
+    assert "grader image build" in stdout + stderr
 
 
 @pytest.fixture
@@ -81,15 +81,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte free."""
-    reserved_memory = disk / "ballast"
-    with reserved_memory.open("ab", buffering=0) as file:
+    """Fill a disk to its last byte; return the file that fills it."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
         while shutil.disk_usage(disk).free:
             try:
                 file.write(bytes(4096))
             except OSError:
                 break
-    return reserved_memory
+    return filler
 
 
 @pytest.mark.bwrap
@@ -100,13 +100,13 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk: Path, tmp_path:
     with watch() as watching:
         process = start(watching, *call)
         wait_until(lambda: committed(out), within_s=90, what="the first one is graded")
-        reserved_memory = fill(small_disk)
-        said, complained = finish(process, code=1)
-        assert "is the disk full" in said + complained
-        said, complained = finish(start(watching, *call), code=1)  # full from the start
-        assert "is the disk full" in said + complained
+        filler = fill(small_disk)
+        stdout, stderr = finish(process, code=1)
+        assert "is the disk full" in stdout + stderr
+        stdout, stderr = finish(start(watching, *call), code=1)  # full from the start
+        assert "is the disk full" in stdout + stderr
 
-        reserved_memory.unlink()
+        filler.unlink()
         kept = committed(out)
         assert [row[0] for row in kept] in (["ada"], ["ada", "bob"])
         finish(start(watching, *call))

@@ -1,4 +1,4 @@
-"""A teaching assistant's way, as typed: grade a class behind every wall, and read it."""
+"""What a teaching assistant types: grade a class in every sandbox, and read the result."""
 
 import json
 import shutil
@@ -69,12 +69,12 @@ def graded(
     out = tmp_path_factory.mktemp("graded") / "out"
     options = ("--sandbox", sandbox, "--isolation", isolation, "--jobs", jobs, "--seed", SEED)
     with watch() as watching:
-        said, _ = finish(start(watching, *grading(out, mixed, *options, "--json")))
+        stdout, _ = finish(start(watching, *grading(out, mixed, *options, "--json")))
         yield Graded(
             sandbox=sandbox,
             isolation=isolation,
             out=out,
-            records={record["submission"]["name"]: record for record in json.loads(said)},
+            records={record["submission"]["name"]: record for record in json.loads(stdout)},
             left=watching.left(),
             watching=watching,
         )
@@ -84,7 +84,7 @@ def causes(record: dict[str, Any]) -> dict[str, str]:
     return {check["problem"]: check["cause"] for check in record["judgement"]["checks"]}
 
 
-def test_every_wall_gives_the_same_scores_and_causes(graded: Graded) -> None:
+def test_every_sandbox_gives_the_same_scores_and_causes(graded: Graded) -> None:
     assert read_grades(graded.out) == EXPECTED
     assert {name: causes(graded.records[name]) for name in CAUSES} == CAUSES
 
@@ -149,28 +149,28 @@ def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Pat
     with watch() as watching:
         plain = start(watching, *grading(out, mixed, "--dry-run", "--seed", SEED))
         form = start(watching, *grading(out, mixed, "--dry-run", "--json", "--seed", SEED))
-        said, plan = finish(plain)[0], finish(form)[0]
-    assert "scale" in said
-    assert "256 MiB" in said
+        stdout, plan = finish(plain)[0], finish(form)[0]
+    assert "scale" in stdout
+    assert "256 MiB" in stdout
     assert [p["name"] for p in json.loads(plan)["problems"]] == ["scale", "Counter"]
-    assert SEED not in said + plan
+    assert SEED not in stdout + plan
     assert not out.exists()
 
 
 def test_an_unconfined_run_says_so_and_a_changed_plan_asks(tmp_path: Path) -> None:
     folder, out = write_class(tmp_path / "class", honest=HONEST), tmp_path / "out"
     with watch() as watching:
-        said, _ = finish(start(watching, *grading(out, folder, "--sandbox", "none")))
+        stdout, _ = finish(start(watching, *grading(out, folder, "--sandbox", "none")))
         assert watching.left() == []
-        assert "UNCONFINED" in said
+        assert "UNCONFINED" in stdout
         assert read_grades(out) == {"honest": EXPECTED["honest"]}
         for page in ("index.html", "students/honest/report.html", "students/honest/report.md"):
             assert "unconfined" in (out / page).read_text(encoding="utf-8").lower(), page
 
         (first,) = committed(out)
         other = grading(out, folder, "--sandbox", "none", "--seed", "another")
-        _, complained = finish(start(watching, *other), code=2)
-        assert "--force" in complained
+        _, stderr = finish(start(watching, *other), code=2)
+        assert "--force" in stderr
         assert committed(out) == [first]
         finish(start(watching, *other, "--force"))
     assert committed(out)[0] == first
@@ -185,18 +185,18 @@ def test_nobody_is_graded_by_cases_that_the_solution_fails(tmp_path: Path) -> No
     solution.write_text(WRONG, encoding="utf-8")
     call = grading(out, folder, "--sandbox", "none", reference=reference)
     with watch() as watching:
-        said, complained = finish(start(watching, *call), code=1)
-        told = " ".join((said + complained).split())
-        assert told.count("drawing another one") == 3
+        stdout, stderr = finish(start(watching, *call), code=1)
+        told = " ".join((stdout + stderr).split())
+        assert told.count("Choosing another seed") == 3
         assert f"{solution}: expected a solution that passes every hidden case" in told
         assert "fails scale.values" in told
         assert committed(out) == []
         solution.write_text(HONEST, encoding="utf-8")
-        said, _ = finish(start(watching, *call))
-        assert "checking the new seed" in said
-        assert "drawing another" not in said
-        said, _ = finish(start(watching, *call))
-        assert "checking the new seed" not in said  # the run's own is kept
+        stdout, _ = finish(start(watching, *call))
+        assert "checking the new seed" in stdout
+        assert "Choosing another seed" not in stdout
+        stdout, _ = finish(start(watching, *call))
+        assert "checking the new seed" not in stdout  # the run's own is kept
         assert watching.left() == []
     assert read_grades(out) == {"honest": EXPECTED["honest"]}
 
@@ -212,8 +212,8 @@ def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
     }
     with watch() as watching, ThreadPoolExecutor(2) as workers:
         done = workers.map(lambda call: finish(start(watching, *call), code=2), calls.values())
-        for needle, (said, complained) in zip(calls, done, strict=True):
-            assert needle in " ".join((said + complained).split())
-            assert SEED not in said + complained
+        for needle, (stdout, stderr) in zip(calls, done, strict=True):
+            assert needle in " ".join((stdout + stderr).split())
+            assert SEED not in stdout + stderr
         assert watching.left() == []
     assert not list(out.rglob("*.csv"))

@@ -139,13 +139,13 @@ def test_a_planted_answer_stops_the_release(loaded):
     harness = loaded / "assignments" / SLUG / "harness.py"
     harness.write_bytes((loaded / "reference" / SLUG / "oracle.py").read_bytes())
     try:
-        said = run(
+        printed = run(
             sys.executable, "-m", "grader", "release", SLUG, "--out", "leaky", cwd=loaded, code=1
         )
     finally:
         harness.unlink()
-    assert "oracle.py" in said
-    assert "would leak" in said
+    assert "oracle.py" in printed
+    assert "would leak" in printed
     assert not (loaded / "leaky").exists()
 
 
@@ -168,13 +168,13 @@ def test_a_student_works_from_the_bundle_alone(loaded, student, tmp_path):
     assert run(student, "-c", program, cwd=folder).strip() == "True"
 
 
-def test_what_a_student_lacks_is_said_in_words(student, tmp_path):
-    said = run(student, "-m", "grader", "new-assignment", "mine", cwd=tmp_path, code=2)
-    assert "templates of new assignments are not installed" in said
+def test_what_a_student_lacks_is_named_in_the_message(student, tmp_path):
+    printed = run(student, "-m", "grader", "new-assignment", "mine", cwd=tmp_path, code=2)
+    assert "templates of new assignments are not installed" in printed
     (tmp_path / "reference" / SLUG).mkdir(parents=True)
     (tmp_path / "reference" / SLUG / "cases.py").write_text("")
-    said = run(student, "-m", "grader", "release", SLUG, cwd=tmp_path, code=2)
-    assert "not a checkout" in said
+    printed = run(student, "-m", "grader", "release", SLUG, cwd=tmp_path, code=2)
+    assert "not a checkout" in printed
 
 
 @pytest.mark.slow

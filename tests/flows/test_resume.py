@@ -73,7 +73,7 @@ def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
     folder = write_class(tmp_path / "class", **CLASS)
     call = grading(out, folder, "--sandbox", sandbox, "--jobs", jobs)
     with watch() as watching:
-        kill_when(watching, call, lambda: a_wall_is_built(watching), "a wall is being built")
+        kill_when(watching, call, lambda: has_sandbox(watching), "a sandbox is being built")
         assert committed(out) == []
 
         kill_when(watching, call, lambda: len(committed(out)) >= 1, "one is graded")
@@ -81,14 +81,14 @@ def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
         assert first
 
         second = first
-        if sandbox == "bwrap":  # the cheaper wall, once more in the middle of a call
+        if sandbox == "bwrap":  # the cheaper sandbox: kill once more, in the middle of a call
             kill_when(watching, call, lambda: later(out, first), "two are graded")
             second = committed(out)
         assert second[: len(first)] == first
         assert len(second) < len(CLASS)
 
-        said, _ = finish(start(watching, *call))
-        assert said.count("(graded before)") == len(second)
+        stdout, _ = finish(start(watching, *call))
+        assert stdout.count("(graded before)") == len(second)
         final = committed(out)
         assert watching.left() == []
     assert final[: len(second)] == second
@@ -99,15 +99,15 @@ def test_a_killed_run_goes_on(sandbox: str, jobs: int, tmp_path: Path) -> None:
         assert (out / "staff" / name / "record.json").is_file()
 
 
-def a_wall_is_built(watching: Watch) -> bool:
-    """Return whether a wall has begun to stand: its folder is there."""
+def has_sandbox(watching: Watch) -> bool:
+    """Return whether the building of a sandbox has begun: its folder exists."""
     return any(watching.folder.glob("grader-*wrap-*")) or any(
         watching.folder.glob("grader-docker-*/channel")
     )
 
 
 def later(out: Path, first: list[tuple[str, str, str]]) -> bool:
-    """Return whether one more is graded, a moment into the next one."""
+    """Return whether one more is graded, after a moment in which the next one has begun."""
     if len(committed(out)) <= len(first):
         return False
     time.sleep(0.2)

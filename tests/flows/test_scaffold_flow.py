@@ -36,7 +36,7 @@ def test_a_new_assignment_is_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.bwrap
-def test_a_check_without_a_sole_catcher_is_no_proof(tmp_path: Path) -> None:
+def test_a_check_that_no_wrong_submission_fails_alone_is_a_complaint(tmp_path: Path) -> None:
     folders = ("--assignments", str(tmp_path / "a"), "--reference", str(tmp_path / "r"))
     assert grader("new-assignment", "demo_assignment", *folders, cwd=tmp_path).returncode == 0
     wrong = tmp_path / "r" / "demo_assignment" / "wrong"
@@ -47,5 +47,5 @@ def test_a_check_without_a_sole_catcher_is_no_proof(tmp_path: Path) -> None:
         path.unlink()
     ran = grader("validate", "demo_assignment", *folders, "--sandbox", "bwrap", cwd=tmp_path)
     assert ran.returncode == 1
-    said = " ".join(ran.stdout.split())
-    assert "log_sum_exp.refuses_empty_rows: no wrong submission fails this and nothing" in said
+    printed = " ".join(ran.stdout.split())
+    assert "log_sum_exp.refuses_empty_rows: no wrong submission fails this and nothing" in printed

@@ -1,4 +1,4 @@
-"""A student's way, as typed: list, init, check, pack."""
+"""What a student types: list, init, check, pack."""
 
 import json
 import os
@@ -111,17 +111,17 @@ def test_one_problem_as_json(loaded, solution):
     ],
 )
 def test_a_usage_error_says_what_to_do_and_ends_with_2(loaded, arguments, says):
-    said = grader(*arguments, cwd=loaded, code=2)
-    assert says in said
-    assert "Traceback" not in said
+    printed = grader(*arguments, cwd=loaded, code=2)
+    assert says in printed
+    assert "Traceback" not in printed
 
 
 def test_an_unreadable_file_ends_with_1_and_a_hint(loaded):
     folder = start(loaded, "rubbish", "--module")
     (folder / f"{SLUG}.py").write_bytes(b"\x00\xff\x00")
-    said = grader("check", "rubbish", cwd=loaded, code=1)
-    assert "Traceback" not in said
-    assert f"{SLUG}.py" in said
+    printed = grader("check", "rubbish", cwd=loaded, code=1)
+    assert "Traceback" not in printed
+    assert f"{SLUG}.py" in printed
 
 
 def test_init_names_what_it_would_overwrite(loaded):
@@ -138,5 +138,5 @@ def test_a_finished_kv_cache_passes_its_public_cases(tmp_path):
     checkout = Path(__file__).resolve().parent.parent.parent
     solution = checkout / "reference" / "kv_cache" / "solution.py"
     (tmp_path / "kv_cache.py").write_bytes(solution.read_bytes())
-    said = grader("check", "--assignments", str(checkout / "assignments"), cwd=tmp_path)
-    assert "public tests passed" in said
+    printed = grader("check", "--assignments", str(checkout / "assignments"), cwd=tmp_path)
+    assert "public tests passed" in printed

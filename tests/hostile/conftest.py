@@ -73,7 +73,7 @@ def rank_target() -> LoadedAssignment:
 
 
 @pytest.fixture(scope="session", params=SANDBOXES)
-def rank_walls(
+def rank_sandboxes(
     request: pytest.FixtureRequest, rank_target: LoadedAssignment
 ) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, rank_target)) as pool:
@@ -81,7 +81,7 @@ def rank_walls(
 
 
 @pytest.fixture(scope="session", params=SANDBOXES)
-def denial_walls(
+def denial_sandboxes(
     request: pytest.FixtureRequest, denial_target: LoadedAssignment
 ) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, denial_target)) as pool:
@@ -94,10 +94,10 @@ def sandboxes(request: pytest.FixtureRequest, target: LoadedAssignment) -> Itera
         yield pool
 
 
-# Races take seconds each and run one at a time on a machine: the honest and the plainly slow ones
-# run in every sandbox, attacks on clocks and meters, which are the judge's own, in one.
+# Races take seconds each, and one runs at a time on a machine. Honest and plainly slow submissions
+# race in every sandbox. Attacks on clocks and meters, which are the judge's own, race in one.
 @pytest.fixture(scope="session", params=SANDBOXES[:1])
-def pace_walls(
+def speed_sandboxes(
     request: pytest.FixtureRequest, speed_target: LoadedAssignment
 ) -> Iterator[SandboxPool]:
     with closing(_pool(request.param, speed_target)) as pool:
@@ -134,7 +134,7 @@ class Result:
         return check.cause
 
     def finding(self, problem: str) -> str:
-        """What is known of why the check failed, the submission's words included."""
+        """Why the check failed, with the output of the submission."""
         check = self._check(problem)
         return " ".join([check.summary, *(finding.got for finding in check.findings)])
 
@@ -154,23 +154,23 @@ def attack(target: LoadedAssignment, sandboxes: SandboxPool) -> Attack:
 
 
 @pytest.fixture
-def attack_denial(denial_target: LoadedAssignment, denial_walls: SandboxPool) -> Attack:
+def attack_denial(denial_target: LoadedAssignment, denial_sandboxes: SandboxPool) -> Attack:
     """Grade a source on the denial target, whose problems deny all computing, one, and nothing."""
-    return lambda source: _grade(source, denial_target, denial_walls)
+    return lambda source: _grade(source, denial_target, denial_sandboxes)
 
 
 @pytest.fixture
-def attack_ranks(rank_target: LoadedAssignment, rank_walls: SandboxPool) -> Attack:
+def attack_ranks(rank_target: LoadedAssignment, rank_sandboxes: SandboxPool) -> Attack:
     """Grade a source on the rank target: a mean over ranks, and a state in parts."""
-    return lambda source: _grade(source, rank_target, rank_walls)
+    return lambda source: _grade(source, rank_target, rank_sandboxes)
 
 
 @pytest.fixture
-def race_ranks(rank_target: LoadedAssignment, rank_walls: SandboxPool) -> Racing:
+def race_ranks(rank_target: LoadedAssignment, rank_sandboxes: SandboxPool) -> Racing:
     """Grade a source on the named targets of the rank target."""
 
     def run(source: str, *targets: str) -> Race:
-        return racing.race(source, rank_target, rank_walls, *targets)
+        return racing.race(source, rank_target, rank_sandboxes, *targets)
 
     return run
 
@@ -193,11 +193,11 @@ def _grade(source: str, loaded: LoadedAssignment, sandboxes: SandboxPool) -> Res
 
 
 @pytest.fixture
-def race(speed_target: LoadedAssignment, pace_walls: SandboxPool) -> Racing:
-    """Grade a source on the named targets of the pace target."""
+def race(speed_target: LoadedAssignment, speed_sandboxes: SandboxPool) -> Racing:
+    """Grade a source on the named targets of the speed target."""
 
     def run(source: str, *targets: str) -> Race:
-        return racing.race(source, speed_target, pace_walls, *targets)
+        return racing.race(source, speed_target, speed_sandboxes, *targets)
 
     return run
 

@@ -62,5 +62,5 @@ def product(a, b):
             print("stopped", function.__name__, "nothing came back")
     raise RuntimeError("no way through")
 """
-"""Tries one way after the other; the first one that comes back with something answers. Without a
+"""Tries one way after the other; the first that returns something gives the answer. Without a
 denial that is the plain one."""

@@ -1,8 +1,4 @@
-"""A hostile submission that wants to be fast, graded on the pace target as the pipeline would.
-
-Takes: a source, a loaded assignment, sandboxes. Gives: `Race`. Does not cover: which attacks there
-are.
-"""
+"""Grades a hostile submission on the speed target, as the pipeline would; returns a `Race`."""
 
 from dataclasses import replace
 
@@ -43,7 +39,7 @@ class Race:
 
 
 TRIES = 3
-"""Gradings of one submission: a machine too noisy to decide says so, and is asked again."""
+"""Gradings of one submission: if the machine was too noisy to decide, it is graded again."""
 
 
 NO_CEILINGS = TimedMachine()
@@ -87,7 +83,7 @@ def _with(loaded: LoadedAssignment, targets: tuple[str, ...]) -> tuple[PlannedPr
 def measured_alone(
     source: str, loaded: LoadedAssignment, sandboxes: SandboxPool, target: str
 ) -> tuple[str, str]:
-    """Return what a submission that raises says in a checked call, and what in a timed one."""
+    """Return the text that a submission raises in a checked call, and in a timed one."""
     loaded = replace(loaded, plan=replace(loaded.plan, problems=_with(loaded, (target,))))
     submission = submission_of(source)
     (problem,) = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine()).problems

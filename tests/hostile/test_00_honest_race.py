@@ -7,7 +7,7 @@ from tests.hostile.conftest import SANDBOXES, Racing
 from tests.hostile.unhurried import HONEST, SLOW_MIX, SLOW_TALLY
 
 
-@pytest.mark.parametrize("pace_walls", SANDBOXES, indirect=True)
+@pytest.mark.parametrize("speed_sandboxes", SANDBOXES, indirect=True)
 @pytest.mark.parametrize("target", ["time", "clock", "growth", "memory"])
 def test_an_honest_submission_gets_full_points(race: Racing, target: str) -> None:
     found = race(HONEST, target)
@@ -15,7 +15,7 @@ def test_an_honest_submission_gets_full_points(race: Racing, target: str) -> Non
     assert found.judgement.score == found.judgement.max_score
 
 
-@pytest.mark.parametrize("pace_walls", SANDBOXES, indirect=True)
+@pytest.mark.parametrize("speed_sandboxes", SANDBOXES, indirect=True)
 @pytest.mark.parametrize("target", ["time", "clock", "growth"])
 def test_a_slow_one_that_hides_nothing_is_too_slow(race: Racing, target: str) -> None:
     found = race(HONEST + SLOW_MIX + SLOW_TALLY, target)

@@ -1,6 +1,6 @@
 """Attack 1: replace every clock and statistic within reach.
 
-The judge's clock and the kernel's meters are in none of them."""
+None of them is the judge's clock or a meter of the cgroup."""
 
 import pytest
 

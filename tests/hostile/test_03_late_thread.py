@@ -1,7 +1,7 @@
 """Attack 3: a thread finishes the work after the reply.
 
-The tree is frozen at the reply and the bytes are copied then; what a thread writes later, also into
-the shared reply memory itself, is never seen."""
+All processes are frozen at the reply, and its bytes are copied then. What a thread writes later,
+also into the shared reply memory itself, is never read."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

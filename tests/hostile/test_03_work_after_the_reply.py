@@ -1,6 +1,6 @@
 """Attack 3, in a race: reply at once, and work in threads or processes that nobody waits for.
 
-The tree is frozen at the reply; what it does when it goes on is charged to the run."""
+All processes are frozen at the reply; what they do when they go on is charged to the run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Attack 4: a tensor subclass that computes when the checker looks.
+"""Attack 4: a tensor subclass that computes only when the result is checked.
 
 Nothing but exact tensors and primitives leaves the sandbox, as bytes."""
 
@@ -17,7 +17,7 @@ def scale(x, factor):
 """
 
 
-def test_a_tensor_subclass_cannot_leave_the_box(attack: Attack) -> None:
+def test_a_tensor_subclass_cannot_leave_the_sandbox(attack: Attack) -> None:
     result = attack(HONEST + LAZY)
     assert result.cause("scale") is Cause.WRONG_VALUE
     assert "Lazy" in result.finding("scale")

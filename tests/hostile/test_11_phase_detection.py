@@ -64,11 +64,11 @@ def test_skipped_work_is_wrong_where_it_is_timed(race: Racing) -> None:
 
 
 def test_checked_and_timed_calls_look_the_same(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool
 ) -> None:
     checked, timed = (
         re.sub(r"\d+", "N", told)
-        for told in measured_alone(HONEST + FINGERPRINT, speed_target, pace_walls, "time")
+        for told in measured_alone(HONEST + FINGERPRINT, speed_target, speed_sandboxes, "time")
     )
     assert "ValueError" in checked
     assert checked == timed

@@ -1,7 +1,7 @@
 """Attack 12: forge results over the channel, or print verdicts.
 
-The channel carries data, never verdicts; what is sent before it was asked for ends the child;
-stdout is shown and never parsed."""
+The channel carries data, never verdicts. A message that answers no request ends the child. Stdout
+is shown and never parsed."""
 
 import resource
 

@@ -1,6 +1,6 @@
 """Attack 13, in a race: leave in a measured call, or let only the first thread leave.
 
-A run counts when it came to its end; who goes on in another thread is metered as before."""
+Only a run that finishes counts; a process that goes on in another thread is still metered."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Attack 18: a time that no machine can reach.
 
-Whoever finds out that the secret matrices are diagonal does none of the work that was asked for,
-and is faster than the processor multiplies: no points before a human has looked."""
+A submission that finds out that the secret matrices are diagonal skips the work that was asked for,
+and is faster than the processor can multiply: it gets no points before a person has reviewed it."""
 
 from dataclasses import replace
 
@@ -41,29 +41,29 @@ def _race(
     return race(source, loaded, sandboxes, "roofline", machine=machine)
 
 
-def test_a_time_below_the_floor_is_held(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+def test_a_time_below_the_floor_needs_review(
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, ceilings)
-    held = found.check("roofline")
-    assert held.verdict is Verdict.NEEDS_REVIEW, held.summary
-    (evidence,) = held.finding[0].broken
+    found = _race(HONEST + SHORT_CUT, speed_target, speed_sandboxes, ceilings)
+    roofline = found.check("roofline")
+    assert roofline.verdict is Verdict.NEEDS_REVIEW, roofline.summary
+    (evidence,) = roofline.finding[0].broken
     assert "below the roofline floor" in evidence
     assert found.judgement.score == 1  # for the check
-    assert found.judgement.review_points == held.max_points
+    assert found.judgement.review_points == roofline.max_points
 
 
-def test_a_ceiling_is_what_holds_it(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+def test_without_the_ceiling_it_passes(
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
     rates = tuple(replace(rate, flops_per_s=rate.flops_per_s * 1e6) for rate in ceilings.matmul)
     unbounded = replace(ceilings, matmul=rates)
-    found = _race(HONEST + SHORT_CUT, speed_target, pace_walls, unbounded)
+    found = _race(HONEST + SHORT_CUT, speed_target, speed_sandboxes, unbounded)
     assert found.check("roofline").verdict is Verdict.PASS
 
 
-def test_who_multiplies_is_not_held(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, ceilings: Ceilings
+def test_a_submission_that_multiplies_needs_no_review(
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, ceilings: Ceilings
 ) -> None:
-    found = _race(HONEST + ALMOST, speed_target, pace_walls, ceilings)
+    found = _race(HONEST + ALMOST, speed_target, speed_sandboxes, ceilings)
     assert found.check("roofline").verdict is Verdict.PASS, found.check("roofline").summary

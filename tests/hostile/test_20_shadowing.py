@@ -1,6 +1,6 @@
 """Attack 20: shadow or poison what the next import finds.
 
-The interpreter is isolated, its packages are read-only, and a child's home is gone with it."""
+The interpreter is isolated, its packages are read-only, and a child's home is removed with it."""
 
 from tests.hostile.conftest import Attack
 from tests.hostile.honest import HONEST

@@ -44,7 +44,7 @@ for pid in [-1, 1, os.getppid(), *range(2, 60)]:
     for number in (signal.SIGKILL, signal.SIGSTOP):
         try:
             os.kill(pid, number)
-            if pid != -1:  # to "everybody", the kernel answers 0 even where all refuse
+            if pid != -1:  # for -1, Linux returns 0 even if it may signal nobody
                 done.append(pid)
         except OSError:
             pass
@@ -129,7 +129,7 @@ def test_nothing_outside_can_be_signalled(spy: Callable[[str], list[str]], attac
     assert attack(HONEST).judgement.score == 10
 
 
-def test_the_warm_process_cannot_be_slowed(spy: Callable[[str], list[str]]) -> None:
+def test_the_fork_server_cannot_be_slowed(spy: Callable[[str], list[str]]) -> None:
     lines = spy(NEIGHBOURS)
     assert len(lines) == 9
     assert [line for line in lines if not line.startswith("refused")] == []

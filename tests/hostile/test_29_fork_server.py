@@ -66,7 +66,7 @@ def test_only_the_channel_and_the_output_pipe_are_open(spy: Callable[[str], list
     assert len(others) == 2
 
 
-def test_the_environment_is_the_jails_own(spy: Callable[[str], list[str]]) -> None:
+def test_the_environment_is_the_one_that_confinement_sets(spy: Callable[[str], list[str]]) -> None:
     (line,) = spy(ENVIRONMENT)
     names = set(eval(line))
     assert names <= {

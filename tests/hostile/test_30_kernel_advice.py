@@ -1,6 +1,6 @@
-"""Attack 30: kernels that only the interpreter takes, and submissions that forge the advice.
+"""Attack 30: kernels that only the interpreter accepts, and submissions that forge the advice.
 
-The compiler runs in a sandbox without a device; what it says is advice, and no grade moves."""
+The compiler runs in a sandbox without a device; its report is advice and changes no grade."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -112,8 +112,8 @@ import gc
 
 for thing in gc.get_objects():
     if type(thing).__name__ == {worker!r}:
-        said = {said}
-        thing.further = {{"kernels": lambda _: said}}
+        report = {report}
+        thing.further = {{"kernels": lambda _: report}}
 """
 )
 FORGED_FINDING = {
@@ -200,7 +200,7 @@ def test_good_kernels_compile_for_both_targets(
         ("calling_kernel", "try", "unsupported AST node type: Try"),
     ],
 )
-def test_what_only_the_interpreter_takes_is_named_with_its_line(
+def test_what_only_the_interpreter_accepts_is_named_with_its_line(
     advice: Advice, kernel: str, mark: str, message: str
 ) -> None:
     entries = about(advice, kernel)
@@ -219,7 +219,7 @@ def test_what_no_case_launches_is_named(advice: Advice) -> None:
     assert advice.notice == advice.detail == ""
 
 
-def test_places_are_those_of_the_notebook(adviser: Adviser) -> None:
+def test_locations_are_those_of_the_notebook(adviser: Adviser) -> None:
     source = KERNELS + COUNTER
     lines = source.count("\n") + 1
     cells = tuple(CellLine(cell=7, line=line) for line in range(1, lines + 1))
@@ -234,7 +234,7 @@ def test_places_are_those_of_the_notebook(adviser: Adviser) -> None:
         assert entry.message_location == f"cell 7, line {line_of('dict')}"
 
 
-def test_without_the_word_no_wall_is_started(target: LoadedAssignment) -> None:
+def test_without_the_word_no_sandbox_is_started(target: LoadedAssignment) -> None:
     made = Adviser(
         target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
     )
@@ -242,7 +242,9 @@ def test_without_the_word_no_wall_is_started(target: LoadedAssignment) -> None:
         assert made.advise(work(HONEST)) == NO_ADVICE
 
 
-def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssignment) -> None:
+def test_a_sandbox_that_cannot_be_started_is_reported_and_costs_nothing(
+    target: LoadedAssignment,
+) -> None:
     made = Adviser(
         target, sandbox="no such sandbox", isolation=Isolation.WARM, image="", first_slot=2
     )
@@ -267,7 +269,7 @@ def test_a_wall_that_cannot_be_had_is_said_and_costs_nothing(target: LoadedAssig
         ),
     ],
 )
-def test_a_box_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str) -> None:
+def test_a_worker_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str) -> None:
     assert adviser.advise(work(HONEST_MENTIONS_TRITON + end)).notice == notice
     assert adviser.advise(work(HONEST_MENTIONS_TRITON)) == NO_ADVICE  # the sandbox goes on
 
@@ -277,7 +279,7 @@ def test_a_box_that_ends_leaves_a_notice(adviser: Adviser, end: str, notice: str
     ("pause_s", "notice"),
     [(30.0, f"{ENDED} it did not return within the time limit."), (0.7, CUT_SHORT)],
 )
-def test_a_box_that_takes_its_time_is_cut_short(
+def test_a_worker_that_takes_too_long_is_cut_short(
     target: LoadedAssignment, monkeypatch: pytest.MonkeyPatch, pause_s: float, notice: str
 ) -> None:
     monkeypatch.setattr(adviser_module, "CALL_SECONDS", 1.5)
@@ -302,7 +304,7 @@ def test_many_kernels_end_at_a_limit(adviser: Adviser) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "report",
     [
         "{'findings': [], 'unreached': [], 'left_out': False, 'score': 10}",
         "{'findings': [{'kernel': '<script>'}], 'unreached': [], 'left_out': False}",
@@ -311,8 +313,8 @@ def test_many_kernels_end_at_a_limit(adviser: Adviser) -> None:
         "x_that_is_not_defined",
     ],
 )
-def test_forged_advice_of_another_form_is_refused(adviser: Adviser, said: str) -> None:
-    told = adviser.advise(work(FORGES.format(said=said, worker=WorkerProcess.__name__)))
+def test_forged_advice_of_another_form_is_refused(adviser: Adviser, report: str) -> None:
+    told = adviser.advise(work(FORGES.format(report=report, worker=WorkerProcess.__name__)))
     assert told.kernels == ()
     assert told.notice in (NOT_MADE, NOT_IMPORTED)
 
@@ -320,9 +322,9 @@ def test_forged_advice_of_another_form_is_refused(adviser: Adviser, said: str) -
 def test_forged_advice_of_the_known_form_is_shown_and_worth_nothing(
     adviser: Adviser, attack: Attack
 ) -> None:
-    said = {"findings": [FORGED_FINDING], "unreached": [], "left_out": False}
+    report = {"findings": [FORGED_FINDING], "unreached": [], "left_out": False}
     source = (
-        FORGES.format(said=said, worker=WorkerProcess.__name__)
+        FORGES.format(report=report, worker=WorkerProcess.__name__)
         + "\ndef scale(x, factor):\n    return x\n"
     )
     (entry,) = adviser.advise(work(source)).kernels

@@ -1,7 +1,7 @@
 """Attack 30: a process tree that undoes its own freeze, and works while the reference is timed.
 
-SIGSTOP reaches one process after the other, so processes that wake each other outlast it, and one
-that is ending already when it comes may send its parent any signal. Nobody can send SIGCONT."""
+SIGSTOP reaches one process after the other, so processes that wake each other could outlast it, and
+a process that is already ending may send its parent any signal. So no process can send SIGCONT."""
 
 import time
 
@@ -26,14 +26,14 @@ busy = mmap.mmap(-1, 4096)
 ring = mmap.mmap(-1, 4096)
 made = []
 
-def wake_the_others(place):
+def wake_the_others(own):
     while True:
         if busy[0]:
             time.sleep(0.0003)
             continue
         for number in range(0, 64, 8):
             pid = int.from_bytes(ring[number : number + 8], "little")
-            if pid and number != place:
+            if pid and number != own:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGCONT)
 
@@ -84,7 +84,7 @@ def mix(x):
 
 @pytest.mark.parametrize("how", [RING, ENDING_CHILDREN], ids=["ring", "clone"])
 def test_nothing_runs_after_the_reply(
-    speed_target: LoadedAssignment, pace_walls: SandboxPool, how: str
+    speed_target: LoadedAssignment, speed_sandboxes: SandboxPool, how: str
 ) -> None:
     submission = Submission(
         name="attack",
@@ -95,7 +95,7 @@ def test_nothing_runs_after_the_reply(
     )
     limits = speed_target.plan.limits
     with (
-        pace_walls.borrow() as sandbox,
+        speed_sandboxes.borrow() as sandbox,
         open_session(sandbox, submission, limits=limits) as session,
     ):
         session.load()

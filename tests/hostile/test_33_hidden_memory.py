@@ -1,6 +1,7 @@
-"""Attack 33: keep things where they are charged to somebody else, or erase the peak.
+"""Attack 33: keep data where it is charged to another process, or erase the peak.
 
-A cgroup counts whoever touches a page first; what the judge lent, it takes back."""
+A cgroup is charged for a page that its process touches first; the judge takes the memory of
+arguments back."""
 
 import pytest
 
@@ -112,11 +113,11 @@ def hide(x):
         return x.clone()
 """,
     "arguments of the past": """
-lent = []
+passed = []
 
 def hide(x):
-    lent.append(x)
-    for past in lent[:-1]:
+    passed.append(x)
+    for past in passed[:-1]:
         if past.shape == x.shape:
             past.copy_(x)
 """,

@@ -45,7 +45,7 @@ def test_an_answer_made_up_under_the_denial_is_wrong(attack_denial: Attack) -> N
 
 
 @pytest.mark.parametrize("problem", ["product", "total"])
-def test_an_exception_that_looks_like_the_denial_proves_nothing(
+def test_an_exception_that_looks_like_the_denial_is_a_crash(
     attack_denial: Attack, problem: str
 ) -> None:
     source = LOOK_ALIKE.replace("product(a, b)", f"{problem}(*_)")

@@ -1,6 +1,6 @@
 """Register over the denial: fall through it, replace it, take it back as a library of one's own.
 
-A registration that goes gives back what lay under it; the denial's own never goes."""
+Removing a registration restores the kernel below it; the denial's own is never removed."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

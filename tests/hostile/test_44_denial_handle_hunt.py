@@ -38,7 +38,7 @@ def frames(a, b):
     return a @ b
 
 @way
-def the_modules_of_the_box(a, b):
+def the_modules_of_the_worker(a, b):
     for name, module in list(sys.modules.items()):
         for value in list(vars(module).values()):
             if type(value).__name__ == "Denials":

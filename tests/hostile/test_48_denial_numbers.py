@@ -1,8 +1,8 @@
 """Compute without torch: read a tensor's numbers in Python or numpy.
 
-The ordinary calls are fenced. Memory is not: where a process may read its own, no sandbox can keep
-it from computing. That this works is what the evidence `denied` says it cannot prevent; a report
-that promised more would be wrong, so it is tested too."""
+Guards stop the ordinary calls. They cannot stop a process that reads its own memory. The evidence
+`denied` says that it cannot prevent this. A report that promised more would be wrong, so this is
+tested too."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack

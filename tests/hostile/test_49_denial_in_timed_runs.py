@@ -20,21 +20,21 @@ def product(a, b):
 
 
 def test_torch_in_a_timed_run_is_forbidden(
-    denial_target: LoadedAssignment, denial_walls: SandboxPool
+    denial_target: LoadedAssignment, denial_sandboxes: SandboxPool
 ) -> None:
-    result = race(KERNEL + TORCH_WHEN_TIMED, denial_target, denial_walls, "speed")
+    result = race(KERNEL + TORCH_WHEN_TIMED, denial_target, denial_sandboxes, "speed")
     assert result.check("values").verdict is Verdict.PASS
     assert result.cause("speed") is Cause.FORBIDDEN, result.check("speed").summary
     assert result.check("speed").points == 0
 
 
 def test_the_reference_is_denied_the_same(
-    denial_target: LoadedAssignment, denial_walls: SandboxPool
+    denial_target: LoadedAssignment, denial_sandboxes: SandboxPool
 ) -> None:
     loaded = replace(
         denial_target,
         solution=Submission.of_text("reference", "def product(a, b):\n    return a @ b\n").files,
     )
-    result = race(KERNEL, loaded, denial_walls, "speed")
+    result = race(KERNEL, loaded, denial_sandboxes, "speed")
     assert result.check("values").verdict is Verdict.PASS
     assert result.cause("speed") is Cause.AUTHOR, result.check("speed").summary

@@ -36,12 +36,12 @@ def test_every_check_passes(attack_ranks: Attack) -> None:
     assert result.output == ""
 
 
-def test_the_wire_is_as_arithmetic_says(race_ranks: Racing) -> None:
+def test_the_traffic_is_as_arithmetic_says(race_ranks: Racing) -> None:
     seen = race_ranks(RANK_HONEST, "wire")
     assert seen.cause("wire") is Cause.NONE
     assert 1.0 <= math.exp(seen.metrics("wire")[Kind.TRAFFIC].interval.estimate) <= 1.05
     (measured,) = seen.measurement.targets
-    assert measured.empty.traffic_bytes < 4096  # a group with nothing to say is all but silent
+    assert measured.empty.traffic_bytes < 4096  # ranks that exchange nothing send almost nothing
 
 
 def test_twice_the_bytes_are_too_many(race_ranks: Racing) -> None:

@@ -1,4 +1,4 @@
-"""A rank that dies, hangs, or meets others in another collective: cause, places, nothing left."""
+"""A rank that dies, hangs or calls another collective: cause and locations, and nothing is left."""
 
 import os
 from pathlib import Path
@@ -48,7 +48,7 @@ def descendants() -> set[int]:
 
 
 def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> None:
-    attack_ranks(RANK_HONEST)  # the sandboxes stand
+    attack_ranks(RANK_HONEST)  # now the sandboxes are running
     before = descendants()
     result = attack_ranks(attacked("while rank == 1: time.sleep(0.1)"))
     assert result.cause("average") is Cause.TIMEOUT
@@ -70,7 +70,7 @@ def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> No
 
 
 @pytest.mark.parametrize(
-    ("attack", "cause", "said"),
+    ("attack", "cause", "message"),
     [
         ("rank == 1 and os._exit(0)", Cause.CRASH, "rank 1 of"),
         ("rank == 1 and os.abort()", Cause.CRASH, "rank 1 of"),
@@ -86,11 +86,11 @@ def test_a_hanging_rank_is_reported_with_every_stack(attack_ranks: Attack) -> No
     ids=["exit", "abort", "mismatch", "second init", "destroyed", "exception"],
 )
 def test_the_first_cause_is_named(
-    attack_ranks: Attack, attack: str, cause: Cause, said: str
+    attack_ranks: Attack, attack: str, cause: Cause, message: str
 ) -> None:
     result = attack_ranks(attacked(attack))
     assert result.cause("average") is cause
-    assert said in result.finding("average")
+    assert message in result.finding("average")
     assert result.cause("Shard") is Cause.NONE
 
 

@@ -25,10 +25,10 @@ def meet(name, give, take):
         tried(name, take)
     dist.barrier()
 KEPT = []
-PLACES = ("/tmp", "/dev/shm", "/var/tmp", "/run")
+FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/run")
 HOME = [os.environ["HOME"]]
-def in_file(place):
-    path = f"{place}/meeting"
+def in_file(folder):
+    path = f"{folder}/meeting"
     return lambda: open(path, "w").write("x"), lambda: open(path).read() == "x"
 def listen(address):
     sock = socket.socket(socket.AF_UNIX)
@@ -62,8 +62,8 @@ def exchange():
         return
     KEPT.append(None)
     dist.broadcast_object_list(HOME, src=0)  # where rank 0 may write
-    for place in PLACES:
-        meet(f"file in {place}", *in_file(place))
+    for folder in FOLDERS:
+        meet(f"file in {folder}", *in_file(folder))
     meet("file in the first rank's home", *in_file(HOME[0]))
     meet("abstract socket", abstract, reach)
     meet("named socket", named, reach_named)
@@ -79,7 +79,7 @@ def average(x):
 """
 
 
-def test_no_way_but_the_wire(attack_ranks: Attack) -> None:
+def test_no_way_but_the_network(attack_ranks: Attack) -> None:
     result = attack_ranks(RANK_HONEST + TRY)
     assert result.cause("average") is Cause.NONE, result.finding("average")
     printed = [

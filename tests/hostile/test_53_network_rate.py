@@ -1,4 +1,4 @@
-"""A network that is held to a rate takes as long as arithmetic says, and no rank changes that."""
+"""A network with a limited rate takes as long as arithmetic says, and no rank can change that."""
 
 import pytest
 
@@ -27,12 +27,12 @@ def lift():
 """
 
 
-def test_bytes_take_their_time(rank_target: LoadedAssignment, rank_walls: SandboxPool) -> None:
+def test_bytes_take_their_time(rank_target: LoadedAssignment, rank_sandboxes: SandboxPool) -> None:
     submission = submission_of(TEXT)
     numbers = 2 << 20
     limits = rank_target.plan.limits
     with (
-        rank_walls.borrow() as sandbox,
+        rank_sandboxes.borrow() as sandbox,
         open_ranks(sandbox, submission, limits=limits, most=2, network_rate=RATE) as worker,
     ):
         worker.load()

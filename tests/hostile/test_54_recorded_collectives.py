@@ -49,7 +49,7 @@ def test_a_lie_is_not_drawn_and_costs_nothing(race_ranks: Racing) -> None:
 
 
 def test_inputs_that_ranks_tell_of_are_no_hidden_ones(
-    rank_target: LoadedAssignment, rank_walls: SandboxPool
+    rank_target: LoadedAssignment, rank_sandboxes: SandboxPool
 ) -> None:
     problem = next(p for p in rank_target.plan.problems if p.name == "average")
     target = next(t for t in problem.targets if t.name == "step")
@@ -57,7 +57,7 @@ def test_inputs_that_ranks_tell_of_are_no_hidden_ones(
 
     def told(seed: str) -> list[list[int]]:
         loaded = replace(rank_target, plan=replace(rank_target.plan, seed=seed))
-        with rank_walls.borrow() as sandbox:
+        with rank_sandboxes.borrow() as sandbox:
             ranks = record_ranks(sandbox, submission, loaded, problem, target, network_rate=0)
         return [[one.nbytes for one in rank.collectives] for rank in ranks]
 

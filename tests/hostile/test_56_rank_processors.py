@@ -1,4 +1,4 @@
-"""Ranks on a limited network stay on one processor with priority, and are still ended in time."""
+"""Ranks on a limited network have one CPU each and a higher CPU weight, and still end in time."""
 
 import os
 import time
@@ -41,16 +41,16 @@ def spin():
     burn()
 """
 SLACK_S = 5.0
-"""What the judge may need to end them; it took 0.1 s on two processors, both of them spun on."""
+"""What the judge may need to end them; it took 0.1 s on two processors, both kept busy."""
 
 
 @pytest.mark.parametrize("network_rate", [0, 50_000_000])
 def test_a_rank_stays_on_one_processor(
-    rank_target: LoadedAssignment, rank_walls: SandboxPool, network_rate: int
+    rank_target: LoadedAssignment, rank_sandboxes: SandboxPool, network_rate: int
 ) -> None:
     submission = submission_of(TEXT)
     with (
-        rank_walls.borrow() as sandbox,
+        rank_sandboxes.borrow() as sandbox,
         open_ranks(
             sandbox, submission, limits=rank_target.plan.limits, most=2, network_rate=network_rate
         ) as worker,
@@ -64,12 +64,12 @@ def test_a_rank_stays_on_one_processor(
     assert found == [[1, "refused", "refused", "refused", 1] if network_rate else free] * 2
 
 
-def test_ranks_that_go_first_and_spin_are_ended_all_the_same(
-    rank_target: LoadedAssignment, rank_walls: SandboxPool
+def test_ranks_with_a_higher_cpu_weight_that_spin_are_ended_all_the_same(
+    rank_target: LoadedAssignment, rank_sandboxes: SandboxPool
 ) -> None:
     limits = rank_target.plan.limits
     with (
-        rank_walls.borrow() as sandbox,
+        rank_sandboxes.borrow() as sandbox,
         open_ranks(
             sandbox, submission_of(SPINS), limits=limits, most=2, network_rate=50_000_000
         ) as worker,

@@ -1,7 +1,7 @@
 """Attacks by source that is only compiled: reading files, filling disk, memory or time.
 
 Nothing of a submission in CUDA C++ runs while it is compiled, but the compiler reads what the
-source names, and works as long as it says. It runs in a worker like any submission's.
+source names, and works as long as the source makes it. It runs in a worker, as submissions do.
 """
 
 from collections.abc import Iterator
@@ -178,7 +178,7 @@ def test_a_huge_library_fills_nothing(builder: Builder) -> None:
     assert "larger than 32 MiB" in fault.message
 
 
-def test_a_flood_of_words_is_cut(builder: Builder) -> None:
+def test_a_flood_of_compiler_output_is_cut(builder: Builder) -> None:
     errors = "".join(f"int a{n} = undefined_{n};\n" for n in range(3000))
     built = build(builder, f'#pragma message("x")\n{errors}')
     (fault,) = built.faults

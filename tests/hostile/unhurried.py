@@ -1,4 +1,4 @@
-"""Submissions to the pace target that are right and slow, which attacks want to make look fast."""
+"""Submissions to the speed target that are right and slow, which attacks want to make look fast."""
 
 from pathlib import Path
 

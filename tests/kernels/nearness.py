@@ -1,8 +1,6 @@
-"""How near a kernel's result must be to the oracle's.
+"""Asserts that a kernel's result is near enough to the oracle's.
 
-Takes: two results and a tolerance. Gives: silence or a failed assertion. Does not cover: where
-tolerances come from; each test derives its own from `ROUNDOFF`, so that arithmetic one precision
-lower fails.
+Each test derives its tolerance from `ROUNDOFF`, so that arithmetic one precision lower fails.
 """
 
 from types import ModuleType

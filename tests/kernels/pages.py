@@ -1,6 +1,6 @@
-"""Paged caches for tests: shuffled pages, poison wherever no kernel may look.
+"""Paged caches for tests: shuffled pages, and poison in all memory that no kernel may read.
 
-Takes: lengths and sizes. Gives: caches, a block table, lengths. Does not cover: queries.
+From lengths and sizes it makes caches, a block table and lengths; tests make the queries.
 """
 
 import torch

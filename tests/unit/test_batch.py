@@ -24,9 +24,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedAssignment:
 
 
 @pytest.fixture(autouse=True)
-def no_walls() -> Iterator[None]:
+def no_sandboxes() -> Iterator[None]:
     """Let every grade be a failure of ours: these tests are about the records."""
-    with patch.object(batch, "open_sandboxes", side_effect=SandboxError("no wall here")):
+    with patch.object(batch, "open_sandboxes", side_effect=SandboxError("no sandbox here")):
         yield
 
 

@@ -24,7 +24,7 @@ Totals = NDArray[np.float64]
 """Positive totals in ns or bytes, [forks, sizes]."""
 
 RESAMPLES = 999
-"""Bootstrap resamples; more than the 200 that a standard error seldom needs more than.
+"""Bootstrap resamples. A standard error seldom needs more than 200.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 6.4."""
 _RESAMPLING_SEED = 20_040_229
 """Fixed but arbitrary: the same samples must give the same interval whenever they are judged."""

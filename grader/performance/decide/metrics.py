@@ -279,7 +279,7 @@ class _MetricMaker:
     def _noise(
         self, totals: tuple[Totals, Totals], sizes: tuple[int, ...], forks: Sequence[int]
     ) -> tuple[Interval, float, bool]:
-        """Return some forks' interval, the reference's half-width, and whether that explains it.
+        """Return the interval of `forks`, the reference's half-width, and whether that explains it.
 
         The reference's totals are taken per pair, because forks may differ in their pairs.
         """

@@ -56,7 +56,7 @@ def bind(path: str, launchers: str, namespace: dict[str, Value]) -> None:
     Args:
         path: of the library.
         launchers: declarations as JSON.
-        namespace: of the module that stands for the submission.
+        namespace: of the module that is imported as the submission.
 
     Raises:
         OSError: if the library cannot be loaded.

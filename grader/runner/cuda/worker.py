@@ -1,6 +1,6 @@
 """The worker on a CUDA device: as `runner.worker`, with tensors in the device's memory.
 
-It answers one more request, `device`, which names the device and brings the memory for replies.
+It answers one more request, `device`, which names the device and passes the memory for replies.
 Each reply to `new` or `call` then has the time between CUDA events. The judge treats that time as a
 claim.
 """
@@ -18,7 +18,7 @@ class CudaWorkerProcess(WorkerProcess):
     """A worker whose arguments and replies lie in memory of a device, after request `device`.
 
     Attributes:
-        on_device: whether that request has come; before it, all is as on the CPU.
+        on_device: whether that request has come; before it, the worker behaves as on the CPU.
     """
 
     on_device: bool = False

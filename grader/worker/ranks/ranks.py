@@ -61,8 +61,8 @@ def join_group(
     silence_s = max(call_wall_s + COLLECTIVE_SLACK, JOIN_SECONDS)
     join = {"op": "join", "port": port, "seconds": silence_s, "record": record}
     answers = exchange({rank: (join, ()) for rank in range(len(ranks))}, JOIN_SECONDS)
-    for rank, session in enumerate(ranks):
-        value = session.value_of(answers[rank])
+    for rank, member in enumerate(ranks):
+        value = member.value_of(answers[rank])
         if value is not None:
             raise SandboxError(f"rank {rank} could not join its group: {value}")
 
@@ -90,7 +90,7 @@ class RankedWorker:
         network_rate: int = 0,
         record: bool = False,
     ) -> None:
-        self._sandbox_handle = sandbox
+        self._sandbox = sandbox
         self._submission = submission
         self._limits = limits
         self._most = most
@@ -141,8 +141,8 @@ class RankedWorker:
         )
         load = load_request(self._submission, self._harness)
         answers = self._exchange(dict.fromkeys(range(size), (load, ())), self._limits.load_wall_s)
-        for rank, session in enumerate(self._ranks):
-            value = session.value_of(answers[rank])
+        for rank, member in enumerate(self._ranks):
+            value = member.value_of(answers[rank])
             if isinstance(value, Raised):
                 raise Stopped(cannot_load(value))
         self._meter.begin(self._readings())
@@ -154,7 +154,7 @@ class RankedWorker:
                 stack.callback(memory.close)
             fds = [memory.fd for memory in memories]
             children = stack.enter_context(
-                self._sandbox_handle.ranks(fds, self._denial, network_rate=self._network_rate)
+                self._sandbox.ranks(fds, self._denial, network_rate=self._network_rate)
             )
             self._ranks = tuple(
                 Rank(
@@ -296,7 +296,7 @@ class RankedWorker:
                 rank.close()
         finally:
             self._stack.close()
-            self.alive = self._sandbox_handle.usable
+            self.alive = self._sandbox.usable
 
     def _exchange(self, requests: Mapping[int, Request], limit_s: float) -> dict[int, Answer]:
         """Send every request, let all ranks run, and return the answers, all ranks frozen again.
@@ -314,14 +314,14 @@ class RankedWorker:
         self._last_ns = round(last_s * 1e9) - begin_ns
         answers = broken | answers
         if any(isinstance(answer, ChannelError) for answer in answers.values()):
-            raise Stopped(ranks_fault(self._sandbox_handle, self._submission, self._ranks, answers))
-        self._sandbox_handle.freeze()
+            raise Stopped(ranks_fault(self._sandbox, self._submission, self._ranks, answers))
+        self._sandbox.freeze()
         self._frozen = True
         return answers
 
     def _thaw(self) -> None:
         if self._frozen:
-            self._sandbox_handle.thaw()
+            self._sandbox.thaw()
             self._frozen = False
 
 

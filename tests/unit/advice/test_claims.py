@@ -1,4 +1,4 @@
-"""Whatever the box says is either of the known form and inside its bounds, or refused."""
+"""A worker's report is either of the known form and within its bounds, or refused."""
 
 import contextlib
 from typing import Any
@@ -72,7 +72,7 @@ def test_a_compiled_kernel_gets_its_occupancy_here() -> None:
     assert resources.occupancy == 1.0
 
 
-def test_a_failing_kernel_has_a_message_and_its_place_in_the_notebook() -> None:
+def test_a_failing_kernel_has_a_message_and_its_location_in_the_notebook() -> None:
     (kernel,), _ = read_claims(report(FAILED), NOTEBOOK)
     assert kernel.outcome is KernelOutcome.FAILS
     assert (kernel.message, kernel.message_location) == ("unsupported", "cell 3, line 6")
@@ -129,7 +129,7 @@ def test_any_other_form_is_refused(reply: Any) -> None:
 @pytest.mark.parametrize(
     "frame", [["work.py", 7_000, "x"], ["/etc/passwd", 1, "x"], ["work.py", -1, "x"], [], "x", None]
 )
-def test_a_place_that_is_not_in_the_submission_is_none(frame: Any) -> None:
+def test_a_location_that_is_not_in_the_submission_is_none(frame: Any) -> None:
     (kernel,), _ = read_claims(report({**FAILED, "frame": frame, "error_frame": frame}), MODULE)
     assert kernel.location == kernel.message_location == ""
 

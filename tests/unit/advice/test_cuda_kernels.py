@@ -16,13 +16,13 @@ def entry(symbol: str, target: str, *, spills: str = "0", used: str = "10 regist
     )
 
 
-SAID = entry("_Z3addPKfPfi", "sm_80") + entry(
+OUTPUT = entry("_Z3addPKfPfi", "sm_80") + entry(
     "_Z3addPKfPfi", "sm_90a", spills="16", used="32 registers, used 1 barriers, 4096 bytes smem"
 )
 
 
 def test_registers_spills_and_shared_memory_of_each_target() -> None:
-    advice = advise_on_cuda(SAID)
+    advice = advise_on_cuda(OUTPUT)
     assert [(k.kernel, k.target, k.outcome) for k in advice.kernels] == [
         ("add", "sm_80", KernelOutcome.COMPILES),
         ("add", "sm_90a", KernelOutcome.COMPILES),
@@ -35,11 +35,11 @@ def test_registers_spills_and_shared_memory_of_each_target() -> None:
 
 
 def test_what_only_the_launch_decides_is_left_empty() -> None:
-    first, _ = view_advice(advise_on_cuda(SAID)).rows
+    first, _ = view_advice(advise_on_cuda(OUTPUT)).rows
     assert (first.registers, first.spill, first.warps, first.occupancy) == ("10", "4", "", "")
 
 
-def test_words_of_no_kernel_are_no_advice() -> None:
+def test_output_about_no_kernel_is_no_advice() -> None:
     assert advise_on_cuda("work.cu(1): error: no\nUsed 8 registers\n") == NO_ADVICE
 
 

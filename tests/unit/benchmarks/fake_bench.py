@@ -1,7 +1,6 @@
-"""A device whose every time is said beforehand.
+"""`FakeDevice`: a device whose times are given beforehand, by the result of each call.
 
-Takes: seconds by result. Gives: `FakeDevice`. Does not cover: kernels; the calls that it times
-return one number, by which it knows them.
+It runs no kernels; each call that it times returns one number, which identifies the call.
 """
 
 import torch

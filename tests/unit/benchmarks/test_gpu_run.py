@@ -111,7 +111,7 @@ def test_an_object_is_made_on_the_device(worker):
     worker.drop(Ref(0))
 
 
-def test_faults_are_those_of_any_box(worker):
+def test_faults_are_those_of_any_worker(worker):
     with pytest.raises(Stopped, match="changed"):
         worker.call(Call("spoil", torch.ones(1)))
     with pytest.raises(Raised, match="ValueError: no"):

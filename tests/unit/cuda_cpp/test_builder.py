@@ -1,4 +1,4 @@
-"""What a compiler's box may say, and what becomes of it; no compiler runs here."""
+"""What the compiler's worker may reply, and what follows from it; no compiler runs here."""
 
 import ast
 import json
@@ -37,8 +37,8 @@ COMPILED = {"missing": "", "status": 0, "output": "ptxas info", "library": [ELF]
 REFUSED = {"missing": "", "status": 2, "output": 'work.cu(2): error: expected a ";"', "library": []}
 
 
-class Walls:
-    """Lends nothing: the session is played."""
+class NoSandboxes:
+    """Lends no sandbox; the session is a fake."""
 
     sandbox, isolation, caveats = "none", "warm", ()
 
@@ -63,7 +63,7 @@ def loaded() -> LoadedAssignment:
 def build(
     monkeypatch: pytest.MonkeyPatch, loaded: LoadedAssignment, reply: Any, oom_kills: int = 0
 ) -> Built:
-    """Build with a box that answers `reply`, or raises it."""
+    """Build with a worker that answers `reply`, or raises it."""
     asked: list[dict[str, Any]] = []
 
     class Session:
@@ -81,7 +81,7 @@ def build(
         yield Session()
 
     monkeypatch.setattr(building, "open_session", play)
-    monkeypatch.setattr(building, "SandboxOnDemand", lambda *_, **__: Walls())
+    monkeypatch.setattr(building, "SandboxOnDemand", lambda *_, **__: NoSandboxes())
     maker = Builder(loaded, sandbox="none", isolation=Isolation.WARM, image="", first_slot=0)
     built = maker.build(WORK)
     (request,) = asked
@@ -169,7 +169,7 @@ def test_a_reply_of_another_form_is_no_library(
     assert built.submission.binaries == ()
 
 
-def test_a_wall_that_fails_is_ours(
+def test_a_sandbox_that_fails_is_our_fault(
     monkeypatch: pytest.MonkeyPatch, loaded: LoadedAssignment
 ) -> None:
     (fault,) = build(monkeypatch, loaded, SandboxError("gone")).faults
@@ -204,7 +204,7 @@ def test_architectures_are_those_of_the_device(device: str, names: tuple[str, ..
 
 def grade(loaded: LoadedAssignment, kind: FaultKind) -> Any:
     fault = Fault(kind=kind, message="why", where="work.cu, line 2")
-    sandboxes: Any = Walls()
+    sandboxes: Any = NoSandboxes()
     measured = measure(WORK, loaded, sandboxes=sandboxes, machine=TimedMachine(), faults=(fault,))
     return judge(loaded.plan, measured)
 

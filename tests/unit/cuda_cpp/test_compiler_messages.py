@@ -1,4 +1,4 @@
-"""What the compiler said becomes one sentence and the student's line; texts are nvcc 13.0's own."""
+"""Compiler output becomes one sentence and the student's line; the texts are from nvcc 13.0."""
 
 import pytest
 
@@ -61,16 +61,16 @@ SUBMISSION = Submission(
         ("", "no error was found in the compiler's output", ""),
     ],
 )
-def test_the_first_error_and_its_place(compiler_output: str, message: str, where: str) -> None:
+def test_the_first_error_and_its_location(compiler_output: str, message: str, where: str) -> None:
     assert explain(f"ptxas info    : 0 bytes gmem\n{compiler_output}", SUBMISSION) == (
         message,
         where,
     )
 
 
-@pytest.mark.parametrize("place", ["work.cu(11)", "other.cu(1)", "work.cu(999999999999999)"])
-def test_a_place_that_was_not_handed_in_is_not_shown(place: str) -> None:
-    assert explain(f"{place}: error: no\n", SUBMISSION) == ("no", "")
+@pytest.mark.parametrize("location", ["work.cu(11)", "other.cu(1)", "work.cu(999999999999999)"])
+def test_a_location_outside_the_submission_is_not_shown(location: str) -> None:
+    assert explain(f"{location}: error: no\n", SUBMISSION) == ("no", "")
 
 
 def test_a_message_is_cut_and_made_printable() -> None:

@@ -146,7 +146,7 @@ def test_untagged_module_parses_and_maps_every_line(cells: list[tuple[str, str]]
 
 @settings(SMALL, max_examples=150)
 @given(st.lists(SOURCES, min_size=1, max_size=4))
-def test_exported_lines_keep_their_places(sources: list[str]) -> None:
+def test_exported_lines_keep_their_locations(sources: list[str]) -> None:
     try:
         read = read_cells(notebook([code(source, "export") for source in sources]))
         module = assemble(read)

@@ -234,7 +234,7 @@ def test_one_limit_for_all_points_is_told_once():
     assert "full points" not in found.summary
 
 
-def test_a_device_that_was_held_back_leaves_the_target_open_and_says_why():
+def test_a_device_that_throttled_leaves_the_target_open_and_says_why():
     found = ruled([heated(raced(ratio=3.0, forks=12), (0, 1, 2))])
     assert (found.verdict, found.cause) == (Verdict.UNGRADED, Cause.INFRASTRUCTURE)
     assert found.summary.startswith("The device throttled: hw thermal slowdown in 3 of 12")

@@ -1,7 +1,4 @@
-"""Samples of races that were never run.
-
-Takes: ratios and noise. Gives: targets and `TargetMeasurement`s. Does not cover: real sandboxes.
-"""
+"""Makes targets and `TargetMeasurement`s of runs that never happened, from ratios and noise."""
 
 from dataclasses import replace
 

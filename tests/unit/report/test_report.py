@@ -64,7 +64,7 @@ def test_public_cases_in_full_and_hidden_ones_by_size_of_error() -> None:
 
 
 @pytest.mark.parametrize("markdown", [False, True])
-def test_unconfined_is_said_on_the_page(markdown: bool) -> None:
+def test_unconfined_is_shown_on_the_page(markdown: bool) -> None:
     render = render_report_markdown if markdown else render_report_html
     assert messages.UNCONFINED_TEXT in render(make_view(_every_verdict("none")))
     assert messages.UNCONFINED_TEXT not in render(make_view(_every_verdict()))

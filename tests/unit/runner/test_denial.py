@@ -174,7 +174,7 @@ def test_a_child_that_is_denied_nothing_keeps_everything(denials):
     assert in_a_child(work)
 
 
-def test_keys_are_read_from_the_dispatchers_own_words():
+def test_keys_are_read_from_the_dispatchers_own_text():
     keys = registered_keys("aten::add.Tensor")
     assert {"CPU", "Meta", "SparseCPU", "Autograd"} <= set(keys)
     assert "CompositeImplicitAutograd" in registered_keys("aten::matmul")

@@ -83,8 +83,8 @@ def test_every_module_of_a_child_exists():
 
 
 def test_only_a_library_may_be_missing(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ModuleNotFoundError, match="jail"):
-        _import_if_installed(".jail")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        _import_if_installed(".no_such_module")
     monkeypatch.delitem(sys.modules, "grader.runner.seccomp_rules", raising=False)
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
     assert _import_if_installed(".seccomp_rules") is None

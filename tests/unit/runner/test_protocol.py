@@ -167,7 +167,7 @@ def test_an_over_long_message_is_not_read(pair):
 @pytest.mark.parametrize(
     "sent", [b"", b"\x00", struct.pack(">I", 10), struct.pack(">I", 10) + b"{"]
 )
-def test_a_closed_end_is_said(pair, sent):
+def test_a_closed_end_is_reported(pair, sent):
     left, right = pair
     left.sendall(sent)
     left.close()

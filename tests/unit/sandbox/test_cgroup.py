@@ -72,7 +72,7 @@ def test_version_1_writes_each_limit_into_its_hierarchy(version_1):
     assert (cgroup.pids / "pids.max").read_text() == "64"
 
 
-def test_no_control_groups_at_all(tmp_path):
+def test_no_cgroups_at_all(tmp_path):
     assert make_cgroup("w0", **LIMITS, root=tmp_path) is None
     (tmp_path / "memory").mkdir()
     assert make_cgroup("w0", **LIMITS, root=tmp_path) is None

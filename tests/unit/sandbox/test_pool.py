@@ -148,7 +148,7 @@ def test_close_removes_every_sandbox_and_then_raises(backend: FakeBackend) -> No
     assert len(backend.running) == 1
 
 
-def test_as_many_pairs_are_lent_at_a_time_as_there_are_jobs(backend: FakeBackend) -> None:
+def test_as_many_pairs_are_borrowed_at_a_time_as_there_are_jobs(backend: FakeBackend) -> None:
     pool = SandboxPool("fake", Limits(), isolation=Isolation.WARM, jobs=2, device="cpu", image="")
     with pool.borrow_pair() as first, pool.borrow_pair() as second:
         slots = {sandbox.slot for sandbox in (*first, *second)}

@@ -108,10 +108,10 @@ def test_who_waits_is_told_of_each_new_holder(ask):
     for one in waiting:
         assert one.capture() == f"waits process {first.pid} has it"
     first.let_go()
-    said = {one.capture(): one for one in waiting}
-    holder = said.pop("holds")
-    ((words, other),) = said.items()
-    assert words == f"waits process {holder.pid} has it"
+    replies = {one.capture(): one for one in waiting}
+    holder = replies.pop("holds")
+    ((reply, other),) = replies.items()
+    assert reply == f"waits process {holder.pid} has it"
     holder.end()
     assert other.capture() == "holds"
 

@@ -60,5 +60,5 @@ def test_the_innermost_frame_of_the_submission(submission, frames, place):
         [[["kv.py"], 1, 2]],
     ],
 )
-def test_broken_claims_give_no_place(frames):
+def test_broken_claims_give_no_location(frames):
     assert location_of(MODULE, frames) == ""

@@ -47,9 +47,9 @@ def evidence(events, walls_ns):
 
 
 def test_work_outside_the_events_is_seen():
-    said = evidence([10 * MS, 1 * MS], [10 * MS + 100_000] * 2)
-    assert "call 1: events claim 1000.0 us of 10100.0 us" in said
-    assert "at most 150.0 us can be overhead" in said
+    found = evidence([10 * MS, 1 * MS], [10 * MS + 100_000] * 2)
+    assert "call 1: events claim 1000.0 us of 10100.0 us" in found
+    assert "at most 150.0 us can be overhead" in found
 
 
 def test_more_than_the_judges_clock_is_seen():
@@ -66,9 +66,9 @@ def test_hiding_a_little_in_every_call_adds_up():
 
 @pytest.mark.parametrize("events", [[], [1, 2], [-1], [True], [0.5], ["5"], [None], [float("nan")]])
 def test_what_is_no_time_is_no_claim(events):
-    said = evidence(events, [10 * MS])
-    assert "event time" in said
-    assert len(said) < 120
+    found = evidence(events, [10 * MS])
+    assert "event time" in found
+    assert len(found) < 120
 
 
 def test_nothing_measured_is_nothing_accepted():

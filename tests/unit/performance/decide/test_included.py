@@ -62,7 +62,7 @@ def hot(reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN, side="submission"):
 
 
 @pytest.mark.parametrize("side", ["submission", "reference"])
-def test_a_fork_in_which_the_device_was_held_back_goes_whole(side):
+def test_a_fork_in_which_the_device_throttled_is_left_out_whole(side):
     forks = (*(fork() for _ in range(9)), hot(side=side))
     assert included_forks(forks) == forks[:9]
     assert throttling(forks) == ""
@@ -84,7 +84,7 @@ def test_what_is_over_the_share_is_told():
 @pytest.mark.parametrize(
     "reasons", [ThrottleReasons.SW_POWER_CAP, ThrottleReasons.GPU_IDLE, ThrottleReasons(0x4000)]
 )
-def test_what_a_submission_can_bring_about_leaves_no_fork_out(reasons):
+def test_what_a_submission_can_cause_leaves_no_fork_out(reasons):
     forks = tuple(hot(reasons) for _ in range(10))
     assert (included_forks(forks), throttled(forks), throttling(forks)) == (forks, (), "")
 

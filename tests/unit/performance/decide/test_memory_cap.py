@@ -96,6 +96,6 @@ def test_a_target_is_decided_by_memory_caps_wherever_there_are_any(metered):
     target = planned(Quantity.MEMORY, tier=TIER)
     decision = decide(target, TIER, measured(play(3.0), metered=metered))
     assert (decision.outcome, decision.unmetered) == (Outcome.FAIL, False)
-    said = "Memory of the device: more than 2.00, at most 100.00 times the reference's"
-    assert describe(decision.metrics[0]).startswith(said)
+    text = "Memory of the device: more than 2.00, at most 100.00 times the reference's"
+    assert describe(decision.metrics[0]).startswith(text)
     assert not decide(target, TIER, measured(play(1.0), metered=metered)).share < 1.0

@@ -57,7 +57,7 @@ def test_a_ratio_earns_what_the_tier_says(ratio, outcome, share):
     assert math.exp(decision.metrics[0].interval.estimate) == pytest.approx(ratio, rel=0.02)
 
 
-def test_what_empty_calls_cost_is_no_part_of_the_ratio():
+def test_the_cost_of_null_calls_is_no_part_of_the_ratio():
     # With the calls counted in, the ratio would be 11 to 2.
     slow, fast = sample(10 * MS, calls=10), sample(1 * MS, calls=10)
     decision = timed(measured([ForkSample(pairs=(pair(slow, fast),) * 4)] * 4))
@@ -184,7 +184,7 @@ def test_the_uncertainty_of_null_calls_widens_the_interval():
         (8, (0, 1, 2, 4, 5), Outcome.TOO_NOISY),  # more than could ever be left out
     ],
 )
-def test_no_verdict_on_time_stands_on_a_device_that_was_held_back(ratio, forks, hot, outcome):
+def test_no_verdict_on_time_rests_on_a_device_that_throttled(ratio, forks, hot, outcome):
     decision = timed(heated(raced(ratio=ratio, forks=forks), hot))
     assert (decision.outcome, decision.share) == (outcome, 0.0)
     assert f"in {len(hot)} of {forks} forks" in decision.throttling

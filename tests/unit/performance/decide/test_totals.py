@@ -58,14 +58,14 @@ def test_totals_have_logarithms():
 
 
 @pytest.mark.parametrize(("clock", "net"), [(Clock.CPU, 50 * MS), (Clock.WALL, 100 * MS)])
-def test_what_as_many_empty_calls_cost_is_taken_off(clock, net):
+def test_the_cost_of_as_many_null_calls_is_subtracted(clock, net):
     quantity = net_time(raced(), clock)
     assert quantity.amount(sample(50 * MS, wall_ratio=2.0)) == pytest.approx(net)
     assert quantity.amount(sample(0, calls=3)) == pytest.approx(0)
     assert quantity.null_call_error_ns > 0
 
 
-def test_a_block_of_empty_calls_is_no_call():
+def test_a_block_of_null_calls_is_no_call():
     empty = EmptyCalls(wall_ns=(7,) * 9, cpu_ns=(2000,) * 9, block=20)
     quantity = net_time(replace(raced(), empty=empty), Clock.CPU)
     assert quantity.amount(replace(sample(), cpu_ns=1000, calls=4)) == 600

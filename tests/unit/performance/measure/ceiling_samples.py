@@ -1,7 +1,4 @@
-"""Ceilings of a device that does not exist, with round numbers.
-
-Takes: nothing. Gives: `SETTING`, `CEILINGS`. Does not cover: real devices.
-"""
+"""Ceilings of a device that does not exist, with round numbers."""
 
 from grader.evidence.device import Ceilings, MatmulRate, MemoryRate, Setting
 

@@ -1,7 +1,7 @@
-"""A target that is graded on a device, from sandbox to verdict.
+"""Measures and judges a target on a device; intake and correctness checks are left out.
 
-Takes: a driver, sandboxes, a planned target, its workload, a reference. Gives: `Graded`, and
-`open_fake` for a device made of memory files. Does not cover: intake, correctness checks.
+`Graded` needs a driver, sandboxes, a planned target, its workload and a reference. `open_fake`
+makes one on a device made of memory files.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tests.unit.worker.cuda.fake_driver import GRANULE_BYTES, FakeDriver
 from tests.unit.worker.cuda.thread_sandbox import ThreadSandboxes
 
 LIMITS = Limits(call_wall_s=10.0, load_wall_s=20.0, reply_bytes=1 << 14)
-MODULES = ("subject_on_device", "submission", "empty")
+MODULES = ("submission_on_device", "submission", "empty")
 
 
 class Graded:

@@ -120,7 +120,7 @@ def test_a_time_above_the_floor_breaks_no_floor(open_device):
     assert 0 < judged.finding[0].roofline[0].submission < 1
 
 
-def test_a_device_that_is_held_back_throughout_leaves_the_target_open(open_device):
+def test_a_device_that_throttles_throughout_leaves_the_target_open(open_device):
     device = open_device()
     device.driver.reasons = ThrottleReasons.HW_THERMAL_SLOWDOWN
     measured, judged = device.grade(TEXT)

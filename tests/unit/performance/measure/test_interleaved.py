@@ -114,7 +114,7 @@ def test_a_fault_of_ours_is_never_the_students(race, side):
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_worker_that_cannot_start_is_our_fault(race, side):
-    race.open_errors[side] = SandboxError("no box", hint="make room")
+    race.open_errors[side] = SandboxError("no worker", hint="make room")
     measured = race.run()
     (fault,) = measured.reference_faults
     assert (fault.kind, measured.faults) == (FaultKind.INFRASTRUCTURE, ())

@@ -67,7 +67,7 @@ def test_a_timed_call_asks_the_device_for_this_and_in_this_order(worker, monkeyp
             "THAW",
             *("copy", "synchronize"),  # the reply that counts; the clock stops
             "FREEZE",
-            "state",  # what held the device back
+            "state",  # what slowed the device down
             "read",  # the reply's value
             *("synchronize", "read"),  # the arguments are as they were
         ]

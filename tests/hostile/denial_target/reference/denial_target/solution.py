@@ -1,4 +1,4 @@
-"""The reference: a kernel, as it is denied the same as a submission."""
+"""The reference: a kernel, because it is denied the same as a submission."""
 
 import torch
 import triton

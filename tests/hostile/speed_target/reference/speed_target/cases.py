@@ -1,4 +1,4 @@
-"""Checks that are passed in no time, and workloads: time, growth, memory."""
+"""Checks that take almost no time, and workloads: time, growth, memory."""
 
 import torch
 
@@ -69,7 +69,7 @@ def product(draw: Draw) -> CaseSteps:
 
 @workload("power", "roofline", sizes=(2,))
 def roofline(draw: Draw, size: int) -> WorkloadSteps:
-    """Raise matrices that whoever looks at them need not multiply."""
+    """Raise matrices whose power can be found without multiplying them."""
     yield Work(flops=size * PRODUCTS * 2 * SIDE_OF_POWER**3, dtype="float32")
     yield from _raise(draw, size, SIDE_OF_POWER)
 

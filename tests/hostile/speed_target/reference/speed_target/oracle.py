@@ -1,4 +1,4 @@
-"""The expected values: no slower than a submission, for thousands of replies are compared."""
+"""The expected values: no slower than a submission, because thousands of replies are compared."""
 
 import torch
 
