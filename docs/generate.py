@@ -61,16 +61,26 @@ def _commands() -> Iterator[str]:
     yield NOTICE
     yield "# Command reference\n"
     yield (
-        "Every command prints its own help with `--help`. Exit codes: 0 all well; 1 something was "
-        "not graded through the grader's fault or an author's, or a check failed; 2 the command "
-        "itself was wrong; 130 interrupted.\n"
+        "Every command prints its own help with `--help`. Exit codes: 0 if all went well; 1 if a "
+        "check failed, or something could not be graded or made; 2 if the command itself was wrong "
+        "(an option, a path, a name); 130 if you interrupted it.\n"
     )
-    yield "| command | what it does |\n|---|---|"
+    yield "| command | what it does | for |\n|---|---|---|"
     for name, (_, line) in COMMANDS.items():
-        yield f"| [`grader {name}`](#grader-{name}) | {line} |"
+        yield f"| [`grader {name}`](#grader-{name}) | {line} | {READERS[name]} |"
     for name in COMMANDS:
         group: Any = typer.main.get_command(build_app(name))
         yield from _command(f"grader {name}", group.commands[name])
+
+
+READERS = {
+    "list": "everybody",
+    **dict.fromkeys(("init", "check", "pack"), "students"),
+    **dict.fromkeys(("grade", "report"), "TAs"),
+    **dict.fromkeys(("validate", "release", "new-assignment"), "authors"),
+    "doctor": "TAs, administrators",
+    **dict.fromkeys(("bench", "image"), "administrators"),
+}
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
@@ -122,6 +132,8 @@ def _parameter(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
+    if isinstance(parameter.show_default, str):  # the value depends on the machine
+        return str(parameter.show_default)
     value = parameter.default
     if value is None or value == "" or value is False or callable(value):
         return ""
@@ -146,7 +158,7 @@ def _assignment_toml() -> Iterator[str]:
     yield from _table_of("[[problem.target]]", target.Target)
     yield from _table_of("[problem.target.tiers.DEVICE]", target.Tier)
     classes = ", ".join(f"`{name}`" for name in device_class.CLASSES)
-    yield f"\n`DEVICE` is one of {classes}. The most special class that fits a device decides.\n"
+    yield f"\n`DEVICE` is one of {classes}. The most specific class that fits a device decides.\n"
     yield "\n## [[problem.launcher]]\n"
     yield _body(launcher.__doc__ or "", keep_all=True)
     names = ", ".join(f"`{name}`" for name in sorted(launcher.DTYPE_NAMES))
@@ -233,6 +245,34 @@ def _enumeration(kind: type[enum.Enum]) -> Iterator[str]:
 # grader.author ----------------------------------------------------------------------------------
 
 
+GROUPS = {
+    "mark a function in `cases.py`": ("case", "sequence_case", "workload"),
+    "steps": ("Call", "New", "Drop", "Raises", "Expect", "OverwriteArguments"),
+    "steps of workloads only": ("ReclaimArguments", "PhaseStart", "PhaseEnd", "Work"),
+    "steps for several ranks": ("World", "Each", "On"),
+    "random inputs": ("Draw", "PUBLIC_SEED"),
+    "sequences of random operations": ("Sequence", "Operation"),
+    "type annotations": ("CaseSteps", "WorkloadSteps", "PlaySteps", "Step", "Ref", "Value"),
+    "what the three marks return": ("CaseMaker", "SequenceMaker", "Workload"),
+    "import a reference by hand": ("load_cases", "load_folder"),
+}
+PLAIN_NAMES = {
+    "PUBLIC_SEED": "The seed of public cases; students may know it.",
+    "CaseSteps": "What a function marked with `case` returns.",
+    "WorkloadSteps": "What a function marked with `workload` returns.",
+    "PlaySteps": "What the `play` function of a sequence returns: steps, and a line before each.",
+    "Step": "Any step of a case.",
+    "Value": "Any value that can be sent or returned: tensors, numbers, text, lists, ...",
+}
+"""Names that cannot have a docstring."""
+
+
+def _anchor(name: str) -> str:
+    """Return the anchor of a name's heading; the second of two alike gets a number."""
+    alike = [one for one in author.__all__ if one.lower() == name.lower()]
+    return name.lower() + (f"_{alike.index(name)}" if alike.index(name) else "")
+
+
 def _author_words() -> Iterator[str]:
     yield NOTICE
     yield "# Every name in grader.author\n"
@@ -240,13 +280,23 @@ def _author_words() -> Iterator[str]:
         "`reference/<slug>/cases.py` imports from `grader.author`. A case is a generator: it "
         "yields one step, is sent the reply to it, and chooses the next step.\n"
     )
+    grouped = [name for names in GROUPS.values() for name in names]
+    if sorted(grouped) != sorted(author.__all__):
+        raise ValueError("docs/generate.py: GROUPS must hold each name of grader.author once")
+    yield "| for | names |\n|---|---|"
+    for purpose, names in GROUPS.items():
+        links = ", ".join(f"[`{name}`](#{_anchor(name)})" for name in names)
+        yield f"| {purpose} | {links} |"
     for name in author.__all__:
         yield f"\n## {name}\n"
         yield from _word(name, getattr(author, name))
 
 
 def _word(name: str, thing: Any) -> Iterator[str]:
-    if inspect.isfunction(thing) or inspect.isclass(thing):
+    if name in PLAIN_NAMES:
+        kind = "value" if isinstance(thing, str) else "type"
+        yield f"{PLAIN_NAMES[name]} A {kind}: `{_shown(thing)}`.\n"
+    else:
         yield f"```python\n{_signature(name, thing)}\n```\n"
         doc = inspect.getdoc(thing) or ""
         yield f"{_body(doc)}\n"
@@ -254,9 +304,6 @@ def _word(name: str, thing: Any) -> Iterator[str]:
             yield f"* `{word}`: {_cell(meaning)}"
         if inspect.isclass(thing) and thing is author.Draw:
             yield from _methods(thing)
-    else:
-        kind = "value" if isinstance(thing, str) else "type"
-        yield f"A {kind}: `{_shown(thing)}`.\n"
 
 
 def _shown(thing: Any) -> str:
@@ -277,7 +324,11 @@ def _signature(name: str, thing: Any) -> str:
     parameters = [one for one in signature.parameters.values() if one.name != "self"]
     text = str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
     text = re.sub(r"grader\.(?:[a-z_]+\.)+|collections\.abc\.|typing\.|<factory>", "", text)
-    text = text.replace("'", "").replace("~", "").replace("Callable[[], Any]", "Oracle")
+    text = (
+        re.sub(r"'([^']*)'", lambda quoted: quoted[1] or "''", text)
+        .replace("~", "")
+        .replace("Callable[[], Any]", "Oracle")
+    )
     for alias in ("CaseSteps", "WorkloadSteps", "PlaySteps"):
         text = text.replace(_shown(getattr(author, alias)), alias)
     return name + text

@@ -62,7 +62,14 @@ class CaseMaker:
 def case(
     problem: str, check: str, *, public: int = 1, hidden: int = 3
 ) -> Callable[[CaseFunction], CaseMaker]:
-    """Mark a generator function as the case of `problem`'s `check`."""
+    """Mark a generator function as the case of `problem`'s `check`.
+
+    Args:
+        problem: name of the problem.
+        check: name of the check.
+        public: instances drawn from the public seed, and recorded for students.
+        hidden: instances drawn from the run's secret seed.
+    """
 
     def mark(function: CaseFunction) -> CaseMaker:
         return CaseMaker(problem=problem, check=check, public=public, hidden=hidden, make=function)
@@ -95,6 +102,11 @@ def workload(
     problem: str, target: str, *, sizes: Sequence[int]
 ) -> Callable[[WorkloadFunction], Workload]:
     """Mark a generator function as the workload of `problem`'s `target`.
+
+    Args:
+        problem: name of the problem.
+        target: name of the target.
+        sizes: what the function is called with, ascending; several only where growth is measured.
 
     Raises:
         AuthorError: if the sizes are not positive and ascending.

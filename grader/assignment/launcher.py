@@ -11,8 +11,8 @@ order and defaults. An entry of `inputs` is one of
     activation: none | gelu       one of these words, the first by default
 
 and an entry of `outputs` is `y_MN: x_MN` (the dtype of x_MN) or `rstd_M: float32`; an output
-without axes (`loss: float32`) is a scalar. The C++ header is made in `cuda_cpp.header`, calls in
-`runner.cuda.launchers`.
+without axes (`loss: float32`) is a scalar. The C++ header and the calls are made from these
+entries.
 """
 
 import re

@@ -20,7 +20,7 @@ Oracle = Callable[[], Value]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Names an object in the worker, as the target or an argument of a call.
+    """Names an object that the submission made, as the target or an argument of a call.
 
     Attributes:
         id: number chosen by the judge's side, unique within one case.

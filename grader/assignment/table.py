@@ -41,8 +41,7 @@ class Limits:
         reply_bytes: tensors of one reply, together.
         output_bytes: captured stdout and stderr of one problem; more is dropped.
         loopback: whether it may open internet sockets, which reach its sandbox's own loopback.
-            Ranks may do so without this. What lies in socket buffers is charged separately; see
-            `sandbox.cgroup`.
+            Ranks may do so without this. Memory in socket buffers is charged separately.
         ranks: most ranks of any problem; at least as many as the problems declare.
         preload: modules that the fork server imports in advance, so that no submission waits for
             them or is charged their memory.
@@ -112,8 +111,8 @@ class Problem:
         exports: names that the submission must define for this problem.
         checks: its criteria of correctness.
         targets: its criteria of performance.
-        denied: operators and modules of torch that raise while the submission runs; see
-            `runner.denial` and `runner.guards`.
+        denied: operators and modules of torch that raise while the submission runs, such as
+            `aten::softmax`, `torch.nn.parallel`, or `@compute` for all that compute.
         launchers: the C++ function of each export, where CUDA C++ is allowed; else none.
         ranks: ranks of the largest world that its cases start; 0 without ranks.
     """
@@ -141,7 +140,8 @@ class Assignment:
         schema_version: version of this format.
         slug: identifier; the folder's name.
         title: one line for people.
-        allowed_imports: top-level modules that the problem set expects; others are advice.
+        allowed_imports: top-level modules that submissions should keep to, as information for
+            students; imports are not checked.
         limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
