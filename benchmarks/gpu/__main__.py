@@ -103,7 +103,7 @@ def kernels(out: Path) -> tuple[bool, object]:
         return False, found
     result = json.loads(path.read_text(encoding="utf-8"))["result"]
     for goal in result["outcomes"]:
-        print("  {operation} {shape}: {goal}: {figure}: {word}".format(**goal))
+        print("  {operation} {shape}: {goal}: {metric}: {word}".format(**goal))
     return passed, {"run": found, "goals": result["outcomes"], "broken": result["broken"]}
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.kernels import __main__ as command
 from benchmarks.kernels._load import OPERATIONS
+from benchmarks.kernels._result import Outcome
 
 FOLDER = gpu.ROOT / "benchmarks" / "kernels"
 
@@ -76,7 +78,7 @@ def test_no_operation_begins_after_the_limit(monkeypatch):
 
 
 def test_make_gpu_shows_goals_and_fails_only_on_what_is_broken(monkeypatch, tmp_path, capsys):
-    outcome = {"operation": "softmax", "shape": "s", "goal": "g", "word": "missed", "figure": "0.8"}
+    outcome = asdict(Outcome(operation="softmax", shape="s", goal="g", word="missed", metric="0.8"))
 
     def run(_command, _log, _environment):
         (tmp_path / "kernels").mkdir()
