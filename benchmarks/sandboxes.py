@@ -211,7 +211,7 @@ def main() -> None:
             "torch": version("torch"),
             "not_measured": {name: why for name, why in usable.items() if why},
             "student_check_s": check_s,
-            "walls": [asdict(cost) for cost in costs],
+            "sandboxes": [asdict(cost) for cost in costs],
         }
         options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 

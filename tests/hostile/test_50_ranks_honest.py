@@ -37,15 +37,15 @@ def test_every_check_passes(attack_ranks: Attack) -> None:
 
 
 def test_the_traffic_is_as_arithmetic_says(race_ranks: Racing) -> None:
-    seen = race_ranks(RANK_HONEST, "wire")
-    assert seen.cause("wire") is Cause.NONE
-    assert 1.0 <= math.exp(seen.metrics("wire")[Kind.TRAFFIC].interval.estimate) <= 1.05
+    seen = race_ranks(RANK_HONEST, "traffic")
+    assert seen.cause("traffic") is Cause.NONE
+    assert 1.0 <= math.exp(seen.metrics("traffic")[Kind.TRAFFIC].interval.estimate) <= 1.05
     (measured,) = seen.measurement.targets
     assert measured.empty.traffic_bytes < 4096  # ranks that exchange nothing send almost nothing
 
 
 def test_twice_the_bytes_are_too_many(race_ranks: Racing) -> None:
-    assert race_ranks(RANK_HONEST + GATHER_ALL, "wire").cause("wire") is Cause.TOO_MUCH_TRAFFIC
+    assert race_ranks(RANK_HONEST + GATHER_ALL, "traffic").cause("traffic") is Cause.TOO_MUCH_TRAFFIC
 
 
 def test_what_every_rank_holds_is_seen(race_ranks: Racing) -> None:

@@ -63,14 +63,14 @@ class Kind(StrEnum):
     """What a metric compares; the value is its name in reports."""
 
     CPU_RATIO = "processor time"
-    WALL_RATIO = "time on the clock"
+    WALL_RATIO = "wall-clock time"
     CPU_GROWTH = "growth of processor time"
-    WALL_GROWTH = "growth of time on the clock"
+    WALL_GROWTH = "growth of wall-clock time"
     CPU_LARGEST = "processor time at the largest size"
-    WALL_LARGEST = "time on the clock at the largest size"
+    WALL_LARGEST = "wall-clock time at the largest size"
     MEMORY = "peak memory"
     MEMORY_CAP = "memory of the device"
-    TRAFFIC = "bytes on the wire"
+    TRAFFIC = "network traffic"
 
     @property
     def is_slope(self) -> bool:

@@ -101,7 +101,7 @@ def test_too_much_has_a_name(target, measured, cause):
 
 def test_the_summary_shows_the_deciding_metrics():
     found = ruled([raced(wall_ratio=3.0)])
-    assert "Time on the clock" in found.summary
+    assert "Wall-clock time" in found.summary
     assert "Processor time" not in found.summary
     assert len(found.finding[0].metrics) == 2
 

@@ -63,7 +63,7 @@ def test_the_text_of_a_strip_says_what_its_marks_say(view: StudentView) -> None:
     assert strip.text.startswith("Processor time: 3.1")
     assert "passes up to 1.70, full points up to 1.15" in strip.text
     assert "4 forks from 3." in strip.text
-    assert "Time on the clock" in strip.text
+    assert "Wall-clock time" in strip.text
     assert "no points depend on it" in strip.text
 
 
@@ -185,7 +185,7 @@ def test_staff_see_why_points_await_review() -> None:
         "The target implausible",
     )
     assert "below the roofline floor" in waiting.evidence[0]
-    assert any("Time on the clock: 0.04 times" in line for line in waiting.evidence)
+    assert any("Wall-clock time: 0.04 times" in line for line in waiting.evidence)
     text = Page(render_class_index([target_samples.make_target_record()])).text
     assert "below the roofline floor" in text
     assert "10 awaiting review" in text

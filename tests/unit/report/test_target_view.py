@@ -274,4 +274,4 @@ def test_the_seed_and_the_floor_stay_out_of_a_students_file(tmp_path: Path) -> N
 def test_the_clock_that_decides_comes_first() -> None:
     waiting = _finding(target_samples.WAITING, make_measured(target_samples.WAITING))
     assert target_samples.WAITING.clock is Clock.WALL
-    assert [metric.meter for metric in waiting.metrics] == ["Time on the clock", "Processor time"]
+    assert [metric.meter for metric in waiting.metrics] == ["Wall-clock time", "Processor time"]

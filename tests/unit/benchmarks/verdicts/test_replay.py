@@ -86,7 +86,7 @@ def test_passing_within_noise_ends_at_some_distance():
 
 
 def waiting(chunks, *, foreign_ns):
-    """The same forks, in which the submission took twice its time on the clock."""
+    """The same forks, in which the submission took twice its wall-clock time."""
 
     def longer(pair):
         submission = replace(pair.submission, wall_ns=2 * pair.submission.wall_ns)

@@ -40,8 +40,8 @@ def refuses(draw: Draw) -> CaseSteps:
     yield Raises(Each(Call("average", bad)), "ValueError", label="integers")
 
 
-@workload("average", "wire", sizes=(1 << 20,))
-def wire(draw: Draw, size: int) -> WorkloadSteps:
+@workload("average", "traffic", sizes=(1 << 20,))
+def traffic(draw: Draw, size: int) -> WorkloadSteps:
     """Three ranks average 4 MiB each."""
     world = 3
     yield World(world)

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.bwrap  # it needs namespaces, as bubblewrap does
 def test_every_kind_is_within_five_percent_of_theory(tmp_path: Path) -> None:
-    table = tmp_path / "wire.json"
-    command = [sys.executable, "-m", "benchmarks.protocol", "--json", str(table)]
+    table = tmp_path / "traffic.json"
+    command = [sys.executable, "-m", "benchmarks.network_traffic", "--json", str(table)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=240)
     rows = json.loads(table.read_text())["rows"]
     assert {(row["kind"], row["world"]) for row in rows} == {

@@ -1,6 +1,6 @@
 """Bytes on the network of the reference of `ddp_zero`, against theory, at 2, 3 and 4 ranks.
 
-    python benchmarks/protocol.py [--json FILE]
+    python benchmarks/network_traffic.py [--json FILE]
 
 Takes: `unshare`, for a network namespace of its own. Gives: a table, and JSON with
 hardware, versions and date. Does not cover: sandboxes, submissions, time.
