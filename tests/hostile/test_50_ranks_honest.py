@@ -45,7 +45,8 @@ def test_the_traffic_is_as_arithmetic_says(race_ranks: Racing) -> None:
 
 
 def test_twice_the_bytes_are_too_many(race_ranks: Racing) -> None:
-    assert race_ranks(RANK_HONEST + GATHER_ALL, "traffic").cause("traffic") is Cause.TOO_MUCH_TRAFFIC
+    found = race_ranks(RANK_HONEST + GATHER_ALL, "traffic")
+    assert found.cause("traffic") is Cause.TOO_MUCH_TRAFFIC
 
 
 def test_what_every_rank_holds_is_seen(race_ranks: Racing) -> None:
