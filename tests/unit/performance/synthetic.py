@@ -121,8 +121,8 @@ def raced(
     return measured([fork() for _ in range(forks)], metered=metered)
 
 
-def heated(race, places, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
-    """Return a race in which the device throttled in the forks at `places`."""
+def heated(race, numbers, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
+    """Return a race in which the device throttled in the forks with these numbers."""
     state = DeviceState(reasons=reasons, sm_clock_mhz=1000, memory_clock_mhz=3201)
 
     def heat(fork):
@@ -130,7 +130,7 @@ def heated(race, places, reasons=ThrottleReasons.HW_THERMAL_SLOWDOWN):
         hot = replace(first, reference=replace(first.reference, states=(state,)))
         return ForkSample(pairs=(hot, *rest))
 
-    forks = tuple(heat(f) if n in places else f for n, f in enumerate(race.forks))
+    forks = tuple(heat(f) if n in numbers else f for n, f in enumerate(race.forks))
     return replace(race, forks=forks)
 
 
