@@ -3,9 +3,9 @@
     grader validate SLUG --seed SEED --json FILE       (one file per assignment)
     python -m benchmarks.kill_matrices FILE... --out benchmarks/results/kill_matrices.json
 
-Compare two such files after a change of the code that judges: it must not change which check catches
-which known submission, and by what cause. The seed stands in the file, because some wrong submissions
-fail a further check under some seeds only.
+Compare two such files after a change of the code that judges: it must not change which check
+catches which known submission, and by what cause. The seed stands in the file, because some wrong
+submissions fail a further check under some seeds only.
 """
 
 import argparse
