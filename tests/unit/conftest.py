@@ -1,4 +1,4 @@
-"""A small assignment, scaffolded once, for the tests of an author's tools."""
+"""A small assignment, scaffolded once, for the tests of authors' tools and students' commands."""
 
 from pathlib import Path
 
