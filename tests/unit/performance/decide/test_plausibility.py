@@ -72,6 +72,12 @@ def test_an_honest_run_breaks_nothing():
     assert seen.reference == pytest.approx(0.25)
 
 
+def test_ranks_that_exchange_nothing_may_send_less_than_null_calls():
+    """On a busy machine null calls count traffic of the process group's own upkeep."""
+    quiet = measured(run(6))
+    assert broken_bounds(replace(quiet, empty=replace(quiet.empty, traffic_bytes=4000))) == ()
+
+
 def test_a_time_below_the_floor_cannot_be():
     (evidence,) = broken_bounds(measured(run(1)))
     assert "below the roofline floor" in evidence
