@@ -36,8 +36,8 @@ class BatchOptions:
     """How a class is graded.
 
     Attributes:
-        sandbox: name of the backend; only one of containers needs `image`.
         jobs: how many submissions to grade at a time.
+        image: container image, for the sandbox that needs one.
         force: whether to grade again what was graded under the same plan.
     """
 

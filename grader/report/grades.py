@@ -58,6 +58,7 @@ def tally_problems(plan: Plan, judgement: Judgement) -> dict[str, ProblemTally]:
 def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
     checks = [check for check in judgement.checks if check.problem == problem.name]
     verdicts = {check.verdict for check in checks}
+    worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)
     causes = dict.fromkeys(check.cause for check in checks if check.cause is not Cause.NONE)
     rejected = judgement.status is Status.REJECTED
     points = sum(check.points for check in checks)
@@ -68,11 +69,7 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
         title=make_legible(problem.title),
         points=points,
         max_points=problem.points,
-        verdict=(
-            Verdict.FAIL
-            if rejected
-            else next((one for one in _WORST_FIRST if one in verdicts), Verdict.UNGRADED)
-        ),
+        verdict=Verdict.FAIL if rejected else worst,
         causes=() if rejected else tuple(causes),
         review_points=sum(c.max_points for c in checks if c.verdict is Verdict.NEEDS_REVIEW),
         open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),

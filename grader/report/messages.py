@@ -234,7 +234,7 @@ def denied_text(entries: tuple[str, ...]) -> str:
 
 
 def number_text(value: float, *, decimals: int = 2) -> str:
-    """Return a number of points without zeros at the end of its decimals."""
+    """Return a number of points with at most so many decimals, none where they are zeros."""
     return f"{value:z.{decimals}f}".rstrip("0").rstrip(".")
 
 

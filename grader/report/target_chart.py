@@ -26,7 +26,7 @@ SIDE_MARGIN = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """One fork."""
+    """One fork, or all forks of a size together."""
 
     x: float
     y: float

@@ -8,7 +8,7 @@ from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.performance.decide.interval import Kind, Totals, slope_weights
-from grader.performance.decide.totals import RunQuantity, net_time, pair_counts, totals_of
+from grader.performance.decide.totals import Amount, net_time, pair_counts, totals_of
 
 _CPU_KINDS = (Kind.CPU_RATIO, Kind.CPU_GROWTH, Kind.CPU_LARGEST)
 
@@ -59,19 +59,19 @@ class TargetSums:
         )
 
     def _totals(self, kind: Kind, sizes: tuple[int, ...]) -> tuple[Totals, Totals]:
-        amount = self._quantity(kind).amount
+        amount = self._amount(kind)
         submission = totals_of(self.forks, sizes, amount, submission=True)
         if kind is not Kind.TRAFFIC:
             return submission, totals_of(self.forks, sizes, amount, submission=False)
         needed = {work.size: max(work.traffic_bytes, 1) for work in self.measured.work}
         return submission, pair_counts(self.forks, sizes) * [needed.get(s, 1) for s in sizes]
 
-    def _quantity(self, kind: Kind) -> RunQuantity:
+    def _amount(self, kind: Kind) -> Amount:
         if kind in (Kind.MEMORY, Kind.MEMORY_CAP):
-            return RunQuantity(amount=lambda run: run.peak_bytes)
+            return lambda run: run.peak_bytes
         if kind is Kind.TRAFFIC:
-            return RunQuantity(amount=self.measured.net_traffic_bytes)
-        return net_time(self.measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
+            return self.measured.net_traffic_bytes
+        return net_time(self.measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL).amount
 
 
 def exponents(sizes: tuple[SizeView, ...]) -> tuple[float, float]:

@@ -136,11 +136,6 @@ class TargetFindingView:
         )
 
     @property
-    def exponents_text(self) -> tuple[tuple[str, str], ...]:
-        """The exponents of both sides as text; none unless growth is the target."""
-        return tuple((slope_text(a), slope_text(b)) for a, b in self.exponents)
-
-    @property
     def timelines_text(self) -> tuple[str, ...]:
         """The timelines, a sentence for each rank."""
         return tuple(describe_rank(rank, number) for number, rank in enumerate(self.timelines))
