@@ -19,7 +19,7 @@ from grader.evidence.comparison import use_one_thread
 from grader.evidence.faults import Raised, Stopped
 from grader.intake import Rejected, Submission, SubmissionSource
 from grader.judge.judgement import Status
-from grader.pipeline import failure_record, grade, load
+from grader.pipeline import Tools, failure_record, grade, load
 from grader.record.grade_record import GradeRecord
 from grader.record.run_folder import alone_in, begin_run
 from grader.record.store import RecordStore, writing_below
@@ -36,12 +36,9 @@ class BatchOptions:
     """How a class is graded.
 
     Attributes:
-        sandbox: name of the backend.
-        isolation: one sandbox for many submissions, or a new one for each.
         jobs: how many submissions to grade at a time.
-        image: container image, for the backend that needs one.
+        image: container image, for the sandbox that needs one.
         force: whether to grade again what was graded under the same plan.
-        machine: where workers run and timed work is measured.
     """
 
     sandbox: str
@@ -65,12 +62,7 @@ Loaded = Submission | Rejected | _Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of one submission.
-
-    Attributes:
-        record: its newest record.
-        resumed: whether it was graded in an earlier run.
-    """
+    """The newest record of one submission, and whether it was made in an earlier run."""
 
     record: GradeRecord
     resumed: bool
@@ -131,12 +123,8 @@ def grade_class(
 ) -> list[GradeRecord]:
     """Grade a class and write its reports; submissions that have a record are not graded again.
 
-    Args:
-        sources: one per student.
-        loaded: the assignment with its plan.
-        options: how to grade.
-        out: folder for records and reports.
-        on_outcome: called for each submission as soon as it is done.
+    Records and reports are written below `out`. `on_outcome` is called for each submission as soon
+    as it is done.
 
     Raises:
         StoreError: if a record cannot be committed or read; records committed before are kept.
@@ -160,15 +148,6 @@ def grade_class(
     newest.refuse_unreadable()  # after the reports of all that can be read
     names = {item.name for item in sources}
     return [record for record in newest.records if record.submission.name in names]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tools:
-    """What is open while a batch is graded."""
-
-    sandboxes: SandboxPool
-    builder: Builder
-    adviser: Adviser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +182,12 @@ class _Batch:
                 for submission in todo:
                     self._publish(self._fail(submission, error))
             else:
-                tools = _Tools(
+                tools = Tools(
                     sandboxes=sandboxes,
+                    machine=self.options.machine,
                     builder=stack.enter_context(closing(make_builder(self.loaded, self.options))),
                     adviser=stack.enter_context(closing(self._make_adviser())),
+                    store=self.store,
                 )
                 self._grade_in_parallel(tools, todo)
 
@@ -220,7 +201,7 @@ class _Batch:
             first_slot=Slots.of_run(self.options.jobs).advice.start,
         )
 
-    def _grade_in_parallel(self, tools: _Tools, todo: Sequence[Loaded]) -> None:
+    def _grade_in_parallel(self, tools: Tools, todo: Sequence[Loaded]) -> None:
         """Grade several at a time; an error of ours affects one submission, not the class."""
         stop = threading.Event()
 
@@ -282,19 +263,11 @@ class _Batch:
         was_unconfined = done.measurement.sandbox == "none"
         return done if was_unconfined == (self.options.sandbox == "none") else None
 
-    def _grade(self, submission: Loaded, tools: _Tools) -> GradeRecord:
+    def _grade(self, submission: Loaded, tools: Tools) -> GradeRecord:
         if isinstance(submission, _Failed):
             return self._fail(submission, submission.error)
         try:
-            return grade(
-                submission,
-                self.loaded,
-                sandboxes=tools.sandboxes,
-                machine=self.options.machine,
-                builder=tools.builder,
-                adviser=tools.adviser,
-                store=self.store,
-            )
+            return grade(submission, self.loaded, tools)
         except StoreError:
             raise  # no record can be committed any more: stop, and resume later
         except Exception as error:  # noqa: BLE001 - as above: recorded as ours, never a zero

@@ -3,7 +3,7 @@
 A class of submissions, with its reports, is graded by `batch`.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from grader.advice.adviser import Adviser
 from grader.assignment.loaded import LoadedAssignment
@@ -32,25 +32,35 @@ def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rej
     return load_submission(source, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
 
 
-def grade(
-    submission: Submission | Rejected,
-    loaded: LoadedAssignment,
-    *,
-    sandboxes: SandboxPool,
-    machine: TimedMachine,
-    builder: Builder,
-    adviser: Adviser,
-    store: RecordStore,
-) -> GradeRecord:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What is open while submissions are graded."""
+
+    sandboxes: SandboxPool
+    machine: TimedMachine
+    builder: Builder
+    adviser: Adviser
+    store: RecordStore
+
+
+def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: Tools) -> GradeRecord:
     """Measure, judge and commit one submission; advice is recorded but never changes points.
 
     Raises:
         StoreError: if the record could not be committed.
     """
+    plan, sandboxes, machine = loaded.plan, tools.sandboxes, tools.machine
     if isinstance(submission, Rejected):
-        return store.commit(_record_of_rejected(submission, loaded, sandboxes, machine))
-    plan = loaded.plan
-    built = builder.build(submission)
+        rejected = make_record(
+            submission,
+            plan,
+            nothing_measured(sandboxes),
+            reject(plan, submission.text),
+            driver=machine.driver_release,
+            image_id=sandboxes.image_id,
+        )
+        return tools.store.commit(rejected)
+    built = tools.builder.build(submission)
     work, faults = built.submission, built.faults
     measurement = measure(work, loaded, sandboxes=sandboxes, machine=machine, faults=faults)
     checks = judge_checks(plan, measurement)
@@ -63,25 +73,11 @@ def grade(
         plan,
         measurement,
         sum_up(plan, checks, targets),
-        adviser.advise(submission, compiler_output=built.compiler_output),
+        tools.adviser.advise(submission, compiler_output=built.compiler_output),
         driver=machine.driver_release,
         image_id=sandboxes.image_id,
     )
-    return store.commit(record)
-
-
-def _record_of_rejected(
-    submission: Rejected, loaded: LoadedAssignment, sandboxes: SandboxPool, machine: TimedMachine
-) -> GradeRecord:
-    """Return the record of a submission that could not be loaded: no points, and the reason."""
-    return make_record(
-        submission,
-        loaded.plan,
-        nothing_measured(sandboxes),
-        reject(loaded.plan, submission.text),
-        driver=machine.driver_release,
-        image_id=sandboxes.image_id,
-    )
+    return tools.store.commit(record)
 
 
 def failure_record(

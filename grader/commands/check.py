@@ -85,9 +85,10 @@ def select_problems(table: Assignment, names: list[str]) -> tuple[Problem, ...]:
     Raises:
         UsageError: if a name is unknown.
     """
-    known = {problem.name for problem in table.problems}
+    known = [problem.name for problem in table.problems]
     for name in names:
         if name not in known:
-            listed = ", ".join(one.name for one in table.problems)
-            raise UsageError(f"{table.slug} has no problem {name!r}", hint=f"it has: {listed}")
+            raise UsageError(
+                f"{table.slug} has no problem {name!r}", hint=f"it has: {', '.join(known)}"
+            )
     return tuple(one for one in table.problems if not names or one.name in names)

@@ -29,9 +29,7 @@ class SandboxReport:
     """What one sandbox can do on this machine.
 
     Attributes:
-        name: of the backend.
-        usable: whether submissions can be graded in it.
-        why_not: the reason if it is not usable, else empty.
+        usable: whether submissions can be graded in it; if not, `why_not` says the reason.
         layers: what separates a submission from the judge.
         findings: results of testing its limits.
     """
@@ -62,7 +60,7 @@ def command(
 
 def machine_facts() -> dict[str, str]:
     """Return what this machine has, and what that means for grading."""
-    found: dict[str, str] = {
+    found = {
         "system": platform.platform(),
         "python": sys.version.split()[0],
         "gpu": "found" if Path("/dev/nvidiactl").exists() else "none (CUDA targets stay ungraded)",

@@ -16,8 +16,7 @@ from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.assignment.plan import Plan
 from grader.batch import BatchOptions, Outcome, grade_class
-from grader.commands.listing import AssignmentsOption
-from grader.commands.release import ReferenceOption
+from grader.commands.listing import AssignmentsOption, ReferenceOption
 from grader.commands.timing import (
     DeviceOption,
     ImageOption,
@@ -85,19 +84,12 @@ def command(
         )
         fresh = not seed and earlier is None
         records = run(loaded, paths, options, out=out, console=console, fresh_seed=fresh)
-    print_records(records, out, console, as_json=as_json)
-    if any(record.judgement.status is Status.UNGRADED for record in records):
-        raise typer.Exit(1)
-
-
-def print_records(
-    records: list[GradeRecord], out: Path, console: Console, *, as_json: bool
-) -> None:
-    """Print a table, or the records as JSON without their seeds."""
     if as_json:
         typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
         print_results(records, out, console)
+    if any(record.judgement.status is Status.UNGRADED for record in records):
+        raise typer.Exit(1)
 
 
 def _without_seed(record: GradeRecord) -> object:
@@ -125,7 +117,8 @@ def run(
     sources = collect(paths, loaded.assignment.slug)
     if fresh_seed:
         loaded = _vet_seed(loaded, console)
-    with _bar(console) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(f"grading {loaded.assignment.slug}", total=len(sources))
 
         def show(outcome: Outcome) -> None:
@@ -145,11 +138,6 @@ def run(
                 "interrupted: finished submissions are kept; run the same command again to continue"
             )
             raise
-
-
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), console=console)
 
 
 def _vet_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
@@ -218,13 +206,8 @@ def print_results(records: list[GradeRecord], out: Path, console: Console) -> No
         causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)
         counts = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
         score = "" if judgement.status is Status.UNGRADED else f"{judgement.score:g}"
-        table.add_row(
-            record.submission.name,
-            judgement.status.value,
-            score,
-            f"{judgement.max_score:g}",
-            counts,
-        )
+        points = (judgement.status.value, score, f"{judgement.max_score:g}")
+        table.add_row(record.submission.name, *points, counts)
     console.print(table)
     for record in records:
         reason = _reason(record)

@@ -12,14 +12,18 @@ from rich.text import Text
 from grader.assignment.folders import list_assignments
 from grader.assignment.table import Assignment, load_assignment
 
-AssignmentsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--assignments",
-        envvar="GRADER_ASSIGNMENTS",
-        help="Folder that holds assignments, one folder each.",
-    ),
-]
+ASSIGNMENTS = typer.Option(
+    "--assignments",
+    envvar="GRADER_ASSIGNMENTS",
+    help="Folder that holds assignments, one folder each.",
+)
+REFERENCE = typer.Option(
+    "--reference",
+    envvar="GRADER_REFERENCE",
+    help="Folder that holds references, one folder each.",
+)
+AssignmentsOption = Annotated[Path | None, ASSIGNMENTS]
+ReferenceOption = Annotated[Path | None, REFERENCE]
 
 
 def command(
@@ -44,16 +48,13 @@ def _table_of(assignment: Assignment) -> Table:
     table = Table(title=Text(f"{assignment.slug}: {assignment.title}"), show_footer=True)
     table.add_column("problem", footer="total")
     table.add_column("what to build")
-    table.add_column("checks", justify="right", footer=str(_checks(assignment)))
+    checks = sum(len(problem.checks) for problem in assignment.problems)
+    table.add_column("checks", justify="right", footer=str(checks))
     table.add_column("points", justify="right", footer=f"{assignment.points:g}")
     for problem in assignment.problems:
         count = str(len(problem.checks))
         table.add_row(Text(problem.name), Text(problem.title), count, f"{problem.points:g}")
     return table
-
-
-def _checks(assignment: Assignment) -> int:
-    return sum(len(problem.checks) for problem in assignment.problems)
 
 
 def _to_json(assignment: Assignment) -> dict[str, object]:

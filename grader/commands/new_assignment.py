@@ -8,27 +8,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from grader.commands.listing import ASSIGNMENTS, REFERENCE
 from grader.errors import UsageError
 
 
 def command(
     name: Annotated[str, typer.Argument(help="Name of the new assignment, such as `my_cache`.")],
-    assignments: Annotated[
-        Path,
-        typer.Option(
-            "--assignments",
-            envvar="GRADER_ASSIGNMENTS",
-            help="Folder that holds assignments, one folder each.",
-        ),
-    ] = Path("assignments"),
-    reference: Annotated[
-        Path,
-        typer.Option(
-            "--reference",
-            envvar="GRADER_REFERENCE",
-            help="Folder that holds references, one folder each.",
-        ),
-    ] = Path("reference"),
+    assignments: Annotated[Path, ASSIGNMENTS] = Path("assignments"),
+    reference: Annotated[Path, REFERENCE] = Path("reference"),
 ) -> None:
     """Write a small complete assignment and its reference to start from."""
     require_packages("new-assignment", ("jupytext",))
@@ -42,11 +29,7 @@ def command(
 
 
 def require_packages(command_name: str, packages: tuple[str, ...]) -> None:
-    """Raise if a package that only course authors need is not installed.
-
-    Raises:
-        UsageError: naming the first such package and how to install it.
-    """
+    """Raise a UsageError that tells how to install a package that only course authors need."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise UsageError(

@@ -11,17 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from grader.assignment.folders import find_assignment
-from grader.commands.listing import AssignmentsOption
+from grader.commands.listing import AssignmentsOption, ReferenceOption
 from grader.commands.new_assignment import require_packages
-
-ReferenceOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--reference",
-        envvar="GRADER_REFERENCE",
-        help="Folder that holds references, one folder each.",
-    ),
-]
 
 
 def command(

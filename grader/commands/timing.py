@@ -13,7 +13,12 @@ from grader.assignment.device_class import CPU, device_class
 from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
 from grader.evidence.device import Ceilings, Setting
-from grader.performance.measure.ceilings import cache_folder, ceilings_of
+from grader.performance.measure.ceilings import (
+    cache_folder,
+    ceilings_of,
+    find_setting,
+    measure_ceilings,
+)
 from grader.worker.cuda.driver import DeviceDriver, open_device
 from grader.worker.machine import TimedMachine
 
@@ -39,11 +44,11 @@ def open_drivers(name: str) -> Iterator[tuple[DeviceDriver, ...]]:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {name!r}", hint="choose auto, cpu or cuda")
-    with contextlib.ExitStack() as stack:
-        drivers: tuple[DeviceDriver, ...] = ()
-        if name == "cuda":
-            drivers = (stack.enter_context(open_device()),)
-        yield drivers
+    if name == "cuda":
+        with open_device() as driver:
+            yield (driver,)
+    else:
+        yield ()
 
 
 def class_of(drivers: tuple[DeviceDriver, ...]) -> str:
@@ -59,12 +64,9 @@ def timed_machine(
     def tell(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, style="dim")
 
-    timed = any(target.tiers for problem in loaded.plan.problems for target in problem.targets)
-    if not timed:
-        return TimedMachine(drivers=drivers, on_wait=tell)
-    from grader.performance.measure.ceilings import find_setting, measure_ceilings  # imports torch
-
     machine = TimedMachine(drivers=drivers, on_wait=tell)
+    if not any(target.tiers for problem in loaded.plan.problems for target in problem.targets):
+        return machine
 
     def measure_alone(setting: Setting) -> Ceilings:
         with machine.alone():

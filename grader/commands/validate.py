@@ -14,8 +14,7 @@ from rich.table import Column, Table
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.batch import BatchOptions, make_builder, open_sandboxes
-from grader.commands.listing import AssignmentsOption
-from grader.commands.release import ReferenceOption
+from grader.commands.listing import AssignmentsOption, ReferenceOption
 from grader.commands.timing import (
     DeviceOption,
     ImageOption,

@@ -20,18 +20,13 @@ T = TypeVar("T")
 _FORMAT = re.compile(r'\s*\{\s*"schema_version":\s*(\d{1,9})\b')
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = json_converter()
-    configure_tagged_union(
-        Observation,
-        converter,
-        tag_name="kind",
-        tag_generator=lambda kind: {ValueObservation: "value", ErrorObservation: "error"}[kind],
-    )
-    return converter
-
-
-_CONVERTER = _make_converter()
+_CONVERTER = json_converter()
+configure_tagged_union(
+    Observation,
+    _CONVERTER,
+    tag_name="kind",
+    tag_generator=lambda kind: {ValueObservation: "value", ErrorObservation: "error"}[kind],
+)
 
 
 def format_of(text: str) -> int:
@@ -63,10 +58,8 @@ def from_json(kind: type[T], text: str) -> T:
         if not isinstance(form, dict):
             raise StoreError(f"not a {kind.__name__}: expected an object, found {form!r:.80}")
         return _CONVERTER.structure(form, kind)
-    except (json.JSONDecodeError, cattrs.BaseValidationError) as error:
-        details = (
-            "; ".join(str(one) for one in find_mistakes(error))
-            if isinstance(error, cattrs.BaseValidationError)
-            else str(error)
-        )
+    except json.JSONDecodeError as error:
+        raise StoreError(f"not a {kind.__name__}: {error}") from error
+    except cattrs.BaseValidationError as error:
+        details = "; ".join(str(one) for one in find_mistakes(error))
         raise StoreError(f"not a {kind.__name__}: {details}") from error

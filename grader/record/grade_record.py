@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from grader import __version__
 from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.assignment.plan import Plan
-from grader.errors import UsageError
 from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, Rejected, SourceFile, Submission
 from grader.judge.judgement import Judgement
@@ -25,12 +24,10 @@ RECORD_SCHEMA_VERSION = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionFacts:
-    """What is kept of a submission: enough to grade it again (see `restore_submission`).
+    """What is kept of a submission: all that grading it again needs; libraries are built again.
 
     Attributes:
-        name: identifier, unique within the class.
         sha256: hash of the bytes that were handed in.
-        origin: module, notebook or CUDA C++.
         entry: name of the entry module; empty for a rejected submission.
         files: all source files as they were in the sandbox, the entry first; none if rejected.
         notices: what the student was told when the file was read.
@@ -51,9 +48,7 @@ class Environment:
     """Versions and machine that a grade was made with.
 
     Attributes:
-        grader_version: version of this project.
-        python: version of the judge's Python.
-        torch: version of the judge's torch.
+        python: version of the judge's Python; torch and triton are the judge's, too.
         platform: operating system with its release, and machine type.
         device: `cpu`, or the name of the GPU.
         triton: version of Triton; empty where there is none.
@@ -76,15 +71,10 @@ class GradeRecord:
     """One grade, append-only.
 
     Attributes:
-        schema_version: version of this format.
-        record_id: unique identifier of this record.
         previous_id: record that this one replaces; empty for the first.
         created_at: ISO 8601 in UTC.
-        submission: what was handed in.
         plan: what was asked, with the secret seed.
         measurement: what was measured; no problems for a rejected submission.
-        judgement: what was decided.
-        environment: versions and machine.
         advice: on Triton kernels, from inside the sandbox; nothing else here depends on it. A
             record without this field is read as one without advice.
     """
@@ -113,14 +103,7 @@ def make_record(
 ) -> GradeRecord:
     """Return a new record; the store links it to the previous one of the same submission.
 
-    Args:
-        submission: what was handed in.
-        plan: what was asked.
-        measurement: what was measured.
-        judgement: what was decided.
-        advice: on its kernels.
-        driver: release of the GPU's driver; empty on the processor.
-        image_id: content address of the container image; empty without a container.
+    `driver` and `image_id` are as in `Environment`.
     """
     return GradeRecord(
         schema_version=RECORD_SCHEMA_VERSION,
@@ -131,21 +114,17 @@ def make_record(
         plan=plan,
         measurement=measurement,
         judgement=judgement,
-        environment=_environment(plan.device, driver=driver, image_id=image_id),
+        environment=Environment(
+            grader_version=__version__,
+            python=sys.version.split()[0],
+            torch=version("torch"),
+            platform=platform.platform(),
+            device=plan.device,
+            triton=_installed("triton"),
+            driver=driver,
+            image_id=image_id,
+        ),
         advice=advice,
-    )
-
-
-def _environment(device: str, *, driver: str, image_id: str) -> Environment:
-    return Environment(
-        grader_version=__version__,
-        python=sys.version.split()[0],
-        torch=version("torch"),
-        platform=platform.platform(),
-        device=device,
-        triton=_installed("triton"),
-        driver=driver,
-        image_id=image_id,
     )
 
 
@@ -157,40 +136,10 @@ def _installed(package: str) -> str:
         return ""
 
 
-def restore_submission(facts: SubmissionFacts) -> Submission:
-    """Return the submission that a record was made of, to grade it again.
-
-    Compiled libraries are not kept; the sources are compiled again.
-
-    Raises:
-        UsageError: if it was rejected; then there is nothing to grade.
-    """
-    if not facts.files:
-        raise UsageError(
-            f"{facts.name} was rejected when it was handed in, so its record holds no code",
-            hint="correct the file, and give the file to `grader grade`",
-        )
-    return Submission(
-        name=facts.name,
-        sha256=facts.sha256,
-        origin=facts.origin,
-        entry=facts.entry,
-        files=facts.files,
-        notices=facts.notices,
-        notebook_json=facts.notebook_json,
-    )
-
-
 def _facts(submission: Submission | Rejected) -> SubmissionFacts:
     if isinstance(submission, Rejected):
-        return SubmissionFacts(
-            name=submission.name,
-            sha256=submission.sha256,
-            origin=Origin.MODULE,
-            entry="",
-            files=(),
-            notices=(),
-            notebook_json="",
+        submission = Submission(
+            name=submission.name, sha256=submission.sha256, origin=Origin.MODULE, entry="", files=()
         )
     return SubmissionFacts(
         name=submission.name,

@@ -17,14 +17,7 @@ from grader.record.grade_record import RECORD_SCHEMA_VERSION
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What identifies a run, kept beside its records so that a later call can continue it.
-
-    Attributes:
-        schema_version: format of the folder's records.
-        assignment: slug.
-        seed: the run's secret seed.
-        plan_sha256: hash of the plan.
-    """
+    """What identifies a run, kept beside its records so that a later call can continue it."""
 
     schema_version: int
     assignment: str

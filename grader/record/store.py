@@ -43,22 +43,17 @@ class _Row(_Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newest:
-    """The newest record of every submission.
+    """The newest record of every submission, in the order of their names.
 
     Attributes:
-        records: those that can be read, in the order of their submissions' names.
-        unreadable: a sentence for each of the others.
+        unreadable: a sentence for each record that cannot be read.
     """
 
     records: tuple[GradeRecord, ...]
     unreadable: tuple[str, ...]
 
     def refuse_unreadable(self) -> None:
-        """Raise if a record cannot be read.
-
-        Raises:
-            StoreError: naming the submission and the record of each.
-        """
+        """Raise a StoreError that names each submission and record that cannot be read."""
         if self.unreadable:
             raise StoreError(
                 "\n".join(self.unreadable),
@@ -83,7 +78,8 @@ class RecordStore:
                 connection.execute(f"PRAGMA journal_mode={journal}")
                 connection.execute("PRAGMA synchronous=FULL")
 
-        self._guarded(self._create)
+        with _writing():
+            self._create()
 
     @classmethod
     def in_folder(cls, folder: Path) -> "RecordStore":
@@ -114,12 +110,8 @@ class RecordStore:
             created_at=record.created_at,
             body=to_json(record),
         )
-
-        def write() -> None:
-            with Session(self._engine) as session, session.begin():
-                session.add(row)
-
-        self._guarded(write)
+        with _writing(), Session(self._engine) as session, session.begin():
+            session.add(row)
         return record
 
     def newest(self) -> Newest:
@@ -183,14 +175,16 @@ class RecordStore:
         except SQLAlchemyError as error:
             raise StoreError(f"the record store cannot be read: {error}") from error
 
-    def _guarded(self, write) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        try:
-            write()
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreError(
-                f"the record store cannot be written: {error}",
-                hint="is the disk full or read-only? All earlier grades are kept.",
-            ) from error
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreError(
+            f"the record store cannot be written: {error}",
+            hint="is the disk full or read-only? All earlier grades are kept.",
+        ) from error
 
 
 def _newest_of(name: str, *columns: Any) -> Select[Any]:  # noqa: ANN401 - mapped columns
@@ -200,11 +194,7 @@ def _newest_of(name: str, *columns: Any) -> Select[Any]:  # noqa: ANN401 - mappe
 
 
 def _read_record(body: str) -> GradeRecord:
-    """Return a stored record.
-
-    Raises:
-        StoreError: if it is not a record, or has another format.
-    """
+    """Return a stored record; a StoreError if it is not one, or has another format."""
     written = format_of(body)
     if written not in (0, RECORD_SCHEMA_VERSION):
         raise StoreError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome, KernelResources
+from grader.advice.kernel_advice import Advice, KernelAdvice, KernelOutcome
 from grader.report.hostile_text import make_legible
 from grader.report.messages import KERNEL_OUTCOME_TEXT
 
@@ -13,19 +13,13 @@ class KernelRow:
     """One kernel on one target, as text.
 
     Attributes:
-        kernel: its name.
         location: of its definition; may be empty.
         target: such as `sm_80`, or several with the same result; empty if it was not compiled.
-        outcome: whether it compiles.
-        compiles: the same as a flag.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler; may be empty.
         message_location: the line that the message names; may be empty.
-        registers: per thread; empty if not known, like all that follow.
-        spill: bytes per thread.
-        shared: bytes per block.
-        warps: per block.
-        occupancy: in percent.
+        numbers: registers and spilled bytes per thread, shared bytes and warps per block, and the
+            occupancy in percent; each is empty if it is not known.
     """
 
     kernel: str
@@ -36,11 +30,7 @@ class KernelRow:
     arguments: str
     message: str
     message_location: str
-    registers: str
-    spill: str
-    shared: str
-    warps: str
-    occupancy: str
+    numbers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +38,11 @@ class AdviceView:
     """The section about kernels; it is shown if it has a row or a notice.
 
     Attributes:
-        rows: in the record's order.
         notice: why some kernels are missing; may be empty.
     """
 
     rows: tuple[KernelRow, ...]
     notice: str
-
-    @property
-    def shown(self) -> bool:
-        """Whether the section has any content."""
-        return bool(self.rows or self.notice)
 
 
 def view_advice(advice: Advice) -> AdviceView:
@@ -70,8 +54,6 @@ def view_advice(advice: Advice) -> AdviceView:
 
 
 def _view_kernel(kernel: KernelAdvice) -> KernelRow:
-    known = [_number_text(resources) for resources in kernel.resources]
-    registers, spill, shared, warps, occupancy = known[0] if known else ("",) * 5
     return KernelRow(
         kernel=make_legible(kernel.kernel),
         location=make_legible(kernel.location),
@@ -81,11 +63,7 @@ def _view_kernel(kernel: KernelAdvice) -> KernelRow:
         arguments=make_legible(kernel.arguments),
         message=make_legible(kernel.message),
         message_location=make_legible(kernel.message_location),
-        registers=registers,
-        spill=spill,
-        shared=shared,
-        warps=warps,
-        occupancy=occupancy,
+        numbers=_numbers(kernel),
     )
 
 
@@ -99,16 +77,13 @@ def _merge_targets(rows: Iterable[KernelRow]) -> tuple[KernelRow, ...]:
     )
 
 
-def _number_text(resources: KernelResources) -> tuple[str, str, str, str, str]:
-    numbers = (resources.registers, resources.spill_bytes, resources.shared_bytes)
-    registers, spill, shared = map(str, numbers)
-    if not resources.warps:  # known only when C++ code launches the kernel
-        return registers, spill, shared, "", ""
-    fits = resources.occupancy > 0
-    return (
-        registers,
-        spill,
-        shared,
-        str(resources.warps),
-        f"{100 * resources.occupancy:.0f} %" if fits else "a block does not fit",
-    )
+def _numbers(kernel: KernelAdvice) -> tuple[str, ...]:
+    if not kernel.resources:
+        return ("",) * 5
+    used = kernel.resources[0]
+    known = (str(used.registers), str(used.spill_bytes), str(used.shared_bytes))
+    if not used.warps:  # known only when C++ code launches the kernel
+        return (*known, "", "")
+    fits = used.occupancy > 0
+    occupancy = f"{100 * used.occupancy:.0f} %" if fits else "a block does not fit"
+    return (*known, str(used.warps), occupancy)

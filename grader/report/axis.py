@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-MARGIN_PERCENT = 5.0
-"""Free width beside the outermost values, in percent of the axis."""
+MARGIN = 0.05
+"""Free width beside the outermost values, as a share of the axis without it."""
 MIN_SPAN = 0.1
 """Least length of an axis in its own unit (10 % if logarithmic): equal values then look equal."""
 MAX_TICKS = 6
@@ -17,12 +17,7 @@ _DECADES = range(-4, 13)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """One number on an axis.
-
-    Attributes:
-        at: its position in percent of the axis.
-        text: the number.
-    """
+    """One number on an axis; `at` is its position in percent of the axis."""
 
     at: float
     text: str
@@ -35,7 +30,6 @@ class Axis:
     Attributes:
         low: value at its start; its natural logarithm if the axis is logarithmic.
         high: value at its end, likewise.
-        is_log: whether it is logarithmic.
     """
 
     low: float
@@ -86,7 +80,7 @@ class Axis:
 
 
 def make_axis(
-    wanted: Iterable[float], *, is_log: bool, bounds: Iterable[float] = (), margin: float = 0.0
+    wanted: Iterable[float], *, is_log: bool, bounds: Iterable[float] = (), margin: float = MARGIN
 ) -> Axis:
     """Return an axis that shows all `wanted` values.
 
@@ -95,7 +89,7 @@ def make_axis(
             zero if it is logarithmic.
         is_log: whether it is logarithmic.
         bounds: values that lie on the axis unless they would make it more than twice as long.
-        margin: free width on both sides, as a share; if 0, `MARGIN_PERCENT`.
+        margin: free width on both sides, as a share.
     """
     coordinates = _finite(wanted, is_log) or [0.0]
     first, last = min(coordinates), max(coordinates)
@@ -106,7 +100,7 @@ def make_axis(
         high = max(high, min(bound, last + reach))
     missing = max(0.0, MIN_SPAN - (high - low)) / 2
     low, high = low - missing, high + missing
-    beside = (high - low) * (margin or MARGIN_PERCENT / 100)
+    beside = (high - low) * margin
     return Axis(low=low - beside, high=high + beside, is_log=is_log)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from grader.judge.judgement import Cause, Status, TargetFinding, Verdict
+from grader.judge.judgement import Cause, Judgement, Status, TargetFinding, Verdict
 from grader.judge.targets import describe
 from grader.record.grade_record import GradeRecord
 from grader.report.grades import ProblemTally, problem_titles, tally_problems
@@ -22,13 +22,7 @@ _TALLEST_BIN = 120.0  # in units of the chart, which is 170 high
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreBin:
-    """One bar of the score distribution.
-
-    Attributes:
-        start_percent: where it starts; it is 100 / `BINS` wide.
-        count: submissions in it.
-        height: height of the bar in units of the chart.
-    """
+    """One bar of the score distribution: 100 / `BINS` wide, its height in units of the chart."""
 
     start_percent: int
     count: int
@@ -40,10 +34,7 @@ class IndexRow:
     """One submission; `cells` has one entry per problem column, None where it was not asked."""
 
     name: str
-    status: Status
-    score: float
-    review_points: float
-    ungraded_points: float
+    judgement: Judgement
     cells: tuple[ProblemTally | None, ...]
     report_link: str
     record_link: str
@@ -54,11 +45,8 @@ class ReviewRow:
     """Points of one submission that await review, with the numbers that a reviewer needs.
 
     Attributes:
-        name: of the submission.
-        report_link: its report.
         problem: title of the problem.
         title: of the check or target.
-        points: that await review.
         evidence: which plausibility bounds were broken, then the metrics as they were measured.
     """
 
@@ -76,16 +64,11 @@ class ClassIndex:
 
     Attributes:
         title: title of the assignment.
-        max_score: all points of the assignment.
         problem_titles: one per problem column.
-        rows: in the order of their names.
         counts: submissions by status.
         causes: the most frequent causes with the number of submissions that have them.
         bins: distribution of the scores.
-        scored_count: submissions that `bins`, `median` and `mean` are over.
-        median: median score in points.
-        mean: mean score in points.
-        review: what awaits review, in the order of names.
+        scored_count: submissions that `bins`, `median` and `mean` (in points) are over.
         unconfined_count: submissions that ran without a sandbox.
     """
 
@@ -131,15 +114,11 @@ def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
 
 
 def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
-    judgement = record.judgement
-    tallies = {tally.name: tally for tally in tally_problems(record.plan, judgement)}
+    tallies = tally_problems(record.plan, record.judgement)
     folder = quote(record.submission.name, safe="")
     return IndexRow(
         name=make_legible(record.submission.name),
-        status=judgement.status,
-        score=judgement.score,
-        review_points=judgement.review_points,
-        ungraded_points=judgement.ungraded_points,
+        judgement=record.judgement,
         cells=tuple(tallies.get(name) for name in problems),
         report_link=_report_link(record),
         record_link=f"staff/{folder}/record.json",

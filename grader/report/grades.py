@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from grader.assignment.plan import Plan, PlannedProblem
-from grader.judge.judgement import Cause, CheckJudgement, Judgement, Status, Verdict
+from grader.judge.judgement import Cause, Judgement, Status, Verdict
 from grader.record.grade_record import GradeRecord
 from grader.report.hostile_text import make_legible, neutralise_formula
+from grader.report.messages import number_text
 
 COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "review_points")
 _WORST_FIRST = (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS)
@@ -19,8 +20,6 @@ class ProblemTally:
     """Points and causes of one problem.
 
     Attributes:
-        name: name of the problem.
-        title: one line for people.
         points: sum of the points earned.
         max_points: sum of the published weights.
         verdict: the first of UNGRADED, NEEDS_REVIEW, FAIL, PASS that one of its checks has.
@@ -51,13 +50,16 @@ class ProblemTally:
         return self.verdict is Verdict.FAIL and self.points > 0
 
 
-def tally_problems(plan: Plan, judgement: Judgement) -> tuple[ProblemTally, ...]:
-    """Return one tally per planned problem, in the plan's order."""
-    return tuple(_tally(problem, judgement) for problem in plan.problems)
+def tally_problems(plan: Plan, judgement: Judgement) -> dict[str, ProblemTally]:
+    """Return the tally of every planned problem by its name, in the plan's order."""
+    return {problem.name: _tally(problem, judgement) for problem in plan.problems}
 
 
 def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
     checks = [check for check in judgement.checks if check.problem == problem.name]
+    verdicts = {check.verdict for check in checks}
+    worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)
+    causes = dict.fromkeys(check.cause for check in checks if check.cause is not Cause.NONE)
     rejected = judgement.status is Status.REJECTED
     points = sum(check.points for check in checks)
     open_checks = [c for c in checks if c.verdict in (Verdict.UNGRADED, Verdict.NEEDS_REVIEW)]
@@ -67,22 +69,13 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
         title=make_legible(problem.title),
         points=points,
         max_points=problem.points,
-        verdict=Verdict.FAIL if rejected else _worst(checks),
-        causes=() if rejected else _causes(checks),
+        verdict=Verdict.FAIL if rejected else worst,
+        causes=() if rejected else tuple(causes),
         review_points=sum(c.max_points for c in checks if c.verdict is Verdict.NEEDS_REVIEW),
         open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
         # Earned points are shown at once; a zero only when no check is open any more.
         settled=judged or points > 0,
     )
-
-
-def _causes(checks: list[CheckJudgement]) -> tuple[Cause, ...]:
-    return tuple(dict.fromkeys(c.cause for c in checks if c.cause is not Cause.NONE))
-
-
-def _worst(checks: list[CheckJudgement]) -> Verdict:
-    verdicts = {check.verdict for check in checks}
-    return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), Verdict.UNGRADED)
 
 
 def render_grades(records: Sequence[GradeRecord]) -> str:
@@ -107,7 +100,7 @@ def problem_titles(records: Iterable[GradeRecord]) -> dict[str, str]:
 
 def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:
     judgement = record.judgement
-    tallies = {tally.name: tally for tally in tally_problems(record.plan, judgement)}
+    tallies = tally_problems(record.plan, judgement)
     points = (
         _number(tallies[name].points) if name in tallies and tallies[name].settled else ""
         for name in problems
@@ -124,5 +117,4 @@ def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:
 
 
 def _number(points: float) -> str:
-    text = f"{points:.4f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+    return number_text(points, decimals=4)

@@ -63,7 +63,7 @@ def neutralise_formula(text: str) -> str:
     """
     cell = text.translate({0: None})
     legible = make_legible(cell).strip()
-    starts_formula = legible[:1] in _FORMULA_START and legible != ""
+    starts_formula = legible[:1] in _FORMULA_START
     hidden_start = cell[:1] in {"\t", "\r", "\n"}
     line = " ".join(legible.split())
     return f"'{line}" if starts_formula or hidden_start else line

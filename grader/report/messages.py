@@ -233,10 +233,9 @@ def denied_text(entries: tuple[str, ...]) -> str:
     )
 
 
-def number_text(value: float) -> str:
-    """Return a number of points with at most two decimals, none where they are zeros."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+def number_text(value: float, *, decimals: int = 2) -> str:
+    """Return a number of points with at most so many decimals, none where they are zeros."""
+    return f"{value:z.{decimals}f}".rstrip("0").rstrip(".")
 
 
 def exp_ratio(log_ratio: float) -> float:
@@ -259,8 +258,7 @@ def slope_text(slope: float) -> str:
     """Return a slope with two decimals."""
     if math.isinf(slope):
         return "∞" if slope > 0 else "-∞"
-    text = f"{slope:.2f}"
-    return "0.00" if text == "-0.00" else text
+    return f"{slope:z.2f}"
 
 
 def time_text(ns: float) -> str:
@@ -290,9 +288,7 @@ def percent_text(share: float) -> str:
 def device_text(devices: tuple[str, ...], graded_on: str) -> str:
     """Return what a target needs that the machine did not have.
 
-    Args:
-        devices: classes that have a tier; none in records that do not say.
-        graded_on: the device that there was.
+    `devices` are the classes that have a tier; none in records that do not say.
     """
     later = "it is not a zero. The course staff can grade it on another machine."
     if not devices:

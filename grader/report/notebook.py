@@ -7,7 +7,6 @@ everything that loads or runs.
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
@@ -55,7 +54,6 @@ _TAGS = set(
 )
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 _SCHEMES = {"http", "https", "mailto"}
-_PLUGINS = ("strikethrough", "table")
 
 
 class NotebookError(GraderError):
@@ -83,7 +81,6 @@ class FeedbackCell:
     """Feedback on a problem.
 
     Attributes:
-        problem: what the feedback is on.
         number: of the problem among all, starting at 1.
         whole: whether this is the feedback itself; else it says where the feedback is.
     """
@@ -106,12 +103,19 @@ def weave_cells(view: StudentView) -> tuple[Cell, ...]:
     """
     woven: list[Cell] = []
     student = _read_cells(view.notebook_json)
+    problems = list(enumerate(view.problems, start=1))
     for number, cell in enumerate(student, start=1):
         woven.append(cell)
-        woven.extend(_feedback_below(view, number))
-    for index, problem in enumerate(view.problems, start=1):
-        if not problem.cells or problem.cells[-1] > len(student):
-            woven.append(FeedbackCell(problem=problem, number=index, whole=True))
+        woven += [
+            FeedbackCell(problem=problem, number=index, whole=number == problem.cells[-1])
+            for index, problem in problems
+            if number in problem.cells
+        ]
+    woven += [
+        FeedbackCell(problem=problem, number=index, whole=True)
+        for index, problem in problems
+        if not problem.cells or problem.cells[-1] > len(student)
+    ]
     return tuple(woven)
 
 
@@ -144,7 +148,7 @@ def render_feedback_html(view: StudentView) -> str:
             "markdown2html": renderer.render_text,
             "highlight_code": renderer.render_code,
             # Both filters return clean HTML; cleaning it again would remove the feedback's layout.
-            "clean_html": _keep,
+            "clean_html": lambda html: html,
         },
     )
     notebook = new_notebook(cells=[_numbered(index, cell) for index, cell in enumerate(cells)])
@@ -154,7 +158,8 @@ def render_feedback_html(view: StudentView) -> str:
 
 def render_student_markdown(source: str) -> str:
     """Return a student's Markdown as HTML without images, raw HTML, styles or identifiers."""
-    html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=_load_plugins()).render(source)
+    plugins = [import_plugin(name) for name in ("strikethrough", "table")]
+    html = MarkdownWithMath(renderer=_PlainRenderer(), plugins=plugins).render(source)
     return nh3.clean(
         html,
         tags=_TAGS,
@@ -162,13 +167,6 @@ def render_student_markdown(source: str) -> str:
         url_schemes=_SCHEMES,
         clean_content_tags=set(),  # the text in a tag that is removed is still shown
     )
-
-
-def _feedback_below(view: StudentView, number: int) -> Iterator[FeedbackCell]:
-    for index, problem in enumerate(view.problems, start=1):
-        if number in problem.cells:
-            whole = number == problem.cells[-1]
-            yield FeedbackCell(problem=problem, number=index, whole=whole)
 
 
 def _new_cell(cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own node
@@ -248,10 +246,6 @@ class _PlainRenderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no 
         return f"<em>[image: {escape(text)}]</em>"
 
 
-def _load_plugins() -> list[Any]:
-    return [import_plugin(name) for name in _PLUGINS]
-
-
 def _numbered(index: int, cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own node
     match cell:
         case StudentCell(kind=CellKind.CODE):
@@ -259,7 +253,3 @@ def _numbered(index: int, cell: Cell) -> Any:  # noqa: ANN401 - nbformat's own n
         case _:
             source = cell.source if isinstance(cell, StudentCell) else ""
             return new_markdown_cell(source, metadata={"index": index}, id=f"cell-{index}")
-
-
-def _keep(html: str) -> str:
-    return html

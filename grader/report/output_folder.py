@@ -20,13 +20,12 @@ from grader.report.class_index import render_class_index
 from grader.report.grades import render_grades
 from grader.report.notebook import make_feedback_notebook, render_feedback_html
 from grader.report.pages import render_report_html, render_report_markdown
-from grader.report.student_view import StudentView, make_view
+from grader.report.student_view import make_view
 
 STAFF_FOLDER_MODE = 0o700
 STAFF_FILE_MODE = 0o600
 PUBLIC_FILE_MODE = 0o644
 MAX_NAME_BYTES = 200
-_FEEDBACK_FILES = ("feedback.ipynb", "feedback.html")
 
 
 class ReportError(GraderError):
@@ -57,7 +56,12 @@ def write_reports(records: Sequence[GradeRecord], out: Path) -> None:
         except Exception as error:  # noqa: BLE001 - all other students must get their pages
             failures.append((record.submission.name, error))
     if failures:
-        raise _report_error(failures) from failures[0][1]
+        lines = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failures)
+        raise ReportError(
+            f"pages of {len(failures)} submission(s) could not be made: {lines}",
+            hint="all grades are in grades.csv and index.html; when the cause is removed, run "
+            "`grader report`",
+        ) from failures[0][1]
 
 
 def write_student(record: GradeRecord, out: Path) -> None:
@@ -77,12 +81,9 @@ def write_student(record: GradeRecord, out: Path) -> None:
     _write(staff / name / "record.json", to_json(record, indent=2), mode=STAFF_FILE_MODE)
     folder = out / "students" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in _FEEDBACK_FILES:  # a module that replaces a notebook has no such pages
+    for stale in ("feedback.ipynb", "feedback.html"):  # of a notebook that a module replaces
         (folder / stale).unlink(missing_ok=True)
-    _write_pages(make_view(record), folder)
-
-
-def _write_pages(view: StudentView, folder: Path) -> None:
+    view = make_view(record)
     _write(folder / "report.html", render_report_html(view))
     _write(folder / "report.md", render_report_markdown(view))
     if view.notebook_json:
@@ -112,12 +113,3 @@ def _write(path: Path, text: str, *, mode: int = PUBLIC_FILE_MODE) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _report_error(failures: Sequence[tuple[str, Exception]]) -> ReportError:
-    lines = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failures)
-    return ReportError(
-        f"pages of {len(failures)} submission(s) could not be made: {lines}",
-        hint="all grades are in grades.csv and index.html; when the cause is removed, run "
-        "`grader report`",
-    )

@@ -20,7 +20,6 @@ from grader.report.student_view import StudentView
 
 _PACKAGED = Path(__file__).parents[1] / "_templates"
 _CHECKOUT = Path(__file__).parents[2] / "templates"
-_STYLE = "page.css"
 
 
 def templates_folder() -> Path:
@@ -29,24 +28,15 @@ def templates_folder() -> Path:
 
 
 def render_page(template: str, /, *, script: str = "", **shown: object) -> str:
-    """Return the HTML page `template`; it needs no other file.
-
-    Args:
-        template: file name in the templates folder.
-        script: file name of the only script that the page may run; empty for none.
-        shown: the template's variables.
-    """
-    style_text = _read_asset(_STYLE)
+    """Return the HTML page `template`; it needs no other file, and runs only the one `script`."""
+    style_text = _read_asset("page.css")
     script_text = _read_asset(script) if script else ""
-    return (
-        _html_environment()
-        .get_template(template)
-        .render(
-            style=Markup(style_text),  # noqa: S704 - our own file
-            script=Markup(script_text),  # noqa: S704 - our own file
-            policy=_content_policy(style_text, script_text),
-            **shown,
-        )
+    return render_fragment(
+        template,
+        style=Markup(style_text),  # noqa: S704 - our own file
+        script=Markup(script_text),  # noqa: S704 - our own file
+        policy=_content_policy(style_text, script_text),
+        **shown,
     )
 
 

@@ -26,18 +26,13 @@ ROW_HEIGHT = 8.0
 GAP = 12.0
 MOST_ROWS = 32
 """Collectives of a rank that are drawn."""
+_Position = Callable[[int], float]
+"""The position of a time in nanoseconds, in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RanksTable:
-    """A small table.
-
-    Attributes:
-        caption: what it shows.
-        head: titles of its columns.
-        rows: its cells; the first cell of a row is its title.
-        note: how the numbers were made.
-    """
+    """A small table; the first cell of a row is its title, the note says how it was measured."""
 
     caption: str
     head: tuple[str, ...]
@@ -74,7 +69,7 @@ def rank_tables(
 def _traffic_table(measured: TargetMeasurement, forks: tuple[ForkSample, ...]) -> RanksTable:
     work = measured.work[-1]
     sides = {
-        "Theory": float(work.traffic_bytes),
+        "Theory": work.traffic_bytes,
         "Reference": _mean(forks, measured.net_traffic_bytes, submission=False),
         "Yours": _mean(forks, measured.net_traffic_bytes, submission=True),
     }
@@ -103,8 +98,7 @@ def _memory_table(forks: tuple[ForkSample, ...]) -> RanksTable:
     rows = tuple(
         (
             f"Rank {rank}",
-            bytes_text(_mean(forks, peak(rank), submission=True)),
-            bytes_text(_mean(forks, peak(rank), submission=False)),
+            *(bytes_text(_mean(forks, peak(rank), submission=side)) for side in (True, False)),
         )
         for rank in range(count)
     )
@@ -130,11 +124,8 @@ class Stretch:
     """Something that took time, as a bar.
 
     Attributes:
-        x: its start, in percent.
-        width: in percent.
-        y: its upper edge, in pixels.
-        blocked: width of the part before the call returned, in percent.
-        text: what it was.
+        y: its upper edge.
+        blocked: width of the part before the call returned.
     """
 
     x: float
@@ -149,11 +140,9 @@ class RankLane:
     """What one rank did.
 
     Attributes:
-        name: of the rank.
-        y: height of its name, in pixels.
+        y: height of its name.
         passes_y: upper edge of its backward passes.
-        passes: its backward passes.
-        gradients: when a parameter's gradient was complete, in percent.
+        gradients: when a parameter's gradient was complete.
         collectives: one below the other, in the order of their launch.
         text: the same in a sentence.
     """
@@ -169,54 +158,30 @@ class RankLane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """All ranks, one below the other.
-
-    Attributes:
-        lanes: one per rank.
-        ticks: along the bottom.
-        bottom: height of the axis in pixels.
-    """
+    """All ranks, one below the other; `bottom` is the height of the axis."""
 
     lanes: tuple[RankLane, ...]
     ticks: tuple[Tick, ...]
     bottom: float
 
-    @property
-    def text(self) -> str:
-        """The timeline in sentences, one per rank."""
-        return " ".join(lane.text for lane in self.lanes)
-
-
-class _TimeAxis:
-    """The time axis, in a unit that makes its ticks round numbers."""
-
-    def __init__(self, *, unit_ns: float, last_ns: int) -> None:
-        self._unit_ns = unit_ns
-        self._axis = make_axis((0.0, last_ns / unit_ns), is_log=False)
-
-    def position(self, ns: int) -> float:
-        return self._axis.position(ns / self._unit_ns)
-
-    @property
-    def ticks(self) -> tuple[Tick, ...]:
-        return self._axis.ticks(lambda n: time_text(n * self._unit_ns) if n else "0")
-
 
 def draw_timeline(ranks: tuple[RankTimeline, ...]) -> Timeline:
     """Return the timeline of all ranks."""
     last_ns = max(_last(rank) for rank in ranks)
-    axis = _TimeAxis(unit_ns=1e9 if last_ns > 50e6 else 1e6, last_ns=last_ns)
+    unit_ns = 1e9 if last_ns > 50e6 else 1e6  # makes the ticks round numbers
+    axis = make_axis((0.0, last_ns / unit_ns), is_log=False)
+
+    def position(ns: int) -> float:
+        return axis.position(ns / unit_ns)
+
     lanes: list[RankLane] = []
     top = TOP
     for number, rank in enumerate(ranks):
-        lanes.append(_draw_rank(rank, number, top, axis))
+        lanes.append(_draw_rank(rank, number, top, position))
         rows = min(len(rank.collectives), MOST_ROWS)
         top += NAME_HEIGHT + PASS_HEIGHT + rows * ROW_HEIGHT + GAP
-    return Timeline(
-        lanes=tuple(lanes),
-        ticks=axis.ticks,
-        bottom=top,
-    )
+    ticks = axis.ticks(lambda n: time_text(n * unit_ns) if n else "0")
+    return Timeline(lanes=tuple(lanes), ticks=ticks, bottom=top)
 
 
 def describe_rank(rank: RankTimeline, number: int) -> str:
@@ -241,35 +206,35 @@ def describe_rank(rank: RankTimeline, number: int) -> str:
     )
 
 
-def _draw_rank(rank: RankTimeline, number: int, top: float, axis: _TimeAxis) -> RankLane:
+def _draw_rank(rank: RankTimeline, number: int, top: float, position: _Position) -> RankLane:
     passes_y = top + NAME_HEIGHT
     return RankLane(
         name=f"Rank {number}",
         y=top + NAME_HEIGHT - 5,
         passes_y=passes_y,
         passes=tuple(
-            _stretch(axis, one.begin_ns, one.end_ns, y=passes_y, text="backward pass")
+            _stretch(position, one.begin_ns, one.end_ns, y=passes_y, text="backward pass")
             for one in rank.backward
         ),
-        gradients=tuple(axis.position(ns) for ns in rank.gradients_ns),
+        gradients=tuple(position(ns) for ns in rank.gradients_ns),
         collectives=tuple(
-            _draw_collective(one, passes_y + PASS_HEIGHT + row * ROW_HEIGHT, axis)
+            _draw_collective(one, passes_y + PASS_HEIGHT + row * ROW_HEIGHT, position)
             for row, one in enumerate(rank.collectives[:MOST_ROWS])
         ),
         text=describe_rank(rank, number),
     )
 
 
-def _draw_collective(one: Collective, y: float, axis: _TimeAxis) -> Stretch:
+def _draw_collective(one: Collective, y: float, position: _Position) -> Stretch:
     text = f"{one.name}, {bytes_text(one.nbytes)}, {time_text(_end(one) - one.launch_ns)}"
-    blocked = axis.position(one.return_ns) - axis.position(one.launch_ns)
-    return _stretch(axis, one.launch_ns, _end(one), y=y, text=text, blocked=blocked)
+    blocked = position(one.return_ns) - position(one.launch_ns)
+    return _stretch(position, one.launch_ns, _end(one), y=y, text=text, blocked=blocked)
 
 
 def _stretch(
-    axis: _TimeAxis, begin_ns: int, end_ns: int, *, y: float, text: str, blocked: float = 0.0
+    position: _Position, begin_ns: int, end_ns: int, *, y: float, text: str, blocked: float = 0.0
 ) -> Stretch:
-    x, end = axis.position(begin_ns), axis.position(end_ns)
+    x, end = position(begin_ns), position(end_ns)
     return Stretch(x=x, width=round(end - x, 2), y=y, blocked=round(blocked, 2), text=text)
 
 
@@ -278,12 +243,5 @@ def _end(one: Collective) -> int:
 
 
 def _last(rank: RankTimeline) -> int:
-    return max(
-        (
-            *(_end(one) for one in rank.collectives),
-            *(one.return_ns for one in rank.collectives),
-            *rank.gradients_ns,
-            *(one.end_ns for one in rank.backward),
-        ),
-        default=0,
-    )
+    calls = (max(_end(one), one.return_ns) for one in rank.collectives)
+    return max((*calls, *rank.gradients_ns, *(one.end_ns for one in rank.backward)), default=0)

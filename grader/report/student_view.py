@@ -50,14 +50,8 @@ class CheckView:
     """One check as its student sees it.
 
     Attributes:
-        title: what is checked.
         description: what the case does, a line per paragraph; may be empty.
-        verdict: the result.
-        cause: why it did not pass.
         points: points earned; meaningless unless PASS or FAIL.
-        max_points: published weight.
-        evidence: where the result comes from.
-        summary: one sentence.
         cases: instances that were planned.
         public: public instances that did not pass.
         hidden: hidden instances that did not pass.
@@ -95,10 +89,8 @@ class ProblemView:
     """One problem as its student sees it.
 
     Attributes:
-        tally: its points.
         exports: names that the submission had to define.
         denied: a sentence on the operations that raise an error; empty if there are none.
-        checks: in the plan's order.
         output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
         output_dropped_chars: how much was cut.
         cells: for a notebook, numbers of the cells that define an exported name, ascending.
@@ -123,24 +115,15 @@ class StudentView:
     """One grade as its student sees it.
 
     Attributes:
-        name: identifier of the submission.
         title: title of the assignment.
-        assignment: slug.
         file_sha256: start of the hash of what was handed in.
-        origin: module, notebook or CUDA C++.
         graded_at: day and minute in UTC.
         device: `cpu`, or the name of the GPU.
-        grader_version: version of this project.
-        status: state of the whole submission.
         message: for a rejected submission, what was wrong and what to do.
-        score: points earned.
-        max_score: all points of the assignment.
         ungraded_points: points that we could not grade.
         review_points: points that await review.
         notices: what was noticed when the file was read.
         problems: in the plan's order; none for a rejected submission.
-        sandbox: name of its backend.
-        isolation: `warm` or `strict`.
         layers: of the sandbox, outermost first.
         notebook_json: the student's own notebook, as it came; empty for a module.
         advice: on kernels; never graded.
@@ -148,7 +131,6 @@ class StudentView:
 
     name: str
     title: str
-    assignment: str
     file_sha256: str
     origin: Origin
     graded_at: str
@@ -192,7 +174,6 @@ def make_view(record: GradeRecord) -> StudentView:
     return StudentView(
         name=make_legible(submission.name),
         title=make_legible(record.plan.title),
-        assignment=make_legible(record.plan.assignment),
         file_sha256=make_legible(submission.sha256[:HASH_SHOWN_CHARS]),
         origin=submission.origin,
         graded_at=_minute(make_legible(record.created_at)),
@@ -219,12 +200,12 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
     tallies = tally_problems(record.plan, record.judgement)
     outputs = {problem.problem: problem.output for problem in record.measurement.problems}
     views: list[ProblemView] = []
-    for planned, tally in zip(record.plan.problems, tallies, strict=True):
+    for planned in record.plan.problems:
         output = make_legible(outputs.get(planned.name, "")).rstrip("\n")
         checks = [c for c in record.judgement.checks if c.problem == planned.name]
         views.append(
             ProblemView(
-                tally=tally,
+                tally=tallies[planned.name],
                 exports=tuple(make_legible(name) for name in planned.exports),
                 denied=make_legible(denied_text(planned.denied)),
                 checks=tuple(_view_check(record, planned, check) for check in checks),
@@ -270,9 +251,8 @@ def _view_target(
         for one in record.measurement.targets
         if (one.problem, one.target) == (check.problem, check.check)
     ]
-    device = record.environment.device
     return tuple(
-        view_target(target, check, measured, device)
+        view_target(target, check, measured, record.environment.device)
         for target in problem.targets
         if target.name == check.check
     )

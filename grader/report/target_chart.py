@@ -26,7 +26,7 @@ SIDE_MARGIN = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """One fork: position in percent, height in pixels."""
+    """One fork, or all forks of a size together."""
 
     x: float
     y: float
@@ -37,16 +37,12 @@ class Lane:
     """One metric on a strip.
 
     Attributes:
-        name: of the metric.
         decides: whether points depend on it.
-        top: its upper edge, in pixels.
+        top: its upper edge.
         dots: one per fork.
-        y: height of the interval.
-        low: its lower end, in percent like all that follow.
-        high: its upper end.
+        y: height of the interval from `low` to `high`.
         cut_low: whether the lower end lies outside the strip.
         cut_high: whether the upper end does.
-        estimate: of all forks together.
         counted: the value that the points were computed from; none if it earned none.
     """
 
@@ -65,7 +61,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierMark:
-    """A tier: its position in percent, its text, the height of the text and on which side it is."""
+    """A tier: its position, its text, the height of the text and on which side it is."""
 
     x: float
     text: str
@@ -78,14 +74,12 @@ class Strip:
     """Metrics of one unit, one below the other.
 
     Attributes:
-        title: what is shown.
-        text: the same, one sentence per metric.
+        text: what is shown, one sentence per metric.
         lanes: the metrics that points depend on first.
         tiers: of these metrics, full points first.
-        full_to: where full points end, in percent.
-        pass_to: where points end, in percent.
-        ticks: along the bottom.
-        bottom: height of the axis in pixels.
+        full_to: where full points end.
+        pass_to: where points end.
+        bottom: height of the axis.
         caption: unit of the axis.
     """
 
@@ -186,9 +180,7 @@ class Series:
     """One side over the sizes.
 
     Attributes:
-        name: whose it is.
         power: its times grow with the size to this power.
-        is_submission: whether it is the submission's.
         line: totals of all forks, one per size.
         dots: one per fork and size.
         label_y: height of the name beside the last point.
@@ -207,15 +199,13 @@ class Growth:
     """Times of both sides over the sizes of the workload, both axes logarithmic.
 
     Attributes:
-        title: what is shown.
-        text: the same in a sentence.
+        text: what is shown, in a sentence.
         series: submission and reference.
         sizes: along the bottom.
         times: along the side, in pixels.
-        bottom: height of the axis in pixels.
+        bottom: height of the axis.
     """
 
-    title: str
     text: str
     series: tuple[Series, ...]
     sizes: tuple[Tick, ...]
@@ -225,66 +215,48 @@ class Growth:
 
 def draw_growth(finding: TargetFindingView) -> Growth:
     """Return the chart of both sides' times over the sizes."""
-    across = make_axis((size.size for size in finding.sizes), is_log=True, margin=SIDE_MARGIN)
-    up = make_axis(
-        (x for s in finding.sizes for x in (*s.submission_forks, *s.reference_forks)), is_log=True
+    sizes = finding.sizes
+    across = make_axis((s.size for s in sizes), is_log=True, margin=SIDE_MARGIN)
+    forks = [value for s in sizes for value in (*s.submission_forks, *s.reference_forks)]
+    up = make_axis(forks, is_log=True)
+
+    def dot(size: SizeView, value: float) -> Dot:
+        return Dot(x=across.position(size.size), y=round(_height(up.position(value)), 1))
+
+    lines = (
+        tuple(dot(s, s.submission) for s in sizes),
+        tuple(dot(s, s.reference) for s in sizes),
     )
-    exponents = finding.exponents[0]
-    ends = [
-        _height(up, side) for side in (finding.sizes[-1].submission, finding.sizes[-1].reference)
-    ]
-    labels = _apart(*ends)
-    powers = [slope_text(power) for power in exponents]
+    dots = (
+        tuple(dot(s, value) for s in sizes for value in s.submission_forks),
+        tuple(dot(s, value) for s in sizes for value in s.reference_forks),
+    )
+    labels = _apart(*(line[-1].y for line in lines))
+    powers = [slope_text(power) for power in finding.exponents[0]]
     return Growth(
-        title="Time per run over size, both axes logarithmic",
         text=(
             f"Yours grows with the size to the power of {powers[0]}, the reference to the power "
             f"of {powers[1]}. " + finding.sizes_text
         ),
         series=tuple(
-            _draw_series(finding.sizes, (across, up), powers[n], labels[n], is_submission=n == 0)
-            for n in (0, 1)
+            Series(
+                name=name,
+                power=powers[n],
+                is_submission=n == 0,
+                line=lines[n],
+                dots=dots[n],
+                label_y=labels[n],
+            )
+            for n, name in enumerate(("yours", "reference"))
         ),
-        sizes=tuple(Tick(at=across.position(s.size), text=str(s.size)) for s in finding.sizes),
-        times=tuple(
-            Tick(at=PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * tick.at / 100, text=tick.text)
-            for tick in up.ticks(time_text)
-        ),
+        sizes=tuple(Tick(at=across.position(s.size), text=str(s.size)) for s in sizes),
+        times=tuple(Tick(at=_height(tick.at), text=tick.text) for tick in up.ticks(time_text)),
         bottom=PLOT_BOTTOM,
     )
 
 
-def _draw_series(
-    sizes: tuple[SizeView, ...],
-    axes: tuple[Axis, Axis],
-    power: str,
-    label_y: float,
-    *,
-    is_submission: bool,
-) -> Series:
-    across, up = axes
-    return Series(
-        name="yours" if is_submission else "reference",
-        power=power,
-        is_submission=is_submission,
-        line=tuple(
-            Dot(
-                x=across.position(s.size),
-                y=_height(up, s.submission if is_submission else s.reference),
-            )
-            for s in sizes
-        ),
-        dots=tuple(
-            Dot(x=across.position(s.size), y=_height(up, value))
-            for s in sizes
-            for value in (s.submission_forks if is_submission else s.reference_forks)
-        ),
-        label_y=label_y,
-    )
-
-
-def _height(up: Axis, value: float) -> float:
-    return round(PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * up.position(value) / 100, 1)
+def _height(percent: float) -> float:
+    return PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * percent / 100
 
 
 def _apart(first: float, second: float) -> tuple[float, float]:

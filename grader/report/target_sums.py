@@ -8,21 +8,16 @@ from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.performance.decide.interval import Kind, Totals, slope_weights
-from grader.performance.decide.totals import RunQuantity, net_time, totals_of
+from grader.performance.decide.totals import Amount, net_time, pair_counts, totals_of
 
 _CPU_KINDS = (Kind.CPU_RATIO, Kind.CPU_GROWTH, Kind.CPU_LARGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeView:
-    """Time or bytes of both sides at one size, per run.
+    """Net nanoseconds, or bytes, of both sides at one size: per run over all forks, and by fork.
 
-    Attributes:
-        size: what the workload was called with.
-        submission: net nanoseconds, or bytes, of the submission over all forks.
-        reference: the same of the reference; for network traffic, the theoretical amount.
-        submission_forks: of the submission, one per fork.
-        reference_forks: of the reference, one per fork.
+    For network traffic, those of the reference are the theoretical amount.
     """
 
     size: int
@@ -32,29 +27,25 @@ class SizeView:
     reference_forks: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSums:
     """Totals of both sides of one target, from the forks that count."""
 
-    def __init__(
-        self, target: PlannedTarget, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
-    ) -> None:
-        self._target = target
-        self._measured = measured
-        self._forks = forks
+    target: PlannedTarget
+    measured: TargetMeasurement
+    forks: tuple[ForkSample, ...]
 
     def per_fork(self, kind: Kind) -> tuple[float, ...]:
         """Return the metric of each fork alone: a slope, or the logarithm of a ratio."""
-        sizes = self._target.sizes if kind.is_slope else self._target.sizes[-1:]
+        sizes = self.target.sizes if kind.is_slope else self.target.sizes[-1:]
         submission, reference = self._totals(kind, sizes)
         logs = np.log(submission / reference) @ np.array(slope_weights(sizes))
         return tuple(float(value) for value in logs)
 
     def sizes(self, kind: Kind) -> tuple[SizeView, ...]:
         """Return time or bytes of both sides per run, at every size."""
-        sizes = self._target.sizes
-        runs = np.array(
-            [[max(sum(p.size == s for p in f.pairs), 1) for s in sizes] for f in self._forks]
-        ).reshape(len(self._forks), len(sizes))
+        sizes = self.target.sizes
+        runs = np.maximum(pair_counts(self.forks, sizes), 1)
         submission, reference = self._totals(kind, sizes)
         return tuple(
             SizeView(
@@ -68,28 +59,24 @@ class TargetSums:
         )
 
     def _totals(self, kind: Kind, sizes: tuple[int, ...]) -> tuple[Totals, Totals]:
-        amount = self._quantity(kind).amount
-        submission = totals_of(self._forks, sizes, amount, submission=True)
+        amount = self._amount(kind)
+        submission = totals_of(self.forks, sizes, amount, submission=True)
         if kind is not Kind.TRAFFIC:
-            return submission, totals_of(self._forks, sizes, amount, submission=False)
-        needed = {work.size: float(max(work.traffic_bytes, 1)) for work in self._measured.work}
-        rows = [
-            [sum(needed.get(s, 1.0) for p in f.pairs if p.size == s) for s in sizes]
-            for f in self._forks
-        ]
-        return submission, np.array(rows).reshape(len(self._forks), len(sizes))
+            return submission, totals_of(self.forks, sizes, amount, submission=False)
+        needed = {work.size: max(work.traffic_bytes, 1) for work in self.measured.work}
+        return submission, pair_counts(self.forks, sizes) * [needed.get(s, 1) for s in sizes]
 
-    def _quantity(self, kind: Kind) -> RunQuantity:
+    def _amount(self, kind: Kind) -> Amount:
         if kind in (Kind.MEMORY, Kind.MEMORY_CAP):
-            return RunQuantity(amount=lambda run: run.peak_bytes)
+            return lambda run: run.peak_bytes
         if kind is Kind.TRAFFIC:
-            return RunQuantity(amount=self._measured.net_traffic_bytes)
-        return net_time(self._measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL)
+            return self.measured.net_traffic_bytes
+        return net_time(self.measured, Clock.CPU if kind in _CPU_KINDS else Clock.WALL).amount
 
 
-def exponents(sizes: tuple[SizeView, ...]) -> tuple[tuple[float, float], ...]:
+def exponents(sizes: tuple[SizeView, ...]) -> tuple[float, float]:
     """Return the slopes of log(time) over log(size), of submission and reference."""
     weights = np.array(slope_weights(tuple(size.size for size in sizes)))
     sides = ([size.submission for size in sizes], [size.reference for size in sizes])
     submission, reference = (float(np.log(np.array(side)) @ weights) for side in sides)
-    return ((submission, reference),)
+    return submission, reference

@@ -21,10 +21,6 @@ from grader.report.messages import exp_ratio, ratio_text, slope_text
 from grader.report.ranks_view import RanksTable, describe_rank, rank_tables
 from grader.report.target_sums import SizeView, TargetSums, exponents
 
-GROWTH_KINDS = (Kind.CPU_GROWTH, Kind.WALL_GROWTH)
-LARGEST_KINDS = (Kind.CPU_LARGEST, Kind.WALL_LARGEST)
-_DECIDING = {Quantity.GROWTH: 2}
-"""How many metrics decide, where it is not one: the growth, and the ratio at the largest size."""
 _METERS = {
     Kind.CPU_GROWTH: Kind.CPU_RATIO,
     Kind.CPU_LARGEST: Kind.CPU_RATIO,
@@ -41,17 +37,13 @@ class MetricView:
     """One metric: a ratio, or the power of the size by which it grows faster than the reference.
 
     Attributes:
-        name: of the metric.
         meter: what was measured for it: a time, memory or bytes.
         is_slope: whether it is a power of the size; else a ratio.
         base: what it is compared with.
         where: at which size, if there are several; else empty.
         decides: whether points depend on it; else it is only shown.
-        estimate: of all forks together.
-        low: lower bound of the interval.
-        high: upper bound.
-        pass_at: largest value that passes.
-        full_at: largest value that earns everything.
+        estimate: of all forks together; `low` and `high` are the bounds of its interval.
+        pass_at: largest value that passes; up to `full_at` it earns everything.
         counted: the value that the points were computed from; none if it earned none.
         forks: the same metric in each fork, in the order in which they ran.
         reference_spread: how uncertain the same comparison of the reference with itself would be.
@@ -94,7 +86,7 @@ class TargetFindingView:
     """A measured target.
 
     Attributes:
-        metrics: those that decide first.
+        metrics: those that decide come first.
         sizes: of the workload, ascending, in the unit of the first metric.
         in_bytes: whether `sizes` counts bytes; else nanoseconds.
         exponents: each side grows with the size to this power; none unless growth is the target.
@@ -144,11 +136,6 @@ class TargetFindingView:
         )
 
     @property
-    def exponents_text(self) -> tuple[tuple[str, str], ...]:
-        """The exponents of both sides as text; none unless growth is the target."""
-        return tuple((slope_text(a), slope_text(b)) for a, b in self.exponents)
-
-    @property
     def timelines_text(self) -> tuple[str, ...]:
         """The timelines, a sentence for each rank."""
         return tuple(describe_rank(rank, number) for number, rank in enumerate(self.timelines))
@@ -163,7 +150,6 @@ class TargetView:
     """What a check's page adds for a target.
 
     Attributes:
-        measured: what is measured.
         blocked: whether it was not measured because a check of the problem failed.
         open_text: why it has no verdict; empty if it has one, or if nothing special is known.
         finding: the metrics; none if it was not measured, and while it awaits review.
@@ -181,14 +167,7 @@ def view_target(
     measured: Sequence[TargetMeasurement],
     device: str,
 ) -> TargetView:
-    """Copy what a student may know of a target.
-
-    Args:
-        target: what was asked.
-        check: its judgement.
-        measured: its measurement; none if it was not measured.
-        device: the device that there was.
-    """
+    """Copy what a student may know of a target; `measured` is empty if it was not measured."""
     shown = check.finding if check.verdict is not Verdict.NEEDS_REVIEW else ()
     return TargetView(
         measured=_measured_text(target),
@@ -232,8 +211,9 @@ def _view_finding(
     measured: TargetMeasurement,
 ) -> TargetFindingView:
     forks = included_forks(measured.forks)
-    deciding = _DECIDING.get(target.quantity, 1)
-    sums = TargetSums(target, measured, forks)
+    # Of a growth, the ratio at the largest size decides, too.
+    deciding = 2 if target.quantity is Quantity.GROWTH else 1
+    sums = TargetSums(target=target, measured=measured, forks=forks)
     first = finding.metrics[0].kind
     sizes = sums.sizes(first)
     return TargetFindingView(
@@ -243,7 +223,7 @@ def _view_finding(
         ),
         sizes=sizes,
         in_bytes=first in (Kind.MEMORY, Kind.MEMORY_CAP, Kind.TRAFFIC),
-        exponents=exponents(sizes) if first in GROWTH_KINDS else (),
+        exponents=(exponents(sizes),) if first.is_slope else (),
         forks=len(forks),
         pairs=finding.included_pairs,
         all_pairs=finding.all_pairs,
@@ -273,12 +253,10 @@ def _view_metric(
 ) -> MetricView:
     kind, interval = metric.kind, metric.interval
     slope = kind.is_slope
-    counts = decides and verdict is Verdict.PASS and metric.full_at < metric.pass_at
-    counted = (
-        (scoring_bound(interval, within_reference_noise=metric.within_reference_noise),)
-        if counts
-        else ()
-    )
+    counted: tuple[float, ...] = ()
+    if decides and verdict is Verdict.PASS and metric.full_at < metric.pass_at:
+        bound = scoring_bound(interval, within_reference_noise=metric.within_reference_noise)
+        counted = (bound,)
 
     def unit(value: float) -> float:
         return value if slope else exp_ratio(value)
@@ -288,7 +266,7 @@ def _view_metric(
         meter=_capitalise(_METERS.get(kind, kind).value),
         is_slope=slope,
         base=THEORY if kind is Kind.TRAFFIC else "the reference's",
-        where=" at the largest size" if kind in LARGEST_KINDS else "",
+        where=" at the largest size" if kind in (Kind.CPU_LARGEST, Kind.WALL_LARGEST) else "",
         decides=decides,
         estimate=unit(interval.estimate),
         low=unit(interval.low),

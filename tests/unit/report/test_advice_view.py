@@ -13,9 +13,8 @@ def test_rows_say_what_is_known_and_nothing_else() -> None:
     failing, compiling, unreached = view_advice(samples.make_advice()).rows
     assert (failing.target, failing.outcome) == ("sm_80, sm_90", "does not compile")
     assert failing.message_location == "cell 4, line 5"
-    assert failing.registers == failing.occupancy == ""
-    assert (compiling.registers, compiling.spill, compiling.shared) == ("96", "8", "49152")
-    assert compiling.occupancy == "25 %"
+    assert failing.numbers == ("",) * 5
+    assert compiling.numbers == ("96", "8", "49152", "8", "25 %")
     assert unreached.target == ""
     assert "no public case" in unreached.outcome
 
@@ -26,7 +25,7 @@ def test_a_block_that_does_not_fit_has_a_text() -> None:
     too_large = replace(compiling.resources[0], occupancy=0.0)
     kernels = (replace(compiling, resources=(too_large,)),)
     (row,) = view_advice(replace(advice, kernels=kernels)).rows
-    assert row.occupancy == "a block does not fit"
+    assert row.numbers[-1] == "a block does not fit"
 
 
 def test_both_reports_have_a_section_of_their_own() -> None:

@@ -66,7 +66,7 @@ def test_no_records() -> None:
 
 
 def _first(judgement: Judgement) -> ProblemTally:
-    return tally_problems(make_plan(), judgement)[0]
+    return tally_problems(make_plan(), judgement)["KVCache"]
 
 
 def test_a_problem_has_the_most_open_verdict_of_its_checks() -> None:

@@ -32,7 +32,6 @@ MAY_BE_SEEN = {
     "measurement.layers[]",
     "measurement.problems[].output",
     "measurement.sandbox",
-    "plan.assignment",
     "plan.problems[].checks[].description",
     "plan.problems[].exports[]",
     "plan.problems[].targets[].description",
