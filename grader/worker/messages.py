@@ -88,9 +88,7 @@ class Messages:
             AuthorError: if an argument is of a type that cannot be sent.
         """
         fields, tensors = _arguments_of(first_ref, step)
-        arguments, self._arguments = self._arguments, None
-        if arguments is not None:
-            arguments.close()
+        self.close()
         self._arguments = self._memory.make_arguments(tensors)
         headers = [header.to_json() for header in self._arguments.headers]
         request = {**_operation(step, first_ref, new_ref), **fields, "tensors": headers}

@@ -1,14 +1,14 @@
 """A worker with one submission loaded: the judge asks for steps of a case and reads the replies.
 
-A session is put together from parts: the memory that carries tensors, a clock, and a meter. Those
-for the processor are in this package, those for a GPU in `worker.cuda.session`. The worker runs
-only between a request and its reply; at every other time it is frozen. The order of problems, and
-what happens after a crash, are decided in `correctness.run`.
+A session is put together from parts: the memory that carries tensors, and a clock. Those for the
+processor are in this package, those for a GPU in `worker.cuda.session`. The worker runs only
+between a request and its reply; at every other time it is frozen. The order of problems, and what
+happens after a crash, are decided in `correctness.run`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
@@ -57,24 +57,6 @@ class WorkerClock:
         return ()
 
 
-class WorkerMeter(Protocol):
-    """Counts what a worker uses; see `sandbox.meter`."""
-
-    @property
-    def counts(self) -> bool:
-        """Whether there is anything to read."""
-
-    def read(self) -> Usage:
-        """Return what the worker has used since its fork."""
-
-    def oom_kills(self) -> int:
-        """Return how many of the worker's processes Linux ended because memory ran out."""
-
-
-def _ignore(_: dict[str, Json]) -> None:
-    pass
-
-
 class Session:
     """One worker with the submission loaded.
 
@@ -91,7 +73,6 @@ class Session:
         limits: Limits,
         memory: WorkerMemory,
         clock: WorkerClock,
-        meter: WorkerMeter,
     ) -> None:
         self._sandbox = sandbox
         self._child = child
@@ -99,9 +80,8 @@ class Session:
         self._limits = limits
         self._memory = memory
         self._clock = clock
-        self._meter = meter
         self._messages = Messages(submission, memory, limits.reply_bytes)
-        self._channel = Channel.to(child, limits.output_bytes)
+        self._channel = Channel(child, limits.output_bytes)
         self._first_ref = 0
         self._next_ref = 0
         self._load_wall_ns = 0
@@ -160,17 +140,17 @@ class Session:
         Raises:
             SandboxError: if Linux does not tell.
         """
-        return self._meter.read()
+        return self._memory.counted(self._child.meter.read())
 
     @property
     def metered(self) -> bool:
         """Whether processor time and memory of the worker are counted."""
-        return self._meter.counts
+        return self._child.meter.counts
 
     @property
     def oom_kills(self) -> int:
         """Processes of the worker that Linux ended because memory ran out."""
-        return self._meter.oom_kills()
+        return self._child.meter.oom_kills()
 
     def rank_peaks(self) -> tuple[int, ...]:
         """Return nothing: the worker is not a process group."""
@@ -185,10 +165,7 @@ class Session:
         return self._clock.states()
 
     def limit_memory(self, limit_bytes: int) -> int:
-        """Leave the worker at most `limit_bytes` more of the device's memory, until `release`.
-
-        Returns:
-            the bytes that are left.
+        """Leave the worker at most `limit_bytes` more of the device's memory; return what is left.
 
         Raises:
             DeviceError: if there is no device, or it refuses.
@@ -197,7 +174,7 @@ class Session:
         return self._memory.limit(limit_bytes)
 
     def release(self) -> None:
-        """Let the worker have all memory of the device from here on.
+        """Lift the limit of the device's memory.
 
         Raises:
             DeviceError: if the device refuses.
@@ -254,7 +231,7 @@ class Session:
         *,
         limit_s: float,
         fds: tuple[int, ...] = (),
-        on_reply: Callable[[dict[str, Json]], None] = _ignore,
+        on_reply: Callable[[dict[str, Json]], None] = lambda reply: None,
     ) -> Value:
         """Send a request and return the value of its reply; only the reply's bytes are used."""
         try:
@@ -315,7 +292,6 @@ def open_session(
                 limits=limits,
                 memory=WorkerMemory(replies),
                 clock=WorkerClock(),
-                meter=child.meter,
             )
         ) as session,
     ):
