@@ -150,7 +150,6 @@ class ImageFacts:
     """What a check found in an image.
 
     Attributes:
-        tag: name of the image.
         image_id: content address, `sha256:…`.
         size_bytes: of all layers, uncompressed.
         python_path: the interpreter that has torch, as a path in the image.
@@ -320,11 +319,7 @@ def _remedy(lines: list[str]) -> str:
 
 
 def _probe(client: docker.DockerClient, tag: str, python_path: str) -> str:
-    """Run the probe in a container with the sandbox's settings; return what it printed.
-
-    Raises:
-        SandboxError: if it fails or takes longer than `_CHECK_SECONDS`.
-    """
+    """Run the probe in a container with the sandbox's settings; return what it printed."""
     probe = (docker_folder() / "probe.py").read_text(encoding="utf-8")
     container = client.containers.run(
         tag,

@@ -27,11 +27,7 @@ _DRAIN_CHUNKS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """A request, ready to be sent.
-
-    Attributes:
-        sequence: number that its reply must repeat.
-    """
+    """A request, ready to be sent; its reply must repeat `sequence`."""
 
     sequence: str
     frame: bytes
@@ -43,7 +39,7 @@ class Composed:
 
 
 class Channel:
-    """The judge's end of a child; of the child's output at most `output_bytes` are kept.
+    """The judge's end of one child's socket, its output pipe and its pidfd.
 
     Attributes:
         wall_ns: time from request to reply, summed, on the judge's clock.

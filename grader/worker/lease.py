@@ -105,11 +105,7 @@ def _share(folder: Path) -> None:
 
 
 def _refuse_other_than_file(path: Path) -> None:
-    """Refuse anything but a plain file, such as a link: its lock would exclude nobody.
-
-    Raises:
-        OSError: if there is something else.
-    """
+    """Refuse anything but a plain file, such as a link: its lock would exclude nobody."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(errno.EINVAL, f"{path.name} is not a plain file")

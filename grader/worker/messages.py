@@ -77,12 +77,8 @@ class Messages:
     ) -> tuple[dict[str, Json], tuple[int, ...]]:
         """Return a step as a request, and the descriptor of its tensors; the worker is frozen.
 
-        The memory of the last call's arguments is released first.
-
-        Args:
-            step: what to do.
-            first_ref: number of the case's first object in the worker.
-            new_ref: number that a new object gets.
+        The memory of the last call's arguments is released first. `first_ref` is the number of the
+        case's first object in the worker, `new_ref` that of a new object.
 
         Raises:
             AuthorError: if an argument is of a type that cannot be sent.

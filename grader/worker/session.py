@@ -7,6 +7,7 @@ happens after a crash, are decided in `correctness.run`.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -201,9 +202,7 @@ class Session:
             stack.callback(self._messages.close)
 
     def _begin(self) -> None:
-        def ask(request: dict[str, Json], fds: tuple[int, ...]) -> Value:
-            return self._ask(request, limit_s=self._limits.load_wall_s, fds=fds)
-
+        ask = functools.partial(self._ask, limit_s=self._limits.load_wall_s)
         self._memory.begin(ask, self.take_output)
 
     def _drop(self, refs: list[int]) -> None:
@@ -215,8 +214,8 @@ class Session:
             request, fds = self._messages.encode(step, first_ref=self._first_ref, new_ref=new_ref)
             value = self._ask(
                 request,
+                fds,
                 limit_s=self._limits.call_wall_s,
-                fds=fds,
                 on_reply=lambda reply: self._clock.note_call(reply, self.wall_ns - begin_ns),
             )
             self._messages.refuse_changed(step)
@@ -228,9 +227,9 @@ class Session:
     def _ask(
         self,
         request: dict[str, Json],
+        fds: tuple[int, ...] = (),
         *,
         limit_s: float,
-        fds: tuple[int, ...] = (),
         on_reply: Callable[[dict[str, Json]], None] = lambda reply: None,
     ) -> Value:
         """Send a request and return the value of its reply; only the reply's bytes are used."""

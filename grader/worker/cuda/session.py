@@ -30,7 +30,6 @@ from grader.evidence.samples import DeviceClaim
 from grader.intake.submission import Submission
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.runner.order import NO_DENIAL, Denial
-from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import Arguments, Ask, WorkerMemory, make_memory_file
@@ -229,7 +228,9 @@ def open_device_session(
         replies = DeviceReplyMemory(driver, limits.reply_bytes)
         stack.callback(replies.close)
         flush = stack.enter_context(contextlib.closing(CacheFlush(driver)))
-        child = stack.enter_context(_child_without_host_memory(sandbox, denial))
+        unused_fd = make_memory_file(1)  # as small as can be: replies are on the device
+        stack.callback(os.close, unused_fd)
+        child = stack.enter_context(sandbox.child(unused_fd, denial))
         memory = CudaMemory(driver, replies, flush)
         session = Session(
             sandbox,
@@ -241,14 +242,3 @@ def open_device_session(
         )
         stack.callback(session.close)
         yield session
-
-
-@contextlib.contextmanager
-def _child_without_host_memory(sandbox: Sandbox, denial: Denial) -> Iterator[ChildProcess]:
-    """Fork a child; its memory file for replies is as small as can be, and is not used."""
-    fd = make_memory_file(1)
-    try:
-        with sandbox.child(fd, denial) as child:
-            yield child
-    finally:
-        os.close(fd)

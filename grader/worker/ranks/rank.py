@@ -119,13 +119,10 @@ NO_USAGE = Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
 
 @dataclass(slots=True)
 class RanksMeter:
-    """Adds up what the worlds of one worker use.
-
-    Attributes:
-        peaks: most memory that each rank of the last world held, bytes.
-    """
+    """Adds up what the worlds of one worker use."""
 
     peaks: tuple[int, ...] = ()
+    """Most memory that each rank of the last world held, bytes."""
     _ended: Usage = NO_USAGE
     _start: Usage = NO_USAGE
 
