@@ -284,11 +284,7 @@ def _fill_context(folder: Path, wheels: tuple[Wheel, ...]) -> None:
 
 
 def _follow(steps: Iterable[Mapping[str, object]], log: Callable[[str], None]) -> None:
-    """Pass the engine's build messages on to `log`.
-
-    Raises:
-        SandboxError: if a step failed; the hint says what to do, or has the last messages.
-    """
+    """Pass the engine's build messages on to `log`, until a step fails: a `SandboxError`."""
     recent: collections.deque[str] = collections.deque(maxlen=12)
     for step in steps:
         for line in str(step.get("stream", "")).splitlines():

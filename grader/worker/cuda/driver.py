@@ -242,11 +242,7 @@ class CudaDriver:
         return Block(pointer=pointer, size_bytes=size_bytes, handle=handle)
 
     def _find_facts(self) -> DeviceFacts:
-        """Ask for everything that does not change.
-
-        Raises:
-            DeviceError: if the device cannot share memory between processes.
-        """
+        """Ask for everything that does not change; refuse a device that cannot share memory."""
         for attribute in (
             cuda_api.CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
             cuda_api.CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,

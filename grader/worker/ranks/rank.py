@@ -41,8 +41,8 @@ def post(
     """Put a request into each rank's socket; return those that are there, and others' errors.
 
     Args:
-        channels: by rank, as `requests`.
-        requests: what to ask.
+        channels: of the ranks, at least of those in `requests`.
+        requests: what to ask, by rank.
         limit_s: seconds that a rank may take to read enough for the request to fit.
         thaw: lets the ranks run; a large request does not fit while a rank is frozen.
     """
@@ -74,8 +74,8 @@ def gather(
     """Return the answers of all ranks in the order in which they came, and when the last one came.
 
     Args:
-        channels: by rank, as `asked`.
-        asked: the requests that are in the ranks' sockets.
+        channels: of the ranks, at least of those in `asked`.
+        asked: the requests that are in the ranks' sockets, by rank.
         begin_s: when the clock started, of `time.perf_counter`.
         limit_s: seconds for all of them; a rank that does not answer gets a `CallTimeout`.
     """
