@@ -25,7 +25,7 @@ from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.sandbox.pool import SandboxPool
 from grader.sandbox.sandbox import Sandbox
-from grader.worker.ranks.ranks import RankedWorker, open_ranks
+from grader.worker.ranks.ranks import RankedWorker
 
 WORLDS = (1, 2, 3, 4)
 STARTS = 12
@@ -73,7 +73,7 @@ def measure_world(sandbox: Sandbox, ranks: int) -> WorldCost:
     starts: list[float] = []
     ends: list[float] = []
     for _ in range(STARTS):
-        with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
+        with RankedWorker(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
             worker.load()
             begin = time.perf_counter()
             worker.world(ranks)
@@ -81,7 +81,7 @@ def measure_world(sandbox: Sandbox, ranks: int) -> WorldCost:
             begin = time.perf_counter()
             worker.end_case()
             ends.append(1e3 * (time.perf_counter() - begin))
-    with open_ranks(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
+    with RankedWorker(sandbox, SUBMISSION, limits=LIMITS, most=ranks) as worker:
         worker.load()
         worker.world(ranks)
         ratio, reduce_ms = _reduce(worker, ranks)

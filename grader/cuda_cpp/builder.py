@@ -8,6 +8,7 @@ The compiler's command line is in `runner.cuda.nvcc`, calling the library in
 `runner.cuda.launchers`.
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
 from grader.runner.cuda.nvcc import MAX_LIBRARY_BYTES, MAX_OUTPUT_BYTES
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import SandboxOnDemand
+from grader.sandbox.pool import SandboxOnDemand, SandboxPool
 from grader.worker.messages import location_of
 from grader.worker.session import open_session
 
@@ -103,12 +104,16 @@ class Builder:
         self._assignment = loaded.assignment
         self._device = loaded.plan.device
         self._sandbox = SandboxOnDemand(
-            sandbox,
-            BUILD_LIMITS,
-            isolation=isolation,
-            device="nvcc",
-            image=image,
-            first_slot=first_slot,
+            functools.partial(
+                SandboxPool,
+                sandbox,
+                BUILD_LIMITS,
+                isolation=isolation,
+                jobs=1,
+                device="nvcc",
+                image=image,
+                first_slot=first_slot,
+            )
         )
 
     def build(self, submission: Submission) -> Built:

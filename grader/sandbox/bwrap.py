@@ -68,7 +68,7 @@ class BubblewrapSandbox:
             fds: list[int] = []
             users = self._users(stack, fds)
             flags = ("--die-with-parent", "--new-session")
-            running = start_here(
+            control, stop, log = start_here(
                 spec,
                 prefix=["bwrap", *users, *NAMESPACES, *flags, *_file_system(spec.device)],
                 folder=folder,
@@ -76,9 +76,9 @@ class BubblewrapSandbox:
                 fds=fds,
             )
         return Started(
-            control=running.control,
-            stop=running.stop,
-            log=running.log,
+            control=control,
+            stop=stop,
+            log=log,
             layers=(
                 "bubblewrap: own user, pid, mount, network, ipc and uts namespaces",
                 "its own range of uids" if self._uid_range else "one uid",

@@ -41,13 +41,10 @@ charges them with all other memory."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cgroup:
-    """One cgroup; in version 1 it has one folder per controller.
+    """One cgroup; in version 1 it has one folder per controller, in version 2 all are the same.
 
     Attributes:
-        version: 1 or 2.
-        memory: folder that limits memory.
-        pids: folder that limits processes; the same one in version 2.
-        cpu: folder that counts CPU time; the same one in version 2.
+        cpu: folder that counts CPU time.
         high_weight: folder with the higher CPU weight, if it has one.
     """
 
@@ -158,17 +155,15 @@ def make_cgroup(
     try:
         if (root / "cgroup.controllers").exists():
             cgroup = _make_v2(path, memory_bytes, processes, root)
-            return _raise_weight(cgroup, path, root) if high_weight and cgroup else cgroup
-        if all((root / name).is_dir() for name in HIERARCHIES):
+        elif all((root / name).is_dir() for name in HIERARCHIES):
             cgroup = _make_v1(path, memory_bytes, processes, root)
-            return _raise_weight(cgroup, path, root) if high_weight else cgroup
-    except PermissionError:
-        return None
+        else:
+            return None
+        return _raise_weight(cgroup, path, root) if high_weight and cgroup else cgroup
     except OSError as error:
-        if error.errno == errno.EROFS:
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return None
         raise SandboxError(f"a cgroup could not be made: {error}") from error
-    return None
 
 
 def _make_v2(path: str, memory_bytes: int, processes: int, root: Path) -> Cgroup | None:

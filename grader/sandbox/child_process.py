@@ -27,8 +27,6 @@ class ChildProcess:
         exit_fd: becomes readable when it ends; −1 if this system has no such descriptor.
         channel: the judge's end of its socket.
         output_fd: the reading end of its stdout and stderr.
-        layers: names of the layers of its confinement.
-        meter: of its CPU time, memory and traffic, read from outside.
         stack_fd: the reading end of a rank's stack traces; −1 if it is no rank.
     """
 
@@ -37,7 +35,6 @@ class ChildProcess:
     exit_fd: int
     channel: socket.socket
     output_fd: int
-    layers: tuple[str, ...]
     meter: Meter
     stack_fd: int = -1
 
@@ -47,7 +44,6 @@ class Member:
     """The position of a child in a process group.
 
     Attributes:
-        rank: its number.
         size: number of ranks; 0 if the child is no rank.
         is_pinned: whether it is pinned to one CPU, with a higher CPU weight. Otherwise more
             threads, or other processes on the machine, would hide the communication that is timed.

@@ -59,7 +59,8 @@ class DockerSandbox:
             _remove_stale(client)
             temporary = tempfile.TemporaryDirectory(prefix=folder_prefix("docker"))
             folder = Path(stack.enter_context(temporary))
-            listener = stack.enter_context(_listen(folder / "channel"))
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            _listen(listener, folder / "channel")
             container = _run(client, replace(spec, image=image.id), python, folder / "channel")
             stack.callback(_remove, container)
             control = stack.enter_context(_accept(listener, container))
@@ -84,18 +85,12 @@ class DockerSandbox:
         )
 
 
-@contextlib.contextmanager
-def _listen(folder: Path) -> Any:  # noqa: ANN401 - a context manager
+def _listen(listener: socket.socket, folder: Path) -> None:
     """Listen in a folder that is mounted into the container and hidden from other users."""
     folder.mkdir(mode=0o711)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(folder / "judge.sock"))
-        (folder / "judge.sock").chmod(0o666)  # root without capabilities connects as "others"
-        listener.listen(1)
-        yield listener
-    finally:
-        listener.close()
+    listener.bind(str(folder / "judge.sock"))
+    (folder / "judge.sock").chmod(0o666)  # root without capabilities connects as "others"
+    listener.listen(1)
 
 
 def _gpus(spec: SandboxSpec) -> list[docker.types.DeviceRequest]:
@@ -158,8 +153,7 @@ def _run(client: docker.DockerClient, spec: SandboxSpec, python: str, channel: P
         raise SandboxError(f"the container did not start: {error}") from error
 
 
-@contextlib.contextmanager
-def _accept(listener: socket.socket, container: Any) -> Any:  # noqa: ANN401 - untyped SDK
+def _accept(listener: socket.socket, container: Any) -> socket.socket:  # noqa: ANN401 - untyped SDK
     """Wait for the fork server to connect."""
     listener.settimeout(CONNECT_SECONDS)
     try:
@@ -168,16 +162,11 @@ def _accept(listener: socket.socket, container: Any) -> Any:  # noqa: ANN401 - u
         raise SandboxError(
             f"the fork server did not connect from its container ({error})", hint=_log(container)
         ) from error
-    with control:
-        yield control
+    return control
 
 
 def _remove(container: Any) -> None:  # noqa: ANN401 - untyped SDK
-    """End everything in the container and remove it.
-
-    Raises:
-        SandboxError: if it cannot be removed.
-    """
+    """End everything in the container and remove it."""
     try:
         container.remove(force=True, v=True)
     except docker.errors.NotFound:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import SandboxError
@@ -54,11 +53,8 @@ def driver_environment(device: str, maps: Path = MAPS) -> dict[str, str]:
     """Return the variable that lets a worker on a GPU find CUDA's driver where the judge found it.
 
     Some machines name that folder only in the judge's LD_LIBRARY_PATH. A folder that the loader
-    searches anyway is left out: other libraries in it would come before torch's own.
-
-    Args:
-        device: of the sandbox.
-        maps: the judge's mapped files, as in proc_pid_maps(5).
+    searches anyway is left out: other libraries in it would come before torch's own. `maps` names
+    the judge's mapped files, as in proc_pid_maps(5).
     """
     if device != "cuda" or not maps.exists():
         return {}
@@ -97,25 +93,10 @@ def await_hello(control: socket.socket, log: Path | None = None) -> None:
         raise SandboxError("the fork server's first message was not its hello")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A fork server that the judge started as its own child, and that is ready.
-
-    Attributes:
-        control: socket to the fork server.
-        stop: ends it and all its children, and removes its folder; may be called twice.
-        log: returns the end of what it printed.
-    """
-
-    control: socket.socket
-    stop: Callable[[], None]
-    log: Callable[[], str]
-
-
 def start_here(
     spec: SandboxSpec, *, prefix: Sequence[str], folder: Path, root: str, fds: Sequence[int] = ()
-) -> Running:
-    """Start the fork server of `spec` as a child of the judge, with an inherited socket.
+) -> tuple[socket.socket, Callable[[], None], Callable[[], str]]:
+    """Start the fork server as a child of the judge; return `control`, `stop`, `log` of `Started`.
 
     Args:
         spec: of the sandbox.
@@ -150,7 +131,7 @@ def start_here(
         undo.callback(stop)
         await_hello(ours, log)
         undo.pop_all()
-    return Running(control=ours, stop=stop, log=lambda: _read_log(log))
+    return ours, stop, lambda: _read_log(log)
 
 
 def _read_log(log: Path) -> str:

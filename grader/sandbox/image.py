@@ -150,7 +150,6 @@ class ImageFacts:
     """What a check found in an image.
 
     Attributes:
-        tag: name of the image.
         image_id: content address, `sha256:…`.
         size_bytes: of all layers, uncompressed.
         python_path: the interpreter that has torch, as a path in the image.
@@ -285,11 +284,7 @@ def _fill_context(folder: Path, wheels: tuple[Wheel, ...]) -> None:
 
 
 def _follow(steps: Iterable[Mapping[str, object]], log: Callable[[str], None]) -> None:
-    """Pass the engine's build messages on to `log`.
-
-    Raises:
-        SandboxError: if a step failed; the hint says what to do, or has the last messages.
-    """
+    """Pass the engine's build messages on to `log`, until a step fails: a `SandboxError`."""
     recent: collections.deque[str] = collections.deque(maxlen=12)
     for step in steps:
         for line in str(step.get("stream", "")).splitlines():
@@ -320,11 +315,7 @@ def _remedy(lines: list[str]) -> str:
 
 
 def _probe(client: docker.DockerClient, tag: str, python_path: str) -> str:
-    """Run the probe in a container with the sandbox's settings; return what it printed.
-
-    Raises:
-        SandboxError: if it fails or takes longer than `_CHECK_SECONDS`.
-    """
+    """Run the probe in a container with the sandbox's settings; return what it printed."""
     probe = (docker_folder() / "probe.py").read_text(encoding="utf-8")
     container = client.containers.run(
         tag,

@@ -39,18 +39,16 @@ class Usage:
 
 
 class Meter:
-    """Reads one child's meters.
+    """Reads one child's meters; made before the child loads the submission.
 
     Attributes:
         counts: whether there are any; a child without a cgroup has none.
+
+    Raises:
+        SandboxError: if one cannot be read.
     """
 
     def __init__(self, cgroup: Cgroup | None, host_pid: int) -> None:
-        """Open the meters, before the child loads the submission.
-
-        Raises:
-            SandboxError: if one cannot be read.
-        """
         self._cgroup = cgroup
         self._traffic_fd = open_traffic_counter(host_pid) if cgroup is not None else -1
         self.counts = cgroup is not None
@@ -70,7 +68,7 @@ class Meter:
         )
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open; twice is no error."""
         if self._traffic_fd >= 0:
             os.close(self._traffic_fd)
             self._traffic_fd = -1

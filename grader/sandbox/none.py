@@ -23,11 +23,11 @@ class NoSandbox:
         home.mkdir(mode=0o700)
         # Python imports the package as `runner`, as in a real sandbox.
         (folder / "runner").symlink_to(RUNNER_FOLDER)
-        running = start_here(spec, prefix=(), folder=folder, root=str(folder))
+        control, stop, log = start_here(spec, prefix=(), folder=folder, root=str(folder))
         return Started(
-            control=running.control,
-            stop=running.stop,
-            log=running.log,
+            control=control,
+            stop=stop,
+            log=log,
             layers=("unconfined: no sandbox",),
             worker_kind=WorkerKind.PLAIN,
             first_uid=0,

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -79,7 +79,6 @@ class SandboxPool:
 
     Attributes:
         sandbox: name of the backend.
-        isolation: whether sandboxes are used again.
         caveats: limits that did not hold in the self-test of an unconfined run; they are shown in
             every record.
         image_id: content address of the container image; empty before the first sandbox runs, and
@@ -141,7 +140,10 @@ class SandboxPool:
             if sandbox.usable and self.isolation is Isolation.WARM:
                 self._ready.put(future)
             else:
-                self._replace(sandbox)
+                try:
+                    self._discard(sandbox)
+                finally:
+                    self._order_sandbox()
 
     @contextlib.contextmanager
     def borrow_pair(self) -> Iterator[tuple[Sandbox, Sandbox]]:
@@ -150,22 +152,18 @@ class SandboxPool:
         Raises:
             SandboxError: if either could not be built.
         """
-        with self.borrow() as sandbox, self._borrow_for_reference() as reference_sandbox:
-            yield sandbox, reference_sandbox
-
-    @contextlib.contextmanager
-    def _borrow_for_reference(self) -> Iterator[Sandbox]:
-        reference_sandbox = self._reference_sandboxes.get()
-        try:
-            if reference_sandbox is not None and not reference_sandbox.usable:
-                lost, reference_sandbox = reference_sandbox, None
-                self._discard(lost)
-            if reference_sandbox is None:
-                # Not in the caller's thread: bubblewrap ends with the thread that started it.
-                reference_sandbox = self._builders.submit(self._build).result()
-            yield reference_sandbox
-        finally:
-            self._reference_sandboxes.put(reference_sandbox)
+        with self.borrow() as sandbox:
+            reference_sandbox = self._reference_sandboxes.get()
+            try:
+                if reference_sandbox is not None and not reference_sandbox.usable:
+                    lost, reference_sandbox = reference_sandbox, None
+                    self._discard(lost)
+                if reference_sandbox is None:
+                    # Not in the caller's thread: bubblewrap ends with the thread that started it.
+                    reference_sandbox = self._builders.submit(self._build).result()
+                yield sandbox, reference_sandbox
+            finally:
+                self._reference_sandboxes.put(reference_sandbox)
 
     def close(self) -> None:
         """Close every sandbox.
@@ -184,13 +182,6 @@ class SandboxPool:
         if failed:
             raise failed[0]
 
-    def _replace(self, sandbox: Sandbox) -> None:
-        """Close a sandbox and order another one."""
-        try:
-            self._discard(sandbox)
-        finally:
-            self._order_sandbox()
-
     def _discard(self, sandbox: Sandbox) -> None:
         """Close a sandbox; its measurements stay valid even if that fails.
 
@@ -204,29 +195,24 @@ class SandboxPool:
 
     def _order_sandbox(self) -> None:
         """Start a sandbox in the background, in the next free slot."""
-        if self._closed:
-            return
-        self._ready.put(self._builders.submit(self._build))
+        if not self._closed:
+            self._ready.put(self._builders.submit(self._build))
 
     def _build(self) -> Sandbox:
         slot = self._free_slots.get()
-        try:
-            spec = self._make_spec(slot=slot)
-            started = self._backend.start(spec)
+        spec = self._make_spec(slot=slot)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._free_slots.put, slot)
             try:
-                sandbox = Sandbox(started, spec, self._limits)
-            except BaseException:
-                started.stop()
-                raise
-        except OSError as error:  # no disk space, descriptor or process left
-            self._free_slots.put(slot)
-            raise SandboxError(
-                f"a sandbox could not be built: {error}",
-                hint="free space in the temporary folder or end other programs, then run it again",
-            ) from error
-        except BaseException:
-            self._free_slots.put(slot)
-            raise
+                started = self._backend.start(spec)
+            except OSError as error:  # no disk space, descriptor or process left
+                raise SandboxError(
+                    f"a sandbox could not be built: {error}",
+                    hint="free space in the temporary folder or end other programs, then run it "
+                    "again",
+                ) from error
+            undo.pop_all()
+        sandbox = Sandbox(started, spec, self._limits)
         with self._lock:
             self._running.add(sandbox)
             self.image_id = started.image_id
@@ -244,26 +230,8 @@ class SandboxPool:
 class SandboxOnDemand:
     """One sandbox that is started only when a submission needs it."""
 
-    def __init__(
-        self,
-        sandbox: str,
-        limits: Limits,
-        *,
-        isolation: Isolation,
-        device: str,
-        image: str,
-        first_slot: int,
-    ) -> None:
-        self._make_pool = functools.partial(
-            SandboxPool,
-            sandbox,
-            limits,
-            isolation=isolation,
-            jobs=1,
-            device=device,
-            image=image,
-            first_slot=first_slot,
-        )
+    def __init__(self, make_pool: Callable[[], SandboxPool]) -> None:
+        self._make_pool = make_pool
         self._lock = threading.Lock()
         self._pools: list[SandboxPool] = []
 

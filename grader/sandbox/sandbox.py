@@ -41,6 +41,8 @@ class Sandbox:
     """One running sandbox, which holds one submission at a time.
 
     Attributes:
+        slot: number of the sandbox among those of the run.
+        usable: whether the sandbox can hold another submission.
         layers: names of all layers of isolation; complete after the first child.
     """
 
@@ -49,19 +51,10 @@ class Sandbox:
         self._spec = spec
         self._limits = limits
         self._forked = 0
-        self._usable = True
+        self.slot = spec.slot
+        self.usable = True
         self.layers = started.layers
         self._cgroups: list[Cgroup] = []  # of current children, and earlier ones not yet removed
-
-    @property
-    def slot(self) -> int:
-        """Number of the sandbox among those of the run."""
-        return self._spec.slot
-
-    @property
-    def usable(self) -> bool:
-        """Whether the sandbox can hold another submission."""
-        return self._usable
 
     @contextlib.contextmanager
     def child(self, reply_fd: int, denial: Denial = NO_DENIAL) -> Iterator[ChildProcess]:
@@ -152,7 +145,6 @@ class Sandbox:
                     exit_fd=exit_fd,
                     channel=ours,
                     output_fd=output,
-                    layers=layers,
                     meter=meter,
                     stack_fd=stack,
                 )
@@ -188,7 +180,7 @@ class Sandbox:
         try:
             yield other
         finally:
-            self._usable = self._usable and other.usable
+            self.usable = self.usable and other.usable
 
     def close(self) -> None:
         """End everything and remove the sandbox.
@@ -196,7 +188,7 @@ class Sandbox:
         Raises:
             SandboxError: if a cgroup cannot be removed.
         """
-        self._usable = False
+        self.usable = False
         try:
             self._started.stop()
         finally:
@@ -210,7 +202,7 @@ class Sandbox:
 
     def _make_cgroup(self, *, high_weight: bool) -> Cgroup | None:
         cgroup = make_cgroup(
-            f"{owner()}-{self._spec.slot}-{secrets.token_hex(4)}",
+            f"{owner()}-{self.slot}-{secrets.token_hex(4)}",
             memory_bytes=self._limits.memory_bytes,
             processes=self._limits.processes,
             high_weight=high_weight,
@@ -224,7 +216,7 @@ class Sandbox:
         uid = self._started.first_uid
         plain = self._started.worker_kind is WorkerKind.PLAIN
         namespace = "" if plain else str(Path("/proc/self/ns/pid").readlink())
-        first_cpu = self._spec.slot * self._limits.ranks
+        first_cpu = self.slot * self._limits.ranks
         return ForkOrder(
             kind=self._started.worker_kind,
             uid=uid + self._forked % UIDS_PER_SANDBOX if uid else 0,
@@ -260,11 +252,11 @@ class Sandbox:
             for home in homes if self._started.worker_kind is WorkerKind.PLAIN else ():
                 shutil.rmtree(home, ignore_errors=True)
             if left:
-                self._usable = False
+                self.usable = False
             else:
                 self._remove_cgroups()
         except SandboxError:
-            self._usable = False  # `close` tries again
+            self.usable = False  # `close` tries again
 
     def _ask(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
         """Send the fork server an order and return its answer.
@@ -296,5 +288,5 @@ class Sandbox:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> SandboxLost:
-        self._usable = False
+        self.usable = False
         return SandboxLost(f"the fork server has ended ({error})", hint=self._started.log())

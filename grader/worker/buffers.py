@@ -7,6 +7,7 @@ the copy is used: what the worker writes later has no effect. Descriptors and he
 socket (see `worker.channel`).
 """
 
+import abc
 import ctypes
 import math
 import mmap
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +23,7 @@ import torch
 from grader.errors import ChannelError, DeviceError
 from grader.evidence.faults import Fault, our_fault
 from grader.runner.tensors import DTYPES, NAMES, Memory, TensorHeader, align, map_memory, view
+from grader.sandbox.meter import Usage
 
 
 class Arguments(Protocol):
@@ -51,12 +54,13 @@ class Arguments(Protocol):
         """Release the memory; the worker keeps its own mapping."""
 
 
-class Replies(Protocol):
-    """Where one worker's reply tensors arrive."""
+class Replies(abc.ABC):
+    """Where one worker's reply tensors arrive; the worker maps the memory by `fd`."""
 
-    @property
-    def fd(self) -> int:
-        """The descriptor that the worker maps the memory by."""
+    fd: int
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
 
     def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
         """Copy the tensor under a claimed header into private memory.
@@ -64,7 +68,18 @@ class Replies(Protocol):
         Raises:
             ChannelError: if the header is malformed, reaches outside the memory, or needs more than
                 `limit_bytes` (default: the whole memory).
+            DeviceError: if the memory is a device's, and its driver refuses.
         """
+        header = _check_header(form, self._size_bytes, limit_bytes)
+        out = torch.empty(header.shape, dtype=DTYPES[header.dtype])
+        raw = self._copied(header)
+        if raw:
+            out.copy_(torch.frombuffer(raw, dtype=out.dtype).view(header.shape))
+        return out
+
+    @abc.abstractmethod
+    def _copied(self, header: TensorHeader) -> bytearray:
+        """Return a private copy of the bytes under a header that has been checked."""
 
 
 MAX_DIMENSIONS = 16
@@ -96,13 +111,10 @@ class ArgumentMemory:
     """The tensors of one call, in memory that the worker maps as well."""
 
     def __init__(self, tensors: list[torch.Tensor]) -> None:
-        self.headers = lay_out(tensors)
-        size = max((h.offset + h.span_bytes for h in self.headers), default=0)
-        self.fd = make_memory_file(size)
+        self.headers, size_bytes = lay_out(tensors)
+        self.fd = make_memory_file(size_bytes)
         self._map = map_memory(self.fd, populate=True)
-        for header, tensor in zip(self.headers, tensors, strict=True):
-            poison_gaps(self._map, header)
-            write_tensor(self._map, header, tensor)
+        write_tensors(self._map, self.headers, tensors)
         self._sent = bytes(self._map)
 
     def unchanged(self) -> bool:
@@ -111,12 +123,7 @@ class ArgumentMemory:
 
     def overwrite(self) -> None:
         """Overwrite every tensor, as a caller that reuses its buffers would."""
-        for header in self.headers:
-            if header.span:
-                flat = TensorHeader(
-                    dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
-                )
-                view(self._map, flat).fill_(1 if header.dtype == "bool" else 77)
+        overwrite_tensors(self._map, self.headers)
 
     def reclaim(self) -> None:
         """Free every page: mappings read zeros, and whoever touches a page again is charged for it.
@@ -136,24 +143,22 @@ class ArgumentMemory:
         os.close(self.fd)
 
 
-class ReplyMemory:
-    """Where one worker's reply tensors arrive."""
+class ReplyMemory(Replies):
+    """Where the reply tensors of a worker on the processor arrive."""
 
     def __init__(self, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
+        super().__init__(size_bytes)
         self.fd = make_memory_file(size_bytes)
-
-    def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
-        """Copy the tensor under a claimed header; see `Replies.read`."""
-        header = check_header(form, self._size_bytes, limit_bytes)
-        raw = bytearray(header.span_bytes)
-        if header.span and os.preadv(self.fd, [raw], header.offset) != len(raw):
-            raise ChannelError("a reply tensor ends outside the reply memory")
-        return tensor_of(raw, header)
 
     def close(self) -> None:
         """Release the memory."""
         os.close(self.fd)
+
+    def _copied(self, header: TensorHeader) -> bytearray:
+        raw = bytearray(header.span_bytes)
+        if header.span and os.preadv(self.fd, [raw], header.offset) != len(raw):
+            raise ChannelError("a reply tensor ends outside the reply memory")
+        return raw
 
 
 Ask = Callable[[dict[str, Any], tuple[int, ...]], Any]
@@ -202,6 +207,10 @@ class WorkerMemory:
     def observe(self) -> None:
         """Note how much of the device the worker holds; it has just been frozen."""
 
+    def counted(self, used: Usage) -> Usage:
+        """Return what the worker has used, with the memory that is counted here."""
+        return used
+
     def check(self) -> None:
         """Ask the device whether it still works.
 
@@ -218,7 +227,7 @@ class WorkerMemory:
         return True
 
 
-def check_header(form: Any, size_bytes: int, limit_bytes: int | None = None) -> TensorHeader:  # noqa: ANN401 - a claimed header
+def _check_header(form: Any, size_bytes: int, limit_bytes: int | None) -> TensorHeader:  # noqa: ANN401 - a claimed header
     """Return the header that a worker claims, checked against a memory of `size_bytes`.
 
     Raises:
@@ -247,14 +256,6 @@ def check_header(form: Any, size_bytes: int, limit_bytes: int | None = None) -> 
     return header
 
 
-def tensor_of(raw: bytearray, header: TensorHeader) -> torch.Tensor:
-    """Return a new tensor with the bytes that were copied from under `header`."""
-    out = torch.empty(header.shape, dtype=DTYPES[header.dtype])
-    if raw:
-        out.copy_(torch.frombuffer(raw, dtype=out.dtype).view(header.shape))
-    return out
-
-
 def _contiguous(shape: list[int]) -> tuple[int, ...]:
     strides: list[int] = []
     step = 1
@@ -264,8 +265,8 @@ def _contiguous(shape: list[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def lay_out(tensors: list[torch.Tensor]) -> list[TensorHeader]:
-    """Return where tensors go in one memory, one after the other, with their strides and gaps."""
+def lay_out(tensors: list[torch.Tensor]) -> tuple[list[TensorHeader], int]:
+    """Return where tensors go in one memory, with their strides and gaps, and its size in bytes."""
     headers: list[TensorHeader] = []
     end = 0
     for tensor in tensors:
@@ -277,23 +278,28 @@ def lay_out(tensors: list[torch.Tensor]) -> list[TensorHeader]:
         )
         end = header.offset + header.span_bytes
         headers.append(header)
-    return headers
+    return headers, end
 
 
-def poison_gaps(memory: Memory, header: TensorHeader) -> None:
-    """Fill with NaN what only a wrong stride would read."""
-    if header.span and DTYPES[header.dtype].is_floating_point:
-        flat = TensorHeader(
-            dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
-        )
-        view(memory, flat).fill_(math.nan)
+def write_tensors(memory: Memory, headers: list[TensorHeader], tensors: list[torch.Tensor]) -> None:
+    """Copy tensors to where their headers say, with NaN in what only a wrong stride would read."""
+    for header, tensor in zip(headers, tensors, strict=True):
+        if DTYPES[header.dtype].is_floating_point:
+            _flat(memory, header).fill_(math.nan)
+        target = view(memory, header)
+        for dimension, stride in enumerate(tensor.stride()):
+            if stride == 0 and tensor.shape[dimension] > 1:  # an expanded dimension is one entry
+                target = target.narrow(dimension, 0, 1)
+                tensor = tensor.narrow(dimension, 0, 1)
+        target.copy_(tensor)
 
 
-def write_tensor(memory: Memory, header: TensorHeader, tensor: torch.Tensor) -> None:
-    """Copy a tensor to where its header says."""
-    target = view(memory, header)
-    for dimension, stride in enumerate(tensor.stride()):
-        if stride == 0 and tensor.shape[dimension] > 1:  # an expanded dimension is one entry
-            target = target.narrow(dimension, 0, 1)
-            tensor = tensor.narrow(dimension, 0, 1)
-    target.copy_(tensor)
+def overwrite_tensors(memory: Memory, headers: list[TensorHeader]) -> None:
+    """Overwrite tensors and their gaps, as a caller that reuses its buffers would."""
+    for header in headers:
+        _flat(memory, header).fill_(1 if header.dtype == "bool" else 77)
+
+
+def _flat(memory: Memory, header: TensorHeader) -> torch.Tensor:
+    """Return everything from a tensor's first element to its last, gaps included."""
+    return view(memory, replace(header, shape=(header.span,), strides=(1,)))

@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 import selectors
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +27,7 @@ _DRAIN_CHUNKS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """A request, ready to be sent.
-
-    Attributes:
-        sequence: number that its reply must repeat.
-        frame: its bytes.
-    """
+    """A request, ready to be sent; its reply must repeat `sequence`."""
 
     sequence: str
     frame: bytes
@@ -51,33 +45,21 @@ class Channel:
         wall_ns: time from request to reply, summed, on the judge's clock.
     """
 
-    def __init__(
-        self, sock: socket.socket, *, output_fd: int, exit_fd: int, output_bytes: int
-    ) -> None:
-        self._sock = sock
-        self._output_fd = output_fd
+    def __init__(self, child: ChildProcess, output_bytes: int) -> None:
+        self._sock = child.channel
+        self._output_fd = child.output_fd
         self._output_limit = output_bytes
         self._output = bytearray()
         self._dropped_bytes = 0
         self._buffer = bytearray()
         self.wall_ns = 0
-        sock.setblocking(False)
-        os.set_blocking(output_fd, False)
+        self._sock.setblocking(False)
+        os.set_blocking(self._output_fd, False)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(sock, selectors.EVENT_READ, "reply")
-        self._selector.register(output_fd, selectors.EVENT_READ, "output")
-        if exit_fd >= 0:
-            self._selector.register(exit_fd, selectors.EVENT_READ, "exit")
-
-    @classmethod
-    def to(cls, child: ChildProcess, output_bytes: int) -> "Channel":
-        """Return the judge's end of a child; of its output at most `output_bytes` are kept."""
-        return cls(
-            child.channel,
-            output_fd=child.output_fd,
-            exit_fd=child.exit_fd,
-            output_bytes=output_bytes,
-        )
+        self._selector.register(self._sock, selectors.EVENT_READ, "reply")
+        self._selector.register(self._output_fd, selectors.EVENT_READ, "output")
+        if child.exit_fd >= 0:
+            self._selector.register(child.exit_fd, selectors.EVENT_READ, "exit")
 
     def ask(
         self,
@@ -121,11 +103,10 @@ class Channel:
             raise ChannelError("something was sent without a request")
         sequence = secrets.token_hex(8)
         try:
-            return Composed(
-                sequence=sequence, frame=protocol.frame_of({"seq": sequence, **request})
-            )
+            frame = protocol.frame_of({"seq": sequence, **request})
         except protocol.ProtocolError as error:
             raise ChannelError(f"the request cannot be sent: {error}") from error
+        return Composed(sequence=sequence, frame=frame)
 
     def post(self, composed: Composed, *, fds: tuple[int, ...], limit_s: float) -> None:
         """Put a request into the worker's socket.
@@ -155,10 +136,7 @@ class Channel:
         return reply
 
     def receive(self, deadline_s: float) -> dict[str, Any]:
-        """Return the next message.
-
-        Args:
-            deadline_s: on the clock of `time.perf_counter`.
+        """Return the next message; the deadline is on the clock of `time.perf_counter`.
 
         Raises:
             CallTimeout, ChannelClosed, ChannelError: as for `ask`.
@@ -189,11 +167,9 @@ class Channel:
         for key, _ in self._selector.select(seconds):
             if key.data == "output":
                 self._drain()
-            elif key.data == "reply":
-                self._read_some()
             else:
                 self._read_some()
-                ended = True
+                ended = ended or key.data == "exit"
         message = self._take_message()
         if message is None and ended:
             raise ChannelClosed("the submission's process has ended")
@@ -249,14 +225,10 @@ class Channel:
         with contextlib.suppress(BlockingIOError):
             for _ in range(_DRAIN_CHUNKS):
                 part = os.read(self._output_fd, _CHUNK_BYTES)
-                if not part:
-                    self._forget_output()
+                if not part:  # every writer has closed it
+                    if self._output_fd in self._selector.get_map():
+                        self._selector.unregister(self._output_fd)
                     return
                 left = max(self._output_limit - len(self._output), 0)
                 self._output += part[:left]
                 self._dropped_bytes += max(len(part) - left, 0)
-
-    def _forget_output(self) -> None:
-        """Stop watching the output: every writer has closed it."""
-        if self._output_fd in self._selector.get_map():
-            self._selector.unregister(self._output_fd)

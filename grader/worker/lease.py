@@ -29,17 +29,13 @@ _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _SHARED_FOLDER, _SHARED_FILE = 0o1777, 0o666
 
 
-def _ignore(_: str) -> None:
-    pass
-
-
 @contextlib.contextmanager
 def hold_lease(
     device: str,
     *,
     folder: Path = FOLDER,
     limit_s: float = math.inf,
-    on_wait: Callable[[str], None] = _ignore,
+    on_wait: Callable[[str], None] = lambda holder: None,
 ) -> Iterator[None]:
     """Have a device to oneself while the block runs.
 
@@ -109,11 +105,7 @@ def _share(folder: Path) -> None:
 
 
 def _refuse_other_than_file(path: Path) -> None:
-    """Refuse anything but a plain file, such as a link: its lock would exclude nobody.
-
-    Raises:
-        OSError: if there is something else.
-    """
+    """Refuse anything but a plain file, such as a link: its lock would exclude nobody."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(errno.EINVAL, f"{path.name} is not a plain file")

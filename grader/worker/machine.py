@@ -13,12 +13,8 @@ from grader.sandbox.sandbox import Sandbox
 from grader.worker.cuda.driver import DeviceDriver
 from grader.worker.cuda.session import open_device_session
 from grader.worker.lease import hold_lease
-from grader.worker.ranks.ranks import AnySession, open_ranks
+from grader.worker.ranks.ranks import AnySession, RankedWorker
 from grader.worker.session import open_session
-
-
-def _ignore(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +29,7 @@ class TimedMachine:
 
     drivers: tuple[DeviceDriver, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
-    on_wait: Callable[[str], None] = _ignore
+    on_wait: Callable[[str], None] = lambda holder: None
 
     @property
     def gpu_uuid(self) -> str:
@@ -102,7 +98,7 @@ class TimedMachine:
             DeviceError: if the device has too little free memory for its replies.
         """
         if ranks:
-            return open_ranks(
+            return RankedWorker(
                 sandbox,
                 submission,
                 limits=limits,

@@ -77,20 +77,14 @@ class Messages:
     ) -> tuple[dict[str, Json], tuple[int, ...]]:
         """Return a step as a request, and the descriptor of its tensors; the worker is frozen.
 
-        The memory of the last call's arguments is released first.
-
-        Args:
-            step: what to do.
-            first_ref: number of the case's first object in the worker.
-            new_ref: number that a new object gets.
+        The memory of the last call's arguments is released first. `first_ref` is the number of the
+        case's first object in the worker, `new_ref` that of a new object.
 
         Raises:
             AuthorError: if an argument is of a type that cannot be sent.
         """
         fields, tensors = _arguments_of(first_ref, step)
-        arguments, self._arguments = self._arguments, None
-        if arguments is not None:
-            arguments.close()
+        self.close()
         self._arguments = self._memory.make_arguments(tensors)
         headers = [header.to_json() for header in self._arguments.headers]
         request = {**_operation(step, first_ref, new_ref), **fields, "tensors": headers}

@@ -31,13 +31,7 @@ LOOP_LIMITS = Limits(load_wall_s=20.0, call_wall_s=0.3, memory_bytes=192 << 20, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The result for one limit.
-
-    Attributes:
-        name: of the limit.
-        holds: whether it holds.
-        detail: what was observed.
-    """
+    """Whether one limit holds, and what was observed."""
 
     name: str
     holds: bool

@@ -1,14 +1,15 @@
 """A worker with one submission loaded: the judge asks for steps of a case and reads the replies.
 
-A session is put together from parts: the memory that carries tensors, a clock, and a meter. Those
-for the processor are in this package, those for a GPU in `worker.cuda.session`. The worker runs
-only between a request and its reply; at every other time it is frozen. The order of problems, and
-what happens after a crash, are decided in `correctness.run`.
+A session is put together from parts: the memory that carries tensors, and a clock. Those for the
+processor are in this package, those for a GPU in `worker.cuda.session`. The worker runs only
+between a request and its reply; at every other time it is frozen. The order of problems, and what
+happens after a crash, are decided in `correctness.run`.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
@@ -57,24 +58,6 @@ class WorkerClock:
         return ()
 
 
-class WorkerMeter(Protocol):
-    """Counts what a worker uses; see `sandbox.meter`."""
-
-    @property
-    def counts(self) -> bool:
-        """Whether there is anything to read."""
-
-    def read(self) -> Usage:
-        """Return what the worker has used since its fork."""
-
-    def oom_kills(self) -> int:
-        """Return how many of the worker's processes Linux ended because memory ran out."""
-
-
-def _ignore(_: dict[str, Json]) -> None:
-    pass
-
-
 class Session:
     """One worker with the submission loaded.
 
@@ -91,7 +74,6 @@ class Session:
         limits: Limits,
         memory: WorkerMemory,
         clock: WorkerClock,
-        meter: WorkerMeter,
     ) -> None:
         self._sandbox = sandbox
         self._child = child
@@ -99,9 +81,8 @@ class Session:
         self._limits = limits
         self._memory = memory
         self._clock = clock
-        self._meter = meter
         self._messages = Messages(submission, memory, limits.reply_bytes)
-        self._channel = Channel.to(child, limits.output_bytes)
+        self._channel = Channel(child, limits.output_bytes)
         self._first_ref = 0
         self._next_ref = 0
         self._load_wall_ns = 0
@@ -160,17 +141,17 @@ class Session:
         Raises:
             SandboxError: if Linux does not tell.
         """
-        return self._meter.read()
+        return self._memory.counted(self._child.meter.read())
 
     @property
     def metered(self) -> bool:
         """Whether processor time and memory of the worker are counted."""
-        return self._meter.counts
+        return self._child.meter.counts
 
     @property
     def oom_kills(self) -> int:
         """Processes of the worker that Linux ended because memory ran out."""
-        return self._meter.oom_kills()
+        return self._child.meter.oom_kills()
 
     def rank_peaks(self) -> tuple[int, ...]:
         """Return nothing: the worker is not a process group."""
@@ -185,10 +166,7 @@ class Session:
         return self._clock.states()
 
     def limit_memory(self, limit_bytes: int) -> int:
-        """Leave the worker at most `limit_bytes` more of the device's memory, until `release`.
-
-        Returns:
-            the bytes that are left.
+        """Leave the worker at most `limit_bytes` more of the device's memory; return what is left.
 
         Raises:
             DeviceError: if there is no device, or it refuses.
@@ -197,7 +175,7 @@ class Session:
         return self._memory.limit(limit_bytes)
 
     def release(self) -> None:
-        """Let the worker have all memory of the device from here on.
+        """Lift the limit of the device's memory.
 
         Raises:
             DeviceError: if the device refuses.
@@ -224,9 +202,7 @@ class Session:
             stack.callback(self._messages.close)
 
     def _begin(self) -> None:
-        def ask(request: dict[str, Json], fds: tuple[int, ...]) -> Value:
-            return self._ask(request, limit_s=self._limits.load_wall_s, fds=fds)
-
+        ask = functools.partial(self._ask, limit_s=self._limits.load_wall_s)
         self._memory.begin(ask, self.take_output)
 
     def _drop(self, refs: list[int]) -> None:
@@ -238,8 +214,8 @@ class Session:
             request, fds = self._messages.encode(step, first_ref=self._first_ref, new_ref=new_ref)
             value = self._ask(
                 request,
+                fds,
                 limit_s=self._limits.call_wall_s,
-                fds=fds,
                 on_reply=lambda reply: self._clock.note_call(reply, self.wall_ns - begin_ns),
             )
             self._messages.refuse_changed(step)
@@ -251,10 +227,10 @@ class Session:
     def _ask(
         self,
         request: dict[str, Json],
+        fds: tuple[int, ...] = (),
         *,
         limit_s: float,
-        fds: tuple[int, ...] = (),
-        on_reply: Callable[[dict[str, Json]], None] = _ignore,
+        on_reply: Callable[[dict[str, Json]], None] = lambda reply: None,
     ) -> Value:
         """Send a request and return the value of its reply; only the reply's bytes are used."""
         try:
@@ -315,7 +291,6 @@ def open_session(
                 limits=limits,
                 memory=WorkerMemory(replies),
                 clock=WorkerClock(),
-                meter=child.meter,
             )
         ) as session,
     ):

@@ -1,5 +1,6 @@
 """What the judge controls of a device: memory, cache, lease, ceilings."""
 
+import contextlib
 import os
 import time
 
@@ -63,7 +64,7 @@ def test_after_a_flush_nothing_is_in_the_cache(driver):
     chain[order * stride] = order.roll(-1) * stride
     chain = chain.cuda()
     chase_ns(chain, lines)  # compiles
-    with CacheFlush(driver) as flush:
+    with contextlib.closing(CacheFlush(driver)) as flush:
         chase_ns(chain, lines)
         warm = min(chase_ns(chain, lines) for _ in range(5))
         cold = []

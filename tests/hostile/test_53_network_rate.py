@@ -5,7 +5,7 @@ import pytest
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.steps import Call
 from grader.sandbox.pool import SandboxPool
-from grader.worker.ranks.ranks import open_ranks
+from grader.worker.ranks.ranks import RankedWorker
 from tests.hostile.conftest import submission_of
 
 RATE = 50_000_000
@@ -33,7 +33,7 @@ def test_bytes_take_their_time(rank_target: LoadedAssignment, rank_sandboxes: Sa
     limits = rank_target.plan.limits
     with (
         rank_sandboxes.borrow() as sandbox,
-        open_ranks(sandbox, submission, limits=limits, most=2, network_rate=RATE) as worker,
+        RankedWorker(sandbox, submission, limits=limits, most=2, network_rate=RATE) as worker,
     ):
         worker.load()
         worker.world(2)

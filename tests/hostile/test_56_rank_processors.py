@@ -9,7 +9,7 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.steps import Call
 from grader.evidence.faults import Stopped
 from grader.sandbox.pool import SandboxPool
-from grader.worker.ranks.ranks import open_ranks
+from grader.worker.ranks.ranks import RankedWorker
 from tests.hostile.conftest import submission_of
 
 TEXT = """
@@ -51,7 +51,7 @@ def test_a_rank_stays_on_one_processor(
     submission = submission_of(TEXT)
     with (
         rank_sandboxes.borrow() as sandbox,
-        open_ranks(
+        RankedWorker(
             sandbox, submission, limits=rank_target.plan.limits, most=2, network_rate=network_rate
         ) as worker,
     ):
@@ -70,7 +70,7 @@ def test_ranks_with_a_higher_cpu_weight_that_spin_are_ended_all_the_same(
     limits = rank_target.plan.limits
     with (
         rank_sandboxes.borrow() as sandbox,
-        open_ranks(
+        RankedWorker(
             sandbox, submission_of(SPINS), limits=limits, most=2, network_rate=50_000_000
         ) as worker,
     ):

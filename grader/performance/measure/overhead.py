@@ -24,7 +24,7 @@ from grader.evidence.samples import EmptyCalls
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
-from grader.worker.ranks.ranks import AnySession, open_ranks
+from grader.worker.ranks.ranks import AnySession, RankedWorker
 
 BLOCKS = 12
 """Blocks of null calls. Processor time is read once per block: its counters are too coarse for one
@@ -93,7 +93,7 @@ def measure_null_steps(sandbox: Sandbox, limits: Limits, *, ranks: int) -> Empty
     Raises:
         SandboxError: if the worker fails.
     """
-    with open_ranks(sandbox, _null_submission(), limits=limits, most=ranks) as worker:
+    with RankedWorker(sandbox, _null_submission(), limits=limits, most=ranks) as worker:
         worker.load()
         worker.world(ranks)
         steps = dict.fromkeys(range(ranks), Call("nothing"))

@@ -27,7 +27,7 @@ from grader.evidence.timeline import RankTimeline
 from grader.intake.submission import Submission
 from grader.runner.order import Denial
 from grader.sandbox.sandbox import Sandbox
-from grader.worker.ranks.ranks import AnySession, RankedWorker, open_ranks
+from grader.worker.ranks.ranks import AnySession, RankedWorker
 
 
 class Phase:
@@ -134,7 +134,7 @@ def record_ranks(
     """
     workload = loaded.workloads[problem.name, target.name]
     try:
-        with open_ranks(
+        with RankedWorker(
             sandbox,
             submission,
             limits=loaded.plan.limits,

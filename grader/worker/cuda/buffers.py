@@ -13,12 +13,11 @@ judge had there before. How a worker maps them is in `runner.cuda.memory`.
 
 import contextlib
 import os
-from typing import Any
 
 import torch
 
-from grader.runner.tensors import TensorHeader, view
-from grader.worker.buffers import check_header, lay_out, poison_gaps, tensor_of, write_tensor
+from grader.runner.tensors import TensorHeader
+from grader.worker.buffers import Replies, lay_out, overwrite_tensors, write_tensors
 from grader.worker.cuda.driver import Block, DeviceDriver
 
 POISON = 0xFF
@@ -26,25 +25,18 @@ POISON = 0xFF
 
 def block_bytes(driver: DeviceDriver, tensors: list[torch.Tensor]) -> int:
     """Return the size of the block that holds the arguments of one call."""
-    ends = (header.offset + header.span_bytes for header in lay_out(tensors))
-    return driver.facts.round_up(max(ends, default=0))
+    _, size_bytes = lay_out(tensors)
+    return driver.facts.round_up(size_bytes)
 
 
 class DeviceArgumentMemory:
-    """The tensors of one call, in a block that the worker maps as well.
-
-    Attributes:
-        headers: where each tensor is.
-        fd: the descriptor by which the worker maps the block.
-    """
+    """The tensors of one call, in a block that the worker maps as well."""
 
     def __init__(self, driver: DeviceDriver, tensors: list[torch.Tensor]) -> None:
         self._driver = driver
-        self.headers = lay_out(tensors)
+        self.headers, _ = lay_out(tensors)
         self._sent = bytearray([POISON]) * block_bytes(driver, tensors)
-        for header, tensor in zip(self.headers, tensors, strict=True):
-            poison_gaps(self._sent, header)
-            write_tensor(self._sent, header, tensor)
+        write_tensors(self._sent, self.headers, tensors)
         self._block, self.fd = _share(driver, self._sent)
 
     def unchanged(self) -> bool:
@@ -55,12 +47,7 @@ class DeviceArgumentMemory:
     def overwrite(self) -> None:
         """Overwrite every tensor, as a caller that reuses its buffers would."""
         image = bytearray(self._sent)
-        for header in self.headers:
-            if header.span:
-                flat = TensorHeader(
-                    dtype=header.dtype, shape=(header.span,), strides=(1,), offset=header.offset
-                )
-                view(image, flat).fill_(1 if header.dtype == "bool" else 77)
+        overwrite_tensors(image, self.headers)
         self._driver.write(self._block, image)
 
     def reclaim(self) -> None:
@@ -72,17 +59,16 @@ class DeviceArgumentMemory:
         _unshare(self._driver, self._block, self.fd)
 
 
-class DeviceReplyMemory:
+class DeviceReplyMemory(Replies):
     """Where one worker's reply tensors arrive, and the judge's own copy of them.
 
     Attributes:
-        fd: the descriptor by which the worker maps the block.
         shared_bytes: size of the block, as the worker maps it.
     """
 
     def __init__(self, driver: DeviceDriver, size_bytes: int) -> None:
+        super().__init__(size_bytes)
         self._driver = driver
-        self._size_bytes = size_bytes
         self.shared_bytes = driver.facts.round_up(size_bytes)
         self._copy = driver.allocate(self.shared_bytes)
         try:
@@ -112,23 +98,15 @@ class DeviceReplyMemory:
         self._driver.copy(self._block, self._copy)
         self._driver.synchronize()
 
-    def read(self, form: Any, limit_bytes: int | None = None) -> torch.Tensor:  # noqa: ANN401 - a claimed header
-        """Return the tensor under a claimed header, from the last snapshot.
-
-        Raises:
-            ChannelError: if the header is malformed, reaches outside the memory, or needs more than
-                `limit_bytes`.
-            DeviceError: if the driver refuses.
-        """
-        header = check_header(form, self._size_bytes, limit_bytes)
-        raw = self._driver.read(self._copy, header.span_bytes, offset=header.offset)
-        return tensor_of(raw, header)
-
     def close(self) -> None:
         """Release the memory."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._driver.free, self._copy)
             _unshare(self._driver, self._block, self.fd)
+
+    def _copied(self, header: TensorHeader) -> bytearray:
+        """Return bytes of the last snapshot."""
+        return self._driver.read(self._copy, header.span_bytes, offset=header.offset)
 
 
 def _share(driver: DeviceDriver, content: bytearray) -> tuple[Block, int]:

@@ -29,11 +29,9 @@ class DeviceFacts:
     """What does not change about a device.
 
     Attributes:
-        name: as its driver calls it.
         uuid: as its driver writes it, "GPU-…" with hyphens; the name of the device's lease.
         driver: version of the driver's interface.
         driver_release: release of the driver itself, such as 580.65.06.
-        total_bytes: of its memory.
         cache_bytes: of its last-level cache.
         granularity_bytes: the sizes of blocks are multiples of it.
     """
@@ -54,13 +52,7 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Memory of a device, mapped here.
-
-    Attributes:
-        pointer: address in this process.
-        size_bytes: of all of it.
-        handle: the driver's name for it.
-    """
+    """Memory of a device, mapped at `pointer` in this process; `handle` is its driver's name."""
 
     pointer: int
     size_bytes: int
@@ -137,7 +129,7 @@ class CudaDriver:
     """One CUDA device in its primary context; see `DeviceDriver` for the methods."""
 
     def __init__(
-        self, library: cuda_api.Library, management: nvml.Library, ordinal: int = 0
+        self, library: cuda_api.Library, management: cuda_api.Library, ordinal: int = 0
     ) -> None:
         with contextlib.ExitStack() as undo:
             with _named_failures():
@@ -146,13 +138,8 @@ class CudaDriver:
             facts = self._find_facts()
             self._nvml = nvml.Nvml(management, facts.uuid)
             undo.callback(self._nvml.close)
-            self._facts = replace(facts, driver_release=self._nvml.driver_release())
+            self.facts = replace(facts, driver_release=self._nvml.driver_release())
             undo.pop_all()
-
-    @property
-    def facts(self) -> DeviceFacts:
-        """What does not change about the device."""
-        return self._facts
 
     def free_bytes(self) -> int:
         """Return the bytes that nobody holds, on the whole device."""
@@ -255,11 +242,7 @@ class CudaDriver:
         return Block(pointer=pointer, size_bytes=size_bytes, handle=handle)
 
     def _find_facts(self) -> DeviceFacts:
-        """Ask for everything that does not change.
-
-        Raises:
-            DeviceError: if the device cannot share memory between processes.
-        """
+        """Ask for everything that does not change; refuse a device that cannot share memory."""
         for attribute in (
             cuda_api.CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
             cuda_api.CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,

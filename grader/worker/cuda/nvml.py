@@ -9,10 +9,11 @@ NVML_CLOCK_MEM = 2; nvmlSystemGetDriverVersion, NVML_SYSTEM_DRIVER_VERSION_BUFFE
 """
 
 import ctypes
-from typing import Any, Protocol
+from typing import Any
 
 from grader.errors import DeviceError
 from grader.evidence.device import DeviceState, ThrottleReasons
+from grader.runner.cuda.api import Library
 
 LIBRARY = "libnvidia-ml.so.1"
 _SUCCESS = 0
@@ -20,13 +21,6 @@ _VERSION_BYTES = 80
 _CLOCK_SM, _CLOCK_MEMORY = 1, 2
 _NEW_NAME = "nvmlDeviceGetCurrentClocksEventReasons"
 _OLD_NAME = "nvmlDeviceGetCurrentClocksThrottleReasons"
-
-
-class Library(Protocol):
-    """The functions of NVML as attributes."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a foreign function
-        """Return the function `name`."""
 
 
 def load_library() -> ctypes.CDLL:

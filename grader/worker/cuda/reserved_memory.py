@@ -7,8 +7,6 @@ the cache with.
 """
 
 import contextlib
-from types import TracebackType
-from typing import Self
 
 from grader.errors import DeviceError
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
@@ -19,7 +17,7 @@ FACTOR = 2
 
 
 class CacheFlush:
-    """A block that is larger than the cache, held while the `with` block runs."""
+    """A block that is larger than the cache, held until `close`."""
 
     def __init__(self, driver: DeviceDriver) -> None:
         self._driver = driver
@@ -38,17 +36,6 @@ class CacheFlush:
     def close(self) -> None:
         """Give the memory back."""
         self._driver.free(self._block)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 MAX_STEPS = 256

@@ -1,4 +1,4 @@
-"""A session whose worker computes on a GPU: its memory, its clock and its meter.
+"""A session whose worker computes on a GPU: its memory and its clock.
 
 The clock runs from the request until the judge has its own copy of the reply. Mapping the arguments
 in the worker lies in between: a null call with arguments of the same sizes tells what a call costs
@@ -30,14 +30,13 @@ from grader.evidence.samples import DeviceClaim
 from grader.intake.submission import Submission
 from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.runner.order import NO_DENIAL, Denial
-from grader.sandbox.child_process import ChildProcess
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import Arguments, Ask, WorkerMemory, make_memory_file
 from grader.worker.cuda.buffers import DeviceArgumentMemory, DeviceReplyMemory, block_bytes
 from grader.worker.cuda.driver import DeviceDriver
 from grader.worker.cuda.reserved_memory import CacheFlush, ReservedMemory
-from grader.worker.session import Session, WorkerClock, WorkerMeter
+from grader.worker.session import Session, WorkerClock
 
 MAX_EVENTS_NS = 1 << 53
 """A claim beyond this (104 days) is not a time."""
@@ -48,7 +47,6 @@ class CudaMemory(WorkerMemory):
 
     Attributes:
         transfer_bytes: of the device, that the last call's arguments take in the worker.
-        is_measured: whether memory was limited, so that `peak_bytes` means something.
     """
 
     def __init__(self, driver: DeviceDriver, replies: DeviceReplyMemory, flush: CacheFlush) -> None:
@@ -58,16 +56,11 @@ class CudaMemory(WorkerMemory):
         self._flush = flush
         self._reserved = ReservedMemory(driver)
         self._has_begun = self._is_limited = False
+        self._is_measured = False  # whether memory was ever limited
         self._free_at_begin_bytes = 0
         self._arguments_bytes = 0
         self._left_bytes = self._least_free_bytes = 0
         self.transfer_bytes = 0
-        self.is_measured = False
-
-    @property
-    def peak_bytes(self) -> int:
-        """Most that the worker has held of what was left to it."""
-        return max(self._left_bytes - self._least_free_bytes, 0)
 
     def begin(self, ask: Ask, take_output: Callable[[], str]) -> None:
         """Let the worker map the memory for replies, unless it has; this begins CUDA there."""
@@ -100,17 +93,13 @@ class CudaMemory(WorkerMemory):
         self._flush.flush()
         return arguments
 
-    def snapshot(self) -> None:
-        """Copy the reply to where the worker cannot reach."""
-        self._device_replies.snapshot()
-
     def limit(self, limit_bytes: int) -> int:
         """Reserve all of the device but `limit_bytes`; return what is left."""
         free_bytes = self._driver.free_bytes()
         self._is_limited = limit_bytes < free_bytes
         left_bytes = self._reserved.leave(limit_bytes) if self._is_limited else free_bytes
         self._left_bytes = self._least_free_bytes = left_bytes
-        self.is_measured = True
+        self._is_measured = True
         return left_bytes
 
     def release(self) -> None:
@@ -120,11 +109,17 @@ class CudaMemory(WorkerMemory):
 
     def observe(self) -> None:
         """Note the least memory that was free."""
-        if self.is_measured:
+        if self._is_measured:
             # Under a limit the arguments came out of reserved memory, else out of free memory.
             free_bytes = self._driver.free_bytes()
             free_bytes += 0 if self._is_limited else self._arguments_bytes
             self._least_free_bytes = min(self._least_free_bytes, free_bytes)
+
+    def counted(self, used: Usage) -> Usage:
+        """Return it with the most that was held of what was left, where memory was limited."""
+        if not self._is_measured:
+            return used
+        return replace(used, peak_bytes=max(self._left_bytes - self._least_free_bytes, 0))
 
     def check(self) -> None:
         """Ask the device whether it still works."""
@@ -166,9 +161,12 @@ class CudaMemory(WorkerMemory):
 class CudaClock(WorkerClock):
     """Runs until the judge has its own copy of the reply, and keeps what the worker claims."""
 
-    def __init__(self, driver: DeviceDriver, memory: CudaMemory) -> None:
+    def __init__(
+        self, driver: DeviceDriver, memory: CudaMemory, replies: DeviceReplyMemory
+    ) -> None:
         self._driver = driver
         self._memory = memory
+        self._replies = replies
         self._claims: list[DeviceClaim] = []
         self._states: tuple[DeviceState, ...] = ()
         self.settling_ns = 0
@@ -177,7 +175,7 @@ class CudaClock(WorkerClock):
         """Copy the reply, on the clock: freezing the worker does not stop its kernels."""
         begin_ns = time.perf_counter_ns()
         try:
-            self._memory.snapshot()
+            self._replies.snapshot()
         finally:
             self.settling_ns += time.perf_counter_ns() - begin_ns
 
@@ -211,30 +209,6 @@ class CudaClock(WorkerClock):
         return states
 
 
-class CudaMeter:
-    """The sandbox's meter, with the device's memory where that was limited."""
-
-    def __init__(self, meter: WorkerMeter, memory: CudaMemory) -> None:
-        self._meter = meter
-        self._memory = memory
-
-    @property
-    def counts(self) -> bool:
-        """Whether there is anything to read."""
-        return self._meter.counts
-
-    def oom_kills(self) -> int:
-        """Return how many of the worker's processes Linux ended because memory ran out."""
-        return self._meter.oom_kills()
-
-    def read(self) -> Usage:
-        """Return what the worker has used since its fork."""
-        used = self._meter.read()
-        if not self._memory.is_measured:
-            return used
-        return replace(used, peak_bytes=self._memory.peak_bytes)
-
-
 @contextlib.contextmanager
 def open_device_session(
     sandbox: Sandbox,
@@ -253,8 +227,10 @@ def open_device_session(
     with contextlib.ExitStack() as stack:
         replies = DeviceReplyMemory(driver, limits.reply_bytes)
         stack.callback(replies.close)
-        flush = stack.enter_context(CacheFlush(driver))
-        child = stack.enter_context(_child_without_host_memory(sandbox, denial))
+        flush = stack.enter_context(contextlib.closing(CacheFlush(driver)))
+        unused_fd = make_memory_file(1)  # as small as can be: replies are on the device
+        stack.callback(os.close, unused_fd)
+        child = stack.enter_context(sandbox.child(unused_fd, denial))
         memory = CudaMemory(driver, replies, flush)
         session = Session(
             sandbox,
@@ -262,19 +238,7 @@ def open_device_session(
             submission=submission,
             limits=limits,
             memory=memory,
-            clock=CudaClock(driver, memory),
-            meter=CudaMeter(child.meter, memory),
+            clock=CudaClock(driver, memory, replies),
         )
         stack.callback(session.close)
         yield session
-
-
-@contextlib.contextmanager
-def _child_without_host_memory(sandbox: Sandbox, denial: Denial) -> Iterator[ChildProcess]:
-    """Fork a child; its memory file for replies is as small as can be, and is not used."""
-    fd = make_memory_file(1)
-    try:
-        with sandbox.child(fd, denial) as child:
-            yield child
-    finally:
-        os.close(fd)

@@ -45,13 +45,7 @@ _FRAME = re.compile(r'File "(?P<path>[^"]*)", line (?P<line>\d{1,7}) in (?P<name
 def read_stacks(
     submission: Submission, waiting: Mapping[int, ChildProcess], states: Mapping[int, str]
 ) -> tuple[RankStack, ...]:
-    """Return where every rank is.
-
-    Args:
-        submission: what the ranks run.
-        waiting: ranks that still run; they are not frozen.
-        states: what each rank had done, by rank, for the message.
-    """
+    """Return where every rank is; those that are `waiting` still run, and are not frozen."""
     asked = {rank: child for rank, child in waiting.items() if _ask(child)}
     texts = {rank: _read(child.stack_fd) for rank, child in asked.items()}
     return tuple(
@@ -131,11 +125,7 @@ def ranks_fault(
 ) -> Fault:
     """Return the fault of a process group in which at least one rank did not answer; it still runs.
 
-    Args:
-        sandbox: of the ranks.
-        submission: what the ranks run.
-        ranks: all of them.
-        answers: by rank, of those that were asked, in the order of the answers.
+    `answers` has the ranks that were asked, in the order of the answers.
     """
     silent = {rank: a for rank, a in answers.items() if isinstance(a, ChannelError)}
     waiting = [rank for rank, a in silent.items() if isinstance(a, CallTimeout)]
@@ -192,7 +182,6 @@ def _is_consequence(failure: Raised | Fault) -> bool:
 
 
 def _hang(waiting: Sequence[int], size: int, stacks: tuple[RankStack, ...]) -> Fault:
-    """Return the fault of ranks that hang."""
     who = "no rank" if len(waiting) == size else f"{_names(waiting)} of {size}"
     verb = "returned" if len(waiting) == size else "did not return"
     message = f"{who} {verb} within the time limit"

@@ -26,14 +26,6 @@ FAILURES = frozenset({"raised", "missing", "bad_reply"})
 """Keys of a reply from a rank that did not do what it was asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A rank that has a request."""
-
-    channel: Channel
-    composed: Composed
-
-
 Answer = dict[str, Json] | ChannelError
 Request = tuple[dict[str, Json], tuple[int, ...]]
 """The fields of a request, and its descriptors."""
@@ -45,27 +37,27 @@ def post(
     *,
     limit_s: float,
     thaw: Callable[[], None],
-) -> tuple[dict[int, Asked], dict[int, Answer]]:
-    """Put a request into each rank's socket; return the ranks that have one, and others' errors.
+) -> tuple[dict[int, Composed], dict[int, Answer]]:
+    """Put a request into each rank's socket; return those that are there, and others' errors.
 
     Args:
-        channels: by rank.
-        requests: by rank.
+        channels: of the ranks, at least of those in `requests`.
+        requests: what to ask, by rank.
         limit_s: seconds that a rank may take to read enough for the request to fit.
         thaw: lets the ranks run; a large request does not fit while a rank is frozen.
     """
-    asked: dict[int, Asked] = {}
+    asked: dict[int, Composed] = {}
     broken: dict[int, Answer] = {}
     for rank, (request, _) in requests.items():
         try:
-            asked[rank] = Asked(channel=channels[rank], composed=channels[rank].compose(request))
+            asked[rank] = channels[rank].compose(request)
         except ChannelError as error:
             broken[rank] = error
-    if any(one.composed.large for one in asked.values()):
+    if any(composed.large for composed in asked.values()):
         thaw()
-    for rank, one in list(asked.items()):
+    for rank, composed in list(asked.items()):
         try:
-            one.channel.post(one.composed, fds=requests[rank][1], limit_s=limit_s)
+            channels[rank].post(composed, fds=requests[rank][1], limit_s=limit_s)
         except ChannelError as error:
             broken[rank] = error
             del asked[rank]
@@ -73,12 +65,17 @@ def post(
 
 
 def gather(
-    asked: Mapping[int, Asked], *, begin_s: float, limit_s: float
+    channels: Mapping[int, Channel],
+    asked: Mapping[int, Composed],
+    *,
+    begin_s: float,
+    limit_s: float,
 ) -> tuple[dict[int, Answer], float]:
     """Return the answers of all ranks in the order in which they came, and when the last one came.
 
     Args:
-        asked: by rank.
+        channels: of the ranks, at least of those in `asked`.
+        asked: the requests that are in the ranks' sockets, by rank.
         begin_s: when the clock started, of `time.perf_counter`.
         limit_s: seconds for all of them; a rank that does not answer gets a `CallTimeout`.
     """
@@ -86,17 +83,17 @@ def gather(
     deadline_s = begin_s + limit_s
     last_s = time.perf_counter()
     with selectors.DefaultSelector() as selector:
-        for rank, one in asked.items():
-            selector.register(one.channel.fileno(), selectors.EVENT_READ, rank)
+        for rank in asked:
+            selector.register(channels[rank].fileno(), selectors.EVENT_READ, rank)
         ready = list(asked)  # a reply may be in a buffer already
         while True:
             for rank in ready:
-                answer = _poll(asked[rank])
+                answer = _poll(channels[rank], asked[rank])
                 if answer is None:
                     continue
                 answers[rank] = answer
                 last_s = time.perf_counter()
-                selector.unregister(asked[rank].channel.fileno())
+                selector.unregister(channels[rank].fileno())
                 if isinstance(answer, ChannelError) or FAILURES & answer.keys():
                     deadline_s = min(deadline_s, last_s + GRACE_SECONDS)
             left_s = deadline_s - time.perf_counter()
@@ -109,10 +106,10 @@ def gather(
     return answers, last_s
 
 
-def _poll(one: Asked) -> Answer | None:
+def _poll(channel: Channel, composed: Composed) -> Answer | None:
     try:
-        message = one.channel.poll()
-        return None if message is None else one.channel.check(one.composed, message)
+        message = channel.poll()
+        return None if message is None else channel.check(composed, message)
     except ChannelError as error:
         return error
 
@@ -122,13 +119,10 @@ NO_USAGE = Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
 
 @dataclass(slots=True)
 class RanksMeter:
-    """Adds up what the worlds of one worker use.
-
-    Attributes:
-        peaks: most memory that each rank of the last world held, bytes.
-    """
+    """Adds up what the worlds of one worker use."""
 
     peaks: tuple[int, ...] = ()
+    """Most memory that each rank of the last world held, bytes."""
     _ended: Usage = NO_USAGE
     _start: Usage = NO_USAGE
 
@@ -170,19 +164,13 @@ BROKEN = Fault(kind=FaultKind.BAD_REPLY, message="its process answered in a brok
 
 
 class Rank:
-    """One rank with the submission loaded.
-
-    Attributes:
-        child: its process.
-        channel: the judge's end of its socket.
-        messages: its requests, its replies and the memory of their tensors.
-    """
+    """One rank with the submission loaded."""
 
     def __init__(
         self, child: ChildProcess, *, submission: Submission, limits: Limits, replies: ReplyMemory
     ) -> None:
         self.child = child
-        self.channel = Channel.to(child, limits.output_bytes)
+        self.channel = Channel(child, limits.output_bytes)
         self.messages = Messages(submission, WorkerMemory(replies), limits.reply_bytes)
 
     def value_of(self, answer: Answer) -> Value | Raised:

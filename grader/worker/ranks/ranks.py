@@ -8,7 +8,8 @@ the machine counts once all ranks have joined and the submission is imported. Wh
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
@@ -22,7 +23,7 @@ from grader.runner.order import NO_DENIAL, Denial
 from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory
-from grader.worker.messages import load_request
+from grader.worker.messages import Json, load_request
 from grader.worker.ranks.faults import cannot_load, ranks_fault
 from grader.worker.ranks.rank import GRACE_SECONDS, Answer, Rank, RanksMeter, Request, gather, post
 from grader.worker.session import Session
@@ -31,47 +32,15 @@ JOIN_SECONDS = 30.0
 COLLECTIVE_SLACK = 10.0
 """Seconds that a collective may wait longer than a step: the judge ends a hang, not gloo."""
 
-Exchange = Callable[[Mapping[int, Request], float], dict[int, Answer]]
-
-
-def join_group(
-    ranks: Sequence[Rank],
-    exchange: Exchange,
-    *,
-    call_wall_s: float,
-    record: bool,
-    take_output: Callable[[], str],
-) -> None:
-    """Let the ranks join a process group, before anything of the submission is imported.
-
-    Args:
-        ranks: in order.
-        exchange: asks some ranks, for at most so many seconds, and returns their answers.
-        call_wall_s: seconds that a step may take.
-        record: whether the ranks record when they do what.
-        take_output: returns what they printed, for the error.
-
-    Raises:
-        SandboxError: if they cannot.
-    """
-    answers = exchange({0: ({"op": "listen"}, ())}, JOIN_SECONDS)
-    port = ranks[0].value_of(answers[0])
-    if type(port) is not int:
-        raise SandboxError(f"rank 0 could not listen: {port}", hint=take_output()[-800:])
-    silence_s = max(call_wall_s + COLLECTIVE_SLACK, JOIN_SECONDS)
-    join = {"op": "join", "port": port, "seconds": silence_s, "record": record}
-    answers = exchange({rank: (join, ()) for rank in range(len(ranks))}, JOIN_SECONDS)
-    for rank, member in enumerate(ranks):
-        value = member.value_of(answers[rank])
-        if value is not None:
-            raise SandboxError(f"rank {rank} could not join its group: {value}")
-
-
 EACH_HINT = "after World(n), use Each(...) for all ranks, or On(rank, ...) for one"
 
 
 class RankedWorker:
-    """The ranks of one submission, one world at a time.
+    """The ranks of one submission, one world of at most `most` ranks at a time.
+
+    The present one ends with the `with` block; a `SandboxError` if it cannot be ended.
+    `network_rate`, if not 0, limits the ranks' network, in bytes per second; for `record` see
+    `recorded`.
 
     Attributes:
         wall_ns: time from request to last reply, over all steps so far, on the judge's clock.
@@ -86,7 +55,7 @@ class RankedWorker:
         *,
         limits: Limits,
         most: int,
-        denial: Denial,
+        denial: Denial = NO_DENIAL,
         network_rate: int = 0,
         record: bool = False,
     ) -> None:
@@ -108,6 +77,12 @@ class RankedWorker:
         self.alive = True
         self.metered = True
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_case()
+
     @property
     def size(self) -> int:
         """Ranks of the present world; 0 if there is none."""
@@ -123,26 +98,18 @@ class RankedWorker:
         Raises:
             AuthorError: if the problem has fewer ranks.
             Stopped: if the submission cannot be imported, or a rank failed.
-            SandboxError: if the ranks cannot be started.
+            SandboxError: if the ranks cannot be started, or cannot join.
         """
         if not 1 <= size <= self._most:
             raise AuthorError(
                 f"World({size}) in a problem whose `ranks` is {self._most}",
                 hint="use a world of 1 to `ranks` ranks, or change `ranks` in assignment.toml",
             )
-        self._end_world()
+        self.end_case()
         self._open(size)
-        join_group(
-            self._ranks,
-            self._exchange,
-            call_wall_s=self._limits.call_wall_s,
-            record=self._record,
-            take_output=self.take_output,
-        )
+        self._join()
         load = load_request(self._submission, self._harness)
-        answers = self._exchange(dict.fromkeys(range(size), (load, ())), self._limits.load_wall_s)
-        for rank, member in enumerate(self._ranks):
-            value = member.value_of(answers[rank])
+        for value in self._ask_all(load, self._limits.load_wall_s):
             if isinstance(value, Raised):
                 raise Stopped(cannot_load(value))
         self._meter.begin(self._readings())
@@ -157,16 +124,23 @@ class RankedWorker:
                 self._sandbox.ranks(fds, self._denial, network_rate=self._network_rate)
             )
             self._ranks = tuple(
-                Rank(
-                    child,
-                    submission=self._submission,
-                    limits=self._limits,
-                    replies=memory,
-                )
+                Rank(child, submission=self._submission, limits=self._limits, replies=memory)
                 for child, memory in zip(children, memories, strict=True)
             )
             self.metered = self.metered and all(rank.child.meter.counts for rank in self._ranks)
             self._stack = stack.pop_all()
+
+    def _join(self) -> None:
+        """Let the ranks join a process group, before anything of the submission is imported."""
+        answers = self._exchange({0: ({"op": "listen"}, ())}, JOIN_SECONDS)
+        port = self._ranks[0].value_of(answers[0])
+        if type(port) is not int:
+            raise SandboxError(f"rank 0 could not listen: {port}", hint=self.take_output()[-800:])
+        silence_s = max(self._limits.call_wall_s + COLLECTIVE_SLACK, JOIN_SECONDS)
+        join = {"op": "join", "port": port, "seconds": silence_s, "record": self._record}
+        for rank, value in enumerate(self._ask_all(join, JOIN_SECONDS)):
+            if value is not None:
+                raise SandboxError(f"rank {rank} could not join its group: {value}")
 
     def new(self, ref: Ref, step: New) -> None:
         """Raise `AuthorError`: a step must name its rank."""
@@ -212,9 +186,7 @@ class RankedWorker:
         Raises:
             Stopped: if one ended, or gave a broken answer.
         """
-        asked = {rank: ({"op": "recorded"}, ()) for rank in range(self.size)}
-        answers = self._exchange(asked, self._limits.call_wall_s)
-        return read_timelines(self._ranks[rank].value_of(answers[rank]) for rank in sorted(answers))
+        return read_timelines(self._ask_all({"op": "recorded"}, self._limits.call_wall_s))
 
     def drop(self, ref: Ref) -> None:
         """Forget an object on every rank."""
@@ -262,10 +234,6 @@ class RankedWorker:
     def _readings(self) -> list[Usage]:
         return [rank.child.meter.read() for rank in self._ranks]
 
-    def end_case(self) -> None:
-        """End the world: the next case starts its own."""
-        self._end_world()
-
     def take_output(self) -> str:
         """Return what the ranks printed since the last time, up to the limit, by rank."""
         for number, rank in enumerate(self._ranks):
@@ -273,17 +241,14 @@ class RankedWorker:
         output, self._output = self._output, ""
         return output
 
-    def close(self) -> None:
-        """End the present world."""
-        self._end_world()
-
     def _capture(self, number: int, rank: Rank) -> None:
         output = rank.channel.take_output()
         left = max(self._limits.output_bytes - len(self._output), 0)
         if output:
             self._output += f"[rank {number}]\n{output.rstrip()}\n"[:left]
 
-    def _end_world(self) -> None:
+    def end_case(self) -> None:
+        """End the world: the next case starts its own."""
         if not self._ranks:
             return
         with contextlib.suppress(SandboxError):
@@ -298,6 +263,11 @@ class RankedWorker:
             self._stack.close()
             self.alive = self._sandbox.usable
 
+    def _ask_all(self, request: dict[str, Json], limit_s: float) -> list[Value | Raised]:
+        """Ask every rank the same; return what each replied or raised, by rank."""
+        answers = self._exchange({rank: (request, ()) for rank in range(self.size)}, limit_s)
+        return [rank.value_of(answers[number]) for number, rank in enumerate(self._ranks)]
+
     def _exchange(self, requests: Mapping[int, Request], limit_s: float) -> dict[int, Answer]:
         """Send every request, let all ranks run, and return the answers, all ranks frozen again.
 
@@ -308,9 +278,8 @@ class RankedWorker:
         asked, broken = post(channels, requests, limit_s=limit_s, thaw=self._thaw)
         begin_ns = time.perf_counter_ns()
         self._thaw()
-        answers, last_s = gather(
-            asked, begin_s=begin_ns / 1e9, limit_s=GRACE_SECONDS if broken else limit_s
-        )
+        limit_s = GRACE_SECONDS if broken else limit_s
+        answers, last_s = gather(channels, asked, begin_s=begin_ns / 1e9, limit_s=limit_s)
         self._last_ns = round(last_s * 1e9) - begin_ns
         answers = broken | answers
         if any(isinstance(answer, ChannelError) for answer in answers.values()):
@@ -327,35 +296,3 @@ class RankedWorker:
 
 AnySession = Session | RankedWorker
 """A worker alone, or one for worlds of ranks; both run cases and are measured alike."""
-
-
-@contextlib.contextmanager
-def open_ranks(
-    sandbox: Sandbox,
-    submission: Submission,
-    *,
-    limits: Limits,
-    most: int,
-    denial: Denial = NO_DENIAL,
-    network_rate: int = 0,
-    record: bool = False,
-) -> Iterator[RankedWorker]:
-    """Yield a worker for worlds of at most `most` ranks; the present one ends with the block.
-
-    `network_rate`, if not 0, limits their network, in bytes per second; for `record` see
-    `recorded`.
-
-    Raises:
-        SandboxError: if a world cannot be ended.
-    """
-    worker = RankedWorker(
-        sandbox,
-        submission,
-        limits=limits,
-        most=most,
-        denial=denial,
-        network_rate=network_rate,
-        record=record,
-    )
-    with contextlib.closing(worker):
-        yield worker

@@ -192,7 +192,7 @@ def test_a_sandbox_outlives_the_thread_that_first_borrowed_it(backend: FakeBacke
 def test_a_lost_reference_sandbox_is_built_anew(backend: FakeBackend) -> None:
     pool = make_pool()
     with pool.borrow_pair() as (_, reference_sandbox):
-        reference_sandbox._usable = False
+        reference_sandbox.usable = False
     backend.stop_errors = [SandboxError("busy")]
     with pool.borrow_pair() as (sandbox, another):
         assert another.slot != sandbox.slot

@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import threading
+from types import SimpleNamespace
 
 from grader.runner import protocol
 from grader.worker.channel import Channel
@@ -19,9 +20,8 @@ class Peer:
         judge_end, self.sock = socket.socketpair()
         read_fd, self.write_fd = os.pipe()
         self.exit_read, self.exit_write = os.pipe()
-        self.channel = Channel(
-            judge_end, output_fd=read_fd, exit_fd=self.exit_read, output_bytes=output_bytes
-        )
+        child = SimpleNamespace(channel=judge_end, output_fd=read_fd, exit_fd=self.exit_read)
+        self.channel = Channel(child, output_bytes)  # type: ignore[arg-type]
         self.threads = []
 
     def play(self, act):

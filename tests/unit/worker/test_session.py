@@ -75,7 +75,6 @@ class Worker:
             limits=Limits(call_wall_s=5.0, reply_bytes=1 << 12),
             memory=self.memory,
             clock=WorkerClock(),
-            meter=self.meter,  # type: ignore[arg-type]
         )
         self._thread = threading.Thread(target=self._serve, args=(claim,), daemon=True)
         self._thread.start()

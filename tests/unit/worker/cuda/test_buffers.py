@@ -8,7 +8,7 @@ import torch
 
 from grader.errors import ChannelError, DeviceError
 from grader.runner.tensors import DTYPES, ReplyWriter, map_memory, view
-from grader.worker.buffers import Arguments, Replies
+from grader.worker.buffers import Arguments
 from grader.worker.cuda.buffers import DeviceArgumentMemory, DeviceReplyMemory
 from tests.unit.worker.cuda.fake_driver import FakeDriver
 
@@ -44,8 +44,7 @@ def replies_of(driver, size=REPLY_BYTES):
 def test_they_stand_in_for_those_of_this_machine(driver):
     with sent(driver, torch.ones(1)) as (memory, _), replies_of(driver) as (replies, _):
         arguments: Arguments = memory
-        received: Replies = replies
-        assert arguments.fd != received.fd
+        assert arguments.fd != replies.fd
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))

@@ -1,5 +1,6 @@
 """The fake is as strict as a device, and its memory reaches another process."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_blocks_that_were_forgotten_are_named(driver):
 
 
 def test_a_flush_writes_twice_the_cache_and_gives_it_back(driver):
-    with CacheFlush(driver) as flush:
+    with contextlib.closing(CacheFlush(driver)) as flush:
         assert driver.free_bytes() == 58 * GRANULE
         flush.flush()
         assert driver.calls[-3:] == ["forget_persisting_lines", "fill", "synchronize"]
