@@ -30,7 +30,7 @@ from grader.errors import AuthorError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
 from grader.runner import protocol
 from grader.student.local_worker import LocalWorker
-from grader.student.trace import from_json, one_from_json, request_to_json, to_json
+from grader.student.trace import from_json, one_from_json, step_to_json, to_json
 
 COLLECTIVE_SECONDS = 60
 GRACE_SECONDS = 2.0
@@ -105,7 +105,7 @@ class LocalRanks:
         """
         begin_ns = time.perf_counter_ns()
         for rank, step in steps.items():
-            request = {"step": request_to_json(step), "ref": ref.id if ref else 0}
+            request = {"step": step_to_json(step), "ref": ref.id if ref else 0}
             self._send(rank, request)
         answers = self._collect({rank: self._members[rank] for rank in steps})
         self.wall_ns += time.perf_counter_ns() - begin_ns

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -67,10 +68,8 @@ class TracedCheck:
     """The public cases of one check.
 
     Attributes:
-        name: identifier within the problem.
-        title: what is checked.
         description: the case's docstring, as students read it.
-        instances: its recorded cases.
+        instances: one recording per public case.
     """
 
     name: str
@@ -106,15 +105,27 @@ def play(recording: Recording) -> CaseSteps:
         replies.append((yield _resolve(step, replies)))
 
 
+def map_leaves(value: Value, change: Callable[[Value], Value]) -> Value:
+    """Return `value` with all that is in its lists, tuples and dicts passed through `change`."""
+    match value:
+        case list() | tuple():
+            return type(value)(map_leaves(item, change) for item in value)
+        case dict():
+            return {key: map_leaves(item, change) for key, item in value.items()}
+        case _:
+            return change(value)
+
+
 def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
-    """Return `step` with every argument passed through `change`; other steps unchanged."""
+    """Return `step` with all that is in its arguments passed through `change`."""
     match step:
         case New():
-            return New(step.name, *map(change, step.args), **_mapped(step.kwargs, change))
+            args, kwargs = map_leaves((step.args, step.kwargs), change)
+            return New(step.name, *args, **kwargs)
         case Call():
-            target = [step.method] if isinstance(step.target, Ref) else []
-            arguments = [*target, *map(change, step.args)]
-            return Call(step.target, *arguments, **_mapped(step.kwargs, change))
+            args, kwargs = map_leaves((step.args, step.kwargs), change)
+            method = [step.method] if isinstance(step.target, Ref) else []
+            return Call(step.target, *method, *args, **kwargs)
         case Each():
             return Each(*(_mapped_one(one, change) for one in step.steps))
         case On():
@@ -165,7 +176,7 @@ def dump_problem(traced: TracedProblem) -> str:
                 "name": check.name,
                 "title": check.title,
                 "description": check.description,
-                "instances": [[_step_to_json(step) for step in one] for one in check.instances],
+                "instances": [[step_to_json(step) for step in one] for one in check.instances],
             }
             for check in traced.checks
         ],
@@ -175,30 +186,21 @@ def dump_problem(traced: TracedProblem) -> str:
     return text.replace('{"op":', '\n{"op":').replace('{"name":', '\n{"name":') + "\n"
 
 
-def _mapped(kwargs: dict[str, Value], change: Callable[[Value], Value]) -> dict[str, Value]:
-    return {key: change(value) for key, value in kwargs.items()}
-
-
 def _resolve(step: Step, replies: Sequence[Value]) -> Step:
     if not isinstance(step, Expect):
-        return map_values(step, lambda value: _argument(value, replies))
+        return map_values(step, partial(_filled, replies=replies))
     got = _part(step.got, replies)
     return Expect(got, step.want, label=step.label, exact=step.exact, per_row=step.per_row)
 
 
-def _argument(value: Value, replies: Sequence[Value]) -> Value:
-    match value:
-        case ReplyPart():
-            part = _part(value, replies)
-            if isinstance(part, NoSuchPart):
-                raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=repr(part)))
-            return part
-        case list() | tuple():
-            return type(value)(_argument(item, replies) for item in value)
-        case dict():
-            return {key: _argument(item, replies) for key, item in value.items()}
-        case _:
-            return value
+def _filled(leaf: Value, replies: Sequence[Value]) -> Value:
+    """Return a part of an argument, which may be a part of an earlier reply."""
+    if not isinstance(leaf, ReplyPart):
+        return leaf
+    part = _part(leaf, replies)
+    if isinstance(part, NoSuchPart):
+        raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=repr(part)))
+    return part
 
 
 def _part(part: ReplyPart, replies: Sequence[Value]) -> Value:
@@ -221,18 +223,26 @@ def _check(tree: Json) -> TracedCheck:
     )
 
 
-def _step_to_json(step: Step) -> Json:
+def step_to_json(step: Step) -> Json:
+    """Return the JSON form of a step."""
     match step:
-        case New() | Call() | Each() | On():
-            return request_to_json(step)
+        case New():
+            return {"op": "new", "class": step.name, **_arguments_to_json(step)}
+        case Call():
+            target, method = to_json(step.target), step.method
+            return {"op": "call", "target": target, "method": method, **_arguments_to_json(step)}
         case World():
             return {"op": "world", "size": step.size}
+        case Each():
+            return {"op": "each", "steps": [step_to_json(one) for one in step.steps]}
+        case On():
+            return {"op": "on", "rank": step.rank, "step": step_to_json(step.step)}
         case Drop():
             return {"op": "drop", "ref": to_json(step.ref)}
         case OverwriteArguments():
             return {"op": "overwrite_arguments"}
         case Raises():
-            inner = request_to_json(step.step)
+            inner = step_to_json(step.step)
             return {"op": "raises", "error": step.error, "label": step.label, "step": inner}
         case Expect():
             return {
@@ -245,18 +255,9 @@ def _step_to_json(step: Step) -> Json:
             }
 
 
-def request_to_json(step: Request) -> Json:
-    """Return the JSON form of a step that makes a request."""
-    if isinstance(step, Each):
-        return {"op": "each", "steps": [request_to_json(one) for one in step.steps]}
-    if isinstance(step, On):
-        return {"op": "on", "rank": step.rank, "step": request_to_json(step.step)}
-    args = [to_json(value) for value in step.args]
+def _arguments_to_json(step: New | Call) -> dict[str, Json]:
     kwargs = {key: to_json(value) for key, value in step.kwargs.items()}
-    if isinstance(step, New):
-        return {"op": "new", "class": step.name, "args": args, "kwargs": kwargs}
-    target, method = to_json(step.target), step.method
-    return {"op": "call", "target": target, "method": method, "args": args, "kwargs": kwargs}
+    return {"args": [to_json(value) for value in step.args], "kwargs": kwargs}
 
 
 def _step_from_json(tree: Json) -> Step:
