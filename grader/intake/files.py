@@ -192,12 +192,10 @@ class Member:
 
     Attributes:
         name: as stored, backslashes read as `/`; ends in `/` for a folder.
-        size_bytes: uncompressed, as the archive claims.
-        info: the entry itself.
+        info: the entry itself; its sizes are what the archive claims.
     """
 
     name: str
-    size_bytes: int
     info: zipfile.ZipInfo
 
     @property
@@ -212,11 +210,7 @@ class Archive:
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
         self.members = tuple(
-            Member(
-                name=info.orig_filename.replace("\\", "/"),
-                size_bytes=info.file_size,
-                info=info,
-            )
+            Member(name=info.orig_filename.replace("\\", "/"), info=info)
             for info in file.infolist()
         )
 
@@ -227,7 +221,7 @@ class Archive:
             IntakeError: if it is larger than the limit, damaged, encrypted or not a plain file.
         """
         require_plain(member)
-        require_size(member.name, member.size_bytes, limit_bytes=limit_bytes)
+        require_size(member.name, member.info.file_size, limit_bytes=limit_bytes)
         try:
             with self._file.open(member.info) as stream:
                 content = stream.read(limit_bytes + 1)
@@ -253,21 +247,17 @@ class _Bounded:
         self.limit_bytes = limit_bytes
 
     def read(self, size_bytes: int = -1) -> bytes:
-        """Read like any stream, within the limit."""
         if self.limit_bytes and size_bytes > self.limit_bytes:
             raise zipfile.BadZipFile("its list of members is too long")
         return self._stream.read(size_bytes)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Seek like any stream."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the position, like any stream."""
         return self._stream.tell()
 
     def seekable(self) -> bool:
-        """Return true, for zipfile."""
         return True
 
 
@@ -334,7 +324,7 @@ def require_harmless(members: Sequence[Member], *, max_members: int, limit_bytes
             f"expected at most {max_members} files in the zip, found {len(members)}",
             hint="hand in only your own code, without data, environments or build output",
         )
-    total = sum(member.size_bytes for member in members)
+    total = sum(member.info.file_size for member in members)
     require_size("the unpacked zip", total, limit_bytes=limit_bytes)
     packed = sum(member.info.compress_size for member in members)
     if total > RATIO_FREE_BYTES and total > MAX_RATIO * max(packed, 1):
