@@ -46,11 +46,7 @@ class Contents:
 
 
 class Refused(IntakeError):
-    """A submission that cannot be loaded.
-
-    Attributes:
-        sha256: hash of what was handed in; empty if it could not be read.
-    """
+    """A submission that was read, and has a hash, but cannot be loaded."""
 
     def __init__(self, cause: IntakeError, *, sha256: str) -> None:
         super().__init__(str(cause), hint=cause.hint)

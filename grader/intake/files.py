@@ -113,11 +113,7 @@ def read_regular(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
-    """Refuse a file that is larger than its limit.
-
-    Raises:
-        IntakeError: naming both sizes.
-    """
+    """Raise `IntakeError` for a file that is larger than its limit."""
     if size_bytes > limit_bytes:
         raise IntakeError(
             f"expected at most {limit_bytes // MIB} MiB, found {size_bytes / MIB:.1f} MiB "
@@ -263,12 +259,9 @@ class _Bounded:
 
 @contextmanager
 def open_archive(stream: BinaryIO, *, name: str, directory_bytes: int) -> Iterator[Archive]:
-    """Open a zip archive.
+    """Open a zip archive, whose list of members may be `directory_bytes` long.
 
-    Args:
-        stream: its bytes; stays open.
-        name: for messages.
-        directory_bytes: how long the archive's list of members may be.
+    The stream stays open; `name` is for messages.
 
     Raises:
         IntakeError: if it is not a zip archive, or has too many members to list.
@@ -314,11 +307,7 @@ def require_plain(member: Member) -> None:
 
 
 def require_harmless(members: Sequence[Member], *, max_members: int, limit_bytes: int) -> None:
-    """Refuse an archive that would take too much to unpack, before any of it is unpacked.
-
-    Raises:
-        IntakeError: naming what was allowed and what was found.
-    """
+    """Raise `IntakeError` for an archive that would take too much, before any of it is unpacked."""
     if len(members) > max_members:
         raise IntakeError(
             f"expected at most {max_members} files in the zip, found {len(members)}",

@@ -9,10 +9,11 @@ from functools import partial
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents, Refused, read_contents
-from grader.intake.cuda import is_cuda_entry, is_cuda_source, load_cuda
+from grader.intake.cuda import ENTRY_ENDING, is_cuda_source, load_cuda
 from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.modules import (
     FALLBACK_MODULE,
+    MAX_SOURCE_BYTES,
     choose_entry,
     decode_source,
     is_module_name,
@@ -25,7 +26,6 @@ from grader.intake.notebook import ReadNotebook, read_notebook
 from grader.intake.submission import Origin, Rejected, SourceFile, Submission, SubmissionSource
 
 MAX_MODULES = 20
-MAX_MODULE_BYTES = 1 * MIB
 MAX_NOTEBOOK_BYTES = 64 * MIB
 
 
@@ -34,10 +34,7 @@ def load_submission(
 ) -> Submission | Rejected:
     """Load one student's submission, or return why it is rejected.
 
-    Args:
-        source: where its files are.
-        slug: of the assignment.
-        cuda: whether the assignment accepts CUDA C++ as well.
+    `slug` names the assignment; with `cuda` it accepts CUDA C++ as well.
 
     Raises:
         SandboxError: if the disk or the machine fails, or access is denied: our fault, no grade.
@@ -57,7 +54,7 @@ def _load(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission
     files = contents.files
     sources = {n: c for n, c in files.items() if is_cuda_source(n)} if cuda else {}
     modules, notebooks, notices = _sort(files)
-    entries = tuple(file for file in sources if is_cuda_entry(file))
+    entries = tuple(file for file in sources if file.lower().endswith(ENTRY_ENDING))
     endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
     names = (*modules, *notebooks, *entries)
     chosen = choose_entry(names, slug=slug, endings=endings, others=tuple(files))
@@ -128,7 +125,7 @@ def _read_entry(file_name: str, content: bytes, *, name: str, sha256: str) -> Su
             notices=(*notices, *read.notices),
             notebook_json=read.notebook_json,
         )
-    text = _read_module(file_name, content)
+    text = decode_source(content, name=file_name)
     if not text.strip():
         raise IntakeError(
             f"expected Python source, found an empty file: {show(file_name)}",
@@ -150,7 +147,7 @@ def _read_notebook(file_name: str, content: bytes) -> ReadNotebook:
         read = read_notebook(content)
     except IntakeError as error:
         raise IntakeError(f"{show(file_name)}: {error}", hint=error.hint) from error
-    require_size(f"the code of {file_name}", len(read.text.encode()), limit_bytes=MAX_MODULE_BYTES)
+    require_size(f"the code of {file_name}", len(read.text.encode()), limit_bytes=MAX_SOURCE_BYTES)
     require_utf8_declared(read.text, name=file_name)
     return read
 
@@ -159,9 +156,4 @@ def _read_beside(file_name: str, content: bytes, *, entry: str) -> SourceFile:
     stem = file_name.rpartition(".")[0]
     if not is_module_name(stem) or stem.lower() == entry.lower():
         raise IntakeError("Python cannot import a file of that name")
-    return SourceFile(name=f"{stem}.py", text=_read_module(file_name, content))
-
-
-def _read_module(file_name: str, content: bytes) -> str:
-    require_size(file_name, len(content), limit_bytes=MAX_MODULE_BYTES)
-    return decode_source(content, name=file_name)
+    return SourceFile(name=f"{stem}.py", text=decode_source(content, name=file_name))

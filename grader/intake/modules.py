@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 
 from grader.errors import IntakeError
-from grader.intake.files import list_names, show
+from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.submission import SourceFile
 
 FALLBACK_MODULE = "submission"
+MAX_SOURCE_BYTES = 1 * MIB
 
 # Imported in the worker before the submission: a module of the same name would be hidden by it,
 # or would hide it from everything that imports it later.
@@ -61,11 +62,7 @@ def choose_entry(
 ) -> str:
     """Return the file to grade among those that could be it.
 
-    Args:
-        names: of these files.
-        slug: of the assignment.
-        endings: of files that can be graded, for messages.
-        others: names of all that was handed in, for messages.
+    `endings` of files that can be graded and `others`, all that was handed in, are for messages.
 
     Raises:
         IntakeError: if there is none, or several and none is named as the assignment asks.
@@ -104,7 +101,7 @@ def decode_source(content: bytes, *, name: str) -> str:
     """Return the text of a module, all line ends as newlines.
 
     Raises:
-        IntakeError: if it is not UTF-8 text.
+        IntakeError: if it is too large, not UTF-8 text, or says that it is in another encoding.
     """
     text = decode_text(content, name=name)
     require_utf8_declared(text, name=name)
@@ -115,8 +112,10 @@ def decode_text(content: bytes, *, name: str) -> str:
     """Return the text of a source file in any language, all line ends as newlines.
 
     Raises:
-        IntakeError: if it is not UTF-8 text; names another encoding where it can be recognised.
+        IntakeError: if it is too large or not UTF-8 text; names another encoding where it can be
+            recognised.
     """
+    require_size(name, len(content), limit_bytes=MAX_SOURCE_BYTES)
     hint = "in your editor, save the file again with the encoding UTF-8"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise IntakeError(f"expected UTF-8 text, found UTF-16 in {show(name)}", hint=hint)
@@ -155,11 +154,7 @@ def read_beside(
 
 
 def require_utf8_declared(text: str, *, name: str) -> None:
-    """Refuse source whose encoding line would make Python read another text than people do.
-
-    Raises:
-        IntakeError: naming the line.
-    """
+    """Raise `IntakeError` for an encoding line that makes Python read another text than people."""
     for number, line in enumerate(text.split("\n", 2)[:2], 1):
         if not _BLANK_OR_COMMENT.match(line):
             return  # Python, too, looks no further

@@ -156,9 +156,8 @@ class _Folder:
 def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
     """Return one `SubmissionSource` per submission, in the order of `paths` and then of names.
 
-    Args:
-        paths: files, folders and zips; an export of Canvas or Gradescope is recognised.
-        slug: of the assignment; decides whether a folder or zip is one submission.
+    An export of Canvas or Gradescope is recognised. The assignment's `slug` decides whether a
+    folder or zip is one submission.
 
     Raises:
         UsageError: if a path does not exist or cannot hold submissions, or a class is empty.

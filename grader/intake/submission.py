@@ -43,11 +43,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLine:
-    """The cell of a notebook that a line of its module came from; both counts start at 1.
-
-    Attributes:
-        cell: number of the cell among all cells of the notebook.
-    """
+    """Where a line of a notebook's module came from: cell (among all) and line, both from 1."""
 
     cell: int
     line: int
@@ -60,7 +56,6 @@ class SourceFile:
     Attributes:
         name: path in the sandbox: a valid module name plus `.py`, or as handed in for CUDA C++;
             only files of an author's package lie in a folder, such as `kernels/softmax.py`.
-        text: the source.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
     """
 
@@ -114,10 +109,8 @@ class Submission:
 class Rejected:
     """A submission that cannot be loaded; it is graded with this message and no points.
 
-    Attributes:
-        sha256: hash of the bytes that were handed in; empty if they could not be read.
-        message: for the student: what was expected, what was found.
-        hint: for the student: what to do about it.
+    The message tells the student what was expected and found, the hint what to do about it. The
+    hash is empty if the bytes could not be read.
     """
 
     name: str

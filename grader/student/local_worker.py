@@ -14,7 +14,7 @@ import torch
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.runner.worker import MissingName, ObjectTable
-from grader.student.trace import map_leaves, with_strides
+from grader.student.trace import distinct_entries, map_leaves, with_strides
 
 
 class LocalWorker:
@@ -61,10 +61,8 @@ class LocalWorker:
         """Overwrite the tensors passed to the last call."""
         for tensor in self._last_arguments:
             # Filling every entry once keeps expanded tensors, whose entries overlap, writable.
-            entries = tuple(
-                slice(0, 1) if stride == 0 else slice(None) for stride in tensor.stride()
-            )
-            tensor[entries].fill_(1 if tensor.dtype is torch.bool else 77)
+            entries = distinct_entries(tensor, tensor.stride())
+            entries.fill_(1 if tensor.dtype is torch.bool else 77)
 
     def reclaim_arguments(self) -> None:
         """Set the tensors passed to the last call to zero; their memory is not measured here."""

@@ -51,14 +51,12 @@ def check(
 
 def _find(problem: str, slug: str) -> tuple[Path, Assignment, Problem]:
     folders = (find_assignment(slug),) if slug else list_assignments()
-    found: list[tuple[Path, Assignment, Problem]] = []
-    names: list[str] = []
-    for folder in folders:
-        table = load_assignment(folder)
-        names += [one.name for one in table.problems]
-        found += [(folder, table, one) for one in table.problems if one.name == problem]
+    tables = [(folder, load_assignment(folder)) for folder in folders]
+    every = [(folder, table, one) for folder, table in tables for one in table.problems]
+    found = [(folder, table, one) for folder, table, one in every if one.name == problem]
     if not found:
-        raise UsageError(f"no problem {problem!r}; the problems are: {', '.join(names) or 'none'}")
+        names = ", ".join(one.name for _, _, one in every) or "none"
+        raise UsageError(f"no problem {problem!r}; the problems are: {names}")
     if len(found) > 1:
         slugs = ", ".join(repr(table.slug) for _, table, _ in found)
         raise UsageError(

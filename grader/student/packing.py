@@ -14,14 +14,8 @@ from pathlib import Path
 from grader.assignment.table import Assignment, Language
 from grader.cuda_cpp.header import header_name
 from grader.errors import IntakeError, UsageError
-from grader.intake import (
-    Attachment,
-    Origin,
-    Rejected,
-    Submission,
-    SubmissionSource,
-    load_submission,
-)
+from grader.intake import load_submission
+from grader.intake.submission import Attachment, Origin, Rejected, Submission, SubmissionSource
 from grader.student.work import CUDA_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
@@ -36,7 +30,6 @@ class Package:
     Attributes:
         members: (name, bytes) of each file in it.
         missing: exports that the source does not seem to define.
-        notices: what the student should know about how the file was read.
     """
 
     path: Path
@@ -118,7 +111,6 @@ def _parts(work: Work) -> list[Path]:
 
 
 def _defines_launcher(text: str, name: str) -> bool:
-    """Return whether C++ source seems to define a launcher."""
     return re.search(rf"\bStatus\s+{re.escape(name)}\s*\(", text) is not None
 
 

@@ -44,14 +44,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of the events file.
-
-    Attributes:
-        kind: what was reached.
-        problem: of a step; so is `check`.
-        doing: for a step, the call that begins.
-        results: of checks that are done.
-    """
+    """One line of the events file: the call with which a step begins, or the results of checks."""
 
     kind: EventKind
     problem: str = ""
@@ -68,10 +61,8 @@ class ReplayJob:
         assignment: its folder.
         problems: names of those to run, in order.
         folder: holds the student's files, and nothing else.
-        entry: name of the student's module.
         display: the student's own name for it.
         cells: for a notebook, (cell, line) of each line of the module.
-        events: file to append events to.
     """
 
     assignment: str
@@ -120,13 +111,7 @@ OUTPUT_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
-    """How a process ended before its work was done.
-
-    Attributes:
-        cause: TIMEOUT or CRASH.
-        last: its last event.
-        detail: what happened, for the student.
-    """
+    """How a process ended before its work was done: by TIMEOUT or CRASH, after which event."""
 
     cause: Cause
     last: Event
@@ -190,14 +175,9 @@ def run_public(
     *,
     source: str,
 ) -> PublicResult:
-    """Run the public cases of `problems`.
+    """Run the public cases of some problems of an assignment, which lies in `folder`.
 
-    Args:
-        submission: the student's work.
-        folder: folder of the assignment.
-        table: what its `assignment.toml` says.
-        problems: those to run, in order.
-        source: the student's own name for the file.
+    `source` is the student's own name for the file.
 
     Raises:
         SandboxError: if the process does not start or the public cases cannot be read.

@@ -1,8 +1,8 @@
 """The process that runs a student's module through the public cases.
 
-Its job is a file with a `ReplayJob` (`python -m grader.student.replay JOB`). It writes a line to
-the events file when a step begins and when a check is done, so that `student.public_run`, which
-watches it and holds the limits, knows where an endless loop or a crash happened.
+Its job is a file with a `ReplayJob`. It writes a line to the events file when a step begins and
+when a check is done, so that `student.public_run`, which starts and watches it and holds the
+limits, knows where an endless loop or a crash happened.
 """
 
 import importlib.util
@@ -153,7 +153,3 @@ def main(job_path: str) -> None:
             events.flush()
 
         replay(job, emit)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

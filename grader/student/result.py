@@ -27,7 +27,6 @@ class PublicFinding:
     Attributes:
         label: what was compared or called.
         where: position of the worst entry, or location in the student's source.
-        hint: what to look at next.
     """
 
     label: str

@@ -14,7 +14,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -65,12 +65,7 @@ Recording = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedCheck:
-    """The public cases of one check.
-
-    Attributes:
-        description: the case's docstring, as students read it.
-        instances: one recording per public case.
-    """
+    """The public cases of one check; `description` is their docstring, as students read it."""
 
     name: str
     title: str
@@ -119,17 +114,12 @@ def map_leaves(value: Value, change: Callable[[Value], Value]) -> Value:
 def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
     """Return `step` with all that is in its arguments passed through `change`."""
     match step:
-        case New():
-            args, kwargs = map_leaves((step.args, step.kwargs), change)
-            return New(step.name, *args, **kwargs)
-        case Call():
-            args, kwargs = map_leaves((step.args, step.kwargs), change)
-            method = [step.method] if isinstance(step.target, Ref) else []
-            return Call(step.target, *method, *args, **kwargs)
+        case New() | Call():
+            return _mapped(step, change)
         case Each():
-            return Each(*(_mapped_one(one, change) for one in step.steps))
+            return Each(*(_mapped(one, change) for one in step.steps))
         case On():
-            return On(step.rank, _mapped_one(step.step, change))
+            return On(step.rank, _mapped(step.step, change))
         case Raises():
             inner = map_values(step.step, change)
             assert isinstance(inner, Request)
@@ -138,10 +128,12 @@ def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
             return step
 
 
-def _mapped_one(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
-    mapped = map_values(step, change)
-    assert isinstance(mapped, New | Call)
-    return mapped
+def _mapped(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
+    args, kwargs = map_leaves((step.args, step.kwargs), change)
+    if isinstance(step, New):
+        return New(step.name, *args, **kwargs)
+    method = [step.method] if isinstance(step.target, Ref) else []
+    return Call(step.target, *method, *args, **kwargs)
 
 
 def load_problem(assignment: Path, problem: str) -> TracedProblem:
@@ -189,8 +181,7 @@ def dump_problem(traced: TracedProblem) -> str:
 def _resolve(step: Step, replies: Sequence[Value]) -> Step:
     if not isinstance(step, Expect):
         return map_values(step, partial(_filled, replies=replies))
-    got = _part(step.got, replies)
-    return Expect(got, step.want, label=step.label, exact=step.exact, per_row=step.per_row)
+    return replace(step, got=_part(step.got, replies))
 
 
 def _filled(leaf: Value, replies: Sequence[Value]) -> Value:
@@ -373,7 +364,7 @@ def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor
     """Return a copy of `tensor` with the given strides (in elements), in new memory.
 
     Entries between those of the tensor are NaN where the dtype has one, as in grading: code that
-    ignores strides reads them. A dimension of stride 0 (an expanded tensor) is one entry.
+    ignores strides reads them.
     """
     if tensor.numel() == 0:
         return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
@@ -381,12 +372,13 @@ def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor
     fill = float("nan") if tensor.dtype.is_floating_point else 0
     memory = torch.full((1 + reach,), fill, dtype=tensor.dtype)
     copy = memory.as_strided(tensor.shape, strides)
-    target, source = copy, tensor.detach()
-    for dimension, stride in enumerate(strides):
-        if stride == 0:
-            target, source = target.narrow(dimension, 0, 1), source.narrow(dimension, 0, 1)
-    target.copy_(source)
+    distinct_entries(copy, strides).copy_(distinct_entries(tensor.detach(), strides))
     return copy
+
+
+def distinct_entries(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """Return a view that has one entry in each dimension of stride 0, as of an expanded tensor."""
+    return tensor[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
 
 
 def _little_endian(raw: bytes, itemsize: int) -> bytes:

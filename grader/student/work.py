@@ -35,23 +35,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What `grader init` noted in `.grader.toml`; empty if there is no such file.
-
-    Attributes:
-        untouched: SHA-256 of each file as it was written, by name.
-    """
+    """What `grader init` noted in `.grader.toml`, with the SHA-256 of each file as it wrote it."""
 
     slug: str
     untouched: dict[str, str]
 
 
 def find_work(path: Path | None, slug: str | None, assignments: Path | None = None) -> Work:
-    """Return the student's file and its assignment.
+    """Return the student's file and its assignment; `slug` is given if the student named it.
 
-    Args:
-        path: a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current folder.
-        slug: the assignment, if the student named it.
-        assignments: folder of assignments, if the student named it.
+    The path is a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current one.
 
     Raises:
         UsageError: if there is no such file or more than one, or the assignment is unknown.
@@ -111,8 +104,11 @@ def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work
         and path.name != "harness.py"
     ]
     if not files:
+        begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
+        first = f"`cd {begun[0]}` first" if begun else "start with `grader init SLUG`"
         raise UsageError(
-            f"{folder.resolve()}: no {_ENDINGS} file found here", hint=_where_to_look(folder)
+            f"{folder.resolve()}: no {_ENDINGS} file found here",
+            hint=f"{first}, or give the path of your file",
         )
     mark = read_mark(folder)
     names = {named_in(path) or _slug_by_name(path, assignments) for path in files} - {""}
@@ -151,11 +147,3 @@ def _no_slug(path: Path, assignments: Path | None) -> NoReturn:
         f"{path}: cannot tell which assignment this belongs to (installed: {known})",
         hint="name it with --assignment SLUG",
     )
-
-
-def _where_to_look(folder: Path) -> str:
-    """Return a hint for a folder without work: the work may be one folder below."""
-    begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
-    if begun:
-        return f"`cd {begun[0]}` first, or give the path of your file"
-    return "start with `grader init SLUG`, or give the path of your file"

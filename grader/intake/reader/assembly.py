@@ -31,7 +31,6 @@ class Module:
 
     Attributes:
         future: `from __future__` imports, which Python requires before everything else.
-        body: all other lines.
         notices: what was left out, for the student.
         problems: cells with syntax errors, for the message if nothing else is left.
     """
@@ -167,9 +166,8 @@ def _add_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module
         return
     edited, gone = _apply(cleaned.lines, edits)
     lines = [(n + 1, line) for n, line in enumerate(edited) if n not in gone]
-    if (
-        edits and clean("\n".join(text for _, text in lines)).tree is None
-    ):  # a stray backslash, at worst
+    text = "\n".join(line for _, line in lines)
+    if edits and clean(text).tree is None:  # a stray backslash, at worst
         module.notices.append(
             f"cell {cell.number} could not be split into statements and was left out; to have it "
             f"graded as it is, tag it `{EXPORT}`"
