@@ -7,7 +7,6 @@ from grader.intake.load import load_submission
 from grader.intake.roster import collect
 from grader.intake.submission import (
     Attachment,
-    BinaryFile,
     CellLine,
     Origin,
     Rejected,
@@ -18,7 +17,6 @@ from grader.intake.submission import (
 
 __all__ = [
     "Attachment",
-    "BinaryFile",
     "CellLine",
     "Origin",
     "Rejected",

@@ -2,14 +2,16 @@
 
 import hashlib
 import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from grader.errors import IntakeError
 from grader.intake.files import (
     MIB,
     Archive,
-    Member,
     is_ignored,
     list_files,
     open_archive,
@@ -25,18 +27,8 @@ MAX_TOTAL_BYTES = 64 * MIB
 STUDENT_DIRECTORY_BYTES = 1 * MIB
 CLASS_DIRECTORY_BYTES = 16 * MIB
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """One file as it was handed in.
-
-    Attributes:
-        name: relative to the top of the submission, with `/`.
-        content: its bytes.
-    """
-
-    name: str
-    content: bytes
+NamedReader = tuple[str, Callable[..., bytes]]
+"""A file's name, and a function that reads at most `limit_bytes` of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +37,16 @@ class Contents:
 
     Attributes:
         sha256: of a single file's bytes, or of all names and bytes of a folder or archive.
-        files: sorted by name, without hidden files and what tools leave behind.
+        files: bytes by name relative to the top of the submission, with `/`; sorted by name,
+            without hidden files and what tools leave behind.
     """
 
     sha256: str
-    files: tuple[File, ...]
+    files: dict[str, bytes]
 
 
 class Refused(IntakeError):
-    """A submission that cannot be loaded.
-
-    Attributes:
-        sha256: hash of what was handed in; empty if it could not be read.
-    """
+    """A submission that was read, and has a hash, but cannot be loaded."""
 
     def __init__(self, cause: IntakeError, *, sha256: str) -> None:
         super().__init__(str(cause), hint=cause.hint)
@@ -78,60 +67,49 @@ def read_contents(source: SubmissionSource) -> Contents:
             f"expected at most {MAX_FILES} files, found {len(source.parts)}",
             hint="hand in only your own code",
         )
-    files: list[File] = []
-    left = MAX_TOTAL_BYTES
-    for part in source.parts:
-        content = _read_bytes(part, limit_bytes=left)
-        left -= len(content)
-        files.append(File(name=_label(part), content=content))
-    return _gather(files)
+    return _gather((_label(part), partial(_read_bytes, part)) for part in source.parts)
 
 
 def _read_part(part: Attachment) -> Contents:
     if part.member.endswith("/"):
-        return _read_archived_folder(part)
+        with open_class(part.path) as archive:
+            return _gather(_unpack(archive, prefix=part.member))
     if not part.member and part.path.is_dir():
-        return _read_folder(part.path)
+        names = list_files(part.path, max_files=MAX_FILES)
+        return _gather((name, partial(read_regular, part.path / name)) for name in names)
     content = _read_bytes(part, limit_bytes=MAX_TOTAL_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     label = _label(part)
     if not label.lower().endswith(".zip"):
-        return Contents(sha256=sha256, files=(File(name=label, content=content),))
+        return Contents(sha256=sha256, files={label: content})
     try:
         with open_archive(
             io.BytesIO(content), name=label, directory_bytes=STUDENT_DIRECTORY_BYTES
         ) as archive:
-            return _gather(_unpack(archive, archive.members, prefix=""))
+            return _gather(_unpack(archive, prefix=""))
     except IntakeError as error:
         raise Refused(error, sha256=sha256) from error
 
 
-def _read_folder(folder: Path) -> Contents:
-    files: list[File] = []
-    left = MAX_TOTAL_BYTES
-    for name in list_files(folder, max_files=MAX_FILES):
-        content = read_regular(folder / name, limit_bytes=left)
-        left -= len(content)
-        files.append(File(name=name, content=content))
-    return _gather(files)
+@contextmanager
+def open_class(path: Path) -> Iterator[Archive]:
+    """Open the archive of a whole class.
 
-
-def _read_archived_folder(part: Attachment) -> Contents:
+    Raises:
+        IntakeError: if it is not one.
+        SandboxError: if the disk fails or access is denied.
+    """
     with (
-        open_regular(part.path) as stream,
-        open_archive(stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
+        open_regular(path) as stream,
+        open_archive(stream, name=path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
     ):
-        members = tuple(m for m in archive.members if m.name.startswith(part.member))
-        return _gather(_unpack(archive, members, prefix=part.member))
+        yield archive
 
 
 def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
     if not part.member:
         return read_regular(part.path, limit_bytes=limit_bytes)
-    with (
-        open_regular(part.path) as stream,
-        open_archive(stream, name=part.path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
-    ):
+    with open_class(part.path) as archive:
         for member in archive.members:
             if member.name == part.member:
                 return archive.read(member, limit_bytes=limit_bytes)
@@ -141,38 +119,40 @@ def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
     )
 
 
-def _unpack(archive: Archive, members: tuple[Member, ...], *, prefix: str) -> list[File]:
+def _unpack(archive: Archive, *, prefix: str) -> Iterator[NamedReader]:
+    """Yield a reader of each file below `prefix`, once nothing there can do harm."""
+    members = tuple(m for m in archive.members if m.name.startswith(prefix))
     require_harmless(members, max_members=MAX_FILES, limit_bytes=MAX_TOTAL_BYTES)
-    files: list[File] = []
-    left = MAX_TOTAL_BYTES
     for member in members:
         name = member.name.removeprefix(prefix)
-        if member.is_folder or not name or any(is_ignored(p) for p in name.split("/")):
-            continue
-        content = archive.read(member, limit_bytes=left)
-        left -= len(content)
-        files.append(File(name=name, content=content))
-    return files
+        if name and not member.is_folder and not any(is_ignored(p) for p in name.split("/")):
+            yield name, partial(archive.read, member)
 
 
-def _gather(files: list[File]) -> Contents:
-    files = sorted(_without_wrapper(files), key=lambda file: file.name)
+def _gather(readers: Iterable[NamedReader]) -> Contents:
+    """Read files, all of them together within the limit, and hash their names and bytes."""
+    read: dict[str, bytes] = {}
+    left = MAX_TOTAL_BYTES
+    for name, reader in readers:
+        read[name] = reader(limit_bytes=left)
+        left -= len(read[name])
+    files = dict(sorted(_without_wrapper(read).items()))
     digest = hashlib.sha256()
-    for file in files:
+    for name, content in files.items():
         # Lengths first, so that no two submissions have the same stream of bytes.
-        name = file.name.encode("utf-8", "surrogatepass")
-        digest.update(f"{len(name)} {len(file.content)}\n".encode())
-        digest.update(name)
-        digest.update(file.content)
-    return Contents(sha256=digest.hexdigest(), files=tuple(files))
+        encoded = name.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(encoded)} {len(content)}\n".encode())
+        digest.update(encoded)
+        digest.update(content)
+    return Contents(sha256=digest.hexdigest(), files=files)
 
 
-def _without_wrapper(files: list[File]) -> list[File]:
+def _without_wrapper(files: dict[str, bytes]) -> dict[str, bytes]:
     """Remove the one folder around everything that most systems put into a zip."""
-    tops = {file.name.split("/", 1)[0] for file in files}
-    if len(tops) != 1 or not all("/" in file.name for file in files):
+    tops = {name.split("/", 1)[0] for name in files}
+    if len(tops) != 1 or not all("/" in name for name in files):
         return files
-    return [File(name=file.name.split("/", 1)[1], content=file.content) for file in files]
+    return {name.split("/", 1)[1]: content for name, content in files.items()}
 
 
 def _label(part: Attachment) -> str:

@@ -5,18 +5,18 @@ at the top lie beside it when it is compiled (see `cuda_cpp.builder`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents
-from grader.intake.files import MIB, list_names, require_size, show
-from grader.intake.modules import FALLBACK_MODULE, decode_text
+from grader.intake.files import list_names, show
+from grader.intake.modules import FALLBACK_MODULE, decode_text, read_beside
 from grader.intake.submission import Origin, SourceFile, Submission
 
 ENTRY_ENDING = ".cu"
 ENDINGS = (ENTRY_ENDING, ".cuh", ".h", ".hpp")
 MAX_SOURCES = 20
-MAX_SOURCE_BYTES = 1 * MIB
 
 # It becomes part of a command line and a path: letters, digits, no leading dash or dot.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -27,21 +27,10 @@ def is_cuda_source(file_name: str) -> bool:
     return "/" not in file_name and file_name.lower().endswith(ENDINGS)
 
 
-def is_cuda_entry(file_name: str) -> bool:
-    """Return whether a file could be the one to grade."""
-    return file_name.lower().endswith(ENTRY_ENDING)
-
-
 def load_cuda(
     chosen: str, sources: Mapping[str, bytes], contents: Contents, *, name: str
 ) -> Submission:
-    """Return a submission in CUDA C++.
-
-    Args:
-        chosen: the file to grade.
-        sources: all C++ files at the top, by name.
-        contents: all that was handed in.
-        name: of the student.
+    """Return a submission in CUDA C++; `sources` are all C++ files at the top, one is `chosen`.
 
     Raises:
         IntakeError: if the file is empty, too large or not text, or there are too many.
@@ -51,7 +40,7 @@ def load_cuda(
             f"expected at most {MAX_SOURCES} C++ files, found {len(sources)}",
             hint="hand in only the files that your code includes",
         )
-    text = _read(chosen, sources[chosen])
+    text = decode_text(sources[chosen], name=chosen)
     if not text.strip():
         raise IntakeError(
             f"expected CUDA C++, found an empty file: {show(chosen)}",
@@ -59,51 +48,28 @@ def load_cuda(
         )
     stem = chosen[: -len(ENTRY_ENDING)]
     entry = stem if _PLAIN_NAME.fullmatch(stem) else FALLBACK_MODULE
-    notices = _notices(chosen, entry, sources, contents)
-    beside = [_beside(n, c, entry, notices) for n, c in sources.items() if n != chosen]
+    others = {file_name: source for file_name, source in sources.items() if file_name != chosen}
+    beside, left_out = read_beside(others, partial(_read_beside, entry=entry))
     return Submission(
         name=name,
         sha256=contents.sha256,
         origin=Origin.CUDA,
         entry=entry,
-        files=(SourceFile(name=f"{entry}.cu", text=text), *(f for one in beside for f in one)),
-        notices=tuple(notices),
+        files=(SourceFile(name=f"{entry}.cu", text=text), *beside),
+        notices=(*_notices(chosen, entry, contents.files.keys() - sources.keys()), *left_out),
     )
 
 
-def _notices(
-    chosen: str, entry: str, sources: Mapping[str, bytes], contents: Contents
-) -> list[str]:
-    """Return notices about a changed name, and about files that are not used."""
-    notices = []
+def _notices(chosen: str, entry: str, unused: Collection[str]) -> Iterator[str]:
     if chosen[: -len(ENTRY_ENDING)] != entry:
-        notices.append(
+        yield (
             f"{show(chosen)} is graded as {entry}.cu: use only letters, digits, _, - and . in names"
         )
-    unused = [file.name for file in contents.files if file.name not in sources]
     if unused:
-        notices.append(
-            f"not used: {list_names(unused)}; a .cu file can include only C++ files at the top"
-        )
-    return notices
+        yield f"not used: {list_names(unused)}; a .cu file can include only C++ files at the top"
 
 
-def _beside(
-    file_name: str, content: bytes, entry: str, notices: list[str]
-) -> tuple[SourceFile, ...]:
-    """Return a file that may be included, or nothing, with a notice; it rejects no submission."""
+def _read_beside(file_name: str, content: bytes, *, entry: str) -> SourceFile:
     if not _PLAIN_NAME.fullmatch(file_name) or file_name.lower() == f"{entry}.cu".lower():
-        notices.append(
-            f"left out: {show(file_name)}; use only letters, digits, _, - and . in names"
-        )
-        return ()
-    try:
-        return (SourceFile(name=file_name, text=_read(file_name, content)),)
-    except IntakeError as error:
-        notices.append(f"left out: {show(file_name)}; {error}")
-        return ()
-
-
-def _read(file_name: str, content: bytes) -> str:
-    require_size(file_name, len(content), limit_bytes=MAX_SOURCE_BYTES)
-    return decode_text(content, name=file_name)
+        raise IntakeError("use only letters, digits, _, - and . in names")
+    return SourceFile(name=file_name, text=decode_text(content, name=file_name))

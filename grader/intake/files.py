@@ -113,11 +113,7 @@ def read_regular(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
-    """Refuse a file that is larger than its limit.
-
-    Raises:
-        IntakeError: naming both sizes.
-    """
+    """Raise `IntakeError` for a file that is larger than its limit."""
     if size_bytes > limit_bytes:
         raise IntakeError(
             f"expected at most {limit_bytes // MIB} MiB, found {size_bytes / MIB:.1f} MiB "
@@ -192,12 +188,10 @@ class Member:
 
     Attributes:
         name: as stored, backslashes read as `/`; ends in `/` for a folder.
-        size_bytes: uncompressed, as the archive claims.
-        info: the entry itself.
+        info: the entry itself; its sizes are what the archive claims.
     """
 
     name: str
-    size_bytes: int
     info: zipfile.ZipInfo
 
     @property
@@ -212,11 +206,7 @@ class Archive:
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
         self.members = tuple(
-            Member(
-                name=info.orig_filename.replace("\\", "/"),
-                size_bytes=info.file_size,
-                info=info,
-            )
+            Member(name=info.orig_filename.replace("\\", "/"), info=info)
             for info in file.infolist()
         )
 
@@ -227,7 +217,7 @@ class Archive:
             IntakeError: if it is larger than the limit, damaged, encrypted or not a plain file.
         """
         require_plain(member)
-        require_size(member.name, member.size_bytes, limit_bytes=limit_bytes)
+        require_size(member.name, member.info.file_size, limit_bytes=limit_bytes)
         try:
             with self._file.open(member.info) as stream:
                 content = stream.read(limit_bytes + 1)
@@ -253,32 +243,25 @@ class _Bounded:
         self.limit_bytes = limit_bytes
 
     def read(self, size_bytes: int = -1) -> bytes:
-        """Read like any stream, within the limit."""
         if self.limit_bytes and size_bytes > self.limit_bytes:
             raise zipfile.BadZipFile("its list of members is too long")
         return self._stream.read(size_bytes)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Seek like any stream."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the position, like any stream."""
         return self._stream.tell()
 
     def seekable(self) -> bool:
-        """Return true, for zipfile."""
         return True
 
 
 @contextmanager
 def open_archive(stream: BinaryIO, *, name: str, directory_bytes: int) -> Iterator[Archive]:
-    """Open a zip archive.
+    """Open a zip archive, whose list of members may be `directory_bytes` long.
 
-    Args:
-        stream: its bytes; stays open.
-        name: for messages.
-        directory_bytes: how long the archive's list of members may be.
+    The stream stays open; `name` is for messages.
 
     Raises:
         IntakeError: if it is not a zip archive, or has too many members to list.
@@ -324,17 +307,13 @@ def require_plain(member: Member) -> None:
 
 
 def require_harmless(members: Sequence[Member], *, max_members: int, limit_bytes: int) -> None:
-    """Refuse an archive that would take too much to unpack, before any of it is unpacked.
-
-    Raises:
-        IntakeError: naming what was allowed and what was found.
-    """
+    """Raise `IntakeError` for an archive that would take too much, before any of it is unpacked."""
     if len(members) > max_members:
         raise IntakeError(
             f"expected at most {max_members} files in the zip, found {len(members)}",
             hint="hand in only your own code, without data, environments or build output",
         )
-    total = sum(member.size_bytes for member in members)
+    total = sum(member.info.file_size for member in members)
     require_size("the unpacked zip", total, limit_bytes=limit_bytes)
     packed = sum(member.info.compress_size for member in members)
     if total > RATIO_FREE_BYTES and total > MAX_RATIO * max(packed, 1):

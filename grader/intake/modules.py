@@ -8,11 +8,14 @@ import codecs
 import keyword
 import re
 import sys
+from collections.abc import Callable, Mapping
 
 from grader.errors import IntakeError
-from grader.intake.files import list_names, show
+from grader.intake.files import MIB, list_names, require_size, show
+from grader.intake.submission import SourceFile
 
 FALLBACK_MODULE = "submission"
+MAX_SOURCE_BYTES = 1 * MIB
 
 # Imported in the worker before the submission: a module of the same name would be hidden by it,
 # or would hide it from everything that imports it later.
@@ -59,11 +62,7 @@ def choose_entry(
 ) -> str:
     """Return the file to grade among those that could be it.
 
-    Args:
-        names: of these files.
-        slug: of the assignment.
-        endings: of files that can be graded, for messages.
-        others: names of all other files, for messages.
+    `endings` of files that can be graded and `others`, all that was handed in, are for messages.
 
     Raises:
         IntakeError: if there is none, or several and none is named as the assignment asks.
@@ -102,7 +101,7 @@ def decode_source(content: bytes, *, name: str) -> str:
     """Return the text of a module, all line ends as newlines.
 
     Raises:
-        IntakeError: if it is not UTF-8 text.
+        IntakeError: if it is too large, not UTF-8 text, or says that it is in another encoding.
     """
     text = decode_text(content, name=name)
     require_utf8_declared(text, name=name)
@@ -113,9 +112,22 @@ def decode_text(content: bytes, *, name: str) -> str:
     """Return the text of a source file in any language, all line ends as newlines.
 
     Raises:
-        IntakeError: as `decode_source`.
+        IntakeError: if it is too large or not UTF-8 text; names another encoding where it can be
+            recognised.
     """
-    text = decode_utf8(content, name=name).replace("\r\n", "\n").replace("\r", "\n")
+    require_size(name, len(content), limit_bytes=MAX_SOURCE_BYTES)
+    hint = "in your editor, save the file again with the encoding UTF-8"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise IntakeError(f"expected UTF-8 text, found UTF-16 in {show(name)}", hint=hint)
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise IntakeError(
+            f"expected UTF-8 text, found byte 0x{content[error.start]:02x} on line {line} of "
+            f"{show(name)}",
+            hint=f"{hint} (it may be in Latin-1 or another older encoding, or not be text)",
+        ) from error
     if "\0" in text:
         raise IntakeError(
             f"expected source code, found binary data in {show(name)}",
@@ -124,32 +136,25 @@ def decode_text(content: bytes, *, name: str) -> str:
     return text
 
 
-def decode_utf8(content: bytes, *, name: str) -> str:
-    """Return bytes as text, without the byte order mark of UTF-8.
+def read_beside(
+    sources: Mapping[str, bytes], read: Callable[[str, bytes], SourceFile]
+) -> tuple[list[SourceFile], list[str]]:
+    """Return the files beside the graded one, and a notice about each that cannot be read.
 
-    Raises:
-        IntakeError: for any other encoding, named where it can be recognised.
+    They reject no submission: perhaps the graded file does without them.
     """
-    hint = "in your editor, save the file again with the encoding UTF-8"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise IntakeError(f"expected UTF-8 text, found UTF-16 in {show(name)}", hint=hint)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise IntakeError(
-            f"expected UTF-8 text, found byte 0x{content[error.start]:02x} on line {line} of "
-            f"{show(name)}",
-            hint=f"{hint} (it may be in Latin-1 or another older encoding, or not be text)",
-        ) from error
+    files: list[SourceFile] = []
+    notices: list[str] = []
+    for name, content in sources.items():
+        try:
+            files.append(read(name, content))
+        except IntakeError as error:
+            notices.append(f"left out: {show(name)}; {error}")
+    return files, notices
 
 
 def require_utf8_declared(text: str, *, name: str) -> None:
-    """Refuse source whose encoding line would make Python read another text than people do.
-
-    Raises:
-        IntakeError: naming the line.
-    """
+    """Raise `IntakeError` for an encoding line that makes Python read another text than people."""
     for number, line in enumerate(text.split("\n", 2)[:2], 1):
         if not _BLANK_OR_COMMENT.match(line):
             return  # Python, too, looks no further

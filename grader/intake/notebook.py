@@ -37,7 +37,6 @@ class ReadNotebook:
     """A notebook as a module.
 
     Attributes:
-        text: the module's source.
         cell_lines: the origin of each line of `text`.
         notices: what was left out, for the student.
         notebook_json: all cells in format 4.5, without outputs and attachments.

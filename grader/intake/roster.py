@@ -12,12 +12,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from grader.errors import IntakeError, UsageError
-from grader.intake.contents import CLASS_DIRECTORY_BYTES
-from grader.intake.files import is_ignored, is_inside, open_archive, open_regular
+from grader.intake.contents import open_class
+from grader.intake.files import is_ignored, is_inside
 from grader.intake.modules import is_entry
 from grader.intake.submission import Attachment, SubmissionSource
 
@@ -54,11 +54,6 @@ def parse_canvas(name: str) -> tuple[CanvasName, ...]:
         return ()
     file = _RESUBMISSION.sub("", match["file"])
     return (CanvasName(owner=f"{match['who']}_{match['user']}", file=file),)
-
-
-def is_gradescope_export(name: str) -> bool:
-    """Return whether a folder is named as Gradescope names a bulk export."""
-    return _GRADESCOPE_EXPORT.fullmatch(name) is not None
 
 
 def make_safe(name: str) -> str:
@@ -103,7 +98,6 @@ class _Entry:
 
     name: str
     is_folder: bool
-    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +116,7 @@ class _Folder:
 
     def inside(self, name: str) -> "_Folder":
         """Return the subfolder `name`."""
-        prefix = f"{self.prefix}{name}/"
-        return _Folder(path=self.path, prefix=prefix, is_archive=self.is_archive, names=self.names)
+        return replace(self, prefix=f"{self.prefix}{name}/")
 
     def part(self, entry: _Entry, label: str) -> Attachment:
         """Return an entry as part of a student's work."""
@@ -137,11 +130,7 @@ class _Folder:
             with os.scandir(self.path / self.prefix) as entries:
                 # A link is not followed here; it is rejected when the submission is opened.
                 return [
-                    _Entry(
-                        name=e.name,
-                        is_folder=e.is_dir(follow_symlinks=False),
-                        is_link=e.is_symlink(),
-                    )
+                    _Entry(name=e.name, is_folder=e.is_dir(follow_symlinks=False))
                     for e in entries
                     if not is_ignored(e.name)
                 ]
@@ -167,9 +156,8 @@ class _Folder:
 def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
     """Return one `SubmissionSource` per submission, in the order of `paths` and then of names.
 
-    Args:
-        paths: files, folders and zips; an export of Canvas or Gradescope is recognised.
-        slug: of the assignment; decides whether a folder or zip is one submission.
+    An export of Canvas or Gradescope is recognised. The assignment's `slug` decides whether a
+    folder or zip is one submission.
 
     Raises:
         UsageError: if a path does not exist or cannot hold submissions, or a class is empty.
@@ -203,11 +191,9 @@ def _collect_one(path: Path, slug: str) -> list[_Named]:
         raise UsageError(f"{path}: not found", hint="check the path for typing errors")
     alone: list[_Named] = [(path.stem, (Attachment(path=path),))]
     if path.is_dir():
-        # A linked folder may lead anywhere; it is rejected when it is opened.
-        folder = _Folder(path=path, prefix="", is_archive=False)
-        return (
-            [(path.name, (Attachment(path=path),))] if path.is_symlink() else _split(folder, slug)
-        )
+        if path.is_symlink():  # it may lead anywhere; it is rejected when it is opened
+            return [(path.name, (Attachment(path=path),))]
+        return _split(_Folder(path=path, prefix="", is_archive=False), slug)
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"{path}: expected a folder, or a file that ends in {', '.join(SUFFIXES)}",
@@ -216,10 +202,7 @@ def _collect_one(path: Path, slug: str) -> list[_Named]:
     if path.suffix.lower() != ".zip":
         return alone
     try:
-        with (
-            open_regular(path) as stream,
-            open_archive(stream, name=path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
-        ):
+        with open_class(path) as archive:
             names = tuple(member.name for member in archive.members)
     except IntakeError:
         return alone  # one student's broken zip, link or pipe: rejected when it is opened
@@ -236,7 +219,7 @@ def _split(folder: _Folder, slug: str) -> list[_Named]:
         wrapper = entries[0].name
         zipped_whole = folder.is_archive and wrapper == folder.path.stem
         is_work = any(is_entry(e.name, slug) for e in folder.inside(wrapper).entries())
-        if is_gradescope_export(wrapper) or (zipped_whole and not is_work):
+        if _GRADESCOPE_EXPORT.fullmatch(wrapper) or (zipped_whole and not is_work):
             folder = folder.inside(wrapper)
             entries = folder.entries()
     return _students(folder, entries)

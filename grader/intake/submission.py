@@ -43,12 +43,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLine:
-    """The cell of a notebook that a line of its module came from; both counts start at 1.
-
-    Attributes:
-        cell: number of the cell among all cells of the notebook.
-        line: line within that cell.
-    """
+    """Where a line of a notebook's module came from: cell (among all) and line, both from 1."""
 
     cell: int
     line: int
@@ -61,7 +56,6 @@ class SourceFile:
     Attributes:
         name: path in the sandbox: a valid module name plus `.py`, or as handed in for CUDA C++;
             only files of an author's package lie in a folder, such as `kernels/softmax.py`.
-        text: the source.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
     """
 
@@ -72,12 +66,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinaryFile:
-    """One file that a compiler made of a submission.
-
-    Attributes:
-        name: flat file name.
-        content: its bytes, made in a sandbox and never read outside one.
-    """
+    """One file that a compiler made of a submission, in a sandbox; never read outside one."""
 
     name: str
     content: bytes
@@ -88,15 +77,12 @@ class Submission:
     """One student's submission, ready for a worker.
 
     Attributes:
-        name: identifier, unique within a class, safe as a folder name.
         sha256: hash of the bytes that were handed in.
-        origin: what the entry is.
         entry: module name of the entry file (`files` holds `<entry>.py`; in CUDA C++, until it is
             compiled, `<entry>.cu`).
         files: the entry first, then the files that it may import or include.
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
-        binaries: files that a compiler made of it, for the worker.
     """
 
     name: str
@@ -123,11 +109,8 @@ class Submission:
 class Rejected:
     """A submission that cannot be loaded; it is graded with this message and no points.
 
-    Attributes:
-        name: identifier, unique within a class, safe as a folder name.
-        sha256: hash of the bytes that were handed in; empty if they could not be read.
-        message: for the student: what was expected, what was found.
-        hint: for the student: what to do about it.
+    The message tells the student what was expected and found, the hint what to do about it. The
+    hash is empty if the bytes could not be read.
     """
 
     name: str

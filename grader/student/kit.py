@@ -14,11 +14,9 @@ from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY
 
 
 def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the files of a kit by name.
+    """Return the files of a kit by name; the assignment's folder is named by its slug.
 
-    Args:
-        assignment: folder of the assignment; its name is the slug.
-        suffixes: which starters to include: `.py`, `.ipynb`, or `.cu` (which comes with a header).
+    Starters to include end in `suffixes`: `.py`, `.ipynb`, or `.cu` (which comes with a header).
 
     Raises:
         UsageError: if the assignment has no such starter.
@@ -30,9 +28,7 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
         if not starter.is_file():
             hint = f"ask the course staff; `grader release {slug}` makes it"
             raise UsageError(f"{slug} has no {starter.name}", hint=hint)
-        files[f"{slug}{suffix}"] = _NAMED[suffix](
-            starter.read_text(encoding="utf-8"), slug
-        ).encode()
+        files[f"{slug}{suffix}"] = _named(starter, slug).encode()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     if (assignment / "README.md").is_file():
         files["README.md"] = (assignment / "README.md").read_bytes()
@@ -68,22 +64,16 @@ def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple
     return tuple(folder / name for name in files)
 
 
-def _named_module(text: str, slug: str) -> str:
-    return f"# grader: {slug} {__version__}\n{text}"
-
-
-def _named_cuda(text: str, slug: str) -> str:
-    return text.replace(f"// grader: {slug}\n", f"// grader: {slug} {__version__}\n", 1)
-
-
-def _named_notebook(text: str, slug: str) -> str:
+def _named(starter: Path, slug: str) -> str:
+    """Return the text of a starter with the assignment's name and our version in it."""
+    text = starter.read_text(encoding="utf-8")
+    if starter.suffix == ".py":
+        return f"# grader: {slug} {__version__}\n{text}"
+    if starter.suffix == CUDA_ENDING:
+        return text.replace(f"// grader: {slug}\n", f"// grader: {slug} {__version__}\n", 1)
     notebook = json.loads(text)
     notebook["metadata"][NOTEBOOK_KEY] = {"assignment": slug, "version": __version__}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-
-
-_NAMED = {".py": _named_module, ".ipynb": _named_notebook, CUDA_ENDING: _named_cuda}
-"""Functions that write the assignment's name into a starter, by file ending."""
 
 
 def _mark(slug: str, hashes: Mapping[str, str]) -> str:

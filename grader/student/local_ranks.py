@@ -16,10 +16,10 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
 
 import torch
 import torch.distributed as dist
@@ -29,8 +29,9 @@ from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
 from grader.runner import protocol
+from grader.runner.protocol import Json
 from grader.student.local_worker import LocalWorker
-from grader.student.trace import from_json, one_from_json, request_to_json, to_json
+from grader.student.trace import from_json, one_from_json, step_to_json, to_json
 
 COLLECTIVE_SECONDS = 60
 GRACE_SECONDS = 2.0
@@ -38,7 +39,6 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 Namespace = Mapping[str, Value]
 Locate = Callable[[BaseException], str]
-Json = Any  # a message's fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class LocalRanks:
             for rank in range(size):
                 members.append(self._fork(rank, size, store, members))
             self._members = tuple(members)
-            for answer in self._collect(dict(enumerate(members))).values():
+            for answer in self._collect(range(size)).values():
                 if "joined" not in answer:
                     message = f"the ranks could not connect to each other: {answer}"
                     raise Stopped(Fault(kind=FaultKind.INFRASTRUCTURE, message=message))
@@ -104,10 +104,10 @@ class LocalRanks:
             Stopped: if a rank ended, waited in vain for the others, or changed an input.
         """
         begin_ns = time.perf_counter_ns()
-        for rank, step in steps.items():
-            request = {"step": request_to_json(step), "ref": ref.id if ref else 0}
-            self._send(rank, request)
-        answers = self._collect({rank: self._members[rank] for rank in steps})
+        number = ref.id if ref else 0
+        answers = self._exchange(
+            {rank: {"step": step_to_json(step), "ref": number} for rank, step in steps.items()}
+        )
         self.wall_ns += time.perf_counter_ns() - begin_ns
         replies = {rank: _reply(rank, answer) for rank, answer in answers.items()}
         for reply in replies.values():
@@ -163,39 +163,36 @@ class LocalRanks:
         finally:
             os._exit(0)
 
-    def _send(self, rank: int, request: dict[str, Json]) -> None:
-        try:
-            protocol.send(self._members[rank].sock, request)
-        except OSError as error:
-            raise Stopped(_crash(rank)) from error
-
     def _tell_all(self, request: dict[str, Json]) -> None:
-        for rank in range(self.size):
-            self._send(rank, request)
-        self._collect(dict(enumerate(self._members)))
+        self._exchange(dict.fromkeys(range(self.size), request))
 
-    def _collect(self, asked: Mapping[int, _Member]) -> dict[int, dict[str, Json]]:
+    def _exchange(self, requests: Mapping[int, dict[str, Json]]) -> dict[int, dict[str, Json]]:
+        for rank, request in requests.items():
+            try:
+                protocol.send(self._members[rank].sock, request)
+            except OSError as error:
+                raise Stopped(_crash(rank)) from error
+        return self._collect(requests)
+
+    def _collect(self, ranks: Collection[int]) -> dict[int, dict[str, Json]]:
         """Return the answers; once one has failed, the others get `GRACE_SECONDS` more."""
         answers: dict[int, dict[str, Json]] = {}
         left_s: float | None = None
         with selectors.DefaultSelector() as selector:
-            for rank, member in asked.items():
-                selector.register(member.sock, selectors.EVENT_READ, rank)
-            while len(answers) < len(asked):
+            for rank in ranks:
+                selector.register(self._members[rank].sock, selectors.EVENT_READ, rank)
+            while len(answers) < len(ranks):
                 ready = selector.select(left_s)
                 if not ready:
                     break
                 for key, _ in ready:
                     rank = key.data
                     try:
-                        answer, _ = protocol.receive(
-                            asked[rank].sock, max_bytes=protocol.MAX_REQUEST_BYTES
-                        )
+                        answers[rank] = _receive(self._members[rank].sock)
                     except (protocol.ProtocolError, OSError):
                         raise Stopped(_crash(rank)) from None
-                    answers[rank] = answer
-                    selector.unregister(asked[rank].sock)
-                    if "raised" in answer or "fault" in answer:
+                    selector.unregister(key.fileobj)
+                    if answers[rank].keys() & {"raised", "fault"}:
                         left_s = GRACE_SECONDS
         return answers
 
@@ -214,9 +211,9 @@ def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, st
     torch.set_num_threads(1)  # the fork did not inherit torch's thread pool
     os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
-    requests, feed = socket.socketpair()
+    requests: SimpleQueue[dict[str, Json]] = SimpleQueue()
     # The process ends with its parent, even inside a collective that no other rank joins.
-    threading.Thread(target=_watch, args=(sock, feed), daemon=True).start()
+    threading.Thread(target=_watch, args=(sock, requests), daemon=True).start()
     dist.init_process_group(
         "gloo",
         store=FileStore(str(store), size),
@@ -226,17 +223,20 @@ def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, st
     )
     protocol.send(sock, {"joined": rank})
     while True:
-        request, _ = protocol.receive(requests, max_bytes=protocol.MAX_REQUEST_BYTES)
-        protocol.send(sock, _answer(request, worker))
+        protocol.send(sock, _answer(requests.get(), worker))
 
 
-def _watch(sock: socket.socket, feed: socket.socket) -> None:
+def _watch(sock: socket.socket, requests: SimpleQueue[dict[str, Json]]) -> None:
     while True:
         try:
-            request, _ = protocol.receive(sock, max_bytes=protocol.MAX_REQUEST_BYTES)
+            requests.put(_receive(sock))
         except (protocol.ProtocolError, OSError):
             os._exit(0)
-        protocol.send(feed, request)
+
+
+def _receive(sock: socket.socket) -> dict[str, Json]:
+    message, _ = protocol.receive(sock, max_bytes=protocol.MAX_REQUEST_BYTES)
+    return message
 
 
 def _answer(request: dict[str, Json], worker: LocalWorker) -> dict[str, Json]:

@@ -7,7 +7,6 @@ grade.
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy
 import torch
@@ -15,7 +14,7 @@ import torch
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.runner.worker import MissingName, ObjectTable
-from grader.student.trace import with_strides
+from grader.student.trace import distinct_entries, map_leaves, with_strides
 
 
 class LocalWorker:
@@ -34,21 +33,16 @@ class LocalWorker:
         self._table = ObjectTable(submission, harness)
         self._locate = locate or _locate
         self._last_arguments: list[torch.Tensor] = []
-        self._wall_ns = 0
-
-    @property
-    def wall_ns(self) -> int:
-        """Time spent in calls so far."""
-        return self._wall_ns
+        self.wall_ns = 0
 
     def new(self, ref: Ref, step: New) -> None:
         """Make an object and remember it as `ref`."""
-        args, kwargs = self._prepare(step.args, step.kwargs)
+        args, kwargs = self._prepare(step)
         self._run(lambda: self._table.new(ref.id, step.name, args, kwargs))
 
     def call(self, step: Call) -> Value:
         """Call a function or method; its arguments must come back unchanged."""
-        args, kwargs = self._prepare(step.args, step.kwargs)
+        args, kwargs = self._prepare(step)
         before = [tensor.clone() for tensor in self._last_arguments]
         target = step.target.id if isinstance(step.target, Ref) else step.target
         reply = self._run(lambda: self._table.call(target, step.method, args, kwargs))
@@ -57,7 +51,7 @@ class LocalWorker:
                 name = step.method or str(step.target)
                 message = f"{name} changed one of its input tensors"
                 raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
-        return _snapshot(reply)
+        return map_leaves(reply, _snapshot)
 
     def drop(self, ref: Ref) -> None:
         """Forget an object."""
@@ -67,36 +61,29 @@ class LocalWorker:
         """Overwrite the tensors passed to the last call."""
         for tensor in self._last_arguments:
             # Filling every entry once keeps expanded tensors, whose entries overlap, writable.
-            entries = tuple(
-                slice(0, 1) if stride == 0 else slice(None) for stride in tensor.stride()
-            )
-            tensor[entries].fill_(1 if tensor.dtype is torch.bool else 77)
+            entries = distinct_entries(tensor, tensor.stride())
+            entries.fill_(1 if tensor.dtype is torch.bool else 77)
 
     def reclaim_arguments(self) -> None:
         """Set the tensors passed to the last call to zero; their memory is not measured here."""
         for tensor in self._last_arguments:
             tensor.zero_()
 
-    def _prepare(
-        self, args: tuple[Value, ...], kwargs: dict[str, Value]
-    ) -> tuple[list[Value], dict[str, Value]]:
+    def _prepare(self, step: New | Call) -> tuple[list[Value], dict[str, Value]]:
         self._last_arguments = []
-        return [self._into(a) for a in args], {k: self._into(v) for k, v in kwargs.items()}
+        return map_leaves(list(step.args), self._as_argument), map_leaves(
+            step.kwargs, self._as_argument
+        )
 
-    def _into(self, value: Value) -> Value:
-        match value:
-            case Ref():
-                return self._table.object(value.id)
-            case torch.Tensor():
-                copy = with_strides(value, value.stride())  # clone would not keep them all
-                self._last_arguments.append(copy)
-                return copy
-            case list() | tuple():
-                return type(value)(self._into(item) for item in value)
-            case dict():
-                return {key: self._into(item) for key, item in value.items()}
-            case _:
-                return value
+    def _as_argument(self, leaf: Value) -> Value:
+        """Return what the submission gets for a part of an argument."""
+        if isinstance(leaf, Ref):
+            return self._table.object(leaf.id)
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        copy = with_strides(leaf, leaf.stride())  # clone would not keep them all
+        self._last_arguments.append(copy)
+        return copy
 
     def _run(self, request: Callable[[], Value]) -> Value:
         start_ns = time.perf_counter_ns()
@@ -111,7 +98,7 @@ class LocalWorker:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
             raise Raised(names, str(error), self._locate(error)) from error
         finally:
-            self._wall_ns += time.perf_counter_ns() - start_ns
+            self.wall_ns += time.perf_counter_ns() - start_ns
 
 
 def _locate(error: BaseException) -> str:
@@ -120,14 +107,6 @@ def _locate(error: BaseException) -> str:
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}, line {frames[-1].lineno}" if frames else ""
 
 
-def _snapshot(value: Any) -> Value:  # noqa: ANN401 - a reply of any type
-    """Copy the tensors of a reply, as sending it would."""
-    match value:
-        case torch.Tensor():
-            return value.detach().clone()
-        case list() | tuple():
-            return type(value)(_snapshot(item) for item in value)
-        case dict():
-            return {key: _snapshot(item) for key, item in value.items()}
-        case _:
-            return value
+def _snapshot(leaf: Value) -> Value:
+    """Copy a tensor of a reply, as sending it would."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf

@@ -6,15 +6,12 @@ own process without limits: interrupt the notebook's kernel to end an endless lo
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grader.assignment.folders import find_assignment, list_assignments
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.errors import UsageError
-from grader.student.result import PublicResult
-
-if TYPE_CHECKING:
-    from grader.assignment.table import Check
+from grader.student.result import PublicCheck, PublicResult
 
 Defined = Any  # a function or class of the student's
 
@@ -37,19 +34,29 @@ def check(
     """
     folder, table, wanted = _find(problem, assignment)
     namespace = _namespace(wanted, defined, exports)
-    return _run(folder, table, wanted, namespace)
+    # These import torch, which takes seconds and which other commands do not need.
+    from grader.assignment.declare import load_harness
+    from grader.student.local_ranks import local_worker
+    from grader.student.replay import run_check
+    from grader.student.trace import load_problem
+
+    traced = load_problem(folder, wanted.name)
+    harness = load_harness(folder)
+    results: list[PublicCheck] = []
+    for one in wanted.checks:
+        worker = local_worker(wanted.ranks, namespace, harness, locate=_locate)
+        results.append(run_check(wanted, one, traced, worker))
+    return PublicResult(assignment=table.slug, source="this notebook", checks=tuple(results))
 
 
 def _find(problem: str, slug: str) -> tuple[Path, Assignment, Problem]:
     folders = (find_assignment(slug),) if slug else list_assignments()
-    found: list[tuple[Path, Assignment, Problem]] = []
-    names: list[str] = []
-    for folder in folders:
-        table = load_assignment(folder)
-        names += [one.name for one in table.problems]
-        found += [(folder, table, one) for one in table.problems if one.name == problem]
+    tables = [(folder, load_assignment(folder)) for folder in folders]
+    every = [(folder, table, one) for folder, table in tables for one in table.problems]
+    found = [(folder, table, one) for folder, table, one in every if one.name == problem]
     if not found:
-        raise UsageError(f"no problem {problem!r}; the problems are: {', '.join(names) or 'none'}")
+        names = ", ".join(one.name for _, _, one in every) or "none"
+        raise UsageError(f"no problem {problem!r}; the problems are: {names}")
     if len(found) > 1:
         slugs = ", ".join(repr(table.slug) for _, table, _ in found)
         raise UsageError(
@@ -72,34 +79,6 @@ def _namespace(
         return exports
     own = getattr(defined, "__name__", "")
     return {own if own in problem.exports else problem.exports[0]: defined, **exports}
-
-
-def _run(
-    folder: Path, table: Assignment, problem: Problem, namespace: dict[str, Defined]
-) -> PublicResult:
-    # These import torch, which takes seconds and which other commands do not need.
-    from grader.assignment.declare import load_harness
-    from grader.student.local_ranks import local_worker
-    from grader.student.replay import run_check
-    from grader.student.trace import load_problem
-
-    traced = load_problem(folder, problem.name)
-    harness = load_harness(folder)
-    results = tuple(
-        run_check(
-            problem,
-            one,
-            traced,
-            local_worker(problem.ranks, namespace, harness, locate=_locate),
-            _ignore,
-        )
-        for one in problem.checks
-    )
-    return PublicResult(assignment=table.slug, source="this notebook", checks=results)
-
-
-def _ignore(check: "Check", doing: str) -> None:
-    """Do nothing when a step begins: here nobody watches for endless loops."""
 
 
 def _locate(error: BaseException) -> str:

@@ -8,13 +8,14 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from grader.assignment.table import Assignment, Language
 from grader.cuda_cpp.header import header_name
 from grader.errors import IntakeError, UsageError
-from grader.intake.submission import Origin, Rejected, Submission
+from grader.intake import load_submission
+from grader.intake.submission import Attachment, Origin, Rejected, Submission, SubmissionSource
 from grader.student.work import CUDA_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
@@ -27,11 +28,8 @@ class Package:
     """A zip that was written.
 
     Attributes:
-        path: where it was written.
         members: (name, bytes) of each file in it.
-        sha256: hash of the zip.
         missing: exports that the source does not seem to define.
-        notices: what the student should know about how the file was read.
     """
 
     path: Path
@@ -47,11 +45,8 @@ def load_work(work: Work, table: Assignment) -> Submission:
     Raises:
         IntakeError: if it cannot be loaded, with a hint what to do.
     """
-    # Notebooks need nbformat, which takes a while to import.
-    from grader.intake import Attachment, collect, load_submission
-
-    (source,) = collect([work.path], work.slug)
-    source = replace(source, parts=tuple(Attachment(path=path) for path in _parts(work)))
+    parts = tuple(Attachment(path=path) for path in _parts(work))
+    source = SubmissionSource(name=work.slug, parts=parts)
     cuda = Language.CUDA in table.languages
     submission = load_submission(source, slug=work.slug, cuda=cuda)
     if isinstance(submission, Rejected):
@@ -116,7 +111,6 @@ def _parts(work: Work) -> list[Path]:
 
 
 def _defines_launcher(text: str, name: str) -> bool:
-    """Return whether C++ source seems to define a launcher."""
     return re.search(rf"\bStatus\s+{re.escape(name)}\s*\(", text) is not None
 
 

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from grader.assignment.folders import PACKAGE
 from grader.assignment.table import Assignment, Check, Limits, Problem
@@ -44,15 +44,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of the events file.
-
-    Attributes:
-        kind: what was reached.
-        problem: for a step, its problem.
-        check: for a step, its check.
-        doing: for a step, the call that begins.
-        results: for a check, its one result.
-    """
+    """One line of the events file: the call with which a step begins, or the results of checks."""
 
     kind: EventKind
     problem: str = ""
@@ -66,13 +58,11 @@ class ReplayJob:
     """What the process has to run.
 
     Attributes:
-        assignment: folder of the assignment.
-        problems: names of the problems to run, in order.
-        folder: folder that holds the student's module, and nothing else.
-        entry: name of that module.
+        assignment: its folder.
+        problems: names of those to run, in order.
+        folder: holds the student's files, and nothing else.
         display: the student's own name for it.
         cells: for a notebook, (cell, line) of each line of the module.
-        events: file to append events to.
     """
 
     assignment: str
@@ -83,13 +73,18 @@ class ReplayJob:
     cells: tuple[tuple[int, int], ...]
     events: str
 
+    @property
+    def path(self) -> str:
+        """The file of the student's module."""
+        return str(Path(self.folder) / f"{self.entry}.py")
+
 
 def to_line(record: Event | ReplayJob) -> str:
     """Return a record as one line of JSON."""
     return json.dumps(asdict(record)) + "\n"
 
 
-def from_line(kind: type[T], line: str) -> T:
+def from_line(kind: type[T], line: str | bytes) -> T:
     """Return the record of class `kind` in one line of JSON."""
     return _CONVERTER.structure(json.loads(line), kind)
 
@@ -116,13 +111,7 @@ OUTPUT_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
-    """How a process ended before its work was done.
-
-    Attributes:
-        cause: TIMEOUT or CRASH.
-        last: its last event.
-        detail: what happened, for the student.
-    """
+    """How a process ended before its work was done: by TIMEOUT or CRASH, after which event."""
 
     cause: Cause
     last: Event
@@ -130,36 +119,24 @@ class _Ending:
 
 
 @dataclass(slots=True)
-class _Tail:
-    """Reads complete lines of the events file while it grows."""
-
-    path: Path
-    offset: int = 0
-    rest: str = ""
-
-    def new_events(self) -> Iterator[Event]:
-        """Yield the events since the last call."""
-        with self.path.open(encoding="utf-8") as file:
-            file.seek(self.offset)
-            text = self.rest + file.read()
-            self.offset = file.tell()
-        *lines, self.rest = text.split("\n")
-        yield from (from_line(Event, line) for line in lines)
-
-
-@dataclass(slots=True)
 class _Watch:
-    """Compares one running process with its limits."""
+    """Compares one running process with its limits.
+
+    Attributes:
+        events: the file that the process appends events to.
+        results: of checks that are done, in this process and in earlier ones.
+    """
 
     limits: Limits
+    events: BinaryIO
     results: list[PublicCheck]
     last: Event = field(default_factory=lambda: Event(kind=EventKind.SPAWNED))
     problem_since: float = 0.0
     event_since: float = field(default_factory=time.monotonic)
 
-    def take(self, events: Iterable[Event]) -> None:
+    def update(self) -> None:
         """Note the newest events and when they came."""
-        for event in events:
+        for event in self._new_events():
             now = time.monotonic()
             if event.kind is EventKind.CHECK:
                 self.results.extend(event.results)
@@ -168,6 +145,11 @@ class _Watch:
             if event.problem != self.last.problem:
                 self.problem_since = now
             self.last, self.event_since = event, now
+
+    def _new_events(self) -> Iterator[Event]:
+        while (line := self.events.readline()).endswith(b"\n"):
+            yield from_line(Event, line)
+        self.events.seek(-len(line), os.SEEK_CUR)  # the rest of this line is not written yet
 
     def overrun(self) -> str:
         """Return which limit is exceeded, for the student; empty if none is."""
@@ -193,20 +175,27 @@ def run_public(
     *,
     source: str,
 ) -> PublicResult:
-    """Run the public cases of `problems`.
+    """Run the public cases of some problems of an assignment, which lies in `folder`.
 
-    Args:
-        submission: the student's work.
-        folder: folder of the assignment.
-        table: what its `assignment.toml` says.
-        problems: those to run, in order.
-        source: the student's own name for the file.
+    `source` is the student's own name for the file.
 
     Raises:
         SandboxError: if the process does not start or the public cases cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="grader-check-") as scratch:
-        job = _prepare(submission, folder, Path(scratch), source)
+        work = Path(scratch) / "work"
+        work.mkdir()
+        for file in submission.files:
+            (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
+        job = ReplayJob(
+            assignment=str(folder.resolve()),
+            problems=(),
+            folder=str(work),
+            entry=submission.entry,
+            display=source,
+            cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
+            events="",
+        )
         checks, output = _run_all(job, table.limits, problems, Path(scratch))
     return PublicResult(
         assignment=table.slug,
@@ -217,60 +206,44 @@ def run_public(
     )
 
 
-def _prepare(submission: Submission, folder: Path, scratch: Path, source: str) -> ReplayJob:
-    worker = scratch / "work"
-    worker.mkdir()
-    for file in submission.files:
-        (worker / file.name).write_text(file.text, encoding="utf-8", newline="\n")
-    return ReplayJob(
-        assignment=str(folder.resolve()),
-        problems=(),
-        folder=str(worker),
-        entry=submission.entry,
-        display=source,
-        cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
-        events="",
-    )
-
-
 def _run_all(
     job: ReplayJob, limits: Limits, problems: tuple[Problem, ...], scratch: Path
 ) -> tuple[tuple[PublicCheck, ...], str]:
     """Run every problem; after a problem that ended its process, go on in a new one."""
-    left, results, output = list(problems), list[PublicCheck](), ""
-    attempt = 0
+    left = [(problem, check) for problem in problems for check in problem.checks]
+    order = [(problem.name, check.name) for problem, check in left]
+    results: list[PublicCheck] = []
+    output, attempt = "", 0
     while left:
         attempt += 1
-        events = scratch / f"events-{attempt}.jsonl"
-        names = tuple(problem.name for problem in left)
-        watch = _Watch(limits=limits, results=results)
-        printed = scratch / f"output-{attempt}.txt"
-        ending = _run_once(replace(job, problems=names, events=str(events)), watch, printed)
+        events, printed = scratch / f"events-{attempt}.jsonl", scratch / f"output-{attempt}.txt"
+        names = tuple(dict.fromkeys(problem.name for problem, _ in left))
+        part = replace(job, problems=names, events=str(events))
+        ending = _run_once(part, limits, results, printed)
         output += printed.read_text(encoding="utf-8", errors="replace")
         if ending is None:
             break
-        stuck = ending.last.problem
-        ended = [p for p in left if p.name == stuck] if stuck else left
         done = {(result.problem, result.check) for result in results}
-        for problem in ended:
-            open_checks = [c for c in problem.checks if (problem.name, c.name) not in done]
-            results.extend(_stopped(problem, check, ending, output) for check in open_checks)
-        closed = {(result.problem, result.check) for result in results}
-        left = [p for p in left if any((p.name, c.name) not in closed for c in p.checks)]
-    order = [(p.name, c.name) for p in problems for c in p.checks]
+        left = [(p, c) for p, c in left if (p.name, c.name) not in done]
+        stuck = ending.last.problem
+        ended = [(p, c) for p, c in left if not stuck or p.name == stuck]
+        results += [_stopped(problem, check, ending, output) for problem, check in ended]
+        left = [one for one in left if one not in ended]
     results.sort(key=lambda result: order.index((result.problem, result.check)))
     return tuple(results), output[-OUTPUT_CHARACTERS:]
 
 
-def _run_once(job: ReplayJob, watch: _Watch, printed: Path) -> _Ending | None:
-    """Run one process to its end; return None if it did all of its work."""
+def _run_once(
+    job: ReplayJob, limits: Limits, results: list[PublicCheck], printed: Path
+) -> _Ending | None:
+    """Run one process to its end and add to `results`; return None if it did all of its work."""
     events = Path(job.events)
     events.touch()
     job_file = events.with_suffix(".job")
     job_file.write_text(to_line(job), encoding="utf-8")
     boot = ["-X", "utf8", "-c", _BOOT, str(PACKAGE.parent), str(job_file)]
-    tail = _Tail(path=events)
-    with printed.open("wb") as out:
+    with events.open("rb") as stream, printed.open("wb") as out:
+        watch = _Watch(limits=limits, events=stream, results=results)
         process = subprocess.Popen(
             [sys.executable, *boot],
             stdin=subprocess.DEVNULL,
@@ -280,34 +253,33 @@ def _run_once(job: ReplayJob, watch: _Watch, printed: Path) -> _Ending | None:
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
         try:
-            late = _wait(process, watch, tail)
+            late = _wait(process, watch)
         finally:
             process.kill()
             process.wait()
-    watch.take(tail.new_events())
+        watch.update()
     if watch.last.kind is EventKind.SPAWNED:
         lines = printed.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise SandboxError(
             f"Python could not start the public cases: {late or lines[-1:] or process.returncode}",
             hint="install the project again; if that does not help, tell the course staff",
         )
-    if watch.last.kind is EventKind.DONE and process.returncode == 0 and not late:
-        return None
     if late:
         return _Ending(cause=Cause.TIMEOUT, last=watch.last, detail=late)
+    if watch.last.kind is EventKind.DONE and process.returncode == 0:
+        return None
     detail = f"Python ended with exit code {process.returncode}"
     return _Ending(cause=Cause.CRASH, last=watch.last, detail=detail)
 
 
-def _wait(process: "subprocess.Popen[bytes]", watch: _Watch, tail: _Tail) -> str:
+def _wait(process: "subprocess.Popen[bytes]", watch: _Watch) -> str:
     """Wait for `process` to end; return the limit that it exceeded, empty if it ended by itself."""
     while True:
         try:
             process.wait(timeout=POLL_S)
         except subprocess.TimeoutExpired:
-            watch.take(tail.new_events())
-            late = watch.overrun()
-            if late:
+            watch.update()
+            if late := watch.overrun():
                 return late
         else:
             return ""
@@ -326,12 +298,4 @@ def _stopped(problem: Problem, check: Check, ending: _Ending, output: str) -> Pu
     finding = PublicFinding(
         label="what your code did", expected="a reply", got=ending.detail, where=doing, hint=hint
     )
-    return PublicCheck(
-        problem=problem.name,
-        check=check.name,
-        title=check.title,
-        cause=ending.cause,
-        findings=(finding,),
-        cases=1,
-        cases_passed=0,
-    )
+    return PublicCheck.not_run(problem.name, check, ending.cause, finding)

@@ -8,10 +8,11 @@ import html
 import re
 from dataclasses import asdict, dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grader.assignment.table import Check
 from grader.judge.judgement import Cause
 
 PASSED_NOTE = "public tests passed"
@@ -25,10 +26,7 @@ class PublicFinding:
 
     Attributes:
         label: what was compared or called.
-        expected: the expected value, in short.
-        got: the value found, in short.
         where: position of the worst entry, or location in the student's source.
-        hint: what to look at next.
     """
 
     label: str
@@ -43,13 +41,8 @@ class PublicCheck:
     """The public result of one check.
 
     Attributes:
-        problem: name of the problem.
-        check: name of the check.
-        title: what is checked.
         cause: why it did not pass; NONE if it did.
         findings: empty, or the first thing that went wrong.
-        cases: public cases of this check.
-        cases_passed: how many of them passed.
         description: what its cases do; empty if they were not reached.
     """
 
@@ -62,6 +55,21 @@ class PublicCheck:
     cases_passed: int
     description: str = ""
 
+    @classmethod
+    def not_run(
+        cls, problem: str, check: Check, cause: Cause, finding: PublicFinding
+    ) -> "PublicCheck":
+        """Return the result of a check that something else kept from running."""
+        return cls(
+            problem=problem,
+            check=check.name,
+            title=check.title,
+            cause=cause,
+            findings=(finding,),
+            cases=1,
+            cases_passed=0,
+        )
+
     @property
     def passed(self) -> bool:
         """Whether every public case passed."""
@@ -73,9 +81,7 @@ class PublicResult:
     """The public result of a whole file or of one problem.
 
     Attributes:
-        assignment: slug.
         source: what was checked: a file name, or the notebook.
-        checks: in the assignment's order.
         notices: what the student should know about how the file was read, such as ignored cells.
         output: the end of what the student's code printed.
     """
@@ -160,10 +166,15 @@ def print_result(result: PublicResult, console: Console) -> None:
     console.print(_table(result))
     shown: tuple[str, tuple[PublicFinding, ...]] = ("", ())
     for check in result.checks:
-        if check.findings:
-            repeated = (check.problem, check.findings) == shown
-            console.print(_heading(check) if repeated else _details(check))
-            shown = (check.problem, check.findings)
+        if not check.findings:
+            continue
+        console.print(Text(f"{check.problem}: {check.title}", style="bold"))
+        if (check.problem, check.findings) == shown:
+            console.print("  the same as above")
+        else:
+            _print_details(check, console)
+        console.print()
+        shown = (check.problem, check.findings)
     for notice in result.notices:
         console.print(plain(f"note: {notice}"))
     if result.output and not result.passed:
@@ -196,23 +207,14 @@ def _table(result: PublicResult) -> Table:
     return table
 
 
-def _heading(check: PublicCheck) -> RenderableType:
-    """Return the lines for a failure that is the same as the one above it."""
-    return Group(
-        Text(f"{check.problem}: {check.title}", style="bold"), Text("  the same as above"), Text("")
-    )
-
-
-def _details(check: PublicCheck) -> RenderableType:
-    parts: list[RenderableType] = [Text(f"{check.problem}: {check.title}", style="bold")]
+def _print_details(check: PublicCheck, console: Console) -> None:
     if check.description:
-        parts.append(Text(f"  {check.description}", style="dim"))
+        console.print(Text(f"  {check.description}", style="dim"))
     for finding in check.findings:
-        parts.append(plain(f"  {finding.label}"))
+        console.print(plain(f"  {finding.label}"))
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, text in finding_rows(finding):
             grid.add_row(f"  {name}", plain(text))
-        parts.append(grid)
-    return Group(*parts, Text(""))
+        console.print(grid)

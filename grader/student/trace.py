@@ -14,7 +14,8 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -64,14 +65,7 @@ Recording = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedCheck:
-    """The public cases of one check.
-
-    Attributes:
-        name: identifier within the problem.
-        title: what is checked.
-        description: the case's docstring, as students read it.
-        instances: its recorded cases.
-    """
+    """The public cases of one check; `description` is their docstring, as students read it."""
 
     name: str
     title: str
@@ -106,19 +100,26 @@ def play(recording: Recording) -> CaseSteps:
         replies.append((yield _resolve(step, replies)))
 
 
+def map_leaves(value: Value, change: Callable[[Value], Value]) -> Value:
+    """Return `value` with all that is in its lists, tuples and dicts passed through `change`."""
+    match value:
+        case list() | tuple():
+            return type(value)(map_leaves(item, change) for item in value)
+        case dict():
+            return {key: map_leaves(item, change) for key, item in value.items()}
+        case _:
+            return change(value)
+
+
 def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
-    """Return `step` with every argument passed through `change`; other steps unchanged."""
+    """Return `step` with all that is in its arguments passed through `change`."""
     match step:
-        case New():
-            return New(step.name, *map(change, step.args), **_mapped(step.kwargs, change))
-        case Call():
-            target = [step.method] if isinstance(step.target, Ref) else []
-            arguments = [*target, *map(change, step.args)]
-            return Call(step.target, *arguments, **_mapped(step.kwargs, change))
+        case New() | Call():
+            return _mapped(step, change)
         case Each():
-            return Each(*(_mapped_one(one, change) for one in step.steps))
+            return Each(*(_mapped(one, change) for one in step.steps))
         case On():
-            return On(step.rank, _mapped_one(step.step, change))
+            return On(step.rank, _mapped(step.step, change))
         case Raises():
             inner = map_values(step.step, change)
             assert isinstance(inner, Request)
@@ -127,10 +128,12 @@ def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
             return step
 
 
-def _mapped_one(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
-    mapped = map_values(step, change)
-    assert isinstance(mapped, New | Call)
-    return mapped
+def _mapped(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
+    args, kwargs = map_leaves((step.args, step.kwargs), change)
+    if isinstance(step, New):
+        return New(step.name, *args, **kwargs)
+    method = [step.method] if isinstance(step.target, Ref) else []
+    return Call(step.target, *method, *args, **kwargs)
 
 
 def load_problem(assignment: Path, problem: str) -> TracedProblem:
@@ -165,7 +168,7 @@ def dump_problem(traced: TracedProblem) -> str:
                 "name": check.name,
                 "title": check.title,
                 "description": check.description,
-                "instances": [[_step_to_json(step) for step in one] for one in check.instances],
+                "instances": [[step_to_json(step) for step in one] for one in check.instances],
             }
             for check in traced.checks
         ],
@@ -175,30 +178,20 @@ def dump_problem(traced: TracedProblem) -> str:
     return text.replace('{"op":', '\n{"op":').replace('{"name":', '\n{"name":') + "\n"
 
 
-def _mapped(kwargs: dict[str, Value], change: Callable[[Value], Value]) -> dict[str, Value]:
-    return {key: change(value) for key, value in kwargs.items()}
-
-
 def _resolve(step: Step, replies: Sequence[Value]) -> Step:
     if not isinstance(step, Expect):
-        return map_values(step, lambda value: _argument(value, replies))
-    got = _part(step.got, replies)
-    return Expect(got, step.want, label=step.label, exact=step.exact, per_row=step.per_row)
+        return map_values(step, partial(_filled, replies=replies))
+    return replace(step, got=_part(step.got, replies))
 
 
-def _argument(value: Value, replies: Sequence[Value]) -> Value:
-    match value:
-        case ReplyPart():
-            part = _part(value, replies)
-            if isinstance(part, NoSuchPart):
-                raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=repr(part)))
-            return part
-        case list() | tuple():
-            return type(value)(_argument(item, replies) for item in value)
-        case dict():
-            return {key: _argument(item, replies) for key, item in value.items()}
-        case _:
-            return value
+def _filled(leaf: Value, replies: Sequence[Value]) -> Value:
+    """Return a part of an argument, which may be a part of an earlier reply."""
+    if not isinstance(leaf, ReplyPart):
+        return leaf
+    part = _part(leaf, replies)
+    if isinstance(part, NoSuchPart):
+        raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=repr(part)))
+    return part
 
 
 def _part(part: ReplyPart, replies: Sequence[Value]) -> Value:
@@ -221,18 +214,26 @@ def _check(tree: Json) -> TracedCheck:
     )
 
 
-def _step_to_json(step: Step) -> Json:
+def step_to_json(step: Step) -> Json:
+    """Return the JSON form of a step."""
     match step:
-        case New() | Call() | Each() | On():
-            return request_to_json(step)
+        case New():
+            return {"op": "new", "class": step.name, **_arguments_to_json(step)}
+        case Call():
+            target, method = to_json(step.target), step.method
+            return {"op": "call", "target": target, "method": method, **_arguments_to_json(step)}
         case World():
             return {"op": "world", "size": step.size}
+        case Each():
+            return {"op": "each", "steps": [step_to_json(one) for one in step.steps]}
+        case On():
+            return {"op": "on", "rank": step.rank, "step": step_to_json(step.step)}
         case Drop():
             return {"op": "drop", "ref": to_json(step.ref)}
         case OverwriteArguments():
             return {"op": "overwrite_arguments"}
         case Raises():
-            inner = request_to_json(step.step)
+            inner = step_to_json(step.step)
             return {"op": "raises", "error": step.error, "label": step.label, "step": inner}
         case Expect():
             return {
@@ -245,18 +246,9 @@ def _step_to_json(step: Step) -> Json:
             }
 
 
-def request_to_json(step: Request) -> Json:
-    """Return the JSON form of a step that makes a request."""
-    if isinstance(step, Each):
-        return {"op": "each", "steps": [request_to_json(one) for one in step.steps]}
-    if isinstance(step, On):
-        return {"op": "on", "rank": step.rank, "step": request_to_json(step.step)}
-    args = [to_json(value) for value in step.args]
+def _arguments_to_json(step: New | Call) -> dict[str, Json]:
     kwargs = {key: to_json(value) for key, value in step.kwargs.items()}
-    if isinstance(step, New):
-        return {"op": "new", "class": step.name, "args": args, "kwargs": kwargs}
-    target, method = to_json(step.target), step.method
-    return {"op": "call", "target": target, "method": method, "args": args, "kwargs": kwargs}
+    return {"args": [to_json(value) for value in step.args], "kwargs": kwargs}
 
 
 def _step_from_json(tree: Json) -> Step:
@@ -372,7 +364,7 @@ def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor
     """Return a copy of `tensor` with the given strides (in elements), in new memory.
 
     Entries between those of the tensor are NaN where the dtype has one, as in grading: code that
-    ignores strides reads them. A dimension of stride 0 (an expanded tensor) is one entry.
+    ignores strides reads them.
     """
     if tensor.numel() == 0:
         return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
@@ -380,12 +372,13 @@ def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor
     fill = float("nan") if tensor.dtype.is_floating_point else 0
     memory = torch.full((1 + reach,), fill, dtype=tensor.dtype)
     copy = memory.as_strided(tensor.shape, strides)
-    target, source = copy, tensor.detach()
-    for dimension, stride in enumerate(strides):
-        if stride == 0:
-            target, source = target.narrow(dimension, 0, 1), source.narrow(dimension, 0, 1)
-    target.copy_(source)
+    distinct_entries(copy, strides).copy_(distinct_entries(tensor.detach(), strides))
     return copy
+
+
+def distinct_entries(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """Return a view that has one entry in each dimension of stride 0, as of an expanded tensor."""
+    return tensor[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
 
 
 def _little_endian(raw: bytes, itemsize: int) -> bytes:

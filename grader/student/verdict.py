@@ -12,7 +12,7 @@ from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
-from grader.judge.rule import Tolerances, allowed_error, first_trouble
+from grader.judge.rule import NOTHING_COMPARED, Tolerances, allowed_error, first_trouble
 from grader.student.result import PublicCheck, PublicFinding
 
 _FAULTS: dict[FaultKind, tuple[str, str]] = {
@@ -42,20 +42,9 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
-_NO_CASE = CaseMeasurement(
-    check="", index=0, public=True, observations=(), faults=(), calls=0, wall_ns=0
-)
-"""Used for a check without public cases."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseVerdict:
-    """The verdict on one public case.
-
-    Attributes:
-        cause: NONE if it passed.
-        reason: the first thing that went wrong; None if the case passed.
-    """
+    """The verdict on one public case; its reason is the first thing that went wrong, if any."""
 
     cause: Cause
     reason: PublicFinding | None
@@ -83,7 +72,8 @@ def judge_check(
 
     A check without a public case compares nothing, which is the course's fault.
     """
-    verdicts = [judge_case(one, check.tolerance) for one in seen] or [judge_case(_NO_CASE, {})]
+    no_case = CaseVerdict(cause=Cause.AUTHOR, reason=_fault(NOTHING_COMPARED))
+    verdicts = [judge_case(one, check.tolerance) for one in seen] or [no_case]
     failed = [verdict for verdict in verdicts if verdict.reason is not None]
     return PublicCheck(
         problem=problem,

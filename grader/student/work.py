@@ -9,6 +9,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from grader.assignment.folders import list_assignments
 from grader.errors import UsageError
@@ -22,7 +23,6 @@ SUFFIXES = (".py", ".ipynb", CUDA_ENDING)
 MAX_NOTEBOOK_BYTES = 64 << 20
 
 _ENDINGS = ".py, .ipynb or .cu"
-_NOT_WORK = frozenset({"harness.py"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +35,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What `grader init` noted in `.grader.toml`.
-
-    Attributes:
-        slug: the assignment; empty if there is no such file.
-        untouched: SHA-256 of each file as it was written, by name.
-    """
+    """What `grader init` noted in `.grader.toml`, with the SHA-256 of each file as it wrote it."""
 
     slug: str
     untouched: dict[str, str]
 
 
 def find_work(path: Path | None, slug: str | None, assignments: Path | None = None) -> Work:
-    """Return the student's file and its assignment.
+    """Return the student's file and its assignment; `slug` is given if the student named it.
 
-    Args:
-        path: a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current folder.
-        slug: the assignment, if the student named it.
-        assignments: folder of assignments, if the student named it.
+    The path is a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current one.
 
     Raises:
         UsageError: if there is no such file or more than one, or the assignment is unknown.
@@ -102,22 +94,21 @@ def named_in(path: Path) -> str:
         return ""  # a damaged file names no assignment; intake reports what is wrong with it
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work:
     files = [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix in SUFFIXES
+        and path.is_file()
+        and not path.name.startswith(".")
+        and path.name != "harness.py"
     ]
-    files = [path for path in files if path.name not in _NOT_WORK]
     if not files:
+        begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
+        first = f"`cd {begun[0]}` first" if begun else "start with `grader init SLUG`"
         raise UsageError(
             f"{folder.resolve()}: no {_ENDINGS} file found here",
-            hint=_where_to_look(folder),
+            hint=f"{first}, or give the path of your file",
         )
     mark = read_mark(folder)
     names = {named_in(path) or _slug_by_name(path, assignments) for path in files} - {""}
@@ -131,7 +122,11 @@ def _choose(files: list[Path], slug: str, mark: Mark) -> Path:
     """Return the one file that is the work; an unedited starter counts only if all are unedited."""
     named = [path for path in files if named_in(path) == slug or path.stem in (slug, "submission")]
     likely = named or files
-    edited = [path for path in likely if mark.untouched.get(path.name) != file_sha256(path)]
+    edited = [
+        path
+        for path in likely
+        if mark.untouched.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest()
+    ]
     if len(edited) == 1 or len(likely) == 1:
         return (edited or likely)[0]
     if not edited:
@@ -146,22 +141,9 @@ def _slug_by_name(path: Path, assignments: Path | None) -> str:
     return path.stem if path.stem in known else ""
 
 
-def _no_slug(path: Path, assignments: Path | None) -> str:
-    """Raise for a file whose assignment is unknown.
-
-    Raises:
-        UsageError: always.
-    """
+def _no_slug(path: Path, assignments: Path | None) -> NoReturn:
     known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none"
     raise UsageError(
         f"{path}: cannot tell which assignment this belongs to (installed: {known})",
         hint="name it with --assignment SLUG",
     )
-
-
-def _where_to_look(folder: Path) -> str:
-    """Return a hint for a folder without work: the work may be one folder below."""
-    begun = [path.parent.name for path in sorted(folder.glob(f"*/{MARK_FILE}"))]
-    if begun:
-        return f"`cd {begun[0]}` first, or give the path of your file"
-    return "start with `grader init SLUG`, or give the path of your file"

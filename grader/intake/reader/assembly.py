@@ -31,7 +31,6 @@ class Module:
 
     Attributes:
         future: `from __future__` imports, which Python requires before everything else.
-        body: all other lines.
         notices: what was left out, for the student.
         problems: cells with syntax errors, for the message if nothing else is left.
     """
@@ -47,12 +46,8 @@ class Module:
         return [*self.future, *self.body]
 
 
-@dataclass(slots=True)
-class _Edit:
-    """A statement and the text that replaces it."""
-
-    node: ast.stmt
-    text: str
+_Edit = tuple[ast.stmt, str]
+"""A statement, and the text that replaces it."""
 
 
 def assemble(cells: Sequence[Cell]) -> Module:
@@ -112,14 +107,13 @@ def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -
     for cell in exported:
         cleaned = clean(cell.source)
         _note_removed(cell, cleaned, module)
-        future: list[ast.stmt] = []
         if cleaned.tree is None:
             module.problems.append(_describe_problem(cell, cleaned))
-        else:
-            future = [s for s in cleaned.tree.body if is_future_import(s)]
+        statements = cleaned.tree.body if cleaned.tree else []
+        future = [statement for statement in statements if is_future_import(statement)]
         for statement in future:
             _hoist(statement, cell, module)
-        lines, _ = _apply(cleaned.lines, [_Edit(statement, "") for statement in future])
+        lines, _ = _apply(cleaned.lines, [(statement, "") for statement in future])
         _append(cell, list(enumerate(lines, 1)), module)
 
 
@@ -155,12 +149,12 @@ def _add_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module
     for statement in cleaned.tree.body:
         if is_future_import(statement):
             _hoist(statement, cell, module)
-            edits.append(_Edit(statement, ""))
+            edits.append((statement, ""))
             continue
         choice = choose(statement, scope)
         keeps_any = keeps_any or choice.kept
         if not choice.kept or choice.replacement:
-            edits.append(_Edit(statement, choice.replacement))
+            edits.append((statement, choice.replacement))
             if not choice.is_silent:
                 first = _first_line(cleaned.lines, statement)
                 dropped.setdefault(choice.reason, []).append(first)
@@ -172,9 +166,8 @@ def _add_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module
         return
     edited, gone = _apply(cleaned.lines, edits)
     lines = [(n + 1, line) for n, line in enumerate(edited) if n not in gone]
-    if (
-        edits and clean("\n".join(text for _, text in lines)).tree is None
-    ):  # a stray backslash, at worst
+    text = "\n".join(line for _, line in lines)
+    if edits and clean(text).tree is None:  # a stray backslash, at worst
         module.notices.append(
             f"cell {cell.number} could not be split into statements and was left out; to have it "
             f"graded as it is, tag it `{EXPORT}`"
@@ -218,15 +211,14 @@ def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set
     """
     raw = [line.encode() for line in lines]
     gone: set[int] = set()
-    for edit in reversed(edits):  # from the end, so that columns before it still hold
-        node = edit.node
+    for node, new in reversed(edits):  # from the end, so that columns before it still hold
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = raw[first][: node.col_offset]
         after = raw[last][node.end_col_offset or 0 :]
         raw[first : last + 1] = [b""] * (last - first + 1)
         gone |= set(range(first, last + 1))
-        text = edit.text.encode() or b"pass"
-        if not edit.text and _holds_nothing(before) and _holds_nothing(after):
+        text = new.encode() or b"pass"
+        if not new and _holds_nothing(before) and _holds_nothing(after):
             continue
         gone -= {first, last}
         raw[first] = before

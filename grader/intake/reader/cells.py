@@ -10,12 +10,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """A notebook that cannot be read: the student's fault.
-
-    Attributes:
-        message: what was expected and what was found.
-        hint: what to do about it.
-    """
+    """A notebook that cannot be read: the student's fault."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -49,7 +44,6 @@ class Cell:
     Attributes:
         number: among all cells of the notebook, from 1.
         kind: `code`, `markdown` or `raw`.
-        source: its text, with newlines as line ends.
         tags: in lower case.
         is_course_test: whether it holds one of the course's own tests (nbgrader).
     """
@@ -112,13 +106,11 @@ def _parse(text: str) -> Json:
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     """Refuse an object with a key twice: programs differ in which of the two they use."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Refusal(f"expected every key once, found `{clip(key)}` twice", SAVE_AGAIN)
-            seen.add(key)
+    made: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in made:
+            raise Refusal(f"expected every key once, found `{clip(key)}` twice", SAVE_AGAIN)
+        made[key] = value
     return made
 
 
@@ -151,10 +143,11 @@ def _refuse_kernel(found: str) -> None:
 
 
 def _flatten_worksheets(top: dict[str, Json]) -> list[Json]:
-    cells: list[Json] = []
-    for sheet in _get(top, "worksheets", list, "the notebook"):
-        cells += _get(_expect(sheet, dict, "a worksheet"), "cells", list, "a worksheet")
-    return cells
+    sheets = _get(top, "worksheets", list, "the notebook")
+    where = "a worksheet"
+    return [
+        cell for one in sheets for cell in _get(_expect(one, dict, where), "cells", list, where)
+    ]
 
 
 def _read_cell(form: Json, number: int, version: int) -> Cell:
@@ -187,8 +180,7 @@ def _read_source(value: Json, where: str) -> str:
 
 def _require_text(source: str, where: str) -> None:
     """Refuse characters that no Python file can hold."""
-    broken = "\0" in source or any("\ud800" <= c <= "\udfff" for c in source)
-    if broken:
+    if "\0" in source or any("\ud800" <= c <= "\udfff" for c in source):
         raise Refusal(
             f"expected Python source in {where}, found binary data",
             "delete the unreadable characters of that cell",
@@ -211,10 +203,7 @@ def _get(form: dict[str, Json], key: str, kind: type, where: str) -> Json:
 
 def _expect(value: Json, kind: type, where: str) -> Json:
     if type(value) is not kind:
-        raise Refusal(
-            f"expected {_KINDS[kind]} as {where}, found {_name(value)}",
-            SAVE_AGAIN,
-        )
+        raise Refusal(f"expected {_KINDS[kind]} as {where}, found {_name(value)}", SAVE_AGAIN)
     return value
 
 

@@ -32,7 +32,6 @@ class CleanCell:
 
     Attributes:
         lines: as many as the cell has.
-        removed: the lines that were taken out.
         tree: the parsed code; None if it still has a syntax error.
         problem: Python's message about that error; empty if there is none.
         problem_line: its line, from 1; 0 if that is not known.
@@ -58,25 +57,21 @@ def clean(source: str) -> CleanCell:
 
 
 def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
-    text = tuple(lines)
+    tree, problem, problem_line = None, "", 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `"\\d"` and the like: the import shows what matters
-            tree = ast.parse("\n".join(lines))
+            parsed = ast.parse("\n".join(lines))
             # Parsing alone accepts `break` outside a loop, which would make the whole import fail.
-            compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            compile(parsed, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        tree = parsed
     except SyntaxError as error:
-        return CleanCell(
-            lines=text,
-            removed=removed,
-            tree=None,
-            problem=error.msg,
-            problem_line=error.lineno or 0,
-        )
+        problem, problem_line = error.msg, error.lineno or 0
     except (RecursionError, MemoryError, ValueError):
         problem = "nested too deeply for Python to read"
-        return CleanCell(lines=text, removed=removed, tree=None, problem=problem)
-    return CleanCell(lines=text, removed=removed, tree=tree)
+    return CleanCell(
+        lines=tuple(lines), removed=removed, tree=tree, problem=problem, problem_line=problem_line
+    )
 
 
 def _dedent(lines: list[str]) -> list[str]:
@@ -119,7 +114,6 @@ class _Continuation:
         return not self._quote and not self._depth and not self._continued
 
     def pass_over(self, line: str) -> None:
-        """Read one line."""
         self._continued = False
         position = self._leave_quote(line, 0) if self._quote else 0
         while not self._quote and (token := _TOKEN.search(line, position)):

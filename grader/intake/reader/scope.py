@@ -89,8 +89,7 @@ class Scope:
 
     def bind_assigned(self, node: ast.AST) -> None:
         """Remember every name that a target or statement binds, bodies of functions left out."""
-        for name in _stored(node):
-            self.known.add(name)
+        self.known.update(_stored(node))
 
     def _knows(self, name: str) -> bool:
         return self.has_star or name in self.known

@@ -57,13 +57,13 @@ def _read(raw: bytes) -> dict[str, object]:
     return {
         "lines": [[line.text, line.cell, line.line] for line in module.lines],
         "notices": module.notices,
-        "cells": [[cell.kind, text, list(cell.tags)] for cell, text in _shorten(cells)],
+        "cells": _shorten(cells),
     }
 
 
-def _shorten(cells: tuple[Cell, ...]) -> list[tuple[Cell, str]]:
-    """Return each cell with its text; of text cells (pictures in Markdown) only up to a limit."""
-    shown: list[tuple[Cell, str]] = []
+def _shorten(cells: tuple[Cell, ...]) -> list[object]:
+    """Return kind, text and tags of each cell; text cells (pictures in Markdown) up to a limit."""
+    shown: list[object] = []
     left = MAX_PROSE_CHARS
     for cell in cells:
         text = cell.source
@@ -71,5 +71,5 @@ def _shorten(cells: tuple[Cell, ...]) -> list[tuple[Cell, str]]:
             if len(text) > left:
                 text = f"*({len(text)} characters were left out here)*"
             left -= len(text)
-        shown.append((cell, text))
+        shown.append([cell.kind, text, cell.tags])
     return shown

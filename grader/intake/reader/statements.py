@@ -25,7 +25,6 @@ NOT_IN_THE_SANDBOX = frozenset(
 )
 
 _IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +70,19 @@ def _decide(statement: ast.stmt, scope: Scope) -> Choice:
             return _decide_import(statement)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             missing = scope.missing_names(statement)
+            if not missing:
+                return KEEP
             names = ", ".join(f"`{name}`" for name in missing[:3])
-            return (
-                Choice(kept=False, reason=f"it needs {names}, which is not kept")
-                if missing
-                else KEEP
-            )
+            return Choice(kept=False, reason=f"it needs {names}, which is not kept")
         case ast.Assign():
             good = all(_is_target(t, scope) for t in statement.targets)
             return KEEP if good and scope.is_plain(statement.value) else DROP
         case ast.AnnAssign():
             return KEEP if _is_plain_annotated(statement, scope) else DROP
-        case ast.If() | ast.Try():
-            return _decide_block(statement, scope)
+        case ast.If():
+            return _decide_if(statement, scope)
+        case ast.Try():
+            return _decide_try(statement, scope)
         case ast.Pass() | ast.Expr(value=ast.Constant()):
             return Choice(kept=False, is_silent=True)
         case _:  # `type X = ...` is a node of its own from Python 3.12 on
@@ -128,22 +127,21 @@ def _is_target(target: ast.expr, scope: Scope) -> bool:
 
 
 def _is_plain_annotated(statement: ast.AnnAssign, scope: Scope) -> bool:
-    if not isinstance(statement.target, ast.Name):
-        return False
-    if not scope.lazy_annotations and not scope.is_plain(statement.annotation):
-        return False
-    return statement.value is None or scope.is_plain(statement.value)
+    return (
+        isinstance(statement.target, ast.Name)
+        and (scope.lazy_annotations or scope.is_plain(statement.annotation))
+        and (statement.value is None or scope.is_plain(statement.value))
+    )
 
 
-def _decide_block(statement: ast.If | ast.Try, scope: Scope) -> Choice:
-    if isinstance(statement, ast.If):
-        if _is_type_checking(statement.test):
-            only_imports = all(_is_import(s) for s in (*statement.body, *statement.orelse))
-            return KEEP if only_imports else DROP
-        if not scope.is_plain(statement.test) or _is_main_guard(statement.test):
-            return DROP
-        return KEEP if _all_included((statement.body, statement.orelse), scope) else DROP
-    return _decide_try(statement, scope)
+def _decide_if(statement: ast.If, scope: Scope) -> Choice:
+    if _is_type_checking(statement.test):
+        imports = ast.Import | ast.ImportFrom | ast.Pass
+        block = (*statement.body, *statement.orelse)
+        return KEEP if all(isinstance(part, imports) for part in block) else DROP
+    if not scope.is_plain(statement.test) or _is_main_guard(statement.test):
+        return DROP
+    return KEEP if _all_included((statement.body, statement.orelse), scope) else DROP
 
 
 def _decide_try(statement: ast.Try, scope: Scope) -> Choice:
@@ -171,17 +169,11 @@ def _all_included(blocks: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
     return True
 
 
-def _is_import(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
-
-
 def _is_print(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Call)
-        and isinstance(statement.value.func, ast.Name)
-        and statement.value.func.id == "print"
-    )
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
+            return True
+    return False
 
 
 def _is_type_checking(test: ast.expr) -> bool:
