@@ -139,11 +139,7 @@ using namespace grader;
 
 
 def write_starter(assignment: Assignment, folder: Path) -> str:
-    """Return the starter in CUDA C++.
-
-    Args:
-        assignment: what `folder/assignment.toml` says.
-        folder: with `starter.py`, whose docstrings become comments.
+    """Return the starter in CUDA C++; docstrings of `starter.py` in `folder` become comments.
 
     Raises:
         AuthorError: if `starter.py` does not define an export that has a launcher.
@@ -161,16 +157,6 @@ def write_starter(assignment: Assignment, folder: Path) -> str:
                 raise AuthorError(f"{folder / 'starter.py'}: does not define {launcher.name}")
             parts.append(_stub(launcher, texts[launcher.name]))
     return "".join(parts)
-
-
-def refresh_starter(assignment: Assignment, folder: Path) -> bool:
-    """Write `starter.cu`; return whether it has changed."""
-    path = folder / STARTER
-    text = write_starter(assignment, folder)
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.write_text(text, encoding="utf-8")
-    return True
 
 
 def _docstrings(path: Path) -> dict[str, str]:
