@@ -180,13 +180,9 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     for name in _PROJECT_FOLDERS:
-        if (checkout / name).is_dir():
-            shutil.copytree(checkout / name, stage / name, ignore=ignored)
-        else:
-            (stage / name).mkdir()
+        shutil.copytree(checkout / name, stage / name, ignore=ignored)
     for name in _PROJECT_FILES:
-        if (checkout / name).is_file():
-            shutil.copyfile(checkout / name, stage / name)
+        shutil.copyfile(checkout / name, stage / name)
 
 
 def _shared_texts(assignment: Path, reference: Path) -> list[str]:
