@@ -24,7 +24,7 @@ from grader.cuda_cpp.header import header_name, write_header
 from grader.errors import SandboxError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
-from grader.runner.cuda.nvcc import MAX_LIBRARY_BYTES, MAX_OUTPUT_BYTES
+from grader.runner.cuda.nvcc import ANY_ARCHITECTURE, MAX_LIBRARY_BYTES, MAX_OUTPUT_BYTES
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import SandboxOnDemand, SandboxPool
 from grader.worker.messages import location_of
@@ -39,8 +39,6 @@ ARCHITECTURES: Mapping[str, tuple[str, ...]] = {
     "cuda:t4": ("sm_75",),
 }
 """Architectures of device classes whose devices all have the same one."""
-ANY_ARCHITECTURE = ("compute_75", "sm_80", "sm_90a")
-"""For other devices, and without one: the driver compiles the first for devices that need it."""
 BUILD_LIMITS = Limits(
     call_wall_s=120.0,
     memory_bytes=4 << 30,
@@ -129,7 +127,9 @@ class Builder:
                 reply = session.ask("build", request)
                 starved = session.oom_kills > 0
         except Stopped as stopped:
-            return Built(submission=submission, faults=(_while_compiling(stopped.fault),))
+            message = f"the submission could not be compiled: {stopped.fault.message}"
+            fault = replace(stopped.fault, message=message)
+            return Built(submission=submission, faults=(fault,))
         except (SandboxError, Raised) as error:
             return _not_built(
                 submission, FaultKind.INFRASTRUCTURE, f"the compiler's sandbox failed: {error}"
@@ -185,11 +185,6 @@ def _read(reply: Any, submission: Submission, launchers: tuple[Launcher, ...]) -
     return Built(submission=made, compiler_output=compiler_output)
 
 
-def _while_compiling(fault: Fault) -> Fault:
-    """Return a fault of the sandboxed process as a fault of compiling."""
-    return replace(fault, message=f"the submission could not be compiled: {fault.message}")
-
-
 def _not_built(submission: Submission, kind: FaultKind, message: str) -> Built:
     return Built(submission=submission, faults=(Fault(kind=kind, message=message),))
 
@@ -199,10 +194,7 @@ def build_request(
 ) -> dict[str, Any]:
     """Return the request to compile a submission, see `runner.cuda.nvcc`.
 
-    Args:
-        submission: in CUDA C++.
-        assignment: its header is included before the first line.
-        architectures: such as `sm_90a`.
+    The assignment's header is included before the first line.
     """
     slug = assignment.slug
     header = {"name": header_name(slug), "text": write_header(slug, assignment.launchers)}
@@ -225,11 +217,9 @@ def explain(compiler_output: str, submission: Submission) -> tuple[str, str]:
     for number, line in enumerate(lines):
         for pattern in _ERRORS:
             if match := pattern.match(line):
+                where = _location(submission, match[1], match[2])
                 rest = lines[number + 1 : number + 40]
-                where = _location(submission, match[1], match[2]) or _next_location(
-                    submission, rest
-                )
-                return _cut(match[3]), where
+                return _cut(match[3]), where or _next_location(submission, rest)
     for pattern in _WITHOUT_LOCATION:
         for line in lines:
             if match := pattern.search(line):

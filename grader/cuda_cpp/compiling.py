@@ -16,9 +16,8 @@ from rich.text import Text
 from grader.assignment.table import Assignment
 from grader.errors import UsageError
 from grader.intake.submission import Submission
+from grader.runner.cuda.nvcc import ANY_ARCHITECTURE, compile_library
 
-ARCHITECTURES = ("compute_75", "sm_80", "sm_90a")
-"""What the grader compiles for on a machine without a GPU."""
 SHOWN_LINES = 12
 _NAMES = """
 import ctypes, sys
@@ -32,7 +31,6 @@ class Compiled:
     """The result of compiling a student's work.
 
     Attributes:
-        compiles: whether it compiled.
         compiler_output: the whole output of the compiler.
         error: the first error; empty if there is none.
         where: location of the error in the student's files; may be empty.
@@ -54,12 +52,10 @@ def compile_work(submission: Submission, table: Assignment) -> Compiled:
     Raises:
         UsageError: if the compiler is not installed here.
     """
-    # These import torch, which takes a while.
-    from grader.cuda_cpp.builder import build_request, explain
-    from grader.runner.cuda.nvcc import compile_library
+    from grader.cuda_cpp.builder import build_request, explain  # imports torch, which takes a while
 
     names = tuple(launcher.name for launcher in table.launchers)
-    request = build_request(submission, table, ARCHITECTURES)
+    request = build_request(submission, table, ANY_ARCHITECTURE)
     with tempfile.TemporaryDirectory(prefix="grader-compile-") as home:
         reply = compile_library(request, home)
         if reply["missing"]:
@@ -93,7 +89,7 @@ def print_compiled(compiled: Compiled, console: Console) -> None:
         for line in compiled.compiler_output.splitlines()[:SHOWN_LINES]:
             console.print(Text(f"  {line}"))
         return
-    console.print(Text(f"compiles for {', '.join(ARCHITECTURES)}", style="green"))
+    console.print(Text(f"compiles for {', '.join(ANY_ARCHITECTURE)}", style="green"))
     for name in compiled.defined:
         console.print(Text(f"  {name}: defined"))
     for name in compiled.missing:

@@ -12,7 +12,7 @@ The starter is made from the one in Python, so both languages ask for the same. 
 
 import ast
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from grader.assignment.launcher import Kind, Launcher, Parameter
@@ -69,9 +69,8 @@ def header_name(slug: str) -> str:
     return f"{slug}.h"
 
 
-def write_header(slug: str, launchers: Iterable[Launcher]) -> str:
+def write_header(slug: str, launchers: Sequence[Launcher]) -> str:
     """Return the text of an assignment's header."""
-    launchers = tuple(launchers)
     guard = f"GRADER_{slug.upper()}_H"
     enums = "".join(f"\n{line}\n" for line in _enumerations(launchers))
     top = _HEADER_TOP.format(
@@ -98,7 +97,7 @@ def _declare(parameter: Parameter) -> str:
     return f"const {kind}* {name}" if parameter.optional else f"{kind} {name}"
 
 
-def _enumerations(launchers: tuple[Launcher, ...]) -> list[str]:
+def _enumerations(launchers: Sequence[Launcher]) -> list[str]:
     """Return one C++ enumeration per choice; an unknown word arrives as −1."""
     choices = {
         _enumeration_name(p): p.words for one in launchers for p in one.parameters if p.words
@@ -115,10 +114,9 @@ def _enumeration_name(parameter: Parameter) -> str:
 
 
 STARTER = "starter.cu"
-_MARK = "// grader: "
 
 _STARTER_TOP = """\
-{mark}{slug}
+// grader: {slug}
 // {title}, in CUDA C++. Made from starter.py; README.md says how this is compiled and called.
 //
 // The texts are those of the functions in Python that your launchers stand for: "return" is what
@@ -139,20 +137,14 @@ using namespace grader;
 
 
 def write_starter(assignment: Assignment, folder: Path) -> str:
-    """Return the starter in CUDA C++.
-
-    Args:
-        assignment: what `folder/assignment.toml` says.
-        folder: with `starter.py`, whose docstrings become comments.
+    """Return the starter in CUDA C++; docstrings of `starter.py` in `folder` become comments.
 
     Raises:
         AuthorError: if `starter.py` does not define an export that has a launcher.
     """
     texts = _docstrings(folder / "starter.py")
     slug = assignment.slug
-    parts = [
-        _STARTER_TOP.format(mark=_MARK, slug=slug, title=assignment.title, header=header_name(slug))
-    ]
+    parts = [_STARTER_TOP.format(slug=slug, title=assignment.title, header=header_name(slug))]
     for number, problem in enumerate(assignment.problems, 1):
         heading = f"// {number} · {problem.name}: {problem.title}"
         parts.append(f"\n// {'-' * 97}\n{heading}\n")
@@ -161,16 +153,6 @@ def write_starter(assignment: Assignment, folder: Path) -> str:
                 raise AuthorError(f"{folder / 'starter.py'}: does not define {launcher.name}")
             parts.append(_stub(launcher, texts[launcher.name]))
     return "".join(parts)
-
-
-def refresh_starter(assignment: Assignment, folder: Path) -> bool:
-    """Write `starter.cu`; return whether it has changed."""
-    path = folder / STARTER
-    text = write_starter(assignment, folder)
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.write_text(text, encoding="utf-8")
-    return True
 
 
 def _docstrings(path: Path) -> dict[str, str]:

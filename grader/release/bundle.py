@@ -26,9 +26,9 @@ from grader import __version__
 from grader.assignment.declare import load_cases
 from grader.assignment.folders import PACKAGE, harness_files, solution_files
 from grader.assignment.table import load_assignment
-from grader.cuda_cpp.header import refresh_starter
+from grader.cuda_cpp.header import STARTER, write_starter
 from grader.errors import AuthorError, UsageError
-from grader.release.record_public import record_public, write_public
+from grader.release.record_public import record_public, write_if_changed, write_public
 from grader.student.packing import zip_bytes
 from grader.student.trace import PUBLIC_FOLDER
 
@@ -39,10 +39,11 @@ SHARED_PREFIX = "grader/_assignments/"
 
 _TEXT_FOR_STUDENTS = re.compile(r"""^[rf]?(["']).*\1[,)]*$""")
 """A line that is only a string: a label or a message, which public cases show."""
-
+_COMMON = ("from ", "import ", "@dataclass(")
+"""Long lines that begin like this may be equal by chance."""
 
 BUILD_LIMIT_S = 300
-HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", "starter.cu", "assignment.toml")
+HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", STARTER, "assignment.toml")
 _NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
 _PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PROJECT_FOLDERS = ("templates", "docker")
@@ -66,9 +67,6 @@ class Bundle:
     """A student bundle that was written.
 
     Attributes:
-        path: where it was written.
-        sha256: its hash.
-        members: names of the files in it.
         changed: files of the assignment that had to be made again.
     """
 
@@ -79,12 +77,9 @@ class Bundle:
 
 
 def release(assignment: Path, reference: Path, out: Path) -> Bundle:
-    """Make public cases and starters again, and write the student bundle.
+    """Make public cases and starters again, and write the student bundle into the folder `out`.
 
-    Args:
-        assignment: folder of the assignment.
-        reference: folder with its answers; nothing of it may reach the bundle.
-        out: folder to write to.
+    Nothing of the folder `reference`, which holds the answers, may reach the bundle.
 
     Raises:
         AuthorError: if the assignment is wrong, or something of the reference would leak.
@@ -95,8 +90,9 @@ def release(assignment: Path, reference: Path, out: Path) -> Bundle:
     if refresh_notebook(assignment):
         changed.append(assignment / "starter.ipynb")
     table = load_assignment(assignment)
-    if table.launchers and refresh_starter(table, assignment):
-        changed.append(assignment / "starter.cu")
+    starter = assignment / STARTER
+    if table.launchers and write_if_changed(starter, write_starter(table, assignment)):
+        changed.append(starter)
     members = _members(assignment, checkout)
     leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
     if leaks:
@@ -134,14 +130,17 @@ def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
     wheel_name, wheel = _build_wheel(assignment, checkout)
     members = {f"{slug}/{wheel_name}": wheel}
     members[f"{slug}/INSTALL.md"] = _INSTALL.format(slug=slug, wheel=wheel_name).encode()
-    for name in HANDED_OUT:
-        if (assignment / name).is_file():
-            members[f"{slug}/{name}"] = (assignment / name).read_bytes()
-    for file in harness_files(assignment):
-        members[f"{slug}/{file.name}"] = file.text.encode()
-    for recorded in sorted((assignment / PUBLIC_FOLDER).glob("*.json")):
-        members[f"{slug}/{PUBLIC_FOLDER}/{recorded.name}"] = recorded.read_bytes()
+    members |= {f"{slug}/{name}": content for name, content in _handout(assignment).items()}
     return members
+
+
+def _handout(assignment: Path) -> dict[str, bytes]:
+    """Return the files of an assignment that students get, by name."""
+    paths = {name: assignment / name for name in HANDED_OUT}
+    files = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    files |= {file.name: file.text.encode() for file in harness_files(assignment)}
+    recorded = sorted((assignment / PUBLIC_FOLDER).glob("*.json"))
+    return files | {f"{PUBLIC_FOLDER}/{path.name}": path.read_bytes() for path in recorded}
 
 
 def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
@@ -176,35 +175,23 @@ def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
     """Copy the files that the wheel is made of."""
     ignored = shutil.ignore_patterns(*_NOT_FOR_STUDENTS)
     shutil.copytree(checkout / "grader", stage / "grader", ignore=ignored)
-    target = stage / "assignments" / assignment.name
-    (target / PUBLIC_FOLDER).mkdir(parents=True)
-    for name in HANDED_OUT:
-        if (assignment / name).is_file():
-            shutil.copyfile(assignment / name, target / name)
-    for file in harness_files(assignment):
-        (target / file.name).parent.mkdir(exist_ok=True)
-        (target / file.name).write_bytes(file.text.encode())
-    for recorded in (assignment / PUBLIC_FOLDER).glob("*.json"):
-        shutil.copyfile(recorded, target / PUBLIC_FOLDER / recorded.name)
+    for name, content in _handout(assignment).items():
+        target = stage / "assignments" / assignment.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
     for name in _PROJECT_FOLDERS:
-        if (checkout / name).is_dir():
-            shutil.copytree(checkout / name, stage / name, ignore=ignored)
-        else:
-            (stage / name).mkdir()
+        shutil.copytree(checkout / name, stage / name, ignore=ignored)
     for name in _PROJECT_FILES:
-        if (checkout / name).is_file():
-            shutil.copyfile(checkout / name, stage / name)
+        shutil.copyfile(checkout / name, stage / name)
 
 
 def _shared_texts(assignment: Path, reference: Path) -> list[str]:
     """Return texts that students may see by design, although the reference contains them too."""
-    names = (name for name in HANDED_OUT if name.endswith((".py", ".cu", ".md", ".toml")))
     texts = [
-        (assignment / name).read_text(encoding="utf-8")
-        for name in names
-        if (assignment / name).is_file()
+        content.decode()
+        for name, content in _handout(assignment).items()
+        if name.endswith((".py", ".cu", ".md", ".toml"))
     ]
-    texts += [file.text for file in harness_files(assignment)]
     # Public cases show the docstring of their case, which is written in the reference.
     return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
 
@@ -242,12 +229,8 @@ def refresh_notebook(assignment: Path) -> bool:
     source = assignment / "starter.py"
     if not source.is_file():
         raise AuthorError(f"{source}: not found", hint="every assignment needs a starter")
-    text = notebook_of(source.read_text(encoding="utf-8"))
-    target = assignment / "starter.ipynb"
-    if target.is_file() and target.read_text(encoding="utf-8") == text:
-        return False
-    target.write_text(text, encoding="utf-8", newline="\n")
-    return True
+    notebook = notebook_of(source.read_text(encoding="utf-8"))
+    return write_if_changed(assignment / "starter.ipynb", notebook)
 
 
 def find_leaks(
@@ -260,23 +243,26 @@ def find_leaks(
         reference: folder with the answers.
         shared: texts that students may see by design; their lines are no leaks.
     """
-    files = {path: path.read_bytes() for path in sorted(reference.rglob("*")) if _counts(path)}
+    files = {
+        path: path.read_bytes()
+        for path in sorted(reference.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
     names = {path.relative_to(reference).as_posix(): path for path in files}
     for file in solution_files(reference)[1:]:
         files[reference.parent.parent / file.name] = file.text.encode()
     opened = dict(_open_archives(members))
-    hashes = {hashlib.sha256(content).digest(): path for path, content in files.items() if content}
+    sources = {content: path for path, content in files.items() if content}
     leaks: list[str] = []
     for name, content in opened.items():
-        source = hashes.get(hashlib.sha256(content).digest())
-        if source is not None:
-            leaks.append(f"{name} is a copy of {source}")
+        if content in sources:
+            leaks.append(f"{name} is a copy of {sources[content]}")
         inside = name.rsplit("!", 1)[-1]
         if not inside.startswith(PACKAGE_PREFIX) or inside.startswith(SHARED_PREFIX):
             leaks += [
                 f"{name} has the same name as {path}"
                 for tail, path in names.items()
-                if _ends(inside, tail)
+                if f"/{inside}".endswith(f"/{tail}")
             ]
     leaks += _line_leaks(opened, files, shared)
     return tuple(leaks)
@@ -296,7 +282,7 @@ def _line_leaks(
     leaks: list[str] = []
     for path, content in files.items():
         for line in sorted(long_lines(content.decode("utf-8", errors="replace")) - known):
-            if _is_innocent(line):
+            if line.startswith(_COMMON) or _TEXT_FOR_STUDENTS.match(line):
                 continue
             forms = {line.encode(), json.dumps(line)[1:-1].encode()}
             if any(form in everything for form in forms):
@@ -305,25 +291,10 @@ def _line_leaks(
     return leaks
 
 
-def _is_innocent(line: str) -> bool:
-    common = ("from ", "import ", "@dataclass(")
-    return line.startswith(common) or _TEXT_FOR_STUDENTS.match(line) is not None
-
-
 def _open_archives(members: Mapping[str, bytes]) -> Iterable[tuple[str, bytes]]:
     for name, content in members.items():
         yield name, content
         if zipfile.is_zipfile(io.BytesIO(content)):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                inner = {
-                    f"{name}!{info.filename}": archive.read(info) for info in archive.infolist()
-                }
+                inner = {f"{name}!{inside}": archive.read(inside) for inside in archive.namelist()}
             yield from _open_archives(inner)
-
-
-def _counts(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
-
-
-def _ends(name: str, tail: str) -> bool:
-    return name == tail or name.endswith(f"/{tail}")

@@ -4,7 +4,7 @@ The reference solution runs in this process, because it is the author's own code
 on it. Expected values are the oracle's, never the solution's. `student.trace` plays recordings.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,6 @@ from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Va
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
-from grader.evidence.observations import CaseMeasurement
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
     PUBLIC_FOLDER,
@@ -42,10 +41,6 @@ class _Log:
 def record_public(assignment: Path, reference: Path) -> dict[str, str]:
     """Return the text of every file of the `public/` folder by file name.
 
-    Args:
-        assignment: folder of the assignment.
-        reference: folder with its `solution.py` and `cases.py`.
-
     Raises:
         AuthorError: if a check has no public case, a case compares something that is not a reply,
             or the reference solution fails a public case.
@@ -69,17 +64,21 @@ def write_public(assignment: Path, files: dict[str, str]) -> tuple[Path, ...]:
     """Replace the `public/` folder's recordings; return the files that changed."""
     folder = assignment / PUBLIC_FOLDER
     folder.mkdir(exist_ok=True)
-    changed: list[Path] = []
-    for old in sorted(folder.glob("*.json")):
-        if old.name not in files:
-            old.unlink()
-            changed.append(old)
+    changed = [path for path in sorted(folder.glob("*.json")) if path.name not in files]
+    for path in changed:
+        path.unlink()
     for name, text in files.items():
-        path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8", newline="\n")
-            changed.append(path)
+        if write_if_changed(folder / name, text):
+            changed.append(folder / name)
     return tuple(changed)
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a file unless it holds `text` already; return whether it was written."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return True
 
 
 def _record_check(
@@ -102,7 +101,13 @@ def _record_check(
         log = _Log()
         steps = _logged(maker(Draw(PUBLIC_SEED, path, index)), log, where)
         seen = drive(steps, worker, check=check.name, index=index, public=True)
-        _require_pass(seen, check, where)
+        why = judge_case(seen, check.tolerance).reason
+        if why is not None:
+            raise AuthorError(
+                f"{where}: the reference solution fails public case {index}: {why.label}: "
+                f"expected {why.expected}, got {why.got}",
+                hint="fix solution.py, oracle.py or the case",
+            )
         instances.append(tuple(log.steps))
     return TracedCheck(
         name=check.name,
@@ -112,23 +117,12 @@ def _record_check(
     )
 
 
-def _require_pass(seen: CaseMeasurement, check: Check, where: str) -> None:
-    finding = judge_case(seen, check.tolerance)
-    if finding.reason is not None:
-        why = finding.reason
-        raise AuthorError(
-            f"{where}: the reference solution fails public case {seen.index}: {why.label}: "
-            f"expected {why.expected}, got {why.got}",
-            hint="fix solution.py, oracle.py or the case",
-        )
-
-
 def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
     """Pass a case's steps through, and log each as it is before it runs."""
 
     def on_step(step: Step) -> Step:
         if isinstance(step, Expect):
-            step = _evaluated(step)
+            step = replace(step, want=step.want() if callable(step.want) else step.want)
             log.steps.append(_expectation(step, log, where))
         else:
             log.steps.append(map_values(step, lambda value: _recorded(value, log)))
@@ -140,11 +134,6 @@ def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
     return tap(steps, on_step, on_reply)
 
 
-def _evaluated(step: Expect) -> Expect:
-    want = step.want() if callable(step.want) else step.want
-    return Expect(step.got, want, label=step.label, exact=step.exact, per_row=step.per_row)
-
-
 def _expectation(step: Expect, log: _Log, where: str) -> Expect:
     part = _find(step.got, log.replies)
     if part is None:
@@ -152,8 +141,7 @@ def _expectation(step: Expect, log: _Log, where: str) -> Expect:
             f"{where}: `Expect({step.label!r})` compares something that is not a reply",
             hint="in public cases compare a reply itself, or an element of a tuple, list or dict",
         )
-    want = _recorded(step.want, _Log())
-    return Expect(part, want, label=step.label, exact=step.exact, per_row=step.per_row)
+    return replace(step, got=part, want=_recorded(step.want, _Log()))
 
 
 def _recorded(value: Value, log: _Log) -> Value:

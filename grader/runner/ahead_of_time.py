@@ -65,11 +65,9 @@ class _AbsentDevice:
         return 0
 
     def get_current_target(self) -> GPUTarget:
-        """Return the target to compile for."""
         return GPUTarget("cuda", self.capability, WARP_THREADS)
 
     def get_active_torch_device(self) -> torch.device:
-        """Return the device of the submission's tensors."""
         return torch.device("cpu")
 
 
@@ -119,7 +117,8 @@ class KernelCompiler:
             found = self._found.setdefault((id(kernel), capability), {})
             if len(found) >= MAX_VARIANTS:
                 continue
-            if self._spent_s > COMPILE_SECONDS or self._count() >= MAX_FINDINGS:
+            all_found = sum(map(len, self._found.values()))
+            if self._spent_s > COMPILE_SECONDS or all_found >= MAX_FINDINGS:
                 self._left_out = True
                 return
             self._device.capability = capability
@@ -156,11 +155,8 @@ class KernelCompiler:
             owner = next((k for k in known if k.src == at.src), None)
             line = getattr(at.node, "lineno", 0)
             if owner is not None and line:
-                location = _definition(owner)
-                best = (
-                    at.error_message or str(at),
-                    [location[0], int(location[1]) + line - 1, location[2]],
-                )
+                file, first, name = _definition(owner)
+                best = (at.error_message or str(at), [file, int(first) + line - 1, name])
             at = at.__cause__
         return best
 
@@ -190,9 +186,6 @@ class KernelCompiler:
         """Return whether a file is the student's; the harness is not."""
         inside, _, name = path.rpartition(f"{self._home}/")
         return not inside and name != path and name.partition("/")[0] not in _HARNESS
-
-    def _count(self) -> int:
-        return sum(len(found) for found in self._found.values())
 
 
 def prepare() -> None:

@@ -51,7 +51,11 @@ def _serve_as_child(order: ForkOrder, fds: list[int]) -> None:
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     further: dict[str, Callable[[dict[str, Json]], Json]] = {}
     if order.device == "compile":
-        further["kernels"] = _compile_kernels(order.home)
+        from . import ahead_of_time
+
+        compiler = ahead_of_time.KernelCompiler(order.home)
+        compiler.install()
+        further["kernels"] = lambda _: compiler.report()
     if order.device == "nvcc":
         from .cuda import nvcc
 
@@ -78,15 +82,6 @@ def _serve_as_rank(
         channel=channel, reply_memory=memory, home=order.home, rank=order.rank, world=order.world
     )
     member.serve()
-
-
-def _compile_kernels(home: str) -> Callable[[dict[str, Json]], Json]:
-    """Let Triton compile instead of launching; return a function that reports all kernels."""
-    from . import ahead_of_time
-
-    compiler = ahead_of_time.KernelCompiler(home)
-    compiler.install()
-    return lambda _: compiler.report()
 
 
 def _keep_only(fds: list[int]) -> list[int]:

@@ -16,6 +16,14 @@ import sys
 from . import linux
 from .order import ForkOrder, WorkerKind
 
+READABLE = (
+    *(sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)),
+    *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu"),
+)
+"""What Python with torch needs to read: itself, its packages, shared libraries.
+
+Not `/proc`: the fork server has made torch detect the CPU's features before the fork.
+"""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 GPU_DEVICES = (
     *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
@@ -28,24 +36,6 @@ GPU_READABLE = (
     *("/proc/cpuinfo", "/proc/devices", "/proc/sys/vm/mmap_min_addr", "/sys"),
 )
 GPU_THREAD_NAMES = "/proc/self/task"
-
-
-def readable_paths() -> tuple[str, ...]:
-    """Return what Python with torch needs to read: itself, its packages, shared libraries.
-
-    Not `/proc`: the fork server has made torch detect the CPU's features before the fork.
-    """
-    return (
-        sys.prefix,
-        sys.base_prefix,
-        os.path.realpath(sys.base_prefix),
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/etc/ld.so.cache",
-        "/etc/localtime",
-        "/sys/devices/system/cpu",
-    )
 
 
 def enter(order: ForkOrder) -> tuple[str, ...]:
@@ -201,7 +191,7 @@ def _load_rules(order: ForkOrder) -> list[str]:
     if abi:
         on_gpu = order.device == "cuda"
         landlock_rules.restrict_files(
-            (*readable_paths(), *(GPU_READABLE if on_gpu else ())),
+            (*READABLE, *(GPU_READABLE if on_gpu else ())),
             (order.home,),
             (*DEVICES, *((GPU_THREAD_NAMES,) if on_gpu else ())),
             GPU_DEVICES if on_gpu else (),

@@ -16,6 +16,7 @@ Overriding takes 0.2 s for `@compute`. So the fork server does it before it fork
 as the next child has the same denial, and otherwise undoes it.
 """
 
+import contextlib
 import ctypes
 import fnmatch
 import importlib.util
@@ -151,7 +152,7 @@ class Denials:
     def __init__(self) -> None:
         self._entries: tuple[str, ...] = ()
         self._handles: list[Any] = []
-        self._closed: guards.ClosedModules | None = None
+        self._closed: contextlib.ExitStack | None = None
 
     def install(self, entries: Iterable[str]) -> None:
         """Deny exactly what `entries` mean; does nothing if that is denied already.
@@ -177,7 +178,7 @@ class Denials:
             handle.reset()
         self._handles.clear()
         if self._closed:
-            self._closed.reopen()
+            self._closed.close()
         self._closed = None
         self._entries = ()
 

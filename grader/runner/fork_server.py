@@ -258,8 +258,7 @@ def _import_libraries(device: str, preload: list[str]) -> None:
     if device == "cpu":
         interpreter = _import_if_installed(".interpreter")
         if interpreter is not None:
-            interpreter.choose_first_configuration()
-            interpreter.divide_as_a_device()
+            interpreter.behave_as_a_device()
     if device == "compile":
         compiler = _import_if_installed(".ahead_of_time")
         if compiler is not None:  # otherwise the child reports that Triton is missing

@@ -17,13 +17,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 
-from .order import Denial
+from .order import Denial, is_module
 
 Value = Any  # whatever a guarded function is called with
 Refuse = Callable[[str], BaseException]  # makes the exception for the name of what was called
@@ -31,7 +30,6 @@ Refuse = Callable[[str], BaseException]  # makes the exception for the name of w
 COMPILERS = ("torch._dynamo", "torch._inductor")
 ENGINES = ("_te", "_nativert")
 """Modules below `torch._C` that run graphs with their own kernels."""
-_ABSENT = object()
 READERS = ("numpy", "tolist", "__array__", "__dlpack__")
 """Methods of tensors that give all their numbers to Python or numpy at once."""
 _ALLOWED_JIT = ("_jit_get_", "_jit_resolve_packet")
@@ -44,9 +42,12 @@ def hidden_folders(denial: Denial) -> tuple[str, ...]:
     Without torch's libraries, no new process can import torch; this one has already loaded them.
     Without its folder, a package that is denied by name cannot be imported a second time.
     """
-    top = os.path.dirname(torch.__file__)
-    folders = [f"{top}/{name}" for name in ("lib", "_dynamo", "_inductor") if denial.operators]
-    for name in denial.modules:
+    modules = [entry for entry in denial.entries if is_module(entry)]
+    folders: list[str] = []
+    if len(modules) < len(denial.entries):  # operators are denied
+        top = os.path.dirname(torch.__file__)
+        folders += (f"{top}/{name}" for name in ("lib", "_dynamo", "_inductor"))
+    for name in modules:
         folders += getattr(sys.modules.get(name), "__path__", ())
     return tuple(folders)
 
@@ -54,84 +55,64 @@ def hidden_folders(denial: Denial) -> tuple[str, ...]:
 def install(refuse: Refuse, *, readers: bool) -> None:
     """Install the guards in this process.
 
-    Args:
-        refuse: makes the exception.
-        readers: whether to guard `READERS` too; problems in plain torch may read numbers.
+    `READERS` are guarded only if `readers` is set: problems in plain torch may read numbers.
     """
     sys.meta_path.insert(0, _Unimportable(refuse, COMPILERS))
     _empty_engines()
-    for name in [name for name in vars(torch._C) if _is_jit(name)]:
-        setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
+    for name in list(vars(torch._C)):
+        if name.startswith("_jit_") and not name.startswith(_ALLOWED_JIT):
+            setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
     for kind in (torch.Tensor, torch._C.TensorBase) if readers else ():
         for name in READERS:
             if name in vars(kind):
                 _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedModules:
-    """Modules that `close_modules` has closed, and what opens them again.
-
-    Attributes:
-        finder: keeps them from being imported.
-        changed: (class or module, name that was replaced, value before; `_ABSENT` if it had none).
-    """
-
-    finder: "_Unimportable"
-    changed: list[tuple[Value, str, Value]]
-
-    def reopen(self) -> None:
-        """Undo all changes."""
-        sys.meta_path.remove(self.finder)
-        for owner, name, before in reversed(self.changed):
-            if before is _ABSENT:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-
-def close_modules(names: tuple[str, ...], refuse: Refuse) -> ClosedModules:
-    """Make imports and calls of these modules, and new objects of their classes, raise.
+def close_modules(names: tuple[str, ...], refuse: Refuse) -> contextlib.ExitStack:
+    """Make imports and calls of modules, and new objects of their classes, raise.
 
     Classes are changed in place, so every other name of them is closed too; `isinstance` works.
-
-    Args:
-        names: of modules (with all below them) or of classes.
-        refuse: makes the exception.
+    The names are those of modules, with all below them, or of classes. Closing the returned stack
+    opens them again.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:  # only loaded modules can be closed
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    closed = ClosedModules(finder=_Unimportable(refuse, names), changed=[])
-    sys.meta_path.insert(0, closed.finder)
+    reopen = contextlib.ExitStack()
+    finder = _Unimportable(refuse, names)
+    sys.meta_path.insert(0, finder)
+    reopen.callback(sys.meta_path.remove, finder)
     for name in names:
         owner, _, last = name.rpartition(".")
         if owner in sys.modules:
-            _close(sys.modules[owner], last, refuse, closed)
+            _close(sys.modules[owner], last, refuse, reopen)
         for module in [m for known, m in sys.modules.items() if _is_below(known, name)]:
             for inner, value in list(vars(module).items()):
                 if _is_below(str(getattr(value, "__module__", "")), name):
-                    _close(module, inner, refuse, closed)
-    return closed
+                    _close(module, inner, refuse, reopen)
+    return reopen
 
 
 def _is_below(name: str, top: str) -> bool:
     return name == top or name.startswith(f"{top}.")
 
 
-def _close(module: ModuleType, name: str, refuse: Refuse, closed: ClosedModules) -> None:
+def _close(module: ModuleType, name: str, refuse: Refuse, reopen: contextlib.ExitStack) -> None:
     """Make a function or class of a module refuse to be called; leave anything else alone."""
     value = getattr(module, name, None)
     refusing = _refusing(f"{module.__name__}.{name}", refuse)
     if isinstance(value, type):
-        before = vars(value).get("__init__", _ABSENT)
+        before = vars(value).get("__init__")
         with contextlib.suppress(TypeError):  # an immutable class; torch has none
             value.__init__ = refusing  # type: ignore[misc]
-            closed.changed.append((value, "__init__", before))
+            if before is None:
+                reopen.callback(delattr, value, "__init__")
+            else:
+                reopen.callback(setattr, value, "__init__", before)
     elif isinstance(value, FunctionType):
-        closed.changed.append((module, name, value))
+        reopen.callback(setattr, module, name, value)
         setattr(module, name, refusing)
 
 
@@ -145,10 +126,6 @@ class _Unimportable:
         """Raise for these modules; leave all others to the other finders."""
         if any(_is_below(name, top) for top in self._names):
             raise self._refuse(name)
-
-
-def _is_jit(name: str) -> bool:
-    return name.startswith("_jit_") and not name.startswith(_ALLOWED_JIT)
 
 
 def _refusing(name: str, refuse: Refuse) -> Callable[..., Value]:

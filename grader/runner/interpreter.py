@@ -1,33 +1,21 @@
 """Makes Triton's interpreter behave as a device does: it chooses a configuration and divides by 0.
 
-The fork server calls both functions before any fork.
+The fork server calls this before any fork.
 """
-
-from typing import Any
 
 import numpy
 from triton.runtime.autotuner import Autotuner
 
-Value = Any  # what a student passes to a kernel
 
+def behave_as_a_device() -> None:
+    """Choose configurations without timing them, and compute NaN without a warning.
 
-def choose_first_configuration() -> None:
-    """Make an autotuned kernel use the first of its configurations that pruning leaves.
+    An autotuned kernel uses the first of its configurations that pruning leaves. Triton would time
+    each one on the device, and it raises where there is no device. The interpreter runs none of
+    them faster than another.
 
-    Triton would time each one on the device, and it raises where there is no device. The
-    interpreter runs none of them faster than another.
+    0/0 and −inf − (−inf) are NaN without a warning: the interpreter computes in numpy, and the
+    warning would appear in the student's output, and name a line of Triton's code.
     """
-    Autotuner._bench = _equal_times
-
-
-def divide_as_a_device() -> None:
-    """Compute 0/0 and −inf − (−inf) as NaN without a warning: the interpreter computes in numpy.
-
-    The warning would appear in the student's output, and name a line of Triton's code.
-    """
+    Autotuner._bench = lambda *_, **__: [1.0, 1.0, 1.0]  # quantiles, in ms
     numpy.seterr(all="ignore")
-
-
-def _equal_times(*_: Value, **__: Value) -> list[float]:
-    """Replace a benchmark: return the same quantiles, in ms, for every configuration."""
-    return [1.0, 1.0, 1.0]

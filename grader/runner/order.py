@@ -37,23 +37,16 @@ class Denial:
     problem: str = ""
     entries: tuple[str, ...] = ()
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The entries that name modules and classes of Python, such as `torch.nn.parallel`."""
-        return tuple(entry for entry in self.entries if is_module(entry))
 
-    @property
-    def operators(self) -> tuple[str, ...]:
-        """The entries that name operators of torch's dispatcher, such as `aten::mm`."""
-        return tuple(entry for entry in self.entries if not is_module(entry))
+NO_DENIAL = Denial()
 
 
 def is_module(entry: str) -> bool:
-    """Return whether an entry of a `denied` list names a module or class and no operator."""
+    """Return whether an entry of a `denied` list names a module or class of Python.
+
+    `torch.nn.parallel` does; `aten::mm` names an operator of torch's dispatcher.
+    """
     return entry.startswith("torch.")
-
-
-NO_DENIAL = Denial()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +54,6 @@ class ForkOrder:
     """How one child is to be confined.
 
     Attributes:
-        kind: how it is kept apart.
         uid: user and group to become; 0 keeps those of the fork server.
         home: folder that the child may write to.
         judge_pid_namespace: name of the judge's pid namespace. The fork server freezes and kills
@@ -70,11 +62,9 @@ class ForkOrder:
             cgroup limits it.
         processes: limit of processes per uid; 0 for none, if a cgroup limits them.
         file_bytes: size of the memory file systems mounted for the child.
-        threads: threads for tensor operations.
         device: `cpu` (Triton interprets), `compile` (Triton compiles, nothing runs), `nvcc`
             (only the CUDA compiler runs) or `cuda`.
         loopback: whether internet sockets may be opened.
-        denial: operators and modules of torch that raise.
         world: number of ranks in its process group; 0 if it is no rank. The ranks share one
             network namespace and nothing else.
         rank: its number in the process group.

@@ -7,29 +7,18 @@ The judge checks every header that it receives (see `worker.buffers`). Contents 
 import mmap
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 ALIGNMENT_BYTES = 64
 
 DTYPES: dict[str, torch.dtype] = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        torch.float64,
-        torch.float32,
-        torch.float16,
-        torch.bfloat16,
-        torch.int64,
-        torch.int32,
-        torch.int16,
-        torch.int8,
-        torch.uint8,
-        torch.bool,
-        torch.complex64,
-        torch.float8_e4m3fn,
-        torch.float8_e5m2,
-    )
+    name: getattr(torch, name)
+    for name in (
+        "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 "
+        "float8_e4m3fn float8_e5m2"
+    ).split()
 }
 NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -40,7 +29,6 @@ class TensorHeader:
 
     Attributes:
         dtype: name of the dtype, without `torch.`.
-        shape: elements per dimension.
         strides: elements to skip per dimension.
         offset: bytes from the start of the file to the first element.
     """
@@ -73,17 +61,8 @@ class TensorHeader:
         return cls(dtype=form["dtype"], offset=form["offset"], **lists)
 
 
-class DeviceView(Protocol):
-    """Memory of a device that is mapped into this process (see `runner.cuda.memory`)."""
-
-    def __len__(self) -> int:
-        """Return its size in bytes."""
-
-    def tensor(self, header: TensorHeader) -> torch.Tensor:
-        """Return the tensor that lies in it under `header`, without a copy."""
-
-
-Memory = mmap.mmap | bytearray | DeviceView
+Memory = mmap.mmap | bytearray | torch.Tensor
+"""A tensor holds the bytes of a device's memory (see `runner.cuda.memory`)."""
 
 
 def align(offset: int, step: int = ALIGNMENT_BYTES) -> int:
@@ -99,12 +78,14 @@ def map_memory(fd: int, *, populate: bool) -> mmap.mmap:
 
 def view(memory: Memory, header: TensorHeader) -> torch.Tensor:
     """Return the tensor that lies in `memory` under `header`, without a copy."""
-    if not isinstance(memory, mmap.mmap | bytearray):
-        return memory.tensor(header)
     dtype = DTYPES[header.dtype]
     if header.span == 0:
-        return torch.empty_strided(header.shape, header.strides, dtype=dtype)
-    flat = torch.frombuffer(memory, dtype=dtype, count=header.span, offset=header.offset)
+        device = memory.device if isinstance(memory, torch.Tensor) else None
+        return torch.empty_strided(header.shape, header.strides, dtype=dtype, device=device)
+    if isinstance(memory, torch.Tensor):
+        flat = memory[header.offset : header.offset + header.span_bytes].view(dtype)
+    else:
+        flat = torch.frombuffer(memory, dtype=dtype, count=header.span, offset=header.offset)
     return flat.as_strided(header.shape, header.strides)
 
 

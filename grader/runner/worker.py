@@ -96,10 +96,6 @@ class ObjectTable:
         """Forget an object."""
         self._objects.pop(ref, None)
 
-    def clear(self) -> None:
-        """Forget all objects, between cases."""
-        self._objects.clear()
-
     def _lookup(self, name: str) -> Value:
         if name.startswith(HARNESS_PREFIX):
             return self._harness[name.removeprefix(HARNESS_PREFIX)]
@@ -113,7 +109,6 @@ class WorkerProcess:
     """One worker.
 
     Attributes:
-        channel: to the judge.
         reply_memory: for the tensors of replies.
         home: folder with the submission's files.
         further: additional operations by name; each gets the request.
@@ -162,23 +157,24 @@ class WorkerProcess:
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
         """Carry out a request and return the reply."""
         operation = request["op"]
-        if operation == "load":
-            self._load(request)
-            return {"value": None, "tensors": []}
-        if operation == "drop":
-            for ref in request["refs"]:
-                self.table.drop(ref)
-            return {"value": None, "tensors": []}
         if operation in self.further:
             return self._express(self.further[operation](request))
-        if operation == "find":
-            self.table.require(request["names"])
-            return {"value": None, "tensors": []}
-        args, kwargs = self._arguments(request, memory)
-        if operation == "new":
-            self.table.new(request["ref"], request["name"], args, kwargs)
-            return {"value": None, "tensors": []}
-        return self._express(self.table.call(request["target"], request["method"], args, kwargs))
+        match operation:
+            case "load":
+                self._load(request)
+            case "drop":
+                for ref in request["refs"]:
+                    self.table.drop(ref)
+            case "find":
+                self.table.require(request["names"])
+            case "new":
+                args, kwargs = self._arguments(request, memory)
+                self.table.new(request["ref"], request["name"], args, kwargs)
+            case _:
+                args, kwargs = self._arguments(request, memory)
+                reply = self.table.call(request["target"], request["method"], args, kwargs)
+                return self._express(reply)
+        return {"value": None, "tensors": []}
 
     def _load(self, request: dict[str, Json]) -> None:
         """Write the files, import the harness and then the submission."""
@@ -190,9 +186,7 @@ class WorkerProcess:
             with open(f"{self.home}/{file['name']}", "xb") as out:
                 out.write(base64.b64decode(file["base64"]))
         sys.path.insert(0, self.home)
-        harness: dict[str, Value] = {}
-        if request["harness"]:
-            harness = vars(importlib.import_module("harness"))
+        harness = vars(importlib.import_module("harness")) if request["harness"] else {}
         self.table = ObjectTable({}, harness)
         self.table = ObjectTable(vars(importlib.import_module(request["entry"])), harness)
 
@@ -211,9 +205,8 @@ class WorkerProcess:
             return DTYPES[content]
 
         args = [protocol.unflatten(tree, leaf) for tree in request["args"]]
-        return args, {
-            key: protocol.unflatten(tree, leaf) for key, tree in request["kwargs"].items()
-        }
+        kwargs = {key: protocol.unflatten(tree, leaf) for key, tree in request["kwargs"].items()}
+        return args, kwargs
 
     def _express(self, value: Value) -> dict[str, Json]:
         """Return the reply for a value; subclasses of the allowed types are refused."""

@@ -10,7 +10,7 @@ import sys
 import torch
 
 from grader.runner.cuda import memory as device_memory
-from grader.runner.tensors import TensorHeader
+from grader.runner.tensors import TensorHeader, view
 
 COUNT = 1 << 20
 
@@ -22,21 +22,21 @@ def header(offset: int) -> TensorHeader:
 def double(argument_fd: str, reply_fd: str) -> None:
     """Write twice the arguments into the reply."""
     size_bytes = COUNT * 4
-    arguments = device_memory.open_block(int(argument_fd), size_bytes).tensor(header(0))
-    reply = device_memory.open_block(int(reply_fd), size_bytes).tensor(header(0))
+    arguments = view(device_memory.open_block(int(argument_fd), size_bytes), header(0))
+    reply = view(device_memory.open_block(int(reply_fd), size_bytes), header(0))
     torch.mul(arguments, 2, out=reply)
     torch.cuda.synchronize()
 
 
 def spoil(argument_fd: str) -> None:
     """Change one entry of the arguments."""
-    device_memory.open_block(int(argument_fd), COUNT * 4).tensor(header(0))[COUNT // 2] = 1e9
+    view(device_memory.open_block(int(argument_fd), COUNT * 4), header(0))[COUNT // 2] = 1e9
     torch.cuda.synchronize()
 
 
 def keep(argument_fd: str, lines: str = "") -> None:
     """Keep a view while the judge lets go of the memory, and read it then."""
-    kept = device_memory.open_block(int(argument_fd), COUNT * 4).tensor(header(0))
+    kept = view(device_memory.open_block(int(argument_fd), COUNT * 4), header(0))
     print("mapped", flush=True)
     sys.stdin.readline()
     print(float(kept.double().sum()), flush=True)

@@ -16,12 +16,7 @@ TEMPLATE_SUFFIX = ".tmpl"
 
 
 def write_scaffold(slug: str, assignments: Path, reference: Path) -> tuple[Path, Path]:
-    """Write a new assignment; return its two folders.
-
-    Args:
-        slug: its name.
-        assignments: folder that holds assignments.
-        reference: folder that holds references.
+    """Write a new assignment; return its two folders, one in `assignments`, one in `reference`.
 
     Raises:
         UsageError: if the slug is invalid, a folder exists, or the templates are not installed.

@@ -10,6 +10,7 @@ Source: cuda.h of CUDA 13.0 (CUDA_VERSION 13000), which names the enumerators an
 a test compares them, and the layout of the structures, with the header that Triton ships.
 """
 
+import contextlib
 import ctypes
 from typing import Any, Protocol
 
@@ -17,7 +18,6 @@ LIBRARY = "libcuda.so.1"
 
 # CUresult: typedef enum cudaError_enum
 CUDA_SUCCESS = 0
-CUDA_ERROR_INVALID_VALUE = 1
 CUDA_ERROR_OUT_OF_MEMORY = 2
 CUDA_ERROR_NO_DEVICE = 100
 # CUmemAllocationHandleType: typedef enum CUmemAllocationHandleType_enum
@@ -219,20 +219,16 @@ class CudaApi:
         """Map memory, readable and writable by this device, and return its address."""
         pointer = Pointer()
         self.call("cuMemAddressReserve", ctypes.byref(pointer), size_bytes, 0, 0, 0)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.call, "cuMemAddressFree", pointer, size_bytes)
             self.call("cuMemMap", pointer, size_bytes, 0, handle, 0)
-            try:
-                access = AccessDescription(
-                    location=Location(type=CU_MEM_LOCATION_TYPE_DEVICE, id=self.ordinal),
-                    flags=CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
-                )
-                self.call("cuMemSetAccess", pointer, size_bytes, ctypes.byref(access), 1)
-            except CudaCallFailed:
-                self.call("cuMemUnmap", pointer, size_bytes)
-                raise
-        except CudaCallFailed:
-            self.call("cuMemAddressFree", pointer, size_bytes)
-            raise
+            undo.callback(self.call, "cuMemUnmap", pointer, size_bytes)
+            access = AccessDescription(
+                location=Location(type=CU_MEM_LOCATION_TYPE_DEVICE, id=self.ordinal),
+                flags=CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+            )
+            self.call("cuMemSetAccess", pointer, size_bytes, ctypes.byref(access), 1)
+            undo.pop_all()
         return pointer.value
 
     def unmap(self, pointer: int, size_bytes: int) -> None:

@@ -14,17 +14,9 @@ import torch
 from ..tensors import DTYPES
 
 MAX_RANK = 8
-CODES = {
-    torch.float64: 0,
-    torch.float32: 1,
-    torch.float16: 2,
-    torch.bfloat16: 3,
-    torch.int64: 4,
-    torch.int32: 5,
-    torch.int16: 6,
-    torch.int8: 7,
-}
-OTHER = 8
+_DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8".split()
+CODES = {DTYPES[name]: code for code, name in enumerate(_DTYPES)}
+OTHER = len(CODES)
 OK, BAD_INPUT, NOT_IMPLEMENTED = 0, 1, 2
 
 Json = Any  # a part of a launcher's declaration
@@ -53,10 +45,8 @@ _NUMBERS: dict[str, type] = {
 def bind(path: str, launchers: str, namespace: dict[str, Value]) -> None:
     """Load a library and put a function into `namespace` for each launcher that it defines.
 
-    Args:
-        path: of the library.
-        launchers: declarations as JSON.
-        namespace: of the module that is imported as the submission.
+    The declarations of the launchers are JSON; the namespace is that of the module that is imported
+    as the submission.
 
     Raises:
         OSError: if the library cannot be loaded.

@@ -7,12 +7,10 @@ fork. The judge trusts nothing here; the times of `EventClock` are claims (see
 
 import contextlib
 import functools
-from types import TracebackType
 from typing import Any
 
 import torch
 
-from ..tensors import DTYPES, TensorHeader
 from .api import CudaApi, CudaCallFailed, load_library
 
 
@@ -59,41 +57,18 @@ class _Mapping:
                 self._api.release(self._handle)
 
 
-class DeviceMemory:
-    """One block of the judge's memory; tensors over it keep it mapped."""
+def open_block(fd: int, size_bytes: int) -> torch.Tensor:
+    """Map a block of the judge's memory and return its bytes; tensors over them keep it mapped.
 
-    def __init__(self, api: CudaApi, fd: int, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
-        mapping = _Mapping(api, fd, size_bytes)
-        self._flat = torch.as_tensor(mapping, device=torch.device("cuda", api.ordinal))
-
-    def __len__(self) -> int:
-        """Return its size in bytes."""
-        return self._size_bytes
-
-    def tensor(self, header: TensorHeader) -> torch.Tensor:
-        """Return the tensor that lies in it under `header`, without a copy."""
-        return tensor_over(self._flat, header)
-
-
-def tensor_over(flat: torch.Tensor, header: TensorHeader) -> torch.Tensor:
-    """Return the tensor that lies under `header` in `flat`, a tensor of bytes on any device."""
-    dtype = DTYPES[header.dtype]
-    if header.span == 0:
-        return torch.empty_strided(header.shape, header.strides, dtype=dtype, device=flat.device)
-    span = flat[header.offset : header.offset + header.span_bytes]
-    return span.view(dtype).as_strided(header.shape, header.strides)
-
-
-def open_block(fd: int, size_bytes: int) -> DeviceMemory:
-    """Map a block of the judge's memory; the size is rounded up as the judge does.
+    The size is rounded up as the judge does.
 
     Raises:
         CudaCallFailed: if the driver refuses.
     """
     api = open_cuda()
     granule = api.granularity_bytes()
-    return DeviceMemory(api, fd, max(-(-size_bytes // granule), 1) * granule)
+    mapping = _Mapping(api, fd, max(-(-size_bytes // granule), 1) * granule)
+    return torch.as_tensor(mapping, device=torch.device("cuda", api.ordinal))
 
 
 def is_usable() -> bool:
@@ -125,12 +100,7 @@ class EventClock:
         self._begin.record()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.record()
         torch.cuda.synchronize()  # all streams, not only the one that the events are on
         self.events_ns = round(self._begin.elapsed_time(self._end) * 1e6)

@@ -15,6 +15,8 @@ from typing import Any
 
 SYSTEM_TOOLKITS = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 FOLDERS = "/usr/local/bin:/usr/bin:/bin"
+ANY_ARCHITECTURE = ("compute_75", "sm_80", "sm_90a")
+"""For a device that is not known: the driver compiles the first for devices that need it."""
 MAX_OUTPUT_BYTES = 64 << 10
 MAX_LIBRARY_BYTES = 32 << 20
 """Size limit of a library; a hundred kernels for three architectures are a few MiB."""
@@ -109,7 +111,11 @@ def _write(folder: str, files: list[Json]) -> None:
 
 
 def _run(command: list[str], home: str, folder: str) -> tuple[int, str]:
-    """Run the compiler in `folder`, so that its messages name files as the student does."""
+    """Run the compiler in `folder`, so that its messages name files as the student does.
+
+    Its environment adds no flags and no include folders.
+    """
+    path = f"{FOLDERS}:{os.path.dirname(sys.executable)}"
     with open(f"{home}/compiler.log", "w+b") as output:
         ended = subprocess.run(
             command,
@@ -117,14 +123,8 @@ def _run(command: list[str], home: str, folder: str) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(home),
+            env={"PATH": path, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"},
             check=False,
         )
         output.seek(0)
         return ended.returncode, output.read(MAX_OUTPUT_BYTES).decode(errors="replace")
-
-
-def _environment(home: str) -> dict[str, str]:
-    """Return the compiler's environment; it adds no flags and no include folders."""
-    path = f"{FOLDERS}:{os.path.dirname(sys.executable)}"
-    return {"PATH": path, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8"}

@@ -35,7 +35,7 @@ class Rank(WorkerProcess):
 
     rank: int = 0
     world: int = 1
-    _store: list[TCPStore] = field(default_factory=list)
+    _store: TCPStore | None = None
     _recorder: list[Recorder] = field(default_factory=list)
 
     def carry_out(self, request: dict[str, Json], memory: Memory | None) -> dict[str, Json]:
@@ -55,15 +55,13 @@ class Rank(WorkerProcess):
 
     def _listen(self) -> int:
         """Open the process group's store and return its port."""
-        self._store.append(
-            TCPStore(ADDRESS, 0, world_size=None, is_master=True, wait_for_workers=False)
-        )
-        return int(self._store[0].port)
+        self._store = TCPStore(ADDRESS, 0, world_size=None, is_master=True, wait_for_workers=False)
+        return int(self._store.port)
 
     def _join(self, port: int, seconds: float) -> None:
         """Join the default process group; `seconds` bounds the wait for the other ranks."""
         limit = datetime.timedelta(seconds=seconds)
-        store = self._store[0] if self._store else TCPStore(ADDRESS, port, is_master=False)
+        store = self._store or TCPStore(ADDRESS, port, is_master=False)
         dist.init_process_group(
             BACKEND, store=store, rank=self.rank, world_size=self.world, timeout=limit
         )

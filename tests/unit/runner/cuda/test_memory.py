@@ -10,8 +10,8 @@ import torch
 
 from grader.runner.cuda import memory as device_memory
 from grader.runner.cuda.api import CudaApi, CudaCallFailed
-from grader.runner.cuda.memory import _Mapping, tensor_over
-from grader.runner.tensors import TensorHeader
+from grader.runner.cuda.memory import _Mapping
+from grader.runner.tensors import TensorHeader, view
 from tests.unit.worker.cuda.fake_libraries import FakeCuda
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -61,7 +61,8 @@ def test_an_end_after_cudas_own_is_silent():
 def test_a_size_is_rounded_as_the_judge_rounds_it(monkeypatch, size):
     made = []
     monkeypatch.setattr(device_memory, "open_cuda", lambda: CudaApi(FakeCuda(), 0))
-    monkeypatch.setattr(device_memory, "DeviceMemory", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(device_memory, "_Mapping", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(torch, "as_tensor", lambda mapping, device: mapping)
     device_memory.open_block(7, size)
     assert made[0][1:] == (7, SIZE)
 
@@ -69,13 +70,13 @@ def test_a_size_is_rounded_as_the_judge_rounds_it(monkeypatch, size):
 def test_tensors_lie_where_their_headers_say():
     flat = torch.arange(64, dtype=torch.uint8)
     header = TensorHeader(dtype="int16", shape=(2, 3), strides=(4, 1), offset=8)
-    tensor = tensor_over(flat, header)
+    tensor = view(flat, header)
     assert tensor.stride() == (4, 1)
     assert tensor[1, 2].item() == 8 + 2 * 6 + 256 * (8 + 2 * 6 + 1)
     tensor.zero_()
     assert flat[8:14].tolist() == [0] * 6
     assert flat[14] == 14
-    empty = tensor_over(flat, TensorHeader(dtype="float32", shape=(0, 3), strides=(3, 1), offset=0))
+    empty = view(flat, TensorHeader(dtype="float32", shape=(0, 3), strides=(3, 1), offset=0))
     assert empty.shape == (0, 3)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 
 from grader.errors import DeviceError
 from grader.evidence.device import DeviceState, ThrottleReasons
-from grader.runner.cuda.api import CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY
+from grader.runner.cuda.api import CUDA_ERROR_OUT_OF_MEMORY
 from grader.worker.cuda.driver import Block, DeviceDriver, DeviceFacts
 from grader.worker.cuda.reserved_memory import ReservedMemory
 
 GRANULE_BYTES = 4096
+CUDA_ERROR_INVALID_VALUE = 1  # cuda.h
 _COPY_BYTES = 1 << 20
 
 
