@@ -1,5 +1,7 @@
 """A limit that does not hold is an error in a real sandbox, and named without one."""
 
+from typing import Any
+
 import pytest
 
 from grader.errors import SandboxError
@@ -56,7 +58,8 @@ def test_the_memory_probe_tells_what_happened(monkeypatch, ending, holds, detail
 
     monkeypatch.setattr(selftest, "_ask", ask)
     probe = Submission(name="p", sha256="", origin=Origin.MODULE, entry="p", files=())
-    found = selftest._memory(object(), probe)
+    unused: Any = None
+    found = selftest._memory(unused, probe)
     assert (found.holds, found.detail.rpartition(": ")[2]) == (holds, detail)
 
 
