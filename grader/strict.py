@@ -37,13 +37,15 @@ def strict_converter() -> cattrs.Converter:
     )
     for kind in (int, str, bool, bytes, float, Enum):  # of several bases, the nearest decides
         converter.register_structure_hook(kind, _scalar)
-    converter.register_structure_hook_factory(_is_list, lambda kind: _list_hook(kind, converter))
     converter.register_structure_hook_factory(
-        _is_table,
+        _made_of(tuple, list), lambda kind: _list_hook(kind, converter)
+    )
+    converter.register_structure_hook_factory(
+        _made_of(dict),
         lambda kind: _only(dict, "a table", mapping_structure_factory(kind, converter)),
     )
     converter.register_structure_hook_factory(
-        _is_record,
+        is_dataclass,
         lambda kind: _only(dict, "a table", converter.gen_structure_attrs_fromdict(kind)),
     )
     converter.register_structure_hook_func(_is_plain_union, _plain_union)
@@ -151,16 +153,8 @@ def _pair_hook(members: tuple[Any, ...], converter: cattrs.Converter) -> Hook:
     return structure
 
 
-def _is_list(kind: Any) -> bool:  # noqa: ANN401 - a type
-    return get_origin(kind) in (tuple, list)
-
-
-def _is_table(kind: Any) -> bool:  # noqa: ANN401 - a type
-    return get_origin(kind) is dict
-
-
-def _is_record(kind: Any) -> bool:  # noqa: ANN401 - a type
-    return isinstance(kind, type) and is_dataclass(kind)
+def _made_of(*origins: type) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) in origins
 
 
 def _is_plain_union(kind: Any) -> bool:  # noqa: ANN401 - a type

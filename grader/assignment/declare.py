@@ -9,6 +9,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,8 +130,7 @@ def load_cases(folder: Path) -> dict[Key, CaseMaker]:
     Raises:
         AuthorError: if the file cannot be imported, or two cases claim one check.
     """
-    makers = [one for one in _declared(folder) if isinstance(one, CaseMaker)]
-    return _by_key(folder, "cases for check", [((m.problem, m.check), m) for m in makers])
+    return _collect(folder, CaseMaker, lambda one: (one.problem, one.check), "cases for check")
 
 
 def load_workloads(folder: Path) -> dict[Key, Workload]:
@@ -139,23 +139,19 @@ def load_workloads(folder: Path) -> dict[Key, Workload]:
     Raises:
         AuthorError: if the file cannot be imported, or two workloads claim one target.
     """
-    makers = [one for one in _declared(folder) if isinstance(one, Workload)]
-    return _by_key(folder, "workloads for target", [((m.problem, m.target), m) for m in makers])
+    return _collect(folder, Workload, lambda one: (one.problem, one.target), "workloads for target")
 
 
-def _declared(folder: Path) -> Iterator[object]:
-    """Return what `cases.py` defines, and the modules that it lists as `MODULES`."""
+def _collect(folder: Path, kind: type[T], key_of: Callable[[T], Key], what: str) -> dict[Key, T]:
+    """Return what is of a kind in `cases.py` and the modules that it lists as `MODULES`."""
     cases = load_folder(folder, "cases")
-    for module in (cases, *getattr(cases, "MODULES", ())):
-        yield from vars(module).values()
-
-
-def _by_key(folder: Path, what: str, makers: Sequence[tuple[Key, T]]) -> dict[Key, T]:
+    modules = (cases, *getattr(cases, "MODULES", ()))
     found: dict[Key, T] = {}
-    for key, maker in makers:
-        if found.setdefault(key, maker) is not maker:  # one object may have several names
+    for one in (value for module in modules for value in vars(module).values()):
+        # One object may have several names.
+        if isinstance(one, kind) and found.setdefault(key_of(one), one) is not one:
             raise AuthorError(
-                f"{folder / 'cases.py'}: two {what} {'.'.join(key)}",
+                f"{folder / 'cases.py'}: two {what} {'.'.join(key_of(one))}",
                 hint="each check has one @case and each target one @workload; remove or rename one",
             )
     return found
@@ -172,30 +168,17 @@ def load_folder(folder: Path, module: str) -> ModuleType:
     path = folder / f"{module}.py"
     if not path.is_file():
         raise AuthorError(f"{path}: not found", hint="every reference folder needs this file")
-    package = "grader_reference_" + "".join(
-        c if c.isalnum() else "_" for c in str(folder.resolve())
-    )
+    package = "grader_reference_" + re.sub(r"\W", "_", str(folder.resolve()))
     if package not in sys.modules:
         parent = ModuleType(package)
         parent.__path__ = [str(folder), *map(str, shared_folders(folder))]
         sys.modules[package] = parent
     name = f"{package}.{module}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None:
-        raise AuthorError(f"{path}: expected a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    _execute(loaded, path)
-    return loaded
+    return sys.modules[name] if name in sys.modules else _import(name, path)
 
 
 def load_harness(assignment: Path, name: str = "grader_harness") -> Mapping[str, Value]:
-    """Import an assignment's harness and return its names; none if it has no harness.
-
-    Args:
-        assignment: folder of the assignment.
-        name: name of the module that the harness becomes.
+    """Import a folder's harness as module `name`, and return its names; none without a harness.
 
     Raises:
         AuthorError: if it cannot be imported.
@@ -208,32 +191,29 @@ def load_harness(assignment: Path, name: str = "grader_harness") -> Mapping[str,
         return {}
     for old in [old for old in sys.modules if old.startswith(f"{name}.")]:
         del sys.modules[old]  # a file of another assignment's harness
-    spec = importlib.util.spec_from_file_location(
-        name, path, submodule_search_locations=folders or None
-    )
-    if spec is None:
-        raise AuthorError(f"{path}: expected a Python file")
-    harness = importlib.util.module_from_spec(spec)
-    _execute(harness, path)
-    return vars(harness)
+    return vars(_import(name, path, folders))
 
 
-def _execute(module: ModuleType, path: Path) -> None:
-    """Run a module that was made from the file `path`; it is in `sys.modules` from the beginning.
+def _import(name: str, path: Path, submodules: Sequence[str] = ()) -> ModuleType:
+    """Import the file `path` as module `name`, a package if it has folders of submodules.
 
     Raises:
         AuthorError: if it raises.
     """
-    spec = module.__spec__
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=list(submodules) or None
+    )
     if spec is None or spec.loader is None:
         raise AuthorError(f"{path}: expected a Python file")
-    sys.modules[module.__name__] = module  # triton and dataclasses look a class's module up by name
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # triton and dataclasses look a class's module up by name
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[module.__name__]
+        del sys.modules[name]
         message = f"{path}: importing it failed{_line_in(path.parent, error)}"
         raise AuthorError(f"{message}: {type(error).__name__}: {error}") from error
+    return module
 
 
 def _line_in(folder: Path, error: Exception) -> str:

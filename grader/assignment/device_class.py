@@ -6,17 +6,11 @@ is `cuda:*`. Finding devices is in `worker.cuda.driver`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
-
-from grader.errors import AuthorError
 
 CPU = "cpu"
 ANY_CUDA = "cuda:*"
 MODELS = ("h200", "h100", "a100", "t4")
 CLASSES = (CPU, *(f"cuda:{model}" for model in MODELS), ANY_CUDA)
-
-T = TypeVar("T")
 
 
 def device_class(name: str) -> str:
@@ -38,23 +32,3 @@ def device_class(name: str) -> str:
 def candidates(name: str) -> tuple[str, ...]:
     """Return the keys that apply to the class `name`, the most specific first."""
     return (name, ANY_CUDA) if name.startswith("cuda:") and name != ANY_CUDA else (name,)
-
-
-def has_tier(tiers: Iterable[str], name: str) -> bool:
-    """Return whether `tiers` has an entry for the class `name`."""
-    return bool(set(tiers) & set(candidates(name)))
-
-
-def choose_tier(tiers: Mapping[str, T], name: str) -> T:
-    """Return the most specific entry for the class `name`.
-
-    Raises:
-        AuthorError: if there is none; call `has_tier` first.
-    """
-    for key in candidates(name):
-        if key in tiers:
-            return tiers[key]
-    raise AuthorError(
-        f"no target for {name}; there are targets for {', '.join(sorted(tiers)) or 'none'}",
-        hint=f"add a tier for {name}" + (f" or {ANY_CUDA}" if name.startswith("cuda") else ""),
-    )

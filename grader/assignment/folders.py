@@ -26,11 +26,7 @@ KERNELS = "kernels"
 
 
 def find_assignment(slug: str, assignments: Path | None = None) -> Path:
-    """Return the folder of the assignment `slug`.
-
-    Args:
-        slug: name of the assignment.
-        assignments: the only folder to search, if given.
+    """Return the folder of the assignment `slug`; only `assignments` is searched, if given.
 
     Raises:
         UsageError: if there is no such assignment; the message names those that exist.
@@ -62,9 +58,7 @@ def list_assignments(assignments: Path | None = None) -> tuple[Path, ...]:
 def find_reference(slug: str, reference: Path | None = None) -> Path:
     """Return the folder with oracle, solution and cases of the assignment `slug`.
 
-    Args:
-        slug: name of the assignment.
-        reference: the only folder to search, if given.
+    Only the folder `reference` is searched, if given.
 
     Raises:
         UsageError: if there is no such reference; the message names those that exist.
@@ -148,11 +142,9 @@ def _with_imports(
         file = waiting.pop()
         for module in _modules_of(package, file):
             name = f"{package}/{module}.py"
-            path = next(
-                (f / f"{module}.py" for f in folders if (f / f"{module}.py").is_file()), None
-            )
-            if name not in found and path is not None:
-                found[name] = _source_file(path, name)
+            paths = [f / f"{module}.py" for f in folders if (f / f"{module}.py").is_file()]
+            if name not in found and paths:
+                found[name] = _source_file(paths[0], name)
                 waiting.append(found[name])
     return tuple(found.values())
 

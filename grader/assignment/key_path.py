@@ -14,7 +14,7 @@ import cattrs
 from grader.errors import AuthorError
 from grader.strict import find_mistakes
 
-_KEY = re.compile(r"\.(\w+)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+_KEY = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]|\[(['\"])(?P<quoted>.*?)\3\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +48,21 @@ class KeyPath:
     def explain(self, error: cattrs.BaseValidationError, table: dict[str, Any]) -> str:
         """Return a message about the first mistake that a strict converter found in the file.
 
-        Args:
-            error: what the converter raised.
-            table: the file's content, for the names of its tables.
+        `table` is the file's content; the names of its tables are taken from it.
         """
         mistake = find_mistakes(error)[0]
         found: Any = table
         here, keys = self, ""
         for match in _KEY.finditer(mistake.path):
-            index = match[2]
-            found = _step(found, int(index) if index else match[match.lastindex or 1])
+            if match["index"] is None:
+                key = match["key"] or match["quoted"]
+                found = found.get(key)  # None if the key is missing, and the path ends here
+                keys += f".{key}" if keys else key
+                continue
+            found = found[int(match["index"])]
             name = found.get("name") if isinstance(found, dict) else None
-            if index and isinstance(name, str):
+            if isinstance(name, str):
                 here, keys = here.inside(keys, name), ""
-            elif index:
-                keys += f"[{index}]"
             else:
-                keys += f".{match[match.lastindex or 1]}" if keys else match[match.lastindex or 1]
+                keys += f"[{match['index']}]"
         return here.message(f"{keys}: {mistake.what}" if keys else mistake.what)
-
-
-def _step(found: Any, key: str | int) -> Any:  # noqa: ANN401 - parsed TOML
-    """Return the value under a key or index; None where there is none."""
-    if isinstance(found, dict):
-        return found.get(key)
-    if isinstance(found, list) and isinstance(key, int) and key < len(found):
-        return found[key]
-    return None

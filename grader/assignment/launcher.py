@@ -51,8 +51,7 @@ class Parameter:
     """One parameter of a launcher.
 
     Attributes:
-        name: its name in C++; a tensor's name ends with its axes, as in Python.
-        kind: its type in C++.
+        name: in C++; a tensor's name ends with its axes, as in Python.
         axes: one letter for each axis of a tensor; else empty.
         optional: whether it may be None; C++ then gets a pointer, which may be null.
         default: a number's default, if it has one; else empty.
@@ -69,11 +68,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """One argument of the Python function: a parameter, or a tuple of several.
+    """One argument of the Python function, and the parameters that it becomes in C++.
 
     Attributes:
-        name: its name in Python.
-        parameters: the parameters that it becomes in C++.
         is_tuple: whether Python passes a tuple.
     """
 
@@ -87,7 +84,7 @@ class Output:
     """One tensor that a launcher writes; it is contiguous and allocated before the call.
 
     Attributes:
-        name: its name in C++, with its axes.
+        name: in C++, with its axes.
         axes: its axes; their sizes are those of the inputs with the same letters.
         dtype: a dtype's name, or the name of the input whose dtype it has.
     """
@@ -118,19 +115,10 @@ class Launcher:
 
 
 class BadEntry(Exception):
-    """An entry that has no known form, or does not fit the other entries.
-
-    Attributes:
-        key: `inputs` or `outputs`.
-        expected: what was expected.
-        found: the entry.
-    """
+    """An entry of `inputs` or `outputs` with no known form, or that does not fit the others."""
 
     def __init__(self, key: str, expected: str, found: str) -> None:
         super().__init__(f"{key}: expected {expected}, found {found!r}")
-        self.key = key
-        self.expected = expected
-        self.found = found
 
 
 def read_launcher(name: str, inputs: Iterable[str], outputs: Iterable[str]) -> Launcher:
@@ -140,9 +128,10 @@ def read_launcher(name: str, inputs: Iterable[str], outputs: Iterable[str]) -> L
         BadEntry: if an entry has no known form, a name is used twice, or no input has the axes or
             the dtype of an output.
     """
-    arguments = tuple(_read_input(entry) for entry in inputs)
     launcher = Launcher(
-        name=name, arguments=arguments, outputs=tuple(_read_output(entry) for entry in outputs)
+        name=name,
+        arguments=tuple(map(_read_input, inputs)),
+        outputs=tuple(map(_read_output, outputs)),
     )
     _check(launcher)
     return launcher
@@ -194,26 +183,21 @@ def _read_output(entry: str) -> Output:
 def _check(launcher: Launcher) -> None:
     """Raise unless names are unique and the inputs give all axes and dtypes of the outputs."""
     tensors = [p for p in launcher.parameters if p.kind is Kind.TENSOR]
-    if not any(not tensor.optional for tensor in tensors):
-        raise BadEntry(
-            "inputs", f"at least one tensor of {launcher.name} that may not be None", "none"
-        )
+    given = [tensor for tensor in tensors if not tensor.optional]
+    if not given:
+        expected = f"at least one tensor of {launcher.name} that may not be None"
+        raise BadEntry("inputs", expected, "none")
     if not launcher.outputs:
         raise BadEntry("outputs", f"at least one output in {launcher.name}", "none")
     names = [p.name for p in launcher.parameters] + [o.name for o in launcher.outputs] + ["stream"]
     for name in names:
         if names.count(name) > 1:
-            raise BadEntry(
-                "inputs", f"each name of {launcher.name} only once (`stream` is reserved)", name
-            )
-    given = [tensor for tensor in tensors if not tensor.optional]
+            expected = f"each name of {launcher.name} only once (`stream` is reserved)"
+            raise BadEntry("inputs", expected, name)
     axes = {letter for tensor in given for letter in tensor.axes}
     for output in launcher.outputs:
         if unknown := sorted(set(output.axes) - axes):
             raise BadEntry("outputs", f"only axes that an input of {launcher.name} has", unknown[0])
         if output.dtype not in DTYPE_NAMES and output.dtype not in [t.name for t in given]:
-            raise BadEntry(
-                "outputs",
-                "a dtype or the name of an input tensor that may not be None",
-                output.dtype,
-            )
+            expected = "a dtype or the name of an input tensor that may not be None"
+            raise BadEntry("outputs", expected, output.dtype)

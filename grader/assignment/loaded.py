@@ -7,7 +7,7 @@ from pathlib import Path
 from grader.assignment.declare import CaseMaker, Key, Workload, load_cases, load_workloads
 from grader.assignment.folders import harness_files, shared_files, solution_files
 from grader.assignment.key_path import KeyPath
-from grader.assignment.plan import CaseBook, Plan, hash_folder, make_plan
+from grader.assignment.plan import Plan, hash_folder, make_plan
 from grader.assignment.table import Assignment, load_assignment
 from grader.errors import AuthorError
 from grader.intake.submission import SourceFile
@@ -18,14 +18,13 @@ class LoadedAssignment:
     """What every later stage needs of an assignment.
 
     Attributes:
-        assignment: the published table.
         plan: what is asked of every submission.
         cases: the generators of checks, by problem and check.
         workloads: the generators of targets, by problem and target.
         solution: files of the hidden reference that targets are measured against, the entry first.
         harness: files of the harness; empty if the assignment has none.
-        folder: the assignment's folder.
-        reference: the reference's folder.
+        folder: of the assignment.
+        reference: folder of the reference.
     """
 
     assignment: Assignment
@@ -46,10 +45,10 @@ def new_seed() -> str:
 def load_assignment_with_reference(
     folder: Path, reference: Path, *, device: str, seed: str
 ) -> LoadedAssignment:
-    """Read an assignment and its reference, and make the plan.
+    """Read the folders of an assignment and its reference, and make the plan.
 
     Args:
-        folder: folder of the assignment.
+        folder: of the assignment.
         reference: folder of the reference.
         device: class of the device to grade on, as in `device_class`.
         seed: secret seed of the hidden cases.
@@ -62,12 +61,12 @@ def load_assignment_with_reference(
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution, harness = solution_files(reference), harness_files(folder)
     if workloads and not solution:
-        path = reference / "solution.py"
         hint = "targets are measured against it; write one, or remove the @workload functions"
-        raise AuthorError(f"{path}: not found", hint=hint)
+        raise AuthorError(f"{reference / 'solution.py'}: not found", hint=hint)
     plan = make_plan(
         assignment,
-        CaseBook(cases=cases, workloads=workloads),
+        cases=cases,
+        workloads=workloads,
         device=device,
         seed=seed,
         assignment_sha256=hash_folder(folder, harness),

@@ -20,15 +20,10 @@ from grader.runner.order import is_module
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCheck:
-    """One check with its weight, tolerances and number of instances.
+    """One check, as in `Check`, with its number of instances.
 
     Attributes:
-        name: identifier within the problem.
-        title: what is checked, as a student reads it.
         description: the case's docstring.
-        points: published weight.
-        tolerance: largest allowed scaled error by dtype name; other dtypes are compared exactly.
-        evidence: what kind of evidence the verdict has.
         public: instances from the public seed.
         hidden: instances from the secret seed.
     """
@@ -50,22 +45,13 @@ class PlannedCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTarget:
-    """One target as it applies to the device of this run.
+    """One target, as in `Target`, as it applies to the device of this run.
 
     Attributes:
-        name: identifier within the problem.
-        title: what is asked, as a student reads it.
         description: the workload's docstring.
-        points: published weight.
-        quantity: what is measured.
-        clock: which time decides.
         tiers: the tier for this device, or none.
         sizes: of the workload, ascending.
-        tolerance: as for a check.
-        evidence: what kind of evidence the verdict has.
         devices: classes that have a tier, sorted; students read them if this device has none.
-        network_rate: limit of the network between ranks, in bytes per second; 0 for no limit.
-        traffic_share: as in `Target`.
     """
 
     name: str
@@ -117,13 +103,9 @@ class Plan:
 
     Attributes:
         assignment: slug.
-        title: one line for people.
         device: class of the device, such as `cpu` or `cuda:h200`.
         seed: secret seed of hidden cases; students never see it.
-        limits: what one worker process may use.
         problems: in the order in which they run.
-        assignment_sha256: hash of the assignment folder.
-        reference_sha256: hash of the reference folder.
     """
 
     assignment: str
@@ -146,23 +128,11 @@ class Plan:
         return sum(problem.points for problem in self.problems)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseBook:
-    """The cases and workloads that `cases.py` declares.
-
-    Attributes:
-        cases: generators of checks, by problem and check.
-        workloads: generators of targets, by problem and target.
-    """
-
-    cases: Mapping[Key, CaseMaker]
-    workloads: Mapping[Key, Workload]
-
-
 def make_plan(
     assignment: Assignment,
-    book: CaseBook,
     *,
+    cases: Mapping[Key, CaseMaker],
+    workloads: Mapping[Key, Workload],
     device: str,
     seed: str,
     assignment_sha256: str,
@@ -171,13 +141,12 @@ def make_plan(
     """Join the published checks and targets with their cases and workloads.
 
     Raises:
-        AuthorError: if a check has no case or a case no check, or a target no workload or a
-            workload no target.
+        AuthorError: if a check has no case, a target no workload, or the other way round.
     """
     checks = {(p.name, c.name) for p in assignment.problems for c in p.checks}
     targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
-    _refuse_strays(assignment.slug, "cases without a check", book.cases.keys() - checks)
-    _refuse_strays(assignment.slug, "workloads without a target", book.workloads.keys() - targets)
+    _refuse_strays(assignment.slug, "cases without a check", cases.keys() - checks)
+    _refuse_strays(assignment.slug, "workloads without a target", workloads.keys() - targets)
     return Plan(
         assignment=assignment.slug,
         title=assignment.title,
@@ -189,8 +158,8 @@ def make_plan(
                 name=problem.name,
                 title=problem.title,
                 exports=problem.exports,
-                checks=_plan_checks(assignment.slug, problem, book.cases),
-                targets=_plan_targets(assignment.slug, problem, book.workloads, device),
+                checks=_plan_checks(assignment.slug, problem, cases),
+                targets=_plan_targets(assignment.slug, problem, workloads, device),
                 denied=problem.denied,
                 ranks=problem.ranks,
             )
@@ -244,6 +213,8 @@ def _plan_targets(
     for target in problem.targets:
         maker = _workload_of(slug, problem, target, workloads)
         tiers = target.tiers_for(runs_on)
+        # A device's memory is withheld; everything else is measured.
+        withheld = target.quantity is Quantity.MEMORY and runs_on != CPU
         if not tiers and target.no_device is NoDevice.LEAVE_OUT:
             continue
         targets.append(
@@ -257,7 +228,7 @@ def _plan_targets(
                 tiers=tiers,
                 sizes=maker.sizes,
                 tolerance=target.tolerance,
-                evidence=_evidence(target, runs_on),
+                evidence=Evidence.DENIED if withheld else Evidence.OUTSIDE,
                 devices=tuple(sorted(target.tiers)),
                 network_rate=target.network_rate,
                 traffic_share=target.traffic_share,
@@ -286,30 +257,19 @@ def _workload_of(
     return maker
 
 
-def _evidence(target: Target, device: str) -> Evidence:
-    """Return the evidence of a target: device memory is withheld, everything else is measured."""
-    withheld = target.quantity is Quantity.MEMORY and device != CPU
-    return Evidence.DENIED if withheld else Evidence.OUTSIDE
-
-
 def hash_folder(folder: Path, outside: Iterable[SourceFile] = ()) -> str:
     """Return the SHA-256 of all files below `folder` and their names, without hidden files.
 
-    Args:
-        folder: the folder of an assignment or a reference.
-        outside: files of other folders that belong to it, such as shared ones.
+    `outside` are files of other folders that belong to it, such as shared ones.
     """
     contents = {file.name: file.text.encode() for file in outside}
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        if path.is_file() and not any(_is_cache(part) for part in relative.parts):
+        skipped = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+        if path.is_file() and not skipped:
             contents[relative.as_posix()] = path.read_bytes()
     digest = hashlib.sha256()
     for name in sorted(contents, key=lambda name: name.split("/")):
         digest.update(f"{name}\x1f{len(contents[name])}\x1f".encode())
         digest.update(contents[name])
     return digest.hexdigest()
-
-
-def _is_cache(name: str) -> bool:
-    return name.startswith(".") or name == "__pycache__"

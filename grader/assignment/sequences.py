@@ -11,6 +11,7 @@ operation whose object is gone does nothing.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from grader.assignment.declare import CaseMaker
 from grader.assignment.draw import Draw
@@ -48,6 +49,7 @@ PlaySteps = Generator[Step | str, Value, None]
 
 DrawFunction = Callable[[Draw], Sequence]
 PlayFunction = Callable[[Sequence], PlaySteps]
+T = TypeVar("T")
 Fails = Callable[[Sequence], bool]
 """Plays a sequence on a fresh object, and returns whether the submission fails."""
 
@@ -162,29 +164,24 @@ def _delete(search: _Search) -> None:
 
 def _lower(search: _Search) -> None:
     """Lower every number on its own: to 0, else to half, else by 1."""
-    for position in range(len(search.best.settings)):
-        for number in _below(search.best.settings[position]):
-            settings = _with(search.best.settings, position, number)
+    for position, number in enumerate(search.best.settings):
+        for lower in _below(number):
+            settings = _with(search.best.settings, position, lower)
             if search.accept(replace(search.best, settings=settings)):
                 break
-    for index in range(len(search.best.operations)):
-        for position in range(len(search.best.operations[index].numbers)):
-            _lower_one(search, index, position)
-
-
-def _lower_one(search: _Search, index: int, position: int) -> None:
-    operations = search.best.operations
-    one = operations[index]
-    for number in _below(one.numbers[position]):
-        lower = Operation(name=one.name, numbers=_with(one.numbers, position, number))
-        changed = (*operations[:index], lower, *operations[index + 1 :])
-        if search.accept(replace(search.best, operations=changed)):
-            return
+    for index, operation in enumerate(search.best.operations):
+        for position, number in enumerate(operation.numbers):
+            for lower in _below(number):
+                one = search.best.operations[index]
+                one = replace(one, numbers=_with(one.numbers, position, lower))
+                operations = _with(search.best.operations, index, one)
+                if search.accept(replace(search.best, operations=operations)):
+                    break
 
 
 def _below(number: int) -> list[int]:
     return sorted({n for n in (0, number // 2, number - 1) if 0 <= n < number})
 
 
-def _with(numbers: tuple[int, ...], position: int, number: int) -> tuple[int, ...]:
-    return (*numbers[:position], number, *numbers[position + 1 :])
+def _with(members: tuple[T, ...], position: int, member: T) -> tuple[T, ...]:
+    return (*members[:position], member, *members[position + 1 :])

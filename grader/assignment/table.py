@@ -10,11 +10,12 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import cattrs
 
 from grader.assignment.key_path import KeyPath
-from grader.assignment.launcher import DTYPE_NAMES, BadEntry, Launcher, read_launcher
+from grader.assignment.launcher import DTYPE_NAMES, Launcher, read_launcher
 from grader.assignment.target import Target, check_target
 from grader.errors import AuthorError
 from grader.strict import strict_converter
@@ -181,7 +182,7 @@ class _ProblemTable:
     check: tuple[Check, ...]
     target: tuple[Target, ...] = ()
     denied: tuple[str, ...] = ()
-    launcher: tuple[_LauncherTable, ...] = ()
+    launcher: tuple[Launcher, ...] = ()
     ranks: int = 0
 
 
@@ -214,27 +215,36 @@ def load_assignment(folder: Path) -> Assignment:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
     file = KeyPath(file=path)
     try:
-        parsed = strict_converter().structure(table, _AssignmentFile)
+        parsed = _converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
         raise AuthorError(file.explain(error, table)) from error
+    ranks = (parsed.limits.ranks, *(problem.ranks for problem in parsed.problem))
     assignment = Assignment(
         schema_version=parsed.schema_version,
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
-        limits=replace(parsed.limits, ranks=_max_ranks(parsed)),
-        problems=tuple(_problem(table, parsed.denied, file) for table in parsed.problem),
+        limits=replace(parsed.limits, ranks=max(ranks)),
+        problems=tuple(_problem(table, parsed.denied) for table in parsed.problem),
         languages=parsed.languages,
     )
     _check_values(assignment, folder, file)
     return assignment
 
 
-def _max_ranks(parsed: _AssignmentFile) -> int:
-    return max((parsed.limits.ranks, *(table.ranks for table in parsed.problem)))
+def _converter() -> cattrs.Converter:
+    """Return a strict converter that also reads the entries of launchers."""
+    converter = strict_converter()
+
+    def read(value: Any, _: type) -> Launcher:  # noqa: ANN401 - parsed TOML
+        table = converter.structure(value, _LauncherTable)
+        return read_launcher(table.name, table.inputs, table.outputs)
+
+    converter.register_structure_hook(Launcher, read)
+    return converter
 
 
-def _problem(table: _ProblemTable, denied: tuple[str, ...], file: KeyPath) -> Problem:
+def _problem(table: _ProblemTable, denied: tuple[str, ...]) -> Problem:
     """Return one problem; what the assignment denies is denied in each problem."""
     return Problem(
         name=table.name,
@@ -243,18 +253,9 @@ def _problem(table: _ProblemTable, denied: tuple[str, ...], file: KeyPath) -> Pr
         checks=table.check,
         targets=table.target,
         denied=tuple(dict.fromkeys((*denied, *table.denied))),
-        launchers=tuple(
-            _launcher(one, file.inside("problem", table.name)) for one in table.launcher
-        ),
+        launchers=table.launcher,
         ranks=table.ranks,
     )
-
-
-def _launcher(table: _LauncherTable, problem: KeyPath) -> Launcher:
-    try:
-        return read_launcher(table.name, table.inputs, table.outputs)
-    except BadEntry as bad:
-        raise AuthorError(problem.inside("launcher", table.name).message(str(bad))) from bad
 
 
 def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from grader.assignment.device_class import CLASSES, choose_tier, has_tier
+from grader.assignment.device_class import CLASSES, candidates
 from grader.assignment.key_path import KeyPath
 
 
@@ -104,16 +104,12 @@ class Target:
 
     def tiers_for(self, device: str) -> tuple[Tier, ...]:
         """Return the most specific tier for a device class, or none."""
-        return (choose_tier(self.tiers, device),) if has_tier(self.tiers, device) else ()
+        found = [self.tiers[name] for name in candidates(device) if name in self.tiers]
+        return tuple(found[:1])
 
 
 def check_target(target: Target, ranks: int, table: KeyPath) -> None:
     """Raise for values that have the right type and still make no sense.
-
-    Args:
-        target: to be checked.
-        ranks: of the problem that it belongs to.
-        table: its table in the file.
 
     Raises:
         AuthorError: the message names file, table and key, with what was expected and found.
@@ -145,13 +141,8 @@ def _check_traffic(target: Target, ranks: int, table: KeyPath) -> None:
     if target.network_rate and target.traffic_share:
         table.fail("traffic_share", "none beside a network_rate", target.traffic_share)
     timed = ranks > 0 and target.quantity is Quantity.TIME
-    for key, value in (
-        ("network_rate", target.network_rate),
-        ("traffic_share", target.traffic_share),
-    ):
-        if value and not timed:
-            table.fail(
-                key,
-                'none, because only `quantity = "time"` of a problem with ranks has a network',
-                value,
-            )
+    expected = 'none, because only `quantity = "time"` of a problem with ranks has a network'
+    if target.network_rate and not timed:
+        table.fail("network_rate", expected, target.network_rate)
+    if target.traffic_share and not timed:
+        table.fail("traffic_share", expected, target.traffic_share)

@@ -17,12 +17,8 @@ class KnownResult:
     """The result of one known submission.
 
     Attributes:
-        name: file name without its ending.
-        kind: what is known of it.
-        score: points earned.
         max_score: points that this machine can judge.
         failed: checks that failed, with their causes.
-        needs_review: targets that need review.
         complaints: where the result differs from what is known; empty if it does not.
         cpu_s: processor seconds that its run took, in the grader and in its sandboxed processes.
     """
@@ -62,7 +58,6 @@ class Validation:
     """The validation of one assignment.
 
     Attributes:
-        assignment: slug.
         known_submissions: starter, solution, right and wrong submissions.
         checks: the kill matrix, by check.
         complaints: everything that must be fixed; empty if the assignment is sound.
@@ -83,11 +78,7 @@ def build_matrix(
 ) -> Validation:
     """Compare every known submission with what is known of it, and list what each check catches.
 
-    Args:
-        assignment: slug.
-        judged: known submissions with their judgements.
-        other_complaints: further things that must be fixed.
-        cpu_s: processor seconds of known submissions, by their path.
+    `cpu_s` has the processor seconds of known submissions, by their path.
     """
     known_submissions = tuple(
         _compare(known, judgement, cpu_s=cpu_s.get(known.path, 0.0)) for known, judgement in judged
@@ -122,18 +113,16 @@ def _catches(check: str, known_submissions: Sequence[KnownResult]) -> CheckResul
 
 def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> KnownResult:
     failed = {_name(c): c for c in _own_failures(known, judgement)}
-    ours = [c for c in judgement.checks if c.verdict is Verdict.UNGRADED]
+    ungraded = {_name(c): c for c in judgement.checks if c.verdict is Verdict.UNGRADED}
     needs_review = {_name(c): c for c in judgement.checks if c.verdict is Verdict.NEEDS_REVIEW}
     complaints = [
-        f"{known.path}: {_name(c)} could not be judged: {c.summary}"
-        for c in ours
+        f"{known.path}: {name} could not be judged: {c.summary}"
+        for name, c in ungraded.items()
         if c.cause is not Cause.NO_DEVICE
     ]
     complaints += [
         f"{known.path}: should fail {name}, but passes it"
-        for name in sorted(
-            known.fails - failed.keys() - needs_review.keys() - {_name(c) for c in ours}
-        )
+        for name in sorted(known.fails - failed.keys() - needs_review.keys() - ungraded.keys())
     ]
     complaints += [
         f"{known.path}: {name} should not need review: {needs_review[name].summary}"
@@ -141,7 +130,7 @@ def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> K
     ]
     complaints += [
         f"{known.path}: {name} should need review, but does not"
-        for name in sorted(known.needs_review - needs_review.keys() - {_name(c) for c in ours})
+        for name in sorted(known.needs_review - needs_review.keys() - ungraded.keys())
     ]
     complaints += [
         f"{known.path}: should pass {name}, but fails it "

@@ -61,7 +61,6 @@ class KnownSubmission:
 
     Attributes:
         name: file name, without its ending if that is Python's.
-        kind: what is known of it.
         path: its file, for messages.
         files: the sources as they are loaded in the sandbox, the entry first.
         affects: problems that it can change, if it is the solution with something appended.
@@ -173,25 +172,22 @@ def _defined(text: str, *, imports: bool = True) -> set[str]:
 
 def _read_right(path: Path, loaded: LoadedAssignment) -> KnownSubmission:
     text = _read(path)
-    misses = frozenset(_header(path, text, RIGHT_HEADER_KEYS).get("misses", []))
+    header = _header(path, text, RIGHT_HEADER_KEYS)
     slow = {
         f"{problem.name}.{target.name}"
         for problem in loaded.assignment.problems
         for target in problem.targets
         if CPU not in target.tiers
     }
-    for name in sorted(misses - slow):
-        raise AuthorError(
-            f"{path}: misses: expected targets without a tier for `{CPU}`, found {name!r}",
-            hint=f"they are {', '.join(sorted(slow)) or 'none'}",
-        )
     return KnownSubmission(
         name=_name(path),
         kind=Kind.RIGHT,
         path=path,
         files=_alone(path),
         affects=frozenset(problem.name for problem in loaded.plan.problems),
-        misses=misses,
+        misses=_read_targets(
+            path, header, "misses", f"targets without a tier for `{CPU}`", among=slow
+        ),
     )
 
 
@@ -225,7 +221,9 @@ def _read_wrong(
         files=files,
         affects=affects,
         fails=fails,
-        needs_review=_read_needs_review(path, header, targets - fails),
+        needs_review=_read_targets(
+            path, header, "needs_review", "targets that do not fail", among=targets - fails
+        ),
         caught_by=header["caught_by"],
         cause=Cause(header["cause"]),
     )
@@ -245,25 +243,23 @@ def _read_fails(
     return fails
 
 
-def _read_needs_review(
-    path: Path, header: Mapping[str, list[str]], allowed: Set[str]
+def _read_targets(
+    path: Path, header: Mapping[str, list[str]], key: str, expected: str, *, among: Set[str]
 ) -> frozenset[str]:
-    """Return the targets that must need review; `allowed` are those that do not fail."""
-    needs_review = frozenset(header.get("needs_review", []))
-    for name in sorted(needs_review - allowed):
+    """Return the targets that a key of the header names."""
+    names = frozenset(header.get(key, []))
+    for name in sorted(names - among):
         raise AuthorError(
-            f"{path}: needs_review: expected targets that do not fail, found {name!r}",
-            hint=f"they are {', '.join(sorted(allowed)) or 'none'}",
+            f"{path}: {key}: expected {expected}, found {name!r}",
+            hint=f"they are {', '.join(sorted(among)) or 'none'}",
         )
-    return needs_review
+    return names
 
 
 def _expand(pattern: str, criteria: Mapping[str, int]) -> list[str]:
     """Return the checks that an entry of `also_fails` names; a pattern names no targets.
 
-    Args:
-        pattern: the entry.
-        criteria: number of cases of each check and target.
+    `criteria` has the number of cases of each check and target.
     """
     if "*" not in pattern:
         return [pattern]
@@ -325,11 +321,9 @@ def _is_definition(node: ast.stmt) -> bool:
     match node:
         case ast.FunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
             return True
-        case ast.Expr(value=ast.Constant()):
-            return True  # a docstring
         case ast.Assign(targets=targets):
             return all(isinstance(target, ast.Name) for target in targets)
-        case ast.AnnAssign(target=ast.Name()):
+        case ast.AnnAssign(target=ast.Name()) | ast.Expr(value=ast.Constant()):  # a docstring
             return True
         case _:
             return False

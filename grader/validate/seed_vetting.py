@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from grader.assignment.declare import load_harness, load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.assignment.steps import Value
 from grader.correctness.instances import instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch
@@ -24,9 +23,7 @@ from grader.evidence.observations import CaseMeasurement, ValueObservation
 from grader.judge.judge import judge
 from grader.judge.judgement import CheckJudgement, Verdict
 from grader.judge.rule import allowed_error
-from grader.student.local_ranks import local_worker
-
-Namespace = Mapping[str, Value]
+from grader.student.local_ranks import Namespace, local_worker
 
 TRIES = 4
 """Seeds that are tried before the solution is blamed."""
@@ -40,8 +37,7 @@ def load_here(loaded: LoadedAssignment) -> tuple[Namespace, Namespace]:
     """
     for module in loaded.plan.limits.preload:  # else every fork of a rank would import it
         importlib.import_module(module)
-    solution = vars(load_solution(loaded.reference))
-    return solution, load_harness(loaded.folder)
+    return vars(load_solution(loaded.reference)), load_harness(loaded.folder)
 
 
 def judge_cases(
@@ -65,7 +61,6 @@ class RejectedSeed:
 
     Attributes:
         check: `problem.check`.
-        seed: the seed.
         summary: what went wrong.
     """
 
@@ -79,7 +74,6 @@ class SeedRuns:
     """Results of the solution's hidden cases under further seeds.
 
     Attributes:
-        seeds: the seeds.
         rejected_seeds: the checks that it failed, each with the seed.
         largest: largest error divided by the tolerance, by `problem.check`; only checks with a
             tolerance.
@@ -98,14 +92,7 @@ def further_seeds(seed: str, count: int) -> tuple[str, ...]:
 def play_seeds(
     loaded: LoadedAssignment, solution: Namespace, harness: Namespace, seeds: Sequence[str]
 ) -> SeedRuns:
-    """Run the hidden cases of every check on the solution, under each seed.
-
-    Args:
-        loaded: the assignment with its cases; its own seed is not used.
-        solution: namespace of the reference solution.
-        harness: namespace of the harness; empty if there is none.
-        seeds: seeds of the hidden cases.
-    """
+    """Run the hidden cases of every check on the solution, under each seed of `seeds` alone."""
     rejected: list[RejectedSeed] = []
     largest: dict[str, float] = {}
     for seed in seeds:
@@ -161,7 +148,7 @@ def with_vetted_seed(
     This is its own seed if possible, else a new one. Without a solution the seed is not checked.
 
     Args:
-        loaded: the assignment; its solution runs in this process.
+        loaded: its solution runs in this process.
         on_rejected_seed: called with the failed checks, each time that another seed is drawn.
         draw: returns a new secret seed.
 

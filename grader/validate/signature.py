@@ -22,9 +22,7 @@ def compare_signatures(
         kernels: files that the reference imports them from, if it does not define them itself.
     """
     left = _signatures(starter)
-    right: dict[str, str] = {}
-    for file in kernels:
-        right |= dict(_walk(ast.parse(file.text), ""))
+    right = dict(pair for file in kernels for pair in _walk(ast.parse(file.text), ""))
     right |= _signatures(solution)
     complaints = []
     for name in exports:
@@ -42,11 +40,9 @@ def compare_signatures(
 
 
 def compare_launchers(starter: Path, launchers: Iterable[Launcher]) -> list[str]:
-    """Return how launchers differ from the Python functions that they implement.
+    """Return how launchers differ from the starter's Python functions that they implement.
 
-    Args:
-        starter: what students begin with in Python.
-        launchers: their names, order of parameters and defaults must be the same.
+    Names, the order of parameters and defaults must be the same.
     """
     tree = ast.parse(starter.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -98,10 +94,10 @@ def _walk(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, s
         if isinstance(child, ast.ClassDef):
             yield f"{prefix}{child.name}", "(class)"
             yield from _walk(child, f"{prefix}{child.name}.")
-        elif isinstance(child, ast.FunctionDef) and not child.name.startswith("_"):
+        elif isinstance(child, ast.FunctionDef) and (
+            child.name == "__init__" or not child.name.startswith("_")
+        ):
             yield f"{prefix}{child.name}", f"({_parameters(child.args)})"
-        elif isinstance(child, ast.FunctionDef) and child.name == "__init__":
-            yield f"{prefix}__init__", f"({_parameters(child.args)})"
 
 
 def _parameters(arguments: ast.arguments) -> str:

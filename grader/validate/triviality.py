@@ -8,7 +8,8 @@ trivial submission plays the recording.
 Wrong ideas are not covered here: they are the known-wrong submissions in `wrong/`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,14 +18,14 @@ import torch
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem
-from grader.assignment.steps import Call, New, Ref, Value
+from grader.assignment.steps import Call, CaseSteps, Each, New, On, Ref, Value
 from grader.correctness.drive import Worker
 from grader.correctness.instances import Instance, instances
 from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Verdict
-from grader.student.local_ranks import LocalRanks, local_worker
-from grader.validate.seed_vetting import Namespace, judge_cases
+from grader.student.local_ranks import LocalRanks, Namespace, local_worker
+from grader.validate.seed_vetting import judge_cases
 
 Replies = dict[int, Value | Raised]
 
@@ -57,7 +58,6 @@ class TrivialResult:
     """The result of one kind of trivial submission on one problem.
 
     Attributes:
-        problem: name of the problem.
         trivial: how replies were spoiled.
         caught: whether some check failed.
         confused: checks whose case itself failed on the spoiled reply.
@@ -80,126 +80,78 @@ class _Spoiler:
     Attributes:
         trivial: the way.
         applied: how often it changed a reply.
-        last: the last reply of each shape and dtype, for stale output.
+        last: the last reply of each shape and dtype in this case, for stale output.
     """
 
     trivial: Trivial
     applied: int = 0
     last: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
 
-    def spoil(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
-        if isinstance(reply, list | tuple) and self.trivial is not Trivial.NOTHING:
-            return type(reply)(self.spoil(part, arguments) for part in reply)
-        if isinstance(reply, dict) and self.trivial is not Trivial.NOTHING:
-            return {key: self.spoil(part, arguments) for key, part in reply.items()}
+    def run(self, instance: Instance, worker: Worker) -> CaseMeasurement:
+        """Run a case that gets spoiled replies."""
+        self.last.clear()
+        return instance.run(worker, self._steps(instance.steps()))
+
+    def _steps(self, steps: CaseSteps) -> CaseSteps:
+        reply: Value = None
+        with closing(steps):
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration:
+                    return
+                reply = yield step
+                match step:
+                    case (Call() as call) | On(step=Call() as call):
+                        reply = self._spoil(reply, _tensors(call))
+                    case Each(steps=(Call(), *_)):
+                        calls = step.steps * (len(reply) if len(step.steps) == 1 else 1)
+                        pairs = zip(reply, calls, strict=True)
+                        reply = [self._spoil(one, _tensors(call)) for one, call in pairs]
+
+    def _spoil(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
         if self.trivial is Trivial.NOTHING:
             self.applied += reply is not None
             return None
-        spoiled = self._spoil_leaf(reply, arguments)
-        if spoiled is None:
-            return reply
-        if not isinstance(reply, torch.Tensor) or not torch.equal(spoiled, reply):
+        if isinstance(reply, list | tuple):
+            return type(reply)(self._spoil(part, arguments) for part in reply)
+        if isinstance(reply, dict):
+            return {key: self._spoil(part, arguments) for key, part in reply.items()}
+        if type(reply) is int and self.trivial is Trivial.OFF_BY_ONE:
             self.applied += 1
-        return spoiled
+            return reply + 1
+        if isinstance(reply, torch.Tensor):
+            spoiled = self._spoil_tensor(reply, arguments)
+            if spoiled is not None:
+                self.applied += not torch.equal(spoiled, reply)
+                return spoiled
+        return reply
 
-    def _spoil_leaf(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
+    def _spoil_tensor(
+        self, reply: torch.Tensor, arguments: list[torch.Tensor]
+    ) -> torch.Tensor | None:
         """Return the spoiled reply, or None where this kind does not apply."""
-        if not isinstance(reply, torch.Tensor):
-            whole = type(reply) is int and self.trivial is Trivial.OFF_BY_ONE
-            return reply + 1 if whole else None
-        return _SPOIL[self.trivial](self, reply, arguments)
-
-    def zeros(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor:
-        return torch.zeros_like(reply)
-
-    def mean(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
-        if not reply.is_floating_point() or reply.numel() < 2:
-            return None
-        return torch.full_like(reply, float(reply.double().mean()))
-
-    def copied(self, reply: torch.Tensor, arguments: list[torch.Tensor]) -> torch.Tensor | None:
-        same = (a for a in arguments if a.shape == reply.shape and a.dtype == reply.dtype)
-        return next(same, None)
-
-    def stale(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
-        key = (tuple(reply.shape), reply.dtype)
-        before = self.last.get(key)
-        self.last[key] = reply
-        return before
-
-    def half(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
-        if reply.dtype not in (torch.float32, torch.float64):
-            return None
-        return reply.to(torch.float16).to(reply.dtype)
-
-    def off_by_one(self, reply: torch.Tensor, _: list[torch.Tensor]) -> torch.Tensor | None:
-        if reply.dim() == 0 or reply.shape[-1] < 2:
-            return None
-        return torch.roll(reply, 1, dims=-1)
+        match self.trivial:
+            case Trivial.ZEROS:
+                return torch.zeros_like(reply)
+            case Trivial.MEAN if reply.is_floating_point() and reply.numel() > 1:
+                return torch.full_like(reply, float(reply.double().mean()))
+            case Trivial.COPIED_INPUT:
+                same = (a for a in arguments if a.shape == reply.shape and a.dtype == reply.dtype)
+                return next(same, None)
+            case Trivial.STALE:
+                key = (tuple(reply.shape), reply.dtype)
+                before = self.last.get(key)
+                self.last[key] = reply
+                return before
+            case Trivial.HALF if reply.dtype in (torch.float32, torch.float64):
+                return reply.to(torch.float16).to(reply.dtype)
+            case Trivial.OFF_BY_ONE if reply.dim() and reply.shape[-1] > 1:
+                return torch.roll(reply, 1, dims=-1)
+        return None
 
 
-_SPOIL: dict[Trivial, Callable[..., torch.Tensor | None]] = {
-    Trivial.ZEROS: _Spoiler.zeros,
-    Trivial.MEAN: _Spoiler.mean,
-    Trivial.COPIED_INPUT: _Spoiler.copied,
-    Trivial.STALE: _Spoiler.stale,
-    Trivial.HALF: _Spoiler.half,
-    Trivial.OFF_BY_ONE: _Spoiler.off_by_one,
-}
-
-
-class SpoiledWorker:
-    """A worker, or a world of ranks, whose replies are spoiled on the way out."""
-
-    def __init__(self, inner: Worker, spoiler: _Spoiler) -> None:
-        self._inner: Any = inner  # only one with ranks is asked for a world
-        self._spoiler = spoiler
-
-    @property
-    def wall_ns(self) -> int:
-        """Time spent in calls."""
-        return int(self._inner.wall_ns)
-
-    @property
-    def size(self) -> int:
-        """Ranks of the current world."""
-        return int(self._inner.size)
-
-    def world(self, size: int) -> None:
-        """Start a world."""
-        self._inner.world(size)
-
-    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
-        """Ask several ranks at once and spoil what they reply to calls."""
-        replies: Replies = self._inner.ask(steps, ref)
-        for rank, reply in replies.items():
-            step = steps[rank]
-            if isinstance(step, Call) and not isinstance(reply, Raised):
-                replies[rank] = self._spoiler.spoil(reply, _tensors(step))
-        return replies
-
-    def new(self, ref: Ref, step: New) -> None:
-        """Make an object."""
-        self._inner.new(ref, step)
-
-    def call(self, step: Call) -> Value:
-        """Call a function or method and spoil its reply."""
-        return self._spoiler.spoil(self._inner.call(step), _tensors(step))
-
-    def drop(self, ref: Ref) -> None:
-        """Forget an object."""
-        self._inner.drop(ref)
-
-    def overwrite_arguments(self) -> None:
-        """Overwrite the tensors passed to the last call."""
-        self._inner.overwrite_arguments()
-
-    def reclaim_arguments(self) -> None:
-        """Take back the memory of the tensors passed to the last call."""
-        self._inner.reclaim_arguments()
-
-
-def _tensors(step: Call) -> list[torch.Tensor]:
+def _tensors(step: New | Call) -> list[torch.Tensor]:
     given = (*step.args, *step.kwargs.values())
     return [value for value in given if isinstance(value, torch.Tensor)]
 
@@ -316,11 +268,7 @@ def lint(
 ) -> list[TrivialResult]:
     """Run every problem on trivial submissions of each kind.
 
-    Args:
-        loaded: the assignment with its cases.
-        solution: namespace of the reference solution.
-        harness: namespace of the harness; empty if there is none.
-        kinds: the kinds.
+    The solution and the harness (empty if there is none) are given as their namespaces.
     """
     found = []
     for problem in loaded.plan.problems:
@@ -364,18 +312,13 @@ def _try(
 ) -> TrivialResult:
     """Run every case of a problem on one trivial submission."""
     spoiler = _Spoiler(trivial)
-
-    def drive(instance: Instance, inner: Worker) -> CaseMeasurement:
-        spoiler.last.clear()
-        return instance.run(SpoiledWorker(inner, spoiler))
-
     cases: list[CaseMeasurement] = []
     for instance in instances(loaded.plan, problem, loaded.cases):
         played = PlayedRanks(recordings.get(_key(instance), ()))
         if problem.ranks:
-            case = drive(instance, played)
+            case = spoiler.run(instance, played)
         if not problem.ranks or played.deviated:
-            case = drive(instance, local_worker(problem.ranks, solution, harness))
+            case = spoiler.run(instance, local_worker(problem.ranks, solution, harness))
         cases.append(case)
     checks = judge_cases(loaded.plan, problem, cases)
     caught = [c.check for c in checks if c.verdict is Verdict.FAIL]

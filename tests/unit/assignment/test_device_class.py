@@ -2,14 +2,8 @@
 
 import pytest
 
-from grader.assignment.device_class import (
-    ANY_CUDA,
-    CLASSES,
-    choose_tier,
-    device_class,
-    has_tier,
-)
-from grader.errors import AuthorError
+from grader.assignment.device_class import ANY_CUDA, CLASSES, device_class
+from grader.assignment.target import Quantity, Target, Tier
 
 
 @pytest.mark.parametrize(
@@ -37,22 +31,21 @@ def test_a_name_has_a_class(name, expected):
     assert expected in CLASSES
 
 
-def test_the_most_specific_target_applies():
-    tiers = {"cpu": 1, "cuda:*": 2, "cuda:h200": 3}
-    chosen = {name: choose_tier(tiers, name) for name in ("cpu", "cuda:t4", "cuda:h200", ANY_CUDA)}
-    assert chosen == {"cpu": 1, "cuda:t4": 2, "cuda:h200": 3, ANY_CUDA: 2}
+def target(*classes):
+    tiers = {name: Tier(pass_at=float(at), full_at=1.0) for at, name in enumerate(classes, 1)}
+    return Target(name="t", title="T", points=1.0, quantity=Quantity.TIME, tiers=tiers)
 
 
 @pytest.mark.parametrize(
-    ("tiers", "name"), [({"cuda:*": 1}, "cpu"), ({"cuda:h100": 1}, "cuda:h200"), ({}, ANY_CUDA)]
+    ("name", "chosen"), [("cpu", 1.0), ("cuda:t4", 2.0), ("cuda:h200", 3.0), (ANY_CUDA, 2.0)]
 )
-def test_a_missing_tier_is_an_error_with_a_hint(tiers, name):
-    assert not has_tier(tiers, name)
-    with pytest.raises(AuthorError, match="no target") as caught:
-        choose_tier(tiers, name)
-    assert name in caught.value.hint
+def test_the_most_specific_tier_applies(name, chosen):
+    (tier,) = target("cpu", "cuda:*", "cuda:h200").tiers_for(name)
+    assert tier.pass_at == chosen
 
 
-def test_whether_there_is_a_tier():
-    assert has_tier(["cuda:*"], "cuda:a100")
-    assert has_tier(["cpu"], "cpu")
+@pytest.mark.parametrize(
+    ("classes", "name"), [(["cuda:*"], "cpu"), (["cuda:h100"], "cuda:h200"), ([], ANY_CUDA)]
+)
+def test_a_device_may_have_no_tier(classes, name):
+    assert target(*classes).tiers_for(name) == ()

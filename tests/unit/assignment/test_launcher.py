@@ -105,8 +105,7 @@ def test_outputs_have_axes_and_a_dtype() -> None:
 def test_a_mistake_is_named(inputs: list[str], outputs: list[str], key: str, expected: str) -> None:
     with pytest.raises(BadEntry) as raised:
         read_launcher("f", inputs, outputs)
-    assert raised.value.key == key
-    assert expected in raised.value.expected
+    assert re.match(rf"{key}: expected .*{re.escape(expected)}.*, found ", str(raised.value))
 
 
 def test_an_assignment_with_launchers(tmp_path: Path) -> None:

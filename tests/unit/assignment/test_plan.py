@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grader.assignment.declare import CaseMaker, workload
 from grader.assignment.loaded import load_assignment_with_reference, new_seed
-from grader.assignment.plan import CaseBook, hash_folder, make_plan
+from grader.assignment.plan import hash_folder, make_plan
 from grader.assignment.table import Evidence, load_assignment
 from grader.assignment.target import Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
@@ -51,7 +51,8 @@ def speed(*sizes):
 def plan_of(assignment, cases, seed="s", workloads=None, device="cpu"):
     return make_plan(
         assignment,
-        CaseBook(cases=cases, workloads=speed(8, 16) if workloads is None else workloads),
+        cases=cases,
+        workloads=speed(8, 16) if workloads is None else workloads,
         device=device,
         seed=seed,
         assignment_sha256="a",
