@@ -135,8 +135,10 @@ class Stopped(Exception):
         self.fault = fault
 
 
-def fault_of(raised: Raised) -> Fault:
-    """Return the fault of an exception that no step asked for."""
+def fault_of(raised: Raised | Stopped) -> Fault:
+    """Return the fault that ended a case; `Raised` is an exception that no step asked for."""
+    if isinstance(raised, Stopped):
+        return raised.fault
     if "NotImplementedError" in raised.names:
         kind, message = FaultKind.MISSING, "not implemented yet"
     elif "MemoryError" in raised.names:

@@ -6,10 +6,9 @@ file of another device, driver, torch, Triton or method is not used, nor is one 
 the ceilings are then measured anew, with a notice.
 """
 
-import contextlib
 import json
-import os
 import platform
+import re
 import statistics
 import tempfile
 import time
@@ -148,21 +147,17 @@ def _tf32_rate(clock: Clock) -> MatmulRate:
 
 def _cpu_seconds(work: Work) -> float:
     """Return the median time of one call in s; repeats are long enough for the clock."""
-    count, elapsed_s = 1, 0.0
-    while elapsed_s < CPU_REPEAT_SECONDS:
+
+    def repeat(count: int) -> float:
         begin = time.perf_counter()
         for _ in range(count):
             work()
-        elapsed_s = time.perf_counter() - begin
+        return time.perf_counter() - begin
+
+    count = 1
+    while repeat(count) < CPU_REPEAT_SECONDS:
         count *= 2
-    count //= 2
-    repeats = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        for _ in range(count):
-            work()
-        repeats.append((time.perf_counter() - begin) / count)
-    return statistics.median(repeats)
+    return statistics.median(repeat(count) / count for _ in range(REPEATS))
 
 
 def _cold_clock() -> Clock:
@@ -193,13 +188,9 @@ def _processor() -> str:
     Source: `model name` in /proc/cpuinfo, proc_cpuinfo(5).
     """
     path = Path("/proc/cpuinfo")
-    name = platform.processor() or platform.machine()
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-                break
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.*?)\s*$", text, re.MULTILINE)
+    name = found[1] if found else platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -235,19 +226,15 @@ def ceilings_of(
     folder: Path,
     on_notice: Callable[[str], None],
 ) -> Ceilings:
-    """Return the ceilings of a setting, from the cache if it has them.
+    """Return the ceilings of a setting, from the cache in `folder` if it has them.
 
-    Args:
-        setting: of this machine, now.
-        measure: called if they must be measured.
-        folder: of the cache; made if missing. If it cannot be written, a notice says so.
-        on_notice: called with a sentence when a file is not used or cannot be written.
+    `on_notice` is called with a sentence when a file is not used or cannot be written.
     """
     path = folder / f"ceilings-{setting.device_class.replace(':', '-').replace('*', 'any')}.json"
     cached = _read(path, on_notice)
-    if cached is not None and cached.setting == setting:
-        return cached
     if cached is not None:
+        if cached.setting == setting:
+            return cached
         on_notice(f"{path}: {_difference(cached.setting, setting)}; measured anew")
     made = measure(setting)
     try:
@@ -267,10 +254,7 @@ def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
-        form = json.loads(text)
-        if not isinstance(form, dict):
-            raise TypeError("not a JSON object")
-        found = _CONVERTER.structure(form, Ceilings)
+        found = _CONVERTER.structure(json.loads(text), Ceilings)
         _check(found)
     except FileNotFoundError:
         return None
@@ -295,21 +279,14 @@ def _check(ceilings: Ceilings) -> None:
 
 
 def _difference(cached: Setting, now: Setting) -> str:
-    names = [name for name in Setting.__slots__ if getattr(cached, name) != getattr(now, name)]
-    return ", ".join(
-        f"{name} was {getattr(cached, name)!r}, is {getattr(now, name)!r}" for name in names
-    )
+    values = ((name, getattr(cached, name), getattr(now, name)) for name in Setting.__slots__)
+    return ", ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in values if old != new)
 
 
 def _write(path: Path, ceilings: Ceilings) -> None:
     """Replace the file atomically, so that no reader finds half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(express(ceilings))
-        Path(scratch).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(scratch).unlink()
-        raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
+        scratch = Path(folder) / path.name
+        scratch.write_text(express(ceilings), encoding="utf-8")
+        scratch.replace(path)
