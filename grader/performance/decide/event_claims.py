@@ -34,7 +34,6 @@ class Overhead:
 
     Attributes:
         deviation_ns: standard deviation of one call.
-        longest_ns: the slowest null call.
         calls: number of null calls in the calibration.
     """
 

@@ -89,8 +89,6 @@ class Decision:
         deciding: how many of them decide.
         unmetered: whether the target needs cgroups, which this machine does not offer.
         throttling: evidence that the device throttled in included forks; then nothing is decided.
-        included_pairs: pairs of runs that were used.
-        all_pairs: pairs of runs that were measured.
     """
 
     outcome: Outcome
@@ -153,21 +151,14 @@ def _decide_memory_cap(tier: Tier, measured: TargetMeasurement) -> Decision:
 _Metrics = tuple[Metric, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class _MetricMaker:
     """Makes metrics from one target's samples."""
 
-    def __init__(
-        self,
-        target: PlannedTarget,
-        tier: Tier,
-        measured: TargetMeasurement,
-        forks: tuple[ForkSample, ...],
-    ) -> None:
-        self._target = target
-        self._tier = tier
-        self._measured = measured
-        self._forks = forks
-        self._rule = RULES[target.quantity]
+    _target: PlannedTarget
+    _tier: Tier
+    _measured: TargetMeasurement
+    _forks: tuple[ForkSample, ...]
 
     def metrics(self) -> tuple[_Metrics, _Metrics]:
         """Return the metrics that decide, and those that are only shown."""
@@ -212,8 +203,8 @@ class _MetricMaker:
         if wall.interval.low <= limit:
             return False
         forks = tuple(without_cpu_contention(fork, self._measured.cores) for fork in self._forks)
-        maker = _MetricMaker(self._target, self._tier, self._measured, forks)
-        alone = next(metric for metric in maker._times(Clock.WALL) if metric.kind is wall.kind)
+        times = replace(self, _forks=forks)._times(Clock.WALL)
+        alone = next(metric for metric in times if metric.kind is wall.kind)
         return alone.interval.estimate > limit
 
     def _ratio(self, kind: Kind, quantity: RunQuantity) -> Metric:
@@ -279,12 +270,12 @@ class _MetricMaker:
 
         The reference's totals are taken per pair, because forks may differ in their pairs.
         """
-        rate, rows = self._rule.error_rate, list(forks)
+        rule, rows = RULES[self._target.quantity], list(forks)
         submission, reference = (side[rows] for side in totals)
-        interval = log_contrast(submission, reference, sizes, error_rate=rate)
+        interval = log_contrast(submission, reference, sizes, error_rate=rule.error_rate)
         per_pair = reference / pair_counts(self._forks, sizes)[rows]
         reference_half = max(
-            reference_half_width(per_pair, sizes, error_rate=rate), self._rule.min_half_width
+            reference_half_width(per_pair, sizes, error_rate=rule.error_rate), rule.min_half_width
         )
         is_within = is_within_reference_noise(
             reference_half, interval.half_width, len(rows), error_rate=NOISE_TEST_ERROR_RATE

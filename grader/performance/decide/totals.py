@@ -55,7 +55,6 @@ class RunQuantity:
     """A quantity of a run that is summed over runs.
 
     Attributes:
-        amount: the quantity of one run.
         null_call_error_ns: standard error of the cost that is subtracted per call; 0 for none.
     """
 
@@ -97,15 +96,18 @@ def null_call_uncertainty(
     The relative errors of the two sides are independent, so their squares add.
     Source: JCGM 100:2008 (Guide to the Expression of Uncertainty in Measurement), 5.1.6.
     """
-    errors: list[float] = []
-    for size in sizes:
-        sides: list[float] = []
-        for submission in (True, False):
-            runs = runs_of(forks, size, submission=submission)
-            error_ns = quantity.null_call_error_ns * sum(run.calls for run in runs)
-            sides.append(error_ns / max(sum(quantity.amount(run) for run in runs), 1.0))
-        errors.append(math.hypot(*sides))
-    return tuple(errors)
+
+    def relative_error(runs: list[RunSample]) -> float:
+        error_ns = quantity.null_call_error_ns * sum(run.calls for run in runs)
+        return error_ns / max(sum(map(quantity.amount, runs)), 1.0)
+
+    return tuple(
+        math.hypot(
+            relative_error(runs_of(forks, size, submission=True)),
+            relative_error(runs_of(forks, size, submission=False)),
+        )
+        for size in sizes
+    )
 
 
 def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
@@ -216,14 +218,13 @@ def without_cpu_contention(fork: ForkSample, processors: int) -> ForkSample:
     processes and of the hypervisor, divided by the number of processors. The submission's own
     processor time is never subtracted.
     """
-    return ForkSample(pairs=tuple(_without_cpu_contention(p, processors) for p in fork.pairs))
-
-
-def _without_cpu_contention(pair: PairSample, processors: int) -> PairSample:
-    run = pair.submission
-    waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
-    wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
-    return replace(pair, submission=replace(run, wall_ns=wall_ns))
+    pairs: list[PairSample] = []
+    for pair in fork.pairs:
+        run = pair.submission
+        waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
+        wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
+        pairs.append(replace(pair, submission=replace(run, wall_ns=wall_ns)))
+    return ForkSample(pairs=tuple(pairs))
 
 
 def _throttled_share(fork: ForkSample) -> float:

@@ -7,6 +7,7 @@ the ceilings are then measured anew, with a notice.
 """
 
 import json
+import math
 import platform
 import re
 import statistics
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -105,9 +107,9 @@ def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[Memo
         source = torch.rand(size_bytes // 4, device=device)
         target = torch.rand(size_bytes // 4, device=device)
         ways: tuple[tuple[str, int, Work], ...] = (
-            ("copy", 2, lambda t=target, s=source: t.copy_(s)),  # type: ignore[misc]
-            ("read", 1, lambda s=source: s.sum()),  # type: ignore[misc]
-            ("write", 1, lambda t=target: t.fill_(1.5)),  # type: ignore[misc]
+            ("copy", 2, partial(target.copy_, source)),
+            ("read", 1, source.sum),
+            ("write", 1, partial(target.fill_, 1.5)),
         )
         for way, factor, work in ways:
             rate = factor * size_bytes / clock(work)
@@ -127,8 +129,7 @@ def _matmul_rates(
             left = torch.rand(size, size, device=device).to(dtype)
             right = torch.rand(size, size, device=device).to(dtype)
             out = torch.empty_like(left)
-            seconds = clock(lambda a=left, b=right, c=out: torch.mm(a, b, out=c))  # type: ignore[misc]
-            rates.append((2 * size**3 / seconds, size))
+            rates.append((2 * size**3 / clock(partial(torch.mm, left, right, out=out)), size))
         rate, size = max(rates)
         name = str(dtype).removeprefix("torch.")
         found.append(MatmulRate(dtype=name, flops_per_s=rate, size=size))
@@ -255,27 +256,16 @@ def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
         found = _CONVERTER.structure(json.loads(text), Ceilings)
-        _check(found)
+        rates = [rate.bytes_per_s for rate in found.memory]
+        rates += [rate.flops_per_s for rate in found.matmul]
+        if not found.memory or not found.matmul or not all(0 < rate < math.inf for rate in rates):
+            raise ValueError("expected rates of memory and of products, all positive and finite")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError, cattrs.BaseValidationError) as error:
         on_notice(f"{path}: cannot be used ({type(error).__name__}); measured anew")
         return None
     return found
-
-
-def _check(ceilings: Ceilings) -> None:
-    """Refuse missing and impossible rates.
-
-    Raises:
-        ValueError: if there are none, or one is not positive and finite.
-    """
-    rates = [rate.bytes_per_s for rate in ceilings.memory]
-    rates += [rate.flops_per_s for rate in ceilings.matmul]
-    if not ceilings.memory or not ceilings.matmul:
-        raise ValueError("expected rates of memory and of matrix products, found none")
-    if not all(0 < rate < float("inf") for rate in rates):
-        raise ValueError("expected positive, finite rates")
 
 
 def _difference(cached: Setting, now: Setting) -> str:

@@ -62,20 +62,15 @@ class Side:
 
 @dataclass(slots=True, kw_only=True)
 class RunSoFar:
-    """Everything measured of one target so far.
+    """Everything measured of one target so far; most fields are those of `TargetMeasurement`.
 
     Attributes:
         problem: whose restrictions hold for both sides.
-        network_rate: limit on the network traffic of ranks, bytes per second; 0 for no limit.
         world: size of the process group that was measured last; 0 for plain workers.
         forks: complete forks.
         pairs: of the fork that is running.
-        work: the author's arithmetic, by size.
+        work: by size.
         observations: the worst comparison of each kind.
-        reference_faults: of the reference, the author or this machine.
-        metered: whether cgroups counted processor time and memory on both sides.
-        control_runs: after a fault under a denial, the same run of the submission without it.
-        transfers: on a device, the cost of null calls with arguments, ascending by their size.
         last: size and draw index of the last run.
     """
 
@@ -110,11 +105,10 @@ class RunSoFar:
 
     def blame(self, side: Side, fault: Fault) -> None:
         """Record a fault of one side; a fault of the reference is never the student's."""
-        ours = (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR)
-        if side.is_submission and fault.kind not in ours:
-            self.faults.append(fault)
-        elif fault.kind in ours:
+        if fault.kind in (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR):
             self.reference_faults.append(fault)
+        elif side.is_submission:
+            self.faults.append(fault)
         else:
             message = f"the reference itself failed: {fault.message} {fault.detail}".strip()
             self.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))

@@ -68,7 +68,10 @@ class Phase:
                 self._ended = self._read()
                 self._session.release()  # a memory cap holds for the measured phase only
             else:
-                self._refuse_if_late()
+                if self._session.wall_ns > self._limit_s * 1e9:
+                    limit = f"{self._limit_s:g} s"
+                    message = f"the timed calls of one process took longer than {limit} together"
+                    raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
                 self._calls += isinstance(step, Request)
                 return step
             return None
@@ -95,13 +98,6 @@ class Phase:
             states=self._state_before + self._session.device_states(),
             rank_peak_bytes=self._session.rank_peaks(),
         )
-
-    def _refuse_if_late(self) -> None:
-        if self._session.wall_ns > self._limit_s * 1e9:
-            message = (
-                f"the timed calls of one process took longer than {self._limit_s:g} s together"
-            )
-            raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
 
     def _add(self, step: Work) -> None:
         self.work = SizeWork(
