@@ -11,11 +11,10 @@ import time
 from dataclasses import replace
 
 from grader.advice.claims import MAX_TEXT, advise_on_cuda, read_claims
-from grader.advice.kernel_advice import NO_ADVICE, Advice, KernelAdvice
+from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.steps import CaseSteps, Expect, Step, tap
-from grader.assignment.table import Limits
-from grader.correctness.instances import Instance, instances
+from grader.correctness.instances import instances
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.evidence.observations import CaseMeasurement
 from grader.intake.submission import Origin, Submission
@@ -41,16 +40,6 @@ ENDED = "Not all kernels were compiled, because compiling ended early:"
 CUT_SHORT = "Not all kernels were compiled: there is a limit on how many, and on the time for it."
 
 
-def advice_limits(limits: Limits) -> Limits:
-    """Return the assignment's limits, raised where they are too small for compiling."""
-    return replace(
-        limits,
-        call_wall_s=CALL_SECONDS,
-        memory_bytes=max(limits.memory_bytes, MEMORY_BYTES),
-        processes=max(limits.processes, PROCESSES),
-    )
-
-
 class Adviser:
     """Advises on the submissions of one batch."""
 
@@ -64,7 +53,13 @@ class Adviser:
         first_slot: int,
     ) -> None:
         self._loaded = loaded
-        self._limits = advice_limits(loaded.plan.limits)
+        limits = loaded.plan.limits
+        self._limits = replace(  # raised where they are too small for compiling
+            limits,
+            call_wall_s=CALL_SECONDS,
+            memory_bytes=max(limits.memory_bytes, MEMORY_BYTES),
+            processes=max(limits.processes, PROCESSES),
+        )
         self._sandbox = SandboxOnDemand(
             functools.partial(
                 SandboxPool,
@@ -81,9 +76,7 @@ class Adviser:
     def advise(self, submission: Submission, *, compiler_output: str = "") -> Advice:
         """Return advice on a submission's kernels; never raises, because grades do not need it.
 
-        Args:
-            submission: as it was handed in.
-            compiler_output: of the CUDA compiler; empty if nothing was compiled.
+        `compiler_output` is that of the CUDA compiler; it is empty if nothing was compiled.
         """
         if submission.origin is Origin.CUDA:
             return advise_on_cuda(compiler_output)
@@ -98,7 +91,7 @@ class Adviser:
                 run.run_cases(session)
         except Exception as error:  # noqa: BLE001 - whatever fails, the grade is made without it
             run.stop(NOT_MADE, error)
-        return run.advice()
+        return run.advice
 
     def close(self) -> None:
         """Close the sandbox, if it was ever started."""
@@ -111,18 +104,12 @@ class _AdviceRun:
     def __init__(self, submission: Submission, loaded: LoadedAssignment) -> None:
         self._submission = submission
         self._loaded = loaded
-        self._kernels: tuple[KernelAdvice, ...] = ()
-        self._notice = ""
-        self._detail = ""
-
-    def advice(self) -> Advice:
-        """Return the advice so far."""
-        return Advice(kernels=self._kernels, notice=self._notice, detail=self._detail)
+        self.advice = NO_ADVICE
 
     def stop(self, notice: str, error: Exception) -> None:
         """Note why there is no further advice."""
-        self._notice = notice
-        self._detail = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        detail = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        self.advice = replace(self.advice, notice=notice, detail=detail)
 
     def run_cases(self, session: Session) -> None:
         """Load the submission and run its public cases.
@@ -137,7 +124,14 @@ class _AdviceRun:
             self.stop(NOT_IMPORTED, error)
             return
         self._note(session)
-        for instance in self._public_cases():
+        plan, cases = self._loaded.plan, self._loaded.cases
+        public_cases = (
+            instance
+            for problem in plan.problems
+            for instance in instances(plan, problem, cases)
+            if instance.public
+        )
+        for instance in public_cases:
             steps = _without_comparisons(instance.steps(), deadline_s)
             case = instance.run(session, steps)
             if not session.alive:
@@ -146,27 +140,20 @@ class _AdviceRun:
             session.end_case()
             self._note(session)
             if time.monotonic() > deadline_s:
-                self._notice = CUT_SHORT
+                self.advice = replace(self.advice, notice=CUT_SHORT)
                 return
 
     def _end(self, case: CaseMeasurement) -> None:
         """Note why the sandboxed process ended during a case."""
         (fault,) = case.faults
         ours = fault.kind is FaultKind.INFRASTRUCTURE
-        self._notice = NOT_MADE if ours else f"{ENDED} {fault.message}."
-        self._detail = f"{case.check}: {fault.kind}: {fault.message}"[:MAX_TEXT]
+        notice = NOT_MADE if ours else f"{ENDED} {fault.message}."
+        detail = f"{case.check}: {fault.kind}: {fault.message}"[:MAX_TEXT]
+        self.advice = replace(self.advice, notice=notice, detail=detail)
 
     def _note(self, session: Session) -> None:
-        self._kernels, left_out = read_claims(session.ask("kernels"), self._submission)
-        self._notice = CUT_SHORT if left_out else ""
-
-    def _public_cases(self) -> list[Instance]:
-        return [
-            instance
-            for problem in self._loaded.plan.problems
-            for instance in instances(self._loaded.plan, problem, self._loaded.cases)
-            if instance.public
-        ]
+        kernels, left_out = read_claims(session.ask("kernels"), self._submission)
+        self.advice = Advice(kernels=kernels, notice=CUT_SHORT if left_out else "", detail="")
 
 
 def _without_comparisons(steps: CaseSteps, deadline_s: float) -> CaseSteps:

@@ -77,10 +77,8 @@ class KernelAdvice:
     """One kernel, compiled for one target with one set of argument types.
 
     Attributes:
-        kernel: name of the function.
         location: of its definition, "cell 3, line 2" or "kernels.py, line 41"; may be empty.
         target: such as `sm_80`; empty for a kernel that no case reached.
-        outcome: the result.
         arguments: types and constants that it was compiled for; may be empty.
         message: of the compiler, for a kernel that fails; empty otherwise.
         message_location: location of the error, in the form of `location`; may be empty.

@@ -117,15 +117,7 @@ class _Progress:
 def drive(
     steps: AnySteps, worker: Worker, *, check: str, index: int, public: bool
 ) -> CaseMeasurement:
-    """Run one case to its end or to the first fault; `Instance.run` does it for an instance.
-
-    Args:
-        steps: a fresh case generator.
-        worker: where the submission runs.
-        check: name of the check that the case belongs to.
-        index: number of the instance.
-        public: whether students may see its content.
-    """
+    """Run one case to its end or to the first fault; `Instance.run` does it for an instance."""
     progress = _Progress()
     before_ns = worker.wall_ns
     faults: tuple[Fault, ...] = ()
@@ -133,10 +125,8 @@ def drive(
         _run_all(steps, worker, progress)
     except _Unusable:
         pass  # the observation tells what was wrong
-    except Raised as raised:
-        faults = (fault_of(raised),)
-    except Stopped as stopped:
-        faults = (stopped.fault,)
+    except (Raised, Stopped) as error:
+        faults = (fault_of(error),)
     except (SandboxError, DeviceError) as error:
         faults = (our_fault(error),)
     except Exception as error:  # noqa: BLE001 - cases.py and oracles are the author's code: any error is the author's
@@ -216,10 +206,10 @@ def _ask_ranks(
     group = _group(worker)
     if isinstance(step, On):
         steps = {step.rank: step.step}
+    elif len(step.steps) == 1:
+        steps = dict.fromkeys(range(group.size), step.steps[0])
     else:
-        count = group.size if len(step.steps) == 1 else len(step.steps)
-        given = step.steps * count if len(step.steps) == 1 else step.steps
-        steps = dict(enumerate(given))
+        steps = dict(enumerate(step.steps))
     if not steps or not all(0 <= rank < group.size for rank in steps):
         raise AuthorError(f"steps for ranks {sorted(steps)}, but the world has {group.size} ranks")
     if isinstance(step, Each) and len(steps) != group.size:

@@ -44,8 +44,7 @@ class Instance:
     """One case to be run.
 
     Attributes:
-        plan: the plan that it belongs to; its seed decides the inputs of a hidden instance.
-        maker: its generator.
+        plan: its seed decides the inputs of a hidden instance.
         index: number among the instances of its visibility.
         public: whether it is drawn from the public seed.
     """
@@ -101,11 +100,7 @@ def drive_sequence(
 ) -> CaseMeasurement:
     """Run one sequence; if it fails, search for a shorter one that fails in the same way.
 
-    Args:
-        maker: the case.
-        draw: its stream of inputs.
-        run: runs steps; called again for each shorter sequence.
-        alive: whether `run` can still be called; a crash ends the search.
+    The search ends when the worker is no longer `alive`, as after a crash.
     """
     drawn = maker.draw_sequence(draw)
     labels: list[str] = []

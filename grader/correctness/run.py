@@ -46,35 +46,21 @@ def measure(
     """Run every problem of the plan on one submission, in one sandbox.
 
     Without a sandbox every case gets an infrastructure fault: a failure of ours, no points lost.
-
-    Args:
-        submission: the sources to run.
-        loaded: the plan, its cases and the harness.
-        sandboxes: the pool to borrow a sandbox from.
-        machine: starts the workers.
-        faults: why the submission cannot be run at all, such as a compiler error; else empty.
+    `faults` say why the submission cannot be run at all, such as a compiler error.
     """
     begin_ns = time.perf_counter_ns()
-    problems = loaded.plan.problems
+    measured = nothing_measured(sandboxes)
     if faults:
-        measured = tuple(_unmeasured(problem, loaded, faults[0]) for problem in problems)
-        return replace(nothing_measured(sandboxes), problems=measured)
-    layers: tuple[str, ...] = ()
+        return replace(measured, problems=_unmeasured(loaded, faults[0]))
     try:
         with machine.alone_on_device(), sandboxes.borrow() as sandbox:
             measurer = _Measurer(sandbox, submission, loaded, machine)
-            measured = tuple(measurer.measure(problem) for problem in problems)
+            problems = tuple(measurer.measure(problem) for problem in loaded.plan.problems)
             layers = (*sandbox.layers, *sandboxes.caveats)
+            measured = replace(measured, problems=problems, layers=layers)
     except (SandboxError, DeviceError) as error:
-        fault = our_fault(error)
-        measured = tuple(_unmeasured(problem, loaded, fault) for problem in problems)
-    return Measurement(
-        sandbox=sandboxes.sandbox,
-        isolation=sandboxes.isolation,
-        layers=layers,
-        problems=measured,
-        wall_ns=time.perf_counter_ns() - begin_ns,
-    )
+        measured = replace(measured, problems=_unmeasured(loaded, our_fault(error)))
+    return replace(measured, wall_ns=time.perf_counter_ns() - begin_ns)
 
 
 def nothing_measured(sandboxes: SandboxPool) -> Measurement:
@@ -88,26 +74,26 @@ def measurement_of_failure(
     loaded: LoadedAssignment, error: Exception, *, sandbox: str, isolation: str
 ) -> Measurement:
     """Return the measurement of a submission that the grader failed to run."""
-    fault = our_fault(error)
+    problems = _unmeasured(loaded, our_fault(error))
     return Measurement(
-        sandbox=sandbox,
-        isolation=isolation,
-        layers=(),
-        problems=tuple(_unmeasured(problem, loaded, fault) for problem in loaded.plan.problems),
-        wall_ns=0,
+        sandbox=sandbox, isolation=isolation, layers=(), problems=problems, wall_ns=0
     )
 
 
-def _unmeasured(
-    problem: PlannedProblem, loaded: LoadedAssignment, fault: Fault
-) -> ProblemMeasurement:
-    waiting = instances(loaded.plan, problem, loaded.cases)
-    return ProblemMeasurement(
-        problem=problem.name,
-        cases=tuple(instance.unmeasured(fault) for instance in waiting),
-        output="",
-        hidden_output="",
-        children=0,
+def _unmeasured(loaded: LoadedAssignment, fault: Fault) -> tuple[ProblemMeasurement, ...]:
+    """Return problems none of whose cases could be run."""
+    return tuple(
+        ProblemMeasurement(
+            problem=problem.name,
+            cases=tuple(
+                instance.unmeasured(fault)
+                for instance in instances(loaded.plan, problem, loaded.cases)
+            ),
+            output="",
+            hidden_output="",
+            children=0,
+        )
+        for problem in loaded.plan.problems
     )
 
 
@@ -115,11 +101,9 @@ def _unmeasured(
 class _Run:
     """The run of one problem: the cases that wait, those that are done, and captured output."""
 
+    problem: PlannedProblem
     waiting: list[Instance]
     deadline_s: float
-    denial: Denial
-    exports: tuple[str, ...]
-    ranks: int
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
     hidden_output: str = ""
@@ -142,38 +126,29 @@ class _Run:
         return any(case.check == check and failed(case) for case in self.done)
 
 
+@dataclass(slots=True)
 class _Measurer:
     """Runs the problems of one submission in one sandbox."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        submission: Submission,
-        loaded: LoadedAssignment,
-        machine: TimedMachine,
-    ) -> None:
-        self._sandbox = sandbox
-        self._submission = submission
-        self._loaded = loaded
-        self._plan = loaded.plan
-        self._machine = machine
-        self._load_faults: dict[tuple[str, ...], Fault] = {}  # by denied entries
+    _sandbox: Sandbox
+    _submission: Submission
+    _loaded: LoadedAssignment
+    _machine: TimedMachine
+    _load_faults: dict[tuple[str, ...], Fault] = field(default_factory=dict)  # by denied entries
 
     def measure(self, problem: PlannedProblem) -> ProblemMeasurement:
         """Run every case of a problem, public ones first."""
         run = _Run(
-            waiting=list(instances(self._plan, problem, self._loaded.cases)),
-            deadline_s=time.monotonic() + self._plan.limits.problem_wall_s,
-            denial=Denial(problem=problem.name, entries=problem.denied),
-            exports=problem.exports,
-            ranks=problem.ranks,
+            problem=problem,
+            waiting=list(instances(self._loaded.plan, problem, self._loaded.cases)),
+            deadline_s=time.monotonic() + self._loaded.plan.limits.problem_wall_s,
         )
         fault = self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.workers < MAX_WORKERS:
             run.workers += 1
             fault = self._run_in_worker(run)
         if run.waiting:
-            reason = fault or _ended_too_often(problem, run)
+            reason = fault or _ended_too_often(run)
             run.done.extend(instance.unmeasured(reason) for instance in run.waiting)
         return ProblemMeasurement(
             problem=problem.name,
@@ -190,9 +165,9 @@ class _Measurer:
             with self._machine.open_worker(
                 self._sandbox,
                 self._submission,
-                limits=self._plan.limits,
-                denial=run.denial,
-                ranks=run.ranks,
+                limits=self._loaded.plan.limits,
+                denial=Denial(problem=run.problem.name, entries=run.problem.denied),
+                ranks=run.problem.ranks,
             ) as session:
                 try:
                     return self._load_and_run(session, run)
@@ -204,16 +179,14 @@ class _Measurer:
     def _load_and_run(self, session: AnySession, run: _Run) -> Fault | None:
         try:
             session.load(self._loaded.harness)
-        except Raised as raised:
-            return self._note_load_fault(fault_of(raised), run.denial)
-        except Stopped as stopped:
-            return self._note_load_fault(stopped.fault, run.denial)
-        no_device = self._submission.origin is Origin.CUDA and self._plan.device == CPU
+        except (Raised, Stopped) as error:
+            return self._note_load_fault(fault_of(error), run.problem.denied)
+        no_device = self._submission.origin is Origin.CUDA and self._loaded.plan.device == CPU
         if no_device and isinstance(session, Session):  # problems with ranks allow no C++
-            return _without_device(session, run.exports)
+            return _without_device(session, run.problem.exports)
         while run.waiting and session.alive:
             if time.monotonic() > run.deadline_s:
-                limit_s = self._plan.limits.problem_wall_s
+                limit_s = self._loaded.plan.limits.problem_wall_s
                 message = f"the problem took longer than its limit of {limit_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
             instance = run.waiting.pop(0)
@@ -229,8 +202,8 @@ class _Measurer:
             run.capture(session.take_output())
         return None
 
-    def _note_load_fault(self, fault: Fault, denial: Denial) -> Fault:
-        """Remember a fault of the import: every problem with the same denial has it as well.
+    def _note_load_fault(self, fault: Fault, denied: tuple[str, ...]) -> Fault:
+        """Remember a fault of the import: every problem that denies the same has it as well.
 
         No hidden input has reached this worker, so students may read the whole text.
         """
@@ -240,7 +213,7 @@ class _Measurer:
             where=fault.where,
         )
         if fault.kind is not FaultKind.INFRASTRUCTURE:
-            self._load_faults[denial.entries] = named
+            self._load_faults[denied] = named
         return named
 
     def _control_runs(
@@ -250,17 +223,17 @@ class _Measurer:
         raised = {(case.check, case.index, case.public) for case in first_raised(done)}
         waiting = [
             one
-            for one in instances(self._plan, problem, self._loaded.cases)
+            for one in instances(self._loaded.plan, problem, self._loaded.cases)
             if (one.maker.check, one.index, one.public) in raised
         ]
         if not waiting:
             return ()
-        limits = self._plan.limits
+        limits = self._loaded.plan.limits
         try:
             with self._machine.open_worker(
                 self._sandbox, self._submission, limits=limits, ranks=problem.ranks
             ) as session:
-                return run_controls(session, waiting, self._plan, self._loaded.harness)
+                return run_controls(session, waiting, self._loaded.plan, self._loaded.harness)
         except (SandboxError, DeviceError):
             return ()  # the cause stays what it was under the denial
 
@@ -275,12 +248,12 @@ def _run_case(session: AnySession, instance: Instance, *, shorten: bool) -> Case
     return run(instance.steps())
 
 
-def _ended_too_often(problem: PlannedProblem, run: _Run) -> Fault:
+def _ended_too_often(run: _Run) -> Fault:
     """Return why cases were left over after the last worker ended."""
     last = next((case.faults[0] for case in reversed(run.done) if case.faults), None)
     return Fault(
         kind=last.kind if last else FaultKind.CRASH,
-        message=f"not run, because {problem.name} had already ended its process "
+        message=f"not run, because {run.problem.name} had already ended its process "
         f"{MAX_WORKERS} times",
     )
 

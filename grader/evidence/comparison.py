@@ -6,6 +6,7 @@ do not pass for small values. Entries where `want` is not finite must be equal; 
 NaN. Tolerances are applied in `judge`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -33,7 +34,6 @@ class Comparison:
         error: scaled error, 0 for equal values, infinite after a mismatch.
         dtype: dtype name of the expected tensor; `value` for anything else.
         expected: the expected value in short, for staff, and for students in public cases.
-        got: the reply in short.
         where: index of the worst entry, as text; empty for whole values.
     """
 
@@ -54,22 +54,9 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def compare(got: Any, want: Any, *, exact: bool = False, per_row: bool = False) -> Comparison:  # noqa: ANN401 - replies are of any JSON or tensor type
-    """Measure how far `got` is from `want`.
-
-    Args:
-        got: a reply: tensor, primitive, or list, tuple or dict of them.
-        want: the oracle's value, of the same form.
-        exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
-        per_row: take the scale from each row of the last dimension.
-    """
-    parts = compare_parts(got, want, exact=exact, per_row=per_row)
-    return max(parts, key=lambda part: part.error)
-
-
 def compare_parts(
-    got: Any,  # noqa: ANN401 - see compare
-    want: Any,  # noqa: ANN401 - see compare
+    got: Any,  # noqa: ANN401 - replies are of any JSON or tensor type
+    want: Any,  # noqa: ANN401 - as above
     *,
     exact: bool = False,
     per_row: bool = False,
@@ -78,16 +65,22 @@ def compare_parts(
 
     Parts are kept apart because each dtype has its own tolerance: an error that is large for
     float32 may be smaller than one that is small for bfloat16.
+
+    Args:
+        got: a reply: tensor, primitive, or list, tuple or dict of them.
+        want: the oracle's value, of the same form.
+        exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
+        per_row: take the scale from each row of the last dimension.
     """
     if isinstance(want, torch.Tensor):
         return [_compare_tensors(got, want, exact=exact, per_row=per_row)]
     if isinstance(want, list | tuple):
         if not isinstance(got, list | tuple) or len(got) != len(want):
-            return [_unequal(got, want, Mismatch.KIND)]
+            return [_whole(got, want, Mismatch.KIND)]
         pairs = [(f"[{i}]", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
     elif isinstance(want, dict):
         if not isinstance(got, dict) or got.keys() != want.keys():
-            return [_unequal(got, want, Mismatch.KIND)]
+            return [_whole(got, want, Mismatch.KIND)]
         pairs = [(f"[{key!r}]", got[key], want[key]) for key in want]
     else:
         return [_compare_primitives(got, want)]
@@ -96,29 +89,37 @@ def compare_parts(
         for index, g, w in pairs
         for part in compare_parts(g, w, exact=exact, per_row=per_row)
     ]
-    return parts or [_equal(got, want)]
+    return parts or [_whole(got, want, Mismatch.NONE)]
 
 
-def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare
+def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
     if type(got) is not type(want):
-        return _unequal(got, want, Mismatch.KIND)
-    return _equal(got, want) if got == want else _unequal(got, want, Mismatch.VALUE)
+        return _whole(got, want, Mismatch.KIND)
+    return _whole(got, want, Mismatch.NONE if got == want else Mismatch.VALUE)
 
 
-def _equal(got: Any, want: Any, dtype: str = "value") -> Comparison:  # noqa: ANN401 - see compare
+def _whole(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN401 - see compare_parts
+    """Return the comparison of two values that no single entry decides."""
     return Comparison(
-        mismatch=Mismatch.NONE, error=0.0, dtype=dtype, expected=brief(want), got=brief(got)
+        mismatch=mismatch,
+        error=0.0 if mismatch is Mismatch.NONE else math.inf,
+        dtype=_dtype(want) if isinstance(want, torch.Tensor) else "value",
+        expected=brief(want),
+        got=brief(got),
     )
 
 
-def brief(value: Any, limit: int = 160) -> str:  # noqa: ANN401 - see compare
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def brief(value: Any, limit: int = 160) -> str:  # noqa: ANN401 - see compare_parts
     """Return a short text for a value: tensors by dtype, shape and first entries."""
     if isinstance(value, torch.Tensor):
         head = value.detach().flatten()[:6].tolist()
         entries = ", ".join(f"{entry:.6g}" for entry in head)
         more = ", …" if value.numel() > len(head) else ""
-        dtype = str(value.dtype).removeprefix("torch.")
-        return f"{dtype}{list(value.shape)} [{entries}{more}]"
+        return f"{_dtype(value)}{list(value.shape)} [{entries}{more}]"
     if isinstance(value, list | tuple):
         inner = ", ".join(brief(item, 40) for item in value[:6])
         text = f"[{inner}{', …' if len(value) > 6 else ''}]"
@@ -127,15 +128,15 @@ def brief(value: Any, limit: int = 160) -> str:  # noqa: ANN401 - see compare
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare
+def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare_parts
     if not isinstance(got, torch.Tensor):
-        return _unequal(got, want, Mismatch.KIND)
+        return _whole(got, want, Mismatch.KIND)
     if got.dtype != want.dtype:
-        return _unequal(got, want, Mismatch.DTYPE)
+        return _whole(got, want, Mismatch.DTYPE)
     if got.shape != want.shape:
-        return _unequal(got, want, Mismatch.SHAPE)
+        return _whole(got, want, Mismatch.SHAPE)
     if torch.equal(got, want):  # mostly so, and the full comparison is slow
-        return _equal(got, want, str(want.dtype).removeprefix("torch."))
+        return _whole(got, want, Mismatch.NONE)
     if not want.dtype.is_floating_point:  # exactly, without conversion to floats
         return _compare_entry(got, want, _first(got != want), Mismatch.VALUE)
     g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
@@ -159,18 +160,14 @@ def _first(where: torch.Tensor) -> int:
 
 
 def _compare_entry(
-    got: torch.Tensor,
-    want: torch.Tensor,
-    flat: int,
-    mismatch: Mismatch,
-    error: float = float("inf"),
+    got: torch.Tensor, want: torch.Tensor, flat: int, mismatch: Mismatch, error: float = math.inf
 ) -> Comparison:
     """Return the comparison of two tensors that their worst entry, by its flat index, decides."""
-    index = _index(flat, want.shape)
+    index = tuple(int(one) for one in torch.unravel_index(torch.tensor(flat), want.shape))
     return Comparison(
         mismatch=mismatch,
         error=error,
-        dtype=str(want.dtype).removeprefix("torch."),
+        dtype=_dtype(want),
         expected=_entry(want, index),
         got=_entry(got, index),
         where=str(list(index)),
@@ -185,21 +182,6 @@ def _scale(want: torch.Tensor, finite: torch.Tensor, *, per_row: bool) -> torch.
     return torch.where(scale > 0, scale, 1.0)
 
 
-def _index(flat: int, shape: torch.Size) -> tuple[int, ...]:
-    index: list[int] = []
-    for size in reversed(shape):
-        index.append(flat % size)
-        flat //= size
-    return tuple(reversed(index))
-
-
 def _entry(tensor: torch.Tensor, index: tuple[int, ...]) -> str:
     value = tensor[index].item()
     return f"{value:.9g}" if isinstance(value, float) else str(value)
-
-
-def _unequal(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN401 - see compare
-    dtype = str(want.dtype).removeprefix("torch.") if isinstance(want, torch.Tensor) else "value"
-    return Comparison(
-        mismatch=mismatch, error=float("inf"), dtype=dtype, expected=brief(want), got=brief(got)
-    )

@@ -89,7 +89,6 @@ class Setting:
         device_class: as `assignment.device_class` names it.
         hardware: the device's name and what else distinguishes it.
         driver: version of the driver; for `cpu`, of the operating system.
-        torch: version of torch.
         triton: version of Triton; empty where there is none.
         method: version of the measuring method.
     """
@@ -108,7 +107,6 @@ class MemoryRate:
 
     Attributes:
         way: `copy` (read and written bytes both count), `read` or `write`.
-        bytes_per_s: the highest rate over all sizes.
         size_bytes: size of the working set at which it was reached.
     """
 
@@ -137,7 +135,6 @@ class Ceilings:
     """The highest rates of a device; a measurement above them is not plausible.
 
     Attributes:
-        setting: the conditions under which they are valid.
         measured: date and time, UTC, ISO 8601.
         memory: one entry per way.
         matmul: one entry per dtype.

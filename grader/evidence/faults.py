@@ -77,7 +77,6 @@ class RankStack:
     """What one rank was doing when its process group hung.
 
     Attributes:
-        rank: its number.
         state: what it was doing, in the grader's words.
         where: source location in the submission; empty if its stack names none.
         text: its stack, capped; it may repeat hidden inputs, as `Fault.detail`.
@@ -94,7 +93,6 @@ class Fault:
     """Why a case could not go on.
 
     Attributes:
-        kind: what happened.
         message: in the grader's words; safe to show for a hidden case.
         detail: in the submission's words, such as the text of an exception. It may repeat hidden
             inputs, so students see it for public cases only.
@@ -135,8 +133,10 @@ class Stopped(Exception):
         self.fault = fault
 
 
-def fault_of(raised: Raised) -> Fault:
-    """Return the fault of an exception that no step asked for."""
+def fault_of(raised: Raised | Stopped) -> Fault:
+    """Return the fault that ended a case; `Raised` is an exception that no step asked for."""
+    if isinstance(raised, Stopped):
+        return raised.fault
     if "NotImplementedError" in raised.names:
         kind, message = FaultKind.MISSING, "not implemented yet"
     elif "MemoryError" in raised.names:
@@ -157,10 +157,6 @@ def public_name(names: tuple[str, ...]) -> str:
 
 def explain_misuse(names: tuple[str, ...], text: str) -> str:
     """Explain an exception about a process group to the student; empty for any other exception.
-
-    Args:
-        names: class names of the exception.
-        text: its text.
 
     Source: texts of torch/distributed/distributed_c10d.py and of gloo's transport, torch 2.13.
     """
@@ -190,7 +186,6 @@ class Ending:
 
     Attributes:
         sandbox_alive: whether the fork server still answers.
-        exited: whether the process has ended.
         status: its wait status, as `os.waitpid` gives it; 0 while it runs.
         oom_kills: processes that Linux killed for lack of memory while it ran.
     """
@@ -204,9 +199,7 @@ class Ending:
 def classify(error: Exception, ending: Ending) -> tuple[FaultKind, str]:
     """Return the kind of fault and a sentence for the student.
 
-    Args:
-        error: the error with which the judge gave up waiting for a reply.
-        ending: what had become of the worker by then.
+    `error` is the one with which the judge gave up waiting for a reply.
     """
     if isinstance(error, SandboxError) or not ending.sandbox_alive:
         return FaultKind.INFRASTRUCTURE, f"the grader's own sandbox failed: {error}"

@@ -14,7 +14,6 @@ class ProblemMeasurement:
     """All cases of one problem, run in one worker process (in more only after a crash).
 
     Attributes:
-        problem: name of the problem.
         cases: one per planned instance.
         output: stdout and stderr before the first hidden case, capped.
         hidden_output: the same from then on; it may repeat hidden inputs, so only staff see it.
@@ -36,11 +35,10 @@ class Measurement:
     """One run of one submission.
 
     Attributes:
-        sandbox: name of the sandbox backend.
         isolation: `warm` or `strict`.
         layers: the layers of isolation between submission and judge, outermost first.
         problems: in the plan's order.
-        wall_ns: duration of the whole run, on the judge's clock.
+        wall_ns: of the whole run, on the judge's clock.
         targets: of problems whose every check passed, in the plan's order.
     """
 

@@ -41,7 +41,6 @@ class CaseMeasurement:
     """The measurement of one instance of a case.
 
     Attributes:
-        check: name of the check it belongs to.
         index: number among the instances of its visibility.
         public: whether students may see its inputs and expected values.
         observations: in the order in which they were made.

@@ -83,9 +83,6 @@ class PairSample:
 
     Attributes:
         size: what the workload was called with.
-        submission_first: which side ran first.
-        submission: the submission's run.
-        reference: the reference's run.
         elapsed_ns: the whole pair on the judge's clock, oracles included.
         stolen_ns: CPU time that the hypervisor took from this machine meanwhile (steal time).
         foreign_ns: CPU time of all other processes on this machine meanwhile.
@@ -109,13 +106,12 @@ class ForkSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeWork:
-    """The least work of a workload of one size, by its author's arithmetic.
+    """The least work of a workload of one size, by its author's arithmetic; 0 where none is given.
 
     Attributes:
         size: what the workload was called with.
-        bytes_moved: bytes of memory traffic; 0 if the author does not say.
-        flops: floating-point operations; 0 if the author does not say.
-        traffic_bytes: bytes that must cross the network; 0 if the author does not say.
+        bytes_moved: bytes of memory traffic.
+        traffic_bytes: bytes that must cross the network.
         dtype: dtype of the operations; empty if there are several, or the author does not say.
         derivation: how `traffic_bytes` is derived, in the author's words.
     """
@@ -153,11 +149,8 @@ class TargetMeasurement:
     """Everything measured of one target.
 
     Attributes:
-        problem: name of the problem.
-        target: name of the target.
         forks: in the order in which they ran.
         work: the least work by size; empty if no run finished.
-        empty: the cost of a null call.
         metered: whether cgroups counted CPU time and memory.
         cores: CPUs that this machine gives to the judge and the workers.
         observations: the worst comparison of each label, dtype and verdict, over all runs.

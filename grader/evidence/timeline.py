@@ -23,7 +23,6 @@ class Collective:
     """One call of a function of `torch.distributed`; times as in `RankTimeline`.
 
     Attributes:
-        name: the function's name.
         nbytes: bytes of its largest argument.
         launch_ns: when it was called.
         return_ns: when the call returned.
@@ -52,7 +51,6 @@ class RankTimeline:
     Attributes:
         collectives: in the order of their calls.
         gradients_ns: when the gradient of each parameter was complete.
-        backward: the backward passes.
         left_out: how many entries were dropped because there were too many.
     """
 
@@ -68,32 +66,33 @@ def read_timelines(values: Iterable[Value]) -> tuple[RankTimeline, ...]:
     Raises:
         Stopped: if a value does not have the recorder's form.
     """
-    tables = [_table(value) for value in values]
-    moments = [ns for table in tables for ns in _moments(table)]
+    records = list(values)
+    moments = [ns for record in records for ns in _moments(_read(record, 0))]
     if not moments:
         return ()
     first = min(moments)
     if max(moments) - first > MAX_SPAN_NS:
         _refuse("a time")
-    return tuple(_read(table, first) for table in tables)
+    return tuple(_read(record, first) for record in records)
 
 
-def _table(value: Value) -> dict[str, Value]:
+def _read(record: Value, first: int) -> RankTimeline:
+    """Return a rank's timeline; its times count from `first`."""
     keys = {"collectives", "gradients", "backward", "left_out"}
-    if not isinstance(value, dict) or set(value) != keys:
+    if not isinstance(record, dict) or set(record) != keys:
         _refuse("a table")
-    passes = [[_count(ns) for ns in _row(entry, 2)] for entry in _entries(value["backward"])]
+    passes = [[_count(ns) for ns in _row(entry, 2)] for entry in _entries(record["backward"])]
     if any(begin > end for begin, end in passes):
         _refuse("a pass")
-    return {
-        "collectives": [_collective(entry) for entry in _entries(value["collectives"])],
-        "gradients": [_count(ns) for ns in _entries(value["gradients"])],
-        "backward": passes,
-        "left_out": _count(value["left_out"]),
-    }
+    return RankTimeline(
+        collectives=tuple(_collective(entry, first) for entry in _entries(record["collectives"])),
+        gradients_ns=tuple(_count(ns) - first for ns in _entries(record["gradients"])),
+        backward=tuple(Span(begin_ns=begin - first, end_ns=end - first) for begin, end in passes),
+        left_out=_count(record["left_out"]),
+    )
 
 
-def _collective(entry: Value) -> list[Value]:
+def _collective(entry: Value, first: int) -> Collective:
     name, nbytes, launch, back, end = _row(entry, 5)
     if type(name) is not str or len(name) > MAX_NAME or not name.isidentifier():
         _refuse("a name")
@@ -101,35 +100,21 @@ def _collective(entry: Value) -> list[Value]:
         _refuse("a collective")
     if end != -1 and _count(end) < launch:
         _refuse("an end")
-    return [name, nbytes, launch, back, end]
-
-
-def _moments(table: dict[str, Value]) -> Iterable[int]:
-    for _, _, launch, back, end in table["collectives"]:
-        yield from (launch, back, *(() if end == -1 else (end,)))
-    yield from table["gradients"]
-    for begin, end in table["backward"]:
-        yield from (begin, end)
-
-
-def _read(table: dict[str, Value], first: int) -> RankTimeline:
-    return RankTimeline(
-        collectives=tuple(
-            Collective(
-                name=name,
-                nbytes=nbytes,
-                launch_ns=launch - first,
-                return_ns=back - first,
-                end_ns=() if end == -1 else (end - first,),
-            )
-            for name, nbytes, launch, back, end in table["collectives"]
-        ),
-        gradients_ns=tuple(ns - first for ns in table["gradients"]),
-        backward=tuple(
-            Span(begin_ns=begin - first, end_ns=end - first) for begin, end in table["backward"]
-        ),
-        left_out=table["left_out"],
+    return Collective(
+        name=name,
+        nbytes=nbytes,
+        launch_ns=launch - first,
+        return_ns=back - first,
+        end_ns=() if end == -1 else (end - first,),
     )
+
+
+def _moments(timeline: RankTimeline) -> Iterable[int]:
+    for one in timeline.collectives:
+        yield from (one.launch_ns, one.return_ns, *one.end_ns)
+    for span in timeline.backward:
+        yield from (span.begin_ns, span.end_ns)
+    yield from timeline.gradients_ns
 
 
 def _entries(value: Value) -> list[Value]:

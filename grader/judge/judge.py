@@ -7,7 +7,7 @@ stored measurement can be judged again under other tolerances or points.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem, PlannedTarget
+from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
 from grader.evidence.comparison import Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
@@ -44,9 +44,7 @@ class _Trouble:
 def judge(plan: Plan, measurement: Measurement) -> Judgement:
     """Judge a whole measurement, such as a stored one under other tolerances or points.
 
-    Args:
-        plan: the checks and targets, with tolerances and points.
-        measurement: what was measured; a missing problem or case counts as our failure.
+    A problem or case that is missing in the measurement counts as our failure.
     """
     checks = judge_checks(plan, measurement)
     return sum_up(plan, checks, judge_targets(plan, checks, measurement))
@@ -73,19 +71,14 @@ def judge_targets(
     plan: Plan, checks: Iterable[CheckJudgement], measurement: Measurement
 ) -> tuple[CheckJudgement, ...]:
     """Judge every target of the plan, in its order; `checks` are the judgements on its checks."""
-    of_problem: dict[str, list[CheckJudgement]] = {}
-    for check in checks:
-        of_problem.setdefault(check.problem, []).append(check)
+    checks = tuple(checks)
+    measured = {(one.problem, one.target): [one] for one in measurement.targets}
     return tuple(
         judge_target(
             problem,
             target,
-            of_problem.get(problem.name, []),
-            [
-                t
-                for t in measurement.targets
-                if (t.problem, t.target) == (problem.name, target.name)
-            ],
+            [one for one in checks if one.problem == problem.name],
+            measured.get((problem.name, target.name), []),
         )
         for problem in plan.problems
         for target in problem.targets
@@ -95,7 +88,19 @@ def judge_targets(
 def reject(plan: Plan, message: str) -> Judgement:
     """Return the judgement on a submission that could not be read."""
     checks = tuple(
-        _rejected(problem.name, criterion)
+        CheckJudgement(
+            problem=problem.name,
+            check=criterion.name,
+            title=criterion.title,
+            verdict=Verdict.FAIL,
+            cause=Cause.MISSING,
+            points=0.0,
+            max_points=criterion.points,
+            evidence=criterion.evidence,
+            summary="Not run, because the submission could not be read.",
+            findings=(),
+            cases=criterion.cases,
+        )
         for problem in plan.problems
         for criterion in problem.criteria
     )
@@ -107,22 +112,6 @@ def reject(plan: Plan, message: str) -> Judgement:
         review_points=0.0,
         checks=checks,
         message=message,
-    )
-
-
-def _rejected(problem: str, criterion: PlannedCheck | PlannedTarget) -> CheckJudgement:
-    return CheckJudgement(
-        problem=problem,
-        check=criterion.name,
-        title=criterion.title,
-        verdict=Verdict.FAIL,
-        cause=Cause.MISSING,
-        points=0.0,
-        max_points=criterion.points,
-        evidence=criterion.evidence,
-        summary="Not run, because the submission could not be read.",
-        findings=(),
-        cases=criterion.cases,
     )
 
 
@@ -149,7 +138,9 @@ def _judge_check(
             "grader, not yours",
         )
         troubles = [_Trouble(cause=Cause.INFRASTRUCTURE, finding=_finding_of_fault(lost))]
-    cause = _gravest(trouble.cause for trouble in troubles)
+    # A failure of ours comes first, as it must not cost points.
+    causes = (trouble.cause for trouble in troubles)
+    cause = min(causes, key=lambda cause: cause not in OUR_CAUSES, default=Cause.NONE)
     if cause is Cause.NONE:
         verdict = Verdict.PASS
     else:
@@ -188,13 +179,6 @@ def _name_forbidden(
         f"way. {trouble.finding.summary}"
     )
     return _Trouble(cause=Cause.FORBIDDEN, finding=replace(trouble.finding, summary=summary))
-
-
-def _gravest(causes: Iterable[Cause]) -> Cause:
-    """Return the cause of a check; a failure of ours comes first, as it must not cost points."""
-    found = list(causes)
-    ours = next((cause for cause in found if cause in OUR_CAUSES), None)
-    return ours or (found[0] if found else Cause.NONE)
 
 
 def _summary(cause: Cause, troubles: list[_Trouble], planned: int) -> str:
@@ -245,14 +229,13 @@ def _wrong_value(
 
 
 def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFinding:
-    got = observation.text if observation.got else "no exception"
-    found = f"{observation.got} was raised" if observation.got else "no exception was raised"
+    found = f"{observation.got or 'no exception'} was raised"
     return CaseFinding(
         public=case.public,
         index=case.index,
         summary=f"{observation.label}: expected {observation.expected}, but {found}.",
         expected=observation.expected,
-        got=got,
+        got=observation.text if observation.got else "no exception",
         where="",
     )
 

@@ -64,8 +64,6 @@ class CaseFinding:
         public: whether `expected` and `got` may be shown to the student.
         index: number of the instance among those of its visibility.
         summary: safe to show to students: what was compared and the size of the error, no values.
-        expected: the expected value, shortened.
-        got: the reply, shortened.
         where: index of the worst entry, or location in the student's source.
         stacks: the stack trace of each rank of a process group; may be shown when `got` may.
     """
@@ -88,8 +86,6 @@ class TargetFinding:
         tier: limits that hold on the device that was used.
         roofline: how near both sides came to the roofline; none if it is not known.
         broken: evidence of bounds that no honest measurement breaks; then a person decides.
-        included_pairs: pairs of runs that were used.
-        all_pairs: pairs of runs that were measured.
     """
 
     metrics: tuple[Metric, ...]
@@ -105,14 +101,9 @@ class CheckJudgement:
     """The verdict on one check or target.
 
     Attributes:
-        problem: name of the problem.
-        check: name of the check or target.
         title: what is checked, as a student reads it.
-        verdict: the result.
-        cause: why it did not pass; NONE if it did.
         points: points earned; 0 unless PASS, and of a target a share.
         max_points: published weight.
-        evidence: the kind of evidence for the verdict.
         summary: one sentence for the student.
         findings: instances that did not pass.
         cases: instances that were planned; 0 for a target.
@@ -138,12 +129,11 @@ class Judgement:
     """All verdicts on one submission.
 
     Attributes:
-        status: the state of the whole submission.
         score: sum of the points of all checks that passed.
         max_score: sum of all published weights.
         ungraded_points: weight of the checks that we could not judge; not part of `score`.
         review_points: weight of the checks that wait for a person; not part of `score`.
-        checks: the verdicts on checks and targets, in the plan's order.
+        checks: in the plan's order.
         message: for a rejected submission, what was wrong with the file; else empty.
     """
 

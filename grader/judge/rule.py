@@ -46,7 +46,6 @@ class Trouble:
     """Why a case does not pass.
 
     Attributes:
-        cause: what went wrong.
         seen: the observation that is not as expected, or the fault that ended the case.
     """
 
@@ -72,10 +71,10 @@ def first_trouble(case: CaseMeasurement, tolerances: Tolerances) -> Trouble | No
             is_error = isinstance(observation, ErrorObservation)
             cause = Cause.WRONG_ERROR if is_error else Cause.WRONG_VALUE
             return Trouble(cause=cause, seen=observation)
-    faults = case.faults or (() if case.observations else (NOTHING_COMPARED,))
-    for fault in faults:
-        return Trouble(cause=CAUSE_OF_FAULT[fault.kind], seen=fault)
-    return None
+    if case.observations and not case.faults:
+        return None
+    fault = case.faults[0] if case.faults else NOTHING_COMPARED
+    return Trouble(cause=CAUSE_OF_FAULT[fault.kind], seen=fault)
 
 
 def is_wrong(observation: Observation, tolerances: Tolerances) -> bool:

@@ -37,13 +37,6 @@ IMPLAUSIBLE = (
     "then these points are neither earned nor lost."
 )
 
-_VERDICTS = {
-    Outcome.PASS: (Verdict.PASS, Cause.NONE),
-    Outcome.FAIL: (Verdict.FAIL, Cause.NONE),  # the cause is the quantity's
-    Outcome.OPEN: (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
-    Outcome.TOO_NOISY: (Verdict.UNGRADED, Cause.INFRASTRUCTURE),
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reasoned:
@@ -62,23 +55,8 @@ def judge_target(
     checks: Sequence[CheckJudgement],
     measured: Sequence[TargetMeasurement],
 ) -> CheckJudgement:
-    """Decide one target.
-
-    Args:
-        problem: the problem that it belongs to.
-        target: what was asked.
-        checks: the judgements on the checks of the same problem.
-        measured: its measurement; none if it was not measured.
-    """
-    ruling = _before_measuring(target, checks)
-    if ruling is None and not measured:
-        ruling = _ours(
-            Cause.INFRASTRUCTURE,
-            "The grader did not measure this. That is not your fault and costs no points; the "
-            "course staff can grade it again.",
-        )
-    if ruling is None:
-        ruling = _rule(target, measured[0])
+    """Decide a target from the judgements on its problem's checks and its measurement, if any."""
+    ruling = _without_measurement(target, checks, measured) or _rule(target, measured[0])
     return CheckJudgement(
         problem=problem.name,
         check=target.name,
@@ -95,15 +73,18 @@ def judge_target(
     )
 
 
-def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -> _Reasoned | None:
-    """Return the verdict if it needs no measurement, else None."""
+def _without_measurement(
+    target: PlannedTarget,
+    checks: Sequence[CheckJudgement],
+    measured: Sequence[TargetMeasurement],
+) -> _Reasoned | None:
+    """Return the verdict if it needs no measurement or there is none, else None."""
     if not target.tiers:
         return _ours(
             Cause.NO_DEVICE,
             "This needs a device (a GPU, for example) that the grading machine does not have. The "
             "points stay open until it is graded on a machine that has one.",
         )
-    ours = [c for c in checks if c.cause in OUR_CAUSES]
     failed = [c for c in checks if c.verdict is Verdict.FAIL]
     if failed:
         return _Reasoned(
@@ -112,11 +93,18 @@ def _before_measuring(target: PlannedTarget, checks: Sequence[CheckJudgement]) -
             summary=f"Not measured: {len(failed)} of {len(checks)} checks above did not pass. "
             f"Fix {failed[0].check} first: speed and memory count once every check above passes.",
         )
+    ours = [c for c in checks if c.cause in OUR_CAUSES]
     if ours:
         return _ours(
             ours[0].cause,
             "Not measured, because the grader could not judge the checks of this problem. That is "
             "not your fault; the course staff can grade it again.",
+        )
+    if not measured:
+        return _ours(
+            Cause.INFRASTRUCTURE,
+            "The grader did not measure this. That is not your fault and costs no points; the "
+            "course staff can grade it again.",
         )
     return None
 
@@ -166,17 +154,17 @@ def _rule_metrics(
         all_pairs=decision.all_pairs,
     )
     text = ". ".join(describe(metric) for metric in decision.metrics[: decision.deciding]) + "."
-    verdict, cause = _VERDICTS[decision.outcome]
+    share = 0.0
     if finding.broken:
-        verdict, cause = Verdict.NEEDS_REVIEW, Cause.NONE
-        text = IMPLAUSIBLE
-    elif verdict is Verdict.FAIL:
-        cause = TOO_MUCH[target.quantity]
-    elif verdict is Verdict.UNGRADED:
-        why = decision.throttling
+        verdict, cause, text = Verdict.NEEDS_REVIEW, Cause.NONE, IMPLAUSIBLE
+    elif decision.outcome is Outcome.PASS:
+        verdict, cause, share = Verdict.PASS, Cause.NONE, decision.share
+    elif decision.outcome is Outcome.FAIL:
+        verdict, cause = Verdict.FAIL, TOO_MUCH[target.quantity]
+    else:
+        verdict, cause, why = Verdict.UNGRADED, Cause.INFRASTRUCTURE, decision.throttling
         noise = f"The device throttled: {why}" if why else "The machine was too noisy to decide"
         text = f"{noise}. This is not a zero; the course staff can measure it again. {text}"
-    share = decision.share if verdict is Verdict.PASS else 0.0
     return _Reasoned(verdict=verdict, cause=cause, summary=text, share=share, finding=(finding,))
 
 

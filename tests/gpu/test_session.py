@@ -5,7 +5,7 @@ import torch
 
 from grader.assignment.steps import Call, New, Ref
 from grader.evidence.faults import FaultKind, Raised, Stopped
-from grader.performance.decide.event_claims import Accepted, BrokenBound, calibrate, check_claim
+from grader.performance.decide.event_claims import calibrate, check_claim
 
 pytestmark = pytest.mark.gpu
 
@@ -118,13 +118,12 @@ def test_objects_keep_their_arguments(open_session):
 
 
 def test_event_times_lie_within_the_clocks_bounds(open_session):
-    claim = claim_of(open_session(HONEST))
-    assert isinstance(claim, Accepted), claim
+    assert not claim_of(open_session(HONEST))
 
 
 @pytest.mark.parametrize("text", [OTHER_STREAM, PATCHED_EVENTS], ids=["stream", "events"])
 def test_work_that_events_do_not_show_breaks_the_bound(open_session, text):
-    assert isinstance(claim_of(open_session(text)), BrokenBound)
+    assert "events claim" in claim_of(open_session(text))
 
 
 def test_faults(open_session):

@@ -1,8 +1,8 @@
 """Checks the CUDA event times that a worker claims against bounds measured outside it.
 
 Input: claimed event times, the grader's own wall times of the same calls, and the cost of null
-calls. Output: `Accepted` or `BrokenBound`. What follows from a broken bound (a person reviews the
-points) is decided in `judge.targets`; the roofline is checked in `performance.decide.plausibility`.
+calls. Output: the evidence of a broken bound. What follows from it (a person reviews the points) is
+decided in `judge.targets`; the roofline is checked in `performance.decide.plausibility`.
 
 The events lie between request and reply, so together they are at most the grader's wall time. The
 rest of that time is the round trip, the launch and the grader's copy of the output. Null calls
@@ -33,10 +33,8 @@ class Overhead:
     """The cost of one call besides the work on the device, on the grader's clock.
 
     Attributes:
-        mean_ns: over the null calls of the calibration.
         deviation_ns: standard deviation of one call.
-        longest_ns: the slowest null call.
-        calls: number of null calls.
+        calls: number of null calls in the calibration.
     """
 
     mean_ns: float
@@ -56,32 +54,6 @@ class Overhead:
         of_mean = self.deviation_ns * calls / math.sqrt(self.calls)
         most = calls * self.mean_ns + DEVIATIONS * math.hypot(scatter, of_mean)
         return max(most, (calls - 1) * self.mean_ns + self.longest_ns)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A claim within its bounds.
-
-    Attributes:
-        time_ns: sum of the event times.
-        least_ns: the least sum that is plausible.
-        most_ns: the largest sum that is plausible.
-    """
-
-    time_ns: int
-    least_ns: float
-    most_ns: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenBound:
-    """A claim outside its bounds.
-
-    Attributes:
-        evidence: what was claimed and what was measured, for the person who resolves it.
-    """
-
-    evidence: str
 
 
 def calibrate(empty_ns: Sequence[int]) -> Overhead:
@@ -104,10 +76,8 @@ def calibrate(empty_ns: Sequence[int]) -> Overhead:
     )
 
 
-def check_claim(
-    events_ns: Sequence[object], walls_ns: Sequence[int], overhead: Overhead
-) -> Accepted | BrokenBound:
-    """Compare the event times of timed calls with the grader's own times of the same calls.
+def check_claim(events_ns: Sequence[object], walls_ns: Sequence[int], overhead: Overhead) -> str:
+    """Return the evidence that event times cannot be those of timed calls; empty if they can.
 
     Each call is checked by itself, then all together. The second bound is tighter: time that each
     call hides just within its own bound adds up.
@@ -118,20 +88,20 @@ def check_claim(
         overhead: calibrated in the same kind of worker.
     """
     if not walls_ns or len(events_ns) != len(walls_ns):
-        return BrokenBound(evidence=f"{len(events_ns)} event times for {len(walls_ns)} calls")
+        return f"{len(events_ns)} event times for {len(walls_ns)} calls"
     total = 0
     for number, (event_ns, wall_ns) in enumerate(zip(events_ns, walls_ns, strict=True)):
         if not isinstance(event_ns, int) or isinstance(event_ns, bool) or event_ns < 0:
-            return BrokenBound(evidence=f"call {number}: an event time of {event_ns!r:.40}")
+            return f"call {number}: an event time of {event_ns!r:.40}"
         least, most = bounds_ns(wall_ns, 1, overhead)
         if not least <= event_ns <= most:
-            return _broken(f"call {number}", event_ns, wall_ns, overhead.most_ns(1))
+            return _evidence(f"call {number}", event_ns, wall_ns, overhead.most_ns(1))
         total += event_ns
     total_wall_ns, calls = sum(walls_ns), len(walls_ns)
     least, most = bounds_ns(total_wall_ns, calls, overhead)
     if not least <= total <= most:
-        return _broken(f"{calls} calls", total, total_wall_ns, overhead.most_ns(calls))
-    return Accepted(time_ns=total, least_ns=least, most_ns=most)
+        return _evidence(f"{calls} calls", total, total_wall_ns, overhead.most_ns(calls))
+    return ""
 
 
 def bounds_ns(wall_ns: int, calls: int, overhead: Overhead) -> tuple[float, float]:
@@ -141,8 +111,8 @@ def bounds_ns(wall_ns: int, calls: int, overhead: Overhead) -> tuple[float, floa
     return least, wall_ns + tolerance
 
 
-def _broken(what: str, event_ns: int, wall_ns: int, overhead_ns: float) -> BrokenBound:
-    return BrokenBound(
-        evidence=f"{what}: events claim {event_ns / 1e3:.1f} us of {wall_ns / 1e3:.1f} us on the "
+def _evidence(what: str, event_ns: int, wall_ns: int, overhead_ns: float) -> str:
+    return (
+        f"{what}: events claim {event_ns / 1e3:.1f} us of {wall_ns / 1e3:.1f} us on the "
         f"grader's clock, of which at most {overhead_ns / 1e3:.1f} us can be overhead"
     )

@@ -36,8 +36,6 @@ class Interval:
 
     Attributes:
         estimate: over all forks together.
-        low: lower bound.
-        high: upper bound.
     """
 
     estimate: float
@@ -84,8 +82,8 @@ class Roofline:
 
     Attributes:
         floor_ns: the least time for the work that the author counts.
-        submission: share of the possible speed that the submission reached.
-        reference: share of the possible speed that the reference reached.
+        submission: the share of the possible speed that it reached.
+        reference: the same of the reference.
     """
 
     floor_ns: float
@@ -116,6 +114,11 @@ class Metric:
     full_at: float
 
 
+def log_ratio(ratio: float) -> float:
+    """Return the logarithm of a ratio; of 0, minus infinity."""
+    return math.log(ratio) if ratio > 0 else -math.inf
+
+
 def log_contrast(
     submission: Totals, reference: Totals, sizes: tuple[int, ...], *, error_rate: float
 ) -> Interval:
@@ -130,11 +133,7 @@ def log_contrast(
     Student's t with n - 1 degrees of freedom replaces the normal quantile.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 6.2 and 12.
 
-    Args:
-        submission: the submission's totals, [forks, sizes].
-        reference: the reference's totals, [forks, sizes].
-        sizes: of the workload.
-        error_rate: probability that the interval misses the true value, both sides together.
+    `error_rate` is the probability that the interval misses the true value, both sides together.
     """
     forks = len(submission)
     weights = np.array(slope_weights(sizes))

@@ -17,7 +17,7 @@ import math
 
 from grader.assignment.target import Tier
 from grader.evidence.samples import ForkSample
-from grader.performance.decide.interval import Interval, Kind, Metric
+from grader.performance.decide.interval import Interval, Kind, Metric, log_ratio
 from grader.performance.decide.sequential_test import Outcome, share
 
 MEMORY_STAGES = (2, 3, 6)
@@ -60,14 +60,14 @@ def decide_memory_cap(tier: Tier, forks: tuple[ForkSample, ...]) -> tuple[Outcom
     metric = Metric(
         kind=Kind.MEMORY_CAP,
         interval=Interval(
-            estimate=_log(sufficed if passed else too_small),
-            low=_log(too_small),
-            high=_log(sufficed),
+            estimate=log_ratio(sufficed if passed else too_small),
+            low=log_ratio(too_small),
+            high=log_ratio(sufficed),
         ),
         reference_half_width=0.0,
         within_reference_noise=False,
-        pass_at=_log(tier.pass_at),
-        full_at=_log(tier.full_at),
+        pass_at=log_ratio(tier.pass_at),
+        full_at=log_ratio(tier.full_at),
     )
     return outcome, earned if outcome is Outcome.PASS else 0.0, metric
 
@@ -80,7 +80,3 @@ def _bracket(forks: tuple[ForkSample, ...]) -> tuple[float, float]:
     sufficed = min((cap.ratio for cap in caps if cap.sufficed), default=math.inf)
     too_small = max((cap.ratio for cap in caps if not cap.sufficed), default=least)
     return min(too_small, sufficed), sufficed
-
-
-def _log(ratio: float) -> float:
-    return math.log(ratio) if ratio > 0 else -math.inf

@@ -18,6 +18,7 @@ from grader.performance.decide.interval import (
     Totals,
     is_within_reference_noise,
     log_contrast,
+    log_ratio,
     reference_half_width,
     slope_weights,
     without_outlier,
@@ -88,8 +89,6 @@ class Decision:
         deciding: how many of them decide.
         unmetered: whether the target needs cgroups, which this machine does not offer.
         throttling: evidence that the device throttled in included forks; then nothing is decided.
-        included_pairs: pairs of runs that were used.
-        all_pairs: pairs of runs that were measured.
     """
 
     outcome: Outcome
@@ -110,11 +109,13 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
     if counted and not measured.metered:
         return Decision(outcome=Outcome.OPEN, share=0.0, metrics=(), unmetered=True)
     included = included_forks(measured.forks)
-    metrics = _metrics(target, tier, measured, included)
-    rule = RULES[target.quantity]
-    last = len(measured.forks) >= rule.stages[-1]
-    outcomes = [_outcome(metric, rule, len(measured.forks)) for metric in metrics.deciding]
-    shares = [_share(metric) for metric in metrics.deciding]
+    deciding, shown = _MetricMaker(target, tier, measured, included).metrics()
+    rule, forks = RULES[target.quantity], len(measured.forks)
+    last = forks >= rule.stages[-1]
+    outcomes = [
+        decide_last_stage(metric, rule) if last else decide_stage(metric, forks=forks, rule=rule)
+        for metric in deciding
+    ]
     outcome = next(
         (o for o in (Outcome.FAIL, Outcome.TOO_NOISY, Outcome.OPEN) if o in outcomes), Outcome.PASS
     )
@@ -124,9 +125,9 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
         outcome = Outcome.TOO_NOISY if last or too_many else Outcome.OPEN
     return Decision(
         outcome=outcome,
-        share=min(shares) if outcome is Outcome.PASS else 0.0,
-        metrics=(*metrics.deciding, *metrics.shown),
-        deciding=len(metrics.deciding),
+        share=min(map(_share, deciding)) if outcome is Outcome.PASS else 0.0,
+        metrics=(*deciding, *shown),
+        deciding=len(deciding),
         throttling=evidence,
         included_pairs=sum(len(fork.pairs) for fork in included),
         all_pairs=sum(len(fork.pairs) for fork in measured.forks),
@@ -147,63 +148,53 @@ def _decide_memory_cap(tier: Tier, measured: TargetMeasurement) -> Decision:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Metrics:
-    deciding: tuple[Metric, ...]
-    shown: tuple[Metric, ...]
+_Metrics = tuple[Metric, ...]
 
 
-def _metrics(
-    target: PlannedTarget, tier: Tier, measured: TargetMeasurement, forks: tuple[ForkSample, ...]
-) -> _Metrics:
-    """Return the metrics that decide, and those that are only shown."""
-    maker = _MetricMaker(target, tier, measured, forks)
-    if target.quantity is Quantity.MEMORY:
-        peak = RunQuantity(amount=lambda run: run.peak_bytes)
-        return _Metrics(deciding=(maker.ratio(Kind.MEMORY, peak),), shown=())
-    if target.quantity is Quantity.TRAFFIC:
-        return _Metrics(deciding=(maker.traffic(),), shown=())
-    wall = maker.times(Clock.WALL)
-    if not measured.metered:
-        return _Metrics(deciding=wall, shown=())
-    cpu = maker.times(Clock.CPU)
-    if target.clock is Clock.WALL:
-        return _Metrics(deciding=wall, shown=cpu)
-    pairs = tuple(zip(cpu, wall, strict=True))
-    return _Metrics(
-        deciding=tuple(w if maker.wall_clock_decides(c, w) else c for c, w in pairs),
-        shown=tuple(c if maker.wall_clock_decides(c, w) else w for c, w in pairs),
-    )
-
-
+@dataclass(frozen=True, slots=True)
 class _MetricMaker:
     """Makes metrics from one target's samples."""
 
-    def __init__(
-        self,
-        target: PlannedTarget,
-        tier: Tier,
-        measured: TargetMeasurement,
-        forks: tuple[ForkSample, ...],
-    ) -> None:
-        self._target = target
-        self._tier = tier
-        self._measured = measured
-        self._forks = forks
-        self._rule = RULES[target.quantity]
+    _target: PlannedTarget
+    _tier: Tier
+    _measured: TargetMeasurement
+    _forks: tuple[ForkSample, ...]
 
-    def times(self, clock: Clock) -> tuple[Metric, ...]:
+    def metrics(self) -> tuple[_Metrics, _Metrics]:
+        """Return the metrics that decide, and those that are only shown."""
+        if self._target.quantity is Quantity.MEMORY:
+            peak = RunQuantity(amount=lambda run: run.peak_bytes)
+            return (self._ratio(Kind.MEMORY, peak),), ()
+        if self._target.quantity is Quantity.TRAFFIC:
+            return (self._traffic(),), ()
+        wall = self._times(Clock.WALL)
+        if not self._measured.metered:
+            return wall, ()
+        cpu = self._times(Clock.CPU)
+        if self._target.clock is Clock.WALL:
+            return wall, cpu
+        pairs = [
+            (w, c) if self._wall_clock_decides(c, w) else (c, w)
+            for c, w in zip(cpu, wall, strict=True)
+        ]
+        return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)
+
+    def _times(self, clock: Clock) -> _Metrics:
         """Return the ratio of times; for several sizes, the growth and the ratio at the largest."""
         net = net_time(self._measured, clock)
         of_cpu = clock is Clock.CPU
         if self._target.quantity is Quantity.TIME:
-            return (self.ratio(Kind.CPU_RATIO if of_cpu else Kind.WALL_RATIO, net),)
-        growth = self._growth(Kind.CPU_GROWTH if of_cpu else Kind.WALL_GROWTH, net)
-        kind = Kind.CPU_LARGEST if of_cpu else Kind.WALL_LARGEST
+            return (self._ratio(Kind.CPU_RATIO if of_cpu else Kind.WALL_RATIO, net),)
+        growth = Kind.CPU_GROWTH if of_cpu else Kind.WALL_GROWTH
+        largest = Kind.CPU_LARGEST if of_cpu else Kind.WALL_LARGEST
+        slopes = (self._tier.pass_at, self._tier.full_at)
         limit = math.log(self._tier.ratio_at_most)
-        return growth, self._metric(kind, net, self._target.sizes[-1:], (limit, limit))
+        return (
+            self._metric(growth, net, self._target.sizes, slopes),
+            self._metric(largest, net, self._target.sizes[-1:], (limit, limit)),
+        )
 
-    def wall_clock_decides(self, cpu: Metric, wall: Metric) -> bool:
+    def _wall_clock_decides(self, cpu: Metric, wall: Metric) -> bool:
         """Return whether the submission takes time in which it does not compute, by sleeping.
 
         Waiting for a processor that other processes use does not count as sleeping.
@@ -212,15 +203,15 @@ class _MetricMaker:
         if wall.interval.low <= limit:
             return False
         forks = tuple(without_cpu_contention(fork, self._measured.cores) for fork in self._forks)
-        maker = _MetricMaker(self._target, self._tier, self._measured, forks)
-        alone = next(metric for metric in maker.times(Clock.WALL) if metric.kind is wall.kind)
+        times = replace(self, _forks=forks)._times(Clock.WALL)
+        alone = next(metric for metric in times if metric.kind is wall.kind)
         return alone.interval.estimate > limit
 
-    def ratio(self, kind: Kind, quantity: RunQuantity) -> Metric:
+    def _ratio(self, kind: Kind, quantity: RunQuantity) -> Metric:
         """Return the ratio of totals at the only size."""
         return self._metric(kind, quantity, self._target.sizes[-1:], self._log_limits())
 
-    def traffic(self) -> Metric:
+    def _traffic(self) -> Metric:
         """Return the ratio of the bytes sent to the bytes that the author says are needed."""
         size = self._target.sizes[-1]
         needed = next(work.traffic_bytes for work in self._measured.work if work.size == size)
@@ -229,11 +220,7 @@ class _MetricMaker:
         return self._compared(Kind.TRAFFIC, totals, (size,), self._log_limits())
 
     def _log_limits(self) -> tuple[float, float]:
-        return _log(self._tier.pass_at), _log(self._tier.full_at)
-
-    def _growth(self, kind: Kind, quantity: RunQuantity) -> Metric:
-        limits = (self._tier.pass_at, self._tier.full_at)
-        return self._metric(kind, quantity, self._target.sizes, limits)
+        return log_ratio(self._tier.pass_at), log_ratio(self._tier.full_at)
 
     def _metric(
         self, kind: Kind, quantity: RunQuantity, sizes: tuple[int, ...], limits: tuple[float, float]
@@ -283,37 +270,17 @@ class _MetricMaker:
 
         The reference's totals are taken per pair, because forks may differ in their pairs.
         """
-        rate, rows = self._rule.error_rate, list(forks)
+        rule, rows = RULES[self._target.quantity], list(forks)
         submission, reference = (side[rows] for side in totals)
-        interval = log_contrast(submission, reference, sizes, error_rate=rate)
+        interval = log_contrast(submission, reference, sizes, error_rate=rule.error_rate)
         per_pair = reference / pair_counts(self._forks, sizes)[rows]
         reference_half = max(
-            reference_half_width(per_pair, sizes, error_rate=rate), self._rule.min_half_width
+            reference_half_width(per_pair, sizes, error_rate=rule.error_rate), rule.min_half_width
         )
         is_within = is_within_reference_noise(
             reference_half, interval.half_width, len(rows), error_rate=NOISE_TEST_ERROR_RATE
         )
         return interval, reference_half, is_within
-
-
-def _outcome(metric: Metric, rule: Rule, forks: int) -> Outcome:
-    if forks >= rule.stages[-1]:
-        return decide_last_stage(
-            metric.interval,
-            pass_at=metric.pass_at,
-            within_reference_noise=metric.within_reference_noise,
-            within_noise_without_outlier=metric.within_noise_without_outlier,
-            reference_half_width=metric.reference_half_width,
-            rule=rule,
-        )
-    return decide_stage(
-        metric.interval,
-        pass_at=metric.pass_at,
-        full_at=metric.full_at,
-        within_reference_noise=metric.within_reference_noise,
-        forks=forks,
-        rule=rule,
-    )
 
 
 def _share(metric: Metric) -> float:
@@ -327,7 +294,3 @@ def _share(metric: Metric) -> float:
         pass_at=math.exp(metric.pass_at),
         full_at=math.exp(metric.full_at),
     )
-
-
-def _log(ratio: float) -> float:
-    return math.log(ratio) if ratio > 0 else -math.inf

@@ -8,8 +8,9 @@ from grader.assignment.device_class import CPU
 from grader.errors import AuthorError
 from grader.evidence.device import Ceilings
 from grader.evidence.samples import RunSample, SizeWork, TargetMeasurement
-from grader.performance.decide.event_claims import BrokenBound, calibrate, check_claim
+from grader.performance.decide.event_claims import calibrate, check_claim
 from grader.performance.decide.interval import Roofline
+from grader.performance.decide.totals import runs_of
 
 SLACK = 0.15
 """How far below the roofline floor, as a share, a time may lie before it is called impossible.
@@ -40,17 +41,6 @@ def floor_ns(bytes_moved: int, flops: int, ceilings: Ceilings, *, dtype: str = "
         )
     seconds = max(bytes_moved / ceilings.bytes_per_s, flops / ceilings.flops_per_s(dtype))
     return seconds * 1e9
-
-
-def floor_fraction(time_ns: float, floor: float) -> float:
-    """Return the share of the possible speed that a time in ns reaches: 1 at the floor.
-
-    Raises:
-        ValueError: if the time is not positive.
-    """
-    if time_ns <= 0:
-        raise ValueError(f"expected a positive time, got {time_ns} ns")
-    return floor / time_ns
 
 
 def beats_floor(time_ns: float, floor: float, *, slack: float = SLACK) -> str:
@@ -116,23 +106,16 @@ def _missing_traffic(measured: TargetMeasurement) -> list[str]:
 
 def _broken_claims(measured: TargetMeasurement) -> list[str]:
     """Return the event times, claimed by a worker on a device, that its calls cannot have taken."""
-    runs = [
-        pair.submission for fork in measured.forks for pair in fork.pairs if pair.submission.claims
-    ]
-    if not runs:
-        return []
     found: list[str] = []
-    for run in runs:
+    for run in (pair.submission for fork in measured.forks for pair in fork.pairs):
         for empty in (measured.empty, *measured.transfers):
             claims = [c for c in run.claims if measured.empty_for(c.transfer_bytes) is empty]
-            claimed = [claim.events_ns[0] if claim.events_ns else None for claim in claims]
             if not claims:
                 continue
-            overhead = calibrate(empty.wall_ns)
-            checked = check_claim(claimed, [claim.wall_ns for claim in claims], overhead)
-            if isinstance(checked, BrokenBound):
-                found.append(checked.evidence)
-    return found
+            claimed = [claim.events_ns[0] if claim.events_ns else None for claim in claims]
+            walls_ns = [claim.wall_ns for claim in claims]
+            found.append(check_claim(claimed, walls_ns, calibrate(empty.wall_ns)))
+    return [evidence for evidence in found if evidence]
 
 
 def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
@@ -149,8 +132,8 @@ def roofline(measured: TargetMeasurement) -> tuple[Roofline, ...]:
     return (
         Roofline(
             floor_ns=floor,
-            submission=floor_fraction(submission, floor),
-            reference=floor_fraction(reference, floor),
+            submission=floor / submission,
+            reference=floor / reference,
         ),
     )
 
@@ -176,8 +159,7 @@ def _floor_ns(measured: TargetMeasurement, work: SizeWork) -> float:
 
 
 def _runs(measured: TargetMeasurement, size: int, *, submission: bool) -> list[RunSample]:
-    pairs = [pair for fork in measured.forks for pair in fork.pairs if pair.size == size]
-    runs = [pair.submission if submission else pair.reference for pair in pairs]
+    runs = runs_of(measured.forks, size, submission=submission)
     return [run for run in runs if run.ended]
 
 

@@ -12,7 +12,7 @@ Sources: Jennison and Turnbull, Group Sequential Methods with Applications to Cl
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.performance.decide.interval import Interval
+from grader.performance.decide.interval import Interval, Metric
 
 ERROR_RATE = 0.05
 """Probability that any interval of one verdict misses the true value, over all stages together."""
@@ -65,50 +65,35 @@ class Rule:
         return ERROR_RATE / len(self.stages)
 
 
-def decide_stage(
-    interval: Interval,
-    *,
-    pass_at: float,
-    full_at: float,
-    within_reference_noise: bool,
-    forks: int,
-    rule: Rule,
-) -> Outcome:
+def decide_stage(metric: Metric, *, forks: int, rule: Rule) -> Outcome:
     """Return the outcome of a stage before the last one."""
+    interval, pass_at = metric.interval, metric.pass_at
     if interval.low > pass_at:
         too_early = forks <= rule.stages[0] and interval.low <= pass_at + rule.first_stage_margin
         return Outcome.OPEN if too_early else Outcome.FAIL
     too_wide = interval.half_width > rule.resolution and not 0 < rule.wide_pass_from_forks <= forks
-    precise = within_reference_noise and not too_wide
-    if interval.high <= full_at or (interval.high <= pass_at and precise):
+    precise = metric.within_reference_noise and not too_wide
+    if interval.high <= metric.full_at or (interval.high <= pass_at and precise):
         return Outcome.PASS
     return Outcome.OPEN
 
 
-def decide_last_stage(
-    interval: Interval,
-    *,
-    pass_at: float,
-    within_reference_noise: bool,
-    within_noise_without_outlier: bool,
-    reference_half_width: float,
-    rule: Rule,
-) -> Outcome:
+def decide_last_stage(metric: Metric, rule: Rule) -> Outcome:
     """Return the outcome of the last stage.
 
     If the interval contains the limit, the submission passes (the benefit of the doubt), but only
     while the reference's own noise explains the width. If a single fork makes the interval wide,
     the machine is as likely a cause as the submission: neither pass nor fail.
     """
-    if interval.low > pass_at:
+    if metric.interval.low > metric.pass_at:
         return Outcome.FAIL
-    if interval.high <= pass_at:
+    if metric.interval.high <= metric.pass_at:
         return Outcome.PASS
-    if reference_half_width > rule.noise_limit:
+    if metric.reference_half_width > rule.noise_limit:
         return Outcome.TOO_NOISY
-    if not within_reference_noise:
-        return Outcome.TOO_NOISY if within_noise_without_outlier else Outcome.FAIL
-    return Outcome.TOO_NOISY if interval.half_width > rule.noise_limit else Outcome.PASS
+    if not metric.within_reference_noise:
+        return Outcome.TOO_NOISY if metric.within_noise_without_outlier else Outcome.FAIL
+    return Outcome.TOO_NOISY if metric.interval.half_width > rule.noise_limit else Outcome.PASS
 
 
 def scoring_bound(interval: Interval, *, within_reference_noise: bool) -> float:

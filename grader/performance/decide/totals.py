@@ -18,6 +18,7 @@ from grader.evidence.device import DeviceState, disturbance
 from grader.evidence.samples import EmptyCalls, ForkSample, PairSample, RunSample, TargetMeasurement
 from grader.performance.decide.interval import Totals
 
+Forks = tuple[ForkSample, ...]
 Amount = Callable[[RunSample], float]
 """What is summed over runs: a time in nanoseconds, or bytes."""
 
@@ -25,30 +26,27 @@ SPREADS = 20
 """A timed run must be longer than this many times the spread (IQR) of as many null calls."""
 
 
-def totals_of(
-    forks: tuple[ForkSample, ...], sizes: tuple[int, ...], amount: Amount, *, submission: bool
-) -> Totals:
+def runs_of(forks: Forks, size: int, *, submission: bool) -> list[RunSample]:
+    """Return one side's runs of one size, in their order."""
+    pairs = [pair for fork in forks for pair in fork.pairs if pair.size == size]
+    return [pair.submission if submission else pair.reference for pair in pairs]
+
+
+def totals_of(forks: Forks, sizes: tuple[int, ...], amount: Amount, *, submission: bool) -> Totals:
     """Return the totals of one side, [forks, sizes]; at least 1, so that logarithms exist."""
     rows = [
         [
-            max(
-                sum(
-                    amount(p.submission if submission else p.reference)
-                    for p in f.pairs
-                    if p.size == s
-                ),
-                1.0,
-            )
-            for s in sizes
+            max(sum(map(amount, runs_of((fork,), size, submission=submission))), 1.0)
+            for size in sizes
         ]
-        for f in forks
+        for fork in forks
     ]
     return np.array(rows, dtype=np.float64).reshape(len(forks), len(sizes))
 
 
-def pair_counts(forks: tuple[ForkSample, ...], sizes: tuple[int, ...]) -> Totals:
+def pair_counts(forks: Forks, sizes: tuple[int, ...]) -> Totals:
     """Return how many pairs each total sums, [forks, sizes]."""
-    rows = [[float(sum(p.size == s for p in f.pairs)) for s in sizes] for f in forks]
+    rows = [[len(runs_of((fork,), size, submission=True)) for size in sizes] for fork in forks]
     return np.array(rows, dtype=np.float64).reshape(len(forks), len(sizes))
 
 
@@ -57,7 +55,6 @@ class RunQuantity:
     """A quantity of a run that is summed over runs.
 
     Attributes:
-        amount: the quantity of one run.
         null_call_error_ns: standard error of the cost that is subtracted per call; 0 for none.
     """
 
@@ -92,27 +89,25 @@ def _net_of_transfers(measured: TargetMeasurement) -> RunQuantity:
 
 
 def null_call_uncertainty(
-    forks: tuple[ForkSample, ...], sizes: tuple[int, ...], quantity: RunQuantity
+    forks: Forks, sizes: tuple[int, ...], quantity: RunQuantity
 ) -> tuple[float, ...]:
     """Return by size the standard error that subtracting null calls adds to the log ratio.
 
     The relative errors of the two sides are independent, so their squares add.
     Source: JCGM 100:2008 (Guide to the Expression of Uncertainty in Measurement), 5.1.6.
     """
-    errors: list[float] = []
-    for size in sizes:
-        sides: list[float] = []
-        for submission in (True, False):
-            runs = [
-                p.submission if submission else p.reference
-                for f in forks
-                for p in f.pairs
-                if p.size == size
-            ]
-            error_ns = quantity.null_call_error_ns * sum(run.calls for run in runs)
-            sides.append(error_ns / max(sum(quantity.amount(run) for run in runs), 1.0))
-        errors.append(math.hypot(*sides))
-    return tuple(errors)
+
+    def relative_error(runs: list[RunSample]) -> float:
+        error_ns = quantity.null_call_error_ns * sum(run.calls for run in runs)
+        return error_ns / max(sum(map(quantity.amount, runs)), 1.0)
+
+    return tuple(
+        math.hypot(
+            relative_error(runs_of(forks, size, submission=True)),
+            relative_error(runs_of(forks, size, submission=False)),
+        )
+        for size in sizes
+    )
 
 
 def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
@@ -125,7 +120,7 @@ def too_short(target: PlannedTarget, measured: TargetMeasurement) -> bool:
     net = net_time(measured, clock)
     known = (measured.empty, *measured.transfers) if clock is Clock.WALL else (measured.empty,)
     spread_ns = max(_quiet_spread_ns(empty, clock) for empty in known)
-    runs = [p.reference for f in measured.forks for p in f.pairs if p.size == target.sizes[0]]
+    runs = runs_of(measured.forks, target.sizes[0], submission=False)
     if not runs:
         return False
     needed_ns = SPREADS * spread_ns * math.sqrt(float(np.median([run.calls for run in runs])))
@@ -183,13 +178,13 @@ STOLEN_SHARE = 0.05
 """A fork is disturbed if the hypervisor took more processor time than this share of its time."""
 
 
-def included_forks(forks: tuple[ForkSample, ...]) -> tuple[ForkSample, ...]:
+def included_forks(forks: Forks) -> Forks:
     """Return the forks without those that were disturbed most."""
     excluded = left_out(forks)
     return tuple(fork for number, fork in enumerate(forks) if number not in excluded)
 
 
-def left_out(forks: tuple[ForkSample, ...]) -> tuple[int, ...]:
+def left_out(forks: Forks) -> tuple[int, ...]:
     """Return the numbers of the forks that are not included, ascending."""
     shares = {n: (_throttled_share(fork), _stolen_share(fork)) for n, fork in enumerate(forks)}
     disturbed = [n for n, (slow, stolen) in shares.items() if slow or stolen > STOLEN_SHARE]
@@ -202,12 +197,12 @@ def max_left_out(forks: int) -> int:
     return int(MAX_DISCARDED_SHARE * forks)
 
 
-def throttled(forks: tuple[ForkSample, ...]) -> tuple[int, ...]:
+def throttled(forks: Forks) -> tuple[int, ...]:
     """Return the numbers of the forks in which the device throttled, ascending."""
     return tuple(number for number, fork in enumerate(forks) if _throttled_share(fork))
 
 
-def throttling(forks: tuple[ForkSample, ...]) -> str:
+def throttling(forks: Forks) -> str:
     """Return the evidence that the device throttled in included forks; empty if it did not."""
     counted = set(throttled(forks)) - set(left_out(forks))
     if not counted:
@@ -223,14 +218,13 @@ def without_cpu_contention(fork: ForkSample, processors: int) -> ForkSample:
     processes and of the hypervisor, divided by the number of processors. The submission's own
     processor time is never subtracted.
     """
-    return ForkSample(pairs=tuple(_without_cpu_contention(p, processors) for p in fork.pairs))
-
-
-def _without_cpu_contention(pair: PairSample, processors: int) -> PairSample:
-    run = pair.submission
-    waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
-    wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
-    return replace(pair, submission=replace(run, wall_ns=wall_ns))
+    pairs: list[PairSample] = []
+    for pair in fork.pairs:
+        run = pair.submission
+        waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
+        wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
+        pairs.append(replace(pair, submission=replace(run, wall_ns=wall_ns)))
+    return ForkSample(pairs=tuple(pairs))
 
 
 def _throttled_share(fork: ForkSample) -> float:

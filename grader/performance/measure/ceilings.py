@@ -6,16 +6,17 @@ file of another device, driver, torch, Triton or method is not used, nor is one 
 the ceilings are then measured anew, with a notice.
 """
 
-import contextlib
 import json
-import os
+import math
 import platform
+import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -106,9 +107,9 @@ def _memory_rates(device: str, sizes: Sequence[int], clock: Clock) -> tuple[Memo
         source = torch.rand(size_bytes // 4, device=device)
         target = torch.rand(size_bytes // 4, device=device)
         ways: tuple[tuple[str, int, Work], ...] = (
-            ("copy", 2, lambda t=target, s=source: t.copy_(s)),  # type: ignore[misc]
-            ("read", 1, lambda s=source: s.sum()),  # type: ignore[misc]
-            ("write", 1, lambda t=target: t.fill_(1.5)),  # type: ignore[misc]
+            ("copy", 2, partial(target.copy_, source)),
+            ("read", 1, source.sum),
+            ("write", 1, partial(target.fill_, 1.5)),
         )
         for way, factor, work in ways:
             rate = factor * size_bytes / clock(work)
@@ -128,8 +129,7 @@ def _matmul_rates(
             left = torch.rand(size, size, device=device).to(dtype)
             right = torch.rand(size, size, device=device).to(dtype)
             out = torch.empty_like(left)
-            seconds = clock(lambda a=left, b=right, c=out: torch.mm(a, b, out=c))  # type: ignore[misc]
-            rates.append((2 * size**3 / seconds, size))
+            rates.append((2 * size**3 / clock(partial(torch.mm, left, right, out=out)), size))
         rate, size = max(rates)
         name = str(dtype).removeprefix("torch.")
         found.append(MatmulRate(dtype=name, flops_per_s=rate, size=size))
@@ -148,21 +148,17 @@ def _tf32_rate(clock: Clock) -> MatmulRate:
 
 def _cpu_seconds(work: Work) -> float:
     """Return the median time of one call in s; repeats are long enough for the clock."""
-    count, elapsed_s = 1, 0.0
-    while elapsed_s < CPU_REPEAT_SECONDS:
+
+    def repeat(count: int) -> float:
         begin = time.perf_counter()
         for _ in range(count):
             work()
-        elapsed_s = time.perf_counter() - begin
+        return time.perf_counter() - begin
+
+    count = 1
+    while repeat(count) < CPU_REPEAT_SECONDS:
         count *= 2
-    count //= 2
-    repeats = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        for _ in range(count):
-            work()
-        repeats.append((time.perf_counter() - begin) / count)
-    return statistics.median(repeats)
+    return statistics.median(repeat(count) / count for _ in range(REPEATS))
 
 
 def _cold_clock() -> Clock:
@@ -193,13 +189,9 @@ def _processor() -> str:
     Source: `model name` in /proc/cpuinfo, proc_cpuinfo(5).
     """
     path = Path("/proc/cpuinfo")
-    name = platform.processor() or platform.machine()
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-                break
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.*?)\s*$", text, re.MULTILINE)
+    name = found[1] if found else platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -235,19 +227,15 @@ def ceilings_of(
     folder: Path,
     on_notice: Callable[[str], None],
 ) -> Ceilings:
-    """Return the ceilings of a setting, from the cache if it has them.
+    """Return the ceilings of a setting, from the cache in `folder` if it has them.
 
-    Args:
-        setting: of this machine, now.
-        measure: called if they must be measured.
-        folder: of the cache; made if missing. If it cannot be written, a notice says so.
-        on_notice: called with a sentence when a file is not used or cannot be written.
+    `on_notice` is called with a sentence when a file is not used or cannot be written.
     """
     path = folder / f"ceilings-{setting.device_class.replace(':', '-').replace('*', 'any')}.json"
     cached = _read(path, on_notice)
-    if cached is not None and cached.setting == setting:
-        return cached
     if cached is not None:
+        if cached.setting == setting:
+            return cached
         on_notice(f"{path}: {_difference(cached.setting, setting)}; measured anew")
     made = measure(setting)
     try:
@@ -267,11 +255,11 @@ def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES + 1)
-        form = json.loads(text)
-        if not isinstance(form, dict):
-            raise TypeError("not a JSON object")
-        found = _CONVERTER.structure(form, Ceilings)
-        _check(found)
+        found = _CONVERTER.structure(json.loads(text), Ceilings)
+        rates = [rate.bytes_per_s for rate in found.memory]
+        rates += [rate.flops_per_s for rate in found.matmul]
+        if not found.memory or not found.matmul or not all(0 < rate < math.inf for rate in rates):
+            raise ValueError("expected rates of memory and of products, all positive and finite")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError, cattrs.BaseValidationError) as error:
@@ -280,36 +268,15 @@ def _read(path: Path, on_notice: Callable[[str], None]) -> Ceilings | None:
     return found
 
 
-def _check(ceilings: Ceilings) -> None:
-    """Refuse missing and impossible rates.
-
-    Raises:
-        ValueError: if there are none, or one is not positive and finite.
-    """
-    rates = [rate.bytes_per_s for rate in ceilings.memory]
-    rates += [rate.flops_per_s for rate in ceilings.matmul]
-    if not ceilings.memory or not ceilings.matmul:
-        raise ValueError("expected rates of memory and of matrix products, found none")
-    if not all(0 < rate < float("inf") for rate in rates):
-        raise ValueError("expected positive, finite rates")
-
-
 def _difference(cached: Setting, now: Setting) -> str:
-    names = [name for name in Setting.__slots__ if getattr(cached, name) != getattr(now, name)]
-    return ", ".join(
-        f"{name} was {getattr(cached, name)!r}, is {getattr(now, name)!r}" for name in names
-    )
+    values = ((name, getattr(cached, name), getattr(now, name)) for name in Setting.__slots__)
+    return ", ".join(f"{name} was {old!r}, is {new!r}" for name, old, new in values if old != new)
 
 
 def _write(path: Path, ceilings: Ceilings) -> None:
     """Replace the file atomically, so that no reader finds half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(express(ceilings))
-        Path(scratch).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(scratch).unlink()
-        raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
+        scratch = Path(folder) / path.name
+        scratch.write_text(express(ceilings), encoding="utf-8")
+        scratch.replace(path)

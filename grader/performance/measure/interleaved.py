@@ -9,7 +9,6 @@ Not covered: statistics (`performance.decide.metrics`) and verdicts (`judge.targ
 """
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -63,31 +62,22 @@ class Side:
 
 @dataclass(slots=True, kw_only=True)
 class RunSoFar:
-    """Everything measured of one target so far.
+    """Everything measured of one target so far; most fields are those of `TargetMeasurement`.
 
     Attributes:
-        workload: what both sides run.
-        target: what is measured.
-        denial: operations that are denied to both sides.
-        ranks: largest process group that either side may start; 0 for plain workers.
-        network_rate: limit on the network traffic of ranks, bytes per second; 0 for no limit.
-        world: size of the process group that was measured last.
+        problem: whose restrictions hold for both sides.
+        world: size of the process group that was measured last; 0 for plain workers.
         forks: complete forks.
         pairs: of the fork that is running.
-        work: the author's arithmetic, by size.
+        work: by size.
         observations: the worst comparison of each kind.
-        faults: of the submission.
-        reference_faults: of the reference, the author or this machine.
-        metered: whether cgroups counted processor time and memory on both sides.
-        control_runs: after a fault under a denial, the same run of the submission without it.
         last: size and draw index of the last run.
     """
 
-    workload: Workload
+    problem: PlannedProblem
     target: PlannedTarget
-    denial: Denial
-    ranks: int = 0
-    network_rate: int = 0
+    workload: Workload
+    network_rate: int
     world: int = 0
     forks: list[ForkSample] = field(default_factory=list)
     pairs: list[PairSample] = field(default_factory=list)
@@ -97,6 +87,7 @@ class RunSoFar:
     reference_faults: list[Fault] = field(default_factory=list)
     metered: bool = True
     control_runs: tuple[CaseMeasurement, ...] = ()
+    transfers: tuple[EmptyCalls, ...] = ()
     last: tuple[int, int] = (0, 0)
 
     @property
@@ -114,11 +105,10 @@ class RunSoFar:
 
     def blame(self, side: Side, fault: Fault) -> None:
         """Record a fault of one side; a fault of the reference is never the student's."""
-        ours = (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR)
-        if side.is_submission and fault.kind not in ours:
-            self.faults.append(fault)
-        elif fault.kind in ours:
+        if fault.kind in (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR):
             self.reference_faults.append(fault)
+        elif side.is_submission:
+            self.faults.append(fault)
         else:
             message = f"the reference itself failed: {fault.message} {fault.detail}".strip()
             self.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
@@ -138,25 +128,18 @@ class RunSoFar:
                 key = (one.label, one.got)
             self.observations[key] = one
 
-    def measurement(
-        self, empty: EmptyCalls, transfers: tuple[EmptyCalls, ...]
-    ) -> TargetMeasurement:
-        """Return everything as a measurement.
-
-        Args:
-            empty: the cost of a null call.
-            transfers: the same with arguments, on a device.
-        """
+    def measurement(self, empty: EmptyCalls) -> TargetMeasurement:
+        """Return everything as a measurement; `empty` is the cost of a null call."""
         return TargetMeasurement(
-            problem=self.workload.problem,
-            target=self.workload.target,
+            problem=self.problem.name,
+            target=self.target.name,
             forks=tuple(self.forks),
             work=tuple(self.work[size] for size in sorted(self.work)),
             empty=empty,
             metered=self.metered,
             cores=cores(),
             observations=tuple(self.observations.values()),
-            transfers=transfers,
+            transfers=self.transfers,
             faults=tuple(self.faults),
             reference_faults=tuple(self.reference_faults),
             control_runs=self.control_runs,
@@ -188,53 +171,38 @@ class TargetMeasurer:
         stages: Sequence[int],
         enough: Enough,
     ) -> TargetMeasurement:
-        """Measure one target.
-
-        Args:
-            problem: the problem that it belongs to.
-            target: what is measured.
-            stages: numbers of forks after which `enough` is asked, ascending.
-            enough: whether the samples so far decide the target.
-        """
+        """Measure one target until, after a number of forks in `stages`, it is `enough`."""
         so_far = RunSoFar(
-            workload=self._loaded.workloads[problem.name, target.name],
+            problem=problem,
             target=target,
-            denial=Denial(problem=problem.name, entries=problem.denied),
-            ranks=problem.ranks,
+            workload=self._loaded.workloads[problem.name, target.name],
             network_rate=target.network_rate,
         )
-        transfers: tuple[EmptyCalls, ...] = ()
         if target.traffic_share:
             self._limit_network(so_far)
         for goal in stages:
             while len(so_far.forks) < goal and not so_far.stopped:
                 self._fork(so_far)
-            if so_far.denial.entries and any(f.kind is FaultKind.EXCEPTION for f in so_far.faults):
+            if problem.denied and any(f.kind is FaultKind.EXCEPTION for f in so_far.faults):
                 so_far.control_runs = self._control_runs(so_far)
-            transfers = self._transfers(so_far, transfers)
-            measured = so_far.measurement(self._null_calls_of(so_far), transfers)
+            self._measure_transfers(so_far)
+            empty = self._null_calls.in_worker
+            with so_far.catch_our_faults():
+                empty = self._null_calls.in_ranks(so_far.world)
+            measured = so_far.measurement(empty)
             if so_far.stopped or enough(measured):
                 return measured
         return measured
 
-    def _null_calls_of(self, so_far: RunSoFar) -> EmptyCalls:
-        """Return the cost of a null call; for ranks, in a process group of the measured size."""
-        found = self._null_calls.in_worker
-        with so_far.catch_our_faults():
-            found = self._null_calls.in_ranks(so_far.world)
-        return found
-
-    def _transfers(self, so_far: RunSoFar, known: tuple[EmptyCalls, ...]) -> tuple[EmptyCalls, ...]:
-        """Return the costs of null calls with arguments as large as the measured ones had."""
+    def _measure_transfers(self, so_far: RunSoFar) -> None:
+        """Measure null calls with arguments as large as the largest that the samples had."""
         pairs = [pair for fork in so_far.forks for pair in fork.pairs]
         claims = [c for p in pairs for c in (*p.submission.claims, *p.reference.claims)]
         sizes_bytes = {claim.transfer_bytes for claim in claims} - {0}
-        largest_known = max((empty.transfer_bytes for empty in known), default=0)
-        if so_far.stopped or max(sizes_bytes, default=0) <= largest_known:
-            return known
-        with so_far.catch_our_faults():
-            known = self._null_calls.with_arguments(sizes_bytes)
-        return known
+        largest_known = max((empty.transfer_bytes for empty in so_far.transfers), default=0)
+        if not so_far.stopped and max(sizes_bytes, default=0) > largest_known:
+            with so_far.catch_our_faults():
+                so_far.transfers = self._null_calls.with_arguments(sizes_bytes)
 
     def _control_runs(self, so_far: RunSoFar) -> tuple[CaseMeasurement, ...]:
         """Run the submission once more with nothing denied; this can change a cause, no points."""
@@ -243,7 +211,7 @@ class TargetMeasurer:
                 self._sandboxes[0],
                 self._submissions[0],
                 limits=self._loaded.plan.limits,
-                ranks=so_far.ranks,
+                ranks=so_far.problem.ranks,
             ) as session:
                 session.load(self._loaded.harness)
                 case, _ = self._drive(so_far.workload, *so_far.last, session)
@@ -256,7 +224,7 @@ class TargetMeasurer:
 
         The fastest of several runs without a limit counts: disturbances only make a run longer.
         """
-        target, workload = so_far.target, so_far.workload
+        target = so_far.target
         so_far.network_rate, rates = UNLIMITED_RATE, [0.0]
         with so_far.catch_our_faults(), self._open(so_far, is_submission=False) as side:
             self._load(side, so_far)
@@ -266,7 +234,7 @@ class TargetMeasurer:
                 rates += [run.traffic_bytes / max(run.wall_ns, 1)] if run else []
         so_far.network_rate = round(max(rates) * 1e9 / target.traffic_share)
         if not so_far.network_rate and not so_far.stopped:
-            message = f"{workload.problem}.{workload.target}: the reference sends nothing"
+            message = f"{so_far.problem.name}.{target.name}: the reference sends nothing"
             so_far.reference_faults.append(Fault(kind=FaultKind.AUTHOR, message=message))
 
     def _fork(self, so_far: RunSoFar) -> None:
@@ -298,8 +266,8 @@ class TargetMeasurer:
             self._sandboxes[number],
             self._submissions[number],
             limits=self._loaded.plan.limits,
-            denial=so_far.denial,
-            ranks=so_far.ranks,
+            denial=Denial(problem=so_far.problem.name, entries=so_far.problem.denied),
+            ranks=so_far.problem.ranks,
             network_rate=so_far.network_rate,
         ) as session:
             yield Side(session=session, is_submission=is_submission)
@@ -308,10 +276,8 @@ class TargetMeasurer:
         """Load the harness and the side's source; return whether the measurement can go on."""
         try:
             side.session.load(self._loaded.harness)
-        except Raised as raised:
-            so_far.blame(side, fault_of(raised))
-        except Stopped as stopped:
-            so_far.blame(side, stopped.fault)
+        except (Raised, Stopped) as error:
+            so_far.blame(side, fault_of(error))
         return not so_far.stopped
 
     def _warm_up(self, side: Side, so_far: RunSoFar) -> bool:
@@ -322,7 +288,7 @@ class TargetMeasurer:
         process group of a sandbox takes up to twice as long as later ones, on either side.
         """
         target = so_far.target
-        is_cold = so_far.ranks > 0 and not so_far.forks and not target.quantity.is_counted
+        is_cold = so_far.problem.ranks > 0 and not so_far.forks and not target.quantity.is_counted
         sizes = target.sizes if self._machine.drivers or is_cold else ()
         first = len(so_far.forks) * 1000 + WARM_UP_DRAW
         return all(
@@ -333,11 +299,8 @@ class TargetMeasurer:
     def _pairs(self, sides: tuple[Side, Side], so_far: RunSoFar) -> None:
         """Run the pairs of a fork in the order A B, B A, ...; the next fork begins with B A."""
         target = so_far.target
-        turns_per_fork = TURNS[target.quantity]
-        if so_far.ranks:
-            turns_per_fork = min(turns_per_fork, RANK_TURNS)
-        turns = itertools.product(range(turns_per_fork), target.sizes)
-        for number, (_, size) in enumerate(turns):
+        turns = RANK_TURNS if so_far.problem.ranks else TURNS[target.quantity]
+        for number, size in enumerate(target.sizes * turns):
             submission_first = (number + len(so_far.forks)) % 2 == 0
             draw_index = len(so_far.forks) * 1000 + number
             before = read_processors()

@@ -11,7 +11,8 @@ processor time other processes, or the hypervisor, took in between.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,97 +37,81 @@ TRANSFER_SIZES = 6
 """Argument sizes that are measured at most; a size between two of them costs what the next larger
 one does."""
 
-_NULL_SUBMISSION = '''"""A submission of the grader itself, to measure what a call costs."""
+_NULL_TEXT = '''"""A submission of the grader itself, to measure what a call costs."""
 
 
 def nothing(*arguments: object) -> None:
     """Return at once."""
 '''
+_NULL_SUBMISSION = Submission(
+    name="empty",
+    sha256="",
+    origin=Origin.MODULE,
+    entry="empty",
+    files=(SourceFile(name="empty.py", text=_NULL_TEXT),),
+)
 
 
 class NullCalls:
     """The costs of null calls in one sandbox; those of ranks are measured when first needed.
 
-    Raises:
-        SandboxError: if the worker fails.
+    Every method raises `SandboxError` if the worker fails, and `DeviceError` if the device refuses.
     """
 
     def __init__(self, sandbox: Sandbox, limits: Limits, machine: TimedMachine) -> None:
         self._sandbox, self._limits, self._machine = sandbox, limits, machine
-        self.in_worker = measure_null_calls(sandbox, limits, machine)
-        self._in_ranks: dict[int, EmptyCalls] = {}  # by the size of the process group
+        self.in_worker = self._in_worker()
+        self._in_ranks: dict[int, EmptyCalls] = {0: self.in_worker}
+
+    def _in_worker(self) -> EmptyCalls:
+        with self._open() as session:
+            found = _time_blocks(session, lambda: session.call(Call("nothing")), BLOCKS)
+        return replace(found, traffic_bytes=0)  # a plain worker has no network
 
     def in_ranks(self, ranks: int) -> EmptyCalls:
         """Return the cost of a step of `ranks` ranks that do nothing; of 0 ranks, of a plain call.
 
-        Raises:
-            SandboxError: if the worker fails.
+        The network should be silent then; `traffic_bytes` is what crossed it all the same.
         """
-        if not ranks:
-            return self.in_worker
         if ranks not in self._in_ranks:
-            self._in_ranks[ranks] = measure_null_steps(self._sandbox, self._limits, ranks=ranks)
+            with RankedWorker(
+                self._sandbox, _NULL_SUBMISSION, limits=self._limits, most=ranks
+            ) as worker:
+                worker.load()
+                worker.world(ranks)
+                steps = dict.fromkeys(range(ranks), Call("nothing"))
+                ask = partial(worker.ask, steps, None)
+                self._in_ranks[ranks] = _time_blocks(worker, ask, RANK_BLOCKS)
         return self._in_ranks[ranks]
 
     def with_arguments(self, sizes_bytes: Iterable[int]) -> tuple[EmptyCalls, ...]:
-        """Return the cost of calls that transfer arguments; see `measure_transfer_calls`."""
-        return measure_transfer_calls(self._sandbox, self._limits, self._machine, sizes_bytes)
+        """Return the cost of calls on a device whose arguments fill memory blocks of these sizes.
 
-
-def measure_null_calls(sandbox: Sandbox, limits: Limits, machine: TimedMachine) -> EmptyCalls:
-    """Measure calls of a function that does nothing.
-
-    Raises:
-        SandboxError: if the worker fails.
-    """
-    with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
-        session.load()
-        found = _time_blocks(session, lambda: session.call(Call("nothing")), BLOCKS)
-    return replace(found, traffic_bytes=0)  # a plain worker has no network
-
-
-def measure_null_steps(sandbox: Sandbox, limits: Limits, *, ranks: int) -> EmptyCalls:
-    """Measure steps in which every rank of a process group does nothing.
-
-    The network should be silent then; `traffic_bytes` is what crossed it all the same.
-
-    Raises:
-        SandboxError: if the worker fails.
-    """
-    with RankedWorker(sandbox, _null_submission(), limits=limits, most=ranks) as worker:
-        worker.load()
-        worker.world(ranks)
-        steps = dict.fromkeys(range(ranks), Call("nothing"))
-        return _time_blocks(worker, lambda: worker.ask(steps, None), RANK_BLOCKS)
-
-
-def measure_transfer_calls(
-    sandbox: Sandbox, limits: Limits, machine: TimedMachine, sizes_bytes: Iterable[int]
-) -> tuple[EmptyCalls, ...]:
-    """Measure null calls on a device whose arguments fill memory blocks of the given sizes.
-
-    Each size is a multiple of the device's allocation granularity.
-
-    Raises:
-        SandboxError: if the worker fails.
-        DeviceError: if the device refuses.
-    """
-    found: list[EmptyCalls] = []
-    with machine.open_worker(sandbox, _null_submission(), limits=limits) as session:
-        session.load()
-        for size_bytes in _spread(sorted(set(sizes_bytes))):
-            call = Call("nothing", torch.zeros(size_bytes, dtype=torch.uint8))
-            before_cpu_ns = session.usage().cpu_ns
-            wall_ns = _time_calls(session, partial(session.call, call), TRANSFER_CALLS + 1)
-            found.append(
-                EmptyCalls(
-                    wall_ns=tuple(wall_ns[1:]),  # the first one is a warm-up
-                    cpu_ns=(session.usage().cpu_ns - before_cpu_ns,),
-                    block=TRANSFER_CALLS + 1,
-                    transfer_bytes=size_bytes,
+        Each size is a multiple of the device's allocation granularity.
+        """
+        found: list[EmptyCalls] = []
+        with self._open() as session:
+            for size_bytes in _spread(sorted(set(sizes_bytes))):
+                call = Call("nothing", torch.zeros(size_bytes, dtype=torch.uint8))
+                before_cpu_ns = session.usage().cpu_ns
+                wall_ns = _time_calls(session, partial(session.call, call), TRANSFER_CALLS + 1)
+                found.append(
+                    EmptyCalls(
+                        wall_ns=tuple(wall_ns[1:]),  # the first one is a warm-up
+                        cpu_ns=(session.usage().cpu_ns - before_cpu_ns,),
+                        block=TRANSFER_CALLS + 1,
+                        transfer_bytes=size_bytes,
+                    )
                 )
-            )
-    return tuple(found)
+        return tuple(found)
+
+    @contextmanager
+    def _open(self) -> Iterator[AnySession]:
+        with self._machine.open_worker(
+            self._sandbox, _NULL_SUBMISSION, limits=self._limits
+        ) as session:
+            session.load()
+            yield session
 
 
 def _time_blocks(worker: AnySession, ask: Callable[[], object], blocks: int) -> EmptyCalls:
@@ -163,19 +148,6 @@ def _spread(sizes: list[int]) -> list[int]:
     return sizes[::-1][::step][::-1]
 
 
-def _null_submission() -> Submission:
-    return Submission(
-        name="empty",
-        sha256="",
-        origin=Origin.MODULE,
-        entry="empty",
-        files=(SourceFile(name="empty.py", text=_NULL_SUBMISSION),),
-    )
-
-
-_STAT = Path("/proc/stat")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Counters of the machine and of the grader's own process at one moment, in nanoseconds.
@@ -193,7 +165,7 @@ class Reading:
     judge_ns: int
 
 
-def read_processors(path: Path = _STAT) -> Reading:
+def read_processors(path: Path = Path("/proc/stat")) -> Reading:
     """Return the counters now; on a system without `/proc/stat`, the machine's counters are 0.
 
     Source: proc_stat(5), first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq,

@@ -6,7 +6,6 @@ rank spent its time; no point depends on that run. Which runs are measured is de
 `performance.measure.interleaved`.
 """
 
-from grader.assignment.declare import Workload
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
@@ -69,7 +68,10 @@ class Phase:
                 self._ended = self._read()
                 self._session.release()  # a memory cap holds for the measured phase only
             else:
-                self._refuse_if_late()
+                if self._session.wall_ns > self._limit_s * 1e9:
+                    limit = f"{self._limit_s:g} s"
+                    message = f"the timed calls of one process took longer than {limit} together"
+                    raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
                 self._calls += isinstance(step, Request)
                 return step
             return None
@@ -96,13 +98,6 @@ class Phase:
             states=self._state_before + self._session.device_states(),
             rank_peak_bytes=self._session.rank_peaks(),
         )
-
-    def _refuse_if_late(self) -> None:
-        if self._session.wall_ns > self._limit_s * 1e9:
-            message = (
-                f"the timed calls of one process took longer than {self._limit_s:g} s together"
-            )
-            raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))
 
     def _add(self, step: Work) -> None:
         self.work = SizeWork(
@@ -133,6 +128,8 @@ def record_ranks(
     `network_rate` limits their network traffic as in the timed runs: bytes per second, 0 for none.
     """
     workload = loaded.workloads[problem.name, target.name]
+    draw = Draw(PUBLIC_SEED, (loaded.plan.assignment, problem.name, target.name), RECORDED_DRAW)
+    timelines: list[tuple[RankTimeline, ...]] = []
     try:
         with RankedWorker(
             sandbox,
@@ -144,18 +141,10 @@ def record_ranks(
             record=True,
         ) as worker:
             worker.load(loaded.harness)
-            return _run(worker, workload, loaded, max(target.sizes))
+            steps = _listen(workload(draw, max(target.sizes)), worker, timelines)
+            case = drive(steps, worker, check=target.name, index=RECORDED_DRAW, public=False)
     except (SandboxError, Raised, Stopped):
         return ()
-
-
-def _run(
-    worker: RankedWorker, workload: Workload, loaded: LoadedAssignment, size: int
-) -> tuple[RankTimeline, ...]:
-    address = (loaded.plan.assignment, workload.problem, workload.target)
-    timelines: list[tuple[RankTimeline, ...]] = []
-    steps = _listen(workload(Draw(PUBLIC_SEED, address, RECORDED_DRAW), size), worker, timelines)
-    case = drive(steps, worker, check=workload.target, index=RECORDED_DRAW, public=False)
     return timelines[-1] if timelines and not case.faults else ()
 
 

@@ -7,6 +7,7 @@ sandboxes. Output: one `TargetMeasurement` per target. Not covered: how one targ
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
@@ -25,9 +26,6 @@ from grader.performance.measure.phase import record_ranks
 from grader.sandbox.pool import SandboxPool
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
-
-_MeasurerKey = tuple[bool, bool]
-"""Whether memory caps are searched, and whether the problem sees the machine's device."""
 
 
 def measure_targets(
@@ -79,7 +77,8 @@ def _measure_all(
     wanted: list[tuple[PlannedProblem, PlannedTarget]],
 ) -> list[TargetMeasurement]:
     """Measure one target after the other; memory of a device by searching for a memory cap."""
-    measurers: dict[_MeasurerKey, TargetMeasurer] = {}
+    # By whether memory caps are searched, and whether the problem sees the machine's device.
+    measurers: dict[tuple[bool, bool], TargetMeasurer] = {}
     measured = []
     for problem, target in wanted:
         seen_by = machine.seen_by(problem.ranks)
@@ -90,8 +89,10 @@ def _measure_all(
             measurers[key] = kind(sandboxes, submission, loaded, seen_by)
         # Ranks beside a GPU compute on the processor, so they need it to themselves as well.
         quiet = seen_by is machine or target.quantity.is_counted
+        stages = MEMORY_STAGES if by_memory_cap else RULES[target.quantity].stages
+        enough = partial(_is_decided, target)
         with nullcontext() if quiet else seen_by.alone():
-            one = _measure(measurers[key], problem, target)
+            one = measurers[key].target(problem, target, stages=stages, enough=enough)
         measured.append(replace(one, ceilings=seen_by.ceilings))
     return [
         replace(
@@ -106,16 +107,9 @@ def _measure_all(
     ]
 
 
-def _measure(
-    measurer: TargetMeasurer, problem: PlannedProblem, target: PlannedTarget
-) -> TargetMeasurement:
-    def enough(measured: TargetMeasurement) -> bool:
-        decision = decide(target, target.tiers[0], measured)
-        return decision.unmetered or decision.outcome is not Outcome.OPEN
-
-    by_memory_cap = isinstance(measurer, MemorySearch)
-    stages = MEMORY_STAGES if by_memory_cap else RULES[target.quantity].stages
-    return measurer.target(problem, target, stages=stages, enough=enough)
+def _is_decided(target: PlannedTarget, measured: TargetMeasurement) -> bool:
+    decision = decide(target, target.tiers[0], measured)
+    return decision.unmetered or decision.outcome is not Outcome.OPEN
 
 
 def _unmeasured(problem: PlannedProblem, target: PlannedTarget, fault: Fault) -> TargetMeasurement:

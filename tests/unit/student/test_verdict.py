@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from grader.assignment.table import Check
-from grader.evidence.comparison import compare
+from grader.evidence.comparison import compare_parts
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
@@ -28,7 +28,8 @@ def case(*observations, faults=()):
 
 
 def value(got, want):
-    return ValueObservation(label="keys", comparison=compare(got, want))
+    (comparison,) = compare_parts(got, want)
+    return ValueObservation(label="keys", comparison=comparison)
 
 
 def error(got):

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from grader.errors import DeviceError
 from grader.performance.decide.event_claims import (
-    Accepted,
-    BrokenBound,
     Overhead,
     bounds_ns,
     calibrate,
@@ -34,16 +32,11 @@ def test_a_calibration_needs_times(walls_ns):
 
 
 def test_an_honest_claim_is_accepted():
-    claim = check_claim([10 * MS, 10 * MS], [10 * MS + 100_000, 10 * MS + 90_000], OVERHEAD)
-    assert isinstance(claim, Accepted)
-    assert claim.time_ns == 20 * MS
-    assert claim.least_ns <= claim.time_ns <= claim.most_ns
+    assert not evidence([10 * MS, 10 * MS], [10 * MS + 100_000, 10 * MS + 90_000])
 
 
 def evidence(events, walls_ns):
-    claim = check_claim(events, walls_ns, OVERHEAD)
-    assert isinstance(claim, BrokenBound)
-    return claim.evidence
+    return check_claim(events, walls_ns, OVERHEAD)
 
 
 def test_work_outside_the_events_is_seen():
@@ -60,7 +53,7 @@ def test_hiding_a_little_in_every_call_adds_up():
     walls_ns = [10 * MS + 100_000] * 100
     one_call_least, _ = bounds_ns(walls_ns[0], 1, OVERHEAD)
     events = [int(one_call_least) + 1000] * 100
-    assert isinstance(check_claim(events[:1], walls_ns[:1], OVERHEAD), Accepted)
+    assert not evidence(events[:1], walls_ns[:1])
     assert evidence(events, walls_ns).startswith("100 calls: events claim")
 
 
@@ -77,7 +70,7 @@ def test_nothing_measured_is_nothing_accepted():
 
 def test_a_call_shorter_than_its_overhead_has_no_lower_bound():
     assert bounds_ns(50_000, 1, OVERHEAD)[0] == 0
-    assert isinstance(check_claim([0], [50_000], OVERHEAD), Accepted)
+    assert not evidence([0], [50_000])
 
 
 @given(st.integers(1, 200), st.integers(1, 20_000), st.integers(0, 1 << 32))
@@ -88,7 +81,7 @@ def test_honest_claims_pass(calls, work_us, seed):
     extra = [rng.choice(walls_ns) for _ in range(calls)]  # of the same distribution
     events = [work_us * 1000] * calls
     sandbox = [round(work_us * 1000 + more) for more in extra]
-    assert isinstance(check_claim(events, sandbox, overhead), Accepted)
+    assert not check_claim(events, sandbox, overhead)
 
 
 @given(st.integers(1, 50), st.integers(0, 10**10))

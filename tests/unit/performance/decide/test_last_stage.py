@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from grader.performance.decide.interval import Interval
+from grader.performance.decide.interval import Interval, Kind, Metric
 from grader.performance.decide.sequential_test import Outcome, Rule, decide_last_stage
 
 RULE = Rule(stages=(4, 8, 12), resolution=0.02, min_half_width=0.005, noise_limit=0.04)
@@ -20,14 +20,16 @@ def last(
     reference_half_width: float = 0.01,
 ) -> Outcome:
     interval = Interval(estimate=estimate, low=estimate - half, high=estimate + half)
-    return decide_last_stage(
-        interval,
-        pass_at=AT,
+    metric = Metric(
+        kind=Kind.CPU_RATIO,
+        interval=interval,
+        reference_half_width=reference_half_width,
         within_reference_noise=within_reference_noise,
         within_noise_without_outlier=within_noise_without_outlier,
-        reference_half_width=reference_half_width,
-        rule=RULE,
+        pass_at=AT,
+        full_at=AT,
     )
+    return decide_last_stage(metric, RULE)
 
 
 @pytest.mark.parametrize(

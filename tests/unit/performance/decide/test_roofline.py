@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grader.errors import AuthorError
 from grader.evidence.device import MatmulRate
-from grader.performance.decide.plausibility import beats_floor, floor_fraction, floor_ns
+from grader.performance.decide.plausibility import beats_floor, floor_ns
 from tests.unit.performance.measure.ceiling_samples import CEILINGS
 
 counts = st.integers(0, 10**15)
@@ -47,12 +47,6 @@ def test_more_work_never_takes_less(bytes_moved, flops, more):
     floor = floor_ns(bytes_moved, flops, CEILINGS)
     assert floor_ns(bytes_moved + more, flops, CEILINGS) >= floor
     assert floor_ns(bytes_moved, flops + more, CEILINGS) >= floor
-
-
-def test_a_fraction_of_the_floor():
-    assert floor_fraction(2000.0, 1000.0) == 0.5
-    with pytest.raises(ValueError, match="got 0"):
-        floor_fraction(0.0, 1.0)
 
 
 def test_only_what_is_clearly_below_is_impossible():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from grader.performance.decide.interval import Interval
+from grader.performance.decide.interval import Interval, Kind, Metric
 from grader.performance.decide.sequential_test import (
     ERROR_RATE,
     Outcome,
@@ -25,6 +25,20 @@ TIERS = st.tuples(st.floats(0.01, 5), st.floats(0, 1)).map(lambda t: (t[0], t[0]
 
 def interval(low, high):
     return Interval(estimate=(low + high) / 2, low=low, high=high)
+
+
+def metric(
+    interval, *, tier=(1.0, 0.5), within_reference_noise=True, without_outlier=False, reference=0.01
+):
+    return Metric(
+        kind=Kind.CPU_RATIO,
+        interval=interval,
+        reference_half_width=reference,
+        within_reference_noise=within_reference_noise,
+        within_noise_without_outlier=without_outlier,
+        pass_at=tier[0],
+        full_at=tier[1],
+    )
 
 
 INTERVALS = st.tuples(METRICS, st.floats(0, 10)).map(lambda t: interval(t[0], t[0] + t[1]))
@@ -75,15 +89,8 @@ def test_one_tier_for_both_ends_is_all_or_nothing():
 def test_a_stage_decides_only_what_no_later_stage_would_change(
     low, high, within_reference_noise, outcome
 ):
-    found = decide_stage(
-        interval(low, high),
-        pass_at=1.0,
-        full_at=0.5,
-        within_reference_noise=within_reference_noise,
-        forks=4,
-        rule=RULE,
-    )
-    assert found is outcome
+    seen = metric(interval(low, high), within_reference_noise=within_reference_noise)
+    assert decide_stage(seen, forks=4, rule=RULE) is outcome
 
 
 @pytest.mark.parametrize(
@@ -96,43 +103,31 @@ def test_a_stage_decides_only_what_no_later_stage_would_change(
 )
 def test_a_short_disturbance_at_the_first_stage_fails_nobody(low, forks, outcome):
     rule = replace(RULE, first_stage_margin=0.4)
-    seen = interval(low, low + 0.1)
-    assert (
-        decide_stage(
-            seen, pass_at=1.0, full_at=0.5, within_reference_noise=True, forks=forks, rule=rule
-        )
-        is outcome
-    )
+    seen = metric(interval(low, low + 0.1))
+    assert decide_stage(seen, forks=forks, rule=rule) is outcome
 
 
 @given(INTERVALS, TIERS, st.booleans())
 def test_a_stage_never_passes_beyond_the_tier_nor_fails_within(seen, tier, within_reference_noise):
-    pass_at, full_at = tier
-    outcome = decide_stage(
-        seen,
-        pass_at=pass_at,
-        full_at=full_at,
-        within_reference_noise=within_reference_noise,
-        forks=4,
-        rule=RULE,
-    )
-    assert (outcome is Outcome.FAIL) == (seen.low > pass_at)
+    judged = metric(seen, tier=tier, within_reference_noise=within_reference_noise)
+    outcome = decide_stage(judged, forks=4, rule=RULE)
+    assert (outcome is Outcome.FAIL) == (seen.low > tier[0])
     if outcome is Outcome.PASS:
-        assert seen.high <= pass_at
+        assert seen.high <= tier[0]
 
 
 @given(INTERVALS, TIERS, st.booleans(), st.booleans(), st.floats(0, 1))
 def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
     seen, tier, within_reference_noise, one, reference_half_width
 ):
-    outcome = decide_last_stage(
+    judged = metric(
         seen,
-        pass_at=tier[0],
+        tier=tier,
         within_reference_noise=within_reference_noise,
-        within_noise_without_outlier=one,
-        reference_half_width=reference_half_width,
-        rule=RULE,
+        without_outlier=one,
+        reference=reference_half_width,
     )
+    outcome = decide_last_stage(judged, RULE)
     straddles = seen.low <= tier[0] < seen.high
     assert outcome is not Outcome.OPEN
     wide = within_reference_noise and seen.half_width > RULE.noise_limit
@@ -157,13 +152,5 @@ def test_noise_that_the_submission_makes_counts_against_it(seen):
 )
 def test_a_pass_may_be_wide_from_so_many_forks_on(forks, within_reference_noise, outcome):
     rule = replace(RULE, wide_pass_from_forks=8)
-    seen = interval(0.6, 0.9)
-    found = decide_stage(
-        seen,
-        pass_at=1.0,
-        full_at=0.5,
-        within_reference_noise=within_reference_noise,
-        forks=forks,
-        rule=rule,
-    )
-    assert found is outcome
+    seen = metric(interval(0.6, 0.9), within_reference_noise=within_reference_noise)
+    assert decide_stage(seen, forks=forks, rule=rule) is outcome

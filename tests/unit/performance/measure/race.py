@@ -14,8 +14,8 @@ from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.steps import Call, Expect, Work
 from grader.assignment.table import Limits
 from grader.intake.submission import Origin, SourceFile, Submission
-from grader.performance.measure import overhead
 from grader.performance.measure.interleaved import TargetMeasurer
+from grader.performance.measure.overhead import NullCalls
 from grader.runner.order import NO_DENIAL
 from tests.unit.performance.measure.fake_session import FakeSession
 from tests.unit.performance.synthetic import EMPTY, planned
@@ -77,7 +77,7 @@ class Race:
         self.open_errors = {}
         self.metered = {0: True, 1: True}
         self.machine = SimpleNamespace(open_worker=self.open, drivers=())
-        monkeypatch.setattr(overhead, "measure_null_calls", lambda *_: EMPTY)
+        monkeypatch.setattr(NullCalls, "_in_worker", lambda _: EMPTY)
 
     @contextlib.contextmanager
     def open(self, sandbox, submission, *, limits, denial=NO_DENIAL, ranks=0, network_rate=0):
