@@ -163,7 +163,7 @@ def _compare_entry(
     got: torch.Tensor, want: torch.Tensor, flat: int, mismatch: Mismatch, error: float = math.inf
 ) -> Comparison:
     """Return the comparison of two tensors that their worst entry, by its flat index, decides."""
-    index = tuple(int(one) for one in torch.unravel_index(torch.tensor(flat), want.shape))
+    index = _index(flat, want.shape)
     return Comparison(
         mismatch=mismatch,
         error=error,
@@ -180,6 +180,15 @@ def _scale(want: torch.Tensor, finite: torch.Tensor, *, per_row: bool) -> torch.
     rows = per_row and want.dim() > 0
     scale = magnitude.amax(dim=-1, keepdim=True) if rows else magnitude.max()
     return torch.where(scale > 0, scale, 1.0)
+
+
+def _index(flat: int, shape: torch.Size) -> tuple[int, ...]:
+    """Return the index of an entry; `torch.unravel_index` takes half a second to import."""
+    index: list[int] = []
+    for size in reversed(shape):
+        index.append(flat % size)
+        flat //= size
+    return tuple(reversed(index))
 
 
 def _entry(tensor: torch.Tensor, index: tuple[int, ...]) -> str:
