@@ -2,7 +2,8 @@
 
 A device has one lock file; whoever holds its lock has the device, and a killed process holds none.
 The file also names the holder's process, only for those that wait to read. Runs on other machines,
-and programs that do not ask, are not excluded; of those that wait, any may be next.
+and programs that do not ask, are not excluded; of those that wait, any may be next, except whoever
+has just had it.
 
 The folder is the same for all users (mode 1777, as for temporary folders), and no link is followed.
 """
@@ -23,10 +24,14 @@ from grader.errors import DeviceError
 
 FOLDER = Path("/tmp/grader-leases")  # noqa: S108 - one place per machine, whatever TMPDIR says
 POLL_SECONDS = 0.05
+YIELD_SECONDS = 3 * POLL_SECONDS
+"""Who has just had a device asks again only after this: otherwise a run that times one submission
+after the other would let no other run in."""
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,80}")
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _SHARED_FOLDER, _SHARED_FILE = 0o1777, 0o666
+_released_s: dict[Path, float] = {}  # by lock file: when this process last released it
 
 
 @contextlib.contextmanager
@@ -56,8 +61,9 @@ def hold_lease(
             _share(folder)
             _refuse_other_than_file(path)
             lock = FileLock(path, mode=_SHARED_FILE, thread_local=False)
+            time.sleep(max(_released_s.get(path, 0.0) + YIELD_SECONDS - time.monotonic(), 0.0))
             _wait(lock, path, limit_s=limit_s, on_wait=on_wait)
-            stack.callback(lock.release)
+            stack.callback(_release, lock, path)
             _sign(path)
         except OSError as error:
             raise DeviceError(
@@ -85,6 +91,11 @@ def _wait(lock: FileLock, path: Path, *, limit_s: float, on_wait: Callable[[str]
                 hint="wait until the other run has finished, or end it",
             )
         patience = min(POLL_SECONDS, max(deadline - time.monotonic(), 0.0))
+
+
+def _release(lock: FileLock, path: Path) -> None:
+    lock.release()
+    _released_s[path] = time.monotonic()
 
 
 def _share(folder: Path) -> None:

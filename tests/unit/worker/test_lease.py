@@ -214,3 +214,21 @@ def test_a_folder_that_others_may_empty_is_refused(folder):
 def test_a_device_has_a_plain_name(name, folder):
     with pytest.raises(DeviceError, match="not the name"), hold_lease(name, folder=folder):
         pass
+
+
+def test_who_holds_it_again_and_again_lets_others_in(ask, folder):
+    """A run that times one submission right after the other would keep all other runs out."""
+    times = 0
+    with hold_lease("cpu", folder=folder):
+        other = ask()
+        assert other.capture().startswith("waits")
+    heard = threading.Thread(target=other.capture)
+    heard.start()
+    while heard.is_alive() and times < 200:
+        with contextlib.suppress(DeviceError), hold_lease("cpu", folder=folder, limit_s=0.02):
+            times += 1
+            time.sleep(0.02)
+    heard.join(timeout=5)
+    other.let_go()
+    assert other.capture() == "done"
+    assert times < 20
