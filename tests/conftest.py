@@ -18,8 +18,33 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+TIMED_FILES = frozenset(
+    """
+    test_bench_flow test_demo test_00_honest_race test_01_patched_timers
+    test_03_work_after_the_reply test_05_replay_in_a_race test_06_batch_and_skip
+    test_11_phase_detection test_13_early_exit_from_a_race test_18_impossible_time
+    test_31_hidden_time test_32_hidden_growth test_33_hidden_memory
+    test_49_denial_in_timed_runs test_50_ranks_honest test_54_recorded_collectives
+    """.split()
+)
+"""Files whose tests time submissions: in two processes they would wait for one another."""
+
+
+class TimedInOneProcess(LoadFileScheduling):
+    """Gives every file to one process of pytest-xdist, and all that time something to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "timed" if Path(file).stem in TIMED_FILES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TimedInOneProcess | None:
+    return TimedInOneProcess(config, log) if config.option.dist == "loadfile" else None
 
 
 def missing_docker() -> str:

@@ -52,7 +52,7 @@ class ReferenceReport:
     seconds: float
 
 
-class DeviceBox:
+class DeviceWorker:
     """A worker in this process whose tensors lie on a device; see `evidence.worker_protocol`."""
 
     def __init__(
@@ -196,7 +196,7 @@ def run_reference(loaded: LoadedAssignment, device: torch.device) -> ReferenceRe
             instance.run(
                 LocalRanks(solution, dict(harness), most=problem.ranks)
                 if problem.ranks
-                else DeviceBox(solution, dict(harness), device)
+                else DeviceWorker(solution, dict(harness), device)
             )
             for instance in instances(plan, problem, loaded.cases)
         )

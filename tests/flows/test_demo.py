@@ -58,7 +58,8 @@ def check_demo(
     with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["submission"]: row for row in csv.DictReader(file)}
     assert rows.keys() == records.keys()
-    assert UNMETERED_POINTS <= float(rows["ada"]["score"]) <= ALL_POINTS
+    if not only:
+        assert UNMETERED_POINTS <= float(rows["ada"]["score"]) <= ALL_POINTS
     assert float(rows["mallory"]["score"]) == 0, "the cheating submission gained something"
     assert (out / "index.html").is_file()
     assert (out / "students" / "grace" / "feedback.ipynb").is_file()
@@ -85,10 +86,10 @@ def test_demo_without_bubblewrap_says_so(tmp_path: Path) -> None:
         found = shutil.which(program)
         if found:
             (bare / program).symlink_to(found)
-    only = ("ada", "grace", "mallory")  # right, wrong and cheating are enough here
+    only = ("grace", "mallory")  # wrong and cheating are enough here, and need no timing
     ran = run_demo(tmp_path, str(bare), *only)
     records = check_demo(tmp_path, ran, *only)
     assert {record.measurement.sandbox for record in records.values()} == {"none"}
     assert "UNCONFINED" in ran.stdout
-    page = (tmp_path / "out" / "demo" / "students" / "ada" / "report.html").read_text()
+    page = (tmp_path / "out" / "demo" / "students" / "grace" / "report.html").read_text()
     assert "nconfined" in page
