@@ -1,17 +1,18 @@
 """Checks that trivial submissions (all zeros, a mean, a copied input, …) fail every problem.
 
 A trivial submission is the reference solution with its replies spoiled on the way out. It runs in
-this process, because the solution is the author's own code. Starting a world of ranks takes a tenth
-of a second, so each case with ranks runs once on the solution, its replies are recorded, and every
-trivial submission plays the recording.
+this process, because the solution is the author's own code. Interpreted kernels take seconds, and a
+world of ranks a tenth of a second to start: so each case runs once on the solution, its replies are
+recorded, and every trivial submission plays the recording.
 
 Wrong ideas are not covered here: they are the known-wrong submissions in `wrong/`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Verdict
 from grader.student.local_ranks import LocalRanks, Namespace, local_worker
+from grader.student.local_worker import LocalWorker
 from grader.validate.seed_vetting import judge_cases
 
 Replies = dict[int, Value | Raised]
@@ -158,7 +160,10 @@ def _tensors(step: New | Call) -> list[torch.Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedReply:
-    """One request to several ranks (which rank was asked what, without arguments), with replies."""
+    """One request (which rank was asked what, without arguments), with replies by rank.
+
+    A worker alone counts as rank 0.
+    """
 
     asked: tuple[tuple[int, str], ...]
     replies: Replies
@@ -166,6 +171,38 @@ class RecordedReply:
 
 class Deviation(Exception):
     """A case made a request that was not recorded."""
+
+
+class RecordedWorker(LocalWorker):
+    """A worker that records what it replies during one case.
+
+    Attributes:
+        recording: in the order of the requests.
+    """
+
+    recording: tuple[RecordedReply, ...] = ()
+
+    def new(self, ref: Ref, step: New) -> None:
+        """Make an object and record that it was made, or what was raised."""
+        self._record(step, partial(super().new, ref, step))
+
+    def call(self, step: Call) -> Value:
+        """Call a function or method and record its reply, or what it raised."""
+        return self._record(step, partial(super().call, step))
+
+    def _record(self, step: New | Call, ask: Callable[[], Value]) -> Value:
+        try:
+            reply = ask()
+        except Raised as raised:
+            reply = raised
+        self.recording = (
+            *self.recording,
+            RecordedReply(asked=_asked({0: step}), replies={0: reply}),
+        )
+        return _reply(reply)
+
+    def close(self) -> None:
+        """Do nothing: there is no process to end."""
 
 
 class RecordedRanks(LocalRanks):
@@ -189,43 +226,29 @@ class RecordedRanks(LocalRanks):
         return replies
 
 
-class PlayedRanks:
-    """Ranks that reply what was recorded, without any process.
+class PlayedWorker:
+    """A worker that replies what was recorded, without running anything.
 
     If a case passes a spoiled reply on to a later call, that call replies what it replied to the
-    solution, and this reply is spoiled in turn.
+    solution, and this reply is spoiled in turn. A request that was not recorded raises `Deviation`.
 
     Attributes:
-        deviated: whether the case made a request that was not recorded.
+        deviated: whether the case made such a request.
     """
 
     wall_ns = 0
 
     def __init__(self, recording: tuple[RecordedReply, ...]) -> None:
         self._left = list(recording)
-        self.size = 0
         self.deviated = False
 
-    def world(self, size: int) -> None:
-        """Expect that the recording starts a world of this size."""
-        self._play(_recorded_world(size).asked)
-        self.size = size
-
-    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
-        """Return the recorded replies.
-
-        Raises:
-            Deviation: if the recording has another request here.
-        """
-        return dict(self._play(_asked(steps)).replies)
-
     def new(self, ref: Ref, step: New) -> None:
-        """Refuse, as ranks do: a step must say which rank it is for."""
-        raise self._deviation(step)
+        """Raise what the solution raised when it made this object, if it did."""
+        self.call(step)
 
-    def call(self, step: Call) -> Value:
-        """Refuse, as ranks do: a step must say which rank it is for."""
-        raise self._deviation(step)
+    def call(self, step: New | Call) -> Value:
+        """Return the recorded reply, or raise what the solution raised."""
+        return _reply(self._play(_asked({0: step})).replies[0])
 
     def drop(self, ref: Ref) -> None:
         """Do nothing: there is no object."""
@@ -244,6 +267,31 @@ class PlayedRanks:
     def _deviation(self, asked: object) -> Deviation:
         self.deviated = True
         return Deviation(f"not recorded: {asked}")
+
+
+class PlayedRanks(PlayedWorker):
+    """Ranks that reply what was recorded, without any process."""
+
+    size = 0
+
+    def world(self, size: int) -> None:
+        """Expect that the recording starts a world of this size."""
+        self._play(_recorded_world(size).asked)
+        self.size = size
+
+    def ask(self, steps: Mapping[int, New | Call], ref: Ref | None) -> Replies:
+        """Return the recorded replies."""
+        return dict(self._play(_asked(steps)).replies)
+
+    def call(self, step: New | Call) -> Value:
+        """Refuse, as ranks do: a step must say which rank it is for."""
+        raise self._deviation(step)
+
+
+def _reply(recorded: Value | Raised) -> Value:
+    if isinstance(recorded, Raised):
+        raise recorded
+    return recorded
 
 
 def _recorded_world(size: int) -> RecordedReply:
@@ -272,7 +320,7 @@ def lint(
     """
     found = []
     for problem in loaded.plan.problems:
-        recordings = _record(loaded, problem, solution, harness) if problem.ranks else {}
+        recordings = _record(loaded, problem, solution, harness)
         found += [
             _try(loaded, problem, one, solution=solution, harness=harness, recordings=recordings)
             for one in kinds
@@ -291,13 +339,17 @@ def _key(instance: Instance) -> _Key:
 def _record(
     loaded: LoadedAssignment, problem: PlannedProblem, solution: Namespace, harness: Namespace
 ) -> _Recordings:
-    """Run every case of a problem with ranks on the solution, and record the replies."""
+    """Run every case of a problem on the solution, and record the replies."""
     recordings: _Recordings = {}
     for instance in instances(loaded.plan, problem, loaded.cases):
-        ranks = RecordedRanks(solution, harness, most=problem.ranks)
-        instance.run(ranks)
-        ranks.close()
-        recordings[_key(instance)] = ranks.recording
+        worker: RecordedRanks | RecordedWorker = (
+            RecordedRanks(solution, harness, most=problem.ranks)
+            if problem.ranks
+            else RecordedWorker(solution, harness)
+        )
+        instance.run(worker)
+        worker.close()
+        recordings[_key(instance)] = worker.recording
     return recordings
 
 
@@ -312,12 +364,12 @@ def _try(
 ) -> TrivialResult:
     """Run every case of a problem on one trivial submission."""
     spoiler = _Spoiler(trivial)
+    play = PlayedRanks if problem.ranks else PlayedWorker
     cases: list[CaseMeasurement] = []
     for instance in instances(loaded.plan, problem, loaded.cases):
-        played = PlayedRanks(recordings.get(_key(instance), ()))
-        if problem.ranks:
-            case = spoiler.run(instance, played)
-        if not problem.ranks or played.deviated:
+        played = play(recordings.get(_key(instance), ()))
+        case = spoiler.run(instance, played)
+        if played.deviated:
             case = spoiler.run(instance, local_worker(problem.ranks, solution, harness))
         cases.append(case)
     checks = judge_cases(loaded.plan, problem, cases)

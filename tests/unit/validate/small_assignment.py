@@ -2,7 +2,7 @@
 
 Takes: a folder. Gives: a course of one problem, and one of ranks, read by
 `load_assignment_with_reference`. Does not
-cover: walls.
+cover: sandboxes.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from grader.assignment.declare import load_folder
 from grader.assignment.draw import Draw
 from grader.validate.seed_vetting import further_seeds, play_seeds
 from tests.unit.validate.small_assignment import CASES, SOLUTION, make_course, rank_course
-from tests.unit.validate.test_triviality import prove_without_walls
+from tests.unit.validate.test_triviality import validate_without_sandboxes
 
 SEEDS = further_seeds("s", 12)
 LOTTERY = CASES.replace(
@@ -45,7 +45,7 @@ def test_the_named_seed_repeats_the_failure(tmp_path):
 
 def test_validation_complains_of_a_rejected_seed(tmp_path):
     loaded = make_course(tmp_path, cases=LOTTERY)
-    validation = prove_without_walls(loaded, seeds=len(SEEDS))
+    validation = validate_without_sandboxes(loaded, seeds=len(SEEDS))
     assert validation.further.seeds == SEEDS
     said = [c for c in validation.validation.complaints if "fails it under seed" in c]
     assert len(said) == len(validation.further.rejected_seeds)
@@ -55,7 +55,7 @@ def test_validation_complains_of_a_rejected_seed(tmp_path):
 
 
 def test_a_lucky_solution_is_not_complained_about(tmp_path):
-    validation = prove_without_walls(make_course(tmp_path), seeds=3)
+    validation = validate_without_sandboxes(make_course(tmp_path), seeds=3)
     assert validation.further.rejected_seeds == ()
     assert validation.further.largest == {"double.values": 0.0}
     assert not [c for c in validation.validation.complaints if "fails it under seed" in c]

@@ -7,6 +7,7 @@ from grader.cuda_cpp.builder import Builder
 from grader.errors import SandboxError
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import SandboxPool
+from grader.validate import triviality
 from grader.validate.known_submission import KnownSubmission
 from grader.validate.triviality import NOT_APPLICABLE, Trivial, lint
 from grader.validate.validate import validate_assignment
@@ -14,15 +15,15 @@ from grader.worker.machine import TimedMachine
 from tests.unit.validate.small_assignment import CASES, make_course
 
 
-class NoWalls:
-    """Walls that cannot be had: specimens stay unjudged, the lint needs none."""
+class NoSandboxes:
+    """Sandboxes that cannot be had: known submissions stay unjudged, the lint needs none."""
 
     sandbox = "none"
     isolation = "warm"
     caveats = ()
 
     def borrow(self):
-        raise SandboxError("no wall in this test")
+        raise SandboxError("no sandbox in this test")
 
 
 def results(loaded):
@@ -30,11 +31,11 @@ def results(loaded):
     return {result.trivial: result for result in lint(loaded, solution, {})}
 
 
-def prove_without_walls(loaded, on_known=lambda known, seconds: None, seeds=0):
-    sandboxes = cast(SandboxPool, NoWalls())
+def validate_without_sandboxes(loaded, on_known=lambda known, seconds: None, seeds=0):
+    sandboxes = cast(SandboxPool, NoSandboxes())
     builder = Builder(
         loaded, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
-    )  # starts nothing: no specimen is in C++
+    )  # starts nothing: no known submission is in C++
     return validate_assignment(
         loaded,
         sandboxes,
@@ -47,7 +48,7 @@ def prove_without_walls(loaded, on_known=lambda known, seconds: None, seeds=0):
 
 
 def complaints(loaded):
-    validation = prove_without_walls(loaded)
+    validation = validate_without_sandboxes(loaded)
     return [c for c in validation.validation.complaints if c.startswith("double: a submission")]
 
 
@@ -99,7 +100,7 @@ def test_a_case_that_takes_a_reply_apart_too_early_is_named(tmp_path):
     )
     loaded = make_course(tmp_path, cases=cases)
     assert results(loaded)[Trivial.NOTHING].confused == ("values",)
-    validation = prove_without_walls(loaded)
+    validation = validate_without_sandboxes(loaded)
     assert any(
         "double.values: its case itself fails" in c for c in validation.validation.complaints
     )
@@ -111,7 +112,24 @@ def test_every_kind_has_a_reason_not_to_apply():
 
 def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
     seen: list[tuple[KnownSubmission, float]] = []
-    validation = prove_without_walls(make_course(tmp_path), lambda *one: seen.append(one))
+    validation = validate_without_sandboxes(make_course(tmp_path), lambda *one: seen.append(one))
     assert [known.name for known, _ in seen] == ["starter", "solution", "sum"]
     assert all(seconds >= 0 for _, seconds in seen)
     assert sum("could not be judged" in c for c in validation.validation.complaints) == 6
+
+
+def test_the_solution_runs_once_for_all_trivial_answers(tmp_path, monkeypatch):
+    loaded = make_course(tmp_path)
+    solution = vars(load_folder(loaded.reference, "solution"))
+    calls: list[object] = []
+
+    def double(x):
+        calls.append(x)
+        return solution["double"](x)
+
+    counting = {**solution, "double": double}
+    played = lint(loaded, counting, {})
+    assert len(calls) == 3 * 2 + 1  # three cases of two calls, and one that raises
+    monkeypatch.setattr(triviality, "_record", lambda *_: {})
+    assert lint(loaded, counting, {}) == played
+    assert len(calls) > 7 * len(Trivial)
