@@ -143,7 +143,7 @@ def test_strides_are_kept(tensor):
 def test_references_pass_on_the_processor_too(tmp_path):
     """Two of them show that it works; `grader validate` has every reference pass its cases."""
     for slug in ("kv_cache", "paged_attention"):
-        (tmp_path / slug).symlink_to(gpu.ROOT / "assignments" / slug)
-    reports = run_references(tmp_path, gpu.ROOT / "reference", device="cpu")
+        (tmp_path / slug).symlink_to(gpu.ROOT / "reference" / slug)
+    reports = run_references(gpu.ROOT / "assignments", tmp_path, device="cpu")
     assert [report.assignment for report in reports] == ["kv_cache", "paged_attention"]
     assert all(report.cases and not report.failures for report in reports), reports
