@@ -210,15 +210,16 @@ Out = TypeVar("Out")
 def tap(
     steps: Generator[In, Value, None],
     on_step: Callable[[In], Out | None],
-    on_reply: Callable[[Out, Value], object] = lambda step, reply: None,
+    on_reply: Callable[[Out, Value], Value] = lambda step, reply: reply,
 ) -> Generator[Out, Value, None]:
-    """Pass the steps of a generator on and the replies back, and look at both.
+    """Pass the steps of a generator on and the replies back; either may be changed on its way.
 
     Args:
         steps: a case or workload; it is closed at the end.
         on_step: is called with each step; returns the step to pass on, or None to leave it out,
             and the generator then gets None as its reply.
-        on_reply: is called with each step that was passed on and the reply to it.
+        on_reply: is called with each step that was passed on and the reply to it; returns the reply
+            for the generator.
     """
     reply: Value = None
     with closing(steps):
@@ -229,5 +230,4 @@ def tap(
                 return
             reply, passed_on = None, on_step(step)
             if passed_on is not None:
-                reply = yield passed_on
-                on_reply(passed_on, reply)
+                reply = on_reply(passed_on, (yield passed_on))

@@ -128,8 +128,9 @@ def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
             log.steps.append(map_values(step, lambda value: _recorded(value, log)))
         return step
 
-    def on_reply(step: Step, reply: Value) -> None:
+    def on_reply(step: Step, reply: Value) -> Value:
         log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
+        return reply
 
     return tap(steps, on_step, on_reply)
 

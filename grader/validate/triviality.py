@@ -9,7 +9,6 @@ Wrong ideas are not covered here: they are the known-wrong submissions in `wrong
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -19,7 +18,7 @@ import torch
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem
-from grader.assignment.steps import Call, CaseSteps, Each, New, On, Ref, Value
+from grader.assignment.steps import Call, Each, New, On, Ref, Step, Value, tap
 from grader.correctness.drive import Worker
 from grader.correctness.instances import Instance, instances
 from grader.evidence.faults import Raised
@@ -92,24 +91,18 @@ class _Spoiler:
     def run(self, instance: Instance, worker: Worker) -> CaseMeasurement:
         """Run a case that gets spoiled replies."""
         self.last.clear()
-        return instance.run(worker, self._steps(instance.steps()))
+        return instance.run(worker, tap(instance.steps(), lambda step: step, self._spoil_reply))
 
-    def _steps(self, steps: CaseSteps) -> CaseSteps:
-        reply: Value = None
-        with closing(steps):
-            while True:
-                try:
-                    step = steps.send(reply)
-                except StopIteration:
-                    return
-                reply = yield step
-                match step:
-                    case (Call() as call) | On(step=Call() as call):
-                        reply = self._spoil(reply, _tensors(call))
-                    case Each(steps=(Call(), *_)):
-                        calls = step.steps * (len(reply) if len(step.steps) == 1 else 1)
-                        pairs = zip(reply, calls, strict=True)
-                        reply = [self._spoil(one, _tensors(call)) for one, call in pairs]
+    def _spoil_reply(self, step: Step, reply: Value) -> Value:
+        match step:
+            case (Call() as call) | On(step=Call() as call):
+                return self._spoil(reply, _tensors(call))
+            case Each(steps=(Call(), *_)):
+                calls = step.steps * (len(reply) if len(step.steps) == 1 else 1)
+                return [
+                    self._spoil(one, _tensors(call)) for one, call in zip(reply, calls, strict=True)
+                ]
+        return reply
 
     def _spoil(self, reply: Value, arguments: list[torch.Tensor]) -> Value:
         if self.trivial is Trivial.NOTHING:
