@@ -6,6 +6,7 @@ Whether a value makes sense is checked by each reader.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum, Flag
@@ -109,7 +110,7 @@ def _only(kind: type, name: str, inner: Hook) -> Hook:
 def _scalar(value: Any, kind: Any) -> Any:  # noqa: ANN401 - as above
     if issubclass(kind, Enum):
         return _member(value, kind)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
     if type(value) is not kind:
         raise TypeError(f"expected {_NAMES[kind]}, found {value!r:.80}")
@@ -166,7 +167,7 @@ def _plain_union(value: Any, kind: Any) -> Any:  # noqa: ANN401 - as above
     if type(value) in kinds:
         return value
     if type(value) is int and float in kinds:
-        return float(value)
+        return _scalar(value, float)
     raise TypeError(f"expected {' or '.join(_NAMES[one] for one in kinds)}, found {value!r:.80}")
 
 

@@ -7,7 +7,7 @@ with what was expected and found. Cases and seeds are no part of it (see `assign
 import math
 import re
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from grader.strict import strict_converter
 SCHEMA_VERSION = 1
 MAX_RANKS = 8
 """Of one world."""
+MAX_LIMIT = 1 << 50
+"""Of bytes, seconds or processes: Linux takes any such number."""
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
@@ -211,7 +213,7 @@ def load_assignment(folder: Path) -> Assignment:
         raise AuthorError(
             f"{path}: not found", hint="`grader list` names the assignments"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise AuthorError(f"{path}: not valid TOML: {error}") from error
     file = KeyPath(file=path)
     try:
@@ -269,6 +271,12 @@ def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
     _check_names("problem", [problem.name for problem in assignment.problems], table)
     for problem in assignment.problems:
         _check_problem(problem, table.inside("problem", problem.name))
+    for limit in fields(Limits):
+        value = getattr(assignment.limits, limit.name)
+        if type(value) in (int, float) and not 0 < value < MAX_LIMIT:
+            table.fail(f"limits.{limit.name}", "a number above 0 and below 2^50", value)
+    if assignment.limits.ranks > MAX_RANKS:
+        table.fail("limits.ranks", f"at most {MAX_RANKS}", assignment.limits.ranks)
     for module in assignment.limits.preload:
         if not all(part.isidentifier() for part in module.split(".")):
             table.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)

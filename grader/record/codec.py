@@ -58,8 +58,8 @@ def from_json(kind: type[T], text: str) -> T:
         if not isinstance(form, dict):
             raise StoreError(f"not a {kind.__name__}: expected an object, found {form!r:.80}")
         return _CONVERTER.structure(form, kind)
-    except json.JSONDecodeError as error:
-        raise StoreError(f"not a {kind.__name__}: {error}") from error
     except cattrs.BaseValidationError as error:
         details = "; ".join(str(one) for one in find_mistakes(error))
         raise StoreError(f"not a {kind.__name__}: {details}") from error
+    except (ValueError, RecursionError) as error:  # not JSON; numbers or nesting beyond Python's
+        raise StoreError(f"not a {kind.__name__}: {error}") from error

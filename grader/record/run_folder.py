@@ -35,7 +35,7 @@ def read_run(out: Path) -> RunFacts | None:
     path = out / "staff" / "run.json"
     if not path.is_file():
         return None
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     written = format_of(text)
     if written != RECORD_SCHEMA_VERSION:
         raise UsageError(

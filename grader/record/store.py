@@ -193,8 +193,10 @@ def _newest_of(name: str, *columns: Any) -> Select[Any]:  # noqa: ANN401 - mappe
     return select(*columns).where(_Row.submission == name).order_by(*newest_first).limit(1)
 
 
-def _read_record(body: str) -> GradeRecord:
+def _read_record(body: object) -> GradeRecord:
     """Return a stored record; a StoreError if it is not one, or has another format."""
+    if not isinstance(body, str):  # SQLite keeps what it is given, whatever the column's type
+        raise StoreError("it is not text")
     written = format_of(body)
     if written not in (0, RECORD_SCHEMA_VERSION):
         raise StoreError(

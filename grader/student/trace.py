@@ -153,7 +153,10 @@ def load_problem(assignment: Path, problem: str) -> TracedProblem:
     except FileNotFoundError as error:
         hint = f"make the public cases with `grader release {assignment.name}`"
         raise AuthorError(f"{path}: not found", hint=hint) from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ProtocolError) as error:
+    except (
+        *(OSError, ValueError, RecursionError),
+        *(KeyError, TypeError, IndexError, AttributeError, ProtocolError),
+    ) as error:
         hint = "install the assignment again, or make the file again with `grader release`"
         raise AuthorError(f"{path}: damaged: {type(error).__name__}: {error}", hint=hint) from error
 

@@ -279,13 +279,15 @@ def _header(path: Path, text: str, keys: Mapping[str, type]) -> dict:  # type: i
         lines.append(content)
     try:
         header = tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise AuthorError(f"{path}: the header is not TOML: {error}") from error
     for key, value in header.items():
         if key not in keys:
             raise AuthorError(f"{path}: unknown header key {key!r}; allowed: {', '.join(keys)}")
-        if not isinstance(value, keys[key]):
-            raise AuthorError(f"{path}: {key}: expected a {keys[key].__name__}")
+        strings = keys[key] is not list or all(isinstance(one, str) for one in value)
+        if type(value) is not keys[key] or not strings:
+            wanted = "a string" if keys[key] is str else "a list of strings"
+            raise AuthorError(f"{path}: {key}: expected {wanted}, found {value!r:.80}")
     return header
 
 

@@ -60,6 +60,7 @@ class Everything:
         ("share", "0.5", "a number"),
         ("share", False, "a number"),
         ("share", None, "a number"),
+        ("share", 10**400, "a number"),
         ("text", 7, "a string"),
         ("text", b"7", "a string"),
         ("content", "text", "bytes"),

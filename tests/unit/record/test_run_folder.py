@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.errors import UsageError
+from grader.errors import StoreError, UsageError
 from grader.record.run_folder import alone_in, begin_run, read_run
 from tests.unit.validate.small_assignment import make_course
 
@@ -45,6 +45,18 @@ def test_a_folder_of_another_format_is_refused(
     with pytest.raises(UsageError, match=f"its records have format {found}, this") as caught:
         begin_run(tmp_path / "out", loaded, force=force)
     assert "another --out" in caught.value.hint
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "staff").mkdir()
+    for damaged in (b"", b"\xff\xfe\x00", b"[" * 100_000):
+        (tmp_path / "staff" / "run.json").write_bytes(damaged)
+        with pytest.raises(UsageError, match="was written by another version") as caught:
+            read_run(tmp_path)
+        assert "another --out" in caught.value.hint
+    (tmp_path / "staff" / "run.json").write_text('{"schema_version": 3, "a": ' + "9" * 5000 + "}")
+    with pytest.raises(StoreError, match="not a RunFacts"):
+        read_run(tmp_path)
 
 
 def test_a_folder_that_was_begun_is_known_again(tmp_path: Path) -> None:

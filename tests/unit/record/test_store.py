@@ -122,12 +122,33 @@ def test_a_damaged_record_is_named_not_guessed(store, tmp_path):
         store.latest()
 
 
-def spoil(folder, record):
+def spoil(folder, record, body="{}"):
     """Make one row unreadable, as a full disk or another version could have left it."""
     with contextlib.closing(sqlite3.connect(folder / "grades.sqlite")) as connection, connection:
         connection.execute(
-            "UPDATE records SET body = '{}' WHERE record_id = ?", (record.record_id,)
+            "UPDATE records SET body = ? WHERE record_id = ?", (body, record.record_id)
         )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("7", id="a number"),
+        pytest.param(b"\xff\xfe\x00", id="bytes"),
+        pytest.param('{"schema_version": 3, "a": ' + "[" * 100_000, id="deep"),
+        pytest.param('{"schema_version": 3, "a": ' + "9" * 5_000 + "}", id="digits"),
+        pytest.param('{"schema_version": 3', id="cut off"),
+    ],
+)
+def test_no_unreadable_record_hides_the_others(store, tmp_path, body):
+    record, other = store.commit(fresh("ada", 1)), store.commit(fresh("bob"))
+    spoil(tmp_path, record, body)
+    found = store.newest()
+    assert found.records == (other,)
+    assert [line.partition(":")[0] for line in found.unreadable] == ["ada"]
+    assert store.find("ada", record.submission.sha256, record.plan.sha256) is None
+    assert store.commit(fresh("ada", 2)) in store.newest().records
 
 
 def test_an_unreadable_record_is_followed_by_the_next(store, tmp_path):

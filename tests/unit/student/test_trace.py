@@ -63,7 +63,15 @@ def test_every_kind_of_step_survives_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", '{"schema_version":2}', '{"schema_version":1,"problem":"P","checks":[{}]}'],
+    [
+        "",
+        "{}",
+        "[]",
+        "[" * 100_000,
+        "9" * 5000,
+        '{"schema_version":2}',
+        '{"schema_version":1,"problem":"P","checks":[{}]}',
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, text):
     folder = saved(tmp_path, text)

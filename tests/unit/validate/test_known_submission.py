@@ -64,8 +64,10 @@ def test_a_specimen_may_stand_alone_and_fail_more(tmp_path):
         (HEADER + '# caught_by = "double.values"\n', "not TOML"),
         (HEADER + '# causes = "x"\n', "unknown header key 'causes'"),
         (HEADER + '# base = "starter"\n', '"solution" or "none", found \'starter\''),
-        (HEADER + "# base = 3\n", "base: expected a str"),
+        (HEADER + "# base = 3\n", "base: expected a string, found 3"),
         (HEADER + '# also_fails = "double.refuses"\n', "also_fails: expected a list"),
+        (HEADER + "# also_fails = [1]\n", "also_fails: expected a list of strings, found [1]"),
+        (HEADER + "# base = " + "9" * 5000 + "\n", "the header is not TOML"),
         (HEADER + '# also_fails = ["double.none"]\n', "no check called 'double.none'"),
         (
             HEADER + '# needs_review = ["double.refuses"]\n',
