@@ -43,6 +43,7 @@ class TimedInOneProcess(LoadFileScheduling):
         return "timed" if Path(file).stem in TIMED_FILES else file
 
 
+@pytest.hookimpl(optionalhook=True)  # there is no such hook without the plugin
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TimedInOneProcess | None:
     return TimedInOneProcess(config, log) if config.option.dist == "loadfile" else None
 

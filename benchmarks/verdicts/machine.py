@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from grader.performance.measure.overhead import cores
+from grader.worker.processors import cores
 
 PACKAGES = ("torch", "numpy", "scipy")
 

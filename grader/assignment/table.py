@@ -36,7 +36,8 @@ class Limits:
 
     Attributes:
         load_wall_s: seconds to import the submission, on the judge's clock.
-        call_wall_s: seconds for one request, from sending it to the reply.
+        call_wall_s: seconds for one request, from sending it to the reply. Time in which other
+            processes took the processors is not counted, here and in the others.
         problem_wall_s: seconds for all calls of one problem.
         memory_bytes: memory of the submission's process tree beyond torch's own footprint; with
             ranks, memory of each rank.

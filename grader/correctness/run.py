@@ -103,7 +103,8 @@ class _Run:
 
     problem: PlannedProblem
     waiting: list[Instance]
-    deadline_s: float
+    limit_s: float
+    spent_ns: int = 0  # of the limit, by earlier workers
     done: list[CaseMeasurement] = field(default_factory=list)
     output: str = ""
     hidden_output: str = ""
@@ -141,7 +142,7 @@ class _Measurer:
         run = _Run(
             problem=problem,
             waiting=list(instances(self._loaded.plan, problem, self._loaded.cases)),
-            deadline_s=time.monotonic() + self._loaded.plan.limits.problem_wall_s,
+            limit_s=self._loaded.plan.limits.problem_wall_s,
         )
         fault = self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.workers < MAX_WORKERS:
@@ -172,6 +173,7 @@ class _Measurer:
                 try:
                     return self._load_and_run(session, run)
                 finally:
+                    run.spent_ns += session.charged_ns
                     run.capture(session.take_output())
         except (SandboxError, DeviceError) as error:
             return our_fault(error)
@@ -185,9 +187,8 @@ class _Measurer:
         if no_device and isinstance(session, Session):  # problems with ranks allow no C++
             return _without_device(session, run.problem.exports)
         while run.waiting and session.alive:
-            if time.monotonic() > run.deadline_s:
-                limit_s = self._loaded.plan.limits.problem_wall_s
-                message = f"the problem took longer than its limit of {limit_s:g} s"
+            if run.spent_ns + session.charged_ns > run.limit_s * 1e9:
+                message = f"the problem took longer than its limit of {run.limit_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
             instance = run.waiting.pop(0)
             if run.has_hung(instance.maker.check):
@@ -300,7 +301,7 @@ def run_controls(
     limit_ns = plan.limits.problem_wall_s * 1e9
     done: list[CaseMeasurement] = []
     for instance in waiting:
-        if not session.alive or session.wall_ns > limit_ns:
+        if not session.alive or session.charged_ns > limit_ns:
             break
         done.append(instance.run(session))
         session.end_case()

@@ -16,6 +16,7 @@ from typing import Any
 from grader.errors import CallTimeout, ChannelClosed, ChannelError
 from grader.runner import protocol
 from grader.sandbox.child_process import ChildProcess
+from grader.worker.patience import Deadline
 
 _HEAD_BYTES = 4
 _CHUNK_BYTES = 1 << 16
@@ -47,12 +48,14 @@ class Channel:
 
     def __init__(self, child: ChildProcess, output_bytes: int) -> None:
         self._sock = child.channel
+        self._pids = (child.host_pid,)
         self._output_fd = child.output_fd
         self._output_limit = output_bytes
         self._output = bytearray()
         self._dropped_bytes = 0
         self._buffer = bytearray()
         self.wall_ns = 0
+        self._deadline = Deadline(0.0, (), 0.0)  # of the last request
         self._sock.setblocking(False)
         os.set_blocking(self._output_fd, False)
         self._selector = selectors.DefaultSelector()
@@ -75,7 +78,7 @@ class Channel:
         worker's socket by then, unless it is too large.
 
         Raises:
-            CallTimeout: no reply within `limit_s` seconds.
+            CallTimeout: no reply within `limit_s` seconds of a processor's time (`patience`).
             ChannelClosed: the child ended first.
             ChannelError: the bytes that came are not a reply to this request.
         """
@@ -87,11 +90,16 @@ class Channel:
         if not composed.large:
             begin_ns = time.perf_counter_ns()
             start()
+        self._deadline = Deadline(limit_s, self._pids, begin_ns / 1e9)
         try:
-            reply = self.receive(begin_ns / 1e9 + limit_s)
+            reply = self.receive(self._deadline)
         finally:
             self.wall_ns += time.perf_counter_ns() - begin_ns
         return self.check(composed, reply)
+
+    def lost_ns(self) -> int:
+        """Return the part of the last request's time in which others had the processors."""
+        return self._deadline.lost_ns()
 
     def compose(self, request: dict[str, Any]) -> Composed:
         """Return a request, ready to be sent.
@@ -135,18 +143,18 @@ class Channel:
             raise ChannelError("a reply to another request")
         return reply
 
-    def receive(self, deadline_s: float) -> dict[str, Any]:
-        """Return the next message; the deadline is on the clock of `time.perf_counter`.
+    def receive(self, deadline: Deadline) -> dict[str, Any]:
+        """Return the next message.
 
         Raises:
             CallTimeout, ChannelClosed, ChannelError: as for `ask`.
         """
         while True:
-            left_s = deadline_s - time.perf_counter()
-            message = self.poll(max(left_s, 0.0))
+            wait_s = deadline.wait_s()
+            message = self.poll(wait_s)
             if message is not None:
                 return message
-            if left_s <= 0:
+            if not wait_s:
                 raise CallTimeout("no reply within the limit")
 
     def fileno(self) -> int:

@@ -86,6 +86,7 @@ class Session:
         self._first_ref = 0
         self._next_ref = 0
         self._load_wall_ns = 0
+        self._lost_ns = 0
         self._frozen = False
         self.alive = True
 
@@ -93,6 +94,11 @@ class Session:
     def wall_ns(self) -> int:
         """Time from request to the judge's copy of the reply, over all calls, without loading."""
         return self._channel.wall_ns + self._clock.settling_ns - self._load_wall_ns
+
+    @property
+    def charged_ns(self) -> int:
+        """The part of `wall_ns` that counts towards a limit: without what others took of it."""
+        return max(self.wall_ns - self._lost_ns, 0)
 
     def load(self, harness: Sequence[SourceFile] = ()) -> None:
         """Import the submission.
@@ -105,6 +111,7 @@ class Session:
         self._begin()
         self._ask(load_request(self._submission, harness), limit_s=self._limits.load_wall_s)
         self._load_wall_ns += self.wall_ns
+        self._lost_ns = 0
 
     def new(self, ref: Ref, step: New) -> None:
         """Make an object and remember it as `ref`."""
@@ -241,6 +248,8 @@ class Session:
             return self._messages.decode(reply)
         except (ChannelError, SandboxError) as error:
             raise Stopped(self._give_up(error)) from error
+        finally:
+            self._lost_ns += self._channel.lost_ns()
 
     def _thaw(self) -> None:
         if self._frozen:

@@ -9,13 +9,10 @@ The counters of the whole machine are read before and after each pair of runs. T
 processor time other processes, or the hypervisor, took in between.
 """
 
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -146,46 +143,3 @@ def _spread(sizes: list[int]) -> list[int]:
     """Return at most `TRANSFER_SIZES` of the ascending sizes, evenly, the largest among them."""
     step = max(-(-len(sizes) // TRANSFER_SIZES), 1)
     return sizes[::-1][::step][::-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Counters of the machine and of the grader's own process at one moment, in nanoseconds.
-
-    Attributes:
-        now_ns: the grader's clock.
-        busy_ns: processor time of everything on the machine.
-        stolen_ns: processor time that the hypervisor gave to other virtual machines.
-        judge_ns: processor time of the grader's own process.
-    """
-
-    now_ns: int
-    busy_ns: int
-    stolen_ns: int
-    judge_ns: int
-
-
-def read_processors(path: Path = Path("/proc/stat")) -> Reading:
-    """Return the counters now; on a system without `/proc/stat`, the machine's counters are 0.
-
-    Source: proc_stat(5), first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq,
-    steal, in clock ticks.
-    """
-    busy_ns = stolen_ns = 0
-    if path.exists():
-        ticks = [int(word) for word in path.read_text().split("\n", 1)[0].split()[1:9]]
-        tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-        user, nice, system, _, _, irq, softirq, steal = ticks
-        busy_ns = (user + nice + system + irq + softirq) * tick_ns
-        stolen_ns = steal * tick_ns
-    return Reading(
-        now_ns=time.perf_counter_ns(),
-        busy_ns=busy_ns,
-        stolen_ns=stolen_ns,
-        judge_ns=time.process_time_ns(),
-    )
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -68,7 +68,7 @@ class Phase:
                 self._ended = self._read()
                 self._session.release()  # a memory cap holds for the measured phase only
             else:
-                if self._session.wall_ns > self._limit_s * 1e9:
+                if self._session.charged_ns > self._limit_s * 1e9:
                     limit = f"{self._limit_s:g} s"
                     message = f"the timed calls of one process took longer than {limit} together"
                     raise Stopped(Fault(kind=FaultKind.TIMEOUT, message=message))

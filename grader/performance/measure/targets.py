@@ -21,11 +21,11 @@ from grader.performance.decide.metrics import RULES, decide
 from grader.performance.decide.sequential_test import Outcome
 from grader.performance.measure.interleaved import TargetMeasurer
 from grader.performance.measure.memory_search import MemorySearch
-from grader.performance.measure.overhead import cores
 from grader.performance.measure.phase import record_ranks
 from grader.sandbox.pool import SandboxPool
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
+from grader.worker.processors import cores
 
 
 def measure_targets(

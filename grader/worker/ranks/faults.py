@@ -8,7 +8,7 @@ ranks that all answered are replies, not faults.
 import contextlib
 import os
 import re
-import select
+import selectors
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -83,13 +83,14 @@ def _read(fd: int) -> str:
     content = b""
     begin = time.monotonic()
     wait_s = FIRST_SECONDS
-    while len(content) < MAX_BYTES and time.monotonic() < begin + 2 * FIRST_SECONDS:
-        ready, _, _ = select.select([fd], [], [], wait_s)
-        part = os.read(fd, MAX_BYTES - len(content)) if ready else b""
-        if not part:
-            break
-        content += part
-        wait_s = QUIET_SECONDS
+    with selectors.DefaultSelector() as selector:  # `select` knows no descriptor above 1023
+        selector.register(fd, selectors.EVENT_READ)
+        while len(content) < MAX_BYTES and time.monotonic() < begin + 2 * FIRST_SECONDS:
+            part = os.read(fd, MAX_BYTES - len(content)) if selector.select(wait_s) else b""
+            if not part:
+                break
+            content += part
+            wait_s = QUIET_SECONDS
     return content.decode("utf-8", errors="replace")
 
 

@@ -5,6 +5,7 @@ return. They get `GRACE_SECONDS` more, not the whole limit. Whose fault it is th
 answer is decided in `worker.ranks.faults`.
 """
 
+import math
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from grader.sandbox.meter import Usage
 from grader.worker.buffers import ReplyMemory, WorkerMemory
 from grader.worker.channel import Channel, Composed
 from grader.worker.messages import Json, Messages
+from grader.worker.patience import Deadline
 
 GRACE_SECONDS = 1.0
 FAILURES = frozenset({"raised", "missing", "bad_reply"})
@@ -68,19 +70,17 @@ def gather(
     channels: Mapping[int, Channel],
     asked: Mapping[int, Composed],
     *,
-    begin_s: float,
-    limit_s: float,
+    deadline: Deadline,
 ) -> tuple[dict[int, Answer], float]:
     """Return the answers of all ranks in the order in which they came, and when the last one came.
 
     Args:
         channels: of the ranks, at least of those in `asked`.
         asked: the requests that are in the ranks' sockets, by rank.
-        begin_s: when the clock started, of `time.perf_counter`.
-        limit_s: seconds for all of them; a rank that does not answer gets a `CallTimeout`.
+        deadline: of all of them; a rank that does not answer gets a `CallTimeout`.
     """
     answers: dict[int, Answer] = {}
-    deadline_s = begin_s + limit_s
+    grace_end_s = math.inf
     last_s = time.perf_counter()
     with selectors.DefaultSelector() as selector:
         for rank in asked:
@@ -95,8 +95,8 @@ def gather(
                 last_s = time.perf_counter()
                 selector.unregister(channels[rank].fileno())
                 if isinstance(answer, ChannelError) or FAILURES & answer.keys():
-                    deadline_s = min(deadline_s, last_s + GRACE_SECONDS)
-            left_s = deadline_s - time.perf_counter()
+                    grace_end_s = min(grace_end_s, last_s + GRACE_SECONDS)
+            left_s = min(deadline.wait_s(), grace_end_s - time.perf_counter())
             if len(answers) == len(asked) or left_s <= 0:
                 break
             ready = [key.data for key, _ in selector.select(left_s)]

@@ -24,6 +24,7 @@ from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory
 from grader.worker.messages import Json, load_request
+from grader.worker.patience import Deadline
 from grader.worker.ranks.faults import cannot_load, ranks_fault
 from grader.worker.ranks.rank import GRACE_SECONDS, Answer, Rank, RanksMeter, Request, gather, post
 from grader.worker.session import Session
@@ -44,6 +45,7 @@ class RankedWorker:
 
     Attributes:
         wall_ns: time from request to last reply, over all steps so far, on the judge's clock.
+        charged_ns: what counts towards a limit: without the time that others took of it.
         alive: whether another world can be started.
         metered: whether processor time and memory of all ranks so far were counted.
     """
@@ -71,9 +73,11 @@ class RankedWorker:
         self._stack = contextlib.ExitStack()
         self._frozen = False
         self._last_ns = 0  # from request to last reply
+        self._deadline: Deadline | None = None  # of the last request
         self._output = ""
         self._meter = RanksMeter()
         self.wall_ns = 0
+        self.charged_ns = 0
         self.alive = True
         self.metered = True
 
@@ -165,11 +169,13 @@ class RankedWorker:
             rank: self._ranks[rank].messages.encode(step, new_ref=new_ref)
             for rank, step in steps.items()
         }
-        self._last_ns = 0
+        self._last_ns, self._deadline = 0, None
         try:
             answers = self._exchange(requests, self._limits.call_wall_s)
         finally:
             self.wall_ns += self._last_ns
+            lost_ns = self._deadline.lost_ns() if self._deadline else 0
+            self.charged_ns += max(self._last_ns - lost_ns, 0)
         replies: dict[int, Value | Raised] = {}
         for rank, answer in answers.items():
             value = self._ranks[rank].value_of(answer)
@@ -279,7 +285,9 @@ class RankedWorker:
         begin_ns = time.perf_counter_ns()
         self._thaw()
         limit_s = GRACE_SECONDS if broken else limit_s
-        answers, last_s = gather(channels, asked, begin_s=begin_ns / 1e9, limit_s=limit_s)
+        pids = tuple(rank.child.host_pid for rank in self._ranks)
+        self._deadline = Deadline(limit_s, pids, begin_ns / 1e9)
+        answers, last_s = gather(channels, asked, deadline=self._deadline)
         self._last_ns = round(last_s * 1e9) - begin_ns
         answers = broken | answers
         if any(isinstance(answer, ChannelError) for answer in answers.values()):

@@ -20,7 +20,9 @@ class Peer:
         judge_end, self.sock = socket.socketpair()
         read_fd, self.write_fd = os.pipe()
         self.exit_read, self.exit_write = os.pipe()
-        child = SimpleNamespace(channel=judge_end, output_fd=read_fd, exit_fd=self.exit_read)
+        child = SimpleNamespace(
+            channel=judge_end, output_fd=read_fd, exit_fd=self.exit_read, host_pid=os.getpid()
+        )
         self.channel = Channel(child, output_bytes)  # type: ignore[arg-type]
         self.threads = []
 

@@ -23,6 +23,10 @@ class FakeSession:
         self.alive = True
         self.load_error: Exception | None = None
 
+    @property
+    def charged_ns(self):
+        return self.wall_ns
+
     def load(self, harness=()):
         self.log.append((self._name, "load"))
         if self.load_error is not None:

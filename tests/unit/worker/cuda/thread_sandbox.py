@@ -55,7 +55,7 @@ class Events:
 def pretend(monkeypatch, events=Events):
     """Let children in this process find memory files where CUDA would be."""
     monkeypatch.setattr(
-        device_memory, "open_block", lambda fd, size: map_memory(os.dup(fd), populate=False)
+        device_memory, "open_block", lambda fd, size: map_memory(fd, populate=False)
     )
     monkeypatch.setattr(device_memory, "EventClock", events)
     monkeypatch.setattr(device_memory, "is_usable", lambda: True)
@@ -99,7 +99,9 @@ class ThreadSandbox:
             counts=True, read=lambda: Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
         )
         try:
-            yield SimpleNamespace(channel=ours, output_fd=output, exit_fd=-1, meter=meter)
+            yield SimpleNamespace(
+                channel=ours, output_fd=output, exit_fd=-1, host_pid=os.getpid(), meter=meter
+            )
         finally:
             thread.join(5)
             for size_bytes in TAKEN[before:]:

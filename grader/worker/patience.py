@@ -1,0 +1,62 @@
+"""A time limit that neighbours do not shorten.
+
+A limit in seconds is meant for a machine that has a processor free for the submission. Where other
+processes take the processors, a call waits for one, and its limit ends later by what it waited: by
+what Linux says that its threads waited, at most what everything else on the machine computed
+meanwhile, so that a submission gains nothing by keeping its own threads waiting.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+
+from grader.worker.processors import Reading, ThreadTimes, read_processors, read_threads
+
+MOST_LATER = 3.0
+"""A limit ends later by at most so many times itself: an endless call must end some time."""
+UNWATCHED_PART = 0.125
+"""No counter is read in this part of a limit: most calls return before, and cost nothing more."""
+LEAST_WAIT_S = 0.05
+"""Seconds until the counters are read again, once the plain limit is over."""
+
+
+class Deadline:
+    """When a call's time is over; later, if others took the processors from it.
+
+    Args:
+        limit_s: seconds that the call may take where a processor is free for it.
+        pids: the processes that answer the call, as the judge sees them.
+        begin_s: when it began, on the clock of `time.perf_counter`.
+    """
+
+    def __init__(self, limit_s: float, pids: Sequence[int], begin_s: float) -> None:
+        self._limit_s = limit_s
+        self._pids = pids
+        self._begin_s = begin_s
+        self._first: tuple[Reading, ThreadTimes] | None = None
+
+    def wait_s(self) -> float:
+        """Return how long to wait before asking again; 0 if the time is over."""
+        now_s = time.perf_counter()
+        if self._first is None:
+            unwatched_s = self._begin_s + UNWATCHED_PART * self._limit_s - now_s
+            if unwatched_s > 0:
+                return unwatched_s
+            self._first = read_processors(), read_threads(self._pids)
+        left_s = self._begin_s + self._limit_s - now_s
+        if left_s <= 0:
+            left_s += self.lost_ns() / 1e9
+        return max(left_s, LEAST_WAIT_S) if left_s > 0 else 0.0
+
+    def lost_ns(self) -> int:
+        """Return the time so far in which others kept a processor from the call."""
+        if self._first is None:
+            return 0
+        machine, threads = self._first
+        machine_now, threads_now = read_processors(), read_threads(self._pids)
+        ran_ns = max(threads_now.ran_ns - threads.ran_ns, 0)
+        waited_ns = max(threads_now.waited_ns - threads.waited_ns, 0)
+        others_ns = max(machine_now.busy_ns - machine.busy_ns - ran_ns, 0)
+        # Linux counts no waiting while the hypervisor runs other machines.
+        stolen_ns = (machine_now.stolen_ns - machine.stolen_ns) // (os.cpu_count() or 1)
+        return min(min(waited_ns, others_ns) + stolen_ns, round(MOST_LATER * self._limit_s * 1e9))

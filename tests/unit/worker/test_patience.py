@@ -1,0 +1,133 @@
+"""A call's limit ends later where others took the processors, and never without an end."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader.worker import patience
+from grader.worker.patience import MOST_LATER, UNWATCHED_PART, Deadline
+from grader.worker.processors import Reading, ThreadTimes
+
+S = 1_000_000_000
+
+
+class Machine:
+    """A machine whose clock and counters the test sets; all times in seconds."""
+
+    def __init__(self, monkeypatch, cores=1):
+        self.now = self.busy = self.stolen = self.ran = self.waited = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(patience, "read_processors", self._processors)
+        monkeypatch.setattr(patience, "read_threads", self._threads)
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+
+    def _processors(self):
+        busy_ns, stolen_ns = round(self.busy * S), round(self.stolen * S)
+        return Reading(now_ns=0, busy_ns=busy_ns, stolen_ns=stolen_ns, judge_ns=0)
+
+    def _threads(self, pids):
+        return ThreadTimes(ran_ns=round(self.ran * S), waited_ns=round(self.waited * S))
+
+    def run(self, seconds, *, share=1.0, waited=None, stolen=0.0):
+        """Let time pass in which the call gets a share of the one processor."""
+        self.now += seconds
+        self.busy += seconds - stolen
+        self.stolen += stolen
+        self.ran += share * seconds
+        self.waited += (1 - share) * seconds if waited is None else waited
+
+
+def start(machine, limit_s=4.0):
+    """Return the deadline of a call, past the part that is not watched."""
+    deadline = Deadline(limit_s, (1,), machine.now)
+    assert deadline.wait_s() == pytest.approx(UNWATCHED_PART * limit_s)
+    machine.run(UNWATCHED_PART * limit_s)
+    assert deadline.wait_s() == pytest.approx((1 - UNWATCHED_PART) * limit_s)
+    return deadline
+
+
+def test_a_call_that_had_the_processor_ends_at_its_limit(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(3.5)
+    assert deadline.wait_s() == 0
+    assert deadline.lost_ns() == 0
+
+
+def test_what_others_took_is_given_back(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(4.0, share=0.5)
+    assert deadline.lost_ns() == 2 * S
+    assert deadline.wait_s() == pytest.approx(1.5)
+    machine.run(1.5)
+    assert deadline.wait_s() == 0
+
+
+def test_what_the_hypervisor_took_is_given_back(monkeypatch):
+    machine = Machine(monkeypatch, cores=2)
+    deadline = start(machine)
+    machine.run(3.5, stolen=2.0)
+    assert deadline.wait_s() == pytest.approx(1.0)
+
+
+def test_waiting_for_its_own_threads_gains_nothing(monkeypatch):
+    """Nobody else computed: threads that wait for each other are the submission's own matter."""
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(3.5, waited=100.0)
+    assert deadline.wait_s() == 0
+
+
+def test_sleeping_on_a_busy_machine_gains_nothing(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(3.5, share=0.0, waited=0.0)
+    assert deadline.wait_s() == 0
+
+
+def test_an_endless_call_ends(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(4.0 * (1 + MOST_LATER), share=0.0)
+    assert deadline.wait_s() == 0
+
+
+@given(parts=st.lists(st.tuples(st.floats(0.01, 5.0), st.floats(0.0, 1.0)), min_size=1))
+def test_a_call_gets_its_limit_of_processor_time(parts):
+    """Whatever the shares: it ends with the limit computed, or with all that is given back."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        machine = Machine(monkeypatch)
+        deadline = start(machine)
+        for seconds, share in parts:
+            machine.run(seconds, share=share)
+        over = deadline.wait_s() == 0
+        late = machine.now >= 4.0 * (1 + MOST_LATER) - 1e-6
+        assert over == (machine.ran >= 4.0 - 1e-6 or late)
+
+
+SPIN = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no such counters here")
+def test_a_process_beside_two_others_gets_more_time():
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(3):
+            processes.append(subprocess.Popen([sys.executable, "-c", SPIN]))
+            stack.callback(processes[-1].wait)
+            stack.callback(processes[-1].kill)
+        time.sleep(0.3)
+        begin_s = time.perf_counter()
+        deadline = Deadline(1.0, (processes[0].pid,), begin_s)
+        while wait_s := deadline.wait_s():
+            time.sleep(wait_s)
+        assert time.perf_counter() - begin_s > 1.3
+        assert deadline.lost_ns() > 0.3 * S
