@@ -13,7 +13,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-JOBS ?= 3
+JOBS ?= 2
 DECIDING := intake correctness performance/decide judge record
 
 ifdef BIN
@@ -34,7 +34,7 @@ setup: $(INSTALLED) ## Make .venv with everything in it; done by the others when
 demo: $(INSTALLED) ## Grade a sample class and show where the report lies
 	$(BIN)/python -m examples.sample_class
 
-test: $(INSTALLED) ## Run all tests that this machine can run, in JOBS processes (default 3: they wait more than they compute)
+test: $(INSTALLED) ## Run all tests that this machine can run, in JOBS processes (default 2)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 validate: $(INSTALLED) ## Grade every known-wrong and known-right submission of every assignment
