@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from grader.worker.processors import cores
+from grader.sandbox.processors import cores
 
 PACKAGES = ("torch", "numpy", "scipy")
 

@@ -59,6 +59,9 @@ class RunSample:
         caps: for a memory target on a device, the memory cap of the run.
         rank_peak_bytes: with ranks, the peak of each rank of the last world; `peak_bytes` is the
             largest of all worlds.
+        ran_ns: the part of `cpu_ns` that threads used which lived from the run's start to its end,
+            as far as it is known.
+        queued_ns: time that those threads were ready and waited for a processor, summed.
     """
 
     wall_ns: int
@@ -70,6 +73,8 @@ class RunSample:
     states: tuple[DeviceState, ...] = ()
     caps: tuple[MemoryCap, ...] = ()
     rank_peak_bytes: tuple[int, ...] = ()
+    ran_ns: int = 0
+    queued_ns: int = 0
 
     @property
     def ended(self) -> bool:

@@ -100,6 +100,14 @@ class Cgroup:
                 f"process {pid} could not be moved into its cgroup: {error}"
             ) from error
 
+    def members(self) -> tuple[int, ...]:
+        """Return the processes in the cgroup now, as the judge sees them.
+
+        Raises:
+            SandboxError: if Linux does not tell.
+        """
+        return tuple(int(pid) for pid in _read(self.cpu / "cgroup.procs").split())
+
     def oom_kills(self) -> int:
         """Return how many processes of the cgroup Linux has killed because memory ran out."""
         file = "memory.events" if self.version == 2 else "memory.oom_control"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from grader.errors import SandboxError
 from grader.sandbox.cgroup import Cgroup
+from grader.sandbox.processors import read_threads
 
 BURST_BYTES = 256 << 10
 """More than one packet of the loopback, whose segments have up to 64 KiB."""
@@ -31,11 +32,15 @@ class Usage:
         cpu_ns: CPU time of all of the child's processes and threads, including ended ones.
         peak_bytes: the most memory that they used together at any time since the fork.
         traffic_bytes: bytes received by all processes in the child's network namespace.
+        ran_ns: the part of `cpu_ns` that threads used which still live.
+        queued_ns: time that those threads were ready and waited for a processor, summed.
     """
 
     cpu_ns: int
     peak_bytes: int
     traffic_bytes: int
+    ran_ns: int = 0
+    queued_ns: int = 0
 
 
 class Meter:
@@ -61,7 +66,10 @@ class Meter:
         """
         if self._cgroup is None:
             return Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
+        threads = read_threads(self._cgroup.members())
         return Usage(
+            ran_ns=threads.ran_ns,
+            queued_ns=threads.waited_ns,
             cpu_ns=self._cgroup.cpu_ns(),
             peak_bytes=self._cgroup.peak_bytes(),
             traffic_bytes=traffic_bytes(self._traffic_fd),

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from grader.worker.processors import Reading, ThreadTimes, read_processors, read_threads
+from grader.sandbox.processors import Reading, ThreadTimes, read_processors, read_threads
 
 MOST_LATER = 3.0
 """A limit ends later by at most so many times itself: an endless call must end some time."""

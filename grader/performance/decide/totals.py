@@ -215,13 +215,18 @@ def without_cpu_contention(fork: ForkSample, processors: int) -> ForkSample:
     """Return the fork without the time in which the submission may have waited for a processor.
 
     No process waits while a processor is free. So the wait is at most the processor time of other
-    processes and of the hypervisor, divided by the number of processors. The submission's own
+    processes and of the hypervisor, divided by the number of processors. For threads that lived
+    through the run, Linux also counts what each waited, and a thread that sleeps waits for nothing;
+    the bound alone holds for the share of the work that other threads did. The submission's own
     processor time is never subtracted.
     """
     pairs: list[PairSample] = []
     for pair in fork.pairs:
         run = pair.submission
-        waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
+        most_ns = (pair.foreign_ns + pair.stolen_ns) // processors
+        unknown = 1 - min(run.ran_ns / max(run.cpu_ns, 1), 1.0)
+        known_ns = run.queued_ns + pair.stolen_ns // processors  # Linux queues nobody for a thief
+        waited_ns = min(most_ns, known_ns + round(unknown * most_ns))
         wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
         pairs.append(replace(pair, submission=replace(run, wall_ns=wall_ns)))
     return ForkSample(pairs=tuple(pairs))

@@ -33,9 +33,9 @@ from grader.intake.submission import Submission
 from grader.performance.measure.overhead import NullCalls
 from grader.performance.measure.phase import Phase
 from grader.runner.order import Denial
+from grader.sandbox.processors import cores, read_processors
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
-from grader.worker.processors import cores, read_processors
 from grader.worker.ranks.ranks import AnySession
 
 TURNS = {Quantity.TIME: 4, Quantity.GROWTH: 1, Quantity.MEMORY: 1, Quantity.TRAFFIC: 1}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from grader.evidence.samples import MemoryCap, PairSample, RunSample
 from grader.performance.decide.memory_cap import next_ratio
 from grader.performance.measure.interleaved import RunSoFar, TargetMeasurer
-from grader.worker.processors import read_processors
+from grader.sandbox.processors import read_processors
 
 ALL_BYTES = 1 << 62
 """More than any device has: no cap."""

@@ -97,6 +97,8 @@ class Phase:
             claims=self._session.claims()[self._claims_before :],
             states=self._state_before + self._session.device_states(),
             rank_peak_bytes=self._session.rank_peaks(),
+            ran_ns=max(after.ran_ns - self._before.ran_ns, 0),
+            queued_ns=max(after.queued_ns - self._before.queued_ns, 0),
         )
 
     def _add(self, step: Work) -> None:

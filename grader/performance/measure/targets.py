@@ -23,9 +23,9 @@ from grader.performance.measure.interleaved import TargetMeasurer
 from grader.performance.measure.memory_search import MemorySearch
 from grader.performance.measure.phase import record_ranks
 from grader.sandbox.pool import SandboxPool
+from grader.sandbox.processors import cores
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
-from grader.worker.processors import cores
 
 
 def measure_targets(

@@ -143,6 +143,8 @@ class RanksMeter:
             cpu_ns=self._ended.cpu_ns + now.cpu_ns - self._start.cpu_ns,
             peak_bytes=max(self._ended.peak_bytes, now.peak_bytes),
             traffic_bytes=self._ended.traffic_bytes + now.traffic_bytes - self._start.traffic_bytes,
+            ran_ns=self._ended.ran_ns + now.ran_ns - self._start.ran_ns,
+            queued_ns=self._ended.queued_ns + now.queued_ns - self._start.queued_ns,
         )
 
     def end(self, readings: Sequence[Usage]) -> None:
@@ -157,6 +159,8 @@ def _together(readings: Sequence[Usage]) -> Usage:
         cpu_ns=sum(one.cpu_ns for one in readings),
         peak_bytes=max(one.peak_bytes for one in readings),
         traffic_bytes=readings[0].traffic_bytes,
+        ran_ns=sum(one.ran_ns for one in readings),
+        queued_ns=sum(one.queued_ns for one in readings),
     )
 
 

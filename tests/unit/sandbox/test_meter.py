@@ -46,6 +46,7 @@ def test_a_process_that_has_ended_is_no_zero(tmp_path: Path) -> None:
 def test_a_meter_reads_all_three(tmp_path: Path) -> None:
     (tmp_path / "cpu.stat").write_text("usage_usec 5\n")
     (tmp_path / "memory.peak").write_text("4096\n")
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
     cgroup = Cgroup(version=2, memory=tmp_path, pids=tmp_path, cpu=tmp_path)
     meter = Meter(cgroup, os.getpid())
     read = meter.read()
@@ -53,6 +54,7 @@ def test_a_meter_reads_all_three(tmp_path: Path) -> None:
     meter.close()  # twice is no error
     assert meter.counts
     assert (read.cpu_ns, read.peak_bytes) == (5000, 4096)
+    assert read.ran_ns > 0 or not Path("/proc/self/schedstat").exists()
 
 
 def test_without_a_cgroup_nothing_counts() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader.sandbox.processors import Reading, ThreadTimes
 from grader.worker import patience
 from grader.worker.patience import MOST_LATER, UNWATCHED_PART, Deadline
-from grader.worker.processors import Reading, ThreadTimes
 
 S = 1_000_000_000
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from benchmarks.verdicts.neighbour import Neighbour, neighbour
-from grader.worker.processors import read_processors
+from grader.sandbox.processors import read_processors
 
 
 def children() -> set[str]:

@@ -108,6 +108,32 @@ def test_waiting_for_others_is_taken_off_and_sleeping_is_not():
     assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 14 * MS
 
 
+def test_sleeping_beside_busy_neighbours_is_sleeping():
+    """Its threads waited for nothing: what others computed is no excuse."""
+    slept = replace(run(10, 30), ran_ns=10 * MS, queued_ns=0)
+    fork_of = ForkSample(pairs=(pair(submission=slept, foreign_ms=60),))
+    assert without_cpu_contention(fork_of, 2) == fork_of
+
+
+def test_what_threads_waited_is_taken_off():
+    queued = replace(run(10, 30), ran_ns=10 * MS, queued_ns=12 * MS)
+    fork_of = ForkSample(pairs=(pair(submission=queued, foreign_ms=60, stolen_ms=4),))
+    assert without_cpu_contention(fork_of, 2).pairs[0].submission.wall_ns == 16 * MS
+
+
+def test_threads_waiting_for_each_other_are_no_neighbours():
+    queued = replace(run(10, 30), ran_ns=10 * MS, queued_ns=500 * MS)
+    fork_of = ForkSample(pairs=(pair(submission=queued, foreign_ms=8),))
+    assert without_cpu_contention(fork_of, 2).pairs[0].submission.wall_ns == 26 * MS
+
+
+def test_for_threads_that_have_ended_the_bound_holds():
+    """Half of the work was done by threads that nobody could ask any more."""
+    ended = replace(run(10, 40), ran_ns=5 * MS, queued_ns=3 * MS)
+    fork_of = ForkSample(pairs=(pair(submission=ended, foreign_ms=40),))
+    assert without_cpu_contention(fork_of, 2).pairs[0].submission.wall_ns == 27 * MS
+
+
 def test_its_own_processor_time_is_never_subtracted():
     waited = ForkSample(pairs=(pair(submission=run(10, 30), foreign_ms=200),))
     assert without_cpu_contention(waited, 2).pairs[0].submission.wall_ns == 10 * MS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.worker.processors import ThreadTimes, cores, read_processors, read_threads
+from grader.sandbox.processors import ThreadTimes, cores, read_processors, read_threads
 
 STAT = """\
 cpu  100 20 30 4000 500 6 7 80 9 10
