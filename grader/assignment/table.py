@@ -38,7 +38,7 @@ class Limits:
         load_wall_s: seconds to import the submission, on the judge's clock.
         call_wall_s: seconds for one request, from sending it to the reply. Time in which other
             processes took the processors is not counted, here and in the others.
-        problem_wall_s: seconds for all calls of one problem.
+        problem_wall_s: seconds for all calls and imports of one problem.
         memory_bytes: memory of the submission's process tree beyond torch's own footprint; with
             ranks, memory of each rank.
         processes: processes and threads of the tree.

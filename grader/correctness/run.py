@@ -173,7 +173,7 @@ class _Measurer:
                 try:
                     return self._load_and_run(session, run)
                 finally:
-                    run.spent_ns += session.charged_ns
+                    run.spent_ns += session.charged_ns + session.load_ns
                     run.capture(session.take_output())
         except (SandboxError, DeviceError) as error:
             return our_fault(error)
@@ -187,7 +187,8 @@ class _Measurer:
         if no_device and isinstance(session, Session):  # problems with ranks allow no C++
             return _without_device(session, run.problem.exports)
         while run.waiting and session.alive:
-            if run.spent_ns + session.charged_ns > run.limit_s * 1e9:
+            spent_ns = run.spent_ns + session.charged_ns + session.load_ns
+            if spent_ns > run.limit_s * 1e9:
                 message = f"the problem took longer than its limit of {run.limit_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
             instance = run.waiting.pop(0)

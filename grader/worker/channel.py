@@ -48,7 +48,7 @@ class Channel:
 
     def __init__(self, child: ChildProcess, output_bytes: int) -> None:
         self._sock = child.channel
-        self._pids = (child.host_pid,)
+        self._meters = (child.meter,)
         self._output_fd = child.output_fd
         self._output_limit = output_bytes
         self._output = bytearray()
@@ -82,6 +82,7 @@ class Channel:
             ChannelClosed: the child ended first.
             ChannelError: the bytes that came are not a reply to this request.
         """
+        self._deadline = Deadline(0.0, (), 0.0)
         composed = self.compose(request)
         begin_ns = time.perf_counter_ns()
         if composed.large:  # a frozen worker would never read it
@@ -90,7 +91,7 @@ class Channel:
         if not composed.large:
             begin_ns = time.perf_counter_ns()
             start()
-        self._deadline = Deadline(limit_s, self._pids, begin_ns / 1e9)
+        self._deadline = Deadline(limit_s, self._meters, begin_ns / 1e9)
         try:
             reply = self.receive(self._deadline)
         finally:

@@ -2,15 +2,18 @@
 
 A limit in seconds is meant for a machine that has a processor free for the submission. Where other
 processes take the processors, a call waits for one, and its limit ends later by what it waited: by
-what Linux says that its threads waited, at most what everything else on the machine computed
-meanwhile, so that a submission gains nothing by keeping its own threads waiting.
+what Linux says that its threads waited, at most what everything outside its cgroup computed
+meanwhile. So a submission gains nothing by keeping its own threads, or processes that it starts,
+waiting for one another.
 """
 
 import os
 import time
 from collections.abc import Sequence
 
-from grader.sandbox.processors import Reading, ThreadTimes, read_processors, read_threads
+from grader.errors import SandboxError
+from grader.sandbox.meter import Meter
+from grader.sandbox.processors import Reading, read_processors
 
 MOST_LATER = 3.0
 """A limit ends later by at most so many times itself: an endless call must end some time."""
@@ -25,15 +28,15 @@ class Deadline:
 
     Args:
         limit_s: seconds that the call may take where a processor is free for it.
-        pids: the processes that answer the call, as the judge sees them.
+        meters: of the processes that answer the call; where nothing is counted, nothing is later.
         begin_s: when it began, on the clock of `time.perf_counter`.
     """
 
-    def __init__(self, limit_s: float, pids: Sequence[int], begin_s: float) -> None:
+    def __init__(self, limit_s: float, meters: Sequence[Meter], begin_s: float) -> None:
         self._limit_s = limit_s
-        self._pids = pids
+        self._meters = meters
         self._begin_s = begin_s
-        self._first: tuple[Reading, ThreadTimes] | None = None
+        self._first: _Counters | None = None
 
     def wait_s(self) -> float:
         """Return how long to wait before asking again; 0 if the time is over."""
@@ -42,7 +45,7 @@ class Deadline:
             unwatched_s = self._begin_s + UNWATCHED_PART * self._limit_s - now_s
             if unwatched_s > 0:
                 return unwatched_s
-            self._first = read_processors(), read_threads(self._pids)
+            self._first = self._read()
         left_s = self._begin_s + self._limit_s - now_s
         if left_s <= 0:
             left_s += self.lost_ns() / 1e9
@@ -52,11 +55,24 @@ class Deadline:
         """Return the time so far in which others kept a processor from the call."""
         if self._first is None:
             return 0
-        machine, threads = self._first
-        machine_now, threads_now = read_processors(), read_threads(self._pids)
-        ran_ns = max(threads_now.ran_ns - threads.ran_ns, 0)
-        waited_ns = max(threads_now.waited_ns - threads.waited_ns, 0)
-        others_ns = max(machine_now.busy_ns - machine.busy_ns - ran_ns, 0)
+        machine, cpu_ns, queued_ns = self._first
+        machine_now, cpu_now_ns, queued_now_ns = self._read()
+        if not cpu_now_ns:  # nothing is counted
+            return 0
+        waited_ns = max(queued_now_ns - queued_ns, 0)
+        others_ns = max(machine_now.busy_ns - machine.busy_ns - (cpu_now_ns - cpu_ns), 0)
         # Linux counts no waiting while the hypervisor runs other machines.
         stolen_ns = (machine_now.stolen_ns - machine.stolen_ns) // (os.cpu_count() or 1)
         return min(min(waited_ns, others_ns) + stolen_ns, round(MOST_LATER * self._limit_s * 1e9))
+
+    def _read(self) -> "_Counters":
+        try:
+            used = [meter.read() for meter in self._meters]
+        except SandboxError:  # it has ended; whoever asks it next finds out why
+            used = []
+        cpu_ns, queued_ns = sum(one.cpu_ns for one in used), sum(one.queued_ns for one in used)
+        return read_processors(), cpu_ns, queued_ns
+
+
+_Counters = tuple[Reading, int, int]
+"""Of the machine, and of the call: nanoseconds that it computed, and that it waited."""

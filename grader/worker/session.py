@@ -63,6 +63,7 @@ class Session:
 
     Attributes:
         alive: whether the worker can be asked again.
+        load_ns: time in which the submission was imported, counted as `charged_ns`.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Session:
         self._first_ref = 0
         self._next_ref = 0
         self._load_wall_ns = 0
+        self.load_ns = 0
         self._lost_ns = 0
         self._frozen = False
         self.alive = True
@@ -110,6 +112,7 @@ class Session:
         """
         self._begin()
         self._ask(load_request(self._submission, harness), limit_s=self._limits.load_wall_s)
+        self.load_ns = self.charged_ns
         self._load_wall_ns += self.wall_ns
         self._lost_ns = 0
 

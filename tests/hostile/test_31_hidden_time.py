@@ -2,6 +2,10 @@
 
 Sleep is on the judge's clock; threads and processes, ended ones too, are in the cgroup."""
 
+import contextlib
+import subprocess
+import sys
+
 import pytest
 
 from grader.judge.judgement import Cause
@@ -74,6 +78,18 @@ def mix(x):
 
 def test_sleep_is_judged_by_the_clock(race: Racing) -> None:
     found = race(HONEST + SLOW_MIX + SLEEP, "time")
+    assert found.cause("time") is Cause.TOO_SLOW
+    assert found.check("time").finding[0].metrics[0].kind is Kind.WALL_RATIO
+
+
+def test_sleep_beside_busy_neighbours_is_sleep(race: Racing) -> None:
+    """Neighbours excuse waiting for a processor; who sleeps waits for none."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(busy.wait)
+            stack.callback(busy.kill)
+        found = race(HONEST + SLOW_MIX + SLEEP, "time")
     assert found.cause("time") is Cause.TOO_SLOW
     assert found.check("time").finding[0].metrics[0].kind is Kind.WALL_RATIO
 

@@ -46,6 +46,7 @@ class RankedWorker:
     Attributes:
         wall_ns: time from request to last reply, over all steps so far, on the judge's clock.
         charged_ns: what counts towards a limit: without the time that others took of it.
+        load_ns: time in which worlds imported the submission, counted in the same way.
         alive: whether another world can be started.
         metered: whether processor time and memory of all ranks so far were counted.
     """
@@ -78,6 +79,7 @@ class RankedWorker:
         self._meter = RanksMeter()
         self.wall_ns = 0
         self.charged_ns = 0
+        self.load_ns = 0
         self.alive = True
         self.metered = True
 
@@ -113,7 +115,11 @@ class RankedWorker:
         self._open(size)
         self._join()
         load = load_request(self._submission, self._harness)
-        for value in self._ask_all(load, self._limits.load_wall_s):
+        try:
+            loaded = self._ask_all(load, self._limits.load_wall_s)
+        finally:
+            self.load_ns += self._last_charged_ns()
+        for value in loaded:
             if isinstance(value, Raised):
                 raise Stopped(cannot_load(value))
         self._meter.begin(self._readings())
@@ -169,13 +175,11 @@ class RankedWorker:
             rank: self._ranks[rank].messages.encode(step, new_ref=new_ref)
             for rank, step in steps.items()
         }
-        self._last_ns, self._deadline = 0, None
         try:
             answers = self._exchange(requests, self._limits.call_wall_s)
         finally:
             self.wall_ns += self._last_ns
-            lost_ns = self._deadline.lost_ns() if self._deadline else 0
-            self.charged_ns += max(self._last_ns - lost_ns, 0)
+            self.charged_ns += self._last_charged_ns()
         replies: dict[int, Value | Raised] = {}
         for rank, answer in answers.items():
             value = self._ranks[rank].value_of(answer)
@@ -280,13 +284,14 @@ class RankedWorker:
         Raises:
             Stopped: if a rank ended, hangs, or broke the protocol.
         """
+        self._last_ns, self._deadline = 0, None
         channels = {rank: self._ranks[rank].channel for rank in requests}
         asked, broken = post(channels, requests, limit_s=limit_s, thaw=self._thaw)
         begin_ns = time.perf_counter_ns()
         self._thaw()
         limit_s = GRACE_SECONDS if broken else limit_s
-        pids = tuple(rank.child.host_pid for rank in self._ranks)
-        self._deadline = Deadline(limit_s, pids, begin_ns / 1e9)
+        meters = tuple(rank.child.meter for rank in self._ranks)
+        self._deadline = Deadline(limit_s, meters, begin_ns / 1e9)
         answers, last_s = gather(channels, asked, deadline=self._deadline)
         self._last_ns = round(last_s * 1e9) - begin_ns
         answers = broken | answers
@@ -295,6 +300,10 @@ class RankedWorker:
         self._sandbox.freeze()
         self._frozen = True
         return answers
+
+    def _last_charged_ns(self) -> int:
+        lost_ns = self._deadline.lost_ns() if self._deadline else 0
+        return max(self._last_ns - lost_ns, 0)
 
     def _thaw(self) -> None:
         if self._frozen:

@@ -8,6 +8,7 @@ import threading
 from types import SimpleNamespace
 
 from grader.runner import protocol
+from grader.sandbox.meter import Meter
 from grader.worker.channel import Channel
 
 LIMIT_S = 5.0
@@ -21,7 +22,10 @@ class Peer:
         read_fd, self.write_fd = os.pipe()
         self.exit_read, self.exit_write = os.pipe()
         child = SimpleNamespace(
-            channel=judge_end, output_fd=read_fd, exit_fd=self.exit_read, host_pid=os.getpid()
+            channel=judge_end,
+            output_fd=read_fd,
+            exit_fd=self.exit_read,
+            meter=Meter(None, os.getpid()),
         )
         self.channel = Channel(child, output_bytes)  # type: ignore[arg-type]
         self.threads = []

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.sandbox.processors import Reading, ThreadTimes
+from grader.errors import SandboxError
+from grader.sandbox.meter import Meter, Usage
+from grader.sandbox.processors import Reading, read_threads
 from grader.worker import patience
 from grader.worker.patience import MOST_LATER, UNWATCHED_PART, Deadline
 
@@ -25,15 +27,16 @@ class Machine:
         self.now = self.busy = self.stolen = self.ran = self.waited = 0.0
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
         monkeypatch.setattr(patience, "read_processors", self._processors)
-        monkeypatch.setattr(patience, "read_threads", self._threads)
         monkeypatch.setattr(os, "cpu_count", lambda: cores)
 
     def _processors(self):
         busy_ns, stolen_ns = round(self.busy * S), round(self.stolen * S)
         return Reading(now_ns=0, busy_ns=busy_ns, stolen_ns=stolen_ns, judge_ns=0)
 
-    def _threads(self, pids):
-        return ThreadTimes(ran_ns=round(self.ran * S), waited_ns=round(self.waited * S))
+    def read(self):
+        """Return what the meter of the call's cgroup says."""
+        ran_ns, queued_ns = round(self.ran * S), round(self.waited * S)
+        return Usage(cpu_ns=ran_ns, peak_bytes=0, traffic_bytes=0, queued_ns=queued_ns)
 
     def run(self, seconds, *, share=1.0, waited=None, stolen=0.0):
         """Let time pass in which the call gets a share of the one processor."""
@@ -46,7 +49,7 @@ class Machine:
 
 def start(machine, limit_s=4.0):
     """Return the deadline of a call, past the part that is not watched."""
-    deadline = Deadline(limit_s, (1,), machine.now)
+    deadline = Deadline(limit_s, (machine,), machine.now)
     assert deadline.wait_s() == pytest.approx(UNWATCHED_PART * limit_s)
     machine.run(UNWATCHED_PART * limit_s)
     assert deadline.wait_s() == pytest.approx((1 - UNWATCHED_PART) * limit_s)
@@ -86,6 +89,37 @@ def test_waiting_for_its_own_threads_gains_nothing(monkeypatch):
     assert deadline.wait_s() == 0
 
 
+def test_processes_that_it_starts_are_no_neighbours(monkeypatch):
+    """They are in its cgroup: on four processors, three of them computed beside the call."""
+    machine = Machine(monkeypatch, cores=4)
+    deadline = start(machine)
+    machine.run(3.5, waited=3.5)
+    machine.busy += 3 * 3.5
+    machine.ran += 3 * 3.5
+    assert deadline.wait_s() == 0
+
+
+def test_where_nothing_is_counted_nothing_is_later(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = Deadline(4.0, (Meter(None, 1),), machine.now)
+    machine.run(0.5, stolen=0.1)
+    deadline.wait_s()
+    machine.run(3.5, share=0.0, stolen=2.0)
+    assert deadline.wait_s() == 0
+
+
+def test_a_worker_that_has_ended_has_lost_nothing(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(4.0, share=0.5)
+
+    def gone():
+        raise SandboxError("no such cgroup")
+
+    monkeypatch.setattr(machine, "read", gone)
+    assert deadline.lost_ns() == 0
+
+
 def test_sleeping_on_a_busy_machine_gains_nothing(monkeypatch):
     machine = Machine(monkeypatch)
     deadline = start(machine)
@@ -113,6 +147,17 @@ def test_a_call_gets_its_limit_of_processor_time(parts):
         assert over == (machine.ran >= 4.0 - 1e-6 or late)
 
 
+class Threads:
+    """Stands for the meter of a cgroup with one process in it."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def read(self):
+        times = read_threads((self.pid,))
+        return Usage(cpu_ns=times.ran_ns, peak_bytes=0, traffic_bytes=0, queued_ns=times.waited_ns)
+
+
 SPIN = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
 
 
@@ -126,7 +171,7 @@ def test_a_process_beside_two_others_gets_more_time():
             stack.callback(processes[-1].kill)
         time.sleep(0.3)
         begin_s = time.perf_counter()
-        deadline = Deadline(1.0, (processes[0].pid,), begin_s)
+        deadline = Deadline(1.0, (Threads(processes[0].pid),), begin_s)  # type: ignore[arg-type]
         while wait_s := deadline.wait_s():
             time.sleep(wait_s)
         assert time.perf_counter() - begin_s > 1.3

@@ -67,9 +67,7 @@ class Worker:
         self._replies = ReplyMemory(1 << 12)
         self.memory = WorkerMemory(self._replies)
         self.meter = FakeMeter()
-        child = SimpleNamespace(
-            channel=judge_end, output_fd=output, exit_fd=-1, host_pid=os.getpid(), meter=self.meter
-        )
+        child = SimpleNamespace(channel=judge_end, output_fd=output, exit_fd=-1, meter=self.meter)
         self.session = Session(
             self.sandbox,  # type: ignore[arg-type]
             child,  # type: ignore[arg-type]

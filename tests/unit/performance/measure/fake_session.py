@@ -18,6 +18,7 @@ class FakeSession:
         self.log = [] if log is None else log
         self.calls = 0
         self.wall_ns = 0
+        self.load_ns = 0
         self.peak_bytes = 0
         self.metered = metered
         self.alive = True

@@ -99,9 +99,7 @@ class ThreadSandbox:
             counts=True, read=lambda: Usage(cpu_ns=0, peak_bytes=0, traffic_bytes=0)
         )
         try:
-            yield SimpleNamespace(
-                channel=ours, output_fd=output, exit_fd=-1, host_pid=os.getpid(), meter=meter
-            )
+            yield SimpleNamespace(channel=ours, output_fd=output, exit_fd=-1, meter=meter)
         finally:
             thread.join(5)
             for size_bytes in TAKEN[before:]:
