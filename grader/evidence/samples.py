@@ -59,9 +59,9 @@ class RunSample:
         caps: for a memory target on a device, the memory cap of the run.
         rank_peak_bytes: with ranks, the peak of each rank of the last world; `peak_bytes` is the
             largest of all worlds.
-        ran_ns: the part of `cpu_ns` that threads used which lived from the run's start to its end,
-            as far as it is known.
-        queued_ns: time that those threads were ready and waited for a processor, summed.
+        ran_ns: the part of `cpu_ns` that threads used which were there at the run's end.
+        queued_ns: time that those threads were ready and waited for a processor, summed; None if
+            it was not read.
     """
 
     wall_ns: int
@@ -74,7 +74,7 @@ class RunSample:
     caps: tuple[MemoryCap, ...] = ()
     rank_peak_bytes: tuple[int, ...] = ()
     ran_ns: int = 0
-    queued_ns: int = 0
+    queued_ns: int | None = None
 
     @property
     def ended(self) -> bool:

@@ -109,7 +109,7 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
     if counted and not measured.metered:
         return Decision(outcome=Outcome.OPEN, share=0.0, metrics=(), unmetered=True)
     included = included_forks(measured.forks)
-    deciding, shown = _MetricMaker(target, tier, measured, included).metrics()
+    deciding, shown, maybe_slept = _MetricMaker(target, tier, measured, included).metrics()
     rule, forks = RULES[target.quantity], len(measured.forks)
     last = forks >= rule.stages[-1]
     outcomes = [
@@ -119,6 +119,8 @@ def decide(target: PlannedTarget, tier: Tier, measured: TargetMeasurement) -> De
     outcome = next(
         (o for o in (Outcome.FAIL, Outcome.TOO_NOISY, Outcome.OPEN) if o in outcomes), Outcome.PASS
     )
+    if maybe_slept and outcome is Outcome.PASS:
+        outcome = Outcome.TOO_NOISY if last else Outcome.OPEN
     evidence = "" if counted else throttling(measured.forks)
     if evidence:
         too_many = len(throttled(measured.forks)) > max_left_out(rule.stages[-1])
@@ -160,24 +162,26 @@ class _MetricMaker:
     _measured: TargetMeasurement
     _forks: tuple[ForkSample, ...]
 
-    def metrics(self) -> tuple[_Metrics, _Metrics]:
-        """Return the metrics that decide, and those that are only shown."""
+    def metrics(self) -> tuple[_Metrics, _Metrics, bool]:
+        """Return the metrics that decide, those that are only shown, and whether it may have slept.
+
+        If it may, beside neighbours that took the processors, processor time alone must not pass.
+        """
         if self._target.quantity is Quantity.MEMORY:
             peak = RunQuantity(amount=lambda run: run.peak_bytes)
-            return (self._ratio(Kind.MEMORY, peak),), ()
+            return (self._ratio(Kind.MEMORY, peak),), (), False
         if self._target.quantity is Quantity.TRAFFIC:
-            return (self._traffic(),), ()
+            return (self._traffic(),), (), False
         wall = self._times(Clock.WALL)
         if not self._measured.metered:
-            return wall, ()
+            return wall, (), False
         cpu = self._times(Clock.CPU)
         if self._target.clock is Clock.WALL:
-            return wall, cpu
-        pairs = [
-            (w, c) if self._wall_clock_decides(c, w) else (c, w)
-            for c, w in zip(cpu, wall, strict=True)
-        ]
-        return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)
+            return wall, cpu, False
+        slept = [self._slept(c, w) for c, w in zip(cpu, wall, strict=True)]
+        pairs = [(w, c) if s else (c, w) for s, c, w in zip(slept, cpu, wall, strict=True)]
+        deciding, shown = zip(*pairs, strict=True)
+        return deciding, shown, None in slept
 
     def _times(self, clock: Clock) -> _Metrics:
         """Return the ratio of times; for several sizes, the growth and the ratio at the largest."""
@@ -194,18 +198,26 @@ class _MetricMaker:
             self._metric(largest, net, self._target.sizes[-1:], (limit, limit)),
         )
 
-    def _wall_clock_decides(self, cpu: Metric, wall: Metric) -> bool:
+    def _slept(self, cpu: Metric, wall: Metric) -> bool | None:
         """Return whether the submission takes time in which it does not compute, by sleeping.
 
-        Waiting for a processor that other processes use does not count as sleeping.
+        Then the wall clock decides. Waiting for a processor that other processes use does not count
+        as sleeping; None if nobody can tell the two apart, because the threads have ended.
         """
         limit = cpu.interval.high + WALL_CLOCK_MARGIN
         if wall.interval.low <= limit:
             return False
-        forks = tuple(without_cpu_contention(fork, self._measured.cores) for fork in self._forks)
+        if self._wall_alone(wall.kind, most=True) > limit:
+            return True
+        return None if self._wall_alone(wall.kind, most=False) > limit else False
+
+    def _wall_alone(self, kind: Kind, *, most: bool) -> float:
+        """Return a metric of the wall clock as it would be without neighbours."""
+        forks = tuple(
+            without_cpu_contention(fork, self._measured.cores, most=most) for fork in self._forks
+        )
         times = replace(self, _forks=forks)._times(Clock.WALL)
-        alone = next(metric for metric in times if metric.kind is wall.kind)
-        return alone.interval.estimate > limit
+        return next(metric.interval.estimate for metric in times if metric.kind is kind)
 
     def _ratio(self, kind: Kind, quantity: RunQuantity) -> Metric:
         """Return the ratio of totals at the only size."""

@@ -211,22 +211,23 @@ def throttling(forks: Forks) -> str:
     return f"{reasons} in {len(throttled(forks))} of {len(forks)} forks"
 
 
-def without_cpu_contention(fork: ForkSample, processors: int) -> ForkSample:
-    """Return the fork without the time in which the submission may have waited for a processor.
+def without_cpu_contention(fork: ForkSample, processors: int, *, most: bool = True) -> ForkSample:
+    """Return the fork without the time in which the submission waited for a processor.
 
     No process waits while a processor is free. So the wait is at most the processor time of other
-    processes and of the hypervisor, divided by the number of processors. For threads that lived
-    through the run, Linux also counts what each waited, and a thread that sleeps waits for nothing;
-    the bound alone holds for the share of the work that other threads did. The submission's own
-    processor time is never subtracted.
+    processes and of the hypervisor, divided by the number of processors. Linux also counts what
+    each thread waited, and a thread that sleeps waits for nothing; but threads that have ended
+    cannot be asked. With `most`, they waited as long as the bound allows, by their share of the
+    work; without, they did not wait. The submission's own processor time is never subtracted.
     """
     pairs: list[PairSample] = []
     for pair in fork.pairs:
         run = pair.submission
-        most_ns = (pair.foreign_ns + pair.stolen_ns) // processors
-        unknown = 1 - min(run.ran_ns / max(run.cpu_ns, 1), 1.0)
-        known_ns = run.queued_ns + pair.stolen_ns // processors  # Linux queues nobody for a thief
-        waited_ns = min(most_ns, known_ns + round(unknown * most_ns))
+        waited_ns = (pair.foreign_ns + pair.stolen_ns) // processors
+        if run.queued_ns is not None:
+            ended = 1 - min(run.ran_ns / max(run.cpu_ns, 1), 1.0)
+            known_ns = run.queued_ns + pair.stolen_ns // processors  # the hypervisor has no queue
+            waited_ns = min(waited_ns, known_ns + round(most * ended * waited_ns))
         wall_ns = max(run.wall_ns - waited_ns, min(run.wall_ns, run.cpu_ns))
         pairs.append(replace(pair, submission=replace(run, wall_ns=wall_ns)))
     return ForkSample(pairs=tuple(pairs))

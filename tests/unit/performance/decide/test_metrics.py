@@ -97,6 +97,52 @@ def test_who_sleeps_is_judged_by_the_clock():
     assert [metric.kind for metric in decision.metrics] == [Kind.WALL_RATIO, Kind.CPU_RATIO]
 
 
+def beside_neighbours(race, *, ran=1.0, waited=0.0, read=True):
+    """Return a race in which both processors were busy with others all the time.
+
+    `ran` is the share of the submission's work by threads that live at the end, `waited` the time
+    that those waited, as a share of its processor time; `read` is whether that was read at all.
+    """
+
+    def change(pair):
+        run = pair.submission
+        queued_ns = round(waited * run.cpu_ns) if read else None
+        known = replace(run, ran_ns=round(ran * run.cpu_ns), queued_ns=queued_ns)
+        return replace(pair, submission=known, foreign_ns=2 * run.wall_ns)
+
+    forks = [replace(fork, pairs=tuple(map(change, fork.pairs))) for fork in race.forks]
+    return replace(race, forks=tuple(forks))
+
+
+def test_beside_neighbours_who_sleeps_is_judged_by_the_clock():
+    decision = timed(beside_neighbours(raced(wall_ratio=3.0)))
+    assert (decision.outcome, kinds(decision)) == (Outcome.FAIL, [Kind.WALL_RATIO])
+
+
+def test_beside_neighbours_who_waits_is_judged_by_the_processor():
+    decision = timed(beside_neighbours(raced(wall_ratio=3.0), waited=2.0))
+    assert (decision.outcome, kinds(decision)) == (Outcome.PASS, [Kind.CPU_RATIO])
+
+
+@pytest.mark.parametrize(("forks", "outcome"), [(4, Outcome.OPEN), (24, Outcome.TOO_NOISY)])
+def test_who_may_have_slept_beside_neighbours_does_not_pass(forks, outcome):
+    """Its threads have ended, and nobody can tell what they waited."""
+    decision = timed(beside_neighbours(raced(forks=forks, wall_ratio=3.0), ran=0.01))
+    assert (decision.outcome, kinds(decision)) == (outcome, [Kind.CPU_RATIO])
+    assert decision.share == 0.0
+
+
+def test_who_may_have_slept_and_is_slow_fails_all_the_same():
+    slow = beside_neighbours(raced(ratio=5.0, forks=8, wall_ratio=3.0), ran=0.01)
+    assert timed(slow).outcome is Outcome.FAIL
+
+
+def test_samples_without_the_threads_times_are_judged_as_ever():
+    """Such as those that were recorded before they were read."""
+    decision = timed(beside_neighbours(raced(wall_ratio=3.0), read=False))
+    assert (decision.outcome, kinds(decision)) == (Outcome.PASS, [Kind.CPU_RATIO])
+
+
 def test_a_clock_that_runs_a_little_longer_decides_nothing():
     assert kinds(timed(raced(wall_ratio=1.05))) == [Kind.CPU_RATIO]
 

@@ -72,6 +72,8 @@ class FakeSession:
             cpu_ns=2 * self.wall_ns,
             peak_bytes=self.peak_bytes,
             traffic_bytes=self.traffic_bytes_per_call * self.calls,
+            ran_ns=self.wall_ns,
+            queued_ns=7 * self.calls,
         )
 
     def _cost(self, step):

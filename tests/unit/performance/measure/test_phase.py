@@ -32,7 +32,13 @@ def test_a_run_is_measured_from_where_it_begins():
     phase, case = run(steps_of(New("Cache"), Call("f"), Call("f")), session)
     assert not case.faults
     assert phase.end() == RunSample(
-        wall_ns=3000, cpu_ns=6000, peak_bytes=400, traffic_bytes=15, calls=3
+        wall_ns=3000,
+        cpu_ns=6000,
+        peak_bytes=400,
+        traffic_bytes=15,
+        calls=3,
+        ran_ns=3000,
+        queued_ns=21,
     )
 
 
@@ -72,7 +78,13 @@ def test_the_end_of_a_phase_freezes_its_sample():
     phase, _ = run(steps_of(Call("f"), PhaseEnd(), Call("g"), Call("g")), session)
     assert session.calls == 3
     assert phase.end() == RunSample(
-        wall_ns=1000, cpu_ns=2000, peak_bytes=100, traffic_bytes=5, calls=1
+        wall_ns=1000,
+        cpu_ns=2000,
+        peak_bytes=100,
+        traffic_bytes=5,
+        calls=1,
+        ran_ns=1000,
+        queued_ns=7,
     )
 
 
