@@ -184,7 +184,8 @@ def dump_problem(traced: TracedProblem) -> str:
 def _resolve(step: Step, replies: Sequence[Value]) -> Step:
     if not isinstance(step, Expect):
         return map_values(step, partial(_filled, replies=replies))
-    return replace(step, got=_part(step.got, replies))
+    want = map_leaves(step.want, partial(_filled, replies=replies))
+    return replace(step, got=_part(step.got, replies), want=want)
 
 
 def _filled(leaf: Value, replies: Sequence[Value]) -> Value:

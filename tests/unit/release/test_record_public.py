@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.steps import Call, Expect
 from grader.errors import AuthorError
 from grader.release.record_public import record_public, write_public
-from grader.student.trace import ReplyPart, from_json, load_problem
+from grader.student.trace import ReplyPart, from_json, load_problem, play
 
 KV_CACHE = "kv_cache"
 
@@ -98,6 +99,35 @@ def test_the_latest_reply_wins_and_replies_become_arguments(record):
     assert isinstance(steps[1], Call)
     assert steps[1].args == (ReplyPart(step=0, path=("pair", 0)),)
     assert [step.got.step for step in steps if isinstance(step, Expect)] == [1, 3]
+
+
+def test_a_reply_that_another_must_equal_is_no_number_of_the_authors_machine(record):
+    """Such as every rank beside rank 0, bit for bit: other machines round in other ways."""
+    body = """first = yield Call("log_sum_exp", torch.ones(2))
+    again = yield Call("log_sum_exp", torch.ones(2))
+    yield Expect(again["pair"], (first["pair"][0], [2 * torch.ones(2)]), label="same")"""
+    *calls, expect = record(body).instances[0]
+    assert isinstance(expect, Expect)
+    want: Any = expect.want
+    assert want[0] == ReplyPart(step=0, path=("pair", 0))
+    assert torch.equal(want[1][0], torch.full((2,), 2.0))
+    played = play((*calls, expect))
+    next(played)
+    played.send({"pair": (torch.full((2,), 3.0), [])})
+    asked = played.send({"pair": (torch.full((2,), 4.0), [])})
+    assert isinstance(asked, Expect)
+    want = asked.want
+    assert torch.equal(want[0], torch.full((2,), 3.0))
+    assert torch.equal(asked.got[0], torch.full((2,), 4.0))
+
+
+def test_a_reply_that_is_right_in_itself_is_recorded_in_numbers(record):
+    """A student's reply equals itself, whatever it is: that would compare nothing."""
+    body = """got = yield Call("identity", torch.ones(2))
+    yield Expect(got, lambda: got if got.sum() == 2 else torch.ones(2), label="a sum of 2")"""
+    _, expect = record(body).instances[0]
+    assert isinstance(expect, Expect)
+    assert isinstance(expect.want, torch.Tensor)
 
 
 def test_a_case_that_compares_nothing_is_not_published(record):
