@@ -17,13 +17,18 @@ def command(
 ) -> None:
     """Write grades.csv, index.html and every student's pages again, from the stored records."""
     if not (out / "staff" / "grades.sqlite").is_file():
-        raise UsageError(
-            f"{out}: no records found here",
-            hint="name the --out folder of an earlier `grader grade`",
-        )
+        raise _nothing_in(out)
     read_run(out)  # refuses a folder of another format
     with closing(RecordStore.in_folder(out / "staff")) as store:
         records = store.latest()
+    if not records:
+        raise _nothing_in(out)
     with writing_below(out):
         write_reports(records, out)
     typer.echo(f"{len(records)} submissions: {out / 'index.html'}")
+
+
+def _nothing_in(out: Path) -> UsageError:
+    return UsageError(
+        f"{out}: no records found here", hint="name the --out folder of an earlier `grader grade`"
+    )

@@ -37,10 +37,16 @@ def read_run(out: Path) -> RunFacts | None:
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     written = format_of(text)
+    if not written:
+        raise UsageError(
+            f"{path}: expected which format its records have, found {text[:40]!r}: the file is "
+            "damaged, or of a version of the grader below format 3",
+            hint="put a copy of the file back, or choose another --out and grade again",
+        )
     if written != RECORD_SCHEMA_VERSION:
         raise UsageError(
             f"{out} was written by another version of the grader: its records have format "
-            f"{written or 'below 3'}, this version reads format {RECORD_SCHEMA_VERSION}",
+            f"{written}, this version reads format {RECORD_SCHEMA_VERSION}",
             hint="choose another --out and grade again, or use the version that wrote the folder",
         )
     return from_json(RunFacts, text)

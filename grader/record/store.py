@@ -21,6 +21,8 @@ from grader.errors import StoreError
 from grader.record.codec import format_of, from_json, to_json
 from grader.record.grade_record import RECORD_SCHEMA_VERSION, GradeRecord
 
+_DAMAGED = ("file is not a database", "database disk image is malformed")
+"""What SQLite says of a file that it cannot read. Source: sqlite3ErrStr in SQLite's main.c."""
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "9p"})
 
 
@@ -122,7 +124,7 @@ class RecordStore:
         rows = select(_Row.submission, _Row.record_id, _Row.body, age.label("age")).subquery()
         query = select(rows.c.submission, rows.c.record_id, rows.c.body).where(rows.c.age == 1)
         records, unreadable = [], []
-        for submission, record_id, body in sorted(self._select(query)):
+        for submission, record_id, body in sorted(self._select(query), key=str):
             try:
                 records.append(_read_record(body))
             except StoreError as error:
@@ -173,7 +175,7 @@ class RecordStore:
             with Session(self._engine) as session:
                 return [tuple(row) for row in session.execute(query)]
         except SQLAlchemyError as error:
-            raise StoreError(f"the record store cannot be read: {error}") from error
+            raise _store_error("the record store cannot be read", error) from error
 
 
 @contextmanager
@@ -181,10 +183,20 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        raise StoreError(
-            f"the record store cannot be written: {error}",
-            hint="is the disk full or read-only? All earlier grades are kept.",
-        ) from error
+        hint = "is the disk full or read-only? All earlier grades are kept."
+        raise _store_error("the record store cannot be written", error, hint) from error
+
+
+def _store_error(what: str, error: Exception, hint: str = "") -> StoreError:
+    """Return the error for what the database says, without SQLAlchemy's additions."""
+    reason = str(getattr(error, "orig", None) or error)
+    if any(word in reason for word in _DAMAGED):
+        what = "staff/grades.sqlite is damaged"
+        hint = (
+            "put a copy of the file back; the newest record of each submission is also in "
+            "staff/NAME/record.json"
+        )
+    return StoreError(f"{what}: {reason}", hint=hint)
 
 
 def _newest_of(name: str, *columns: Any) -> Select[Any]:  # noqa: ANN401 - mapped columns

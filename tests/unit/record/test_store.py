@@ -219,8 +219,10 @@ def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path, path):
 
 def test_what_is_no_database_is_a_store_error(tmp_path):
     (tmp_path / "grades.sqlite").write_bytes(b"not a database, but quite a long text" * 100)
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match=r"grades\.sqlite is damaged: file is not a") as caught:
         RecordStore.in_folder(tmp_path)
+    assert "record.json" in caught.value.hint
+    assert "sqlalche.me" not in str(caught.value)
 
 
 def test_no_write_ahead_log_on_a_network_file_system(tmp_path, monkeypatch):
