@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,16 @@ MIB = 1 << 20
 MAX_DEPTH = 8
 MAX_SHOWN_CHARS = 100
 MAX_LISTED = 10
-IGNORED_NAMES = frozenset({"__MACOSX", "__pycache__"})
+
+MARK_FILE = ".grader.toml"
+"""Written by `grader init`; the one hidden file that is read."""
+
+LEFT_OUT_NAMES = frozenset(
+    "__macosx __pycache__ node_modules site-packages venv pyvenv.cfg thumbs.db desktop.ini".split()
+)
+ENVIRONMENT_FILE = "pyvenv.cfg"
+ENVIRONMENT_FOLDERS = frozenset("bin include lib lib64 scripts share".split())
+"""What a virtual environment, whatever its name, holds beside `pyvenv.cfg`."""
 
 # No link is followed, and opening a named pipe does not wait for its other end. Windows lacks both.
 _OPEN_FLAGS = (
@@ -69,8 +78,35 @@ def list_names(names: Collection[str]) -> str:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a name is left out: hidden files, and what tools leave behind."""
-    return name.startswith(".") or name in IGNORED_NAMES
+    """Return whether a file or folder is left out: hidden ones, and what tools leave behind."""
+    if name in (".", "..", MARK_FILE):
+        return False  # the first two are no names, and refused where they are met
+    return name.startswith(".") or name.lower() in LEFT_OUT_NAMES
+
+
+def without_ignored(names: Iterable[str]) -> list[str]:
+    """Return the paths that are not left out, and do not lie in a folder that is.
+
+    Of a virtual environment, whatever its name, the folders that tools made in it are left out.
+    """
+    names = tuple(names)
+    environments = {
+        name.removesuffix(ENVIRONMENT_FILE)
+        for name in names
+        if name.rpartition("/")[2] == ENVIRONMENT_FILE
+    }
+
+    def is_left_out(name: str) -> bool:
+        start = 0
+        for part in name.rstrip("/").split("/"):
+            if is_ignored(part):
+                return True
+            if part.lower() in ENVIRONMENT_FOLDERS and name[:start] in environments:
+                return True
+            start += len(part) + 1
+        return False
+
+    return [name for name in names if not is_left_out(name)]
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -113,7 +149,7 @@ def read_regular(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
-    """Raise `IntakeError` for a file that is larger than its limit."""
+    """Raise `IntakeError` for a file that is larger than its limit: the student's fault."""
     if size_bytes > limit_bytes:
         raise IntakeError(
             f"expected at most {limit_bytes // MIB} MiB, found {size_bytes / MIB:.1f} MiB "
@@ -134,8 +170,10 @@ def list_files(folder: Path, *, max_files: int) -> tuple[str, ...]:
     folders = 0
     while waiting:
         prefix, depth = waiting.pop()
-        for name, mode in _entries(folder / prefix):
-            if is_ignored(name):
+        entries = _entries(folder / prefix)
+        kept = set(without_ignored(name for name, _ in entries))
+        for name, mode in entries:
+            if name not in kept:
                 continue
             if stat.S_ISDIR(mode):
                 waiting.append((f"{prefix}{name}/", depth + 1))
@@ -187,7 +225,7 @@ class Member:
     """One entry of an archive.
 
     Attributes:
-        name: as stored, backslashes read as `/`; ends in `/` for a folder.
+        name: as stored, backslashes read as `/`, without a leading `./`; ends in `/` for a folder.
         info: the entry itself; its sizes are what the archive claims.
     """
 
@@ -205,10 +243,11 @@ class Archive:
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
-        self.members = tuple(
-            Member(name=info.orig_filename.replace("\\", "/"), info=info)
+        named = (
+            (info.orig_filename.replace("\\", "/").removeprefix("./"), info)
             for info in file.infolist()
         )
+        self.members = tuple(Member(name=name, info=info) for name, info in named if name)
 
     def read(self, member: Member, *, limit_bytes: int) -> bytes:
         """Return a member's bytes.
