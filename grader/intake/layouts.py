@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from grader.intake.submission import Attachment, Layout, Person, SubmissionSource
 
@@ -263,15 +264,13 @@ def read_gradescope_list(content: bytes) -> dict[str, tuple[Person, ...]]:
     """Return the submitters by folder name; empty for a list that cannot be read."""
     import yaml  # a student's machine does without it
 
-    class RubyLoader(yaml.SafeLoader):
-        """Also takes mappings that Ruby marked with their class, as plain mappings."""
-
-    RubyLoader.add_multi_constructor(
+    loader: Any = type("_RubyLoader", (yaml.SafeLoader,), {})
+    loader.add_multi_constructor(  # mappings that Ruby marked with their class
         "!ruby/", lambda loader, _, node: loader.construct_mapping(node, deep=True)
     )
     try:
         text = _RESULTS.sub("", content.decode("utf-8-sig"))
-        form = yaml.load(text, RubyLoader)  # noqa: S506 - a safe loader
+        form = yaml.load(text, loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
     entries = form.items() if isinstance(form, Mapping) else ()
@@ -321,7 +320,8 @@ def classroom_users(
     else:
         prefix, is_sure = "".join(plain.values()).rpartition("-")[0] + "-", False
     users = {name: repository.removeprefix(prefix) for name, repository in plain.items()}
-    is_sure = is_sure or prefix[:-1].replace("-", "_") == slug or is_homework(prefix[:-1])
+    if has_git or len(names) > 1:
+        is_sure |= prefix[:-1].replace("-", "_") == slug or is_homework(prefix[:-1])
     fits = all(user and user != plain[name] for name, user in users.items())
     return users if is_sure and fits and len(set(users.values())) == len(users) else {}
 

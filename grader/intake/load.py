@@ -27,7 +27,7 @@ from grader.intake.submission import Origin, Rejected, SourceFile, Submission, S
 
 MAX_MODULES = 20
 MAX_NOTEBOOK_BYTES = 64 * MIB
-MAX_NESTED_ARCHIVES = 2
+MAX_NESTED_ARCHIVES = 3
 
 
 def load_submission(

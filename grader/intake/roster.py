@@ -215,6 +215,7 @@ def _without_wrapper(folder: Folder, slug: str) -> Folder:
         inner.holds(GRADESCOPE_LIST)
         or _GRADESCOPE_EXPORT.fullmatch(inner.name) is not None
         or any(identify(entry.name) for entry in inside)
+        or (len(inside) > 1 and bool(_classroom(inner, inside, slug)))
         or sum(e.is_folder and _is_one(inner.inside(e.name), slug) for e in inside) > 1
     )
     return inner if (zipped_whole or is_class) and not _is_one(inner, slug) else folder
@@ -224,34 +225,39 @@ def _known_owners(
     folder: Folder, entries: Sequence[Entry], slug: str
 ) -> Mapping[str, SubmissionSource]:
     """Return the submissions, still without files, of a Gradescope or GitHub Classroom export."""
-    if any(entry.is_folder and is_gradescope_folder(entry.name) for entry in entries):
-        people = _gradescope_people(folder)
-        return {
-            entry.name: SubmissionSource(
-                name=name_group(people.get(entry.name, ()), entry.name),
-                parts=(),
-                layout=Layout.GRADESCOPE,
-                key=_group_key(people.get(entry.name, ()), entry.name),
-                people=people.get(entry.name, ()),
-            )
-            for entry in entries
-            if entry.is_folder and is_gradescope_folder(entry.name)
-        }
-    repositories = {e.name if e.is_folder else PurePosixPath(e.name).stem: e for e in entries}
-    if not all(entry.is_folder or is_archive(entry.name) for entry in entries):
-        return {}
-    has_git = any(e.is_folder and folder.inside(e.name).holds(".git") for e in entries)
-    users = classroom_users(tuple(repositories), slug=slug, around=folder.name, has_git=has_git)
-    return {
-        repositories[repository].name: SubmissionSource(
+    submissions = [e.name for e in entries if e.is_folder and is_gradescope_folder(e.name)]
+    people = _gradescope_people(folder) if submissions else {}
+    known = {
+        name: SubmissionSource(
+            name=name_group(people.get(name, ()), name),
+            parts=(),
+            layout=Layout.GRADESCOPE,
+            key=_group_key(people.get(name, ()), name),
+            people=people.get(name, ()),
+        )
+        for name in submissions
+    }
+    users = {} if known else _classroom(folder, entries, slug)
+    return known | {
+        name: SubmissionSource(
             name=user,
             parts=(),
             layout=Layout.GITHUB,
-            key=f"{Layout.GITHUB.value}:{user}",
+            key=f"{Layout.GITHUB.value}:{name}",
             people=(Person(number=user),),
         )
-        for repository, user in users.items()
+        for name, user in users.items()
     }
+
+
+def _classroom(folder: Folder, entries: Sequence[Entry], slug: str) -> Mapping[str, str]:
+    """Return the user names of GitHub Classroom by entry; empty if these are no repositories."""
+    if not all(entry.is_folder or is_archive(entry.name) for entry in entries):
+        return {}
+    entry_of = {e.name if e.is_folder else PurePosixPath(e.name).stem: e.name for e in entries}
+    has_git = any(e.is_folder and folder.inside(e.name).holds(".git") for e in entries)
+    users = classroom_users(tuple(entry_of), slug=slug, around=folder.name, has_git=has_git)
+    return {entry_of[repository]: user for repository, user in users.items()}
 
 
 def _gradescope_people(folder: Folder) -> Mapping[str, tuple[Person, ...]]:
