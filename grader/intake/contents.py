@@ -5,10 +5,11 @@ What is left out (see `intake.files`) is neither read nor counted.
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,9 @@ from grader.errors import IntakeError
 from grader.intake.files import (
     MIB,
     Archive,
+    Member,
     list_files,
+    open_again,
     open_archive,
     open_regular,
     read_regular,
@@ -136,11 +139,21 @@ def open_class(path: Path) -> Iterator[Archive]:
         IntakeError: if it is not one.
         SandboxError: if the disk fails or access is denied.
     """
+    with open_regular(path) as stream:
+        status = os.fstat(stream.fileno())
+        members = _list_class(path, status.st_mtime_ns, status.st_size)
+        with open_again(stream, members) as archive:
+            yield archive
+
+
+@lru_cache(maxsize=2)
+def _list_class(path: Path, modified_ns: int, size_bytes: int) -> tuple[Member, ...]:
+    """Return the members of a class's archive, parsed once for all its submissions."""
     with (
         open_regular(path) as stream,
         open_archive(stream, name=path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
     ):
-        yield archive
+        return archive.members
 
 
 def _read_alone(part: Attachment) -> Contents:
@@ -162,7 +175,7 @@ def _read_alone(part: Attachment) -> Contents:
 
 
 @contextmanager
-def _opened(part: Attachment) -> Iterator[BinaryIO]:
+def _opened(part: Attachment) -> Iterator[io.BufferedReader | io.BytesIO]:
     """Open a file to read; one with much that is left out may be too large for memory."""
     if not part.member and part.path.lstat().st_size > MAX_TOTAL_BYTES:
         with open_regular(part.path) as stream:

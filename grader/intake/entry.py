@@ -23,6 +23,7 @@ ENDINGS = (".py", ".ipynb", ".cu")
 MAX_UNNAMED_DEPTH = 2
 """A file with the name that is asked for may lie deeper."""
 
+_MAX_NAME_CHARS = 255  # longer ones are no file's name on any disk
 _MAX_MARK_BYTES = 64 << 10
 _MAX_STARTER_BYTES = 1 * MIB  # far more than a starter has, also with a notebook's outputs
 _OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst")
@@ -85,15 +86,16 @@ class _Candidate:
 
 def without_second_ending(file_name: str) -> str:
     """Return `alice.py` for `alice.py.txt`, which browsers and mail programs make of it."""
-    doubled = _DOUBLED.fullmatch(file_name)
-    return doubled["real"] if doubled else file_name
+    doubled = _DOUBLED.fullmatch(file_name[:_MAX_NAME_CHARS])
+    return doubled["real"] if doubled and len(file_name) <= _MAX_NAME_CHARS else file_name
 
 
 def real_name(file_name: str) -> str:
     """Return a file's name without what browsers, mail programs and editors added to it."""
     name = without_second_ending(file_name)
     stem, dot, ending = name.rpartition(".")
-    copied = _COPIED.fullmatch(stem) if f"{dot}{ending}".lower() in (*ENDINGS, ".zip") else None
+    is_known = f"{dot}{ending}".lower() in (*ENDINGS, ".zip") and len(stem) <= _MAX_NAME_CHARS
+    copied = _COPIED.fullmatch(stem) if is_known else None
     return f"{copied['stem']}{dot}{ending}" if copied else name
 
 
@@ -190,7 +192,9 @@ def _candidates(
         rank = _rank(name, content, slug)
         if rank is _Rank.NOTHING and path in deep:
             continue
-        is_untouched = path in untouched or fingerprint(name, content) in starters
+        is_untouched = path in untouched or (
+            bool(starters) and fingerprint(name, content) in starters
+        )
         found.append(
             _Candidate(path=path, name=name, rank=rank, is_untouched=is_untouched, content=content)
         )
@@ -305,7 +309,7 @@ def _marked_untouched(files: Mapping[str, bytes]) -> frozenset[str]:
         except (ValueError, KeyError, TypeError, RecursionError):
             continue  # a damaged mark tells nothing
         folder = path.removesuffix(MARK_FILE)
-        for name, digest in hashes.items():
+        for name, digest in ((n, d) for n, d in hashes.items() if "/" not in n):
             source = files.get(f"{folder}{name}", b"")
             both = (source, source.replace(b"\r\n", b"\n"))
             if digest in [hashlib.sha256(one).hexdigest() for one in both]:

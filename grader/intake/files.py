@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,6 +23,7 @@ from grader.errors import IntakeError, SandboxError
 MIB = 1 << 20
 MAX_DEPTH = 8
 MAX_SHOWN_CHARS = 100
+MAX_PATH_CHARS = 4096
 MAX_LISTED = 10
 
 MARK_FILE = ".grader.toml"
@@ -97,6 +99,8 @@ def without_ignored(names: Iterable[str]) -> list[str]:
     }
 
     def is_left_out(name: str) -> bool:
+        if len(name) > MAX_PATH_CHARS:
+            return False
         start = 0
         for part in name.rstrip("/").split("/"):
             if is_ignored(part):
@@ -109,7 +113,7 @@ def without_ignored(names: Iterable[str]) -> list[str]:
     return [name for name in names if not is_left_out(name)]
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a plain file.
 
     Raises:
@@ -241,13 +245,13 @@ class Member:
 class Archive:
     """An open zip archive."""
 
-    def __init__(self, file: zipfile.ZipFile) -> None:
+    def __init__(self, file: zipfile.ZipFile, members: tuple[Member, ...] = ()) -> None:
         self._file = file
         named = (
             (info.orig_filename.replace("\\", "/").removeprefix("./"), info)
             for info in file.infolist()
         )
-        self.members = tuple(Member(name=name, info=info) for name, info in named if name)
+        self.members = members or tuple(Member(name=n, info=info) for n, info in named if n)
 
     def read(self, member: Member, *, limit_bytes: int) -> bytes:
         """Return a member's bytes.
@@ -319,6 +323,20 @@ def open_archive(stream: BinaryIO, *, name: str, directory_bytes: int) -> Iterat
         yield Archive(file)
 
 
+class _Listed(zipfile.ZipFile):
+    """An archive whose members are known: their list is not parsed again."""
+
+    def _RealGetContents(self) -> None:  # noqa: N802 - zipfile's own name for it
+        self.start_dir = 0
+
+
+@contextmanager
+def open_again(stream: BinaryIO, members: tuple[Member, ...]) -> Iterator[Archive]:
+    """Open an archive whose members are known from before; the stream stays open."""
+    with _Listed(stream) as file:
+        yield Archive(file, members)
+
+
 def require_plain(member: Member) -> None:
     """Refuse a member that is not a plain file, or whose name could do harm.
 
@@ -329,6 +347,8 @@ def require_plain(member: Member) -> None:
     kind = stat.S_IFMT(mode)
     if not is_inside(member.name):
         found = "a name that leads outside the archive"
+    elif len(member.name) > MAX_PATH_CHARS:
+        found = "a name that no disk can hold"
     elif kind == stat.S_IFLNK:
         found = "a symbolic link"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):

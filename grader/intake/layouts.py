@@ -27,22 +27,36 @@ MAX_LIST_BYTES = 32 << 20
 MAX_STUB_BYTES = 1 << 20
 
 # Source: Canvas's bulk download: <sortable name>[_LATE]_<user>_<attachment>_<file name>.
-_CANVAS = re.compile(r"(?P<who>\w+?)(?P<late>_LATE)?_(?P<id>\d+)_(?P<order>\d+)_(?P<file>.+)")
+_CANVAS = r"(?P<who>\w+?)(?P<late>_LATE)?_(?P<id>\d{1,20})_(?P<order>\d{1,20})_(?P<file>.+)"
 _RESUBMISSION = re.compile(r"-\d{1,2}(?=\.[^.]+\Z)")
 # Source: mod/assign/locallib.php of Moodle, download_submissions.
-_MOODLE = re.compile(
-    r"(?P<who>.+?)(?:_(?P<id>\d+))?_assignsubmission_(?P<kind>[a-z]+)(?:_(?P<file>.*))?"
+_MOODLE = (
+    r"(?P<who>.+?)(?:_(?P<id>\d{1,20}))?"
+    r"_assignsubmission_(?:file|(?P<text>[a-z]+))(?:_(?P<file>.*))?"
 )
-_BRIGHTSPACE = re.compile(
-    r"(?P<id>\d+)-\d+ - (?P<who>.+?) - (?P<date>[^-]*\b\d{4}\b[^-]*?)(?: - (?P<file>.+))?"
+_BRIGHTSPACE = (
+    r"(?P<id>\d{1,20})-\d{1,20} - (?P<who>.+?)"
+    r" - (?P<date>[^-]*\b\d{4}\b[^-]*?)(?: - (?P<file>.+))?"
 )
-_BLACKBOARD = re.compile(
-    r"(?P<owner>.+)_attempt_(?P<date>\d{4}(?:-\d{2}){5})(?:_(?P<file>.+)|(?P<stub>\.txt))?"
+_BLACKBOARD = (
+    r"(?P<title>.+)_(?P<id>[^_]+)_attempt_(?P<date>\d{4}(?:-\d{2}){5})"
+    r"(?:_(?P<file>.+)|(?P<text>\.txt))?"
 )
+_NAMES = (
+    # Layout, pattern, what tells an owner from all others, what the submission is called.
+    (Layout.MOODLE, re.compile(_MOODLE), "{who}_{id}", "{who}_{id}"),
+    (Layout.BRIGHTSPACE, re.compile(_BRIGHTSPACE), "{id} {who}", "{who}_{id}"),
+    # The title of the assignment is in it, because both may have `_`: `join` takes it off.
+    (Layout.BLACKBOARD, re.compile(_BLACKBOARD), "{title}_{id}", "{id}"),
+    (Layout.CANVAS, re.compile(_CANVAS), "{who}_{id}", "{who}_{id}"),
+)
+_MAX_NAME_CHARS = 500
 _STUB = re.compile(
     r"^Name:[ \t]*(?P<name>.*?)[ \t]*\((?P<user>[^()\r\n]+)\)[ \t]*\r?$", re.MULTILINE
 )
-_DATE_WORDS = re.compile(r"(?P<year>\b\d{4}\b)|(?P<month>[^\W\d_]{3})[^\W\d_]*|(?P<number>\d+)")
+_DATE_WORDS = re.compile(
+    r"(?P<year>\b\d{4}\b)|(?P<month>[^\W\d_]{3})[^\W\d_]*|(?P<number>\d{1,20})"
+)
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _GRADESCOPE_FOLDER = re.compile(r"submission_\d+")
 # Long parts of Gradescope's list that tell nothing about owners, and would take minutes to parse.
@@ -90,78 +104,32 @@ class Claimed:
 
 def identify(name: str) -> tuple[Claim, ...]:
     """Return what a name in an export tells; empty if no course site makes such names."""
-    for read in (_moodle, _brightspace, _blackboard, _canvas):
-        claim = read(name)
-        if claim:
-            return claim
+    for layout, pattern, owner, called in _NAMES if len(name) <= _MAX_NAME_CHARS else ():
+        found = pattern.fullmatch(name)
+        if found:
+            told = {key: value or "" for key, value in found.groupdict().items()}
+            file = told["file"]
+            claim = Claim(
+                layout=layout,
+                owner=owner.format(**told),
+                name=called.format(**told).rstrip("_"),
+                person=Person(name=told.get("who", ""), number=told["id"]),
+                attempt=told.get("date", ""),
+                order=_order(told),
+                file=_RESUBMISSION.sub("", file) if layout is Layout.CANVAS else file,
+                is_text=bool(told.get("text")),
+                late=bool(told.get("late")),
+            )
+            return (claim,)
     return ()
 
 
-def _moodle(name: str) -> tuple[Claim, ...]:
-    found = _MOODLE.fullmatch(name)
-    if not found:
-        return ()
-    number = found["id"] or ""
-    claim = Claim(
-        layout=Layout.MOODLE,
-        owner=f"{found['who']}_{number}",
-        name=f"{found['who']}_{number}".rstrip("_"),
-        person=Person(name=found["who"], number=number),
-        file=found["file"] or "",
-        is_text=found["kind"] != "file",
-    )
-    return (claim,)
-
-
-def _brightspace(name: str) -> tuple[Claim, ...]:
-    found = _BRIGHTSPACE.fullmatch(name)
-    if not found:
-        return ()
-    claim = Claim(
-        layout=Layout.BRIGHTSPACE,
-        owner=f"{found['id']} {found['who']}",
-        name=f"{found['who']}_{found['id']}",
-        person=Person(name=found["who"], number=found["id"]),
-        attempt=found["date"],
-        order=_date_order(found["date"]),
-        file=found["file"] or "",
-    )
-    return (claim,)
-
-
-def _blackboard(name: str) -> tuple[Claim, ...]:
-    found = _BLACKBOARD.fullmatch(name)
-    if not found:
-        return ()
-    user = found["owner"].rpartition("_")[2]
-    claim = Claim(
-        layout=Layout.BLACKBOARD,
-        owner=found["owner"],  # also the title of the assignment: `join` takes it off
-        name=user,
-        person=Person(number=user),
-        attempt=found["date"],
-        order=tuple(int(number) for number in found["date"].split("-")),
-        file=found["file"] or (name if found["stub"] else ""),
-        is_text=bool(found["stub"]),
-    )
-    return (claim,)
-
-
-def _canvas(name: str) -> tuple[Claim, ...]:
-    found = _CANVAS.fullmatch(name)
-    if not found:
-        return ()
-    owner = f"{found['who']}_{found['id']}"
-    claim = Claim(
-        layout=Layout.CANVAS,
-        owner=owner,
-        name=owner,
-        person=Person(name=found["who"], number=found["id"]),
-        order=(int(found["order"]),),
-        file=_RESUBMISSION.sub("", found["file"]),
-        late=bool(found["late"]),
-    )
-    return (claim,)
+def _order(told: Mapping[str, str]) -> tuple[int, ...]:
+    """Return numbers that sort a student's files by the time of hand-in, the newest last."""
+    date = told.get("date", "")
+    if re.fullmatch(r"[\d-]+", date):
+        return tuple(int(number) for number in date.split("-"))
+    return _date_order(date) if date else (int(told.get("order", 0)),)
 
 
 def _date_order(date: str) -> tuple[int, ...]:
