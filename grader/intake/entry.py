@@ -190,7 +190,7 @@ def _candidates(
         if ending.lower() == "py" and shadows(stem) and len(files) > 1:
             continue
         rank = _rank(name, content, slug)
-        if rank is _Rank.NOTHING and path in deep:
+        if rank is _Rank.NOTHING and (path in deep or "harness" in path.split("/")):
             continue
         is_untouched = path in untouched or (
             bool(starters) and fingerprint(name, content) in starters
@@ -215,6 +215,9 @@ def _choose(candidates: list[_Candidate], *, slug: str, endings: Collection[str]
     """Return the one to grade: edited before untouched, named before others, top before deep."""
     named = [one for one in candidates if one.rank is not _Rank.NOTHING] or candidates
     edited = [one for one in named if not one.is_untouched]
+    renamed = [one for one in candidates if not one.is_untouched]
+    if not edited and len(renamed) == 1:
+        edited = renamed
     likely = edited or named
 
     def keys(one: _Candidate) -> tuple[int, int, bool]:

@@ -148,14 +148,17 @@ def _in_archive(one: _Found, path: Path, slug: str) -> list[_Found]:
     except IntakeError:
         return [one]  # one student's broken zip, link or pipe: rejected when it is opened
     folder = Folder(path=path, is_archive=True, tree=tree)
-    if _is_one(folder, slug):
+    if _is_one(folder, slug, is_file=True):
         return [one]
     students = _students(folder, slug)
     return [one] if isinstance(one, Claimed) and len(students) < 2 else students
 
 
-def _is_one(folder: Folder, slug: str, *, levels: int = 2) -> bool:
-    """Return whether a folder or archive holds the work of one person, and is no class."""
+def _is_one(folder: Folder, slug: str, *, levels: int = 2, is_file: bool = False) -> bool:
+    """Return whether a folder or archive holds the work of one person, and is no class.
+
+    One module alone is a class of one in a folder, and one person's in an archive (`is_file`).
+    """
     entries = folder.entries()
     files = [entry for entry in entries if not entry.is_folder]
     if any(is_entry(file.name, slug) for file in files):
@@ -168,11 +171,12 @@ def _is_one(folder: Folder, slug: str, *, levels: int = 2) -> bool:
     work = [file.name for file in files if file.can_be_work]
     if len(work) == 1 and not folders:
         is_named = is_entry(real_name(work[0]), slug) or is_packed(work[0], slug)
-        return is_named or (folder.is_archive and not is_archive(work[0]))
+        return is_named or (is_file and not is_archive(work[0]))
     if not levels:
         return False
-    if folder.is_archive and folders == [folder.name] and len(entries) == 1:
-        return _is_one(folder.inside(folders[0]), slug, levels=levels - 1)
+    wrapper = folders[0] if len(entries) == len(folders) == 1 else ""
+    if is_file and wrapper and (wrapper == folder.name or _is_work_folder(wrapper, slug)):
+        return _is_one(folder.inside(wrapper), slug, levels=levels - 1, is_file=True)
     # Folders with names of people first: in a class the first of them decides.
     folders.sort(key=lambda name: _is_work_folder(name, slug))
     theirs = (n for n in folders if _is_one(folder.inside(n), slug, levels=levels - 1))
@@ -194,6 +198,8 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
         elif claims:
             # Whatever its suffix, so that no student of an export is left out unnoticed.
             students.append(Claimed(claim=claims[0], part=part))
+        elif entry.is_folder and _is_surely_exported(folder.inside(entry.name)):
+            students += _students(folder.inside(entry.name), slug)
         elif entry.is_folder:
             students.append(_plain(entry.name, part))
         elif entry.can_be_work or not is_export:
@@ -201,6 +207,12 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
             stem = PurePosixPath(without_second_ending(part.label)).stem
             students.append(_plain(stem, part))
     return students
+
+
+def _is_surely_exported(folder: Folder) -> bool:
+    """Return whether names in a folder are a course site's; Canvas's could be a student's own."""
+    claims = (claim for entry in folder.entries() for claim in identify(entry.name))
+    return any(claim.layout is not Layout.CANVAS for claim in claims)
 
 
 def _without_wrapper(folder: Folder, slug: str) -> Folder:

@@ -105,7 +105,7 @@ def test_thousands_of_left_out_files_do_not_count(tmp_path: Path) -> None:
 def test_of_both_starters_the_edited_one_is_graded(
     tmp_path: Path, module: str, cells: bytes, graded: str, line_end: str, mark: str
 ) -> None:
-    files = {
+    files: dict[str, bytes | str] = {
         "hw/kv_cache.py": module.replace("\n", line_end),
         "hw/kv_cache.ipynb": cells,
         "hw/harness.py": GOOD,
@@ -127,8 +127,25 @@ def test_of_both_starters_the_edited_one_is_graded(
         assert ("nothing in it was edited" in submission.notices[-1]) == untouched
 
 
+def test_a_renamed_work_beats_the_untouched_starter(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "kv_cache.ipynb": STARTER_NOTEBOOK,
+        ".grader.toml": MARK,
+        "harness/a.py": "x = 1",
+    }
+    renamed = accept(write(tmp_path / "a.zip", zipped({**files, "mine.py": GOOD})))
+    assert renamed.graded_file == "mine.py"
+    two = {**files, "one.py": GOOD, "two.py": "x = 1"}
+    assert accept(write(tmp_path / "b.zip", zipped(two))).origin is Origin.NOTEBOOK
+    assert accept(write(tmp_path / "c.zip", zipped(files))).origin is Origin.NOTEBOOK
+
+
 def test_both_edited_is_rejected_with_both_names(tmp_path: Path) -> None:
-    files = {"kv_cache.py": GOOD, "kv_cache.ipynb": EDITED_NOTEBOOK, ".grader.toml": MARK}
+    files: dict[str, bytes | str] = {
+        "kv_cache.py": GOOD,
+        "kv_cache.ipynb": EDITED_NOTEBOOK,
+        ".grader.toml": MARK,
+    }
     rejected = reject(write(tmp_path / "a.zip", zipped(files)))
     assert rejected.text == (
         "expected one file to grade, found kv_cache.ipynb, kv_cache.py. "
@@ -140,7 +157,7 @@ def test_both_edited_is_rejected_with_both_names(tmp_path: Path) -> None:
     "mark", [b"\xff", b"[files", b"files = 1", b"[files]\nx = 1", b"a = " + b"[" * 30_000]
 )
 def test_a_damaged_mark_tells_nothing(tmp_path: Path, mark: bytes) -> None:
-    files = {"kv_cache.py": GOOD, ".grader.toml": mark}
+    files: dict[str, bytes | str] = {"kv_cache.py": GOOD, ".grader.toml": mark}
     assert accept(write(tmp_path / "a.zip", zipped(files))).files[0].text == GOOD
 
 

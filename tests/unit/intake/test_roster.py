@@ -192,6 +192,18 @@ def test_names_of_an_export_on_the_command_line_are_joined(tmp_path: Path) -> No
     assert grade_names(write(tmp_path / "hw_2026_02_all.zip", archive)) == ["ann", "bob"]
 
 
+def test_an_export_in_folders_of_sections_or_users_is_one(tmp_path: Path) -> None:
+    for path in (
+        "ann/HW_ann_attempt_2026-02-03-10-11-12.txt",
+        "ann/HW_ann_attempt_2026-02-03-10-11-12_kv_cache.py",
+        "ann/HW_ann_attempt_2026-02-04-10-11-12_kv_cache.py",
+        "section 2/Bob B_7_assignsubmission_file_/kv_cache.py",
+        "cleo/kv_cache.py",
+    ):
+        write(tmp_path / "class" / path, GOOD)
+    assert grade_names(tmp_path / "class") == ["ann", "cleo", "Bob_B_7"]
+
+
 @pytest.mark.parametrize("parent", ["hw1-submissions", "class"])
 def test_repositories_belong_to_their_users(tmp_path: Path, parent: str) -> None:
     for user in ("ann-lee", "ann-kim"):
