@@ -18,6 +18,7 @@ from grader.intake.files import (
     MIB,
     Archive,
     Member,
+    is_ignored,
     list_files,
     open_again,
     open_archive,
@@ -77,7 +78,8 @@ def read_contents(source: SubmissionSource) -> Contents:
             f"expected at most {MAX_FILES} files, found {len(source.parts)}",
             hint="hand in only your own code",
         )
-    return _gather(reader for part in source.parts for reader in _readers(part))
+    parts = (part for part in source.parts if not is_ignored(_label(part)))
+    return _gather(reader for part in parts for reader in _readers(part))
 
 
 def open_inner(contents: Contents) -> Contents:

@@ -185,6 +185,7 @@ def _newest(claimed: Sequence[Claimed]) -> SubmissionSource:
         key=f"{last.layout.value}:{last.owner}",
         people=(last.person,),
         attempts=tuple(attempts),
+        attempt=last.attempt,
         late=last.late,
     )
 

@@ -244,8 +244,18 @@ def test_a_student_who_only_typed_text_is_one_who_is_rejected(tmp_path: Path) ->
     )
     assert list(found) == ["ann", "bob"]
     assert found["bob"].attempts == ("2026-02-03-10-11-12", "2026-02-04-10-11-12")
+    assert found["bob"].attempt == "2026-02-03-10-11-12"
     assert isinstance(load_submission(found["bob"], slug=SLUG), Submission)
     assert not isinstance(load_submission(found["ann"], slug=SLUG), Submission)
+
+
+def test_what_systems_leave_behind_is_no_part_of_the_work(tmp_path: Path) -> None:
+    start = "Ada_1_assignsubmission_file_"
+    names = (".DS_Store", "._my work.py", "my work.py")
+    (source,) = sources_of(tmp_path, {f"{start}{name}": GOOD for name in names}).values()
+    submission = load_submission(source, slug=SLUG)
+    assert isinstance(submission, Submission)
+    assert (submission.graded_file, submission.notices[1:]) == ("my work.py", ())
 
 
 def test_a_group_is_one_submission_with_all_its_members(tmp_path: Path) -> None:
