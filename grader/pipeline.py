@@ -10,7 +10,13 @@ from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.table import Language
 from grader.correctness.run import measure, measurement_of_failure, nothing_measured
 from grader.cuda_cpp.builder import Builder
-from grader.intake import Rejected, Submission, SubmissionSource, load_submission
+from grader.intake import (
+    Rejected,
+    Submission,
+    SubmissionSource,
+    load_submission,
+    starter_fingerprints,
+)
 from grader.judge.judge import (
     judge,
     judge_checks,
@@ -29,7 +35,12 @@ from grader.worker.machine import TimedMachine
 def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
     """Read the submission source without executing any of it."""
     assignment = loaded.assignment
-    return load_submission(source, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
+    return load_submission(
+        source,
+        slug=assignment.slug,
+        cuda=Language.CUDA in assignment.languages,
+        starters=starter_fingerprints(loaded.folder),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

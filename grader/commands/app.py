@@ -38,7 +38,7 @@ and `grader --help` does not wait for torch.
 """
 
 GRADING_EXTRAS = frozenset(
-    {"docker", "landlock", "nbconvert", "nh3", "pyseccomp", "requests", "sqlalchemy"}
+    {"docker", "landlock", "nbconvert", "nh3", "pyseccomp", "requests", "sqlalchemy", "yaml"}
 )
 AUTHOR_EXTRAS = frozenset({"hatchling", "jupytext"})
 

@@ -3,12 +3,15 @@
 `collect` finds who handed in what, `load_submission` loads one submission or says why not.
 """
 
+from grader.intake.entry import starter_fingerprints
 from grader.intake.load import load_submission
 from grader.intake.roster import collect
 from grader.intake.submission import (
     Attachment,
     CellLine,
+    Layout,
     Origin,
+    Person,
     Rejected,
     SourceFile,
     Submission,
@@ -18,11 +21,14 @@ from grader.intake.submission import (
 __all__ = [
     "Attachment",
     "CellLine",
+    "Layout",
     "Origin",
+    "Person",
     "Rejected",
     "SourceFile",
     "Submission",
     "SubmissionSource",
     "collect",
     "load_submission",
+    "starter_fingerprints",
 ]

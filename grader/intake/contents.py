@@ -1,31 +1,40 @@
-"""All files of one student's submission in memory: their names, their bytes, and one hash."""
+"""All files of one student's submission in memory: their names, their bytes, and one hash.
+
+What is left out (see `intake.files`) is neither read nor counted.
+"""
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 from grader.errors import IntakeError
 from grader.intake.files import (
     MIB,
     Archive,
+    Member,
     is_ignored,
     list_files,
+    open_again,
     open_archive,
     open_regular,
     read_regular,
     require_harmless,
     show,
+    without_ignored,
 )
 from grader.intake.submission import Attachment, SubmissionSource
 
 MAX_FILES = 200
 MAX_TOTAL_BYTES = 64 * MIB
-STUDENT_DIRECTORY_BYTES = 1 * MIB
+STUDENT_DIRECTORY_BYTES = 8 * MIB
 CLASS_DIRECTORY_BYTES = 16 * MIB
+ARCHIVE_ENDING = ".zip"
 
 NamedReader = tuple[str, Callable[..., bytes]]
 """A file's name, and a function that reads at most `limit_bytes` of it."""
@@ -37,12 +46,14 @@ class Contents:
 
     Attributes:
         sha256: of a single file's bytes, or of all names and bytes of a folder or archive.
-        files: bytes by name relative to the top of the submission, with `/`; sorted by name,
-            without hidden files and what tools leave behind.
+        files: bytes by path relative to the top of the submission, with `/`; sorted by path,
+            without hidden files and what tools leave behind, but with `.grader.toml`.
+        unopened: why archives among the files could not be opened, by path.
     """
 
     sha256: str
     files: dict[str, bytes]
+    unopened: dict[str, IntakeError] = field(default_factory=dict)
 
 
 class Refused(IntakeError):
@@ -61,52 +72,55 @@ def read_contents(source: SubmissionSource) -> Contents:
         SandboxError: if the disk fails or access is denied: our fault.
     """
     if len(source.parts) == 1:
-        return _read_part(source.parts[0])
+        return _read_alone(source.parts[0])
     if len(source.parts) > MAX_FILES:
         raise IntakeError(
             f"expected at most {MAX_FILES} files, found {len(source.parts)}",
             hint="hand in only your own code",
         )
-    return _gather((_label(part), partial(_read_bytes, part)) for part in source.parts)
+    parts = (part for part in source.parts if not is_ignored(_label(part)))
+    return _gather(reader for part in parts for reader in _readers(part))
 
 
-def _read_part(part: Attachment) -> Contents:
-    if part.member.endswith("/"):
-        with open_class(part.path) as archive:
-            return _gather(_unpack(archive, prefix=part.member))
-    if not part.member and part.path.is_dir():
-        names = list_files(part.path, max_files=MAX_FILES)
-        return _gather((name, partial(read_regular, part.path / name)) for name in names)
-    content = _read_bytes(part, limit_bytes=MAX_TOTAL_BYTES)
-    sha256 = hashlib.sha256(content).hexdigest()
-    label = _label(part)
-    if not label.lower().endswith(".zip"):
-        return Contents(sha256=sha256, files={label: content})
-    try:
-        with open_archive(
-            io.BytesIO(content), name=label, directory_bytes=STUDENT_DIRECTORY_BYTES
-        ) as archive:
-            return _gather(_unpack(archive, prefix=""))
-    except IntakeError as error:
-        raise Refused(error, sha256=sha256) from error
+def open_inner(contents: Contents) -> Contents:
+    """Return the contents with each archive in them replaced by its files, within the same limits.
+
+    The files of `hw/a.zip` lie in `hw/a.zip/`. The hash stays that of what was handed in.
+    """
+    files: dict[str, bytes] = {}
+    unopened = dict(contents.unopened)
+    left = MAX_TOTAL_BYTES - sum(len(content) for content in contents.files.values())
+    for name, content in contents.files.items():
+        if not is_archive(name) or name in unopened:
+            files[name] = content
+            continue
+        try:
+            inner = _read_archive(io.BytesIO(content), name=name, limit_bytes=left)
+        except IntakeError as error:
+            files[name], unopened[name] = content, error
+            continue
+        left -= sum(len(one) for one in inner.values())
+        files |= {f"{name}/{member}": one for member, one in inner.items()}
+        if len(files) > MAX_FILES:
+            raise IntakeError(
+                f"expected at most {MAX_FILES} files, found more in {show(name)}",
+                hint="hand in only your own code, without data, environments or build output",
+            )
+    return Contents(sha256=contents.sha256, files=dict(sorted(files.items())), unopened=unopened)
 
 
-@contextmanager
-def open_class(path: Path) -> Iterator[Archive]:
-    """Open the archive of a whole class.
+def is_archive(name: str) -> bool:
+    """Return whether a file is an archive that can be opened."""
+    return name.lower().endswith(ARCHIVE_ENDING)
+
+
+def read_attachment(part: Attachment, *, limit_bytes: int) -> bytes:
+    """Return the bytes of a file.
 
     Raises:
-        IntakeError: if it is not one.
+        IntakeError: if it is larger, no plain file, or damaged.
         SandboxError: if the disk fails or access is denied.
     """
-    with (
-        open_regular(path) as stream,
-        open_archive(stream, name=path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
-    ):
-        yield archive
-
-
-def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
     if not part.member:
         return read_regular(part.path, limit_bytes=limit_bytes)
     with open_class(part.path) as archive:
@@ -119,32 +133,113 @@ def _read_bytes(part: Attachment, *, limit_bytes: int) -> bytes:
     )
 
 
-def _unpack(archive: Archive, *, prefix: str) -> Iterator[NamedReader]:
+@contextmanager
+def open_class(path: Path) -> Iterator[Archive]:
+    """Open the archive of a whole class.
+
+    Raises:
+        IntakeError: if it is not one.
+        SandboxError: if the disk fails or access is denied.
+    """
+    with open_regular(path) as stream:
+        status = os.fstat(stream.fileno())
+        members = _list_class(path, status.st_mtime_ns, status.st_size)
+        with open_again(stream, members) as archive:
+            yield archive
+
+
+@lru_cache(maxsize=2)
+def _list_class(path: Path, modified_ns: int, size_bytes: int) -> tuple[Member, ...]:
+    """Return the members of a class's archive, parsed once for all its submissions."""
+    with (
+        open_regular(path) as stream,
+        open_archive(stream, name=path.name, directory_bytes=CLASS_DIRECTORY_BYTES) as archive,
+    ):
+        return archive.members
+
+
+def _read_alone(part: Attachment) -> Contents:
+    """Read the only part: of a file the hash is that of its bytes, unless it is an archive."""
+    label = _label(part)
+    if part.is_folder:
+        return _gather(_readers(part))
+    if not is_archive(label):
+        content = read_attachment(part, limit_bytes=MAX_TOTAL_BYTES)
+        return Contents(sha256=hashlib.sha256(content).hexdigest(), files={label: content})
+    with _opened(part) as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0)
+        try:
+            files = _read_archive(stream, name=label, limit_bytes=MAX_TOTAL_BYTES)
+        except IntakeError as error:
+            raise Refused(error, sha256=sha256) from error
+        return _hashed(files)
+
+
+@contextmanager
+def _opened(part: Attachment) -> Iterator[io.BufferedReader | io.BytesIO]:
+    """Open a file to read; one with much that is left out may be too large for memory."""
+    if not part.member and part.path.lstat().st_size > MAX_TOTAL_BYTES:
+        with open_regular(part.path) as stream:
+            yield stream
+    else:
+        yield io.BytesIO(read_attachment(part, limit_bytes=MAX_TOTAL_BYTES))
+
+
+def _readers(part: Attachment) -> Iterator[NamedReader]:
+    """Yield a reader of each file of a part."""
+    if part.member.endswith("/"):
+        with open_class(part.path) as archive:
+            yield from _unpack(archive, prefix=part.member, limit_bytes=MAX_TOTAL_BYTES)
+    elif part.is_folder:
+        for name in list_files(part.path, max_files=MAX_FILES):
+            yield name, partial(read_regular, part.path / name)
+    else:
+        yield _label(part), partial(read_attachment, part)
+
+
+def _read_archive(stream: BinaryIO, *, name: str, limit_bytes: int) -> dict[str, bytes]:
+    """Return the files of an archive by path; all of them together may have `limit_bytes`."""
+    with open_archive(stream, name=name, directory_bytes=STUDENT_DIRECTORY_BYTES) as archive:
+        readers = _unpack(archive, prefix="", limit_bytes=limit_bytes)
+        return _read_all(readers, limit_bytes=limit_bytes)
+
+
+def _unpack(archive: Archive, *, prefix: str, limit_bytes: int) -> Iterator[NamedReader]:
     """Yield a reader of each file below `prefix`, once nothing there can do harm."""
-    members = tuple(m for m in archive.members if m.name.startswith(prefix))
-    require_harmless(members, max_members=MAX_FILES, limit_bytes=MAX_TOTAL_BYTES)
+    below = {m.name: m for m in archive.members if m.name.startswith(prefix)}
+    names = without_ignored(name.removeprefix(prefix) for name in below)
+    kept = {f"{prefix}{name}" for name in names if name}
+    members = tuple(m for m in archive.members if m.name in kept)
+    require_harmless(members, max_members=MAX_FILES, limit_bytes=limit_bytes)
     for member in members:
-        name = member.name.removeprefix(prefix)
-        if name and not member.is_folder and not any(is_ignored(p) for p in name.split("/")):
-            yield name, partial(archive.read, member)
+        if not member.is_folder:
+            yield member.name.removeprefix(prefix), partial(archive.read, member)
+
+
+def _read_all(readers: Iterable[NamedReader], *, limit_bytes: int) -> dict[str, bytes]:
+    read: dict[str, bytes] = {}
+    for name, reader in readers:
+        read[name] = reader(limit_bytes=limit_bytes)
+        limit_bytes -= len(read[name])
+    return read
 
 
 def _gather(readers: Iterable[NamedReader]) -> Contents:
-    """Read files, all of them together within the limit, and hash their names and bytes."""
-    read: dict[str, bytes] = {}
-    left = MAX_TOTAL_BYTES
-    for name, reader in readers:
-        read[name] = reader(limit_bytes=left)
-        left -= len(read[name])
-    files = dict(sorted(_without_wrapper(read).items()))
+    """Read files, all of them together within the limit."""
+    return _hashed(_read_all(readers, limit_bytes=MAX_TOTAL_BYTES))
+
+
+def _hashed(files: dict[str, bytes]) -> Contents:
+    """Return the files with a hash of names and bytes; a folder around all makes no difference."""
     digest = hashlib.sha256()
-    for name, content in files.items():
+    for name, content in sorted(_without_wrapper(files).items()):
         # Lengths first, so that no two submissions have the same stream of bytes.
         encoded = name.encode("utf-8", "surrogatepass")
         digest.update(f"{len(encoded)} {len(content)}\n".encode())
         digest.update(encoded)
         digest.update(content)
-    return Contents(sha256=digest.hexdigest(), files=files)
+    return Contents(sha256=digest.hexdigest(), files=dict(sorted(files.items())))
 
 
 def _without_wrapper(files: dict[str, bytes]) -> dict[str, bytes]:

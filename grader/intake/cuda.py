@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
 from grader.errors import IntakeError
-from grader.intake.contents import Contents
 from grader.intake.files import list_names, show
 from grader.intake.modules import FALLBACK_MODULE, decode_text, read_beside
 from grader.intake.submission import Origin, SourceFile, Submission
@@ -28,9 +27,16 @@ def is_cuda_source(file_name: str) -> bool:
 
 
 def load_cuda(
-    chosen: str, sources: Mapping[str, bytes], contents: Contents, *, name: str
+    chosen: str,
+    sources: Mapping[str, bytes],
+    others: Collection[str],
+    *,
+    name: str,
+    sha256: str,
 ) -> Submission:
     """Return a submission in CUDA C++; `sources` are all C++ files at the top, one is `chosen`.
+
+    `others` are the paths of all other files.
 
     Raises:
         IntakeError: if the file is empty, too large or not text, or there are too many.
@@ -48,15 +54,15 @@ def load_cuda(
         )
     stem = chosen[: -len(ENTRY_ENDING)]
     entry = stem if _PLAIN_NAME.fullmatch(stem) else FALLBACK_MODULE
-    others = {file_name: source for file_name, source in sources.items() if file_name != chosen}
-    beside, left_out = read_beside(others, partial(_read_beside, entry=entry))
+    included = {n: source for n, source in sources.items() if n != chosen}
+    beside, left_out = read_beside(included, partial(_read_beside, entry=entry))
     return Submission(
         name=name,
-        sha256=contents.sha256,
+        sha256=sha256,
         origin=Origin.CUDA,
         entry=entry,
         files=(SourceFile(name=f"{entry}.cu", text=text), *beside),
-        notices=(*_notices(chosen, entry, contents.files.keys() - sources.keys()), *left_out),
+        notices=(*_notices(chosen, entry, others), *left_out),
     )
 
 

@@ -11,9 +11,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,8 +23,18 @@ from grader.errors import IntakeError, SandboxError
 MIB = 1 << 20
 MAX_DEPTH = 8
 MAX_SHOWN_CHARS = 100
+MAX_PATH_CHARS = 4096
 MAX_LISTED = 10
-IGNORED_NAMES = frozenset({"__MACOSX", "__pycache__"})
+
+MARK_FILE = ".grader.toml"
+"""Written by `grader init`; the one hidden file that is read."""
+
+LEFT_OUT_NAMES = frozenset(
+    "__macosx __pycache__ node_modules site-packages venv pyvenv.cfg thumbs.db desktop.ini".split()
+)
+ENVIRONMENT_FILE = "pyvenv.cfg"
+ENVIRONMENT_FOLDERS = frozenset("bin include lib lib64 scripts share".split())
+"""What a virtual environment, whatever its name, holds beside `pyvenv.cfg`."""
 
 # No link is followed, and opening a named pipe does not wait for its other end. Windows lacks both.
 _OPEN_FLAGS = (
@@ -69,11 +80,40 @@ def list_names(names: Collection[str]) -> str:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a name is left out: hidden files, and what tools leave behind."""
-    return name.startswith(".") or name in IGNORED_NAMES
+    """Return whether a file or folder is left out: hidden ones, and what tools leave behind."""
+    if name in (".", "..", MARK_FILE):
+        return False  # the first two are no names, and refused where they are met
+    return name.startswith(".") or name.lower() in LEFT_OUT_NAMES
 
 
-def open_regular(path: Path) -> BinaryIO:
+def without_ignored(names: Iterable[str]) -> list[str]:
+    """Return the paths that are not left out, and do not lie in a folder that is.
+
+    Of a virtual environment, whatever its name, the folders that tools made in it are left out.
+    """
+    names = tuple(names)
+    environments = {
+        name.removesuffix(ENVIRONMENT_FILE)
+        for name in names
+        if name.rpartition("/")[2] == ENVIRONMENT_FILE
+    }
+
+    def is_left_out(name: str) -> bool:
+        if len(name) > MAX_PATH_CHARS:
+            return False
+        start = 0
+        for part in name.rstrip("/").split("/"):
+            if is_ignored(part):
+                return True
+            if part.lower() in ENVIRONMENT_FOLDERS and name[:start] in environments:
+                return True
+            start += len(part) + 1
+        return False
+
+    return [name for name in names if not is_left_out(name)]
+
+
+def open_regular(path: Path) -> BufferedReader:
     """Open a plain file.
 
     Raises:
@@ -113,7 +153,7 @@ def read_regular(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
-    """Raise `IntakeError` for a file that is larger than its limit."""
+    """Raise `IntakeError` for a file that is larger than its limit: the student's fault."""
     if size_bytes > limit_bytes:
         raise IntakeError(
             f"expected at most {limit_bytes // MIB} MiB, found {size_bytes / MIB:.1f} MiB "
@@ -134,8 +174,10 @@ def list_files(folder: Path, *, max_files: int) -> tuple[str, ...]:
     folders = 0
     while waiting:
         prefix, depth = waiting.pop()
-        for name, mode in _entries(folder / prefix):
-            if is_ignored(name):
+        entries = _entries(folder / prefix)
+        kept = set(without_ignored(name for name, _ in entries))
+        for name, mode in entries:
+            if name not in kept:
                 continue
             if stat.S_ISDIR(mode):
                 waiting.append((f"{prefix}{name}/", depth + 1))
@@ -187,7 +229,7 @@ class Member:
     """One entry of an archive.
 
     Attributes:
-        name: as stored, backslashes read as `/`; ends in `/` for a folder.
+        name: as stored, backslashes read as `/`, without a leading `./`; ends in `/` for a folder.
         info: the entry itself; its sizes are what the archive claims.
     """
 
@@ -203,12 +245,13 @@ class Member:
 class Archive:
     """An open zip archive."""
 
-    def __init__(self, file: zipfile.ZipFile) -> None:
+    def __init__(self, file: zipfile.ZipFile, members: tuple[Member, ...] = ()) -> None:
         self._file = file
-        self.members = tuple(
-            Member(name=info.orig_filename.replace("\\", "/"), info=info)
+        named = (
+            (info.orig_filename.replace("\\", "/").removeprefix("./"), info)
             for info in file.infolist()
         )
+        self.members = members or tuple(Member(name=n, info=info) for n, info in named if n)
 
     def read(self, member: Member, *, limit_bytes: int) -> bytes:
         """Return a member's bytes.
@@ -280,6 +323,20 @@ def open_archive(stream: BinaryIO, *, name: str, directory_bytes: int) -> Iterat
         yield Archive(file)
 
 
+class _Listed(zipfile.ZipFile):
+    """An archive whose members are known: their list is not parsed again."""
+
+    def _RealGetContents(self) -> None:  # noqa: N802 - zipfile's own name for it
+        self.start_dir = 0
+
+
+@contextmanager
+def open_again(stream: BinaryIO, members: tuple[Member, ...]) -> Iterator[Archive]:
+    """Open an archive whose members are known from before; the stream stays open."""
+    with _Listed(stream) as file:
+        yield Archive(file, members)
+
+
 def require_plain(member: Member) -> None:
     """Refuse a member that is not a plain file, or whose name could do harm.
 
@@ -290,6 +347,8 @@ def require_plain(member: Member) -> None:
     kind = stat.S_IFMT(mode)
     if not is_inside(member.name):
         found = "a name that leads outside the archive"
+    elif len(member.name) > MAX_PATH_CHARS:
+        found = "a name that no disk can hold"
     elif kind == stat.S_IFLNK:
         found = "a symbolic link"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):

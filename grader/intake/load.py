@@ -3,18 +3,18 @@
 Nothing is executed. Whether the code is right, or even Python, shows in the worker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
 from grader.errors import IntakeError
-from grader.intake.contents import Contents, Refused, read_contents
-from grader.intake.cuda import ENTRY_ENDING, is_cuda_source, load_cuda
+from grader.intake.contents import Contents, Refused, open_inner, read_contents
+from grader.intake.cuda import is_cuda_source, load_cuda
+from grader.intake.entry import Work, find_work, is_found
 from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.modules import (
     FALLBACK_MODULE,
     MAX_SOURCE_BYTES,
-    choose_entry,
     decode_source,
     is_module_name,
     name_module,
@@ -27,14 +27,16 @@ from grader.intake.submission import Origin, Rejected, SourceFile, Submission, S
 
 MAX_MODULES = 20
 MAX_NOTEBOOK_BYTES = 64 * MIB
+MAX_NESTED_ARCHIVES = 3
 
 
 def load_submission(
-    source: SubmissionSource, *, slug: str, cuda: bool = False
+    source: SubmissionSource, *, slug: str, cuda: bool = False, starters: Collection[str] = ()
 ) -> Submission | Rejected:
     """Load one student's submission, or return why it is rejected.
 
-    `slug` names the assignment; with `cuda` it accepts CUDA C++ as well.
+    `slug` names the assignment; with `cuda` it accepts CUDA C++ as well. `starters` are the
+    fingerprints of its own starters, which are graded only if nothing else was handed in.
 
     Raises:
         SandboxError: if the disk or the machine fails, or access is denied: our fault, no grade.
@@ -43,25 +45,45 @@ def load_submission(
     try:
         contents = read_contents(source)
         sha256 = contents.sha256
-        return _load(contents, name=source.name, slug=slug, cuda=cuda)
+        endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
+        work = _find(contents, slug=slug, endings=endings, starters=starters)
+        return _load(work, name=source.name, sha256=sha256, cuda=cuda)
     except IntakeError as error:
         if isinstance(error, Refused):
             sha256 = error.sha256
         return Rejected(name=source.name, sha256=sha256, message=str(error), hint=error.hint)
 
 
-def _load(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission:
-    files = contents.files
-    sources = {n: c for n, c in files.items() if is_cuda_source(n)} if cuda else {}
-    modules, notebooks, notices = _sort(files)
-    entries = tuple(file for file in sources if file.lower().endswith(ENTRY_ENDING))
-    endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
-    names = (*modules, *notebooks, *entries)
-    chosen = choose_entry(names, slug=slug, endings=endings, others=tuple(files))
-    if chosen in sources:
-        return load_cuda(chosen, sources, contents, name=name)
-    content = modules.pop(chosen, b"") or notebooks.pop(chosen, b"")
-    alone = _read_entry(chosen, content, name=name, sha256=contents.sha256)
+def _find(
+    contents: Contents, *, slug: str, endings: Collection[str], starters: Collection[str]
+) -> Work:
+    """Return the file to grade; archives are opened if none has the name that is asked for."""
+    for _ in range(MAX_NESTED_ARCHIVES):
+        if is_found(contents.files, slug=slug):
+            break
+        contents = open_inner(contents)
+    try:
+        return find_work(contents.files, slug=slug, endings=endings, starters=starters)
+    except IntakeError:
+        for error in contents.unopened.values():
+            raise error from None  # it may hold the work
+        raise
+
+
+def _load(work: Work, *, name: str, sha256: str, cuda: bool) -> Submission:
+    sources = {n: c for n, c in work.files.items() if is_cuda_source(n)} if cuda else {}
+    if work.chosen in sources:
+        others = (*(work.files.keys() - sources.keys()), *work.elsewhere)
+        submission = load_cuda(work.chosen, sources, others, name=name, sha256=sha256)
+    else:
+        submission = _load_python(work, name=name, sha256=sha256)
+    return replace(submission, notices=(*submission.notices, *work.notices), graded_file=work.path)
+
+
+def _load_python(work: Work, *, name: str, sha256: str) -> Submission:
+    modules, notebooks, notices = _sort(work)
+    content = modules.pop(work.chosen, b"") or notebooks.pop(work.chosen, b"")
+    alone = _read_entry(work.chosen, content, name=name, sha256=sha256)
     if notebooks:
         notices.append(f"not used: {list_names(notebooks)}; only one notebook is graded")
     if len(modules) >= MAX_MODULES:
@@ -77,18 +99,18 @@ def _load(contents: Contents, *, name: str, slug: str, cuda: bool) -> Submission
     )
 
 
-def _sort(files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes], list[str]]:
-    """Return modules and notebooks at the top, and notices about other files."""
+def _sort(work: Work) -> tuple[dict[str, bytes], dict[str, bytes], list[str]]:
+    """Return modules and notebooks beside the graded file, and notices about other files."""
     modules: dict[str, bytes] = {}
     notebooks: dict[str, bytes] = {}
-    others: list[str] = []
+    others: list[str] = list(work.elsewhere)
     shadowing: list[str] = []
-    for name, content in files.items():
+    for name, content in work.files.items():
         stem, _, suffix = name.rpartition(".")
         kind = suffix.lower() if "/" not in name else ""
         if kind == "ipynb":
             notebooks[name] = content
-        elif kind == "py" and shadows(stem) and len(files) > 1:
+        elif kind == "py" and shadows(stem) and name != work.chosen:
             shadowing.append(name)
         elif kind == "py":
             modules[name] = content
@@ -99,8 +121,10 @@ def _sort(files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes
         notices.append(
             f"left out: {list_names(shadowing)}; Python or the grader has a module of that name"
         )
-    if others and (modules or notebooks):
-        notices.append(f"not used: {list_names(others)}; only modules at the top can be imported")
+    if others:
+        notices.append(
+            f"not used: {list_names(others)}; only modules beside the graded file can be imported"
+        )
     return modules, notebooks, notices
 
 

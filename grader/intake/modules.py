@@ -1,4 +1,4 @@
-"""Names and text of source files: which one is graded, which may be imported beside it, decoding.
+"""Names and text of source files: which may be imported beside the graded one, and decoding.
 
 Nothing is parsed here: syntax errors are reported when the worker imports the module. Notebooks are
 read by `intake.notebook`.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from grader.errors import IntakeError
-from grader.intake.files import MIB, list_names, require_size, show
+from grader.intake.files import MIB, require_size, show
 from grader.intake.submission import SourceFile
 
 FALLBACK_MODULE = "submission"
@@ -26,7 +26,6 @@ _WORKER_MODULES = frozenset(
     yaml cuda nvidia site sitecustomize usercustomize conftest pip
     """.split()
 )
-_WORD_BREAKS = re.compile(r"[\s-]+")
 
 # Source: PEP 263, "Defining Python Source Code Encodings".
 _ENCODING_LINE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
@@ -46,50 +45,6 @@ def shadows(module: str) -> bool:
 def is_module_name(stem: str) -> bool:
     """Return whether `import stem` could work."""
     return stem.isascii() and stem.isidentifier() and not keyword.iskeyword(stem)
-
-
-def is_entry(file_name: str, slug: str) -> bool:
-    """Return whether a file has the name that is asked for: the slug, or `submission`."""
-    stem, _, suffix = file_name.rpartition(".")
-    return suffix.lower() in ("py", "ipynb", "cu") and _plain(stem) in (
-        _plain(slug),
-        FALLBACK_MODULE,
-    )
-
-
-def choose_entry(
-    names: tuple[str, ...], *, slug: str, endings: tuple[str, ...], others: tuple[str, ...] = ()
-) -> str:
-    """Return the file to grade among those that could be it.
-
-    `endings` of files that can be graded and `others`, all that was handed in, are for messages.
-
-    Raises:
-        IntakeError: if there is none, or several and none is named as the assignment asks.
-    """
-    wanted_names = " or ".join(f"{slug}{ending}" for ending in endings)
-    if not names:
-        found = list_names(others) or "no file at all"
-        raise IntakeError(
-            f"expected a file such as {wanted_names}, found {found}",
-            hint=f"name the file with your work {wanted_names}, and hand in that file, or a folder "
-            "or zip with that file at its top",
-        )
-    for wanted in (_plain(slug), FALLBACK_MODULE):
-        named = [name for name in names if _plain(name.rpartition(".")[0]) == wanted]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            raise IntakeError(
-                f"expected one file to grade, found {list_names(named)}",
-                hint="keep the file that holds your work, and rename or remove the others",
-            )
-    if len(names) > 1:
-        raise IntakeError(
-            f"expected one file to grade, or one named {wanted_names}, found {list_names(names)}",
-            hint=f"rename the file that holds your work to {slug}, and keep its ending",
-        )
-    return names[0]
 
 
 def name_module(stem: str) -> str:
@@ -167,8 +122,3 @@ def require_utf8_declared(text: str, *, name: str) -> None:
             f"{show(name)}",
             hint="remove that line and save the file as UTF-8",
         )
-
-
-def _plain(stem: str) -> str:
-    """Return a file stem for comparison: people differ in case, spaces and dashes."""
-    return _WORD_BREAKS.sub("_", stem.strip().lower())

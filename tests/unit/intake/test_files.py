@@ -57,7 +57,7 @@ def test_member_that_lies_about_its_size_is_rejected(tmp_path: Path) -> None:
 def test_too_many_members_are_rejected(tmp_path: Path) -> None:
     many = {"kv_cache.py": GOOD, **{f"f{n}": "" for n in range(200)}}
     assert "at most 200 files" in reject(write(tmp_path / "a.zip", zipped(many))).message
-    flood = {f"{n:0200}": "" for n in range(5000)}
+    flood = {f"{n:060000}": "" for n in range(150)}
     assert "too long" in reject(write(tmp_path / "b.zip", zipped(flood))).message
 
 

@@ -98,7 +98,9 @@ def test_notebook_wins_as_entry_and_modules_may_be_imported(tmp_path: Path) -> N
         (["one.py", "two.py"], "one.py, two.py"),
         (["torch.py", "numpy.py"], "found numpy.py, torch.py"),
         (["readme.md"], "found readme.md"),
-        (["deep/kv_cache.py", "deeper/x.py"], "found deep/kv_cache.py, deeper/x.py"),
+        (["deep/kv_cache.py", "other/kv_cache.ipynb"], "deep/kv_cache.py, other/kv_cache.ipynb"),
+        (["hw/a/b/c/x.py"], "found hw/a/b/c/x.py; hw/a/b/c/x.py lies too deep in folders"),
+        (["x.7z", "essay.pdf"], "found essay.pdf, x.7z; only .zip archives can be opened"),
     ],
 )
 def test_undecidable_folder_is_rejected_with_its_list(

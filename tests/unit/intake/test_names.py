@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.intake.files import show
-from grader.intake.roster import make_safe, make_unique, parse_canvas
+from grader.intake.roster import make_safe, make_unique
 
 
 @given(st.lists(st.text(max_size=120), max_size=30))
@@ -32,16 +32,6 @@ def test_accents_fall_away_and_other_scripts_stay_apart() -> None:
     assert make_safe("王") != make_safe("李") != "unnamed"
     assert make_safe("../..") == "unnamed"
     assert make_safe(".ssh/id") == "ssh_id"
-
-
-def test_canvas_names_give_owner_and_file() -> None:
-    (plain,) = parse_canvas("doejane_4711_99001_kv_cache.py")
-    assert (plain.owner, plain.file) == ("doejane_4711", "kv_cache.py")
-    (late,) = parse_canvas("doejane_LATE_4711_99001_kv_cache-1.ipynb")
-    assert (late.owner, late.file) == ("doejane_4711", "kv_cache.ipynb")
-    (group,) = parse_canvas("projectgroup 3".replace(" ", "") + "_12_13_my work-2.py")
-    assert (group.owner, group.file) == ("projectgroup3_12", "my work.py")
-    assert parse_canvas("kv_cache.py") == ()
 
 
 def test_shown_names_are_printable_and_short() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from grader.errors import UsageError
 from grader.intake import Rejected, Submission, collect, load_submission
 from grader.intake.reader.assembly import assemble
 from grader.intake.reader.cells import Cell, Refusal, read_cells
@@ -96,6 +97,36 @@ def test_damaged_zips_never_raise(flips: list[tuple[int, int]], cut: bool) -> No
         beside = write(Path(folder) / "other.py", GOOD)
         for handed in collect([path, beside], SLUG):
             check_taken(load_submission(handed, slug=SLUG))
+
+
+PARTS = st.sampled_from(
+    [
+        *("kv_cache.py", "kv_cache.ipynb.json", "a.zip", "src", "..", "", ".", ".git", "hw1-ann"),
+        *("A_1_assignsubmission_file_", "1-2 - A - Feb 3, 2026 1011 AM", "index.html", "é"),
+        *("HW_a_attempt_2026-02-03-10-11-12", "submission_1", "submission_metadata.yml", "x.pdf"),
+        *(
+            "pyvenv.cfg",
+            "lib",
+            ".grader.toml",
+            "a_1_2_kv_cache.py",
+            "assignment_1_export",
+            "x" * 300,
+        ),
+    ]
+) | st.text(max_size=4)
+PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join).filter(bool)
+
+
+@SMALL
+@given(st.dictionaries(PATHS, st.sampled_from([GOOD, "", "x: ["]), max_size=6))
+def test_arbitrary_names_in_a_class_never_raise(files: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "class.zip", zipped(files))
+        with suppress(UsageError):
+            sources = collect([path], SLUG)
+            assert len({source.name for source in sources}) == len(sources)
+            for source in sources:
+                check_taken(load_submission(source, slug=SLUG))
 
 
 @FEW

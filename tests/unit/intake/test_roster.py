@@ -55,8 +55,7 @@ def test_class_zip_is_graded_in_memory(tmp_path: Path) -> None:
     }
     archive = write(tmp_path / "class.zip", zipped(members))
     submission = take_all(archive)
-    assert list(submission) == ["b", "c", "dave", "erin.py"]
-    assert isinstance(submission.pop("erin.py"), Rejected)  # the wrong kind, but not passed over
+    assert list(submission) == ["b", "c", "dave", "erin"]
     assert all(isinstance(one, Submission) for one in submission.values())
     dave = submission["dave"]
     assert isinstance(dave, Submission)
@@ -116,8 +115,120 @@ def test_gradescope_export_keeps_folder_names(tmp_path: Path, metadata: bytes) -
 def test_same_file_name_in_many_folders_is_named_after_the_folder(tmp_path: Path) -> None:
     paths = [write(tmp_path / who / "kv_cache.py", GOOD) for who in ("zoe", "abe")]
     assert grade_names(*paths) == ["zoe", "abe"]
-    assert grade_names(paths[0]) == ["kv_cache"]
-    assert grade_names(paths[0], paths[0]) == ["kv_cache"]
+    assert grade_names(paths[0]) == ["zoe"]
+    assert grade_names(paths[0], paths[0]) == ["zoe"]
+
+
+def test_names_on_the_command_line_keep_their_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "alice.py": "alice",
+        "bob/kv_cache.py": "bob",
+        "carl/src/kv_cache.py": "carl",
+        "dora/kv_cache/kv_cache.ipynb": "dora",
+        "erik/kv_cache-submission.zip": "erik",
+        "fay/kv_cache (1).py": "fay",
+        "hw1/gil.ipynb.json": "gil",
+        "kv_cache.py": "kv_cache",
+    }
+    for path in names:
+        write(Path(path), zipped({"kv_cache.py": GOOD}) if path.endswith(".zip") else GOOD)
+    for path, owner in names.items():
+        assert grade_names(Path(path)) == [owner]
+        assert grade_names(tmp_path / path)[0] == (
+            owner if path != "kv_cache.py" else tmp_path.name
+        )
+    assert grade_names(*map(Path, names)) == list(names.values())
+    assert grade_names(Path("dora/kv_cache"), Path("carl/src")) == ["dora", "carl"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"kv_cache-submission.zip": zipped({"kv_cache.py": GOOD}), "essay.pdf": "x"},
+        {"src/kv_cache.py": GOOD, "tests/test_it.py": GOOD, "README.md": ""},
+        {"hw1/src/kv_cache.py": GOOD},
+        {"my work.py": GOOD, ".grader.toml": ""},
+        {"kv_cache (1).py": GOOD},
+    ],
+)
+def test_the_folder_of_one_person_is_one_submission(
+    tmp_path: Path, files: dict[str, bytes | str]
+) -> None:
+    for name, content in files.items():
+        write(tmp_path / "ann" / name, content)
+        write(tmp_path / "class" / "ben" / name, content)
+        write(tmp_path / "class" / "cleo" / name, content)
+    assert grade_names(tmp_path / "ann") == ["ann"]
+    assert grade_names(tmp_path / "class") == ["ben", "cleo"]
+    assert grade_names(write(tmp_path / "dan.zip", zipped(files))) == ["dan"]
+    assert grade_names(write(tmp_path / "eva.zip", zipped({"hw 1/x.py": GOOD}))) == ["eva"]
+
+
+def test_one_file_in_a_zip_is_the_zip_owners(tmp_path: Path) -> None:
+    assert grade_names(write(tmp_path / "dan.zip", zipped({"my work.py": GOOD}))) == ["dan"]
+    assert grade_names(write(tmp_path / "eva.zip", zipped({"eva/my work.py": GOOD}))) == ["eva"]
+    assert grade_names(write(tmp_path / "class.zip", zipped({"dan.zip": b""}))) == ["dan"]
+
+
+def test_names_of_an_export_on_the_command_line_are_joined(tmp_path: Path) -> None:
+    names = (
+        "HW_ann_attempt_2026-02-03-10-11-12.txt",
+        "HW_ann_attempt_2026-02-03-10-11-12_kv_cache.py",
+        "HW_bob_attempt_2026-02-03-10-11-12_kv_cache.py",
+        "HW_bob_attempt_2026-02-04-10-11-12_kv_cache.py",
+        "index.html",
+    )
+    paths = [write(tmp_path / name, GOOD) for name in names]
+    sources = collect(paths, SLUG)
+    assert [source.name for source in sources] == ["ann", "bob"]
+    assert sources[1].original == names[3]
+    assert [len(source.attempts) for source in sources] == [1, 2]
+    folder = write(tmp_path / "Ada B_7_assignsubmission_file_" / "kv_cache.py", GOOD).parent
+    assert grade_names(folder) == ["Ada_B_7"]
+    archive = zipped({"ann.py": GOOD, "bob.py": GOOD})
+    assert grade_names(write(tmp_path / "hw_2026_02_all.zip", archive)) == ["ann", "bob"]
+
+
+def test_an_export_in_folders_of_sections_or_users_is_one(tmp_path: Path) -> None:
+    for path in (
+        "ann/HW_ann_attempt_2026-02-03-10-11-12.txt",
+        "ann/HW_ann_attempt_2026-02-03-10-11-12_kv_cache.py",
+        "ann/HW_ann_attempt_2026-02-04-10-11-12_kv_cache.py",
+        "section 2/Bob B_7_assignsubmission_file_/kv_cache.py",
+        "cleo/kv_cache.py",
+    ):
+        write(tmp_path / "class" / path, GOOD)
+    assert grade_names(tmp_path / "class") == ["ann", "cleo", "Bob_B_7"]
+
+
+@pytest.mark.parametrize("parent", ["hw1-submissions", "class"])
+def test_repositories_belong_to_their_users(tmp_path: Path, parent: str) -> None:
+    for user in ("ann-lee", "ann-kim"):
+        write(tmp_path / parent / f"hw1-{user}" / "kv_cache.py", GOOD)
+        write(tmp_path / parent / f"hw1-{user}" / ".git" / "config", "")
+    names = {source.people[0].number for source in collect([tmp_path / parent], SLUG)}
+    assert names == ({"ann-lee", "ann-kim"} if parent != "class" else {"lee", "kim"})
+    downloads = {
+        f"hw1-{user}-main.zip": zipped({f"hw1-{user}-main/kv_cache.py": GOOD}) for user in "ab"
+    }
+    taken = take_all(write(tmp_path / "hw1.zip", zipped(downloads)))
+    assert list(taken) == ["a", "b"]
+    assert all(isinstance(one, Submission) for one in taken.values())
+    write(tmp_path / "people" / "anna-lee" / "kv_cache.py", GOOD)
+    write(tmp_path / "people" / "anna-kim" / "kv_cache.py", GOOD)
+    assert grade_names(tmp_path / "people") == ["anna-kim", "anna-lee"]
+
+
+def test_keys_do_not_depend_on_who_else_is_there(tmp_path: Path) -> None:
+    write(tmp_path / "Müller.py", GOOD)
+    (alone,) = collect([tmp_path], SLUG)
+    write(tmp_path / "Muller.py", GOOD)
+    keys = {source.key: source.name for source in collect([tmp_path], SLUG)}
+    assert alone.key == "plain:Müller"
+    assert keys == {"plain:Muller": "Muller", "plain:Müller": "Muller-2"}
 
 
 def test_names_stay_unique_across_paths(tmp_path: Path) -> None:
