@@ -7,9 +7,12 @@ from grader.intake.load import load_submission
 from grader.intake.roster import collect
 from grader.intake.submission import (
     Attachment,
+    BrokenStatement,
     CellLine,
+    Damage,
     Origin,
     Rejected,
+    Requirements,
     SourceFile,
     Submission,
     SubmissionSource,
@@ -17,9 +20,12 @@ from grader.intake.submission import (
 
 __all__ = [
     "Attachment",
+    "BrokenStatement",
     "CellLine",
+    "Damage",
     "Origin",
     "Rejected",
+    "Requirements",
     "SourceFile",
     "Submission",
     "SubmissionSource",

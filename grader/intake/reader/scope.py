@@ -1,8 +1,10 @@
-"""Which names a module made from a notebook has, and which expressions its top level may hold."""
+"""Which names a statement at top level binds, reads and changes, and which a module has so far."""
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+import symtable
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__spec__", "__package__"})
@@ -40,6 +42,122 @@ _PLAIN_NODES = (
     ast.expr_context,
 )
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names of the module that one statement at top level has to do with.
+
+    Attributes:
+        binds: names that it defines, assigns or imports.
+        uses: names that it reads, now or when a function that it defines is called.
+        now: names that it reads when it runs itself.
+        changes: objects that it changes: `x[0] = 1`, `A.f = f`, `setattr(A, "f", f)`.
+        calls: objects whose methods it calls, which may change them: `table.update(...)`.
+    """
+
+    binds: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
+    now: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
+
+
+def names_of(
+    statement: ast.stmt, lines: Sequence[str] = (), *, lazy_annotations: bool = False
+) -> Names:
+    """Return the names of one statement; none for `if __name__ == "__main__"`, which never runs.
+
+    Its source `lines` spare writing it anew, if it does not share them with others.
+    """
+    if isinstance(statement, ast.If) and is_main_guard(statement.test):
+        return Names()
+    changes, calls = _changed(statement)
+    try:
+        text = "\n".join(lines) if lines else ast.unparse(statement)
+        binds, uses = _resolve(text, lazy_annotations)
+        now = frozenset(_read_now(statement, lazy_annotations))
+    except (RecursionError, MemoryError, SyntaxError, ValueError):  # read what can be read
+        binds = frozenset(_stored(statement))
+        uses = now = frozenset(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
+    return Names(binds=binds, uses=uses, now=now, changes=changes, calls=calls)
+
+
+def is_main_guard(test: ast.expr) -> bool:
+    """Return whether a condition asks for `__name__`: a module's block that importing skips."""
+    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
+
+
+def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names that a statement binds and reads, by Python's own analysis of scopes."""
+    text = f"from __future__ import annotations\n{text}" if lazy else text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = symtable.symtable(text, "<cell>", "exec")
+    symbols = [s for s in top.get_symbols() if not (lazy and s.get_name() == "annotations")]
+    binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+    uses = {s.get_name() for s in symbols if s.is_referenced()}
+    waiting = list(top.get_children())
+    while waiting:
+        table = waiting.pop()
+        uses |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+        waiting += table.get_children()
+    return frozenset(binds), frozenset(uses)
+
+
+def _read_now(statement: ast.stmt, lazy: bool) -> set[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set(_needed(statement, frozenset(), lazy=lazy))
+    read: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            read.update(_needed(node, frozenset(), lazy=lazy))
+        elif isinstance(node, ast.AnnAssign) and lazy:
+            waiting += [node.target, *([node.value] if node.value else [])]
+        elif isinstance(node, ast.expr):
+            read.update(_loaded([node], frozenset()))
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return read - set(_stored(statement)) if isinstance(statement, _COMPOUND) else read
+
+
+def _changed(statement: ast.stmt) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the objects that a statement changes, and those that it calls a method of."""
+    changes: set[str] = set()
+    calls: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.Lambda():
+                continue
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                given = [c for d in node.decorator_list if isinstance(d, ast.Call) for c in d.args]
+                changes.update(c.id for c in given if isinstance(c, ast.Name))
+                continue
+            case (
+                ast.Attribute(ctx=ast.Store() | ast.Del())
+                | ast.Subscript(ctx=ast.Store() | ast.Del())
+            ):
+                changes.add(_root(node))
+            case ast.Call(func=ast.Name(id="setattr"), args=[ast.Name(id=changed), *_]):
+                changes.add(changed)
+            case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
+                calls.add(_root(method))
+            case ast.AugAssign(target=ast.Name(id=changed)):
+                changes.add(changed)
+        waiting += ast.iter_child_nodes(node)
+    return frozenset(changes - {""}), frozenset(calls - {""})
+
+
+def _root(node: ast.expr) -> str:
+    """Return `x` for `x.a[0].b`; empty if there is no name at its root."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,12 +169,14 @@ class Scope:
         defined: those of them that are classes and functions of the student's own.
         has_star: whether something was imported with `*`, so that any name may be known.
         lazy_annotations: whether annotations are never evaluated.
+        allowed: top-level modules that may be imported, see `statements.is_outside`.
     """
 
     known: set[str] = field(default_factory=lambda: set(dir(builtins)) | MODULE_NAMES)
     defined: set[str] = field(default_factory=set)
     has_star: bool = False
     lazy_annotations: bool = False
+    allowed: frozenset[str] = frozenset()
 
     def fork(self) -> "Scope":
         """Return a copy, for a block that may yet be dropped."""
@@ -82,10 +202,10 @@ class Scope:
                 return False
         return True
 
-    def missing_names(self, definition: _Function | ast.ClassDef) -> tuple[str, ...]:
-        """Return names that a definition needs when it is reached, and that nothing has bound."""
-        needed = _needed(definition, frozenset(), lazy=self.lazy_annotations)
-        return tuple(dict.fromkeys(name for name in needed if not self._knows(name)))
+    def missing_names(self, statement: ast.stmt) -> tuple[str, ...]:
+        """Return names that a statement needs when it is reached, and that nothing has bound."""
+        needed = sorted(_read_now(statement, self.lazy_annotations))
+        return tuple(name for name in needed if not self._knows(name))
 
     def bind_assigned(self, node: ast.AST) -> None:
         """Remember every name that a target or statement binds, bodies of functions left out."""

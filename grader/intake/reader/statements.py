@@ -1,28 +1,18 @@
-"""Which top-level statements of an untagged notebook are kept, and why the others are not.
+"""Which top-level statements of an untagged notebook are kept for themselves.
 
-Kept are imports of modules that the worker may have, functions and classes, assignments of
-constants and of plain expressions of known names, and `if` and `try` blocks of nothing else. A
-definition that needs a name which was not kept is left out: it would make the whole import fail.
+Kept are imports, functions and classes, assignments of constants and of plain expressions of known
+names, and `if` and `try` blocks of nothing else. A definition that needs a name which was not kept
+is left out: it would fail. What is kept because graded code needs it is decided in `selection`.
 """
 
 import ast
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from .scope import Scope
+from .scope import Scope, is_main_guard
 
-# Modules that notebooks import for plots, for their platform or for tests. The worker does not
-# have them, and a failing import would cost the student everything below it.
-NOT_IN_THE_SANDBOX = frozenset(
-    """
-    IPython ipywidgets ipytest jupyter notebook nbformat nbconvert nbgrader otter grader
-    google.colab kaggle gdown kagglehub matplotlib mpl_toolkits seaborn plotly bokeh altair
-    torchviz torchinfo torchsummary torchvision torchaudio PIL cv2 imageio pandas polars sklearn
-    tqdm rich tabulate termcolor requests wandb tensorboard mlflow gradio streamlit
-    pytest hypothesis memory_profiler line_profiler
-    datasets huggingface_hub transformers tokenizers tiktoken sentencepiece accelerate evaluate nltk
-    """.split()
-)
+ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "harness"})
 
 _IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception"})
 
@@ -32,20 +22,35 @@ class Choice:
     """Whether a statement is kept.
 
     Attributes:
-        kept: whether it, or a part of it, goes into the module.
-        replacement: text that replaces it; empty if it stays as it is.
-        reason: why it, or a part of it, is left out; empty if that is obvious.
+        needs: names because of which a definition is left out.
         is_silent: whether it is left out without a notice.
     """
 
     kept: bool
-    replacement: str = ""
-    reason: str = ""
+    needs: tuple[str, ...] = ()
     is_silent: bool = False
 
 
 KEEP = Choice(kept=True)
 DROP = Choice(kept=False)
+
+
+def is_outside(module: str, allowed: Collection[str]) -> bool:
+    """Return whether graded code may not import a module, such as `google.colab`.
+
+    `allowed` are top-level modules, those of the student's own files included.
+    """
+    top = module.partition(".")[0]
+    if top == "grader":  # the students' tool, which no sandbox has
+        return True
+    return top not in ALWAYS_ALLOWED and top not in sys.stdlib_module_names and top not in allowed
+
+
+def imported_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """Return the module that one name of an import comes from; empty for `from . import x`."""
+    if isinstance(statement, ast.Import):
+        return alias.name
+    return "" if statement.level else statement.module or ""
 
 
 def choose(statement: ast.stmt, scope: Scope) -> Choice:
@@ -55,7 +60,7 @@ def choose(statement: ast.stmt, scope: Scope) -> Choice:
     except RecursionError:  # hundreds of `elif`: the rest of the notebook still counts
         return DROP
     if choice.kept:
-        _bind(statement, scope)
+        bind(statement, scope)
     return choice
 
 
@@ -67,13 +72,12 @@ def is_future_import(statement: ast.stmt) -> bool:
 def _decide(statement: ast.stmt, scope: Scope) -> Choice:
     match statement:
         case ast.Import() | ast.ImportFrom():
-            return _decide_import(statement)
+            return DROP if _is_outside(statement, scope) else KEEP
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             missing = scope.missing_names(statement)
             if not missing:
                 return KEEP
-            names = ", ".join(f"`{name}`" for name in missing[:3])
-            return Choice(kept=False, reason=f"it needs {names}, which is not kept")
+            return Choice(kept=False, needs=missing)
         case ast.Assign():
             good = all(_is_target(t, scope) for t in statement.targets)
             return KEEP if good and scope.is_plain(statement.value) else DROP
@@ -89,29 +93,9 @@ def _decide(statement: ast.stmt, scope: Scope) -> Choice:
             return KEEP if type(statement).__name__ == "TypeAlias" else DROP
 
 
-def _decide_import(statement: ast.Import | ast.ImportFrom) -> Choice:
-    absent = [alias for alias in statement.names if _absent_module(statement, alias)]
-    if not absent:
-        return KEEP
-    modules = dict.fromkeys(_absent_module(statement, alias) for alias in absent)
-    reason = f"not installed where work is graded: {', '.join(modules)}"
-    left = [alias for alias in statement.names if alias not in absent]
-    if not left:
-        return Choice(kept=False, reason=reason)
-    statement.names = left
-    return Choice(kept=True, replacement=ast.unparse(statement), reason=reason)
-
-
-def _absent_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
-    """Return the module that the worker does not have; empty if it may have it."""
-    path = alias.name
-    if isinstance(statement, ast.ImportFrom):
-        if statement.level or statement.module is None:
-            return ""
-        path = f"{statement.module}.{alias.name}"
-    parts = path.split(".")
-    prefixes = (parts[0], ".".join(parts[:2]))
-    return next((prefix for prefix in prefixes if prefix in NOT_IN_THE_SANDBOX), "")
+def _is_outside(statement: ast.Import | ast.ImportFrom, scope: Scope) -> bool:
+    modules = (imported_module(statement, alias) for alias in statement.names)
+    return any(module and is_outside(module, scope.allowed) for module in modules)
 
 
 def _is_target(target: ast.expr, scope: Scope) -> bool:
@@ -139,7 +123,7 @@ def _decide_if(statement: ast.If, scope: Scope) -> Choice:
         imports = ast.Import | ast.ImportFrom | ast.Pass
         block = (*statement.body, *statement.orelse)
         return KEEP if all(isinstance(part, imports) for part in block) else DROP
-    if not scope.is_plain(statement.test) or _is_main_guard(statement.test):
+    if not scope.is_plain(statement.test) or is_main_guard(statement.test):
         return DROP
     return KEEP if _all_included((statement.body, statement.orelse), scope) else DROP
 
@@ -154,7 +138,7 @@ def _decide_try(statement: ast.Try, scope: Scope) -> Choice:
     for part in imports:
         trial.bind_assigned(part)
     blocks = [others, statement.orelse]
-    if not imports or any(_decide_import(s).reason for s in imports):
+    if not imports or any(_is_outside(s, scope) for s in imports):
         blocks += [[s for s in h.body if not _is_print(s)] for h in statement.handlers]
     return KEEP if _all_included(blocks, trial) else DROP
 
@@ -164,7 +148,7 @@ def _all_included(blocks: Sequence[Sequence[ast.stmt]], scope: Scope) -> bool:
     for block in blocks:
         for statement in block:
             choice = choose(statement, trial)
-            if choice.replacement or not (choice.kept or choice.is_silent):
+            if not (choice.kept or choice.is_silent):
                 return False
     return True
 
@@ -182,10 +166,6 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _is_main_guard(test: ast.expr) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
-
-
 def _catches_import(handler: ast.ExceptHandler) -> bool:
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(
@@ -193,7 +173,8 @@ def _catches_import(handler: ast.ExceptHandler) -> bool:
     )
 
 
-def _bind(statement: ast.stmt, scope: Scope) -> None:
+def bind(statement: ast.stmt, scope: Scope) -> None:
+    """Remember the names of a statement that is in the module."""
     if isinstance(statement, ast.If) and _is_type_checking(statement.test):
         return  # never runs
     if isinstance(statement, ast.ImportFrom) and any(a.name == "*" for a in statement.names):

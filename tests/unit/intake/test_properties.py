@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grader.intake import Rejected, Submission, collect, load_submission
-from grader.intake.reader.assembly import assemble
+from grader.intake.reader.assembly import Wanted
+from grader.intake.reader.serve import assemble
 from grader.intake.reader.cells import Cell, Refusal, read_cells
 from tests.unit.intake.work import GOOD, SLUG, code, notebook, write, zipped
 
@@ -122,7 +123,7 @@ def test_reader_ends_in_cells_or_a_refusal(raw: bytes) -> None:
 @given(st.lists(JSON | st.builds(code, st.text() | JSON), max_size=4))
 def test_arbitrary_cells_end_in_a_module_or_a_refusal(cells: list[Any]) -> None:
     with suppress(Refusal):
-        module = assemble(read_cells(notebook(cells)))
+        module = assemble(read_cells(notebook(cells)), Wanted()).module
         ast.parse("\n".join(line.text for line in module.lines))
 
 
@@ -132,7 +133,7 @@ def test_untagged_module_parses_and_maps_every_line(cells: list[tuple[str, str]]
     raw = notebook([code(source, *([tag] if tag else [])) for source, tag in cells])
     try:
         read = read_cells(raw)
-        module = assemble(read)
+        module = assemble(read, Wanted()).module
     except Refusal:
         return
     text = "\n".join(line.text for line in module.lines)
@@ -149,7 +150,7 @@ def test_untagged_module_parses_and_maps_every_line(cells: list[tuple[str, str]]
 def test_exported_lines_keep_their_locations(sources: list[str]) -> None:
     try:
         read = read_cells(notebook([code(source, "export") for source in sources]))
-        module = assemble(read)
+        module = assemble(read, Wanted()).module
     except Refusal:
         return
     expected = [
