@@ -11,8 +11,8 @@ from grader.errors import IntakeError, SandboxError
 from grader.intake import Rejected, Submission
 from grader.intake import notebook as notebook_reader
 from grader.intake.reader.assembly import Wanted
-from grader.intake.reader.serve import assemble
 from grader.intake.reader.cells import Refusal, read_cells
+from grader.intake.reader.serve import assemble
 from tests.unit.intake.work import accept, code, notebook, prose, reject, take, write
 
 

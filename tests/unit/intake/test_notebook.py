@@ -12,9 +12,9 @@ import pytest
 
 from grader.intake import BrokenStatement, CellLine, Damage, Origin, Requirements, Submission
 from grader.intake.reader.assembly import Wanted
+from grader.intake.reader.cells import read_cells
 from grader.intake.reader.serve import assemble
 from grader.intake.submission import NO_REQUIREMENTS
-from grader.intake.reader.cells import read_cells
 from tests.unit.intake.work import accept, code, notebook, prose, reject, write
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from grader.intake import Rejected, Submission, collect, load_submission
 from grader.intake.reader.assembly import Wanted
-from grader.intake.reader.serve import assemble
 from grader.intake.reader.cells import Cell, Refusal, read_cells
+from grader.intake.reader.serve import assemble
 from tests.unit.intake.work import GOOD, SLUG, code, notebook, write, zipped
 
 SMALL = settings(
@@ -72,7 +72,7 @@ def check_taken(submission: Submission | Rejected) -> None:
         assert len(file.cell_lines) in (0, file.text.count("\n"))
 
 
-@SMALL
+@FEW
 @given(st.binary(max_size=300))
 def test_arbitrary_modules_never_raise(content: bytes) -> None:
     check_taken(take_bytes("kv_cache.py", content))
@@ -84,7 +84,7 @@ def test_arbitrary_zips_never_raise(content: bytes) -> None:
     check_taken(take_bytes("kv_cache.zip", content))
 
 
-@SMALL
+@FEW
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.booleans())
 def test_damaged_zips_never_raise(flips: list[tuple[int, int]], cut: bool) -> None:
     content = bytearray(zipped({"kv_cache.py": GOOD * 9, "more.py": GOOD, "d/x.txt": "x"}))
