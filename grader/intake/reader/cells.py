@@ -152,9 +152,10 @@ def _require_python(metadata: dict[str, Json]) -> None:
             (info.get("name"), "`language_info.name`"),
             (kernel.get("language"), "`kernelspec.language`"),
         )
-        if value
+        if value not in (None, "")
     ]
-    name = _expect(kernel.get("name") or "", str, "`kernelspec.name`")
+    name = kernel.get("name")
+    name = "" if name is None else _expect(name, str, "`kernelspec.name`")
     if any("python" in language.lower() for language in languages):
         return  # whatever its kernel is called
     if languages:

@@ -91,11 +91,11 @@ def recover(lines: list[str], take_out: Callable[[list[str]], list[str]]) -> Res
     starts = [*_starts(lines), len(lines)]
     kept = [""] * len(lines)
     broken: list[Broken] = []
-    index = before = 0
+    index = before = failures = 0
     after_broken = False
     while index < len(starts) - 1:
         first = starts[index]
-        reach = MAX_JOINED_TEXT if len(broken) < MAX_SEARCHES else 1
+        reach = MAX_JOINED_TEXT if failures < MAX_SEARCHES else 1
         ends = starts[index + 1 : index + 1 + reach]
         block, problem = _shortest(lines[first : ends[-1]], [e - first for e in ends], take_out)
         if block:
@@ -106,7 +106,8 @@ def recover(lines: list[str], take_out: Callable[[list[str]], list[str]]) -> Res
         # An indented line too many: the block before it is not what its author wrote either.
         begin = before if problem.is_indent and _HOLDS_BLOCK.match(lines[before]) else first
         kept[begin:first] = [""] * (first - begin)
-        end = ends[0] if len(broken) < MAX_BROKEN else len(lines)
+        end = ends[0] if failures < MAX_BROKEN else len(lines)
+        failures += 1
         found = _describe(lines, (begin, end), replace(problem, start=first))
         if found.names or not after_broken:  # the next lines of a text are no news
             broken.append(found)
