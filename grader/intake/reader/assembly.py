@@ -12,9 +12,8 @@ from .cells import clip
 from .magics import CleanCell
 from .notices import Kind, Ledger
 from .recovery import parse
-from .scope import names_of
+from .scope import is_future_import, names_of
 from .selection import Decision, Fate, Part, Selection, Zone
-from .statements import is_future_import
 
 MAX_DAMAGED = 50
 SCRATCH = "scratch"
@@ -292,7 +291,7 @@ class _Assembly:
 
 def _first(statement: ast.stmt) -> int:
     """Return the first line of a statement, its decorators included."""
-    decorators = getattr(statement, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
     return min([statement.lineno, *(one.lineno for one in decorators)])
 
 

@@ -1,46 +1,20 @@
-"""Which names a statement at top level binds, reads and changes, and which a module has so far."""
+"""The names that a statement at top level binds, reads and changes, and those that a module has.
+
+`is_outside(module, allowed)` says whether graded code may import a module; all ask it.
+"""
 
 import ast
 import builtins
 import symtable
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__spec__", "__package__"})
 
-# Calls that only make a constant, a type or a wrapper, by the last part of their name.
-PLAIN_CALLS = frozenset(
-    """
-    int float bool str bytes frozenset set tuple list dict range slice object min max abs len round
-    TypeVar ParamSpec TypeVarTuple NewType namedtuple NamedTuple TypedDict getLogger partial
-    sqrt log log2 exp ceil floor device finfo iinfo constexpr Config jit compile is_available
-    """.split()
-)
+ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "harness"})
 
-_MACHINE_MODULES = frozenset({"os", "sys"})
-
-_PLAIN_NODES = (
-    ast.Tuple,
-    ast.List,
-    ast.Set,
-    ast.Dict,
-    ast.UnaryOp,
-    ast.BinOp,
-    ast.BoolOp,
-    ast.Compare,
-    ast.IfExp,
-    ast.Attribute,
-    ast.Subscript,
-    ast.Slice,
-    ast.Starred,
-    ast.keyword,
-    ast.operator,
-    ast.unaryop,
-    ast.boolop,
-    ast.cmpop,
-    ast.expr_context,
-)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
 
@@ -166,71 +140,65 @@ class Scope:
 
     Attributes:
         known: names that its statements have bound.
-        defined: those of them that are classes and functions of the student's own.
         has_star: whether something was imported with `*`, so that any name may be known.
         lazy_annotations: whether annotations are never evaluated.
-        allowed: top-level modules that may be imported, see `statements.is_outside`.
     """
 
     known: set[str] = field(default_factory=lambda: set(dir(builtins)) | MODULE_NAMES)
-    defined: set[str] = field(default_factory=set)
     has_star: bool = False
     lazy_annotations: bool = False
-    allowed: frozenset[str] = frozenset()
-
-    def fork(self) -> "Scope":
-        """Return a copy, for a block that may yet be dropped."""
-        return replace(self, known=set(self.known), defined=set(self.defined))
-
-    def is_plain(self, expression: ast.expr) -> bool:
-        """Return whether an expression is a constant, or made of constants and known names."""
-        waiting: list[ast.AST] = [expression]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.Constant | ast.Name):
-                if isinstance(node, ast.Name) and not self._knows(node.id):
-                    return False
-            elif isinstance(node, ast.Lambda):
-                waiting += [*node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-            elif isinstance(node, ast.Call):
-                if _last_part(node.func) not in PLAIN_CALLS:
-                    return False
-                waiting += ast.iter_child_nodes(node)
-            elif isinstance(node, _PLAIN_NODES) and not _is_risky(node):
-                waiting += ast.iter_child_nodes(node)
-            else:
-                return False
-        return True
 
     def missing_names(self, statement: ast.stmt) -> tuple[str, ...]:
         """Return names that a statement needs when it is reached, and that nothing has bound."""
-        needed = sorted(_read_now(statement, self.lazy_annotations))
-        return tuple(name for name in needed if not self._knows(name))
+        if self.has_star:
+            return ()
+        return tuple(sorted(set(_read_now(statement, self.lazy_annotations)) - self.known))
 
-    def bind_assigned(self, node: ast.AST) -> None:
-        """Remember every name that a target or statement binds, bodies of functions left out."""
-        self.known.update(_stored(node))
-
-    def _knows(self, name: str) -> bool:
-        return self.has_star or name in self.known
-
-
-def _is_risky(node: ast.AST) -> bool:
-    """Return whether a plain expression may well fail when the module is loaded."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.FloorDiv | ast.Mod):
-        return isinstance(node.right, ast.Constant) and node.right.value == 0
-    if isinstance(node, ast.Subscript):  # type aliases; not `os.environ["HOME"]`, `[1, 2][5]`
-        root: ast.expr = node.value
-        while isinstance(root, ast.Attribute):
-            root = root.value
-        return not isinstance(root, ast.Name) or root.id in _MACHINE_MODULES
-    return False
+    def bind(self, statement: ast.stmt) -> None:
+        """Remember the names of a statement that is in the module."""
+        if is_type_checking(statement):
+            return  # never runs
+        self.has_star = self.has_star or is_star(statement)
+        if not isinstance(statement, ast.AnnAssign) or statement.value is not None:
+            self.known.update(_stored(statement))
 
 
-def _last_part(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+def is_type_checking(statement: ast.stmt) -> bool:
+    """Return whether a statement is `if TYPE_CHECKING:`, which only type checkers run."""
+    if not isinstance(statement, ast.If):
+        return False
+    test = statement.test
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def is_star(statement: ast.stmt) -> bool:
+    """Return whether a statement is `from x import *`."""
+    return isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+
+
+def is_future_import(statement: ast.stmt) -> bool:
+    """Return whether a statement is `from __future__ import ...`."""
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def imported_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """Return the module that one name of an import comes from; empty for `from . import x`."""
+    if isinstance(statement, ast.Import):
+        return alias.name
+    return "" if statement.level else statement.module or ""
+
+
+def is_outside(module: str, allowed: Collection[str]) -> bool:
+    """Return whether graded code may not import a module, such as `google.colab`.
+
+    `allowed` are top-level modules, those of the student's own files included.
+    """
+    top = module.partition(".")[0]
+    if top == "grader":  # the students' tool, which no sandbox has
+        return True
+    return top not in ALWAYS_ALLOWED and top not in sys.stdlib_module_names and top not in allowed
 
 
 def _needed(

@@ -4,10 +4,11 @@
 `decide(part)` answers for each, in order. It is pure: neither files nor modules are looked at.
 
 * What a problem's names (`exports`) use, directly or through others, is needed. If they are not
-  known, all functions and classes count as if they were such names.
+  known, all functions, classes and constants count as if they were such names.
+* A notebook without tags gives what is needed, and all its functions, classes and imports.
 * Cells without a tag, beside cells tagged `export`, give what those use, and nothing else.
 * An import outside `allowed` goes if nothing that is needed uses it, with the statements that use
-  it. If something does, it stays, and fails: it is in `absent`. See `statements.is_outside`.
+  it. If something does, it stays, and fails: it is in `absent`. See `scope.is_outside`.
 """
 
 import ast
@@ -16,8 +17,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from .scope import MODULE_NAMES, Names, Scope
-from .statements import bind, choose, imported_module, is_outside
+from .scope import (
+    MODULE_NAMES,
+    Names,
+    Scope,
+    imported_module,
+    is_outside,
+    is_star,
+    is_type_checking,
+)
 
 _BUILTINS = frozenset(dir(builtins)) | MODULE_NAMES
 ONLY_IN_NOTEBOOKS = frozenset({"display", "get_ipython"})
@@ -118,7 +126,7 @@ class Selection:
         self._index({name for name, zone in broken.items() if zone is Zone.GRADED})
         exported = [part for name in exports for part in self._definers.get(name, ())]
         kept = [p for p in self._parts if p.zone in (Zone.GRADED, Zone.CHOSEN)]
-        self.needed = self._close(exported or [p for p in kept if isinstance(p.node, _CALLABLE)])
+        self.needed = self._close(exported or [part for part in kept if _is_plain(part.node)])
         graded = [p for p in kept if p.zone is Zone.GRADED and isinstance(p.node, _DEFINING)]
         self.taken = {p for p in self._close([*exported, *graded]) if p.zone is Zone.OPEN}
         self.relevant = set(exports).union(*(p.names.uses for p in self.needed | self.taken))
@@ -132,7 +140,7 @@ class Selection:
         self._left = {name for p in [*beside, *self._closed] for name in p.names.binds} - {
             name for p in self._parts if p not in beside for name in p.names.binds
         }
-        self._scope = Scope(allowed=frozenset(allowed), lazy_annotations=lazy_annotations)
+        self._scope = Scope(lazy_annotations=lazy_annotations)
         self._lost = set(broken) - set(self._definers)
 
     def _index(self, broken: Collection[str]) -> None:
@@ -147,7 +155,7 @@ class Selection:
             binds = part.names.binds - fixed if part.zone is Zone.OPEN else part.names.binds
             for name in binds | part.names.changes | part.names.calls & objects:
                 self._definers.setdefault(name, []).append(part)
-        self._stars = [part for part in self._parts if _is_star(part.node)]
+        self._stars = [part for part in self._parts if is_star(part.node)]
 
     def _close(self, roots: Iterable[Part]) -> set[Part]:
         """Return statements and all that they use, directly or through others."""
@@ -222,7 +230,7 @@ class Selection:
         """Return what becomes of a statement; asked for each, in their order."""
         decision = self._decide(part)
         if decision.fate in (Fate.KEPT, Fate.TAKEN):
-            bind(part.node, self._scope)
+            self._scope.bind(part.node)
         elif decision.fate is Fate.LOST or (decision.fate is Fate.NEEDS and part in self.needed):
             self._lost |= part.names.binds - self._scope.known
         return decision
@@ -240,8 +248,8 @@ class Selection:
             return Decision(fate=Fate.LOST, names=tuple(sorted(lost)))
         if part.zone is Zone.GRADED:
             return self._decide_graded(part)
-        if part.zone is Zone.CHOSEN and not (part in self.needed and part.names != Names()):
-            return self._decide_chosen(part)
+        if part.zone is Zone.CHOSEN and part not in self.needed and not _is_definition(part.node):
+            return self._leave(part)
         missing = self._scope.missing_names(part.node)
         if missing:
             return Decision(fate=Fate.NEEDS, names=missing)
@@ -256,7 +264,7 @@ class Selection:
         node.names = [alias for alias in node.names if alias not in gone]
         if not node.names:
             return Decision(fate=Fate.IMPORT, names=modules)
-        bind(node, self._scope)
+        self._scope.bind(node)
         return Decision(fate=Fate.IMPORT, names=modules, replacement=ast.unparse(node))
 
     def _decide_graded(self, part: Part) -> Decision:
@@ -270,17 +278,12 @@ class Selection:
         is_effect = not isinstance(part.node, (*_DEFINING, ast.Import, ast.ImportFrom))
         return self._leave(part) if is_effect and part.names.now & self._left else _KEPT
 
-    def _decide_chosen(self, part: Part) -> Decision:
-        choice = choose(part.node, self._scope.fork())
-        if choice.kept:
-            return _KEPT
-        if choice.needs:
-            return Decision(fate=Fate.NEEDS, names=choice.needs)
-        return Decision(fate=Fate.SILENT) if choice.is_silent else self._leave(part)
-
     def _leave(self, part: Part) -> Decision:
         """Return why a statement goes that graded code does not use; no word about `check(...)`."""
-        if part.names.uses & self._inert:
+        is_nothing = isinstance(part.node, ast.Pass) or (
+            isinstance(part.node, ast.Expr) and isinstance(part.node.value, ast.Constant)
+        )
+        if is_nothing or part.names.uses & self._inert:
             return Decision(fate=Fate.SILENT)
         defines = isinstance(part.node, (*_CALLABLE, ast.Assign, ast.AnnAssign))
         return Decision(fate=Fate.UNUSED if defines and part.names.binds else Fate.EFFECT)
@@ -298,5 +301,14 @@ class Selection:
         return found
 
 
-def _is_star(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+def _is_definition(statement: ast.stmt) -> bool:
+    return isinstance(statement, (*_CALLABLE, ast.Import, ast.ImportFrom)) or is_type_checking(
+        statement
+    )
+
+
+def _is_plain(statement: ast.stmt) -> bool:
+    """Return whether a statement could be an answer, if it is not known which names are."""
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        return not any(isinstance(node, ast.Call) for node in ast.walk(statement))
+    return isinstance(statement, _CALLABLE)

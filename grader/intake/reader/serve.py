@@ -15,8 +15,8 @@ from .assembly import SCRATCH, Line, Module, Section, Wanted, build
 from .cells import SAVE_AGAIN, Cell, Refusal, read_cells
 from .magics import CleanCell, cell_magic, clean
 from .notices import Kind
+from .scope import imported_module, is_outside
 from .selection import ONLY_IN_NOTEBOOKS, Zone
-from .statements import imported_module, is_outside
 
 MEMORY_BYTES = 1 << 30
 CPU_SECONDS = 20

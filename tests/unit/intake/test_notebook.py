@@ -1,5 +1,6 @@
 """What an honest notebook becomes."""
 
+import ast
 import json
 import re
 import warnings
@@ -13,6 +14,7 @@ import pytest
 from grader.intake import BrokenStatement, CellLine, Damage, Origin, Requirements, Submission
 from grader.intake.reader.assembly import Wanted
 from grader.intake.reader.cells import read_cells
+from grader.intake.reader.scope import names_of
 from grader.intake.reader.serve import assemble
 from grader.intake.submission import NO_REQUIREMENTS
 from tests.unit.intake.work import accept, code, notebook, prose, reject, write
@@ -118,8 +120,9 @@ KEPT = [
 
 
 @pytest.mark.parametrize("source", KEPT)
-def test_kept_statements(source: str) -> None:
-    assert assembled(source) == (source + "\n", [])
+def test_what_is_needed_is_kept(source: str) -> None:
+    names = {name for node in ast.parse(source).body for name in names_of(node).binds}
+    assert assembled(source, exports=names) == (source + "\n", [])
 
 
 DROPPED = [
@@ -141,7 +144,7 @@ DROPPED = [
 
 @pytest.mark.parametrize("source", DROPPED)
 def test_dropped_statements_are_told(source: str) -> None:
-    text, (notice,) = assembled("kept = 1", source)
+    text, (notice,) = assembled("kept = 1", source, exports={"kept"})
     name = source.partition(" = ")[0]
     assert text == "kept = 1\n"
     assert notice in (
@@ -187,7 +190,7 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
         requirements=Requirements(exports=("solution",)),
     )
     assert submission.files[0].text == (
-        "import pytest\n@pytest.mark.slow\ndef test_it(): ...\nx = 1\n"
+        "import pytest\n@pytest.mark.slow\ndef test_it(): ...\n"
         "def solution(x): return test_it, Model\n"
     )
     config, pytest_ = submission.broken
