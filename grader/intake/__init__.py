@@ -8,11 +8,14 @@ from grader.intake.load import load_submission
 from grader.intake.roster import collect
 from grader.intake.submission import (
     Attachment,
+    BrokenStatement,
     CellLine,
+    Damage,
     Layout,
     Origin,
     Person,
     Rejected,
+    Requirements,
     SourceFile,
     Submission,
     SubmissionSource,
@@ -20,11 +23,14 @@ from grader.intake.submission import (
 
 __all__ = [
     "Attachment",
+    "BrokenStatement",
     "CellLine",
+    "Damage",
     "Layout",
     "Origin",
     "Person",
     "Rejected",
+    "Requirements",
     "SourceFile",
     "Submission",
     "SubmissionSource",

@@ -3,13 +3,13 @@
 Nothing is executed. Whether the code is right, or even Python, shows in the worker.
 """
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from grader.errors import IntakeError
 from grader.intake.contents import Contents, Refused, open_inner, read_contents
-from grader.intake.cuda import is_cuda_source, load_cuda
+from grader.intake.cuda import ENTRY_ENDING, is_cuda_source, load_cuda
 from grader.intake.entry import Work, find_work, is_found
 from grader.intake.files import MIB, list_names, require_size, show
 from grader.intake.modules import (
@@ -22,8 +22,16 @@ from grader.intake.modules import (
     require_utf8_declared,
     shadows,
 )
-from grader.intake.notebook import ReadNotebook, read_notebook
-from grader.intake.submission import Origin, Rejected, SourceFile, Submission, SubmissionSource
+from grader.intake.notebook import ReadNotebook, read_modules, read_notebook
+from grader.intake.submission import (
+    NO_REQUIREMENTS,
+    Origin,
+    Rejected,
+    Requirements,
+    SourceFile,
+    Submission,
+    SubmissionSource,
+)
 
 MAX_MODULES = 20
 MAX_NOTEBOOK_BYTES = 64 * MIB
@@ -31,12 +39,19 @@ MAX_NESTED_ARCHIVES = 3
 
 
 def load_submission(
-    source: SubmissionSource, *, slug: str, cuda: bool = False, starters: Collection[str] = ()
+    source: SubmissionSource,
+    *,
+    slug: str,
+    cuda: bool = False,
+    starters: Collection[str] = (),
+    requirements: Requirements = NO_REQUIREMENTS,
 ) -> Submission | Rejected:
     """Load one student's submission, or return why it is rejected.
 
     `slug` names the assignment; with `cuda` it accepts CUDA C++ as well. `starters` are the
     fingerprints of its own starters, which are graded only if nothing else was handed in.
+    `requirements` decide what of a notebook is graded, and which imports: check, pack and grade
+    pass the same.
 
     Raises:
         SandboxError: if the disk or the machine fails, or access is denied: our fault, no grade.
@@ -47,7 +62,8 @@ def load_submission(
         sha256 = contents.sha256
         endings = (".py", ".ipynb", ".cu") if cuda else (".py", ".ipynb")
         work = _find(contents, slug=slug, endings=endings, starters=starters)
-        return _load(work, name=source.name, sha256=sha256, cuda=cuda)
+        job = _Job(name=source.name, sha256=sha256, slug=slug, cuda=cuda, requirements=requirements)
+        return _load(work, job)
     except IntakeError as error:
         if isinstance(error, Refused):
             sha256 = error.sha256
@@ -70,20 +86,36 @@ def _find(
         raise
 
 
-def _load(work: Work, *, name: str, sha256: str, cuda: bool) -> Submission:
-    sources = {n: c for n, c in work.files.items() if is_cuda_source(n)} if cuda else {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Whose submission is loaded, and for which assignment."""
+
+    name: str
+    sha256: str
+    slug: str
+    cuda: bool
+    requirements: Requirements
+
+
+def _load(work: Work, job: _Job) -> Submission:
+    sources = {n: c for n, c in work.files.items() if is_cuda_source(n)} if job.cuda else {}
     if work.chosen in sources:
         others = (*(work.files.keys() - sources.keys()), *work.elsewhere)
-        submission = load_cuda(work.chosen, sources, others, name=name, sha256=sha256)
+        submission = load_cuda(work.chosen, sources, others, name=job.name, sha256=job.sha256)
     else:
-        submission = _load_python(work, name=name, sha256=sha256)
+        submission = _load_python(work, job)
     return replace(submission, notices=(*submission.notices, *work.notices), graded_file=work.path)
 
 
-def _load_python(work: Work, *, name: str, sha256: str) -> Submission:
+def _load_python(work: Work, job: _Job) -> Submission:
     modules, notebooks, notices = _sort(work)
     content = modules.pop(work.chosen, b"") or notebooks.pop(work.chosen, b"")
-    alone = _read_entry(work.chosen, content, name=name, sha256=sha256)
+    own = tuple(module.rpartition(".")[0] for module in modules)
+    allowed = (*job.requirements.allowed, *own)
+    job = replace(job, requirements=replace(job.requirements, allowed=allowed))
+    alone = _read_entry(work.chosen, content, job)
+    if alone.origin is Origin.CUDA:
+        return alone
     if notebooks:
         notices.append(f"not used: {list_names(notebooks)}; only one notebook is graded")
     if len(modules) >= MAX_MODULES:
@@ -92,10 +124,26 @@ def _load_python(work: Work, *, name: str, sha256: str) -> Submission:
             hint="hand in only the modules that your work imports",
         )
     beside, left_out = read_beside(modules, partial(_read_beside, entry=alone.entry))
+    written = {file.name for file in alone.files}
+    beside = [file for file in beside if file.name not in written]
+    return _examine(replace(alone, notices=(*notices, *left_out, *alone.notices)), beside, job)
+
+
+def _examine(alone: Submission, beside: Sequence[SourceFile], job: _Job) -> Submission:
+    """Return a submission with its other modules, without what of them cannot be graded."""
+    if alone.origin is Origin.NOTEBOOK:
+        if not beside:
+            return alone
+        read = read_modules(beside, replace(job.requirements, exports=()))
+        files = (*alone.files, *read.files)
+    else:
+        read = read_modules((*alone.files, *beside), job.requirements)
+        files = read.files
     return replace(
         alone,
-        files=(*alone.files, *beside),
-        notices=(*notices, *left_out, *alone.notices),
+        files=files,
+        notices=(*alone.notices, *read.notices),
+        broken=(*alone.broken, *read.broken),
     )
 
 
@@ -128,7 +176,7 @@ def _sort(work: Work) -> tuple[dict[str, bytes], dict[str, bytes], list[str]]:
     return modules, notebooks, notices
 
 
-def _read_entry(file_name: str, content: bytes, *, name: str, sha256: str) -> Submission:
+def _read_entry(file_name: str, content: bytes, job: _Job) -> Submission:
     """Return the submission that the graded file alone would be."""
     stem, _, suffix = file_name.rpartition(".")
     entry = name_module(stem)
@@ -138,17 +186,8 @@ def _read_entry(file_name: str, content: bytes, *, name: str, sha256: str) -> Su
             f"{show(file_name)} is graded as {FALLBACK_MODULE}.py: Python cannot import its name",
         )
     if suffix.lower() == "ipynb":
-        read = _read_notebook(file_name, content)
-        source = SourceFile(name=f"{entry}.py", text=read.text, cell_lines=read.cell_lines)
-        return Submission(
-            name=name,
-            sha256=sha256,
-            origin=Origin.NOTEBOOK,
-            entry=entry,
-            files=(source,),
-            notices=(*notices, *read.notices),
-            notebook_json=read.notebook_json,
-        )
+        alone = _load_notebook(file_name, content, entry=entry, job=job)
+        return replace(alone, notices=(*notices, *alone.notices))
     text = decode_source(content, name=file_name)
     if not text.strip():
         raise IntakeError(
@@ -156,8 +195,8 @@ def _read_entry(file_name: str, content: bytes, *, name: str, sha256: str) -> Su
             hint="save your work, and hand in the file again",
         )
     return Submission(
-        name=name,
-        sha256=sha256,
+        name=job.name,
+        sha256=job.sha256,
         origin=Origin.MODULE,
         entry=entry,
         files=(SourceFile(name=f"{entry}.py", text=text),),
@@ -165,14 +204,51 @@ def _read_entry(file_name: str, content: bytes, *, name: str, sha256: str) -> Su
     )
 
 
-def _read_notebook(file_name: str, content: bytes) -> ReadNotebook:
+def _load_notebook(file_name: str, content: bytes, *, entry: str, job: _Job) -> Submission:
+    """Return the submission that a notebook alone is."""
+    read = _read_notebook(file_name, content, entry=entry, job=job)
+    if read.cuda:
+        sources = {
+            f"{job.slug}{ENTRY_ENDING}" if name == ENTRY_ENDING else name: text.encode()
+            for name, text in read.cuda.items()
+        }
+        chosen = find_work(sources, slug=job.slug, endings=(ENTRY_ENDING,)).chosen
+        made = load_cuda(chosen, sources, (), name=job.name, sha256=job.sha256)
+        notice = f"graded as {show(chosen)}: the CUDA C++ in the cells of {show(file_name)}"
+        return replace(made, notices=(*read.source.notices, notice, *made.notices))
+    module, *written = read.source.files
+    files = [replace(module, name=f"{entry}.py")]
+    left_out: list[str] = []
+    for file in written:
+        stem = file.name.removesuffix(".py")
+        if is_module_name(stem) and not shadows(stem) and stem.lower() != entry.lower():
+            files.append(file)
+        else:
+            left_out.append(file.name)
+    hidden = f"left out: {list_names(left_out)}; Python cannot import it here, choose another name"
+    return Submission(
+        name=job.name,
+        sha256=job.sha256,
+        origin=Origin.NOTEBOOK,
+        entry=entry,
+        files=tuple(files),
+        notices=(*read.source.notices, *([hidden] if left_out else [])),
+        notebook_json=read.notebook_json,
+        broken=read.source.broken,
+    )
+
+
+def _read_notebook(file_name: str, content: bytes, *, entry: str, job: _Job) -> ReadNotebook:
     require_size(file_name, len(content), limit_bytes=MAX_NOTEBOOK_BYTES)
+    own = {job.slug, job.slug.lower(), entry, FALLBACK_MODULE}
     try:
-        read = read_notebook(content)
+        read = read_notebook(content, job.requirements, own=own, cuda=job.cuda)
     except IntakeError as error:
         raise IntakeError(f"{show(file_name)}: {error}", hint=error.hint) from error
-    require_size(f"the code of {file_name}", len(read.text.encode()), limit_bytes=MAX_SOURCE_BYTES)
-    require_utf8_declared(read.text, name=file_name)
+    for file in read.source.files:
+        size = len(file.text.encode())
+        require_size(f"the code of {file_name}", size, limit_bytes=MAX_SOURCE_BYTES)
+        require_utf8_declared(file.text, name=file_name)
     return read
 
 

@@ -1,6 +1,6 @@
-"""Turns a notebook into a module, by a reader in a separate interpreter, which may fail alone.
+"""Reads notebooks and modules, by a reader in a separate interpreter, which may fail alone.
 
-What the reader keeps is decided in `intake.reader`. The notebook is not executed, here or there.
+What the reader keeps is decided in `intake.reader`. Nothing is executed, here or there.
 """
 
 import json
@@ -8,13 +8,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from grader.errors import IntakeError, SandboxError
 from grader.intake.files import MIB
-from grader.intake.submission import CellLine
+from grader.intake.submission import (
+    NO_REQUIREMENTS,
+    BrokenStatement,
+    CellLine,
+    Damage,
+    Requirements,
+    SourceFile,
+)
 
 READER_FOLDER = Path(__file__).resolve().parent
 READER_ENTRY = (
@@ -33,58 +41,133 @@ Json = Any  # the reader's reply, until it is checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadNotebook:
-    """A notebook as a module.
+class ReadSource:
+    """Source files as they will be graded.
 
     Attributes:
-        cell_lines: the origin of each line of `text`.
+        files: the module first; its name is empty for a notebook.
         notices: what was left out, for the student.
+        broken: what cannot be graded.
+    """
+
+    files: tuple[SourceFile, ...]
+    notices: tuple[str, ...] = ()
+    broken: tuple[BrokenStatement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadNotebook:
+    """A notebook.
+
+    Attributes:
+        source: the module that its cells make, then the modules that they write.
+        cuda: C++ sources that its cells hold, by name, if they are graded instead of the module;
+            the name is `.cu` for cells that name no file.
         notebook_json: all cells in format 4.5, without outputs and attachments.
     """
 
-    text: str
-    cell_lines: tuple[CellLine, ...]
-    notices: tuple[str, ...]
+    source: ReadSource
+    cuda: dict[str, str]
     notebook_json: str
 
 
-def read_notebook(raw: bytes) -> ReadNotebook:
+def read_notebook(
+    raw: bytes,
+    requirements: Requirements = NO_REQUIREMENTS,
+    *,
+    own: Collection[str] = (),
+    cuda: bool = False,
+) -> ReadNotebook:
     """Read a notebook without executing any of it.
+
+    `own` are names by which a cell could import or write the module that is graded; with `cuda`,
+    C++ is graded as well.
 
     Raises:
         IntakeError: if it cannot be read: the student's fault.
         SandboxError: if the reader could not be run: our fault.
     """
-    reply = _run_reader(raw)
+    request = _request(requirements, own=own, cuda=cuda)
+    reply = _run_reader(json.dumps(request).encode() + b"\n" + raw)
     try:
-        form = json.loads(reply)
-        if "message" in form:
-            raise IntakeError(str(form["message"]), hint=str(form["hint"]))
-        lines = [(str(text), int(cell), int(line)) for text, cell, line in form["lines"]]
-        notices = [str(notice) for notice in form["notices"]]
+        form = _open_reply(reply)
+        names = tuple(str(name) for name in form["names"])
+        source = _read_source([form["module"], *form["files"]], names)
+        sources = {str(name): str(text) for name, text in form["cuda"].items()}
         notebook = _rebuild(form["cells"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _refuse_unread("what was read from it is damaged") from error
     left_out_bytes = len(raw) - len(notebook.encode())
     if left_out_bytes > OUTPUT_NOTICE_BYTES:
-        notices.append(
+        notice = (
             f"outputs and attachments ({left_out_bytes / MIB:.1f} MiB) were left out; to hand in a "
             "smaller file, clear them before you save"
         )
-    return ReadNotebook(
-        text="".join(f"{text}\n" for text, _, _ in lines),
-        cell_lines=tuple(CellLine(cell=cell, line=line) for _, cell, line in lines),
-        notices=tuple(notices),
-        notebook_json=notebook,
-    )
+        source = replace(source, notices=(*source.notices, notice))
+    return ReadNotebook(source=source, cuda=sources, notebook_json=notebook)
 
 
-def _run_reader(raw: bytes) -> bytes:
+def read_modules(files: Sequence[SourceFile], requirements: Requirements) -> ReadSource:
+    """Return modules without what cannot or need not run; each line keeps its number.
+
+    The first is the one that problems are in. Modules that the reader cannot read stay as they are:
+    the worker will say what is wrong.
+
+    Raises:
+        SandboxError: if the reader could not be run: our fault.
+    """
+    request = _request(requirements, own=(), cuda=False)
+    request["files"] = [[file.name, file.text] for file in files]
+    try:
+        form = _open_reply(_run_reader(json.dumps(request).encode()))
+        read = _read_source(form["files"], ())
+    except (IntakeError, ValueError, TypeError, KeyError):
+        return ReadSource(files=tuple(files))
+    texts = {file.name: file.text.removesuffix("\n") for file in read.files}
+    if any(texts[file.name].count("\n") != file.text.count("\n") for file in files):
+        return ReadSource(files=tuple(files))
+    return replace(read, files=tuple(replace(file, text=texts[file.name]) for file in files))
+
+
+def _request(requirements: Requirements, *, own: Collection[str], cuda: bool) -> dict[str, Json]:
+    exports, allowed = list(requirements.exports), list(requirements.allowed)
+    return {"exports": exports, "allowed": allowed, "own": list(own), "cuda": cuda}
+
+
+def _open_reply(reply: bytes) -> Json:
+    form = json.loads(reply)
+    if "message" in form:
+        raise IntakeError(str(form["message"]), hint=str(form["hint"]))
+    return form
+
+
+def _read_source(modules: Json, cell_names: tuple[str, ...]) -> ReadSource:
+    files: list[SourceFile] = []
+    notices: list[str] = []
+    broken: list[BrokenStatement] = []
+    for module in modules:
+        lines = [(str(text), int(cell), int(line)) for text, cell, line in module["lines"]]
+        at = tuple(CellLine(cell=cell, line=line) for _, cell, line in lines if cell)
+        text = "".join(f"{text}\n" for text, _, _ in lines)
+        name = str(module["name"])
+        files.append(SourceFile(name=name, text=text, cell_lines=at, cell_names=cell_names))
+        notices += [str(notice) for notice in module["notices"]]
+        for kind, names, place, message in module["damaged"]:
+            missing = tuple(str(one) for one in names)
+            broken.append(
+                BrokenStatement(
+                    kind=Damage(kind), names=missing, place=str(place), message=str(message)
+                )
+            )
+    return ReadSource(files=tuple(files), notices=tuple(notices), broken=tuple(broken))
+
+
+def _run_reader(request: bytes) -> bytes:
     """Return what the reader wrote; by files, not pipes, so that neither side waits."""
     command = [sys.executable, "-I", "-S", "-c", READER_ENTRY, str(READER_FOLDER)]
     try:
         with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as answer:
-            source.write(raw)
+            source.write(request)
             source.seek(0)
             ended = subprocess.run(
                 command,

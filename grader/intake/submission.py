@@ -111,11 +111,78 @@ class SourceFile:
         name: path in the sandbox: a valid module name plus `.py`, or as handed in for CUDA C++;
             only files of an author's package lie in a folder, such as `kernels/softmax.py`.
         cell_lines: for a notebook, the origin of each line of `text`; empty for a module.
+        cell_names: for a notebook, what its cells are called, by their number: `In [3]` as the
+            notebook shows it, `code cell 4` where it was not run.
     """
 
     name: str
     text: str
     cell_lines: tuple[CellLine, ...] = ()
+    cell_names: tuple[str, ...] = ()
+
+    def place_of(self, line: int) -> str:
+        """Return where a line of `text`, from 1, stands in what the student handed in."""
+        if not 1 <= line <= len(self.cell_lines):
+            return f"{self.name}, line {line}"
+        origin = self.cell_lines[line - 1]
+        named = 1 <= origin.cell <= len(self.cell_names)
+        cell = self.cell_names[origin.cell - 1] if named else f"cell {origin.cell}"
+        return f"{cell}, line {origin.line}"
+
+
+class Damage(StrEnum):
+    """Why names are missing when a submission is graded."""
+
+    SYNTAX = "syntax"
+    CONFLICT = "conflict"
+    MISSING = "missing"
+    IMPORT = "import"
+    NOT_GRADED = "not_graded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenStatement:
+    """Code of a submission that cannot be graded; the rest can. Found without executing anything.
+
+    A problem that needs one of `names` fails with `text`, once; so does a call that raises
+    `NameError` for one of them. Statements with a syntax error or marks of a merge conflict, those
+    of a notebook that need a name which nothing defines, and all that need the names of such
+    statements in order to run, are not in the module any more. An import that the assignment does
+    not allow is still there, because graded code uses it: it fails. A name that only a cell tagged
+    `scratch` defines is in none of the files.
+
+    Attributes:
+        names: what it would have defined, and what nothing else defines; as far as can be told.
+        place: `In [3], line 2`, `code cell 4, line 1` or `kv_cache.py, line 12`.
+        message: what is wrong, as Python says it, and the source line.
+    """
+
+    kind: Damage
+    names: tuple[str, ...]
+    place: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        """The place and the message; the submission's notices hold the same sentence."""
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What an assignment asks of a submission, as far as reading it depends on that.
+
+    Attributes:
+        exports: names that its problems need; empty if that is not known.
+        allowed: top-level modules that it allows, beside the standard library, `torch`, `numpy`,
+            `triton`, the harness and the student's own files.
+    """
+
+    exports: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+NO_REQUIREMENTS = Requirements()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +205,7 @@ class Submission:
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
         graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`.
+        broken: what of it cannot be graded, and which names are missing because of that.
     """
 
     name: str
@@ -147,6 +215,7 @@ class Submission:
     files: tuple[SourceFile, ...]
     notices: tuple[str, ...] = ()
     notebook_json: str = ""
+    broken: tuple[BrokenStatement, ...] = ()
     binaries: tuple[BinaryFile, ...] = ()
     graded_file: str = ""
 

@@ -1,19 +1,30 @@
-"""Builds one module from a notebook's cells, and keeps the cell and line of each of its lines."""
+"""Builds a module from sections, and keeps the cell and line of each of its lines.
+
+A section is a cell of a notebook or a whole file. Which of its statements stay is decided in
+`selection`; here they are cut out, and what was left out is noted for the student.
+"""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from .cells import Cell, Refusal, clip
-from .magics import CleanCell, clean
-from .scope import Scope
-from .statements import choose, is_future_import
+from .cells import clip
+from .magics import CleanCell
+from .notices import Kind, Ledger
+from .recovery import parse
+from .scope import is_future_import, names_of
+from .selection import Decision, Fate, Part, Selection, Zone
 
-MAX_CODE_CHARS = 1 << 20
-MAX_NOTICES = 50
-
-EXPORT = "export"
+MAX_DAMAGED = 50
 SCRATCH = "scratch"
+
+_KINDS = {
+    Fate.TAKEN: Kind.TAKEN,
+    Fate.UNUSED: Kind.UNUSED,
+    Fate.EFFECT: Kind.EFFECT,
+    Fate.IMPORT: Kind.IMPORT,
+    Fate.NEEDS: Kind.NEEDS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,182 +36,267 @@ class Line:
     line: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Section:
+    """A cell or a file.
+
+    Attributes:
+        place: `In [3]`, or the name of the file.
+        number: of the cell, among all cells; 0 for a file.
+    """
+
+    code: CleanCell
+    zone: Zone
+    place: str
+    number: int = 0
+
+    def place_of(self, line: int) -> str:
+        """Return the place of one of its lines."""
+        return f"{self.place}, line {line}"
+
+    def lines_of(self, statement: ast.stmt) -> Sequence[str]:
+        """Return the lines of a statement; none if it shares one of them with another."""
+        lines = self.code.lines[_first(statement) - 1 : statement.end_lineno]
+        end = (statement.end_col_offset or 0) if statement.end_lineno else 0
+        alone = statement.col_offset == 0 and not lines[-1].encode()[end:].strip()
+        return lines if alone else ()
+
+    def first_line(self, statement: ast.stmt) -> str:
+        """Return the first line of a statement, without others on that line."""
+        first = _first(statement)
+        on_one_line = statement.end_lineno == first
+        end = statement.end_col_offset if on_one_line else None
+        raw = self.code.lines[first - 1].encode()[statement.col_offset : end]
+        return raw.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked of a submission, and what it holds itself.
+
+    Attributes:
+        exports: names that problems need.
+        allowed: top-level modules that may be imported, the student's own among them.
+        own: names under which the module that is graded could import itself.
+        cuda: whether CUDA C++ is graded as well.
+    """
+
+    exports: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    cuda: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """Code that cannot be graded, as `intake.submission.BrokenStatement` has it."""
+
+    kind: str
+    names: tuple[str, ...]
+    place: str
+    message: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Module:
-    """The module so far.
+    """A module, and what there is to say about it.
 
     Attributes:
         future: `from __future__` imports, which Python requires before everything else.
-        notices: what was left out, for the student.
-        problems: cells with syntax errors, for the message if nothing else is left.
+        defined: names that it binds itself, other than by imports.
     """
 
     future: list[Line] = field(default_factory=list)
     body: list[Line] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    damaged: list[Damaged] = field(default_factory=list)
+    defined: set[str] = field(default_factory=set)
 
     @property
     def lines(self) -> list[Line]:
         """All lines, in the module's order."""
         return [*self.future, *self.body]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to grade."""
+        return not any(line.text.strip() for line in self.lines)
+
+    def defines(self, names: Collection[str]) -> bool:
+        """Return whether it defines one of some names; without names, anything at all."""
+        defined = self.defined
+        return bool(defined & set(names)) if names else bool(defined)
+
+    @property
+    def notices(self) -> list[str]:
+        """What to tell the student."""
+        return [*(f"{d.place}: {d.message}" for d in self.damaged), *self.ledger.sentences()]
+
 
 _Edit = tuple[ast.stmt, str]
 """A statement, and the text that replaces it."""
 
 
-def assemble(cells: Sequence[Cell]) -> Module:
-    """Return the module of a notebook.
+def build(sections: Sequence[Section], wanted: Wanted) -> Module:
+    """Return the module that some sections make, in their order."""
+    return _Assembly(sections, wanted).build()
 
-    Raises:
-        Refusal: if no cell holds anything to grade.
-    """
-    code = [cell for cell in cells if cell.kind == "code"]
-    if not code:
-        raise Refusal(
-            f"expected code cells, found none among {len(cells)} cells",
-            "write your code into code cells, save the notebook, and hand it in",
+
+class _Assembly:
+    def __init__(self, sections: Sequence[Section], wanted: Wanted) -> None:
+        self._module = Module()
+        self._sections = sections
+        statements = [s for section in sections for s in section.code.tree.body]
+        lazy = any(
+            alias.name == "annotations"
+            for s in statements
+            if isinstance(s, ast.ImportFrom) and is_future_import(s)
+            for alias in s.names
         )
-    if sum(len(cell.source) for cell in code) > MAX_CODE_CHARS:
-        raise Refusal(
-            f"expected at most {MAX_CODE_CHARS >> 20} MiB of code, found more",
-            "remove data from the code cells",
+        self._parts = {
+            statement: Part(
+                node=statement,
+                names=names_of(statement, section.lines_of(statement), lazy_annotations=lazy),
+                zone=section.zone,
+                place=section.place_of(_first(statement)),
+            )
+            for section in sections
+            for statement in section.code.tree.body
+            if not is_future_import(statement)
+        }
+        self._selection = Selection(
+            list(self._parts.values()),
+            exports=sorted(wanted.exports),
+            allowed=wanted.allowed,
+            own=wanted.own,
+            broken={
+                name: section.zone
+                for section in sections
+                if section.zone is not Zone.CLOSED
+                for broken in section.code.broken
+                for name in broken.names
+            },
+            lazy_annotations=lazy,
         )
-    exported = [cell for cell in code if EXPORT in cell.tags]
-    module = Module()
-    if exported:
-        _assemble_exported(exported, code, module)
-    else:
-        _assemble_untagged(code, module)
-    if not any(line.text.strip() for line in module.lines):
-        _refuse_empty(code, exported, module)
-    if len(module.notices) > MAX_NOTICES:
-        more = len(module.notices) - MAX_NOTICES
-        module.notices[MAX_NOTICES:] = [f"{more} more notices of this kind were left out"]
-    return module
+        self._lost: list[set[str]] = []
+        self._missing: list[tuple[Part, str]] = []
 
+    def build(self) -> Module:
+        decisions = []
+        for section in self._sections:
+            statements = [s for s in section.code.tree.body if s in self._parts]
+            decisions.append({s: self._selection.decide(self._parts[s]) for s in statements})
+        for section, decided in zip(self._sections, decisions, strict=True):
+            if section.zone is not Zone.CLOSED:
+                self._add(section, decided)
+        self._note_damage()
+        return self._module
 
-def _refuse_empty(code: list[Cell], exported: list[Cell], module: Module) -> None:
-    problem = f"; {module.problems[0]}" if module.problems else ""
-    if exported:
-        message = f"expected code in the cells tagged `{EXPORT}`, found none{problem}"
-    else:
-        message = (
-            f"expected imports, functions, classes or constants, found none in {len(code)} "
-            f"code {'cell' if len(code) == 1 else 'cells'}{problem}"
+    def _add(self, section: Section, decided: dict[ast.stmt, Decision]) -> None:
+        """Add the statements of a section that are kept, and note the others."""
+        edits = self._edit(section, decided)
+        if section.zone is not Zone.OPEN:
+            for line in section.code.removed:
+                self._module.ledger.add(Kind.MAGIC, line, section.place)
+        lines, gone = _apply(section.code.lines, edits)
+        numbered = list(enumerate(lines, 1))
+        if section.zone is not Zone.GRADED:
+            if not any(_stays(decision) for decision in decided.values()):
+                return
+            numbered = [(n, line) for n, line in numbered if n - 1 not in gone]
+        if (
+            edits and parse([line for _, line in numbered])[0] is None
+        ):  # a stray backslash, at worst
+            self._module.ledger.add(Kind.SPLIT, section.code.lines[0], section.place)
+            return
+        cell = section.number
+        self._module.body += [Line(text=text, cell=cell, line=n) for n, text in numbered]
+
+    def _edit(self, section: Section, decided: dict[ast.stmt, Decision]) -> list[_Edit]:
+        """Return how a section changes, and note why."""
+        edits: list[_Edit] = []
+        for statement in section.code.tree.body:
+            if statement not in decided:  # `from __future__`, already first in a file
+                if section.number:
+                    self._hoist(statement, section)
+                    edits.append((statement, ""))
+                continue
+            decision = decided[statement]
+            self._note(statement, decision, section)
+            if decision.fate not in (Fate.KEPT, Fate.TAKEN):
+                edits.append((statement, decision.replacement))
+            elif not isinstance(statement, ast.Import | ast.ImportFrom):
+                self._module.defined |= self._parts[statement].names.binds
+        return edits
+
+    def _hoist(self, statement: ast.stmt, section: Section) -> None:
+        line = Line(text=ast.unparse(statement), cell=section.number, line=statement.lineno)
+        self._module.future.append(line)
+
+    def _note(self, statement: ast.stmt, decision: Decision, section: Section) -> None:
+        part = self._parts[statement]
+        if decision.fate is Fate.LOST:
+            self._lost.append({*decision.names, *part.names.binds})
+        kind = _KINDS.get(decision.fate)
+        first_line = section.first_line(statement)
+        if kind is Kind.NEEDS and part in self._selection.needed:
+            self._missing.append((part, f"name {decision.names[0]!r} is not defined: {first_line}"))
+            return
+        if kind is None:
+            return
+        place = section.place if section.number else part.place
+        needs = decision.names if kind is Kind.NEEDS else ()
+        items = [first_line if kind is Kind.EFFECT else part.title or first_line]
+        if kind is Kind.IMPORT:
+            items = [name for name in decision.names if name.partition(".")[0] != "grader"]
+        for item in items:
+            self._module.ledger.add(kind, item, place, needs=needs)
+
+    def _note_damage(self) -> None:
+        for section in self._sections:
+            for broken in section.code.broken if section.zone is not Zone.CLOSED else ():
+                if section.zone is Zone.OPEN and self._selection.relevant.isdisjoint(broken.names):
+                    continue
+                kind = "conflict" if broken.is_conflict else "syntax"
+                place = section.place_of(broken.line)
+                self._damage(kind, broken.names, place=place, message=broken.message)
+        for part, problem in self._missing:
+            message = f"NameError: {clip(problem, 100)}"
+            self._damage("missing", part.names.binds, place=part.place, message=message)
+        for absent in self._selection.absent:
+            message = (
+                f"ModuleNotFoundError: {clip(absent.module)} is not there where work is graded, "
+                f"because this assignment does not allow it, but `{absent.user}` uses it"
+            )
+            self._damage("import", {absent.name}, place=absent.part.place, message=message)
+        for name, part, user in self._selection.only_closed():
+            uses = f"`{user}` uses it" if user else "a problem needs it"
+            message = (
+                f"`{name}` is defined only in this cell, which is not graded, but {uses}: remove "
+                f"the tag `{SCRATCH}`, or move it to a cell that is graded"
+            )
+            self._damage("not_graded", {name}, place=part.place, message=message)
+        del self._module.damaged[MAX_DAMAGED:]
+
+    def _damage(self, kind: str, names: Collection[str], *, place: str, message: str) -> None:
+        missing = set(names)
+        for needs in self._lost:  # in their order: what needs this, then what needs that
+            missing |= needs if missing & needs else set()
+        if kind != "import":  # its statement is there, and binds nothing
+            missing -= self._selection.known
+        self._module.damaged.append(
+            Damaged(kind=kind, names=tuple(sorted(missing)), place=place, message=message)
         )
-    raise Refusal(
-        message, "check that you handed in the notebook that holds your work, and that you saved it"
-    )
 
 
-def _assemble_exported(exported: list[Cell], code: list[Cell], module: Module) -> None:
-    others = len(code) - len(exported)
-    if others:
-        numbers = ", ".join(str(cell.number) for cell in exported[:20])
-        numbers += ", …" if len(exported) > 20 else ""
-        module.notices.append(
-            f"only the cells tagged `{EXPORT}` are graded: {numbers} (counted from the top, "
-            f"with text cells); {others} other code {'cell is' if others == 1 else 'cells are'} not"
-        )
-    for cell in exported:
-        cleaned = clean(cell.source)
-        _note_removed(cell, cleaned, module)
-        if cleaned.tree is None:
-            module.problems.append(_describe_problem(cell, cleaned))
-        statements = cleaned.tree.body if cleaned.tree else []
-        future = [statement for statement in statements if is_future_import(statement)]
-        for statement in future:
-            _hoist(statement, cell, module)
-        lines, _ = _apply(cleaned.lines, [(statement, "") for statement in future])
-        _append(cell, list(enumerate(lines, 1)), module)
+def _first(statement: ast.stmt) -> int:
+    """Return the first line of a statement, its decorators included."""
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(one.lineno for one in decorators)])
 
 
-def _assemble_untagged(code: list[Cell], module: Module) -> None:
-    cells = [c for c in code if SCRATCH not in c.tags and not c.is_course_test]
-    tests = [str(c.number) for c in code if c.is_course_test]
-    if tests:
-        module.notices.append(f"cells with the course's own tests are not used: {', '.join(tests)}")
-    cleaned = [clean(cell.source) for cell in cells]
-    parsed = [statement for c in cleaned if c.tree for statement in c.tree.body]
-    lazy = any(
-        isinstance(s, ast.ImportFrom) and any(alias.name == "annotations" for alias in s.names)
-        for s in parsed
-        if is_future_import(s)
-    )
-    scope = Scope(lazy_annotations=lazy)
-    for cell, clean_cell in zip(cells, cleaned, strict=True):
-        _note_removed(cell, clean_cell, module)
-        if clean_cell.tree is None:
-            problem = _describe_problem(cell, clean_cell)
-            module.problems.append(problem)
-            module.notices.append(f"{problem}; the cell was left out")
-        else:
-            _add_statements(cell, clean_cell, scope, module)
-
-
-def _add_statements(cell: Cell, cleaned: CleanCell, scope: Scope, module: Module) -> None:
-    """Add the statements of a cell that are kept, and one notice per reason for the others."""
-    assert cleaned.tree is not None
-    edits: list[_Edit] = []
-    dropped: dict[str, list[str]] = {}
-    keeps_any = False
-    for statement in cleaned.tree.body:
-        if is_future_import(statement):
-            _hoist(statement, cell, module)
-            edits.append((statement, ""))
-            continue
-        choice = choose(statement, scope)
-        keeps_any = keeps_any or choice.kept
-        if not choice.kept or choice.replacement:
-            edits.append((statement, choice.replacement))
-            if not choice.is_silent:
-                first = _first_line(cleaned.lines, statement)
-                dropped.setdefault(choice.reason, []).append(first)
-    for reason, statements in dropped.items():
-        count = f" ({len(statements)} statements)" if len(statements) > 1 else ""
-        because = f": {reason}" if reason else ""
-        module.notices.append(f"cell {cell.number}: dropped `{statements[0]}`{count}{because}")
-    if not keeps_any:
-        return
-    edited, gone = _apply(cleaned.lines, edits)
-    lines = [(n + 1, line) for n, line in enumerate(edited) if n not in gone]
-    text = "\n".join(line for _, line in lines)
-    if edits and clean(text).tree is None:  # a stray backslash, at worst
-        module.notices.append(
-            f"cell {cell.number} could not be split into statements and was left out; to have it "
-            f"graded as it is, tag it `{EXPORT}`"
-        )
-        return
-    _append(cell, lines, module)
-
-
-def _note_removed(cell: Cell, cleaned: CleanCell, module: Module) -> None:
-    if cleaned.removed:
-        count = len(cleaned.removed)
-        lines = f" ({count} lines)" if count > 1 else ""
-        module.notices.append(f"cell {cell.number}: dropped `{clip(cleaned.removed[0])}`{lines}")
-
-
-def _describe_problem(cell: Cell, cleaned: CleanCell) -> str:
-    where = f" on line {cleaned.problem_line}" if cleaned.problem_line else ""
-    return f"cell {cell.number} has a syntax error{where}: {clip(cleaned.problem, 100)}"
-
-
-def _first_line(lines: Sequence[str], statement: ast.stmt) -> str:
-    on_one_line = statement.end_lineno == statement.lineno
-    end = statement.end_col_offset if on_one_line else None
-    raw = lines[statement.lineno - 1].encode()[statement.col_offset : end]
-    return clip(raw.decode(errors="replace"))
-
-
-def _hoist(statement: ast.stmt, cell: Cell, module: Module) -> None:
-    module.future.append(Line(text=ast.unparse(statement), cell=cell.number, line=statement.lineno))
-
-
-def _append(cell: Cell, lines: Sequence[tuple[int, str]], module: Module) -> None:
-    module.body += [Line(text=text, cell=cell.number, line=number) for number, text in lines]
+def _stays(decision: Decision) -> bool:
+    return decision.fate in (Fate.KEPT, Fate.TAKEN) or bool(decision.replacement)
 
 
 def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set[int]]:
@@ -212,7 +308,7 @@ def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set
     raw = [line.encode() for line in lines]
     gone: set[int] = set()
     for node, new in reversed(edits):  # from the end, so that columns before it still hold
-        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        first, last = _first(node) - 1, (node.end_lineno or node.lineno) - 1
         before = raw[first][: node.col_offset]
         after = raw[last][node.end_col_offset or 0 :]
         raw[first : last + 1] = [b""] * (last - first + 1)

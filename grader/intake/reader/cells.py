@@ -5,7 +5,9 @@ Source: the format documentation of nbformat.
 """
 
 import json
-from dataclasses import dataclass
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -31,7 +33,6 @@ MAX_TAG_CHARS = 100
 
 SAVE_AGAIN = "open the notebook in Jupyter or Colab, save it, and hand in the saved file"
 NOTEBOOK_KINDS = ("code", "markdown", "raw", "heading", "html")
-PYTHON_LANGUAGES = frozenset({"python", "python3", "ipython", "ipython3"})
 OTHER_KERNELS = ("ir", "julia", "octave", "bash", "javascript", "scala", "sagemath", "xcpp")
 
 Json = Any  # a part of the document, of any type until it is checked
@@ -45,6 +46,8 @@ class Cell:
         number: among all cells of the notebook, from 1.
         kind: `code`, `markdown` or `raw`.
         tags: in lower case.
+        name: of a code cell, as the notebook shows it: `In [3]`; `code cell 4`, counted from the
+            top without text cells, if it was not run or another cell has the same number.
         is_course_test: whether it holds one of the course's own tests (nbgrader).
     """
 
@@ -52,6 +55,7 @@ class Cell:
     kind: str
     source: str
     tags: tuple[str, ...]
+    name: str
     is_course_test: bool
 
 
@@ -67,14 +71,25 @@ def read_cells(raw: bytes) -> tuple[Cell, ...]:
         raise Refusal(
             f"expected a notebook of format 3 or 4, found `nbformat` {_name(version)}", SAVE_AGAIN
         )
-    _require_python(_expect(top.get("metadata", {}), dict, "`metadata`"))
+    _require_python(_expect(_or_empty(top.get("metadata")), dict, "`metadata`"))
     cells = _flatten_worksheets(top) if version == 3 else _get(top, "cells", list, "the notebook")
     if len(cells) > MAX_CELLS:
         raise Refusal(
             f"expected at most {MAX_CELLS} cells, found {len(cells)}",
             "remove the cells that are not part of your work",
         )
-    return tuple(_read_cell(cell, number, version) for number, cell in enumerate(cells, 1))
+    return _name_cells([_read_cell(cell, number, version) for number, cell in enumerate(cells, 1)])
+
+
+def _name_cells(cells: list[Cell]) -> tuple[Cell, ...]:
+    times = Counter(cell.name for cell in cells)
+    code = 0
+    named = []
+    for cell in cells:
+        code += cell.kind == "code"
+        plain = f"code cell {code}" if cell.kind == "code" else ""
+        named.append(cell if cell.name and times[cell.name] == 1 else replace(cell, name=plain))
+    return tuple(named)
 
 
 def _decode(raw: bytes) -> str:
@@ -92,10 +107,11 @@ def _decode(raw: bytes) -> str:
 
 def _parse(text: str) -> Json:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique)  # NaN, too: plots write it
     except RecursionError as error:
         raise Refusal("expected a notebook, found JSON nested too deeply", SAVE_AGAIN) from error
     except json.JSONDecodeError as error:
+        _refuse_conflict(text)
         where = f"line {error.lineno}, column {error.colno}"
         raise Refusal(
             f"expected a notebook, found what is not JSON at {where}", SAVE_AGAIN
@@ -114,24 +130,37 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return made
 
 
-def _no_constant(name: str) -> Json:
-    raise Refusal(f"expected JSON numbers, found {name}, which JSON does not have", SAVE_AGAIN)
+def _refuse_conflict(text: str) -> None:
+    """Refuse a notebook that git has written both versions of a change into."""
+    mark = re.search(r"^<{7}(?!<).*$", text, re.MULTILINE)
+    if mark:
+        line = text.count("\n", 0, mark.start()) + 1
+        raise Refusal(
+            f"expected a notebook, found marks of a merge conflict on line {line} of the file: "
+            f"`{clip(mark[0])}`",
+            "keep one of the two versions (`git checkout --ours FILE` or `--theirs FILE`), open it "
+            "in Jupyter, save it, and hand in the saved file",
+        )
 
 
 def _require_python(metadata: dict[str, Json]) -> None:
-    kernel = _expect(metadata.get("kernelspec", {}), dict, "`kernelspec`")
-    info = _expect(metadata.get("language_info", {}), dict, "`language_info`")
-    for value, where in (
-        (info.get("name"), "`language_info.name`"),
-        (kernel.get("language"), "`kernelspec.language`"),
-    ):
-        language = "" if value is None else _expect(value, str, where)
-        if language and language.strip().lower() not in PYTHON_LANGUAGES:
-            _refuse_kernel(language)
+    kernel = _expect(_or_empty(metadata.get("kernelspec")), dict, "`kernelspec`")
+    info = _expect(_or_empty(metadata.get("language_info")), dict, "`language_info`")
+    languages = [
+        _expect(value, str, where)
+        for value, where in (
+            (info.get("name"), "`language_info.name`"),
+            (kernel.get("language"), "`kernelspec.language`"),
+        )
+        if value not in (None, "")
+    ]
     name = kernel.get("name")
     name = "" if name is None else _expect(name, str, "`kernelspec.name`")
-    family = name.strip().lower().split("-")[0]
-    if family in OTHER_KERNELS:
+    if any("python" in language.lower() for language in languages):
+        return  # whatever its kernel is called
+    if languages:
+        _refuse_kernel(languages[0])
+    if name.strip().lower().split("-")[0] in OTHER_KERNELS:
         _refuse_kernel(name)
 
 
@@ -160,13 +189,16 @@ def _read_cell(form: Json, number: int, version: int) -> Cell:
     source = _read_source(cell.get(key), f"`{key}` of {where}")
     if kind == "code":
         _require_text(source, where)
-    metadata = _expect(cell.get("metadata", {}), dict, f"`metadata` of {where}")
-    nbgrader = _expect(metadata.get("nbgrader", {}), dict, f"`nbgrader` of {where}")
+    metadata = _expect(_or_empty(cell.get("metadata")), dict, f"`metadata` of {where}")
+    nbgrader = _expect(_or_empty(metadata.get("nbgrader")), dict, f"`nbgrader` of {where}")
+    count = cell.get("prompt_number" if version == 3 else "execution_count")
+    was_run = kind == "code" and type(count) is int and 0 < count < 10**6
     return Cell(
         number=number,
         kind=kind if kind in ("code", "raw") else "markdown",
         source=source,
         tags=_read_tags(metadata.get("tags", []), f"`tags` of {where}"),
+        name=f"In [{count}]" if was_run else "",
         is_course_test=nbgrader.get("grade") is True and nbgrader.get("solution") is not True,
     )
 
@@ -193,6 +225,10 @@ def _read_tags(value: Json, where: str) -> tuple[str, ...]:
         limits = f"{MAX_TAGS} tags of {MAX_TAG_CHARS} characters"
         raise Refusal(f"expected at most {limits} in {where}, found more", SAVE_AGAIN)
     return tuple(tag.strip().lower() for tag in tags)
+
+
+def _or_empty(value: Json) -> Json:
+    return {} if value is None else value
 
 
 def _get(form: dict[str, Json], key: str, kind: type, where: str) -> Json:

@@ -1,17 +1,19 @@
 """Takes out of a cell what only a notebook understands: `%magic`, `!command` and `help?`.
 
-Line numbers stay the same. Which statements are kept is decided in `statements`.
+Line numbers stay the same. Where a syntax error is left, `recovery` finds what compiles around it.
+Which statements are kept is decided in `selection`.
 """
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass
+
+from .recovery import Broken, parse, recover
 
 # Cell magics after which the rest of the cell is ordinary Python.
 PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "lprun"})
 
-_CELL_MAGIC = re.compile(r"\s*%%(\w+)")
+_CELL_MAGIC = re.compile(r"\s*%%(\w+)[ \t]*([^\n]*)")
 _LINE_MAGIC = re.compile(
     r"(?P<indent>\s*)(?:"
     r"%{1,2}[A-Za-z_]"  # %matplotlib inline
@@ -28,50 +30,42 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanCell:
-    """A cell's code, without the lines that only a notebook understands.
+    """A cell's code, without the lines that only a notebook understands and those that are broken.
 
     Attributes:
-        lines: as many as the cell has.
-        tree: the parsed code; None if it still has a syntax error.
-        problem: Python's message about that error; empty if there is none.
-        problem_line: its line, from 1; 0 if that is not known.
+        lines: as many as the cell has; empty where something was taken out.
+        tree: the parsed lines.
     """
 
     lines: tuple[str, ...]
     removed: tuple[str, ...]
-    tree: ast.Module | None
-    problem: str = ""
-    problem_line: int = 0
+    tree: ast.Module
+    broken: tuple[Broken, ...] = ()
 
 
-def clean(source: str) -> CleanCell:
-    """Return a cell's Python; a cell that parses as it is stays untouched."""
+def cell_magic(source: str) -> tuple[str, str]:
+    """Return the name and the arguments of a cell's `%%magic`; empty if it has none."""
+    match = _CELL_MAGIC.match(source)
+    return (match[1], match[2].strip()) if match else ("", "")
+
+
+def clean(source: str, *, is_file: bool = False) -> CleanCell:
+    """Return the Python of a cell, or of a file; what parses as it is stays untouched."""
     lines = source.split("\n")
-    whole = _parse(lines, ())
-    if whole.tree is not None:
-        return whole
-    magic = _CELL_MAGIC.match(next((line for line in lines if line.strip()), ""))
-    if magic is not None and magic[1] not in PYTHON_MAGICS:
-        return _parse([""] * len(lines), tuple(line for line in lines if line.strip()))
-    return _parse(*_take_out(_dedent(lines)))
-
-
-def _parse(lines: list[str], removed: tuple[str, ...]) -> CleanCell:
-    tree, problem, problem_line = None, "", 0
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `"\\d"` and the like: the import shows what matters
-            parsed = ast.parse("\n".join(lines))
-            # Parsing alone accepts `break` outside a loop, which would make the whole import fail.
-            compile(parsed, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        tree = parsed
-    except SyntaxError as error:
-        problem, problem_line = error.msg, error.lineno or 0
-    except (RecursionError, MemoryError, ValueError):
-        problem = "nested too deeply for Python to read"
-    return CleanCell(
-        lines=tuple(lines), removed=removed, tree=tree, problem=problem, problem_line=problem_line
-    )
+    tree, _ = parse(lines)
+    if tree is not None:
+        return CleanCell(lines=tuple(lines), removed=(), tree=tree)
+    magic, _ = cell_magic(source)
+    if magic and magic not in PYTHON_MAGICS and not is_file:
+        removed = tuple(line for line in lines if line.strip())
+        return CleanCell(lines=("",) * len(lines), removed=removed, tree=ast.Module([], []))
+    lines = lines if is_file else _dedent(lines)
+    kept, removed = _take_out(lines)
+    tree, _ = parse(kept)
+    if tree is not None:
+        return CleanCell(lines=tuple(kept), removed=removed, tree=tree)
+    rest = recover(lines, lambda block: _take_out(block)[0])
+    return CleanCell(lines=rest.lines, removed=(), tree=rest.tree, broken=rest.broken)
 
 
 def _dedent(lines: list[str]) -> list[str]:

@@ -1,45 +1,137 @@
-"""Which names a module made from a notebook has, and which expressions its top level may hold."""
+"""The names that a statement at top level binds, reads and changes, and those that a module has.
+
+`is_outside(module, allowed)` says whether graded code may import a module; all ask it.
+"""
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+import symtable
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__spec__", "__package__"})
 
-# Calls that only make a constant, a type or a wrapper, by the last part of their name.
-PLAIN_CALLS = frozenset(
-    """
-    int float bool str bytes frozenset set tuple list dict range slice object min max abs len round
-    TypeVar ParamSpec TypeVarTuple NewType namedtuple NamedTuple TypedDict getLogger partial
-    sqrt log log2 exp ceil floor device finfo iinfo constexpr Config jit compile is_available
-    """.split()
-)
+ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "harness"})
 
-_MACHINE_MODULES = frozenset({"os", "sys"})
-
-_PLAIN_NODES = (
-    ast.Tuple,
-    ast.List,
-    ast.Set,
-    ast.Dict,
-    ast.UnaryOp,
-    ast.BinOp,
-    ast.BoolOp,
-    ast.Compare,
-    ast.IfExp,
-    ast.Attribute,
-    ast.Subscript,
-    ast.Slice,
-    ast.Starred,
-    ast.keyword,
-    ast.operator,
-    ast.unaryop,
-    ast.boolop,
-    ast.cmpop,
-    ast.expr_context,
-)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names of the module that one statement at top level has to do with.
+
+    Attributes:
+        binds: names that it defines, assigns or imports.
+        uses: names that it reads, now or when a function that it defines is called.
+        now: names that it reads when it runs itself.
+        changes: objects that it changes: `x[0] = 1`, `A.f = f`, `setattr(A, "f", f)`.
+        calls: objects whose methods it calls, which may change them: `table.update(...)`.
+    """
+
+    binds: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
+    now: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
+
+
+def names_of(
+    statement: ast.stmt, lines: Sequence[str] = (), *, lazy_annotations: bool = False
+) -> Names:
+    """Return the names of one statement; none for `if __name__ == "__main__"`, which never runs.
+
+    Its source `lines` spare writing it anew, if it does not share them with others.
+    """
+    if isinstance(statement, ast.If) and is_main_guard(statement.test):
+        return Names()
+    changes, calls = _changed(statement)
+    try:
+        text = "\n".join(lines) if lines else ast.unparse(statement)
+        binds, uses = _resolve(text, lazy_annotations)
+        now = frozenset(_read_now(statement, lazy_annotations))
+    except (RecursionError, MemoryError, SyntaxError, ValueError):  # read what can be read
+        binds = frozenset(_stored(statement))
+        uses = now = frozenset(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
+    return Names(binds=binds, uses=uses, now=now, changes=changes, calls=calls)
+
+
+def is_main_guard(test: ast.expr) -> bool:
+    """Return whether a condition asks for `__name__`: a module's block that importing skips."""
+    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
+
+
+def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names that a statement binds and reads, by Python's own analysis of scopes."""
+    text = f"from __future__ import annotations\n{text}" if lazy else text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = symtable.symtable(text, "<cell>", "exec")
+    symbols = [s for s in top.get_symbols() if not (lazy and s.get_name() == "annotations")]
+    binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+    uses = {s.get_name() for s in symbols if s.is_referenced()}
+    waiting = list(top.get_children())
+    while waiting:
+        table = waiting.pop()
+        uses |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+        waiting += table.get_children()
+    return frozenset(binds), frozenset(uses)
+
+
+def _read_now(statement: ast.stmt, lazy: bool) -> set[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set(_needed(statement, frozenset(), lazy=lazy))
+    read: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            read.update(_needed(node, frozenset(), lazy=lazy))
+        elif isinstance(node, ast.AnnAssign) and lazy:
+            waiting += [node.target, *([node.value] if node.value else [])]
+        elif isinstance(node, ast.expr):
+            read.update(_loaded([node], frozenset()))
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return read - set(_stored(statement)) if isinstance(statement, _COMPOUND) else read
+
+
+def _changed(statement: ast.stmt) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the objects that a statement changes, and those that it calls a method of."""
+    changes: set[str] = set()
+    calls: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.Lambda():
+                continue
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                given = [c for d in node.decorator_list if isinstance(d, ast.Call) for c in d.args]
+                changes.update(c.id for c in given if isinstance(c, ast.Name))
+                continue
+            case (
+                ast.Attribute(ctx=ast.Store() | ast.Del())
+                | ast.Subscript(ctx=ast.Store() | ast.Del())
+            ):
+                changes.add(_root(node))
+            case ast.Call(func=ast.Name(id="setattr"), args=[ast.Name(id=changed), *_]):
+                changes.add(changed)
+            case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
+                calls.add(_root(method))
+            case ast.AugAssign(target=ast.Name(id=changed)):
+                changes.add(changed)
+        waiting += ast.iter_child_nodes(node)
+    return frozenset(changes - {""}), frozenset(calls - {""})
+
+
+def _root(node: ast.expr) -> str:
+    """Return `x` for `x.a[0].b`; empty if there is no name at its root."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,69 +140,65 @@ class Scope:
 
     Attributes:
         known: names that its statements have bound.
-        defined: those of them that are classes and functions of the student's own.
         has_star: whether something was imported with `*`, so that any name may be known.
         lazy_annotations: whether annotations are never evaluated.
     """
 
     known: set[str] = field(default_factory=lambda: set(dir(builtins)) | MODULE_NAMES)
-    defined: set[str] = field(default_factory=set)
     has_star: bool = False
     lazy_annotations: bool = False
 
-    def fork(self) -> "Scope":
-        """Return a copy, for a block that may yet be dropped."""
-        return replace(self, known=set(self.known), defined=set(self.defined))
+    def missing_names(self, statement: ast.stmt) -> tuple[str, ...]:
+        """Return names that a statement needs when it is reached, and that nothing has bound."""
+        if self.has_star:
+            return ()
+        return tuple(sorted(set(_read_now(statement, self.lazy_annotations)) - self.known))
 
-    def is_plain(self, expression: ast.expr) -> bool:
-        """Return whether an expression is a constant, or made of constants and known names."""
-        waiting: list[ast.AST] = [expression]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.Constant | ast.Name):
-                if isinstance(node, ast.Name) and not self._knows(node.id):
-                    return False
-            elif isinstance(node, ast.Lambda):
-                waiting += [*node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-            elif isinstance(node, ast.Call):
-                if _last_part(node.func) not in PLAIN_CALLS:
-                    return False
-                waiting += ast.iter_child_nodes(node)
-            elif isinstance(node, _PLAIN_NODES) and not _is_risky(node):
-                waiting += ast.iter_child_nodes(node)
-            else:
-                return False
+    def bind(self, statement: ast.stmt) -> None:
+        """Remember the names of a statement that is in the module."""
+        if is_type_checking(statement):
+            return  # never runs
+        self.has_star = self.has_star or is_star(statement)
+        if not isinstance(statement, ast.AnnAssign) or statement.value is not None:
+            self.known.update(_stored(statement))
+
+
+def is_type_checking(statement: ast.stmt) -> bool:
+    """Return whether a statement is `if TYPE_CHECKING:`, which only type checkers run."""
+    if not isinstance(statement, ast.If):
+        return False
+    test = statement.test
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def is_star(statement: ast.stmt) -> bool:
+    """Return whether a statement is `from x import *`."""
+    return isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+
+
+def is_future_import(statement: ast.stmt) -> bool:
+    """Return whether a statement is `from __future__ import ...`."""
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def imported_module(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """Return the module that one name of an import comes from; empty for `from . import x`."""
+    if isinstance(statement, ast.Import):
+        return alias.name
+    return "" if statement.level else statement.module or ""
+
+
+def is_outside(module: str, allowed: Collection[str]) -> bool:
+    """Return whether graded code may not import a module, such as `google.colab`.
+
+    `allowed` are top-level modules, those of the student's own files included.
+    """
+    top = module.partition(".")[0]
+    if top == "grader":  # the students' tool, which no sandbox has
         return True
-
-    def missing_names(self, definition: _Function | ast.ClassDef) -> tuple[str, ...]:
-        """Return names that a definition needs when it is reached, and that nothing has bound."""
-        needed = _needed(definition, frozenset(), lazy=self.lazy_annotations)
-        return tuple(dict.fromkeys(name for name in needed if not self._knows(name)))
-
-    def bind_assigned(self, node: ast.AST) -> None:
-        """Remember every name that a target or statement binds, bodies of functions left out."""
-        self.known.update(_stored(node))
-
-    def _knows(self, name: str) -> bool:
-        return self.has_star or name in self.known
-
-
-def _is_risky(node: ast.AST) -> bool:
-    """Return whether a plain expression may well fail when the module is loaded."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.FloorDiv | ast.Mod):
-        return isinstance(node.right, ast.Constant) and node.right.value == 0
-    if isinstance(node, ast.Subscript):  # type aliases; not `os.environ["HOME"]`, `[1, 2][5]`
-        root: ast.expr = node.value
-        while isinstance(root, ast.Attribute):
-            root = root.value
-        return not isinstance(root, ast.Name) or root.id in _MACHINE_MODULES
-    return False
-
-
-def _last_part(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+    return top not in ALWAYS_ALLOWED and top not in sys.stdlib_module_names and top not in allowed
 
 
 def _needed(

@@ -1,26 +1,38 @@
 """What an honest notebook becomes."""
 
+import ast
 import json
+import re
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from grader.intake import CellLine, Origin, Submission
-from grader.intake.reader.assembly import assemble
+from grader.intake import BrokenStatement, CellLine, Damage, Origin, Requirements, Submission
+from grader.intake.reader.assembly import Wanted
 from grader.intake.reader.cells import read_cells
+from grader.intake.reader.scope import names_of
+from grader.intake.reader.serve import assemble
+from grader.intake.submission import NO_REQUIREMENTS
 from tests.unit.intake.work import accept, code, notebook, prose, reject, write
 
 
-def take_cells(tmp_path: Path, *cells: dict[str, Any], **top: Any) -> Submission:
-    return accept(write(tmp_path / "kv_cache.ipynb", notebook(cells, **top)))
+def take_cells(
+    tmp_path: Path,
+    *cells: dict[str, Any],
+    requirements: Requirements = NO_REQUIREMENTS,
+    **top: Any,
+) -> Submission:
+    return accept(write(tmp_path / "kv_cache.ipynb", notebook(cells, **top)), requirements)
 
 
-def assembled(*sources: str) -> tuple[str, list[str]]:
+def assembled(*sources: str, exports: Collection[str] = ()) -> tuple[str, list[str]]:
     """Return module text and notices, read in this process: what a table can afford."""
-    module = assemble(read_cells(notebook([code(source) for source in sources])))
+    cells = read_cells(notebook([code(source) for source in sources]))
+    module = assemble(cells, Wanted(exports=frozenset(exports))).module
     return "".join(f"{line.text}\n" for line in module.lines), module.notices
 
 
@@ -30,19 +42,21 @@ def test_exported_cells_are_the_module_line_by_line(tmp_path: Path) -> None:
         prose("# Title"),
         code("import torch\n\nprint(torch)", "export"),
         code("scratch()"),
-        code(["def f(:\n", "    pass"], "Export", "other"),
+        code(["def f():\n", "    pass"], "Export", "other"),
     )
     (file,) = submission.files
     assert submission.origin is Origin.NOTEBOOK
     assert file.name == "kv_cache.py"
-    assert file.text == "import torch\n\nprint(torch)\ndef f(:\n    pass\n"
+    assert file.text == "import torch\n\nprint(torch)\ndef f():\n    pass\n"
     assert file.cell_lines == tuple(
         CellLine(cell=cell, line=line) for cell, line in [(2, 1), (2, 2), (2, 3), (4, 1), (4, 2)]
     )
-    assert submission.notices == (
-        "only the cells tagged `export` are graded: 2, 4 (counted from the top, with text cells); "
-        "1 other code cell is not",
-    )
+    assert [file.place_of(line) for line in (1, 5, 9)] == [
+        "code cell 1, line 1",
+        "code cell 3, line 2",
+        "kv_cache.py, line 9",
+    ]
+    assert submission.notices == ("not run where work is graded: `scratch()` (code cell 2)",)
 
 
 def test_magics_in_exported_cells_leave_line_numbers_alone(tmp_path: Path) -> None:
@@ -55,7 +69,10 @@ def test_magics_in_exported_cells_leave_line_numbers_alone(tmp_path: Path) -> No
         "\nif True:\n    pass\n\nx = (5\n% 3)\ns = '''\n%no magic\n'''  # it's \\\n\n\n"
         "y = 'a\\\n!b'\n"
     )
-    assert submission.notices == ("cell 1: dropped `%load_ext autoreload` (5 lines)",)
+    assert submission.notices == (
+        "left out, because only a notebook understands it: `%load_ext autoreload`, `!pip install "
+        "\\`, `torch`, `files = !ls`, `torch.topk??` (code cell 1)",
+    )
 
 
 def test_python_that_parses_is_never_taken_for_a_magic(tmp_path: Path) -> None:
@@ -68,9 +85,10 @@ def test_python_cell_magics_keep_their_cell(magic: str) -> None:
     assert assembled(f"{magic}\ndef f(): ...")[0] == "\ndef f(): ...\n"
 
 
-@pytest.mark.parametrize("magic", ["%%bash", "%%writefile x.py", "%%html", "\n%%javascript"])
+@pytest.mark.parametrize("magic", ["%%bash", "%%writefile x.txt", "%%html", "\n%%javascript"])
 def test_other_cell_magics_cost_nothing(magic: str) -> None:
-    notice = f"cell 2: dropped `{magic.strip()}` (2 lines)"
+    left_out = f"`{magic.strip()}`, `def f(): ...` (code cell 2)"
+    notice = f"left out, because only a notebook understands it: {left_out}"
     assert assembled("kept = 1", f"{magic}\ndef f(): ...") == ("kept = 1\n", [notice])
 
 
@@ -102,8 +120,9 @@ KEPT = [
 
 
 @pytest.mark.parametrize("source", KEPT)
-def test_kept_statements(source: str) -> None:
-    assert assembled(source) == (source + "\n", [])
+def test_what_is_needed_is_kept(source: str) -> None:
+    names = {name for node in ast.parse(source).body for name in names_of(node).binds}
+    assert assembled(source, exports=names) == (source + "\n", [])
 
 
 DROPPED = [
@@ -119,31 +138,40 @@ DROPPED = [
     "value = [1, 2][5]",
     "if __name__ == '__main__':\n    main()",
     "try:\n    import tqdm\nexcept ImportError:\n    install()",
-    "await run()",
     "x[0] = 1",
 ]
 
 
 @pytest.mark.parametrize("source", DROPPED)
 def test_dropped_statements_are_told(source: str) -> None:
-    notice = f"cell 2: dropped `{source.splitlines()[0]}`"
-    assert assembled("kept = 1", source) == ("kept = 1\n", [notice])
+    text, (notice,) = assembled("kept = 1", source, exports={"kept"})
+    name = source.partition(" = ")[0]
+    assert text == "kept = 1\n"
+    assert notice in (
+        f"not run where work is graded: `{source.splitlines()[0]}` (code cell 2)",
+        f"not graded, because no graded code uses it: `{name}` (code cell 2)",
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "module"),
     [
         ("from google.colab import drive", "google.colab"),
-        ("import google.colab.files", "google.colab"),
-        ("import matplotlib.pyplot as plt", "matplotlib"),
-        ("from IPython.display import display", "IPython"),
+        ("import google.colab.files", "google.colab.files"),
+        ("import matplotlib.pyplot as plt", "matplotlib.pyplot"),
+        ("from IPython.display import display", "IPython.display"),
         ("import ipywidgets", "ipywidgets"),
-        ("from grader.student import check", "grader"),
     ],
 )
 def test_imports_that_the_worker_lacks_cost_nothing(source: str, module: str) -> None:
-    notice = f"cell 1: dropped `{source}`: not installed where work is graded: {module}"
+    reason = "it is not there where work is graded, and no graded code uses it"
+    notice = f"left out, because {reason}: `{module}` (code cell 1)"
     assert assembled(f"{source}\nimport math") == ("import math\n", [notice])
+
+
+def test_the_students_tool_is_inert() -> None:
+    check = "from grader.student import check\nresult = check('f', f)\ncheck('f', f)"
+    assert assembled("def f(): ...", check) == ("def f(): ...\n", [])
 
 
 def test_import_of_several_modules_loses_only_the_missing_ones(tmp_path: Path) -> None:
@@ -155,17 +183,33 @@ def test_import_of_several_modules_loses_only_the_missing_ones(tmp_path: Path) -
 def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> None:
     submission = take_cells(
         tmp_path,
-        code("import pytest\nimport matplotlib.pyplot as plt\nconfig = load()"),
-        code("@pytest.mark.slow\ndef test_it(): ..."),
-        code("def show(ax: plt.Axes): ..."),
+        code("import pytest\nconfig = load()"),
+        code("@pytest.mark.slow\ndef test_it(): ...\nx = 1"),
         code("class Model:\n    size = config.size"),
-        code("def solution(x): return plt"),
+        code("def solution(x): return test_it, Model"),
+        requirements=Requirements(exports=("solution",)),
     )
-    assert submission.files[0].text == "def solution(x): return plt\n"
-    told = "\n".join(submission.notices)
-    assert "cell 2: dropped `def test_it(): ...`: it needs `pytest`, which is not kept" in told
-    assert "cell 3: dropped `def show(ax: plt.Axes): ...`: it needs `plt`" in told
-    assert "cell 4: dropped `class Model:`: it needs `config`" in told
+    assert submission.files[0].text == (
+        "import pytest\n@pytest.mark.slow\ndef test_it(): ...\n"
+        "def solution(x): return test_it, Model\n"
+    )
+    config, pytest_ = submission.broken
+    assert (config.kind, config.names) == (Damage.MISSING, ("Model", "config"))
+    assert config.text == (
+        "code cell 1, line 2: NameError: name 'load' is not defined: config = load()"
+    )
+    assert (pytest_.kind, pytest_.names) == (Damage.IMPORT, ("pytest",))
+    assert pytest_.message.startswith("ModuleNotFoundError: pytest is not there")
+    assert "`test_it` uses it" in pytest_.message
+
+
+def test_definition_that_only_needs_what_goes_goes_with_it() -> None:
+    text, (imported, needs) = assembled(
+        "import pytest", "@pytest.mark.slow\ndef test_it(): ...\nx = 1", exports={"x"}
+    )
+    assert text == "x = 1\n"
+    assert "`pytest`" in imported
+    assert "`test_it` needs `pytest` (code cell 2)" in needs
 
 
 def test_future_imports_come_first_and_spare_annotations(tmp_path: Path) -> None:
@@ -187,20 +231,28 @@ def test_comments_stay_and_line_map_skips_what_was_dropped(tmp_path: Path) -> No
     (file,) = submission.files
     assert file.text == "# one\nx = 1; pass; y = 2  # kept\n\nz = (1,\n  2); pass\n\n"
     assert [c.line for c in file.cell_lines] == [1, 4, 5, 6, 7, 8]
-    assert submission.notices == ("cell 1: dropped `plt.plot(` (3 statements)",)
-
-
-def test_cell_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> None:
-    submission = take_cells(
-        tmp_path, code("x = 1"), prose(""), code("a = 1\n\nb = = 2"), code("y = 2")
+    assert submission.notices == (
+        "not run where work is graded: `plt.plot(`, `print(x)`, `print()` (code cell 1)",
     )
-    assert submission.files[0].text == "x = 1\ny = 2\n"
-    (notice,) = submission.notices
-    assert notice == "cell 3 has a syntax error on line 3: invalid syntax; the cell was left out"
-    for broken in ("def f():\n    break", "return 1", "(" * 1000):
-        text, (notice,) = assembled("x = 1", broken)
+
+
+def test_statement_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> None:
+    submission = take_cells(
+        tmp_path, code("x = 1"), prose(""), code("a = 1\n\nb = = 2\ndef c(): ..."), code("y = 2")
+    )
+    assert submission.files[0].text == "x = 1\na = 1\n\n\ndef c(): ...\ny = 2\n"
+    (broken,) = submission.broken
+    assert broken == BrokenStatement(
+        kind=Damage.SYNTAX,
+        names=("b",),
+        place="code cell 2, line 3",
+        message="SyntaxError: invalid syntax: `b = = 2`",
+    )
+    assert submission.notices == (broken.text,)
+    for lines in ("def f():\n    break", "return 1", "(" * 1000, "await run()"):
+        text, (notice,) = assembled("x = 1", lines)
         assert text == "x = 1\n"
-        assert "cell 2 has a syntax error on line" in notice
+        assert re.match(r"code cell 2, line \d: SyntaxError: ", notice)
 
 
 def test_scratch_and_course_tests_are_not_used(tmp_path: Path) -> None:
@@ -213,7 +265,9 @@ def test_scratch_and_course_tests_are_not_used(tmp_path: Path) -> None:
         code("t = 1", nbgrader={"grade": True, "solution": False, "points": 2}),
     )
     assert submission.files[0].text == "def f(): ...\ndef g(): ...\ndef h(): ...\n"
-    assert submission.notices == ("cells with the course's own tests are not used: 5",)
+    assert submission.notices == (
+        "not used, because it is one of the course's own tests: `t = 1` (code cell 5)",
+    )
 
 
 def test_indented_cell_is_read_as_notebooks_run_it() -> None:
@@ -299,6 +353,7 @@ def test_prose_beyond_its_limit_is_left_out_of_the_rebuilt_notebook(tmp_path: Pa
 
 
 def test_notices_have_an_end() -> None:
-    _, notices = assembled("kept = 1", *["print()"] * 80)
-    assert len(notices) == 51
-    assert "30 more" in notices[-1]
+    _, (notice,) = assembled("kept = 1", *["print()"] * 80)
+    assert notice.endswith("(code cell 9) and 72 more")
+    _, notices = assembled("kept = 1", *["x = ("] * 80)
+    assert len(notices) == 50

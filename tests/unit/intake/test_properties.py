@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from grader.errors import UsageError
 from grader.intake import Rejected, Submission, collect, load_submission
-from grader.intake.reader.assembly import assemble
+from grader.intake.reader.assembly import Wanted
 from grader.intake.reader.cells import Cell, Refusal, read_cells
+from grader.intake.reader.serve import assemble
 from tests.unit.intake.work import GOOD, SLUG, code, notebook, write, zipped
 
 SMALL = settings(
@@ -72,7 +73,7 @@ def check_taken(submission: Submission | Rejected) -> None:
         assert len(file.cell_lines) in (0, file.text.count("\n"))
 
 
-@SMALL
+@FEW
 @given(st.binary(max_size=300))
 def test_arbitrary_modules_never_raise(content: bytes) -> None:
     check_taken(take_bytes("kv_cache.py", content))
@@ -84,7 +85,7 @@ def test_arbitrary_zips_never_raise(content: bytes) -> None:
     check_taken(take_bytes("kv_cache.zip", content))
 
 
-@SMALL
+@FEW
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6), st.booleans())
 def test_damaged_zips_never_raise(flips: list[tuple[int, int]], cut: bool) -> None:
     content = bytearray(zipped({"kv_cache.py": GOOD * 9, "more.py": GOOD, "d/x.txt": "x"}))
@@ -153,7 +154,7 @@ def test_reader_ends_in_cells_or_a_refusal(raw: bytes) -> None:
 @given(st.lists(JSON | st.builds(code, st.text() | JSON), max_size=4))
 def test_arbitrary_cells_end_in_a_module_or_a_refusal(cells: list[Any]) -> None:
     with suppress(Refusal):
-        module = assemble(read_cells(notebook(cells)))
+        module = assemble(read_cells(notebook(cells)), Wanted()).module
         ast.parse("\n".join(line.text for line in module.lines))
 
 
@@ -163,7 +164,7 @@ def test_untagged_module_parses_and_maps_every_line(cells: list[tuple[str, str]]
     raw = notebook([code(source, *([tag] if tag else [])) for source, tag in cells])
     try:
         read = read_cells(raw)
-        module = assemble(read)
+        module = assemble(read, Wanted()).module
     except Refusal:
         return
     text = "\n".join(line.text for line in module.lines)
@@ -180,7 +181,7 @@ def test_untagged_module_parses_and_maps_every_line(cells: list[tuple[str, str]]
 def test_exported_lines_keep_their_locations(sources: list[str]) -> None:
     try:
         read = read_cells(notebook([code(source, "export") for source in sources]))
-        module = assemble(read)
+        module = assemble(read, Wanted()).module
     except Refusal:
         return
     expected = [

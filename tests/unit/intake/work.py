@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grader.intake import Attachment, Rejected, Submission, SubmissionSource, load_submission
+from grader.intake import (
+    Attachment,
+    Rejected,
+    Requirements,
+    Submission,
+    SubmissionSource,
+    load_submission,
+)
+from grader.intake.submission import NO_REQUIREMENTS
 
 SLUG = "kv_cache"
 GOOD = "def append(x):\n    return x\n"
@@ -47,12 +55,15 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
-def take(path: Path) -> Submission | Rejected:
-    return load_submission(SubmissionSource(name="a", parts=(Attachment(path=path),)), slug=SLUG)
+def take(
+    path: Path, requirements: Requirements = NO_REQUIREMENTS, *, cuda: bool = False
+) -> Submission | Rejected:
+    source = SubmissionSource(name="a", parts=(Attachment(path=path),))
+    return load_submission(source, slug=SLUG, cuda=cuda, requirements=requirements)
 
 
-def accept(path: Path) -> Submission:
-    submission = take(path)
+def accept(path: Path, requirements: Requirements = NO_REQUIREMENTS) -> Submission:
+    submission = take(path, requirements)
     assert isinstance(submission, Submission), submission
     return submission
 
