@@ -1,6 +1,6 @@
 """What a student handed in: before it is opened, loaded, or rejected."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -137,7 +137,8 @@ class Submission:
         files: the entry first, then the files that it may import or include.
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
-        graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`.
+        graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`; known
+            to the run that loaded it, and not kept in records.
     """
 
     name: str
@@ -148,7 +149,7 @@ class Submission:
     notices: tuple[str, ...] = ()
     notebook_json: str = ""
     binaries: tuple[BinaryFile, ...] = ()
-    graded_file: str = ""
+    graded_file: str = field(default="", compare=False)
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":
