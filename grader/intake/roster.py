@@ -93,7 +93,11 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
         UsageError: if a path does not exist or cannot hold submissions, or a class is empty.
     """
     found: list[_Found] = []
-    for path in {path.absolute(): path for path in paths}.values():
+    known = _known_paths(paths, slug)
+    for absolute, path in {path.absolute(): path for path in paths}.items():
+        if absolute in known:
+            found.append(replace(known[absolute], parts=(Attachment(path=absolute),)))
+            continue
         some = _collect_one(path, slug, is_alone=len(paths) == 1)
         if not some and len(paths) == 1:
             raise UsageError(
@@ -111,6 +115,20 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
         )
     names = make_unique(_distinguish(sources))
     return tuple(replace(one, name=name) for one, name in zip(sources, names, strict=True))
+
+
+def _known_paths(paths: Iterable[Path], slug: str) -> dict[Path, SubmissionSource]:
+    """Return the submissions of an export whose folders were named one by one (`export/*`)."""
+    folders: dict[Path, list[Entry]] = {}
+    for path in {path.absolute(): None for path in paths if not path.is_symlink()}:
+        if path.is_dir():
+            entry = Entry(name=path.name, is_folder=True)
+            folders.setdefault(path.parent, []).append(entry)
+    return {
+        parent / name: source
+        for parent, entries in folders.items()
+        for name, source in _known_owners(Folder(path=parent, tree={}), entries, slug).items()
+    }
 
 
 def _collect_one(path: Path, slug: str, *, is_alone: bool) -> list[_Found]:

@@ -1,6 +1,6 @@
 """What a student handed in: before it is opened, loaded, or rejected."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -204,7 +204,8 @@ class Submission:
         files: the entry first, then the files that it may import or include.
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
-        graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`.
+        graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`; known
+            to the run that loaded it, and not kept in records.
         broken: what of it cannot be graded, and which names are missing because of that.
     """
 
@@ -217,7 +218,7 @@ class Submission:
     notebook_json: str = ""
     broken: tuple[BrokenStatement, ...] = ()
     binaries: tuple[BinaryFile, ...] = ()
-    graded_file: str = ""
+    graded_file: str = field(default="", compare=False)
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":

@@ -222,6 +222,14 @@ def test_repositories_belong_to_their_users(tmp_path: Path, parent: str) -> None
     assert grade_names(tmp_path / "people") == ["anna-kim", "anna-lee"]
 
 
+def test_folders_of_a_gradescope_export_named_one_by_one_keep_their_owners(tmp_path: Path) -> None:
+    listed = "submission_1:\n  :submitters:\n  - :name: Ada\nsubmission_2:\n  :submitters: []\n"
+    paths = [write(tmp_path / "submission_metadata.yml", listed)]
+    paths += [write(tmp_path / f"submission_{n}" / "kv_cache.py", GOOD).parent for n in (1, 2)]
+    assert grade_names(*paths) == ["Ada", "submission_2"]
+    assert grade_names(paths[1]) == ["Ada"]
+
+
 def test_keys_do_not_depend_on_who_else_is_there(tmp_path: Path) -> None:
     write(tmp_path / "Müller.py", GOOD)
     (alone,) = collect([tmp_path], SLUG)
