@@ -64,11 +64,7 @@ def command(
 
     Prints which check catches which wrong submission. Exit code 1 if something must be fixed.
     """
-    folders = [find_assignment(slug, assignments) for slug in slugs or ()]
-    folders = folders or list(list_assignments(assignments))
-    for folder in folders:
-        load_assignment(folder)
-        find_reference(folder.name, reference)
+    folders = _read_tables(slugs, assignments)
     console = Console()
     from grader.assignment.loaded import load_assignment_with_reference, new_seed
     from grader.batch import BatchOptions
@@ -103,6 +99,19 @@ def command(
         )
     if any(report.validation.complaints for report in validations):
         raise typer.Exit(1)
+
+
+def _read_tables(slugs: list[str] | None, assignments: Path | None) -> tuple[Path, ...]:
+    """Return the folders of the assignments that are to be validated.
+
+    Raises:
+        AuthorError: if the table of one of them has a mistake.
+    """
+    folders = tuple(find_assignment(slug, assignments) for slug in slugs or ())
+    folders = folders or list_assignments(assignments)
+    for folder in folders:
+        load_assignment(folder)
+    return folders
 
 
 def _validate(

@@ -24,20 +24,16 @@ from grader.student.trace import PUBLIC_FOLDER
 
 NOTEBOOK = "starter.ipynb"
 MOST_NAMED = 4
-"""Missing kinds of arguments that one complaint names."""
+"""Missing kinds of arguments that a complaint names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of argument, such as "float16 as argument 1 of append"."""
+    """A kind of argument, such as float16 as argument 1 of append."""
 
     callee: str
     argument: str
     what: str
-
-    def __str__(self) -> str:
-        """Return it as messages name it."""
-        return f"{self.what} as {self.argument} of {self.callee}"
 
 
 def kinds_of(step: Step) -> Iterator[Kind]:
@@ -109,23 +105,23 @@ class Cover:
         """Return a complaint for every check whose public cases leave out a kind of argument."""
         found = []
         for check, hidden in self.hidden.items():
-            missing = [
-                f"{kind} ({who})" for kind, who in hidden.items() if self._lacks(check, kind)
-            ]
+            missing: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+            for kind, who in hidden.items():
+                if kind not in self.public[check]:
+                    missing[kind.what, kind.callee, who].append(kind.argument)
             if missing:
-                more = len(missing) - MOST_NAMED
-                listed = "; ".join(missing[:MOST_NAMED]) + (
-                    f"; and {more} more" if more > 0 else ""
-                )
+                listed = [
+                    f"{what} as {' and '.join(arguments)} of {callee} ({who})"
+                    for (what, callee, who), arguments in missing.items()
+                ]
+                if len(listed) > MOST_NAMED:
+                    listed[MOST_NAMED:] = [f"{len(listed) - MOST_NAMED} more"]
                 found.append(
-                    f"{check}: hidden cases pass what no public case of the check does: {listed}. "
-                    "Let a public case do so: raise `public` of its case, or change what "
-                    "`draw.index` chooses"
+                    f"{check}: hidden cases pass what no public case of the check passes, so "
+                    f"students cannot try it: {'; '.join(listed)}. Raise `public` of its case, or "
+                    "change what `draw.index` chooses"
                 )
         return found
-
-    def _lacks(self, check: str, kind: Kind) -> bool:
-        return kind not in self.public[check]
 
 
 def find_stale(loaded: LoadedAssignment) -> list[str]:
@@ -133,28 +129,42 @@ def find_stale(loaded: LoadedAssignment) -> list[str]:
 
     The public cases are played on the solution again, and compared apart from rounding.
     """
-    folder = loaded.folder
-    remedy = f"`grader release {loaded.assignment.slug}` makes it again"
+    return [*_stale_recordings(loaded), *_stale_starters(loaded)]
+
+
+def _stale_recordings(loaded: LoadedAssignment) -> Iterator[str]:
+    folder, slug = loaded.folder / PUBLIC_FOLDER, loaded.assignment.slug
     try:
-        recorded = record_public(folder, loaded.reference)
+        recorded = record_public(loaded.folder, loaded.reference)
     except AuthorError as error:
-        return [f"{error}; {error.hint}" if error.hint else str(error)]
-    found = []
+        yield f"{error}; {error.hint}" if error.hint else str(error)
+        return
     for name, text in recorded.items():
-        path = folder / PUBLIC_FOLDER / name
-        why = _differs(path, json.loads(text))
+        why = _differs(folder / name, json.loads(text))
         if why:
-            found.append(f"{path}: {why}; {remedy}")
-    for path in sorted((folder / PUBLIC_FOLDER).glob("*.json")):
+            yield f"{folder / name}: {why}; `grader release {slug}` makes it again"
+    for path in sorted(folder.glob("*.json")):
         if path.name not in recorded:
-            deletes = f"`grader release {loaded.assignment.slug}` deletes it"
-            found.append(f"{path}: no problem of this assignment is called {path.stem}; {deletes}")
-    starters = [(NOTEBOOK, _notebook_is_stale(folder))] if can_make_notebooks() else []
-    if loaded.assignment.launchers:
-        made = write_starter(loaded.assignment, folder)
-        starters.append((STARTER, _text_of(folder / STARTER) != made))
-    found += [f"{folder / name}: not that of starter.py; {remedy}" for name, old in starters if old]
-    return found
+            gone = f"no problem of this assignment is called {path.stem}"
+            yield f"{path}: {gone}; `grader release {slug}` deletes it"
+
+
+def _stale_starters(loaded: LoadedAssignment) -> Iterator[str]:
+    stale = {}
+    try:
+        if can_make_notebooks():
+            stale[NOTEBOOK] = _notebook_is_stale(loaded.folder)
+        if loaded.assignment.launchers:
+            made = write_starter(loaded.assignment, loaded.folder)
+            stale[STARTER] = _text_of(loaded.folder / STARTER) != made
+    except AuthorError as error:
+        yield f"{loaded.folder}: {error}; {error.hint}" if error.hint else str(error)
+    for name, is_stale in stale.items():
+        if is_stale:
+            yield (
+                f"{loaded.folder / name}: not made from the starter and the table as they are now; "
+                f"`grader release {loaded.assignment.slug}` makes it again"
+            )
 
 
 def can_make_notebooks() -> bool:

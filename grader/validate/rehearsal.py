@@ -48,6 +48,8 @@ SMALL_ERROR = 1e-2
 """A larger error without a tolerance is more than rounding: it is told as a wrong value."""
 STEPS, ERRORS = "steps.jsonl", "errors.txt"
 """Files that the second process writes."""
+Played = Mapping[str, Sequence[PlayedCase]]
+"""The cases of an assignment, by problem."""
 Steps = Mapping[str, Sequence[str]]
 """The steps of cases, by the name of the case."""
 
@@ -106,17 +108,22 @@ def rehearse_twice(loaded: LoadedAssignment) -> Rehearsal:
         first = rehearse(loaded)
         if first.causes:
             return first
-        problems = {problem.name: problem for problem in loaded.plan.problems}
-        here = {
-            one.name: play_case(one.instance, playing_worker(problems[name], one.replies)).steps
-            for name, cases in first.played.items()
-            for one in cases
-        }
+        here = replay(loaded, first.played)
         try:
             there, unplayed = second.steps(), ()
         except AuthorError as error:
             there, unplayed = {}, (str(error),)
     return replace(first, unsteady=(*unplayed, *find_unsteady(first.played, here, there)))
+
+
+def replay(loaded: LoadedAssignment, played: Played) -> Steps:
+    """Play every case again in this process, with the recorded replies; nothing is reset before."""
+    problems = {problem.name: problem for problem in loaded.plan.problems}
+    return {
+        one.name: play_case(one.instance, playing_worker(problems[name], one.replies)).steps
+        for name, cases in played.items()
+        for one in cases
+    }
 
 
 def _play(
@@ -138,9 +145,7 @@ def _play(
 # Why the solution fails ---------------------------------------------------------------------------
 
 
-def _causes(
-    loaded: LoadedAssignment, played: Mapping[str, Sequence[PlayedCase]]
-) -> tuple[str, ...]:
+def _causes(loaded: LoadedAssignment, played: Played) -> tuple[str, ...]:
     """Return each cause once, with the checks that fail because of it."""
     found: dict[str, dict[str, None]] = {}
     for problem in loaded.plan.problems:
@@ -216,7 +221,7 @@ def _place(reference: Path, error: BaseException) -> str:
 # Whether cases repeat themselves ------------------------------------------------------------------
 
 
-def find_unsteady(played: Mapping[str, Sequence[PlayedCase]], *others: Steps) -> Iterator[str]:
+def find_unsteady(played: Played, *others: Steps) -> Iterator[str]:
     """Yield a complaint for the first case of each check that differs in another play of it."""
     told: set[str] = set()
     for one in (case for cases in played.values() for case in cases):

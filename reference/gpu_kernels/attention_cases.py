@@ -33,7 +33,7 @@ def _forward(qkv: Triple, *, scale: float | None = None, causal: bool = False) -
     yield Expect(got, want, label="output and log-sum-exp")
 
 
-@case("flash_attention", "output", hidden=4)
+@case("flash_attention", "output", public=3, hidden=4)
 def output(draw: Draw) -> CaseSteps:
     """Heads 80, 128 and 64 wide, no mask; one query; 129 queries; float16."""
     width = (80, 128, 64, 80)[draw.index]
@@ -116,7 +116,7 @@ def _backward(
     yield Expect(got, want, label="dq, dk and dv")
 
 
-@case("flash_attention_backward", "gradients", hidden=3)
+@case("flash_attention_backward", "gradients", public=3, hidden=3)
 def gradients(draw: Draw) -> CaseSteps:
     """Heads 80, 128, 64 wide, no mask; a gradient in other strides; 1, 129 queries; float16."""
     width = (80, 128, 64)[draw.index]

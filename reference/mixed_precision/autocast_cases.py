@@ -95,7 +95,7 @@ def _wide_inputs(draw: Draw) -> list[tuple[str, Inputs, dict[str, object]]]:
     ]
 
 
-@case("autocast_forward", "float32_operations", public=1, hidden=3)
+@case("autocast_forward", "float32_operations", public=2, hidden=3)
 def float32_operations(draw: Draw) -> CaseSteps:
     """Norms, softmax, losses, sums and everything unknown run and answer in float32."""
     low = draw.choice(HALVES)
@@ -129,7 +129,7 @@ def widest(draw: Draw) -> CaseSteps:
         yield Expect(got, want, label=f"{op} of one tensor of {x.dtype}")
 
 
-@case("autocast_forward", "left_alone", hidden=2)
+@case("autocast_forward", "left_alone", public=2, hidden=2)
 def left_alone(draw: Draw) -> CaseSteps:
     """Next to float64 nothing is cast; whole numbers and Python's numbers never count."""
     low, rows, width = draw.choice(HALVES), draw.integer(1, 3), draw.integer(2, 6)

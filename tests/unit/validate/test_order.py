@@ -46,6 +46,18 @@ def test_what_is_timed_comes_last_and_results_in_the_order_of_files(jobs):
         assert [name for what, name in log if what == "count"] == ["b", "c", "d", "a"]
 
 
+def test_a_solution_that_fails_is_returned_alone():
+    class Broken(Run):
+        is_broken_solution = True
+
+    log: list[tuple[str, str]] = []
+    runs: Any = [Broken("solution", log, has_targets=True, is_timed=True)]
+    runs += [Run(name, log, has_targets=True, is_timed=True) for name in "bcdefghij"]
+    assert validating._run_all(runs, jobs=1, on_known=lambda *_: None) == ["solution"]
+    assert len(log) < len(runs)
+    assert {what for what, _ in log} == {"count"}
+
+
 def test_as_many_are_counted_together_as_there_are_jobs():
     together = threading.Barrier(3, timeout=5)
 
