@@ -35,7 +35,7 @@ def command(
     console = Console()
     for path in bundle.changed:
         done = "made again" if path.exists() else "deleted, because its problem is gone"
-        console.print(Text(f"{done}: {path}"))
+        console.print(Text(f"{done}: {path}"), soft_wrap=True)
     for name in bundle.members:
         console.print(Text(f"in the zip: {name}"))
     console.print(Text(f"wrote {bundle.path}"), style="bold")
