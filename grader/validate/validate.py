@@ -6,7 +6,7 @@ again: the solution's result holds for both.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
@@ -112,16 +112,20 @@ def validate_assignment(
         _other_complaints(loaded, graded, rehearsal, trivial, further),
         cpu_s={one.known.path: one.cpu_s for one in graded},
     )
-    lacking = [f"{m.known.kind}/{m.known.name}: no {m.lacks}" for m in measured if m.lacks]
-    if not can_make_notebooks():
-        lacking.append("starter.ipynb: no jupytext")
     return ValidationReport(
         validation=validation,
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(lacking),
+        unvalidated=tuple(_unvalidated(measured)),
     )
+
+
+def _unvalidated(measured: Iterable[Measured]) -> Iterator[str]:
+    """Yield what this machine lacks a program for, and which."""
+    yield from (f"{m.known.kind}/{m.known.name}: no {m.lacks}" for m in measured if m.lacks)
+    if not can_make_notebooks():
+        yield "starter.ipynb: no jupytext"
 
 
 def _failures(plan: Plan, solution: Measurement) -> list[str]:
