@@ -139,7 +139,7 @@ def test_everything_stale_is_named_with_its_remedy(copied):
 
 def test_what_cannot_be_recorded_is_told(copied):
     cases = copied[1] / "cases.py"
-    cases.write_text(cases.read_text().replace("public=5", "public=0"))
+    cases.write_text(cases.read_text().replace("public=3", "public=0"))
     (said,) = stale(copied)
     assert "log_sum_exp.values: has no public case; give @case at least public=1" in said
 
