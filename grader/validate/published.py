@@ -7,6 +7,7 @@ asks for (a dtype, a view, an empty tensor, None) fails work that nobody could h
 
 import importlib.util
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -129,7 +130,9 @@ def find_stale(loaded: LoadedAssignment) -> list[str]:
 
     The public cases are played on the solution again, and compared apart from rounding.
     """
-    return [*_stale_recordings(loaded), *_stale_starters(loaded)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries
+        return [*_stale_recordings(loaded), *_stale_starters(loaded)]
 
 
 def _stale_recordings(loaded: LoadedAssignment) -> Iterator[str]:

@@ -110,10 +110,10 @@ def rehearse_twice(loaded: LoadedAssignment) -> Rehearsal:
             return first
         here = replay(loaded, first.played)
         try:
-            there, unplayed = second.steps(), ()
+            there = second.steps()
         except AuthorError as error:
-            there, unplayed = {}, (str(error),)
-    return replace(first, unsteady=(*unplayed, *find_unsteady(first.played, here, there)))
+            return replace(first, unsteady=(str(error), *find_unsteady(first.played, here)))
+    return replace(first, unsteady=tuple(find_unsteady(first.played, here, there)))
 
 
 def replay(loaded: LoadedAssignment, played: Played) -> Steps:
@@ -264,8 +264,8 @@ class _SecondProcess:
             AuthorError: if it could not play them.
         """
         if self.process.wait() != 0:
-            lines = (self.folder / ERRORS).read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line for line in reversed(lines) if line.strip()), "it was ended")
+            told = (self.folder / ERRORS).read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line for line in reversed(told) if line.strip()), "it was ended")
             raise AuthorError(f"the cases cannot be played in a second process: {last.strip()}")
         with (self.folder / STEPS).open(encoding="utf-8") as lines:
             return dict(json.loads(line) for line in lines)

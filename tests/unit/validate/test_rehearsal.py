@@ -3,7 +3,9 @@
 import pytest
 
 from grader.assignment.loaded import load_assignment_with_reference
+from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.validate.rehearsal import find_unsteady, rehearse, rehearse_twice, replay
+from grader.validate.validate import _failures
 from tests.unit.validate.small_assignment import CASES, SOLUTION, make_course, rank_course
 
 DRAWN = "draw.normal_tensor(5)"
@@ -129,3 +131,18 @@ def test_a_solution_that_raises_otherwise_than_asked_is_told(tmp_path):
     (said,) = causes(tmp_path, solution=SOLUTION.replace("raise ValueError", "raise KeyError"))
     assert said.startswith("double.refuses (1 of 1 cases): the solution fails it: a scalar: ")
     assert "expected ValueError, got KeyError" in said
+
+
+def test_a_solution_that_fails_in_a_sandbox_alone_is_told_with_cause_and_summary(tmp_path):
+    loaded = make_course(tmp_path)
+    (loaded.reference / "solution.py").write_text(SOLUTION.replace("2 * x", "3 * x"))
+    cases = tuple(one.measurement for one in rehearse(loaded).played["double"])
+    problem = ProblemMeasurement(
+        problem="double", cases=cases, output="", hidden_output="", children=1
+    )
+    measured = Measurement(
+        sandbox="none", isolation="warm", layers=(), problems=(problem,), wall_ns=0
+    )
+    (said,) = _failures(loaded.plan, measured)
+    assert said.startswith("double.values: the solution fails it in the sandbox, and passes it out")
+    assert "(wrong_value: 3 of 3 cases" in said
