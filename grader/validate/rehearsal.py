@@ -244,7 +244,8 @@ def _first_difference(before: Sequence[str], now: Sequence[str]) -> str:
             step = json.loads(old)
             where = difference(step, json.loads(new))
             if where:
-                name = step.get("label") or step.get("method") or step.get("target") or step["op"]
+                keys = ("label", "method", "target", "class", "op")
+                name = next(step[key] for key in keys if step.get(key))
                 return f"step {number} ({name}): {where}"
     counts = f"the number of steps: {len(before)}, now {len(now)}"
     return counts if len(before) != len(now) else ""

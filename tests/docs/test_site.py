@@ -51,7 +51,7 @@ def test_every_key_of_a_table_is_explained() -> None:
     """Also of tables that are added: they are found from the type of the whole file."""
     page = (DOCS / "authors" / "assignment_toml.md").read_text(encoding="utf-8")
     waiting: list[type] = [table._AssignmentFile]
-    seen = {Launcher}  # has a section of its own
+    seen: set[type] = {Launcher}  # has a section of its own
     while waiting:
         kind = waiting.pop()
         seen.add(kind)
