@@ -278,7 +278,8 @@ def _author_words() -> Iterator[str]:
     yield "# Every name in grader.author\n"
     yield (
         "`reference/<slug>/cases.py` imports from `grader.author`. A case is a generator: it "
-        "yields one step, is sent the reply to it, and chooses the next step.\n"
+        "yields one step, is sent the reply to it, and chooses the next step. The "
+        "[tutorial](tutorial.md) shows the words in use.\n"
     )
     grouped = [name for names in GROUPS.values() for name in names]
     if sorted(grouped) != sorted(author.__all__):
@@ -300,7 +301,12 @@ def _word(name: str, thing: Any) -> Iterator[str]:
         yield f"```python\n{_signature(name, thing)}\n```\n"
         doc = inspect.getdoc(thing) or ""
         yield f"{_body(doc)}\n"
-        for word, meaning in (_attributes(doc) | _attributes(doc, "Args:")).items():
+        bases = thing.__mro__[::-1] if inspect.isclass(thing) else (thing,)
+        docs = [one.__doc__ or "" for one in bases if one.__module__.startswith("grader.")]
+        told = {
+            k: v for one in docs for k, v in (_attributes(one) | _attributes(one, "Args:")).items()
+        }
+        for word, meaning in told.items():
             yield f"* `{word}`: {_cell(meaning)}"
         if inspect.isclass(thing) and thing is author.Draw:
             yield from _methods(thing)

@@ -68,7 +68,8 @@ def case(
     Args:
         problem: name of the problem.
         check: name of the check.
-        public: instances drawn from the public seed, and recorded for students.
+        public: instances drawn from the public seed, and recorded for students. They must pass
+            every dtype and kind of argument that hidden ones pass.
         hidden: instances drawn from the run's secret seed.
     """
 
@@ -104,6 +105,9 @@ def workload(
 ) -> Callable[[WorkloadFunction], Workload]:
     """Mark a generator function as the workload of `problem`'s `target`.
 
+    The function takes a `Draw` and a size; it yields steps like a case. Everything between its
+    first and last step counts, or between `PhaseStart` and `PhaseEnd`.
+
     Args:
         problem: name of the problem.
         target: name of the target.
@@ -126,6 +130,9 @@ def workload(
 
 def load_cases(folder: Path) -> dict[Key, CaseMaker]:
     """Return the cases of `folder/cases.py` by (problem, check).
+
+    Args:
+        folder: of the reference.
 
     Raises:
         AuthorError: if the file cannot be imported, or two cases claim one check.
@@ -161,6 +168,10 @@ def load_folder(folder: Path, module: str) -> ModuleType:
     """Import `folder/<module>.py` so that its relative imports reach the files beside it.
 
     In a reference they also reach the assignment's harness and the shared files.
+
+    Args:
+        folder: of the reference.
+        module: name of the file, without `.py`.
 
     Raises:
         AuthorError: if the file is missing or cannot be imported.

@@ -21,7 +21,15 @@ T = TypeVar("T")
 
 
 class Draw:
-    """One case's stream of random inputs.
+    """One case's stream of random inputs; the grader makes it, and passes it to the case.
+
+    Everything random in a case comes from here. `random`, `torch.randn` and the clock would give
+    each student other inputs, and `grader validate` refuses such a case.
+
+    Args:
+        seed: the public seed, or the secret one of a run.
+        path: assignment, problem and check.
+        index: number of the instance.
 
     Attributes:
         index: number of this instance of the case, from 0; a case may use it to reach an edge.

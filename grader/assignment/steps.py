@@ -31,7 +31,16 @@ class Ref:
 
 @dataclass(frozen=True, slots=True, init=False)
 class New:
-    """Make an object of a class of the submission (or of the harness); the reply is its `Ref`."""
+    """Make an object of a class of the submission (or of the harness); the reply is its `Ref`.
+
+    `New("KVCache", 2, 4, 8, dtype=torch.float16)`; a class of the harness is `"harness:TinyGPT"`.
+
+    Attributes:
+        name: name of the class; one of the submission stands in the `exports` of the problem.
+        args: positional arguments: tensors, numbers, text, dtypes, None, `Ref`s, and lists, tuples
+            and dicts of them. Each is a copy; a submission must leave them unchanged.
+        kwargs: keyword arguments, likewise.
+    """
 
     name: str
     args: tuple[Value, ...]
@@ -50,6 +59,8 @@ class Call:
     Attributes:
         target: name of a function of the submission, or the `Ref` of an object.
         method: name of the method; empty when `target` names a function.
+        args: positional arguments, as for `New`.
+        kwargs: keyword arguments, as for `New`.
     """
 
     target: str | Ref
@@ -70,7 +81,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget an object in the worker, or on every rank."""
+    """Forget an object in the worker, or on every rank.
+
+    Attributes:
+        ref: the object.
+    """
 
     ref: Ref
 
@@ -81,6 +96,9 @@ class World:
 
     This is the first step of every case whose problem has `ranks` in `assignment.toml`. Objects of
     an earlier world are gone; replies from it stay valid. There is no reply.
+
+    Attributes:
+        size: number of ranks, at most the `ranks` of the problem.
     """
 
     size: int
@@ -93,6 +111,9 @@ class Each:
     Every rank has its request before any of them runs, so they may call collectives. `New` replies
     with one `Ref`, which names an object on every rank; `Call` replies with a list, by rank. All
     steps must be of one kind.
+
+    Attributes:
+        steps: one `New` or `Call`, or as many as there are ranks.
     """
 
     steps: tuple[New | Call, ...]
@@ -103,7 +124,12 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """Ask one rank alone, so it cannot call a collective; its reply is returned."""
+    """Ask one rank alone, so it cannot call a collective; its reply is returned.
+
+    Attributes:
+        rank: number of the rank, from 0.
+        step: a `New` or `Call`.
+    """
 
     rank: int
     step: New | Call
@@ -118,6 +144,11 @@ class Raises:
 
     The reply is the text of the exception; for `Each`, where every rank must raise, a list of them.
     A step that returns instead fails the check with `wrong_error`.
+
+    Attributes:
+        step: a `New`, `Call`, `Each` or `On`.
+        error: class name of the exception, such as "ValueError".
+        label: what is called, as students read it: "append: values of one row only".
     """
 
     step: Request
@@ -180,8 +211,9 @@ class Work:
 class Expect:
     """Compare a reply with the oracle's value, on the judge's side.
 
-    Tensors are compared by `max |got − want| / scale`; every other value exactly. The tolerance
-    comes from the check's `tolerance` table in `assignment.toml`, by the dtype of `want`.
+    Tensors are compared by `max |got − want| / scale`; every other value exactly, Python's floats
+    included. The tolerance comes from the check's `tolerance` table in `assignment.toml`, by the
+    dtype of `want`; a dtype that the table does not list is compared bit for bit.
 
     Attributes:
         got: a reply, or a part of one.

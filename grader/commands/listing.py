@@ -24,6 +24,14 @@ REFERENCE = typer.Option(
 )
 AssignmentsOption = Annotated[Path | None, ASSIGNMENTS]
 ReferenceOption = Annotated[Path | None, REFERENCE]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where submissions compute: cpu, cuda, or auto (today the same as cpu).")
+]
+SandboxOption = Annotated[
+    str,
+    typer.Option(help="docker, bwrap, auto (docker, or else bwrap), or none (unsafe)."),
+]
+ImageOption = Annotated[str, typer.Option(help="Container image for `--sandbox docker`.")]
 
 
 def command(

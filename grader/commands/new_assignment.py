@@ -26,6 +26,7 @@ def command(
     for folder in folders:
         console.print(Text(f"wrote {folder}"))
     console.print(Text(f"Next: grader validate {name}"), style="bold")
+    console.print(Text(f"After each change of cases, oracle or starter: grader release {name}"))
 
 
 def require_packages(command_name: str, packages: tuple[str, ...]) -> None:

@@ -34,7 +34,8 @@ def command(
     bundle = release(folder, find_reference(slug, reference), out)
     console = Console()
     for path in bundle.changed:
-        console.print(Text(f"made again: {path}"))
+        done = "made again" if path.exists() else "deleted, because its problem is gone"
+        console.print(Text(f"{done}: {path}"), soft_wrap=True)
     for name in bundle.members:
         console.print(Text(f"in the zip: {name}"))
     console.print(Text(f"wrote {bundle.path}"), style="bold")

@@ -4,13 +4,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from grader.assignment.device_class import CPU, device_class
 from grader.assignment.loaded import LoadedAssignment
+from grader.commands.listing import DeviceOption as DeviceOption
+from grader.commands.listing import ImageOption as ImageOption
+from grader.commands.listing import SandboxOption as SandboxOption
 from grader.errors import UsageError
 from grader.evidence.device import Ceilings, Setting
 from grader.performance.measure.ceilings import (
@@ -21,15 +22,6 @@ from grader.performance.measure.ceilings import (
 )
 from grader.worker.cuda.driver import DeviceDriver, open_device
 from grader.worker.machine import TimedMachine
-
-DeviceOption = Annotated[
-    str, typer.Option(help="Where submissions compute: cpu, cuda, or auto (today the same as cpu).")
-]
-SandboxOption = Annotated[
-    str,
-    typer.Option(help="docker, bwrap, auto (docker, or else bwrap), or none (unsafe)."),
-]
-ImageOption = Annotated[str, typer.Option(help="Container image for `--sandbox docker`.")]
 
 
 @contextlib.contextmanager

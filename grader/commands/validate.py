@@ -1,10 +1,13 @@
-"""`grader validate`: check assignments against known-right and known-wrong submissions."""
+"""`grader validate`: check assignments against known-right and known-wrong submissions.
+
+All tables are read before torch is imported, so that a typo in one is told at once.
+"""
 
 import json
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,26 +15,24 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
-from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
-from grader.batch import BatchOptions, make_builder, open_sandboxes
-from grader.commands.listing import AssignmentsOption, ReferenceOption
-from grader.commands.timing import (
+from grader.assignment.table import load_assignment
+from grader.commands.listing import (
+    AssignmentsOption,
     DeviceOption,
     ImageOption,
+    ReferenceOption,
     SandboxOption,
-    class_of,
-    open_drivers,
-    timed_machine,
 )
-from grader.record.codec import to_json
-from grader.sandbox.backends import choose
-from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
-from grader.validate.kill_matrix import Validation
-from grader.validate.known_submission import Kind, KnownSubmission
-from grader.validate.seed_vetting import SeedRuns
-from grader.validate.triviality import Trivial, TrivialResult
-from grader.validate.validate import ValidationReport, validate_assignment
+
+if TYPE_CHECKING:  # these import torch
+    from grader.assignment.loaded import LoadedAssignment
+    from grader.batch import BatchOptions
+    from grader.validate.kill_matrix import Validation
+    from grader.validate.known_submission import KnownSubmission
+    from grader.validate.seed_vetting import SeedRuns
+    from grader.validate.triviality import TrivialResult
+    from grader.validate.validate import ValidationReport
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SLOW_SECONDS = 30.0
@@ -63,14 +64,21 @@ def command(
 
     Prints which check catches which wrong submission. Exit code 1 if something must be fixed.
     """
-    names = slugs or [found.name for found in list_assignments(assignments)]
+    folders = _read_tables(slugs, assignments)
     console = Console()
+    from grader.assignment.loaded import load_assignment_with_reference, new_seed
+    from grader.batch import BatchOptions
+    from grader.commands.timing import class_of, open_drivers, timed_machine
+    from grader.record.codec import to_json
+    from grader.sandbox.backends import choose
+    from grader.sandbox.contract import Isolation
+
     validations = []
     with open_drivers(device) as drivers:
-        for slug in names:
+        for folder in folders:
             loaded = load_assignment_with_reference(
-                find_assignment(slug, assignments),
-                find_reference(slug, reference),
+                folder,
+                find_reference(folder.name, reference),
                 device=class_of(drivers),
                 seed=seed or new_seed(),
             )
@@ -93,53 +101,81 @@ def command(
         raise typer.Exit(1)
 
 
-def _validate(
-    loaded: LoadedAssignment, options: BatchOptions, console: Console, *, seeds: int
-) -> ValidationReport:
-    """Validate one assignment with a progress bar."""
-    with (
-        Progress(console=console, transient=True) as progress,
-        open_sandboxes(loaded, options) as sandboxes,
-        closing(make_builder(loaded, options)) as builder,
-    ):
-        task = progress.add_task(f"validating {loaded.assignment.slug}", total=None)
+def _read_tables(slugs: list[str] | None, assignments: Path | None) -> tuple[Path, ...]:
+    """Return the folders of the assignments that are to be validated.
 
-        def tell(known: KnownSubmission, seconds: float) -> None:
+    Raises:
+        AuthorError: if the table of one of them has a mistake.
+    """
+    folders = tuple(find_assignment(slug, assignments) for slug in slugs or ())
+    folders = folders or list_assignments(assignments)
+    for folder in folders:
+        load_assignment(folder)
+    return folders
+
+
+def _validate(
+    loaded: "LoadedAssignment", options: "BatchOptions", console: Console, *, seeds: int
+) -> "ValidationReport":
+    """Validate one assignment with a progress bar."""
+    from grader.batch import make_builder, open_sandboxes
+    from grader.validate.rehearsal import rehearse_twice
+    from grader.validate.validate import stopped, validate_assignment
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"validating {loaded.assignment.slug}", total=None)
+        rehearsal = rehearse_twice(loaded)
+        if rehearsal.causes:
+            return stopped(loaded, rehearsal.causes)
+
+        def tell(known: "KnownSubmission", seconds: float) -> None:
             progress.advance(task)
             if seconds > SLOW_SECONDS:
                 name = f"{known.kind.value}/{known.name}"
                 console.print(f"{name} took {seconds:.0f} s", style="dim", markup=False)
 
-        return validate_assignment(
-            loaded,
-            sandboxes,
-            jobs=options.jobs,
-            seeds=seeds,
-            on_known=tell,
-            machine=options.machine,
-            builder=builder,
-        )
+        with (
+            open_sandboxes(loaded, options) as sandboxes,
+            closing(make_builder(loaded, options)) as builder,
+        ):
+            return validate_assignment(
+                loaded,
+                rehearsal,
+                sandboxes,
+                jobs=options.jobs,
+                seeds=seeds,
+                on_known=tell,
+                machine=options.machine,
+                builder=builder,
+            )
 
 
-def print_validation(report: ValidationReport, console: Console) -> None:
-    """Print scores, the kill matrix, the trivial submissions and the complaints."""
+def print_validation(report: "ValidationReport", console: Console) -> None:
+    """Print scores, the kill matrix, the trivial submissions and the complaints.
+
+    If the solution failed, print why, and nothing else.
+    """
     validation = report.validation
-    console.print(_scores(validation))
-    console.print(_matrix(validation))
-    console.print(_trivial(report.trivial))
+    if validation.known_submissions:
+        console.print(_scores(validation))
+        console.print(_matrix(validation))
+        console.print(_trivial(report.trivial))
     if report.further.seeds:
         console.print(_margins(report.further), markup=False)
     for one in report.unvalidated:
         console.print(f"NOT VALIDATED HERE {one}", style="yellow", markup=False)
     for complaint in validation.complaints:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
-    count = len(validation.complaints)
-    again = f"repeat this run with --seed {report.seed}"
-    verdict = f"{count} complaints ({again})" if count else "sound"
+    verdict = "sound"
+    if validation.complaints:
+        verdict = f"{len(validation.complaints)} complaints"
+        if not validation.known_submissions:
+            verdict = "the solution fails, so nothing else was run"
+        verdict += f" (repeat this run with --seed {report.seed})"
     console.print(f"{validation.assignment}: {verdict}", style="bold", markup=False)
 
 
-def _margins(further: SeedRuns) -> str:
+def _margins(further: "SeedRuns") -> str:
     """Return a sentence on how near the solution's errors come to the tolerances."""
     nearest = sorted(further.largest.items(), key=lambda one: -one[1])[:NEAREST]
     shares = ", ".join(f"{check} {share:.0%}" for check, share in nearest)
@@ -149,8 +185,10 @@ def _margins(further: SeedRuns) -> str:
     )
 
 
-def _scores(validation: Validation) -> Table:
+def _scores(validation: "Validation") -> Table:
     """Return one row for each known submission: its score, its cost, and what it fails."""
+    from grader.validate.known_submission import Kind
+
     title = f"{validation.assignment}: known submissions"
     table = Table("submission", "score", Column("CPU s", justify="right"), "fails", title=title)
     for result in validation.known_submissions:
@@ -164,7 +202,7 @@ def _scores(validation: Validation) -> Table:
     return table
 
 
-def _matrix(validation: Validation) -> Table:
+def _matrix(validation: "Validation") -> Table:
     table = Table(
         "check", "caught by it alone", "also caught", title=f"{validation.assignment}: kill matrix"
     )
@@ -175,7 +213,9 @@ def _matrix(validation: Validation) -> Table:
     return table
 
 
-def _trivial(results: tuple[TrivialResult, ...]) -> Table:
+def _trivial(results: "tuple[TrivialResult, ...]") -> Table:
+    from grader.validate.triviality import Trivial
+
     table = Table("problem", *(kind.value for kind in Trivial), title="trivial submissions")
     notes: dict[str, None] = {}
     for problem in dict.fromkeys(result.problem for result in results):

@@ -4,6 +4,8 @@ The reference solution runs in this process, because it is the author's own code
 on it. Expected values are the oracle's, never the solution's. `student.trace` plays recordings.
 """
 
+import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Va
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
+from grader.evidence.comparison import Mismatch, brief, compare_parts
+from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
     PUBLIC_FOLDER,
@@ -23,6 +27,7 @@ from grader.student.trace import (
     TracedCheck,
     TracedProblem,
     dump_problem,
+    from_json,
     map_values,
     with_strides,
 )
@@ -30,6 +35,11 @@ from grader.student.verdict import judge_case
 
 _NO_REPLY = object()
 """Logged for steps without a reply, so that `None` can only be the reply of a call."""
+ROUNDING = 1e-5
+"""Floats that differ by less are the same, since another CPU rounds in other ways: relative to the
+largest magnitude of a tensor, and at least two units in the last place of its dtype."""
+MOST_SHOWN = 60
+"""Characters of a value in a message."""
 
 
 @dataclass(slots=True)
@@ -185,3 +195,52 @@ def _items(reply: Value) -> list[tuple[int | str, Value]]:
     if isinstance(reply, dict):
         return list(reply.items())
     return list(enumerate(reply)) if isinstance(reply, list | tuple) else []
+
+
+def difference(before: Json, now: Json, where: str = "") -> str:
+    """Return the first difference of two recordings, apart from rounding; empty if there is none.
+
+    Args:
+        before: a file of public cases, one step of it, or a part of a step, as parsed JSON.
+        now: another one.
+        where: what they are, for the message.
+    """
+    match before, now:
+        case {"t": dict() as old}, {"t": dict() as new}:
+            return _difference_of_tensors(old, new, where)
+        case dict(), dict() if before.keys() == now.keys():
+            pairs = [(f"{where}.{key}", before[key], now[key]) for key in before]
+        case list(), list() if len(before) == len(now):
+            names = [
+                one.get("name", i) if isinstance(one, dict) else i for i, one in enumerate(now)
+            ]
+            pairs = [
+                (f"{where}[{name}]", old, new)
+                for name, old, new in zip(names, before, now, strict=True)
+            ]
+        case float(), float() if math.isclose(before, now, rel_tol=ROUNDING):
+            return ""
+        case _:
+            same = type(before) is type(now) and json.dumps(before) == json.dumps(
+                now
+            )  # NaN as well
+            return "" if same else f"{where.lstrip('.')}: {_short(before)}, now {_short(now)}"
+    return next(filter(None, (difference(old, new, name) for name, old, new in pairs)), "")
+
+
+def _difference_of_tensors(before: Json, now: Json, where: str) -> str:
+    old, new = from_json({"t": before}), from_json({"t": now})
+    (found,) = compare_parts(new, old)
+    allowed = 0.0
+    if old.dtype.is_floating_point:
+        allowed = max(ROUNDING, 2 * torch.finfo(old.dtype).eps)
+    same = found.mismatch is Mismatch.NONE and found.error <= allowed
+    if same and old.stride() == new.stride():
+        return ""
+    strides = f" with strides {old.stride()} and {new.stride()}" if same else ""
+    return f"{where.lstrip('.')}: {brief(old)}, now {brief(new)}{strides}"
+
+
+def _short(tree: Json) -> str:
+    text = json.dumps(tree)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

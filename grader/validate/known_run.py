@@ -16,7 +16,7 @@ from grader.cuda_cpp.builder import Builder
 from grader.errors import SandboxError
 from grader.evidence.measurement import Measurement
 from grader.judge.judge import judge, judge_checks, sound_problems
-from grader.judge.judgement import Cause, Judgement, Verdict
+from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
 from grader.validate.known_submission import Kind, KnownSubmission
@@ -109,6 +109,12 @@ class KnownRun:
         return any(problem.targets for problem in self._with_targets(counted=False))
 
     @property
+    def is_broken_solution(self) -> bool:
+        """Whether this is the solution and it fails a check; known after `count`."""
+        broken = failures(self._plan, self._measurement)
+        return self.known.kind is Kind.SOLUTION and bool(broken)
+
+    @property
     def measured(self) -> Measured:
         """The measurement so far."""
         return Measured(
@@ -183,6 +189,15 @@ class KnownRun:
             metered = all(target.metered for target in targets)
             if not (metered and _is_open(judge(plan, self._measurement))):
                 break
+
+
+def failures(plan: Plan, measurement: Measurement) -> tuple[CheckJudgement, ...]:
+    """Return the checks that failed, or whose case failed itself; not what the machine failed."""
+    return tuple(
+        check
+        for check in judge_checks(plan, measurement)
+        if check.verdict is Verdict.FAIL or check.cause is Cause.AUTHOR
+    )
 
 
 def _is_open(judgement: Judgement) -> bool:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from grader.assignment.declare import load_harness, load_solution
 from grader.assignment.loaded import LoadedAssignment, new_seed
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.correctness.instances import instances
+from grader.assignment.steps import Step, tap
+from grader.correctness.instances import Instance, instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch
 from grader.evidence.measurement import Measurement, ProblemMeasurement
@@ -90,18 +91,32 @@ def further_seeds(seed: str, count: int) -> tuple[str, ...]:
 
 
 def play_seeds(
-    loaded: LoadedAssignment, solution: Namespace, harness: Namespace, seeds: Sequence[str]
+    loaded: LoadedAssignment,
+    solution: Namespace,
+    harness: Namespace,
+    seeds: Sequence[str],
+    *,
+    watch: Callable[[Instance, Step], None] = lambda instance, step: None,
 ) -> SeedRuns:
-    """Run the hidden cases of every check on the solution, under each seed of `seeds` alone."""
+    """Run the hidden cases of every check on the solution, under each seed of `seeds` alone.
+
+    `watch` is told of each step before it runs.
+    """
+
+    def play(problem: PlannedProblem, instance: Instance) -> CaseMeasurement:
+        def on_step(step: Step) -> Step:
+            watch(instance, step)
+            return step
+
+        worker = local_worker(problem.ranks, solution, harness)
+        return instance.run(worker, tap(instance.steps(), on_step))
+
     rejected: list[RejectedSeed] = []
     largest: dict[str, float] = {}
     for seed in seeds:
         plan = _hidden_alone(loaded.plan, seed)
         for problem in plan.problems:
-            cases = [
-                instance.run(local_worker(problem.ranks, solution, harness))
-                for instance in instances(plan, problem, loaded.cases)
-            ]
+            cases = [play(problem, one) for one in instances(plan, problem, loaded.cases)]
             rejected += [
                 RejectedSeed(check=f"{problem.name}.{c.check}", seed=seed, summary=c.summary)
                 for c in judge_cases(plan, problem, cases)

@@ -1,11 +1,12 @@
 """Grades every known submission of an assignment and reports where a result is unexpected.
 
-Most wrong submissions are the solution with something appended. Problems that this cannot change
-are not run again: the solution's result holds for both.
+If the solution fails a check, in this process or in a sandbox, that alone is told. Most wrong
+submissions are the solution with something appended. Problems that this cannot change are not run
+again: the solution's result holds for both.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
@@ -19,9 +20,17 @@ from grader.judge.judgement import Judgement
 from grader.performance.decide.totals import SPREADS, too_short
 from grader.sandbox.pool import SandboxPool
 from grader.validate.kill_matrix import Validation, build_matrix
-from grader.validate.known_run import KnownRun, Measured, ValidationTools, without_targets
+from grader.validate.known_run import (
+    KnownRun,
+    Measured,
+    ValidationTools,
+    failures,
+    without_targets,
+)
 from grader.validate.known_submission import Kind, KnownSubmission, load_known_submissions
-from grader.validate.seed_vetting import SeedRuns, further_seeds, load_here, play_seeds
+from grader.validate.published import can_make_notebooks, find_stale
+from grader.validate.rehearsal import Rehearsal
+from grader.validate.seed_vetting import SeedRuns, further_seeds, play_seeds
 from grader.validate.signature import compare_launchers, compare_signatures
 from grader.validate.triviality import TrivialResult, lint
 from grader.worker.machine import TimedMachine
@@ -56,8 +65,23 @@ class Graded:
     targets: tuple[TargetMeasurement, ...]
 
 
+def stopped(loaded: LoadedAssignment, causes: Iterable[str]) -> ValidationReport:
+    """Return the report of an assignment whose solution fails: the causes, and nothing else."""
+    validation = Validation(
+        assignment=loaded.assignment.slug,
+        known_submissions=(),
+        checks=(),
+        complaints=tuple(causes),
+    )
+    nothing = SeedRuns(seeds=(), rejected_seeds=(), largest={})
+    return ValidationReport(
+        validation=validation, trivial=(), seed=loaded.plan.seed, further=nothing
+    )
+
+
 def validate_assignment(
     loaded: LoadedAssignment,
+    rehearsal: Rehearsal,
     sandboxes: SandboxPool,
     *,
     jobs: int,
@@ -68,8 +92,8 @@ def validate_assignment(
 ) -> ValidationReport:
     """Run every known submission in a sandbox, and every trivial submission in this process.
 
-    The solution's checks also run under `seeds` further seeds. `on_known` is called with each known
-    submission and the seconds that it took.
+    The solution has passed every check in the rehearsal; its checks also run under `seeds` further
+    seeds. `on_known` is called with each known submission and the seconds that it took.
 
     Raises:
         AuthorError: if a known submission cannot be read.
@@ -78,33 +102,58 @@ def validate_assignment(
     runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
+    if len(measured) < len(runs):
+        return stopped(loaded, _failures(loaded.plan, solution))
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
-    trivial, further = _play_here(loaded, further_seeds(loaded.plan.seed, seeds))
+    trivial, further = _play_here(loaded, rehearsal, further_seeds(loaded.plan.seed, seeds))
     validation = build_matrix(
         loaded.assignment.slug,
         [(one.known, one.judgement) for one in graded],
-        _other_complaints(loaded, graded, trivial, further),
+        _other_complaints(loaded, graded, rehearsal, trivial, further),
         cpu_s={one.known.path: one.cpu_s for one in graded},
     )
-    lacking = (one for one in measured if one.lacks)
     return ValidationReport(
         validation=validation,
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(f"{one.known.kind}/{one.known.name}: no {one.lacks}" for one in lacking),
+        unvalidated=tuple(_unvalidated(measured)),
     )
+
+
+def _unvalidated(measured: Iterable[Measured]) -> Iterator[str]:
+    """Yield what this machine lacks a program for, and which."""
+    yield from (f"{m.known.kind}/{m.known.name}: no {m.lacks}" for m in measured if m.lacks)
+    if not can_make_notebooks():
+        yield "starter.ipynb: no jupytext"
+
+
+def _failures(plan: Plan, solution: Measurement) -> list[str]:
+    """Return why the solution fails in the sandbox what it passes in this process."""
+    found: dict[str, list[str]] = {}
+    for check in failures(plan, solution):
+        cause = f"{check.cause.value}: {check.summary}"
+        found.setdefault(cause, []).append(f"{check.problem}.{check.check}")
+    return [
+        f"{', '.join(names)}: the solution fails it in the sandbox, and passes it outside "
+        f"({cause}); look at limits, `denied` and what the solution reads or starts"
+        for cause, names in found.items()
+    ]
 
 
 def _other_complaints(
     loaded: LoadedAssignment,
     graded: Sequence[Graded],
+    rehearsal: Rehearsal,
     trivial: list[TrivialResult],
     further: SeedRuns,
 ) -> list[str]:
     """Return what must be fixed besides unexpected results of known submissions."""
     solutions = (one for one in graded if one.known.kind is Kind.SOLUTION)
     return [
+        *rehearsal.unsteady,
+        *find_stale(loaded),
+        *rehearsal.cover.complaints(),
         *_complain_of_trivial(trivial),
         *_complain_of_seeds(loaded, further),
         *(complaint for one in solutions for complaint in _too_short(loaded, one.targets)),
@@ -115,12 +164,18 @@ def _other_complaints(
 def _run_all(
     runs: Sequence[KnownRun], *, jobs: int, on_known: Callable[[KnownSubmission, float], None]
 ) -> list[Measured]:
-    """Run checks and counted targets, `jobs` at a time; then timed targets, one at a time."""
+    """Run checks and counted targets, `jobs` at a time; then timed targets, one at a time.
+
+    If the solution fails a check, return it alone.
+    """
     longest_first = sorted(runs, key=lambda run: not run.has_targets)
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
         counting = [workers.submit(run.count) for run in longest_first]
         try:
             for run in (future.result() for future in as_completed(counting)):
+                if run.is_broken_solution:
+                    workers.shutdown(cancel_futures=True)
+                    return [run.measured]
                 if not run.is_timed:
                     on_known(run.known, run.seconds)
         except BaseException:
@@ -201,10 +256,12 @@ def _complain_of_seeds(loaded: LoadedAssignment, further: SeedRuns) -> list[str]
 
 
 def _play_here(
-    loaded: LoadedAssignment, seeds: Sequence[str]
+    loaded: LoadedAssignment, rehearsal: Rehearsal, seeds: Sequence[str]
 ) -> tuple[list[TrivialResult], SeedRuns]:
     """Run the solution in this process: with spoiled replies, and under further seeds."""
-    solution, harness = load_here(loaded)
+    solution, harness = rehearsal.solution, rehearsal.harness
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries; in a sandbox they are not shown either
-        return lint(loaded, solution, harness), play_seeds(loaded, solution, harness, seeds)
+        return lint(loaded, solution, harness, rehearsal.played), play_seeds(
+            loaded, solution, harness, seeds, watch=rehearsal.cover.watch
+        )

@@ -37,7 +37,7 @@ def _wrapped(model: Ref, bucket_bytes: int, **keywords: Any) -> CaseSteps:
     return loop
 
 
-@case("DDP", "flat", public=1, hidden=3)
+@case("DDP", "flat", public=2, hidden=3)
 def flat(draw: Draw) -> CaseSteps:
     """`average_gradients` after backward: the mean, None where no rank has a gradient."""
     world = (3, 4, 1)[draw.index]

@@ -61,7 +61,7 @@ def training(draw: Draw) -> CaseSteps:
     yield from _expect_state(engine, single, world, "after 3 steps")
 
 
-@case("FSDP", "nested", public=1, hidden=3)
+@case("FSDP", "nested", public=2, hidden=3)
 def nested(draw: Draw) -> CaseSteps:
     """Units inside units: a parameter belongs to the innermost; and a unit that is called twice."""
     world = (2, 3, 4)[draw.index]

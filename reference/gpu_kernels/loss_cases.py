@@ -22,17 +22,17 @@ def _loss(x: Tensor, target: Tensor, ignore_index: int | None = None) -> CaseSte
     yield Expect(got, lambda: cross_entropy(x, target, index), label="loss and gradient")
 
 
-@case("cross_entropy", "vocabulary", hidden=4)
+@case("cross_entropy", "vocabulary", public=3, hidden=4)
 def vocabulary(draw: Draw) -> CaseSteps:
     """Vocabularies of 1000, 50257 and 1; targets at 0, V − 1 and in the tail block; float16."""
-    columns = (1000, 50257, 1, draw.integer(300, 500))[draw.index]
-    x = draw.normal_tensor(3, columns, dtype=HALF if draw.index == 3 else SINGLE)
+    columns = (1000, 1, draw.integer(300, 500), 50257)[draw.index]
+    x = draw.normal_tensor(3, columns, dtype=HALF if draw.index == 2 else SINGLE)
     labels = [0, columns - 1, max(0, columns - draw.integer(1, 100))]
     target = torch.tensor(draw.shuffled(labels))
-    yield from _loss(x, target.int() if draw.index == 3 else target)
+    yield from _loss(x, target.int() if draw.index == 2 else target)
 
 
-@case("cross_entropy", "ignored", hidden=3)
+@case("cross_entropy", "ignored", public=2, hidden=3)
 def ignored(draw: Draw) -> CaseSteps:
     """Some rows are ignored, and hold NaN; a column is the ignored one; all rows are ignored."""
     columns = draw.integer(20, 30)

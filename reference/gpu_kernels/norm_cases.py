@@ -27,7 +27,7 @@ def _rms(x: Tensor, w: Tensor, eps: float) -> CaseSteps:
     yield Expect(got, lambda: rmsnorm(x, w, eps), label="rows and rstd")
 
 
-@case("rmsnorm", "forward", hidden=4)
+@case("rmsnorm", "forward", public=4, hidden=4)
 def rms_forward(draw: Draw) -> CaseSteps:
     """Rows of 50, 1 and 8192 columns, sliced views, float16, weights of another dtype."""
     x = _rows(draw)
@@ -100,7 +100,7 @@ def _layer(x: Tensor, w: Tensor, b: Tensor, eps: float) -> CaseSteps:
     yield Expect(got, lambda: layernorm(x, w, b, eps), label="rows, mean and rstd")
 
 
-@case("layernorm", "forward", hidden=4)
+@case("layernorm", "forward", public=4, hidden=4)
 def layer_forward(draw: Draw) -> CaseSteps:
     """Rows of 50, 1 and 8192 columns, sliced views, float16, weights of another dtype."""
     x = _rows(draw)

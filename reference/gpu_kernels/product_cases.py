@@ -20,7 +20,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, activation: str =
     yield Expect(got, lambda: matmul(a, b, bias, activation or "none"), label="product")
 
 
-@case("matmul", "product", hidden=5)
+@case("matmul", "product", public=5, hidden=5)
 def product(draw: Draw) -> CaseSteps:
     """Sizes that are no multiple of a block, K = 1, M = 1, a size of 0, float16."""
     some = (draw.integer(33, 50), draw.integer(35, 60), draw.integer(17, 31) + 32)
@@ -39,7 +39,7 @@ def strides(draw: Draw) -> CaseSteps:
     yield from _product(first(draw, m, 32), second(draw, 32, n))
 
 
-@case("matmul", "epilogue", hidden=4)
+@case("matmul", "epilogue", public=4, hidden=4)
 def epilogue(draw: Draw) -> CaseSteps:
     """A bias, GELU, its tanh approximation, and both together."""
     a, b = draw.normal_tensor(18, 16, scale=0.3), draw.normal_tensor(16, 33)

@@ -66,7 +66,7 @@ def grouped_heads(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 
-@case("decode_attention", "ragged_lengths", public=1, hidden=4)
+@case("decode_attention", "ragged_lengths", public=2, hidden=4)
 def ragged_lengths(draw: Draw) -> CaseSteps:
     """Every row has its own number of valid tokens; a row without any gives zeros."""
     rows, heads, dim, stored = draw.integer(4, 5), 2, 8, draw.integer(9, 26)

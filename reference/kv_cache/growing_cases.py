@@ -14,7 +14,7 @@ from .inputs import DTYPES, joined, plain_pair, sizes, strided_pair
 SPECIAL = (math.nan, math.inf, -math.inf, 1e-41, -0.0)
 
 
-@case("KVCache", "append_chunks", public=2, hidden=4)
+@case("KVCache", "append_chunks", public=4, hidden=4)
 def append_chunks(draw: Draw) -> CaseSteps:
     """Append a sequence in chunks: keys and values are the whole sequence, bit for bit.
 

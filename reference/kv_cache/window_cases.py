@@ -38,7 +38,7 @@ def _append_singly(cache: Ref, pair: Pair, first: int, last: int) -> CaseSteps:
         yield Call(cache, "append", pair[0][:, :, t : t + 1], pair[1][:, :, t : t + 1])
 
 
-@case("SlidingWindowCache", "ring", public=1, hidden=4)
+@case("SlidingWindowCache", "ring", public=3, hidden=4)
 def ring(draw: Draw) -> CaseSteps:
     """Chunks no longer than the window, also across its end: W - 1, W, W + 1, 2W tokens, more."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 2), draw.choice((2, 3, 5))

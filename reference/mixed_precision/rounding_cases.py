@@ -56,7 +56,7 @@ def representable(draw: Draw) -> CaseSteps:
     yield Expect(got, torch.empty(0, 3, dtype=torch.bfloat16), label="nothing, rounded", exact=True)
 
 
-@case("stochastic_round", "threshold", public=1, hidden=3)
+@case("stochastic_round", "threshold", public=2, hidden=3)
 def threshold(draw: Draw) -> CaseSteps:
     """The least noise that rounds up, and one less; noise 0 never does, any sign and exponent."""
     shape = ((7,), (3, 5), (2, 3, 4))[draw.index % 3]

@@ -107,7 +107,7 @@ def smallest_scale(draw: Draw) -> CaseSteps:
         yield Expect(got, rule.value, label="scale")
 
 
-@case("GradScaler", "unscale_once", public=1, hidden=3)
+@case("GradScaler", "unscale_once", public=2, hidden=3)
 def unscale_once(draw: Draw) -> CaseSteps:
     """`unscale_` divides once: not again in `step`, and tied or shared parameters only once."""
     values = _values(draw)

@@ -88,7 +88,7 @@ def overflow(draw: Draw) -> CaseSteps:
     yield Expect(got, want, label="loss of every step")
 
 
-@case("train", "parameters", hidden=2)
+@case("train", "parameters", public=2, hidden=2)
 def parameters(draw: Draw) -> CaseSteps:
     """All parameters are low; frozen and unused ones were only rounded; tied ones are tied."""
     seed, low = draw.integer(0, 99), HALVES[draw.index % 2]

@@ -38,7 +38,7 @@ def _attend(
     yield Expect(got, want, label="attention")
 
 
-@case("paged_prefill", "whole_prompts", public=2, hidden=4)
+@case("paged_prefill", "whole_prompts", public=3, hidden=4)
 def whole_prompts(draw: Draw) -> CaseSteps:
     """Prompts without anything before them: each token sees those up to itself."""
     size = draw.choice((1, 3, 4, 16))
@@ -65,7 +65,7 @@ def later_chunks(draw: Draw) -> CaseSteps:
     yield from _attend(draw, chunks, Layout(page_size=size))
 
 
-@case("paged_prefill", "mixed_lengths", public=1, hidden=4)
+@case("paged_prefill", "mixed_lengths", public=2, hidden=4)
 def mixed_lengths(draw: Draw) -> CaseSteps:
     """Several prompts in one call, of a page, of one token, of none; and nothing new at all."""
     size = draw.integer(2, 5)

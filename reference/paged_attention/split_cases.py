@@ -37,7 +37,7 @@ def empty_parts(draw: Draw) -> CaseSteps:
     yield Expect(got, merge(o, lse), label="output and log-sum-exp")
 
 
-@case("split_kv_decode", "splits", public=3, hidden=7)
+@case("split_kv_decode", "splits", public=4, hidden=7)
 def splits(draw: Draw) -> CaseSteps:
     """1 split, some, more than there are tokens; a long context in a batch of one; float16."""
     size = draw.choice((1, 4, 5, 16))
@@ -45,7 +45,7 @@ def splits(draw: Draw) -> CaseSteps:
     if draw.index in (1, 4):
         lengths = [draw.integer(900, 1200)]
     n_splits = (1, 8, 60, 3, 7, 2, 5)[draw.index % 7]
-    dtype = torch.float16 if draw.index == 5 else torch.float32
+    dtype = torch.float16 if draw.index in (3, 5) else torch.float32
     pages = draw_pages(draw, lengths, Layout(page_size=size, dtype=dtype))
     q = (3 * draw.normal_tensor(len(lengths), 4, 8)).to(dtype)
     scale = 0.5 if draw.index == 3 else None

@@ -1,17 +1,23 @@
 """The site builds without a warning, its generated pages are fresh, and nothing is left out."""
 
+import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import typing
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from grader import author
+from grader.assignment import table, target
+from grader.assignment.launcher import Launcher
 from grader.judge.judgement import Cause, Status
 from grader.report.messages import EVIDENCE_TEXT
 from tests.docs.pages import DOCS, GENERATED, ROOT
@@ -39,6 +45,44 @@ def test_generated_pages_leave_nothing_unexplained() -> None:
             if line.startswith("| `"):
                 meaning = line.split(" | ")[1 if name == "commands.md" else 3].strip(" |")
                 assert meaning, f"{name}: {line}"
+
+
+def test_every_key_of_a_table_is_explained() -> None:
+    """Also of tables that are added: they are found from the type of the whole file."""
+    page = (DOCS / "authors" / "assignment_toml.md").read_text(encoding="utf-8")
+    waiting: list[type] = [table._AssignmentFile]
+    seen: set[type] = {Launcher}  # has a section of its own
+    while waiting:
+        kind = waiting.pop()
+        seen.add(kind)
+        for name, hint in typing.get_type_hints(kind).items():
+            assert f"| `{name}` |" in page, f"{kind.__name__}.{name}"
+            for inside in (hint, *typing.get_args(hint)):
+                if isinstance(inside, type) and dataclasses.is_dataclass(inside):
+                    waiting += [inside] if inside not in seen else []
+    assert {table.Limits, table.Check, target.Target, target.Tier} <= seen
+    assert "## [[problem.launcher]]" in page
+
+
+def test_every_word_of_authors_is_explained() -> None:
+    page = (DOCS / "authors" / "author_words.md").read_text(encoding="utf-8")
+    sections = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    assert list(sections) == author.__all__
+    plain = _generator().PLAIN_NAMES
+    for name in author.__all__:
+        if name in plain:
+            assert plain[name] in sections[name]
+            continue
+        thing = getattr(author, name)
+        shown = sections[name].split("```")[2].strip()
+        assert len(shown.split()) >= 4, f"{name} has no explanation"
+        for parameter in inspect.signature(thing).parameters:
+            assert f"* `{parameter}`: " in sections[name], f"{name}({parameter})"
+    for name, method in inspect.getmembers(author.Draw, inspect.isfunction):
+        if not name.startswith("_"):
+            told = sections["Draw"].split(f"### Draw.{name}\n")[1].split("###")[0]
+            assert len(told.split("```")[2].split()) >= 4, f"Draw.{name}"
+            assert f"{name}(" in told, str(method)
 
 
 def test_every_cause_and_status_has_a_heading_with_its_name() -> None:

@@ -58,7 +58,7 @@ MAX_MODULES = 25
 LONG_FILES: dict[str, tuple[int, str]] = {}
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (53, "one parameter per command-line option"),
-    ("commands/validate.py", "command"): (51, "one parameter per command-line option"),
+    ("commands/validate.py", "command"): (58, "one parameter per option; imports that wait"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
 }
 """Exceptions: the most lines that each may have, and why."""

@@ -1,17 +1,20 @@
 """Public cases: recorded from the oracle, traced to replies, the same bytes every time."""
 
 import json
+import math
 import shutil
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.steps import Call, Expect
 from grader.errors import AuthorError
-from grader.release.record_public import record_public, write_public
-from grader.student.trace import ReplyPart, from_json, load_problem, play
+from grader.release.record_public import difference, record_public, write_public
+from grader.student.trace import ReplyPart, load_problem, play, to_json
 
 KV_CACHE = "kv_cache"
 
@@ -189,17 +192,58 @@ def test_the_committed_public_cases_are_those_of_the_reference():
     committed = {path.name: path.read_text() for path in (folder / "public").glob("*.json")}
     assert recorded.keys() == committed.keys()
     for name, text in recorded.items():
-        if text != committed[name]:
-            assert_same_apart_from_rounding(json.loads(text), json.loads(committed[name]))
+        assert difference(json.loads(committed[name]), json.loads(text)) == "", name
 
 
-def assert_same_apart_from_rounding(new, old):
-    for step_new, step_old in zip(wanted_values(new), wanted_values(old), strict=True):
-        torch.testing.assert_close(step_new, step_old, rtol=1e-6, atol=1e-9, equal_nan=True)
-    assert new == old  # without its expected values
+TENSORS = st.builds(
+    lambda dtype, numbers: torch.tensor(numbers).to(dtype),
+    st.sampled_from((torch.float32, torch.float16, torch.bfloat16, torch.int64)),
+    st.lists(st.integers(1, 100), min_size=1, max_size=4),
+)
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PLAIN_LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5))
 
 
-def wanted_values(tree):
-    """Take the expected values out of a file's tree; return them."""
-    steps = [s for check in tree["checks"] for one in check["instances"] for s in one]
-    return [from_json(step.pop("want")) for step in steps if step["op"] == "expect"]
+def nested(leaves):
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner))
+
+
+PLAIN = nested(PLAIN_LEAVES)
+VALUES = nested(st.one_of(PLAIN_LEAVES, st.floats(), TENSORS))
+
+
+@SLOW
+@given(VALUES)
+def test_a_value_does_not_differ_from_itself(value):
+    tree = to_json(value)
+    assert difference(tree, json.loads(json.dumps(tree))) == ""
+
+
+@SLOW
+@given(PLAIN, PLAIN)
+def test_other_values_differ(one, other):
+    first, second = to_json(one), to_json(other)
+    assert (difference(first, second) == "") == (json.dumps(first) == json.dumps(second))
+
+
+@SLOW
+@given(TENSORS, st.sampled_from((-1, 1)))
+def test_tensors_differ_by_more_than_rounding(tensor, sign):
+    tree = to_json(tensor)
+    whole = not tensor.dtype.is_floating_point
+    changed = tensor + sign if whole else tensor * (1 + sign * 0.05)
+    assert difference(tree, to_json(changed)) != ""
+    rounded = tensor if whole else tensor * (1 + sign * 2e-6)
+    assert difference(tree, to_json(rounded)) == ""
+    assert difference(tree, to_json(tensor.double())) != ""
+    assert difference(tree, to_json(torch.cat([tensor, tensor]))) != ""
+
+
+def test_strides_and_nan_are_compared():
+    square = torch.arange(4.0).reshape(2, 2)
+    assert "with strides" in difference(to_json(square), to_json(square.T.contiguous().T))
+    missing = torch.tensor([1.0, math.nan])
+    assert difference(to_json(missing), to_json(missing.clone())) == ""
+    assert difference(to_json(missing), to_json(torch.ones(2))) != ""
+    assert difference(math.nan, math.nan) == ""
+    assert difference(1.0, math.nan) == ": 1.0, now NaN"

@@ -13,6 +13,8 @@ from grader.validate import validate as validating
 class Run:
     """Writes down when it is counted and timed."""
 
+    is_broken_solution = False
+
     def __init__(self, name, log, *, has_targets, is_timed):
         self.known, self.seconds = SimpleNamespace(name=name), 0.0
         self.has_targets, self.is_timed, self._log = has_targets, is_timed, log
@@ -42,6 +44,19 @@ def test_what_is_timed_comes_last_and_results_in_the_order_of_files(jobs):
     assert (sorted(told[:2]), told[2:]) == (["a", "c"], ["b", "d"])
     if jobs == 1:
         assert [name for what, name in log if what == "count"] == ["b", "c", "d", "a"]
+
+
+def test_a_solution_that_fails_is_returned_alone():
+    class Broken(Run):
+        is_broken_solution = True
+
+    log: list[tuple[str, str]] = []
+    runs: Any = [Broken("solution", log, has_targets=True, is_timed=True)]
+    runs += [Run(name, log, has_targets=True, is_timed=True) for name in "bcdefghij"]
+    found: Any = validating._run_all(runs, jobs=1, on_known=lambda *_: None)
+    assert found == ["solution"]
+    assert len(log) < len(runs)
+    assert {what for what, _ in log} == {"count"}
 
 
 def test_as_many_are_counted_together_as_there_are_jobs():

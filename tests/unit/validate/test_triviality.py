@@ -1,14 +1,14 @@
 """Trivial answers must fail; a tolerance that lets them pass is complained about."""
 
+from dataclasses import replace
 from typing import cast
 
-from grader.assignment.declare import load_folder
 from grader.cuda_cpp.builder import Builder
 from grader.errors import SandboxError
 from grader.sandbox.contract import Isolation
 from grader.sandbox.pool import SandboxPool
-from grader.validate import triviality
 from grader.validate.known_submission import KnownSubmission
+from grader.validate.rehearsal import rehearse
 from grader.validate.triviality import NOT_APPLICABLE, Trivial, lint
 from grader.validate.validate import validate_assignment
 from grader.worker.machine import TimedMachine
@@ -27,8 +27,13 @@ class NoSandboxes:
 
 
 def results(loaded):
-    solution = vars(load_folder(loaded.reference, "solution"))
-    return {result.trivial: result for result in lint(loaded, solution, {})}
+    return {result.trivial: result for result in linted(loaded)}
+
+
+def linted(loaded, kinds=tuple(Trivial)):
+    """Return the results of trivial submissions, after the solution has played all cases."""
+    done = rehearse(loaded)
+    return lint(loaded, done.solution, done.harness, done.played, kinds=kinds)
 
 
 def validate_without_sandboxes(loaded, on_known=lambda known, seconds: None, seeds=0):
@@ -36,8 +41,11 @@ def validate_without_sandboxes(loaded, on_known=lambda known, seconds: None, see
     builder = Builder(
         loaded, sandbox="none", isolation=Isolation.WARM, image="", first_slot=9
     )  # starts nothing: no known submission is in C++
+    rehearsal = rehearse(loaded)
+    assert rehearsal.causes == ()
     return validate_assignment(
         loaded,
+        rehearsal,
         sandboxes,
         jobs=1,
         seeds=seeds,
@@ -118,18 +126,21 @@ def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
     assert sum("could not be judged" in c for c in validation.validation.complaints) == 6
 
 
-def test_the_solution_runs_once_for_all_trivial_answers(tmp_path, monkeypatch):
+def test_the_solution_runs_once_for_all_trivial_answers(tmp_path):
     loaded = make_course(tmp_path)
-    solution = vars(load_folder(loaded.reference, "solution"))
+    done = rehearse(loaded)
     calls: list[object] = []
 
     def double(x):
         calls.append(x)
-        return solution["double"](x)
+        return done.solution["double"](x)
 
-    counting = {**solution, "double": double}
-    played = lint(loaded, counting, {})
-    assert len(calls) == 3 * 2 + 1  # three cases of two calls, and one that raises
-    monkeypatch.setattr(triviality, "_record", lambda *_: {})
-    assert lint(loaded, counting, {}) == played
-    assert len(calls) > 7 * len(Trivial)
+    counting = {**done.solution, "double": double}
+    played = lint(loaded, counting, {}, done.played)
+    assert calls == []
+    # An empty recording fits no case, so every case runs again.
+    unrecorded = {
+        name: [replace(case, replies=()) for case in cases] for name, cases in done.played.items()
+    }
+    assert lint(loaded, counting, {}, unrecorded) == played
+    assert len(calls) > 6 * len(Trivial)

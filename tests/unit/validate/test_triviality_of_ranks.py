@@ -1,14 +1,14 @@
 """Trivial answers of ranks: worlds take a while to start, so each case has them once."""
 
-from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
-from grader.assignment.declare import load_folder
 from grader.assignment.steps import Call, New, Ref
 from grader.student.local_ranks import LocalRanks
-from grader.validate import triviality
-from grader.validate.triviality import Deviation, PlayedRanks, RecordedReply, Trivial, lint
+from grader.validate.recording import Deviation, PlayedRanks, RecordedReply
+from grader.validate.rehearsal import rehearse
+from grader.validate.triviality import Trivial, lint
 from tests.unit.validate.small_assignment import rank_course
 
 FEW = (Trivial.NOTHING, Trivial.COPIED_INPUT, Trivial.HALF)
@@ -18,7 +18,7 @@ RECORDING = (
 )
 
 
-def linted(kinds, monkeypatch):
+def linted(kinds, monkeypatch, recorded=lambda case: case.replies):
     """Return the results for some kinds, and how many worlds were started for them."""
     loaded = rank_course()
     started, world = [], LocalRanks.world
@@ -29,7 +29,12 @@ def linted(kinds, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalRanks, "world", counted)
-        return lint(loaded, vars(load_folder(loaded.reference, "solution")), {}, kinds), started
+        done = rehearse(loaded)
+        played = {
+            name: [replace(case, replies=recorded(case)) for case in cases]
+            for name, cases in done.played.items()
+        }
+        return lint(loaded, done.solution, done.harness, played, kinds=kinds), started
 
 
 def test_every_world_is_started_once_for_all_trivial_answers(monkeypatch: pytest.MonkeyPatch):
@@ -46,8 +51,7 @@ def test_every_world_is_started_once_for_all_trivial_answers(monkeypatch: pytest
 def test_played_answers_come_to_the_same_end_as_live_ones(monkeypatch: pytest.MonkeyPatch):
     played, once = linted(FEW, monkeypatch)
     # An empty recording fits no case, so every case runs again.
-    monkeypatch.setattr(triviality, "_record", lambda *_: defaultdict(tuple))
-    live, started = linted(FEW, monkeypatch)
+    live, started = linted(FEW, monkeypatch, recorded=lambda case: ())
     assert live == played
     assert len(started) > len(once)
 

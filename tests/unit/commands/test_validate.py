@@ -1,0 +1,47 @@
+"""A typo in a table is told before torch is imported; a broken solution is told alone."""
+
+import subprocess
+import sys
+
+from rich.console import Console
+
+from grader.commands.validate import print_validation
+from grader.validate.validate import stopped
+from tests.unit.validate.small_assignment import make_course
+
+PROGRAM = """
+import sys
+from grader.commands.app import build_app
+from grader.errors import AuthorError
+try:
+    build_app("validate")(sys.argv[1:], standalone_mode=False)
+except AuthorError as error:
+    print(error)
+print("torch" in sys.modules)
+"""
+
+
+def test_an_unknown_key_is_told_before_torch_is_imported(tmp_path):
+    loaded = make_course(tmp_path)
+    table = loaded.folder / "assignment.toml"
+    table.write_text(table.read_text() + 'timeout = "20"\n')
+    command = ("validate", "tiny", "--assignments", str(tmp_path))
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    told, imported = ran.stdout.splitlines()
+    assert "timeout" in told
+    assert imported == "False"
+
+
+def test_a_broken_solution_is_told_without_any_table(tmp_path):
+    console = Console(record=True, width=300)
+    print_validation(stopped(make_course(tmp_path), ["double.values: the reason"]), console)
+    assert console.export_text().splitlines() == [
+        "COMPLAINT double.values: the reason",
+        "tiny: the solution fails, so nothing else was run (repeat this run with --seed s)",
+    ]
