@@ -18,6 +18,7 @@ from grader.commands.listing import AssignmentsOption
 from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError
 from grader.intake.submission import Origin, Submission
+from grader.student.install import missing_triton, note_version
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
 from grader.student.result import print_result
@@ -56,7 +57,11 @@ def command(
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
     submission = load_work(work, table)
-    if submission.origin is Origin.CUDA:
+    in_cuda = submission.origin is Origin.CUDA
+    triton = "" if in_cuda else missing_triton(table, [file.text for file in submission.files])
+    for note in filter(None, (note_version(work.path.parent, table), triton)):
+        typer.echo(f"note: {note}", err=True)  # what is printed may be JSON
+    if in_cuda:
         _check_compiles(submission, table, as_json=as_json)
         return
     result = run_public(submission, folder, table, wanted, source=work.path.name)
