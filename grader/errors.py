@@ -32,16 +32,11 @@ class UsageError(GraderError):
     """The command was called with a wrong path, option or combination of them."""
 
 
-def install_line(extra: str) -> str:
-    """Return the command that installs what an extra of this package adds."""
-    return f'python -m pip install "llm-systems-grader[{extra}]"'
-
-
 def missing_extra(command: str, package: str, extra: str) -> UsageError:
     """Return the error of a command whose packages a student's installation does not have."""
     return UsageError(
         f"`grader {command}` needs llm-systems-grader[{extra}]: {package} is not installed",
-        hint=install_line(extra),
+        hint=f'python -m pip install "llm-systems-grader[{extra}]"',
     )
 
 

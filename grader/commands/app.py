@@ -13,7 +13,7 @@ from collections.abc import Callable
 import typer
 
 from grader import __version__
-from grader.errors import GraderError, UsageError, install_line, missing_extra
+from grader.errors import GraderError, UsageError, missing_extra
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Install an assignment, and write its starter files."),
@@ -60,7 +60,7 @@ def build_app(called: str) -> typer.Typer:
         called: name of the subcommand that will run; the others are listed and not imported.
     """
     light = importlib.util.find_spec("docker") is None
-    staff = f"Course staff need more packages: {install_line('grade')}" if light else None
+    staff = "Course staff: `grader grade` says what else to install." if light else None
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,

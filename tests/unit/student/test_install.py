@@ -9,7 +9,6 @@ from grader.assignment.folders import find_assignment, installed_versions, list_
 from grader.assignment.plan import hash_folder
 from grader.assignment.table import load_assignment
 from grader.errors import AuthorError, UsageError
-from grader.student import install as module
 from grader.student.bundle import Bundle, make_manifest
 from grader.student.install import install, missing_triton, note_version, remove
 from grader.student.kit import kit_files, renew_kit, write_kit
@@ -218,8 +217,8 @@ def test_an_untouched_starter_is_renewed(work):
 def test_missing_triton_is_named_where_it_is_needed(monkeypatch, platform, needs, text, says):
     table = load_assignment(install(bundle_of(more=needs)).folder)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = missing_triton(table, [text])
     assert re.fullmatch(f".*{says}.*" if says else "", found)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: "found")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: "found")
     assert missing_triton(table, [text]) == ""
