@@ -11,9 +11,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from grader.assignment.device_class import CPU
 from grader.assignment.folders import find_assignment
 from grader.assignment.table import Assignment, Problem, load_assignment
+from grader.assignment.target import Quantity, Target
 from grader.commands.listing import AssignmentsOption
 from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError
@@ -48,6 +51,14 @@ def command(
         list[str] | None,
         typer.Option("--problem", metavar="NAME", help="Check only this problem; may be repeated."),
     ] = None,
+    performance: Annotated[
+        bool,
+        typer.Option(
+            "--performance",
+            help="Instead of the public cases, try what performance targets ask: growth, memory, "
+            "traffic. Rough, and never points.",
+        ),
+    ] = False,
     assignments: AssignmentsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -63,6 +74,9 @@ def command(
         typer.echo(f"note: {note}", err=True)  # what is printed may be JSON
     if in_cuda:
         _check_compiles(submission, table, as_json=as_json)
+        return
+    if performance:
+        _try_performance(submission, folder, wanted, as_json=as_json)
         return
     result = run_public(submission, folder, table, wanted, source=work.path.name)
     if as_json:
@@ -82,6 +96,53 @@ def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool)
         print_compiled(compiled, Console())
     if not compiled.compiles:
         raise typer.Exit(1)
+
+
+def _try_performance(
+    submission: Submission, folder: Path, wanted: tuple[Problem, ...], *, as_json: bool
+) -> None:
+    """Measure the published targets of some problems, and print what came out."""
+    # These import torch, which takes seconds.
+    from grader.student.performance import describe, measure_target
+    from grader.student.workloads import load_targets
+
+    console = Console()
+    tables = {(one.name, target.name): target for one in wanted for target in one.targets}
+    published = [one for one in load_targets(folder) if (one.problem, one.target) in tables]
+    if not as_json:
+        console.print(
+            "Rough numbers of this machine, without the reference and its noise: they never give "
+            "points, and the grader's may differ."
+        )
+    found: list[dict[str, object]] = []
+    for one in published:
+        runs = measure_target(submission, folder, one)
+        found.append({"problem": one.problem, "target": one.target, "runs": [*map(asdict, runs)]})
+        if as_json:
+            continue
+        target = tables.pop((one.problem, one.target))
+        console.print()
+        title = f"{one.problem}.{one.target} ({target.points:g} points): {target.title}"
+        console.print(Text(title, style="bold"))
+        for line in (one.description, *describe(one, runs), limits_of(target)):
+            console.print(Text(f"  {line}"))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    elif tables:
+        left = ", ".join(f"{problem}.{name}" for problem, name in tables)
+        console.print(Text(f"\nNot tried at home (graded on a GPU, or not published): {left}"))
+
+
+def limits_of(target: Target) -> str:
+    """Return what a target asks on a CPU, as students read it."""
+    (tier,) = target.tiers_for(CPU)
+    what = {
+        Quantity.TIME: "time, as a ratio to the reference's",
+        Quantity.GROWTH: "power of growth beyond the reference's",
+        Quantity.MEMORY: "peak, as a ratio to the reference's",
+        Quantity.TRAFFIC: "traffic, as a ratio to what must cross",
+    }[target.quantity]
+    return f"graded: {what}; all points up to {tier.full_at:g}, half up to {tier.pass_at:g}"
 
 
 def select_problems(table: Assignment, names: list[str]) -> tuple[Problem, ...]:

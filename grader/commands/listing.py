@@ -11,6 +11,7 @@ from rich.text import Text
 
 from grader.assignment.folders import list_assignments
 from grader.assignment.table import Assignment, load_assignment
+from grader.errors import AuthorError
 
 ASSIGNMENTS = typer.Option(
     "--assignments",
@@ -32,22 +33,26 @@ def command(
 ) -> None:
     """List the assignments with their problems and points."""
     folders = list_assignments(assignments)
-    tables = [load_assignment(folder) for folder in folders]
+    found: list[tuple[Assignment, Path]] = []
+    for one in folders:
+        try:
+            found.append((load_assignment(one), one))
+        except AuthorError as error:  # one that this version cannot read hides no other
+            typer.secho(f"error: {error}", fg="red", err=True)
     if as_json:
-        found = zip(tables, folders, strict=True)
         typer.echo(json.dumps([_to_json(*one) for one in found], indent=2))
         return
     console = Console()
-    if not tables:
+    if not found:
         console.print(
             "No assignments found. Install the bundle that your course gives with "
             "`grader init BUNDLE.zip`, or name a folder of assignments with --assignments DIR."
         )
         return
-    for table, folder in zip(tables, folders, strict=True):
+    for table, folder in found:
         console.print(_table_of(table))
         console.print(Text(f"{table.slug} {table.version} in {folder}", style="dim"))
-    console.print(f"Start with `grader init {tables[0].slug}`.", style="dim")
+    console.print(f"Start with `grader init {found[0][0].slug}`.", style="dim")
 
 
 def _table_of(assignment: Assignment) -> Table:

@@ -23,7 +23,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from grader.assignment.declare import load_cases
+from grader.assignment.declare import load_cases, load_workloads
 from grader.assignment.folders import PACKAGE, harness_files, solution_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import STARTER, write_starter
@@ -210,8 +210,9 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         for name, content in _handout(assignment).items()
         if name.endswith((".py", ".cu", ".md", ".toml"))
     ]
-    # Public cases show the docstring of their case, which is written in the reference.
-    return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
+    # Public cases and targets show the docstring of their generator, written in the reference.
+    makers = (*load_cases(reference).values(), *load_workloads(reference).values())
+    return texts + [maker.make.__doc__ or "" for maker in makers]
 
 
 def notebook_of(starter: str) -> str:

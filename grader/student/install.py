@@ -28,7 +28,7 @@ from grader.student.work import MARK_FILE, read_mark
 
 _TRITON = re.compile(r"^\s*(?:import|from)\s+triton\b", re.MULTILINE)
 _VERSION_LINES = re.compile(r'^version = "[^"\n]*"(?:\ntold = "[^"\n]*")?$', re.MULTILINE)
-_PUBLIC = re.compile(r"public/(.+)\.json")
+_PUBLIC = re.compile(r"public/([^_].*)\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +190,7 @@ def _rules(folder: Path) -> Assignment | None:
 def _listed(names: list[str]) -> str:
     problems = [found[1] for name in names if (found := _PUBLIC.fullmatch(name))]
     words = {"README.md": "handout", ASSIGNMENT_FILE: "points, limits or targets"}
+    words["public/_performance.json"] = "what targets ask"
     rest = [f"{words[n]} ({n})" if n in words else n for n in names if not _PUBLIC.fullmatch(n)]
     public = [f"public cases of {', '.join(problems)}"] if problems else []
     return "; ".join([*rest, *public])

@@ -1,13 +1,16 @@
 """Bundles installed side by side, newer ones over older ones, and what the student is told."""
 
+import json
 import re
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from grader.assignment.folders import find_assignment, installed_versions, list_assignments
 from grader.assignment.plan import hash_folder
 from grader.assignment.table import load_assignment
+from grader.commands.app import build_app
 from grader.errors import AuthorError, UsageError
 from grader.student.bundle import Bundle, make_manifest
 from grader.student.install import install, missing_triton, note_version, remove
@@ -222,3 +225,13 @@ def test_missing_triton_is_named_where_it_is_needed(monkeypatch, platform, needs
     assert re.fullmatch(f".*{says}.*" if says else "", found)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: "found")
     assert missing_triton(table, [text]) == ""
+
+
+def test_the_list_names_versions_and_what_cannot_be_read():
+    install(bundle_of(version="1.3"))
+    broken = install(bundle_of("other")).folder / "assignment.toml"
+    broken.write_text("nonsense")
+    listed = CliRunner().invoke(build_app("list"), ["list", "--json"])
+    assert [(one["slug"], one["version"]) for one in json.loads(listed.stdout)] == [("demo", "1.3")]
+    assert "not valid TOML" in listed.stderr
+    assert "demo 1.3" in CliRunner().invoke(build_app("list"), ["list"]).stdout
