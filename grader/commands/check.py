@@ -68,11 +68,8 @@ def command(
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
     submission = load_work(work, table)
-    in_cuda = submission.origin is Origin.CUDA
-    triton = "" if in_cuda else missing_triton(table, [file.text for file in submission.files])
-    for note in filter(None, (note_version(work.path.parent, table), triton)):
-        typer.echo(f"note: {note}", err=True)  # what is printed may be JSON
-    if in_cuda:
+    _print_notes(work.path.parent, submission, table)
+    if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
         return
     if performance:
@@ -85,6 +82,14 @@ def command(
         print_result(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _print_notes(folder: Path, submission: Submission, table: Assignment) -> None:
+    """Tell of a newer version and of missing Triton, beside what may be JSON."""
+    in_cuda = submission.origin is Origin.CUDA
+    triton = "" if in_cuda else missing_triton(table, [file.text for file in submission.files])
+    for note in filter(None, (note_version(folder, table), triton)):
+        typer.echo(f"note: {note}", err=True)
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grader.assignment.folders import find_assignment
-from grader.assignment.table import Language, load_assignment
+from grader.assignment.table import Assignment, Language, load_assignment
 from grader.commands.listing import AssignmentsOption
 from grader.errors import UsageError
 from grader.student.bundle import is_bundle, read_bundle
@@ -60,7 +60,13 @@ def command(
     else:
         for path in write_kit(files, target, force=force):
             console.print(Text(f"wrote {path}"))
-    triton = "" if language is Language.CUDA else missing_triton(table)
+    _print_next(table, target, suffixes, console)
+
+
+def _print_next(
+    table: Assignment, target: Path, suffixes: tuple[str, ...], console: Console
+) -> None:
+    triton = "" if CUDA_ENDING in suffixes else missing_triton(table)
     if triton:
         console.print(Text(f"note: {triton}", style="yellow"))
     works = [f"{table.slug}{suffix}" for suffix in suffixes]

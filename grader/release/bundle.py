@@ -211,8 +211,8 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         if name.endswith((".py", ".cu", ".md", ".toml"))
     ]
     # Public cases and targets show the docstring of their generator, written in the reference.
-    makers = (*load_cases(reference).values(), *load_workloads(reference).values())
-    return texts + [maker.make.__doc__ or "" for maker in makers]
+    texts += [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
+    return texts + [one.make.__doc__ or "" for one in load_workloads(reference).values()]
 
 
 def notebook_of(starter: str) -> str:

@@ -51,6 +51,16 @@ START_S = 180.0
 REPEATS = 3
 UNKNOWN = -1
 
+_BOOT = """
+import sys
+root = sys.argv[1]
+sys.path.insert(0, root)
+import grader
+sys.path.remove(root)
+sys.path.append(root)
+from grader.student.performance import main
+main(sys.argv[2])
+"""
 _CONVERTER = json_converter()
 
 
@@ -103,26 +113,29 @@ def measure_target(
             entry=submission.entry,
             results=str(results),
         )
-        boot = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); "
-        boot += "from grader.student.performance import main; main(sys.argv[1])"
         results.touch()
-        process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-c", boot, json.dumps(asdict(job))],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=work,
-        )
-        try:
-            _wait(process, results)
-        finally:
-            process.kill()
-            process.wait()
+        _run_process(job, results)
         started, *lines = results.read_text(encoding="utf-8").splitlines() or [""]
     if not started:
         raise SandboxError("Python could not start your code", hint="does `grader check` run?")
     runs = [_CONVERTER.structure(json.loads(line), HomeRun) for line in lines if line[-1] == "}"]
     return tuple(runs)
+
+
+def _run_process(job: _Job, results: Path) -> None:
+    """Run a job in a process of its own, until it ends or has taken its time."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-c", _BOOT, str(PACKAGE.parent), json.dumps(asdict(job))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=job.folder,
+    )
+    try:
+        _wait(process, results)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _wait(process: "subprocess.Popen[bytes]", results: Path) -> None:

@@ -11,6 +11,7 @@ import random
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cattrs
 import torch
@@ -50,10 +51,10 @@ SMALL = 64
 """Whole numbers in a list or tensor that are published as they are."""
 
 _CONVERTER = json_converter()
-_PLAIN: dict[type[WorkloadStep], str] = {
-    PhaseStart: "phase_start",
-    PhaseEnd: "phase_end",
-    ReclaimArguments: "reclaim",
+_PLAIN: dict[str, WorkloadStep] = {
+    "phase_start": PhaseStart(),
+    "phase_end": PhaseEnd(),
+    "reclaim": ReclaimArguments(),
 }
 _RECIPE = "made "
 
@@ -112,8 +113,9 @@ def load_targets(assignment: Path) -> tuple[PublishedTarget, ...]:
 
 def publish(step: WorkloadStep) -> str:
     """Return the JSON form of a step without the values of its large arguments."""
-    if type(step) in _PLAIN:
-        return json.dumps(_PLAIN[type(step)])
+    for name, plain in _PLAIN.items():
+        if step == plain:
+            return json.dumps(name)
     assert isinstance(step, New | Call | Each | On | World | Drop)
     return json.dumps(step_to_json(map_values(_without_long_lists(step), _recipe)))
 
@@ -216,16 +218,15 @@ def _drawn(form: dict[str, Json], count: int) -> list[int]:
 
 def recorded_steps(run: PublishedRun) -> WorkloadSteps:
     """Return the steps of a run as a workload; all arguments exist before the first is yielded."""
-    steps: list[WorkloadStep] = []
+    steps: list[Any] = []  # `play` passes on the steps of workloads, too
     for count, text in run.steps:
         steps += [_read(json.loads(text))] * count
-    return play(tuple(steps))  # type: ignore[arg-type, return-value] - steps of a workload, too
+    return play(tuple(steps))
 
 
 def _read(tree: Json) -> WorkloadStep:
-    for kind, name in _PLAIN.items():
-        if tree == name:
-            return kind()
+    if isinstance(tree, str):
+        return _PLAIN[tree]
     match tree["op"]:
         case "world":
             return World(int(tree["size"]))

@@ -93,6 +93,10 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+def name_of(requirement):
+    return re.split(r"[^\w.-]", requirement)[0]
+
+
 def needed(names):
     """The installed distributions of these names, and of all that they need."""
     found = {}
@@ -104,7 +108,7 @@ def needed(names):
         except metadata.PackageNotFoundError:  # for another system
             continue
         wanted = [line for line in found[name].requires or [] if "extra ==" not in line]
-        waiting += {re.match(r"[\w.-]+", line)[0] for line in wanted} - found.keys()
+        waiting += {name_of(line) for line in wanted} - found.keys()
     return found.values()
 
 
@@ -122,7 +126,7 @@ def student(wheel, tmp_path_factory):
         (about,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
         lines = archive.read(about).decode().splitlines()
     declared = {
-        re.match(r"[\w.-]+", line.removeprefix("Requires-Dist: "))[0]
+        name_of(line.removeprefix("Requires-Dist: "))
         for line in lines
         if line.startswith("Requires-Dist: ") and "extra ==" not in line
     }
