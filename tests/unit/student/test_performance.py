@@ -1,14 +1,17 @@
 """Performance at home: what is measured, and what is said of it."""
 
+import json
 import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from grader.assignment.steps import Call, New, PhaseEnd, PhaseStart, Ref
 from grader.assignment.target import Quantity
+from grader.commands.app import build_app
 from grader.intake.submission import Submission
 from grader.runner.worker import ObjectTable
 from grader.student import performance
@@ -151,3 +154,56 @@ def test_all_calls_of_a_phase_are_timed():
 @pytest.mark.parametrize(("name", "says"), [("fails", "of the student"), ("nothing", "nothing")])
 def test_what_fails_is_said(name, says):
     assert says in here(Call(name)).fault
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """`grader check --performance` of a problem of kv_cache, with runs that are given."""
+    runs = (HomeRun(size=24, cpu_ns=10**6), HomeRun(size=72, cpu_ns=3 * 10**6))
+    asked: list[str] = []
+
+    def measured(submission, folder, target):
+        asked.append(target.target)
+        return (
+            runs if target.quantity is Quantity.GROWTH else (HomeRun(size=1, peak_bytes=1 << 20),)
+        )
+
+    monkeypatch.setattr(performance, "measure_target", measured)
+    (tmp_path / "kv_cache.py").write_text("# grader: kv_cache\nimport torch\n")
+
+    def run(problem, *options):
+        words = ["check", str(tmp_path), "--performance", "--problem", problem, *options]
+        done = CliRunner().invoke(build_app("check"), words, env={"COLUMNS": "160"})
+        assert done.exit_code == 0, done.output
+        return done.stdout, asked
+
+    return run
+
+
+def test_the_command_says_first_that_nothing_of_it_gives_points(command):
+    printed, asked = command("KVCache")
+    first = printed.splitlines()[0]
+    assert "Rough numbers of this machine" in first
+    assert "never give points" in printed
+    assert asked == ["append_growth", "presized_memory"]
+    for said in (
+        "KVCache.append_growth (10 points): Appending grows no faster than the reference",
+        "1 ms at 24, 3 ms at 72",
+        "all points up to 0.15, half up to 0.4",
+        "peak 1.0 MiB more than before the calls",
+    ):
+        assert said in printed
+
+
+def test_what_only_a_gpu_is_graded_on_is_named(command):
+    printed, asked = command("decode_attention")
+    assert asked == ["grouped_memory"]
+    assert "Not tried at home" in printed
+    assert "decode_attention.decode_time" in printed
+
+
+def test_the_command_prints_json(command):
+    printed, _ = command("KVCache", "--json")
+    found = json.loads(printed)
+    assert [one["target"] for one in found] == ["append_growth", "presized_memory"]
+    assert found[0]["runs"][1]["cpu_ns"] == 3 * 10**6
