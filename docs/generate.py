@@ -75,7 +75,7 @@ def _commands() -> Iterator[str]:
 
 READERS = {
     "list": "everybody",
-    **dict.fromkeys(("init", "check", "pack"), "students"),
+    **dict.fromkeys(("init", "check", "pack", "remove"), "students"),
     **dict.fromkeys(("grade", "report"), "TAs"),
     **dict.fromkeys(("validate", "release", "new-assignment"), "authors"),
     "doctor": "TAs, administrators",

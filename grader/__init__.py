@@ -1,3 +1,3 @@
 """An autograder for LLM-systems courses: every graded number is made outside the student's code."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -32,6 +32,14 @@ class UsageError(GraderError):
     """The command was called with a wrong path, option or combination of them."""
 
 
+def missing_extra(command: str, package: str, extra: str) -> UsageError:
+    """Return the error of a command whose packages a student's installation does not have."""
+    return UsageError(
+        f"`grader {command}` needs llm-systems-grader[{extra}]: {package} is not installed",
+        hint=f'python -m pip install "llm-systems-grader[{extra}]"',
+    )
+
+
 class IntakeError(GraderError):
     """A submitted file cannot be loaded; the student reads the message."""
 

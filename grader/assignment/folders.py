@@ -1,8 +1,8 @@
 """Finds assignments and references on this machine, and the source files that belong to each.
 
-Assignments are looked for in `./assignments`, in the installed package and in the checkout around
-it; references, which never ship inside the package, in `./reference` and in the checkout. The first
-folder that has a name wins.
+Assignments are looked for in `./assignments`, in the checkout around this package, and among the
+bundles that `grader init` has installed (`~/.grader`, or GRADER_HOME); references, which are in no
+bundle, in `./reference` and in the checkout. The first folder that has a name wins.
 
 A harness may import files of `assignments/shared/`, and a reference solution files of `kernels/`,
 so that each of these is written once. The imported files go with it into the sandbox and the
@@ -10,10 +10,12 @@ hashes; those of a harness also go into the student's kit and the bundle.
 """
 
 import ast
+import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from grader.assignment.table import SLUG_PATTERN
+from grader.assignment.table import SLUG_PATTERN, VERSION_PATTERN
 from grader.errors import UsageError
 from grader.intake.submission import SourceFile
 
@@ -22,6 +24,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 ASSIGNMENT_FILE = "assignment.toml"
 SHARED = "shared"
+HOME_VARIABLE = "GRADER_HOME"
 KERNELS = "kernels"
 
 
@@ -38,7 +41,8 @@ def find_assignment(slug: str, assignments: Path | None = None) -> Path:
     known = ", ".join(folder.name for folder in list_assignments(assignments)) or "none"
     raise UsageError(
         f"no assignment {slug!r}; here are: {known}",
-        hint="run `grader list`, or name a folder of assignments with --assignments DIR",
+        hint="run `grader list`, give the bundle that your course handed out, as in "
+        "`grader init NAME-1.0.zip`, or name a folder of assignments with --assignments DIR",
     )
 
 
@@ -167,8 +171,47 @@ def _modules_of(package: str, file: SourceFile) -> Iterator[str]:
         yield from [module] if module else [alias.name for alias in node.names]
 
 
+def installed_folder() -> Path:
+    """Return where bundles are installed: `assignments` in GRADER_HOME, or in `~/.grader`.
+
+    Raises:
+        UsageError: if neither is known.
+    """
+    try:
+        home = Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".grader")
+    except RuntimeError as error:
+        raise UsageError(str(error), hint=f"name a folder with {HOME_VARIABLE}") from error
+    return home / "assignments"
+
+
+def installed_versions() -> dict[str, tuple[Path, ...]]:
+    """Return, by assignment, a folder for each installed version of it, the newest first.
+
+    The folder is named by the version. It holds the assignment in a folder named by the slug, and
+    the bundle's manifest.
+    """
+    try:
+        files = installed_folder().glob(f"*/*/*/{ASSIGNMENT_FILE}")
+    except UsageError:  # without a home nothing is installed
+        return {}
+    found: dict[str, list[Path]] = {}
+    for *_, slug, version, inner in (file.parent.parts for file in files):
+        if slug == inner and SLUG_PATTERN.fullmatch(slug) and VERSION_PATTERN.fullmatch(version):
+            found.setdefault(slug, []).append(installed_folder() / slug / version)
+    for paths in found.values():
+        paths.sort(key=lambda path: version_key(path.name), reverse=True)
+    return {slug: tuple(found[slug]) for slug in sorted(found)}
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to compare it with others: 1.10 is newer than 1.9."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version))
+
+
 def _assignment_roots(explicit: Path | None) -> Iterator[Path]:
-    return _roots(explicit, "assignments", (Path("assignments"), PACKAGE / "_assignments"))
+    yield from _roots(explicit, "assignments", (Path("assignments"),))
+    if explicit is None:
+        yield from (versions[0] for versions in installed_versions().values())
 
 
 def _roots(explicit: Path | None, name: str, folders: tuple[Path, ...]) -> Iterator[Path]:

@@ -26,7 +26,9 @@ MAX_RANKS = 8
 MAX_LIMIT = 1 << 50
 """Of bytes, seconds or processes: Linux takes any such number."""
 SLUG_PATTERN = re.compile(r"[a-z][a-z0-9_]{1,63}")
+VERSION_PATTERN = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}")
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+NEEDS = ("triton",)
 DENIED_PATTERN = re.compile(r"@compute|[a-z_0-9]+::[A-Za-z0-9_*]+|torch(\.[A-Za-z0-9_]+)+")
 
 
@@ -149,6 +151,8 @@ class Assignment:
         limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
+        version: of what students get, such as "1.2"; raise it with each corrected bundle.
+        needs: packages beyond torch without which nobody can do the assignment: `triton` or none.
     """
 
     schema_version: int
@@ -158,6 +162,8 @@ class Assignment:
     limits: Limits
     problems: tuple[Problem, ...]
     languages: tuple[Language, ...] = (Language.PYTHON,)
+    version: str = "1.0"
+    needs: tuple[str, ...] = ()
 
     @property
     def launchers(self) -> tuple[Launcher, ...]:
@@ -199,6 +205,8 @@ class _AssignmentFile:
     denied: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     languages: tuple[Language, ...] = (Language.PYTHON,)
+    version: str = "1.0"
+    needs: tuple[str, ...] = ()
 
 
 def load_assignment(folder: Path) -> Assignment:
@@ -230,6 +238,8 @@ def load_assignment(folder: Path) -> Assignment:
         limits=replace(parsed.limits, ranks=max(ranks)),
         problems=tuple(_problem(table, parsed.denied) for table in parsed.problem),
         languages=parsed.languages,
+        version=parsed.version,
+        needs=parsed.needs,
     )
     _check_values(assignment, folder, file)
     return assignment
@@ -263,10 +273,7 @@ def _problem(table: _ProblemTable, denied: tuple[str, ...]) -> Problem:
 
 def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
     """Raise for values that have the right type and still make no sense."""
-    if assignment.schema_version != SCHEMA_VERSION:
-        table.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
-    if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
-        table.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+    _check_head(assignment, folder, table)
     if not assignment.problems:
         table.fail("problem", "at least one [[problem]]", 0)
     _check_names("problem", [problem.name for problem in assignment.problems], table)
@@ -282,6 +289,17 @@ def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
         if not all(part.isidentifier() for part in module.split(".")):
             table.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
     _check_languages(assignment, table)
+
+
+def _check_head(assignment: Assignment, folder: Path, table: KeyPath) -> None:
+    if assignment.schema_version != SCHEMA_VERSION:
+        table.fail("schema_version", str(SCHEMA_VERSION), assignment.schema_version)
+    if assignment.slug != folder.name or not SLUG_PATTERN.fullmatch(assignment.slug):
+        table.fail("slug", f"the folder's name, {folder.name!r}", assignment.slug)
+    if not VERSION_PATTERN.fullmatch(assignment.version):
+        table.fail("version", 'numbers such as "1.2"', assignment.version)
+    if set(assignment.needs) - set(NEEDS):
+        table.fail("needs", f"none or {', '.join(NEEDS)}", list(assignment.needs))
 
 
 def _check_problem(problem: Problem, table: KeyPath) -> None:

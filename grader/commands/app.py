@@ -6,26 +6,28 @@ whatever the scores; 1 if one could not be graded because of the grader or the c
 """
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 
 import typer
 
 from grader import __version__
-from grader.errors import GraderError, UsageError
+from grader.errors import GraderError, UsageError, missing_extra
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "list": ("listing", "Show the assignments."),
-    "init": ("init", "Start an assignment: write its starter files."),
+    "init": ("init", "Install an assignment, and write its starter files."),
     "check": ("check", "Run the public cases on your work, on this machine."),
     "pack": ("pack", "Make the zip file that you hand in."),
+    "list": ("listing", "Show the assignments, with their versions."),
+    "remove": ("remove", "Remove an installed assignment."),
     "grade": ("grade", "Grade one submission or a whole class."),
     "report": ("report", "Write the report pages of a graded class again."),
     "validate": (
         "validate",
         "Check an assignment against its known-right and known-wrong submissions.",
     ),
-    "release": ("release", "Make the zip file that students install."),
+    "release": ("release", "Make what students get: an assignment's bundle, and the wheel."),
     "new-assignment": ("new_assignment", "Write a small complete assignment to start from."),
     "doctor": ("doctor", "Test which sandboxes work on this machine."),
     "bench": ("bench", "Measure how good the grader's verdicts are (for developers)."),
@@ -37,8 +39,10 @@ Only the command that is called is imported. So a student's installation needs n
 and `grader --help` does not wait for torch.
 """
 
+FOR_STUDENTS = ("init", "check", "pack", "list", "remove")
 GRADING_EXTRAS = frozenset(
-    {"docker", "landlock", "nbconvert", "nh3", "pyseccomp", "requests", "sqlalchemy", "yaml"}
+    """docker filelock jinja2 landlock markupsafe nbconvert nbformat nh3 pygments pyseccomp requests
+    scipy sqlalchemy triton yaml""".split()
 )
 AUTHOR_EXTRAS = frozenset({"hatchling", "jupytext"})
 
@@ -55,12 +59,15 @@ def build_app(called: str) -> typer.Typer:
     Args:
         called: name of the subcommand that will run; the others are listed and not imported.
     """
+    light = importlib.util.find_spec("docker") is None
+    staff = "Course staff: `grader grade` says what else to install." if light else None
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         help="Grade homework in LLM systems. Submissions run in a sandbox; results and speed are "
         "judged outside it.",
+        epilog=staff,
     )
 
     @app.callback()
@@ -72,10 +79,13 @@ def build_app(called: str) -> typer.Typer:
         """Read the options that come before the command."""
 
     for name, (module, line) in COMMANDS.items():
+        mine = name in FOR_STUDENTS
         if name == called:
             _add(app, name, module)
         else:
-            app.command(name, help=line)(_not_called)
+            panel = "For students" if mine else "For course staff"
+            listed = app.command(name, help=line, rich_help_panel=panel, hidden=light and not mine)
+            listed(_not_called)
     return app
 
 
@@ -91,7 +101,14 @@ def _add(app: typer.Typer, name: str, module: str) -> None:
         extra = "grade" if missing in GRADING_EXTRAS else "author"
         if missing not in GRADING_EXTRAS | AUTHOR_EXTRAS:
             raise
-        command = _not_installed(name, missing, extra)
+        # Whatever options it is called with, the answer is that it is not installed.
+        anything = {
+            "ignore_unknown_options": True,
+            "allow_extra_args": True,
+            "help_option_names": [],
+        }
+        app.command(name, context_settings=anything)(_not_installed(name, missing, extra))
+        return
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name)
     else:
@@ -100,12 +117,8 @@ def _add(app: typer.Typer, name: str, module: str) -> None:
 
 def _not_installed(name: str, missing: str, extra: str) -> Callable[[], None]:
     def command() -> None:
-        raise UsageError(
-            f"`grader {name}` needs the package {missing!r}",
-            hint=f'pip install "llm-systems-grader[{extra}]"',
-        )
+        raise missing_extra(name, missing, extra)
 
-    command.__doc__ = f"Not installed: needs the extra `{extra}`."
     return command
 
 

@@ -11,13 +11,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from grader.assignment.device_class import CPU
 from grader.assignment.folders import find_assignment
 from grader.assignment.table import Assignment, Problem, load_assignment
+from grader.assignment.target import Quantity, Target
 from grader.commands.listing import AssignmentsOption
 from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError
 from grader.intake.submission import Origin, Submission
+from grader.student.install import missing_triton, note_version
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
 from grader.student.result import print_result
@@ -47,6 +51,14 @@ def command(
         list[str] | None,
         typer.Option("--problem", metavar="NAME", help="Check only this problem; may be repeated."),
     ] = None,
+    performance: Annotated[
+        bool,
+        typer.Option(
+            "--performance",
+            help="Instead of the public cases, try what performance targets ask: growth, memory, "
+            "traffic. Rough, and never points.",
+        ),
+    ] = False,
     assignments: AssignmentsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -56,8 +68,12 @@ def command(
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
     submission = load_work(work, table)
+    _print_notes(work.path.parent, submission, table)
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
+        return
+    if performance:
+        _try_performance(submission, folder, wanted, as_json=as_json)
         return
     result = run_public(submission, folder, table, wanted, source=work.path.name)
     if as_json:
@@ -66,6 +82,14 @@ def command(
         print_result(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _print_notes(folder: Path, submission: Submission, table: Assignment) -> None:
+    """Tell of a newer version and of missing Triton, beside what may be JSON."""
+    in_cuda = submission.origin is Origin.CUDA
+    triton = "" if in_cuda else missing_triton(table, [file.text for file in submission.files])
+    for note in filter(None, (note_version(folder, table), triton)):
+        typer.echo(f"note: {note}", err=True)
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:
@@ -77,6 +101,53 @@ def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool)
         print_compiled(compiled, Console())
     if not compiled.compiles:
         raise typer.Exit(1)
+
+
+def _try_performance(
+    submission: Submission, folder: Path, wanted: tuple[Problem, ...], *, as_json: bool
+) -> None:
+    """Measure the published targets of some problems, and print what came out."""
+    # These import torch, which takes seconds.
+    from grader.student.performance import describe, measure_target
+    from grader.student.workloads import load_targets
+
+    console = Console()
+    tables = {(one.name, target.name): target for one in wanted for target in one.targets}
+    published = [one for one in load_targets(folder) if (one.problem, one.target) in tables]
+    if not as_json:
+        console.print(
+            "Rough numbers of this machine, without the reference and its noise: they never give "
+            "points, and the grader's may differ."
+        )
+    found: list[dict[str, object]] = []
+    for one in published:
+        runs = measure_target(submission, folder, one)
+        found.append({"problem": one.problem, "target": one.target, "runs": [*map(asdict, runs)]})
+        if as_json:
+            continue
+        target = tables.pop((one.problem, one.target))
+        console.print()
+        title = f"{one.problem}.{one.target} ({target.points:g} points): {target.title}"
+        console.print(Text(title, style="bold"))
+        for line in (one.description, *describe(one, runs), limits_of(target)):
+            console.print(Text(f"  {line}"))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    elif tables:
+        left = ", ".join(f"{problem}.{name}" for problem, name in tables)
+        console.print(Text(f"\nNot tried at home (graded on a GPU, or not published): {left}"))
+
+
+def limits_of(target: Target) -> str:
+    """Return what a target asks on a CPU, as students read it."""
+    (tier,) = target.tiers_for(CPU)
+    what = {
+        Quantity.TIME: "time, as a ratio to the reference's",
+        Quantity.GROWTH: "power of growth beyond the reference's",
+        Quantity.MEMORY: "peak, as a ratio to the reference's",
+        Quantity.TRAFFIC: "traffic, as a ratio to what must cross",
+    }[target.quantity]
+    return f"graded: {what}; all points up to {tier.full_at:g}, half up to {tier.pass_at:g}"
 
 
 def select_problems(table: Assignment, names: list[str]) -> tuple[Problem, ...]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from grader.assignment.folders import list_assignments
 from grader.assignment.table import Assignment, load_assignment
+from grader.errors import AuthorError
 
 ASSIGNMENTS = typer.Option(
     "--assignments",
@@ -39,21 +40,33 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """List the assignments with their problems and points."""
-    tables = [load_assignment(folder) for folder in list_assignments(assignments)]
+    folders = list_assignments(assignments)
+    found: list[tuple[Assignment, Path]] = []
+    for one in folders:
+        try:
+            found.append((load_assignment(one), one))
+        except AuthorError as error:  # one that this version cannot read hides no other
+            typer.secho(f"error: {error}", fg="red", err=True)
     if as_json:
-        typer.echo(json.dumps([_to_json(table) for table in tables], indent=2))
+        typer.echo(json.dumps([_to_json(*one) for one in found], indent=2))
         return
     console = Console()
-    if not tables:
-        console.print("No assignments found. Name their folder with --assignments DIR.")
+    if not found:
+        console.print(
+            "No assignments found. Install the bundle that your course gives with "
+            "`grader init BUNDLE.zip`, or name a folder of assignments with --assignments DIR."
+        )
         return
-    for table in tables:
+    for table, folder in found:
         console.print(_table_of(table))
-    console.print(f"Start with `grader init {tables[0].slug}`.", style="dim")
+        console.print(Text(f"{table.slug} {table.version} in {folder}", style="dim"))
+    console.print(f"Start with `grader init {found[0][0].slug}`.", style="dim")
 
 
 def _table_of(assignment: Assignment) -> Table:
-    table = Table(title=Text(f"{assignment.slug}: {assignment.title}"), show_footer=True)
+    table = Table(
+        title=Text(f"{assignment.slug} {assignment.version}: {assignment.title}"), show_footer=True
+    )
     table.add_column("problem", footer="total")
     table.add_column("what to build")
     checks = sum(len(problem.checks) for problem in assignment.problems)
@@ -65,9 +78,11 @@ def _table_of(assignment: Assignment) -> Table:
     return table
 
 
-def _to_json(assignment: Assignment) -> dict[str, object]:
+def _to_json(assignment: Assignment, folder: Path) -> dict[str, object]:
     return {
         "slug": assignment.slug,
+        "version": assignment.version,
+        "folder": str(folder),
         "title": assignment.title,
         "points": assignment.points,
         "problems": [

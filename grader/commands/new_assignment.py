@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grader.commands.listing import ASSIGNMENTS, REFERENCE
-from grader.errors import UsageError
+from grader.errors import missing_extra
 
 
 def command(
@@ -33,7 +33,4 @@ def require_packages(command_name: str, packages: tuple[str, ...]) -> None:
     """Raise a UsageError that tells how to install a package that only course authors need."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise UsageError(
-                f"`grader {command_name}` needs the package {package!r}",
-                hint='pip install "llm-systems-grader[author]"',
-            )
+            raise missing_extra(command_name, package, "author")

@@ -1,4 +1,4 @@
-"""`grader release`: writes the zip file that students install.
+"""`grader release`: writes what students get, the bundle of an assignment and the wheel.
 
 Public cases and the starter notebook are made again first.
 """
@@ -19,24 +19,28 @@ def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder to write the zip file to.")
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write both files to.")
     ] = Path("dist"),
     assignments: AssignmentsOption = None,
     reference: ReferenceOption = None,
 ) -> None:
-    """Record the public cases again and write the zip file that students install."""
+    """Record the public cases again; write the assignment's bundle and the wheel for students."""
     require_packages("release", ("jupytext", "hatchling"))
     # These import torch, which other commands start without.
     from grader.assignment.folders import find_reference
     from grader.release.bundle import release
 
     folder = find_assignment(slug, assignments)
-    bundle = release(folder, find_reference(slug, reference), out)
+    released = release(folder, find_reference(slug, reference), out)
     console = Console()
-    for path in bundle.changed:
+    for path in released.changed:
         done = "made again" if path.exists() else "deleted, because its problem is gone"
         console.print(Text(f"{done}: {path}"), soft_wrap=True)
-    for name in bundle.members:
+    for name in released.members:
         console.print(Text(f"in the zip: {name}"))
-    console.print(Text(f"wrote {bundle.path}"), style="bold")
-    console.print(Text(f"sha256 {bundle.sha256}"), soft_wrap=True)
+    for path in released.replaced:
+        text = f"note: {path} was there with other content: give what changed a version of its own"
+        console.print(Text(text, style="yellow"))
+    console.print(Text(f"wrote {released.wheel}, which is the same for all assignments"))
+    console.print(Text(f"wrote {released.path}"), style="bold")
+    console.print(Text(f"sha256 {released.sha256}"), soft_wrap=True)

@@ -1,7 +1,8 @@
-"""Builds what students install: `<slug>-<version>.zip`, without any part of the reference.
+"""Builds what students get: a bundle of the assignment, and beside it the wheel of this program.
 
-The zip contains a wheel of this package with this one assignment. It is built from a checkout.
-`starter.ipynb` is made from `starter.py`, equal bytes for equal text, and never edited by hand.
+`<slug>-<version>.zip` holds the assignment as data, its manifest and how to install both. The wheel
+holds no assignment, so one serves all of them. Both are built from a checkout. `starter.ipynb`
+is made from `starter.py`, equal bytes for equal text, and never edited by hand.
 `find_leaks` searches the files for pieces of the reference; if it finds one, nothing is written.
 """
 
@@ -22,20 +23,19 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from grader import __version__
-from grader.assignment.declare import load_cases
+from grader.assignment.declare import load_cases, load_workloads
 from grader.assignment.folders import PACKAGE, harness_files, solution_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import STARTER, write_starter
 from grader.errors import AuthorError, UsageError
 from grader.release.record_public import record_public, write_if_changed, write_public
+from grader.student.bundle import MANIFEST, make_manifest
 from grader.student.packing import zip_bytes
 from grader.student.trace import PUBLIC_FOLDER
 
 ANSWER_TAG = "export"
 MIN_LINE_CHARACTERS = 41
 PACKAGE_PREFIX = "grader/"
-SHARED_PREFIX = "grader/_assignments/"
 
 _TEXT_FOR_STUDENTS = re.compile(r"""^[rf]?(["']).*\1[,)]*$""")
 """A line that is only a string: a label or a message, which public cases show."""
@@ -44,42 +44,41 @@ _COMMON = ("from ", "import ", "@dataclass(")
 
 BUILD_LIMIT_S = 300
 HANDED_OUT = ("README.md", "starter.py", "starter.ipynb", STARTER, "assignment.toml")
-_NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_assignments", "_templates", "_docker")
+_NOT_FOR_STUDENTS = ("__pycache__", "*.pyc", "*.tmpl", "_templates", "_docker")
 _PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 _PROJECT_FOLDERS = ("templates", "docker")
 
-_INSTALL = """\
-# {slug}
-
-Python 3.11 or newer:
-
-    python -m pip install {wheel}
-    grader init {slug}
-    grader check {slug}
-
-`README.md` is the handout. `grader check` runs the public cases; hidden cases decide the grade.
-`grader pack {slug}` writes the zip to hand in.
-"""
+INSTALL_PAGE = Path("docs", "students", "install.md")
+"""The page that becomes INSTALL.md, written for the first version of one assignment."""
+_EXAMPLE = "kv_cache"
+_EXAMPLE_WHEEL = re.compile(r"llm_systems_grader-[0-9.]+-py3-none-any\.whl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """A student bundle that was written.
+class Released:
+    """What was written for students.
 
     Attributes:
+        path: the bundle.
+        sha256: of the bundle.
+        members: names in the bundle.
+        wheel: of this program, without assignments.
         changed: files of the assignment that had to be made again.
+        replaced: files that were there before, of the same version and with other content.
     """
 
     path: Path
     sha256: str
     members: tuple[str, ...]
+    wheel: Path
     changed: tuple[Path, ...]
+    replaced: tuple[Path, ...]
 
 
-def release(assignment: Path, reference: Path, out: Path) -> Bundle:
-    """Make public cases and starters again, and write the student bundle into the folder `out`.
+def release(assignment: Path, reference: Path, out: Path) -> Released:
+    """Make public cases and starters again, and write bundle and wheel into the folder `out`.
 
-    Nothing of the folder `reference`, which holds the answers, may reach the bundle.
+    Nothing of the folder `reference`, which holds the answers, may reach them.
 
     Raises:
         AuthorError: if the assignment is wrong, or something of the reference would leak.
@@ -93,25 +92,42 @@ def release(assignment: Path, reference: Path, out: Path) -> Bundle:
     starter = assignment / STARTER
     if table.launchers and write_if_changed(starter, write_starter(table, assignment)):
         changed.append(starter)
-    members = _members(assignment, checkout)
-    leaks = find_leaks(members, reference, _shared_texts(assignment, reference))
+    wheel_name, wheel = _build_wheel(checkout)
+    members = _members(assignment, table.version, checkout, wheel_name)
+    leaks = find_leaks(
+        {**members, wheel_name: wheel}, reference, _shared_texts(assignment, reference)
+    )
     if leaks:
         listed = "\n  ".join(leaks[:10])
         hint = "nothing was written; remove them from the files that students get"
         raise AuthorError(f"{len(leaks)} pieces of {reference} would leak:\n  {listed}", hint=hint)
-    path = out / f"{assignment.name}-{__version__}.zip"
-    content = zip_bytes(members)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="name a folder with --out") from error
-    return Bundle(
+    bundle = zip_bytes(members)
+    written = {out / f"{table.slug}-{table.version}.zip": bundle, out / wheel_name: wheel}
+    replaced = _write(written)
+    path, wheel_path = written
+    return Released(
         path=path,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256(bundle).hexdigest(),
         members=tuple(members),
+        wheel=wheel_path,
         changed=tuple(changed),
+        replaced=replaced,
     )
+
+
+def _write(contents: Mapping[Path, bytes]) -> tuple[Path, ...]:
+    """Write files; return those that had other content before."""
+    replaced: list[Path] = []
+    for path, content in contents.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file() and path.read_bytes() != content:
+                replaced.append(path)
+            path.write_bytes(content)
+        except OSError as error:
+            hint = "name a folder with --out"
+            raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
+    return tuple(replaced)
 
 
 def _checkout() -> Path:
@@ -124,14 +140,20 @@ def _checkout() -> Path:
     return root
 
 
-def _members(assignment: Path, checkout: Path) -> dict[str, bytes]:
-    """Return the bundle's files by name."""
-    slug = assignment.name
-    wheel_name, wheel = _build_wheel(assignment, checkout)
-    members = {f"{slug}/{wheel_name}": wheel}
-    members[f"{slug}/INSTALL.md"] = _INSTALL.format(slug=slug, wheel=wheel_name).encode()
-    members |= {f"{slug}/{name}": content for name, content in _handout(assignment).items()}
-    return members
+def _members(assignment: Path, version: str, checkout: Path, wheel_name: str) -> dict[str, bytes]:
+    """Return the bundle's files by name, all of them in one folder.
+
+    The folder is named by the version, so that it does not meet a student's own work.
+    """
+    files = _handout(assignment)
+    page = (checkout / INSTALL_PAGE).read_text(encoding="utf-8")
+    top = f"{assignment.name}-{version}"
+    page = _EXAMPLE_WHEEL.sub(wheel_name, page).replace(f"{_EXAMPLE}-1.0", top)
+    given = {
+        "INSTALL.md": page.replace(_EXAMPLE, assignment.name).encode(),
+        MANIFEST: make_manifest(assignment.name, version, files).to_json(),
+    }
+    return {f"{top}/{name}": content for name, content in {**given, **files}.items()}
 
 
 def _handout(assignment: Path) -> dict[str, bytes]:
@@ -143,15 +165,15 @@ def _handout(assignment: Path) -> dict[str, bytes]:
     return files | {f"{PUBLIC_FOLDER}/{path.name}": path.read_bytes() for path in recorded}
 
 
-def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
-    """Build the wheel from a copy with only this assignment; return its name and bytes.
+def _build_wheel(checkout: Path) -> tuple[str, bytes]:
+    """Build the wheel from a copy without what is for authors; return its name and bytes.
 
     Raises:
         AuthorError: if the build fails.
     """
     with tempfile.TemporaryDirectory(prefix="grader-release-") as scratch:
         stage, dist = Path(scratch) / "stage", Path(scratch) / "dist"
-        _stage(assignment, checkout, stage)
+        _stage(checkout, stage)
         command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(dist)]
         try:
             built = subprocess.run(
@@ -171,14 +193,10 @@ def _build_wheel(assignment: Path, checkout: Path) -> tuple[str, bytes]:
         return wheels[0].name, wheels[0].read_bytes()
 
 
-def _stage(assignment: Path, checkout: Path, stage: Path) -> None:
+def _stage(checkout: Path, stage: Path) -> None:
     """Copy the files that the wheel is made of."""
     ignored = shutil.ignore_patterns(*_NOT_FOR_STUDENTS)
     shutil.copytree(checkout / "grader", stage / "grader", ignore=ignored)
-    for name, content in _handout(assignment).items():
-        target = stage / "assignments" / assignment.name / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
     for name in _PROJECT_FOLDERS:
         shutil.copytree(checkout / name, stage / name, ignore=ignored)
     for name in _PROJECT_FILES:
@@ -192,8 +210,9 @@ def _shared_texts(assignment: Path, reference: Path) -> list[str]:
         for name, content in _handout(assignment).items()
         if name.endswith((".py", ".cu", ".md", ".toml"))
     ]
-    # Public cases show the docstring of their case, which is written in the reference.
-    return texts + [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
+    # Public cases and targets show the docstring of their generator, written in the reference.
+    texts += [maker.make.__doc__ or "" for maker in load_cases(reference).values()]
+    return texts + [one.make.__doc__ or "" for one in load_workloads(reference).values()]
 
 
 def notebook_of(starter: str) -> str:
@@ -258,7 +277,7 @@ def find_leaks(
         if content in sources:
             leaks.append(f"{name} is a copy of {sources[content]}")
         inside = name.rsplit("!", 1)[-1]
-        if not inside.startswith(PACKAGE_PREFIX) or inside.startswith(SHARED_PREFIX):
+        if not inside.startswith(PACKAGE_PREFIX):
             leaks += [
                 f"{name} has the same name as {path}"
                 for tail, path in names.items()

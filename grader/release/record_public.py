@@ -18,6 +18,7 @@ from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch, brief, compare_parts
+from grader.release.record_performance import record_performance
 from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
@@ -49,7 +50,7 @@ class _Log:
 
 
 def record_public(assignment: Path, reference: Path) -> dict[str, str]:
-    """Return the text of every file of the `public/` folder by file name.
+    """Return the text of every file of the `public/` folder by file name, targets' included.
 
     Raises:
         AuthorError: if a check has no public case, a case compares something that is not a reply,
@@ -67,7 +68,7 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
         )
         traced = TracedProblem(problem=problem.name, checks=checks)
         files[f"{problem.name}.json"] = dump_problem(traced)
-    return files
+    return files | record_performance(assignment, reference)
 
 
 def write_public(assignment: Path, files: dict[str, str]) -> tuple[Path, ...]:

@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from grader import __version__
 from grader.assignment.folders import harness_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import header_name, write_header
 from grader.errors import UsageError
-from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY
+from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY, SUFFIXES, read_mark
 
 
 def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes]:
@@ -21,7 +20,7 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
     Raises:
         UsageError: if the assignment has no such starter.
     """
-    slug = assignment.name
+    slug, table = assignment.name, load_assignment(assignment)
     files: dict[str, bytes] = {}
     for suffix in suffixes:
         starter = assignment / f"starter{suffix}"
@@ -29,14 +28,12 @@ def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes
             hint = f"ask the course staff; `grader release {slug}` makes it"
             raise UsageError(f"{slug} has no {starter.name}", hint=hint)
         files[f"{slug}{suffix}"] = _named(starter, slug).encode()
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     if (assignment / "README.md").is_file():
         files["README.md"] = (assignment / "README.md").read_bytes()
     files |= {file.name: file.text.encode() for file in harness_files(assignment)}
     if CUDA_ENDING in suffixes:
-        header = write_header(slug, load_assignment(assignment).launchers)
-        files[header_name(slug)] = header.encode()
-    files[MARK_FILE] = _mark(slug, hashes).encode()
+        files[header_name(slug)] = write_header(slug, table.launchers).encode()
+    files[MARK_FILE] = _mark(slug, table.version, files).encode()
     return files
 
 
@@ -64,19 +61,54 @@ def write_kit(files: Mapping[str, bytes], folder: Path, *, force: bool) -> tuple
     return tuple(folder / name for name in files)
 
 
+def renew_kit(files: Mapping[str, bytes], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write a newer kit into a work folder, but for what the student has edited.
+
+    A starter that is not there is not written: the student works in the other one.
+
+    Returns:
+        The files that were written, and the names of those that were left as they are.
+    """
+    mark = read_mark(folder)
+    written: list[Path] = []
+    kept: list[str] = []
+    for name, content in files.items():
+        path = folder / name
+        if not path.exists():
+            if path.stem == mark.slug and path.suffix in SUFFIXES:
+                continue
+        elif path.read_bytes() == content:
+            continue
+        elif name != MARK_FILE and _sha256(path.read_bytes()) != mark.untouched.get(name):
+            kept.append(name)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        written.append(path)
+    return tuple(written), tuple(kept)
+
+
 def _named(starter: Path, slug: str) -> str:
-    """Return the text of a starter with the assignment's name and our version in it."""
+    """Return the text of a starter with the assignment's name in it.
+
+    It holds no version: an untouched starter is the same under every version that did not change
+    it.
+    """
     text = starter.read_text(encoding="utf-8")
     if starter.suffix == ".py":
-        return f"# grader: {slug} {__version__}\n{text}"
+        return f"# grader: {slug}\n{text}"
     if starter.suffix == CUDA_ENDING:
-        return text.replace(f"// grader: {slug}\n", f"// grader: {slug} {__version__}\n", 1)
+        return text
     notebook = json.loads(text)
-    notebook["metadata"][NOTEBOOK_KEY] = {"assignment": slug, "version": __version__}
+    notebook["metadata"][NOTEBOOK_KEY] = {"assignment": slug}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def _mark(slug: str, hashes: Mapping[str, str]) -> str:
-    head = "# Written by `grader init`: the assignment, and the hashes of the unedited starters."
-    files = "".join(f'"{name}" = "{digest}"\n' for name, digest in hashes.items())
-    return f'{head}\nslug = "{slug}"\nversion = "{__version__}"\n\n[files]\n{files}'
+def _mark(slug: str, version: str, files: Mapping[str, bytes]) -> str:
+    head = "# Written by `grader init`: the assignment, and the hashes of the unedited files."
+    hashes = "".join(f'"{name}" = "{_sha256(content)}"\n' for name, content in files.items())
+    return f'{head}\nslug = "{slug}"\nversion = "{version}"\n\n[files]\n{hashes}'
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -35,10 +35,18 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What `grader init` noted in `.grader.toml`, with the SHA-256 of each file as it wrote it."""
+    """What `grader init` noted in `.grader.toml`.
+
+    Attributes:
+        untouched: SHA-256 of each file as it was written, by name.
+        version: of the assignment that the files are from.
+        told: the newest version that the student was told of since.
+    """
 
     slug: str
     untouched: dict[str, str]
+    version: str = ""
+    told: str = ""
 
 
 def find_work(path: Path | None, slug: str | None, assignments: Path | None = None) -> Work:
@@ -73,7 +81,12 @@ def read_mark(folder: Path) -> Mark:
         return Mark(slug="", untouched={})
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Mark(slug=str(table["slug"]), untouched=dict(table.get("files", {})))
+        return Mark(
+            slug=str(table["slug"]),
+            untouched=dict(table.get("files", {})),
+            version=str(table.get("version", "")),
+            told=str(table.get("told", "")),
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         hint = "delete it, and name the assignment with --assignment"
         raise UsageError(f"{path}: damaged: {error}", hint=hint) from error

@@ -1,5 +1,7 @@
 """Where assignments are found, and in which order."""
 
+from pathlib import Path
+
 import pytest
 
 from grader.assignment.declare import load_folder, load_harness, load_solution
@@ -30,19 +32,27 @@ def test_an_explicit_folder_is_the_only_one_searched(tmp_path, monkeypatch):
         find_assignment("beta", explicit)
 
 
-def test_the_working_folder_comes_before_the_installed_package(tmp_path, monkeypatch):
+def test_the_working_folder_and_the_checkout_come_before_what_is_installed(tmp_path, monkeypatch):
     make(tmp_path / "here" / "assignments", "alpha")
-    make(tmp_path / "package" / "_assignments", "alpha", "beta")
-    monkeypatch.setattr("grader.assignment.folders.PACKAGE", tmp_path / "package")
+    make(tmp_path / "checkout" / "assignments", "alpha", "beta")
+    (tmp_path / "checkout" / "pyproject.toml").write_text("")
+    for slug in ("alpha", "beta", "gamma"):
+        make(tmp_path / "home" / "assignments" / slug / "1.0", slug)
+    make(tmp_path / "home" / "assignments" / "gamma" / "not a version", "gamma")
+    make(tmp_path / "home" / "assignments" / "gamma" / "9.0", "delta")
+    monkeypatch.setattr("grader.assignment.folders.PACKAGE", tmp_path / "checkout" / "grader")
+    monkeypatch.setenv("GRADER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "here")
-    assert find_assignment("alpha").parent.name == "assignments"
-    assert find_assignment("beta").parent.name == "_assignments"
-    assert [folder.name for folder in list_assignments()] == ["alpha", "beta"]
+    assert find_assignment("alpha").parent == Path("assignments")
+    assert find_assignment("beta").parent == tmp_path / "checkout" / "assignments"
+    assert find_assignment("gamma").parent.name == "1.0"
+    assert [folder.name for folder in list_assignments()] == ["alpha", "beta", "gamma"]
 
 
 def test_folders_beside_an_installed_package_are_not_a_checkout(tmp_path, monkeypatch):
     make(tmp_path / "site" / "assignments", "alpha")
     (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("GRADER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("grader.assignment.folders.PACKAGE", tmp_path / "site" / "grader")
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert list_assignments() == ()

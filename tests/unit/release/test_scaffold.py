@@ -10,7 +10,7 @@ from grader.assignment.table import load_assignment
 from grader.correctness.drive import drive
 from grader.errors import AuthorError, UsageError
 from grader.judge.judgement import Cause
-from grader.release.bundle import notebook_of
+from grader.release.bundle import notebook_of, release
 from grader.release.scaffold import write_scaffold
 from grader.student.local_worker import LocalWorker
 from grader.student.verdict import judge_check
@@ -97,6 +97,20 @@ def test_an_existing_folder_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="exists"):
         write_scaffold("mine", tmp_path / "assignments", tmp_path / "reference")
     assert not (tmp_path / "assignments").exists()
+
+
+def test_an_installation_without_the_templates_says_so(tmp_path, monkeypatch):
+    """Such as a student's, which has no answers of the small assignment either."""
+    monkeypatch.setattr("grader.release.scaffold.TEMPLATES", tmp_path / "nothing")
+    with pytest.raises(UsageError, match="templates of new assignments are not installed"):
+        write_scaffold("mine", tmp_path / "assignments", tmp_path / "reference")
+
+
+def test_a_bundle_is_made_in_a_checkout_only(assignment, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr("grader.release.bundle.PACKAGE", tmp_path / "site" / "grader")
+    with pytest.raises(UsageError, match="not a checkout"):
+        release(assignment, reference, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_starter_without_an_answer_cell_is_refused():
