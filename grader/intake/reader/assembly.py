@@ -208,7 +208,7 @@ class _Assembly:
             edits and parse([line for _, line in numbered])[0] is None
         ):  # a stray backslash, at worst
             self._module.ledger.add(Kind.SPLIT, section.code.lines[0], section.place)
-            return
+            numbered = [(n, "") for n, _ in numbered]
         cell = section.number
         self._module.body += [Line(text=text, cell=cell, line=n) for n, text in numbered]
 
@@ -309,7 +309,9 @@ def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set
     gone: set[int] = set()
     for node, new in reversed(edits):  # from the end, so that columns before it still hold
         first, last = _first(node) - 1, (node.end_lineno or node.lineno) - 1
-        before = raw[first][: node.col_offset]
+        while first > 0 and raw[first - 1].strip() == b"\\":  # it joins a line to nothing
+            first -= 1
+        before = raw[first][: node.col_offset] if raw[first].strip() != b"\\" else b""
         after = raw[last][node.end_col_offset or 0 :]
         raw[first : last + 1] = [b""] * (last - first + 1)
         gone |= set(range(first, last + 1))
