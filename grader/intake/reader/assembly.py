@@ -204,9 +204,8 @@ class _Assembly:
             if not any(_stays(decision) for decision in decided.values()):
                 return
             numbered = [(n, line) for n, line in numbered if n - 1 not in gone]
-        if (
-            edits and parse([line for _, line in numbered])[0] is None
-        ):  # a stray backslash, at worst
+        # A backslash before a statement that goes may join what is left.
+        if edits and parse([line for _, line in numbered])[0] is None:
             self._module.ledger.add(Kind.SPLIT, section.code.lines[0], section.place)
             numbered = [(n, "") for n, _ in numbered]
         cell = section.number
@@ -265,8 +264,9 @@ class _Assembly:
             self._damage("missing", part.names.binds, place=part.place, message=message)
         for absent in self._selection.absent:
             message = (
-                f"ModuleNotFoundError: {clip(absent.module)} is not there where work is graded, "
-                f"because this assignment does not allow it, but `{absent.user}` uses it"
+                f"ModuleNotFoundError: No module named '{clip(absent.module)}' where work is "
+                "graded, because neither the assignment nor a file of yours provides it, but "
+                f"`{absent.user}` uses it"
             )
             self._damage("import", {absent.name}, place=absent.part.place, message=message)
         for name, part, user in self._selection.only_closed():
