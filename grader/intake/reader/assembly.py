@@ -146,6 +146,7 @@ class _Assembly:
     def __init__(self, sections: Sequence[Section], wanted: Wanted) -> None:
         self._module = Module()
         self._sections = sections
+        self._own = wanted.own
         statements = [s for section in sections for s in section.code.tree.body]
         lazy = any(
             alias.name == "annotations"
@@ -268,6 +269,11 @@ class _Assembly:
                 "graded, because neither the assignment nor a file of yours provides it, but "
                 f"`{absent.user}` uses it"
             )
+            if absent.module in self._own:
+                message = (
+                    f"ImportError: `{absent.name}` should come from this file itself, and no cell "
+                    "that is graded defines it: hand in the file that does"
+                )
             self._damage("import", {absent.name}, place=absent.part.place, message=message)
         for name, part, user in self._selection.only_closed():
             uses = f"`{user}` uses it" if user else "a problem needs it"

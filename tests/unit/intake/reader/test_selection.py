@@ -185,6 +185,14 @@ def test_files_that_cells_write() -> None:
     assert "file of its own: `tools.py` (code cell 3)" in found.module.notices[0]
 
 
+def test_a_notebook_that_imports_its_work_from_a_file_of_its_own_name() -> None:
+    module = read("from kv_cache import f, g\nf()", "def g(): ...", exports=("f", "g")).module
+    assert text_of(module) == "def g(): ..."
+    (damaged,) = module.damaged
+    assert (damaged.kind, damaged.names) == ("import", ("f",))
+    assert "hand in the file that does" in damaged.message
+
+
 def test_the_only_file_that_a_notebook_writes_is_its_module() -> None:
     found = read("%%writefile my_solution.py\ndef f(): ...", "!python my_solution.py")
     assert text_of(found.module) == "def f(): ..."
