@@ -124,7 +124,7 @@ def read_modules(files: Sequence[SourceFile], requirements: Requirements) -> Rea
     except (IntakeError, ValueError, TypeError, KeyError):
         return ReadSource(files=tuple(files))
     texts = {file.name: file.text.removesuffix("\n") for file in read.files}
-    if any(texts[file.name].count("\n") != file.text.count("\n") for file in files):
+    if any(texts.get(file.name, "").count("\n") != file.text.count("\n") for file in files):
         return ReadSource(files=tuple(files))
     return replace(read, files=tuple(replace(file, text=texts[file.name]) for file in files))
 

@@ -146,6 +146,7 @@ class _Assembly:
     def __init__(self, sections: Sequence[Section], wanted: Wanted) -> None:
         self._module = Module()
         self._sections = sections
+        self._own = wanted.own
         statements = [s for section in sections for s in section.code.tree.body]
         lazy = any(
             alias.name == "annotations"
@@ -204,11 +205,10 @@ class _Assembly:
             if not any(_stays(decision) for decision in decided.values()):
                 return
             numbered = [(n, line) for n, line in numbered if n - 1 not in gone]
-        if (
-            edits and parse([line for _, line in numbered])[0] is None
-        ):  # a stray backslash, at worst
+        # A backslash before a statement that goes may join what is left.
+        if edits and parse([line for _, line in numbered])[0] is None:
             self._module.ledger.add(Kind.SPLIT, section.code.lines[0], section.place)
-            return
+            numbered = [(n, "") for n, _ in numbered]
         cell = section.number
         self._module.body += [Line(text=text, cell=cell, line=n) for n, text in numbered]
 
@@ -265,9 +265,15 @@ class _Assembly:
             self._damage("missing", part.names.binds, place=part.place, message=message)
         for absent in self._selection.absent:
             message = (
-                f"ModuleNotFoundError: {clip(absent.module)} is not there where work is graded, "
-                f"because this assignment does not allow it, but `{absent.user}` uses it"
+                f"ModuleNotFoundError: No module named '{clip(absent.module)}' where work is "
+                "graded, because neither the assignment nor a file of yours provides it, but "
+                f"`{absent.user}` uses it"
             )
+            if absent.module in self._own:
+                message = (
+                    f"ImportError: `{absent.name}` should come from this file itself, and no cell "
+                    "that is graded defines it: hand in the file that does"
+                )
             self._damage("import", {absent.name}, place=absent.part.place, message=message)
         for name, part, user in self._selection.only_closed():
             uses = f"`{user}` uses it" if user else "a problem needs it"
@@ -309,7 +315,9 @@ def _apply(lines: Sequence[str], edits: Sequence[_Edit]) -> tuple[list[str], set
     gone: set[int] = set()
     for node, new in reversed(edits):  # from the end, so that columns before it still hold
         first, last = _first(node) - 1, (node.end_lineno or node.lineno) - 1
-        before = raw[first][: node.col_offset]
+        while first > 0 and raw[first - 1].strip() == b"\\":  # it joins a line to nothing
+            first -= 1
+        before = raw[first][: node.col_offset] if raw[first].strip() != b"\\" else b""
         after = raw[last][node.end_col_offset or 0 :]
         raw[first : last + 1] = [b""] * (last - first + 1)
         gone |= set(range(first, last + 1))

@@ -182,7 +182,10 @@ class Selection:
                     continue
                 name = alias.asname or alias.name.partition(".")[0]
                 user = self._user_of(name, part)
-                if not user or (module in own and isinstance(node, ast.ImportFrom)):
+                of_itself = module in own and isinstance(node, ast.ImportFrom)
+                if of_itself and name in self.relevant and self._definers.get(name) == [part]:
+                    self.absent.append(AbsentImport(part=part, name=name, module=module, user=user))
+                if not user or of_itself:
                     self._dropped.setdefault(part, []).append(alias)
                     self._inert |= {name} if module.partition(".")[0] == "grader" else set()
                 elif module not in own:

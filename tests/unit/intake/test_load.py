@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from grader.errors import SandboxError
-from grader.intake import Origin
+from grader.intake import Damage, Origin, Requirements, SourceFile, Submission
+from grader.intake import notebook as notebook_reader
 from tests.unit.intake.work import GOOD, accept, code, notebook, reject, take, write, zipped
 
 
@@ -20,9 +21,82 @@ def test_module_stays_as_it_is(tmp_path: Path) -> None:
     assert submission.notebook_json == ""
 
 
-def test_module_is_never_parsed(tmp_path: Path) -> None:
-    broken = "def f(:\n" + "(" * 100_000
-    assert accept(write(tmp_path / "kv_cache.py", broken)).files[0].text == broken
+def test_module_loses_only_what_does_not_compile(tmp_path: Path) -> None:
+    broken = "import math\ndef f(:\n" + "(" * 100_000 + "\ndef g(): ...\n"
+    submission = accept(write(tmp_path / "kv_cache.py", broken))
+    assert submission.files[0].text == "import math\n\n\ndef g(): ...\n"
+    (damage,) = submission.broken
+    assert (damage.kind, damage.names, damage.place) == (
+        Damage.SYNTAX,
+        ("f",),
+        "kv_cache.py, line 2",
+    )
+    assert submission.notices == (damage.text,)
+
+
+def test_module_that_the_reader_cannot_read_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in (
+        "import os; os.kill(os.getpid(), 11)",
+        "print('{}')",
+        "print('{\"files\": []}')",
+    ):
+        monkeypatch.setattr(notebook_reader, "READER_ENTRY", program)
+        submission = accept(write(tmp_path / "kv_cache.py", "import tqdm\nx = (\n"))
+        assert submission.files[0].text == "import tqdm\nx = (\n"
+        assert not submission.broken
+
+
+def test_imports_are_dropped_or_named_by_what_the_assignment_asks_for(tmp_path: Path) -> None:
+    source = "import einops\nimport tqdm, tools\ndef f(): return tqdm\ndef g(): return einops\n"
+    write(tmp_path / "w" / "tools.py", "import seaborn\nX = 1\n")
+    path = write(tmp_path / "w" / "kv_cache.py", source).parent
+    submission = accept(path, Requirements(exports=("g",), allowed=("einops",)))
+    assert [file.text for file in submission.files] == [
+        source.replace("tqdm, tools", "tools"),
+        "\nX = 1\n",
+    ]
+    assert not submission.broken
+    (damage,) = accept(path, Requirements(exports=("f",), allowed=("einops",))).broken
+    assert (damage.kind, damage.names) == (Damage.IMPORT, ("tqdm",))
+    (damage,) = accept(path, Requirements(exports=("g",), allowed=("tqdm",))).broken
+    assert (damage.kind, damage.names) == (Damage.IMPORT, ("einops",))
+
+
+def test_notebook_with_files_that_it_writes(tmp_path: Path) -> None:
+    cells = [
+        code("%%writefile helpers.py\nx = 1"),
+        code("%%writefile json.py\nx = 1"),
+        code("import helpers\nimport tools\ndef f(): return helpers.x + tools.y"),
+    ]
+    write(tmp_path / "w" / "tools.py", "import pandas\ny = 1\n")
+    write(tmp_path / "w" / "helpers.py", "x = 'an old run wrote this'\n")
+    write(tmp_path / "w" / "kv_cache.ipynb", notebook(cells))
+    submission = accept(tmp_path / "w")
+    assert [(file.name, file.text) for file in submission.files] == [
+        ("kv_cache.py", "import helpers\nimport tools\ndef f(): return helpers.x + tools.y\n"),
+        ("helpers.py", "\nx = 1\n"),
+        ("tools.py", "\ny = 1\n"),
+    ]
+    assert submission.files[1].place_of(2) == "code cell 1, line 2"
+    assert not submission.broken
+    assert "left out: json.py" in "\n".join(submission.notices)
+
+
+def test_notebook_in_cuda_is_its_cuda_source(tmp_path: Path) -> None:
+    kernel = code("%%writefile kernel.cu\n__global__ void k() {}\n")
+    path = write(tmp_path / "x.ipynb", notebook([kernel, code("!nvcc kernel.cu")]))
+    submission = take(path, cuda=True)
+    assert isinstance(submission, Submission)
+    assert submission.origin is Origin.CUDA
+    assert submission.files == (SourceFile(name="kernel.cu", text="\n__global__ void k() {}\n"),)
+    assert len(submission.sha256) == 64
+    cells = [code("%%cu\nint main() {}")]
+    submission = take(write(tmp_path / "y.ipynb", notebook(cells)), cuda=True)
+    assert isinstance(submission, Submission)
+    assert submission.files[0].name == "kv_cache.cu"
+    assert "CUDA C++, which is not graded here" in reject(path).message
 
 
 def test_line_ends_and_byte_order_mark_fall_away(tmp_path: Path) -> None:

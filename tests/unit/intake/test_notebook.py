@@ -199,7 +199,7 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
         "code cell 1, line 2: NameError: name 'load' is not defined: config = load()"
     )
     assert (pytest_.kind, pytest_.names) == (Damage.IMPORT, ("pytest",))
-    assert pytest_.message.startswith("ModuleNotFoundError: pytest is not there")
+    assert pytest_.message.startswith("ModuleNotFoundError: No module named 'pytest' where")
     assert "`test_it` uses it" in pytest_.message
 
 

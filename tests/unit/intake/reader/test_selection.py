@@ -185,6 +185,14 @@ def test_files_that_cells_write() -> None:
     assert "file of its own: `tools.py` (code cell 3)" in found.module.notices[0]
 
 
+def test_a_notebook_that_imports_its_work_from_a_file_of_its_own_name() -> None:
+    module = read("from kv_cache import f, g\nf()", "def g(): ...", exports=("f", "g")).module
+    assert text_of(module) == "def g(): ..."
+    (damaged,) = module.damaged
+    assert (damaged.kind, damaged.names) == ("import", ("f",))
+    assert "hand in the file that does" in damaged.message
+
+
 def test_the_only_file_that_a_notebook_writes_is_its_module() -> None:
     found = read("%%writefile my_solution.py\ndef f(): ...", "!python my_solution.py")
     assert text_of(found.module) == "def f(): ..."
@@ -277,7 +285,7 @@ def test_an_import_that_graded_code_uses_stays_and_is_named(source: str, module:
     (damaged,) = read.damaged
     assert damaged.kind == "import"
     assert damaged.place == "kv_cache.py, line 1"
-    assert damaged.message.startswith(f"ModuleNotFoundError: {module} is not there")
+    assert damaged.message.startswith(f"ModuleNotFoundError: No module named '{module}' where")
 
 
 @pytest.mark.parametrize(
