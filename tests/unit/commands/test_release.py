@@ -7,7 +7,14 @@ from grader.release import bundle
 def test_a_file_that_is_gone_is_called_deleted(tmp_path, monkeypatch, capsys):
     kept, gone = tmp_path / "kept.json", tmp_path / "gone.json"
     kept.write_text("{}")
-    made = bundle.Bundle(path=tmp_path, sha256="0", members=(), changed=(kept, gone))
+    made = bundle.Released(
+        path=tmp_path,
+        sha256="0",
+        members=(),
+        wheel=tmp_path,
+        changed=(kept, gone),
+        replaced=(),
+    )
     monkeypatch.setattr(bundle, "release", lambda *_: made)
     monkeypatch.setattr(release, "find_assignment", lambda *_: tmp_path)
     monkeypatch.setattr("grader.assignment.folders.find_reference", lambda *_: tmp_path)
