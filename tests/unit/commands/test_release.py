@@ -1,5 +1,6 @@
 """`grader release` says what it made again, and what it deleted."""
 
+from grader.assignment import folders
 from grader.commands import release
 from grader.release import bundle
 
@@ -17,7 +18,7 @@ def test_a_file_that_is_gone_is_called_deleted(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(bundle, "release", lambda *_: made)
     monkeypatch.setattr(release, "find_assignment", lambda *_: tmp_path)
-    monkeypatch.setattr("grader.assignment.folders.find_reference", lambda *_: tmp_path)
+    monkeypatch.setattr(folders, "find_reference", lambda *_: tmp_path)
     release.command("tiny")
     printed = capsys.readouterr().out.replace("\n", "")
     assert f"made again: {kept}" in printed
