@@ -1,7 +1,7 @@
 """`LoadedAssignment`: an assignment, its reference and the plan from both, read once per run."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader.assignment.declare import CaseMaker, Key, Workload, load_cases, load_workloads
@@ -43,7 +43,7 @@ def new_seed() -> str:
 
 
 def load_assignment_with_reference(
-    folder: Path, reference: Path, *, device: str, seed: str
+    folder: Path, reference: Path, *, device: str, seed: str, without_device_targets: bool = False
 ) -> LoadedAssignment:
     """Read the folders of an assignment and its reference, and make the plan.
 
@@ -52,11 +52,14 @@ def load_assignment_with_reference(
         reference: folder of the reference.
         device: class of the device to grade on, as in `device_class`.
         seed: secret seed of the hidden cases.
+        without_device_targets: leave out targets that need a device, whatever the table says.
 
     Raises:
         AuthorError: the message names file and key.
     """
     assignment = load_assignment(folder)
+    if without_device_targets:
+        assignment = replace(assignment, without_device_targets=True)
     _refuse_unknown_operators(assignment, folder)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution, harness = solution_files(reference), harness_files(folder)

@@ -85,6 +85,17 @@ class Evidence(StrEnum):
     ADVICE = "advice"
 
 
+class CheckKind(StrEnum):
+    """What a failed check costs besides its own points; without targets both mean the same.
+
+    ESSENTIAL: the problem's performance points, all of them: a fast wrong answer earns nothing.
+    EDGE: a published share of them, such as for one forgotten dtype or an error that is not raised.
+    """
+
+    ESSENTIAL = "essential"
+    EDGE = "edge"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One criterion of correctness: passed only if every instance of its case passes.
@@ -96,6 +107,9 @@ class Check:
         tolerance: largest allowed `max |got − want| / scale` by dtype name; a dtype that is not
             listed is compared exactly.
         evidence: what kind of evidence the verdict has.
+        kind: what failing it costs besides its points.
+        share: of an edge check, the share of the problem's performance points that failing it
+            costs; by default its points as a share of those of all checks of the problem.
     """
 
     name: str
@@ -103,6 +117,14 @@ class Check:
     points: float
     tolerance: dict[str, float] = field(default_factory=dict)
     evidence: Evidence = Evidence.OUTSIDE
+    kind: CheckKind = CheckKind.ESSENTIAL
+    share: float | None = None
+
+    def share_of(self, checks: "tuple[Check, ...]") -> float:
+        """Return the share of performance points that failing it costs, as one of `checks`."""
+        if self.kind is CheckKind.ESSENTIAL:
+            return 1.0
+        return self.points / sum(c.points for c in checks) if self.share is None else self.share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +171,9 @@ class Assignment:
         limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
+        without_device_targets: whether targets without a tier for `cpu` are left out, and their
+            points of the maximum, on every machine; `grader grade --without-device-targets` does
+            the same.
     """
 
     schema_version: int
@@ -158,6 +183,7 @@ class Assignment:
     limits: Limits
     problems: tuple[Problem, ...]
     languages: tuple[Language, ...] = (Language.PYTHON,)
+    without_device_targets: bool = False
 
     @property
     def launchers(self) -> tuple[Launcher, ...]:
@@ -199,6 +225,7 @@ class _AssignmentFile:
     denied: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     languages: tuple[Language, ...] = (Language.PYTHON,)
+    without_device_targets: bool = False
 
 
 def load_assignment(folder: Path) -> Assignment:
@@ -230,6 +257,7 @@ def load_assignment(folder: Path) -> Assignment:
         limits=replace(parsed.limits, ranks=max(ranks)),
         problems=tuple(_problem(table, parsed.denied) for table in parsed.problem),
         languages=parsed.languages,
+        without_device_targets=parsed.without_device_targets,
     )
     _check_values(assignment, folder, file)
     return assignment
@@ -295,6 +323,7 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
         if not 0 < check.points < math.inf:
             within.fail("points", "a number above 0", check.points)
         _check_tolerance(check.tolerance, within)
+    _check_kinds(problem, table)
     if not 0 <= problem.ranks <= MAX_RANKS:
         table.fail("ranks", f"0 to {MAX_RANKS}", problem.ranks)
     for target in problem.targets:
@@ -304,6 +333,24 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
     for entry in problem.denied:  # `assignment.loaded` finds names that torch lacks
         if not DENIED_PATTERN.fullmatch(entry):
             table.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
+
+
+def _check_kinds(problem: Problem, table: KeyPath) -> None:
+    """Raise unless shares belong to edge checks, and something essential stands before speed."""
+    edges = [check for check in problem.checks if check.kind is CheckKind.EDGE]
+    if problem.targets and len(edges) == len(problem.checks):
+        expected = '"essential" for at least one check, because the problem has targets'
+        table.inside("check", edges[0].name).fail("kind", expected, edges[0].kind.value)
+    left = 1.0
+    for check in problem.checks:
+        within = table.inside("check", check.name)
+        if check.share is not None and check not in edges:
+            within.fail("share", 'none without kind = "edge"', check.share)
+        if check in edges and problem.targets:
+            share = check.share_of(problem.checks)
+            left -= share
+            if not 0 <= share < 1 or left <= 0:
+                within.fail("share", "0 or more, and less than 1 of all edge checks", share)
 
 
 def _check_tolerance(tolerances: dict[str, float], table: KeyPath) -> None:

@@ -74,7 +74,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One performance criterion of a problem; it counts only if all its checks pass.
+    """One performance criterion of a problem; it counts only if its essential checks pass.
 
     Attributes:
         name: identifier, unique among checks and targets of the problem.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from grader.assignment.declare import CaseMaker, workload
 from grader.assignment.loaded import load_assignment_with_reference, new_seed
 from grader.assignment.plan import hash_folder, make_plan
-from grader.assignment.table import Evidence, load_assignment
+from grader.assignment.table import CheckKind, Evidence, load_assignment
 from grader.assignment.target import Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
 from tests.unit.assignment.test_table import GOOD, write
@@ -81,6 +81,35 @@ def test_without_a_tier_points_stay_open_or_are_left_out(assignment):
 
     assert points(only_cpu) == 15.5
     assert points(replace(only_cpu, no_device=NoDevice.LEAVE_OUT)) == 12.5
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:h200"])
+def test_device_targets_leave_the_maximum_on_every_machine(assignment, device):
+    attend = assignment.problems[1]
+    tiers = {"cuda:*": attend.targets[0].tiers["cuda:*"]}
+    for_gpus = replace(attend, targets=(replace(attend.targets[0], tiers=tiers),))
+    problems = (assignment.problems[0], for_gpus)
+    asked, unasked = (
+        replace(assignment, problems=problems, without_device_targets=wanted)
+        for wanted in (True, False)
+    )
+    with_them, without = (plan_of(one, makers(*KEYS), device=device) for one in (unasked, asked))
+    assert (with_them.points, with_them.left_out_points) == (15.5, 0.0)
+    assert (without.points, without.left_out_points) == (12.5, 3.0)
+    assert without.sha256 != with_them.sha256
+    kept = plan_of(replace(assignment, without_device_targets=True), makers(*KEYS), device=device)
+    assert kept.points == 15.5  # it has a tier for the processor
+
+
+def test_a_plan_publishes_what_a_failed_edge_check_costs(assignment):
+    cache, attend = assignment.problems
+    checks = (cache.checks[0], replace(cache.checks[1], kind=CheckKind.EDGE))
+    mine = replace(assignment, problems=(replace(cache, checks=checks), attend))
+    planned = plan_of(mine, makers(*KEYS)).problems[0].checks
+    assert [(c.kind, c.share) for c in planned] == [
+        (CheckKind.ESSENTIAL, 1.0),
+        (CheckKind.EDGE, 4.5 / 10.5),
+    ]
 
 
 @pytest.mark.parametrize("device", ["cuda:h200", "cuda:*"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from grader.assignment.launcher import DTYPE_NAMES
-from grader.assignment.table import Evidence, Limits, load_assignment
+from grader.assignment.table import CheckKind, Evidence, Limits, load_assignment
 from grader.assignment.target import Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
 from grader.runner.tensors import NAMES
@@ -102,6 +102,21 @@ def test_a_good_file_is_read_whole(tmp_path):
     assert replace(speed, tiers={"cuda:h200": speed.tiers["cpu"]}).tiers_for("cuda:t4") == ()
 
 
+def test_checks_are_essential_unless_the_table_says_edge(tmp_path):
+    edge = GOOD.replace("points = 4.5", 'points = 4.5\nkind = "edge"')
+    append, rollback = load_assignment(write(tmp_path, edge)).problems[0].checks
+    assert (append.kind, rollback.kind) == (CheckKind.ESSENTIAL, CheckKind.EDGE)
+    checks = (append, rollback)
+    assert append.share_of(checks) == 1.0
+    assert rollback.share_of(checks) == 4.5 / 10.5
+    assert replace(rollback, share=0.0).share_of(checks) == 0.0
+
+
+def test_device_points_are_left_out_on_request(tmp_path):
+    asked = GOOD.replace("allowed_imports", "without_device_targets = true\nallowed_imports")
+    assert load_assignment(write(tmp_path, asked)).without_device_targets
+
+
 def test_every_dtype_of_a_reply_may_have_a_tolerance():
     assert frozenset(NAMES.values()) == DTYPE_NAMES
 
@@ -122,6 +137,13 @@ def test_every_dtype_of_a_reply_may_have_a_tolerance():
         ("schema_version = 1", "schema_version = 2", "schema_version: expected 1, found 2"),
         ("schema_version = 1", "schema_version = true", "schema_version: expected a whole number"),
         ('"demo"', '"other"', "slug: expected the folder's name, 'demo', found 'other'"),
+        ("points = 6", "points = 6\nshare = 0.1", APPEND + 'share: expected none without kind = "ed'),
+        (
+            'evidence = "denied"',
+            'kind = "edge"',
+            f'{ATTEND}, check "append": kind: expected "essential" for at least one check, because ',
+        ),
+        ("points = 6", 'points = 6\nkind = "side"', "kind: expected one of essential, edge, found"),
         ("points = 6", "points = 0", APPEND + "points: expected a number above 0, found 0.0"),
         ("points = 4.5", "points = 0", ROLLBACK + "points: expected a number above 0, found 0.0"),
         ("points = 4.5", "points = -1", ROLLBACK + "points: expected a number above 0, found -1.0"),
