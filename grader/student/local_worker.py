@@ -13,6 +13,7 @@ import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.runner.protocol import plain_number
 from grader.runner.worker import MissingName, ObjectTable
 from grader.student.trace import distinct_entries, map_leaves, with_strides
 
@@ -108,5 +109,5 @@ def _locate(error: BaseException) -> str:
 
 
 def _snapshot(leaf: Value) -> Value:
-    """Copy a tensor of a reply, as sending it would."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    """Copy a tensor of a reply, and make NumPy's numbers Python's own, as sending it would."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else plain_number(leaf)
