@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import NAME_MISSING, Fault, FaultKind, Raised, Stopped
 from grader.runner.protocol import plain_number
 from grader.runner.worker import MissingName, ObjectTable
 from grader.student.trace import distinct_entries, map_leaves, with_strides
@@ -92,8 +92,7 @@ class LocalWorker:
             with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
                 return request()
         except MissingName as missing:
-            message = "a name that the problem needs is not defined"
-            fault = Fault(kind=FaultKind.MISSING, message=message, detail=str(missing))
+            fault = Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=str(missing))
             raise Stopped(fault) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
