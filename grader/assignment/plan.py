@@ -11,8 +11,8 @@ from pathlib import Path
 
 from grader.assignment.declare import CaseMaker, Key, Workload
 from grader.assignment.device_class import CPU
-from grader.assignment.table import Assignment, CheckKind, Evidence, Limits, Problem
-from grader.assignment.target import Clock, NoDevice, Quantity, Target, Tier
+from grader.assignment.table import Assignment, Evidence, Limits, Problem
+from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Target, Tier
 from grader.errors import AuthorError
 from grader.intake.submission import SourceFile
 from grader.runner.order import is_module
@@ -157,7 +157,27 @@ def make_plan(
     targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
     _refuse_strays(assignment.slug, "cases without a check", cases.keys() - checks)
     _refuse_strays(assignment.slug, "workloads without a target", workloads.keys() - targets)
-    problems = tuple(
+    problems = _plan_problems(assignment, cases, workloads, device)
+    return Plan(
+        assignment=assignment.slug,
+        title=assignment.title,
+        device=device,
+        seed=seed,
+        limits=assignment.limits,
+        problems=problems,
+        assignment_sha256=assignment_sha256,
+        reference_sha256=reference_sha256,
+        left_out_points=_left_out_points(assignment, problems),
+    )
+
+
+def _plan_problems(
+    assignment: Assignment,
+    cases: Mapping[Key, CaseMaker],
+    workloads: Mapping[Key, Workload],
+    device: str,
+) -> tuple[PlannedProblem, ...]:
+    return tuple(
         PlannedProblem(
             name=problem.name,
             title=problem.title,
@@ -169,21 +189,14 @@ def make_plan(
         )
         for problem in assignment.problems
     )
-    return Plan(
-        assignment=assignment.slug,
-        title=assignment.title,
-        device=device,
-        seed=seed,
-        limits=assignment.limits,
-        problems=problems,
-        assignment_sha256=assignment_sha256,
-        reference_sha256=reference_sha256,
-        left_out_points=sum(
-            target.points
-            for problem, planned in zip(assignment.problems, problems, strict=True)
-            for target in problem.targets
-            if target.name not in {one.name for one in planned.targets}
-        ),
+
+
+def _left_out_points(assignment: Assignment, problems: tuple[PlannedProblem, ...]) -> float:
+    return sum(
+        target.points
+        for problem, planned in zip(assignment.problems, problems, strict=True)
+        for target in problem.targets
+        if target.name not in {one.name for one in planned.targets}
     )
 
 

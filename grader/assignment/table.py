@@ -16,8 +16,9 @@ import cattrs
 
 from grader.assignment.key_path import KeyPath
 from grader.assignment.launcher import DTYPE_NAMES, Launcher, read_launcher
-from grader.assignment.target import Target, check_target
+from grader.assignment.target import CheckKind, Target, check_target
 from grader.errors import AuthorError
+from grader.runner.order import is_module
 from grader.strict import strict_converter
 
 SCHEMA_VERSION = 1
@@ -49,6 +50,10 @@ class Limits:
         ranks: most ranks of any problem; at least as many as the problems declare.
         preload: modules that the fork server imports in advance, so that no submission waits for
             them or is charged their memory.
+        compile_wall_s: seconds that a process has in addition for the first use of `torch.compile`,
+            `torch.jit` and, on a device, Triton; only if the submission names one of them.
+        preload_compilers: as `preload`, for a submission that names one of them; nothing where a
+            problem denies operators, because torch's compilers get around that.
     """
 
     load_wall_s: float = 20.0
@@ -61,6 +66,8 @@ class Limits:
     loopback: bool = False
     ranks: int = 1
     preload: tuple[str, ...] = ()
+    compile_wall_s: float = 60.0
+    preload_compilers: tuple[str, ...] = ("torch._dynamo", "torch._inductor.compile_fx")
 
 
 class Language(StrEnum):
@@ -83,17 +90,6 @@ class Evidence(StrEnum):
     BOUNDED = "bounded"
     DENIED = "denied"
     ADVICE = "advice"
-
-
-class CheckKind(StrEnum):
-    """What a failed check costs besides its own points; without targets both mean the same.
-
-    ESSENTIAL: the problem's performance points, all of them: a fast wrong answer earns nothing.
-    EDGE: a published share of them, such as for one forgotten dtype or an error that is not raised.
-    """
-
-    ESSENTIAL = "essential"
-    EDGE = "edge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +167,8 @@ class Assignment:
         limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.
-        without_device_targets: whether targets without a tier for `cpu` are left out, and their
-            points of the maximum, on every machine; `grader grade --without-device-targets` does
-            the same.
+        without_device_targets: whether targets without a tier for `cpu` are left out of the
+            maximum, on every machine, as with `grader grade --without-device-targets`.
     """
 
     schema_version: int
@@ -248,13 +243,12 @@ def load_assignment(folder: Path) -> Assignment:
         parsed = _converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
         raise AuthorError(file.explain(error, table)) from error
-    ranks = (parsed.limits.ranks, *(problem.ranks for problem in parsed.problem))
     assignment = Assignment(
         schema_version=parsed.schema_version,
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
-        limits=replace(parsed.limits, ranks=max(ranks)),
+        limits=_limits(parsed),
         problems=tuple(_problem(table, parsed.denied) for table in parsed.problem),
         languages=parsed.languages,
         without_device_targets=parsed.without_device_targets,
@@ -273,6 +267,14 @@ def _converter() -> cattrs.Converter:
 
     converter.register_structure_hook(Launcher, read)
     return converter
+
+
+def _limits(parsed: _AssignmentFile) -> Limits:
+    """Return the limits with what follows from the problems: ranks, and denied operators."""
+    ranks = (parsed.limits.ranks, *(problem.ranks for problem in parsed.problem))
+    denied = (*parsed.denied, *(entry for problem in parsed.problem for entry in problem.denied))
+    compilers = parsed.limits.preload_compilers if all(map(is_module, denied)) else ()
+    return replace(parsed.limits, ranks=max(ranks), preload_compilers=compilers)
 
 
 def _problem(table: _ProblemTable, denied: tuple[str, ...]) -> Problem:
@@ -306,7 +308,7 @@ def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
             table.fail(f"limits.{limit.name}", "a number above 0 and below 2^50", value)
     if assignment.limits.ranks > MAX_RANKS:
         table.fail("limits.ranks", f"at most {MAX_RANKS}", assignment.limits.ranks)
-    for module in assignment.limits.preload:
+    for module in (*assignment.limits.preload, *assignment.limits.preload_compilers):
         if not all(part.isidentifier() for part in module.split(".")):
             table.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
     _check_languages(assignment, table)
@@ -338,17 +340,16 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
 def _check_kinds(problem: Problem, table: KeyPath) -> None:
     """Raise unless shares belong to edge checks, and something essential stands before speed."""
     edges = [check for check in problem.checks if check.kind is CheckKind.EDGE]
-    if problem.targets and len(edges) == len(problem.checks):
+    if problem.targets and edges == list(problem.checks):
         expected = '"essential" for at least one check, because the problem has targets'
-        table.inside("check", edges[0].name).fail("kind", expected, edges[0].kind.value)
+        table.inside("check", edges[0].name).fail("kind", expected, "edge")
     left = 1.0
     for check in problem.checks:
         within = table.inside("check", check.name)
         if check.share is not None and check not in edges:
             within.fail("share", 'none without kind = "edge"', check.share)
         if check in edges and problem.targets:
-            share = check.share_of(problem.checks)
-            left -= share
+            left -= (share := check.share_of(problem.checks))
             if not 0 <= share < 1 or left <= 0:
                 within.fail("share", "0 or more, and less than 1 of all edge checks", share)
 

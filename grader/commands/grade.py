@@ -40,6 +40,14 @@ UNCONFINED_NOTICE = (
     "Every report page of this run says so."
 )
 
+WithoutDeviceTargetsOption = Annotated[
+    bool,
+    typer.Option(
+        "--without-device-targets",
+        help="Leave targets that need a device, such as a GPU, out of the maximum.",
+    ),
+]
+
 
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
@@ -56,13 +64,7 @@ def command(
     image: ImageOption = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Grade all submissions again.")] = False,
-    without_device_targets: Annotated[
-        bool,
-        typer.Option(
-            "--without-device-targets",
-            help="Leave targets that need a device, such as a GPU, out of the maximum.",
-        ),
-    ] = False,
+    without_device_targets: WithoutDeviceTargetsOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print checks, points and limits; grade nothing.")
     ] = False,

@@ -94,7 +94,9 @@ def compare_parts(
 
 
 def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
-    is_number = isinstance(got, torch.Tensor) and got.dim() == 0 and type(want) in (bool, int, float)
+    is_number = (
+        isinstance(got, torch.Tensor) and got.dim() == 0 and type(want) in (bool, int, float)
+    )
     number = got.item() if is_number else got  # `len`, indexing and `math` take it as well
     if type(number) is not type(want):
         return _whole(got, want, Mismatch.KIND)

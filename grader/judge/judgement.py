@@ -6,8 +6,8 @@ How they are decided: `judge.judge` for checks, `judge.targets` for performance 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.assignment.table import CheckKind, Evidence
-from grader.assignment.target import Tier
+from grader.assignment.table import Evidence
+from grader.assignment.target import CheckKind, Tier
 from grader.performance.decide.interval import Metric, Roofline
 
 

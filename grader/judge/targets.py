@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from grader.assignment.plan import PlannedProblem, PlannedTarget
-from grader.assignment.table import CheckKind
-from grader.assignment.target import Quantity
+from grader.assignment.target import CheckKind, Quantity
 from grader.evidence.faults import FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict

@@ -153,8 +153,7 @@ def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> K
 
 
 def _own_failures(known: KnownSubmission, judgement: Judgement) -> list[CheckJudgement]:
-    """Return what failed by itself: a target also fails if an essential check of its problem does.
-    """
+    """Return what failed by itself: a target also fails where an essential check does."""
     failed = [c for c in judgement.checks if c.verdict is Verdict.FAIL]
     if known.kind is Kind.STARTER:
         return failed

@@ -14,7 +14,8 @@ import pytest
 
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
-from grader.assignment.table import CheckKind, load_assignment
+from grader.assignment.table import load_assignment
+from grader.assignment.target import CheckKind
 from grader.batch import BatchOptions, open_sandboxes
 from grader.correctness.run import measure
 from grader.errors import UsageError

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from grader.assignment.declare import CaseMaker, workload
 from grader.assignment.loaded import load_assignment_with_reference, new_seed
 from grader.assignment.plan import hash_folder, make_plan
-from grader.assignment.table import CheckKind, Evidence, load_assignment
-from grader.assignment.target import Clock, NoDevice, Quantity, Tier
+from grader.assignment.table import Evidence, load_assignment
+from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
 from tests.unit.assignment.test_table import GOOD, write
 from tests.unit.report.sample_plan import make_plan as make_sample_plan
@@ -330,6 +330,20 @@ def test_an_assignment_is_loaded_whole(folders):
     again = load_assignment_with_reference(folder, reference, device="cpu", seed="s")
     assert [file.text for file in again.harness] == ["# größer\n"]
     assert again.plan.sha256 != loaded.plan.sha256
+
+
+def test_device_targets_are_left_out_if_the_command_says_so(folders):
+    folder, reference = folders
+    toml = folder / "assignment.toml"
+    cpu, cuda = "problem.target.tiers.cpu", 'problem.target.tiers."cuda:t4"'
+    toml.write_text(toml.read_text().replace(cpu, cuda))
+    kept, left_out = (
+        load_assignment_with_reference(
+            folder, reference, device="cpu", seed="s", without_device_targets=wanted
+        ).plan
+        for wanted in (False, True)
+    )
+    assert (kept.points, left_out.points, left_out.left_out_points) == (15.5, 12.5, 3.0)
 
 
 def test_an_assignment_without_cases(folders):

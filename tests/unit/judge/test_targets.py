@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.assignment.plan import PlannedCheck, PlannedProblem
-from grader.assignment.table import CheckKind, Evidence
-from grader.assignment.target import Quantity, Tier
+from grader.assignment.table import Evidence
+from grader.assignment.target import CheckKind, Quantity, Tier
 from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
@@ -154,7 +154,9 @@ def test_what_cannot_be_earned_any_more_is_settled_without_its_device():
     wrong = check(Verdict.FAIL, Cause.WRONG_VALUE)
     found = ruled([], replace(TARGET, tiers=()), (wrong,))
     assert (found.verdict, found.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
-    assert "Not measured: 1 of 1 essential checks above did not pass. Fix check first" in found.summary
+    assert (
+        "Not measured: 1 of 1 essential checks above did not pass. Fix check first" in found.summary
+    )
 
 
 def test_a_failed_edge_check_leaves_the_points_of_a_missing_device_open():
