@@ -164,7 +164,8 @@ def _assignment_toml() -> Iterator[str]:
     names = ", ".join(f"`{name}`" for name in sorted(launcher.DTYPE_NAMES))
     yield f"\nDtypes in tolerances and outputs: {names}.\n"
     yield "\n## Values\n"
-    for kind in (target.Quantity, target.Clock, target.NoDevice, table.Evidence, table.Language):
+    kinds = (target.Quantity, target.Clock, target.NoDevice, target.CheckKind)
+    for kind in (*kinds, table.Evidence, table.Language):
         yield from _enumeration(kind)
 
 

@@ -1,7 +1,7 @@
 """`LoadedAssignment`: an assignment, its reference and the plan from both, read once per run."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader.assignment.declare import CaseMaker, Key, Workload, load_cases, load_workloads
@@ -43,7 +43,7 @@ def new_seed() -> str:
 
 
 def load_assignment_with_reference(
-    folder: Path, reference: Path, *, device: str, seed: str
+    folder: Path, reference: Path, *, device: str, seed: str, without_device_targets: bool = False
 ) -> LoadedAssignment:
     """Read the folders of an assignment and its reference, and make the plan.
 
@@ -52,12 +52,12 @@ def load_assignment_with_reference(
         reference: folder of the reference.
         device: class of the device to grade on, as in `device_class`.
         seed: secret seed of the hidden cases.
+        without_device_targets: leave out targets that need a device, even if the table does not.
 
     Raises:
         AuthorError: the message names file and key.
     """
-    assignment = load_assignment(folder)
-    _refuse_unknown_operators(assignment, folder)
+    assignment = _read_table(folder, without_device_targets=without_device_targets)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution, harness = solution_files(reference), harness_files(folder)
     if workloads and not solution:
@@ -82,6 +82,13 @@ def load_assignment_with_reference(
         folder=folder,
         reference=reference,
     )
+
+
+def _read_table(folder: Path, *, without_device_targets: bool) -> Assignment:
+    table = load_assignment(folder)
+    _refuse_unknown_operators(table, folder)
+    left_out = without_device_targets or table.without_device_targets
+    return replace(table, without_device_targets=left_out)
 
 
 def _refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:

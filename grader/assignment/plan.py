@@ -12,7 +12,7 @@ from pathlib import Path
 from grader.assignment.declare import CaseMaker, Key, Workload
 from grader.assignment.device_class import CPU
 from grader.assignment.table import Assignment, Evidence, Limits, Problem
-from grader.assignment.target import Clock, NoDevice, Quantity, Target, Tier
+from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Target, Tier
 from grader.errors import AuthorError
 from grader.intake.submission import SourceFile
 from grader.runner.order import is_module
@@ -26,6 +26,7 @@ class PlannedCheck:
         description: the case's docstring.
         public: instances from the public seed.
         hidden: instances from the secret seed.
+        share: of the problem's performance points that failing it costs; 1 for an essential check.
     """
 
     name: str
@@ -36,6 +37,8 @@ class PlannedCheck:
     evidence: Evidence
     public: int
     hidden: int
+    kind: CheckKind = CheckKind.ESSENTIAL
+    share: float = 1.0
 
     @property
     def cases(self) -> int:
@@ -87,6 +90,11 @@ class PlannedProblem:
     ranks: int = 0
 
     @property
+    def label(self) -> str:
+        """Name and title, as every page shows them; the name is the column in `grades.csv`."""
+        return f"{self.name}: {self.title}"
+
+    @property
     def criteria(self) -> tuple[PlannedCheck | PlannedTarget, ...]:
         """Everything that has points: the checks, then the targets."""
         return (*self.checks, *self.targets)
@@ -106,6 +114,7 @@ class Plan:
         device: class of the device, such as `cpu` or `cuda:h200`.
         seed: secret seed of hidden cases; students never see it.
         problems: in the order in which they run.
+        left_out_points: of targets that were left out because they need a device.
     """
 
     assignment: str
@@ -116,6 +125,7 @@ class Plan:
     problems: tuple[PlannedProblem, ...]
     assignment_sha256: str
     reference_sha256: str
+    left_out_points: float = 0.0
 
     @property
     def sha256(self) -> str:
@@ -147,26 +157,46 @@ def make_plan(
     targets = {(p.name, t.name) for p in assignment.problems for t in p.targets}
     _refuse_strays(assignment.slug, "cases without a check", cases.keys() - checks)
     _refuse_strays(assignment.slug, "workloads without a target", workloads.keys() - targets)
+    problems = _plan_problems(assignment, cases, workloads, device)
     return Plan(
         assignment=assignment.slug,
         title=assignment.title,
         device=device,
         seed=seed,
         limits=assignment.limits,
-        problems=tuple(
-            PlannedProblem(
-                name=problem.name,
-                title=problem.title,
-                exports=problem.exports,
-                checks=_plan_checks(assignment.slug, problem, cases),
-                targets=_plan_targets(assignment.slug, problem, workloads, device),
-                denied=problem.denied,
-                ranks=problem.ranks,
-            )
-            for problem in assignment.problems
-        ),
+        problems=problems,
         assignment_sha256=assignment_sha256,
         reference_sha256=reference_sha256,
+        left_out_points=_left_out_points(assignment, problems),
+    )
+
+
+def _plan_problems(
+    assignment: Assignment,
+    cases: Mapping[Key, CaseMaker],
+    workloads: Mapping[Key, Workload],
+    device: str,
+) -> tuple[PlannedProblem, ...]:
+    return tuple(
+        PlannedProblem(
+            name=problem.name,
+            title=problem.title,
+            exports=problem.exports,
+            checks=_plan_checks(assignment.slug, problem, cases),
+            targets=_plan_targets(assignment, problem, workloads, device),
+            denied=problem.denied,
+            ranks=problem.ranks,
+        )
+        for problem in assignment.problems
+    )
+
+
+def _left_out_points(assignment: Assignment, problems: tuple[PlannedProblem, ...]) -> float:
+    return sum(
+        target.points
+        for problem, planned in zip(assignment.problems, problems, strict=True)
+        for target in problem.targets
+        if target.name not in {one.name for one in planned.targets}
     )
 
 
@@ -200,23 +230,27 @@ def _plan_checks(
                 evidence=check.evidence if all(map(is_module, problem.denied)) else Evidence.DENIED,
                 public=maker.public,
                 hidden=maker.hidden,
+                kind=check.kind,
+                share=check.share_of(problem.checks),
             )
         )
     return tuple(checks)
 
 
 def _plan_targets(
-    slug: str, problem: Problem, workloads: Mapping[Key, Workload], device: str
+    assignment: Assignment, problem: Problem, workloads: Mapping[Key, Workload], device: str
 ) -> tuple[PlannedTarget, ...]:
     runs_on = CPU if problem.ranks else device  # ranks always compute on the CPU
     targets: list[PlannedTarget] = []
     for target in problem.targets:
-        maker = _workload_of(slug, problem, target, workloads)
+        maker = _workload_of(assignment.slug, problem, target, workloads)
         tiers = target.tiers_for(runs_on)
         # A device's memory is withheld; everything else is measured.
         withheld = target.quantity is Quantity.MEMORY and runs_on != CPU
         if not tiers and target.no_device is NoDevice.LEAVE_OUT:
             continue
+        if assignment.without_device_targets and CPU not in target.tiers:
+            continue  # with a device, too: the maximum is the same on every machine
         targets.append(
             PlannedTarget(
                 name=target.name,

@@ -16,8 +16,9 @@ import cattrs
 
 from grader.assignment.key_path import KeyPath
 from grader.assignment.launcher import DTYPE_NAMES, Launcher, read_launcher
-from grader.assignment.target import Target, check_target
+from grader.assignment.target import CheckKind, Target, check_target
 from grader.errors import AuthorError
+from grader.runner.order import is_module
 from grader.strict import strict_converter
 
 SCHEMA_VERSION = 1
@@ -51,6 +52,10 @@ class Limits:
         ranks: most ranks of any problem; at least as many as the problems declare.
         preload: modules that the fork server imports in advance, so that no submission waits for
             them or is charged their memory.
+        compile_wall_s: seconds that a process has in addition for the first use of `torch.compile`,
+            `torch.jit` and, on a device, Triton; only if the submission names one of them.
+        preload_compilers: as `preload`, for a submission that names one of them; nothing where a
+            problem denies operators, because torch's compilers get around that.
     """
 
     load_wall_s: float = 20.0
@@ -63,6 +68,8 @@ class Limits:
     loopback: bool = False
     ranks: int = 1
     preload: tuple[str, ...] = ()
+    compile_wall_s: float = 60.0
+    preload_compilers: tuple[str, ...] = ("torch._dynamo", "torch._inductor.compile_fx")
 
 
 class Language(StrEnum):
@@ -98,6 +105,9 @@ class Check:
         tolerance: largest allowed `max |got − want| / scale` by dtype name; a dtype that is not
             listed is compared exactly.
         evidence: what kind of evidence the verdict has.
+        kind: what failing it costs besides its points.
+        share: of an edge check, the share of the problem's performance points that failing it
+            costs; by default its points as a share of those of all checks of the problem.
     """
 
     name: str
@@ -105,6 +115,14 @@ class Check:
     points: float
     tolerance: dict[str, float] = field(default_factory=dict)
     evidence: Evidence = Evidence.OUTSIDE
+    kind: CheckKind = CheckKind.ESSENTIAL
+    share: float | None = None
+
+    def share_of(self, checks: "tuple[Check, ...]") -> float:
+        """Return the share of performance points that failing it costs, as one of `checks`."""
+        if self.kind is CheckKind.ESSENTIAL:
+            return 1.0
+        return self.points / sum(c.points for c in checks) if self.share is None else self.share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +171,8 @@ class Assignment:
         languages: what a submission may be written in.
         version: of what students get, such as "1.2"; raise it with each corrected bundle.
         needs: packages beyond torch without which nobody can do the assignment: `triton` or none.
+        without_device_targets: whether targets without a tier for `cpu` are left out of the
+            maximum, on every machine, as with `grader grade --without-device-targets`.
     """
 
     schema_version: int
@@ -164,6 +184,7 @@ class Assignment:
     languages: tuple[Language, ...] = (Language.PYTHON,)
     version: str = "1.0"
     needs: tuple[str, ...] = ()
+    without_device_targets: bool = False
 
     @property
     def launchers(self) -> tuple[Launcher, ...]:
@@ -207,6 +228,7 @@ class _AssignmentFile:
     languages: tuple[Language, ...] = (Language.PYTHON,)
     version: str = "1.0"
     needs: tuple[str, ...] = ()
+    without_device_targets: bool = False
 
 
 def load_assignment(folder: Path) -> Assignment:
@@ -229,17 +251,17 @@ def load_assignment(folder: Path) -> Assignment:
         parsed = _converter().structure(table, _AssignmentFile)
     except cattrs.BaseValidationError as error:
         raise AuthorError(file.explain(error, table)) from error
-    ranks = (parsed.limits.ranks, *(problem.ranks for problem in parsed.problem))
     assignment = Assignment(
         schema_version=parsed.schema_version,
         slug=parsed.slug,
         title=parsed.title,
         allowed_imports=parsed.allowed_imports,
-        limits=replace(parsed.limits, ranks=max(ranks)),
+        limits=_limits(parsed),
         problems=tuple(_problem(table, parsed.denied) for table in parsed.problem),
         languages=parsed.languages,
         version=parsed.version,
         needs=parsed.needs,
+        without_device_targets=parsed.without_device_targets,
     )
     _check_values(assignment, folder, file)
     return assignment
@@ -255,6 +277,14 @@ def _converter() -> cattrs.Converter:
 
     converter.register_structure_hook(Launcher, read)
     return converter
+
+
+def _limits(parsed: _AssignmentFile) -> Limits:
+    """Return the limits with what follows from the problems: ranks, and denied operators."""
+    ranks = (parsed.limits.ranks, *(problem.ranks for problem in parsed.problem))
+    denied = (*parsed.denied, *(entry for problem in parsed.problem for entry in problem.denied))
+    compilers = parsed.limits.preload_compilers if all(map(is_module, denied)) else ()
+    return replace(parsed.limits, ranks=max(ranks), preload_compilers=compilers)
 
 
 def _problem(table: _ProblemTable, denied: tuple[str, ...]) -> Problem:
@@ -285,7 +315,7 @@ def _check_values(assignment: Assignment, folder: Path, table: KeyPath) -> None:
             table.fail(f"limits.{limit.name}", "a number above 0 and below 2^50", value)
     if assignment.limits.ranks > MAX_RANKS:
         table.fail("limits.ranks", f"at most {MAX_RANKS}", assignment.limits.ranks)
-    for module in assignment.limits.preload:
+    for module in (*assignment.limits.preload, *assignment.limits.preload_compilers):
         if not all(part.isidentifier() for part in module.split(".")):
             table.fail("limits.preload", 'names of modules such as "torch._dynamo"', module)
     _check_languages(assignment, table)
@@ -313,6 +343,7 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
         if not 0 < check.points < math.inf:
             within.fail("points", "a number above 0", check.points)
         _check_tolerance(check.tolerance, within)
+    _check_kinds(problem, table)
     if not 0 <= problem.ranks <= MAX_RANKS:
         table.fail("ranks", f"0 to {MAX_RANKS}", problem.ranks)
     for target in problem.targets:
@@ -322,6 +353,23 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
     for entry in problem.denied:  # `assignment.loaded` finds names that torch lacks
         if not DENIED_PATTERN.fullmatch(entry):
             table.fail("denied", '"@compute" or names such as "aten::mm", "torch.fft"', entry)
+
+
+def _check_kinds(problem: Problem, table: KeyPath) -> None:
+    """Raise unless shares belong to edge checks, and something essential stands before speed."""
+    edges = [check for check in problem.checks if check.kind is CheckKind.EDGE]
+    if problem.targets and edges == list(problem.checks):
+        expected = '"essential" for at least one check, because the problem has targets'
+        table.inside("check", edges[0].name).fail("kind", expected, "edge")
+    left = 1.0
+    for check in problem.checks:
+        within = table.inside("check", check.name)
+        if check.share is not None and check not in edges:
+            within.fail("share", 'none without kind = "edge"', check.share)
+        if check in edges and problem.targets:
+            left -= (share := check.share_of(problem.checks))
+            if not 0 <= share < 1 or left <= 0:
+                within.fail("share", "0 or more, and less than 1 of all edge checks", share)
 
 
 def _check_tolerance(tolerances: dict[str, float], table: KeyPath) -> None:

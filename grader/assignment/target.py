@@ -45,6 +45,17 @@ class Clock(StrEnum):
     WALL = "wall"
 
 
+class CheckKind(StrEnum):
+    """What a failed check costs besides its own points; without targets both mean the same.
+
+    ESSENTIAL: the problem's performance points, all of them: a fast wrong answer earns nothing.
+    EDGE: a published share of them, such as for one forgotten dtype or an error that is not raised.
+    """
+
+    ESSENTIAL = "essential"
+    EDGE = "edge"
+
+
 class NoDevice(StrEnum):
     """What happens to a target without a tier for the device that is graded on.
 
@@ -74,7 +85,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One performance criterion of a problem; it counts only if all its checks pass.
+    """One performance criterion of a problem; it counts only if its essential checks pass.
 
     Attributes:
         name: identifier, unique among checks and targets of the problem.

@@ -40,6 +40,14 @@ UNCONFINED_NOTICE = (
     "Every report page of this run says so."
 )
 
+WithoutDeviceTargetsOption = Annotated[
+    bool,
+    typer.Option(
+        "--without-device-targets",
+        help="Leave targets that need a device, such as a GPU, out of the maximum.",
+    ),
+]
+
 
 def command(
     slug: Annotated[str, typer.Argument(help="Assignment, as `grader list` names it.")],
@@ -56,6 +64,7 @@ def command(
     image: ImageOption = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Grade all submissions again.")] = False,
+    without_device_targets: WithoutDeviceTargetsOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print checks, points and limits; grade nothing.")
     ] = False,
@@ -69,6 +78,7 @@ def command(
             find_reference(slug, reference),
             device=class_of(drivers),
             seed=seed or (earlier.seed if earlier else new_seed()),
+            without_device_targets=without_device_targets,
         )
         if dry_run:
             print_plan(loaded.plan, as_json=as_json)
@@ -164,12 +174,13 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         del form["seed"]
         typer.echo(json.dumps(form))
         return
-    headings = ("problem", "check", "points", "public", "hidden", "tolerance", "evidence")
+    headings = ("problem", "check", "kind", "points", "public", "hidden", "tolerance", "evidence")
     table = Table(*headings, title=f"{plan.title}: {plan.points:g} points on {plan.device}")
     for problem in plan.problems:
         for check in problem.checks:
             tolerance = ", ".join(f"{d} {t:.2g}" for d, t in check.tolerance.items()) or "exact"
-            row = (check.name, f"{check.points:g}", str(check.public), str(check.hidden))
+            kind = check.kind.value if problem.targets else ""
+            row = (check.name, kind, f"{check.points:g}", str(check.public), str(check.hidden))
             table.add_row(problem.name, *row, tolerance, check.evidence.value)
     limits = plan.limits
     console = Console(width=max(os.get_terminal_size().columns, 100) if os.isatty(1) else 140)
@@ -186,7 +197,7 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 def _targets(plan: Plan) -> Table:
     """Return the performance targets with their tiers on the plan's device."""
     headings = ("problem", "target", "points", "quantity", "clock", "passes up to", "full up to")
-    title = "targets, measured only if every check of the problem passes"
+    title = "targets, measured only if every essential check of the problem passes"
     table = Table(*headings, title=title)
     for problem in plan.problems:
         for target in problem.targets:

@@ -4,6 +4,7 @@ Each problem has a worker process of its own. A new one is started only after a 
 twice, so that one bad case costs one check and not the whole problem. Verdicts are made by `judge`.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,16 @@ from grader.assignment.sequences import SequenceMaker
 from grader.assignment.steps import CaseSteps
 from grader.correctness.instances import Instance, drive_sequence, failed, instances
 from grader.errors import DeviceError, SandboxError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of, our_fault
+from grader.evidence.faults import (
+    IMPORT_FAILED,
+    LAUNCHER_MISSING,
+    Fault,
+    FaultKind,
+    Raised,
+    Stopped,
+    fault_of,
+    our_fault,
+)
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation
 from grader.intake.submission import Origin, SourceFile, Submission
@@ -33,6 +43,7 @@ HUNG_BEFORE = Fault(
     message="not run, because an earlier case of this check did not return within the time limit",
 )
 """Of the cases that follow in a check: each of them could take the whole limit again."""
+_PLACE_AT_END = re.compile(r"\s*\([^()]*, line \d+\)$")
 
 
 def measure(
@@ -209,11 +220,11 @@ class _Measurer:
 
         No hidden input has reached this worker, so students may read the whole text.
         """
-        named = Fault(
-            kind=fault.kind,
-            message=f"the submission could not be imported: {fault.detail or fault.message}",
-            where=fault.where,
-        )
+        text = fault.detail or fault.message
+        if fault.where:  # a SyntaxError's own text ends with the line of the file
+            text = _PLACE_AT_END.sub("", text)
+        message = f"{IMPORT_FAILED}: {text}"
+        named = Fault(kind=fault.kind, message=message, where=fault.where)
         if fault.kind is not FaultKind.INFRASTRUCTURE:
             self._load_faults[denied] = named
         return named
@@ -267,7 +278,7 @@ def _without_device(session: Session, exports: Sequence[str]) -> Fault:
             session.ask("find", {"names": [name]})
         except Stopped as stopped:
             missing = stopped.fault.kind is FaultKind.MISSING
-            message = f"the launcher {name} is not defined" if missing else stopped.fault.message
+            message = f"{LAUNCHER_MISSING}: {name}" if missing else stopped.fault.message
             return Fault(kind=stopped.fault.kind, message=message)
         except Raised as raised:
             return fault_of(raised)

@@ -67,7 +67,8 @@ def compare_parts(
     float32 may be smaller than one that is small for bfloat16.
 
     Args:
-        got: a reply: tensor, primitive, or list, tuple or dict of them.
+        got: a reply: tensor, primitive, or list, tuple or dict of them. Where `want` is a number, a
+            tensor without dimensions is one as well; where `want` is a tensor, a number is none.
         want: the oracle's value, of the same form.
         exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
         per_row: take the scale from each row of the last dimension.
@@ -93,9 +94,13 @@ def compare_parts(
 
 
 def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
-    if type(got) is not type(want):
+    is_number = (
+        isinstance(got, torch.Tensor) and got.dim() == 0 and type(want) in (bool, int, float)
+    )
+    number = got.item() if is_number else got  # `len`, indexing and `math` take it as well
+    if type(number) is not type(want):
         return _whole(got, want, Mismatch.KIND)
-    return _whole(got, want, Mismatch.NONE if got == want else Mismatch.VALUE)
+    return _whole(number, want, Mismatch.NONE if number == want else Mismatch.VALUE)
 
 
 def _whole(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN401 - see compare_parts

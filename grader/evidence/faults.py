@@ -57,6 +57,13 @@ _MISUSES = (
 """Texts of exceptions about a process group, and what each means for a student."""
 
 
+IMPORT_FAILED = "the submission could not be imported"
+LAUNCHER_MISSING = "the launcher is not defined"
+NAME_MISSING = "a name that the problem needs is not defined"
+NOT_IMPLEMENTED = "not implemented yet"
+"""How the messages of some faults begin; a report tells each of them once."""
+
+
 class FaultKind(StrEnum):
     """What stopped a case before its last step."""
 
@@ -138,7 +145,7 @@ def fault_of(raised: Raised | Stopped) -> Fault:
     if isinstance(raised, Stopped):
         return raised.fault
     if "NotImplementedError" in raised.names:
-        kind, message = FaultKind.MISSING, "not implemented yet"
+        kind, message = FaultKind.MISSING, NOT_IMPLEMENTED
     elif "MemoryError" in raised.names:
         kind, message = FaultKind.OUT_OF_MEMORY, "memory ran out"
     else:

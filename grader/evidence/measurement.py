@@ -39,7 +39,7 @@ class Measurement:
         layers: the layers of isolation between submission and judge, outermost first.
         problems: in the plan's order.
         wall_ns: of the whole run, on the judge's clock.
-        targets: of problems whose every check passed, in the plan's order.
+        targets: of problems whose essential checks passed, in the plan's order.
     """
 
     sandbox: str

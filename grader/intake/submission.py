@@ -1,8 +1,15 @@
 """What a student handed in: before it is opened, loaded, or rejected."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+_COMPILERS = re.compile(
+    r"(?<!\bre)\s*\.\s*compile\b|\bimport\b[^\n#]*\b(?:compile|jit)\b|\bjit\s*\.\s*(?:script|trace)\b"
+    r"|\btorch\.jit\b|\b_dynamo\b|\b_inductor\b|\bcpp_extension\b|\bflex_attention\b"
+)
+"""How a submission names one of torch's compilers; `re.compile` is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +226,15 @@ class Submission:
     broken: tuple[BrokenStatement, ...] = ()
     binaries: tuple[BinaryFile, ...] = ()
     graded_file: str = field(default="", compare=False)
+
+    def compiles(self, *, on_device: bool = False) -> bool:
+        """Whether a file names a compiler: then its first calls may take longer, and no more.
+
+        Args:
+            on_device: whether Triton compiles; on the processor its kernels are interpreted.
+        """
+        text = "\n".join(file.text for file in self.files)
+        return bool(_COMPILERS.search(text) or (on_device and "triton" in text))
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":

@@ -61,9 +61,9 @@ def judge_checks(plan: Plan, measurement: Measurement) -> tuple[CheckJudgement, 
 
 
 def sound_problems(checks: Iterable[CheckJudgement]) -> frozenset[str]:
-    """Return the problems whose every check has passed: their targets are worth measuring."""
+    """Return the problems whose essential checks have passed: their targets are worth measuring."""
     checks = tuple(checks)
-    unsound = {check.problem for check in checks if check.verdict is not Verdict.PASS}
+    unsound = {check.problem for check in checks if check.blocks_targets}
     return frozenset({check.problem for check in checks} - unsound)
 
 
@@ -157,6 +157,7 @@ def _judge_check(
         summary=_summary(cause, troubles, planned),
         findings=tuple(trouble.finding for trouble in troubles),
         cases=planned,
+        kind=check.kind,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from grader.assignment.table import Evidence
-from grader.assignment.target import Tier
+from grader.assignment.target import CheckKind, Tier
 from grader.performance.decide.interval import Metric, Roofline
 
 
@@ -108,6 +108,7 @@ class CheckJudgement:
         findings: instances that did not pass.
         cases: instances that were planned; 0 for a target.
         finding: exactly one for a target that was measured and compared, else none.
+        kind: of a check: what failing it costs of its problem's performance points.
     """
 
     problem: str
@@ -122,6 +123,17 @@ class CheckJudgement:
     findings: tuple[CaseFinding, ...]
     cases: int
     finding: tuple[TargetFinding, ...] = ()
+    kind: CheckKind = CheckKind.ESSENTIAL
+
+    @property
+    def blocks_targets(self) -> bool:
+        """Whether the targets of its problem are not measured because of it.
+
+        An edge check that we could not judge blocks them as well: what it costs is not known.
+        """
+        if self.kind is CheckKind.EDGE:
+            return self.verdict is Verdict.UNGRADED
+        return self.verdict is not Verdict.PASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

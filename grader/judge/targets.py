@@ -6,10 +6,10 @@ Input: a planned target, its measurement, and the judgements on its problem's ch
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.assignment.plan import PlannedProblem, PlannedTarget
-from grader.assignment.target import Quantity
+from grader.assignment.target import CheckKind, Quantity
 from grader.evidence.faults import FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
@@ -57,6 +57,8 @@ def judge_target(
 ) -> CheckJudgement:
     """Decide a target from the judgements on its problem's checks and its measurement, if any."""
     ruling = _without_measurement(target, checks, measured) or _rule(target, measured[0])
+    if ruling.verdict is Verdict.PASS:
+        ruling = _charge_for_edges(ruling, problem, checks)
     return CheckJudgement(
         problem=problem.name,
         check=target.name,
@@ -78,20 +80,24 @@ def _without_measurement(
     checks: Sequence[CheckJudgement],
     measured: Sequence[TargetMeasurement],
 ) -> _Reasoned | None:
-    """Return the verdict if it needs no measurement or there is none, else None."""
+    """Return the verdict if it needs no measurement or there is none, else None.
+
+    Failed checks come before a missing device: points that nobody can earn any more are not open.
+    """
+    failed = [c for c in checks if c.blocks_targets and c.verdict is Verdict.FAIL]
+    if failed:
+        essential = sum(check.kind is CheckKind.ESSENTIAL for check in checks)
+        return _Reasoned(
+            verdict=Verdict.FAIL,
+            cause=failed[0].cause,
+            summary=f"Not measured: {len(failed)} of {essential} essential checks above did not "
+            f"pass. Fix {failed[0].check} first: speed and memory count once all of them pass.",
+        )
     if not target.tiers:
         return _ours(
             Cause.NO_DEVICE,
             "This needs a device (a GPU, for example) that the grading machine does not have. The "
             "points stay open until it is graded on a machine that has one.",
-        )
-    failed = [c for c in checks if c.verdict is Verdict.FAIL]
-    if failed:
-        return _Reasoned(
-            verdict=Verdict.FAIL,
-            cause=failed[0].cause,
-            summary=f"Not measured: {len(failed)} of {len(checks)} checks above did not pass. "
-            f"Fix {failed[0].check} first: speed and memory count once every check above passes.",
         )
     ours = [c for c in checks if c.cause in OUR_CAUSES]
     if ours:
@@ -107,6 +113,20 @@ def _without_measurement(
             "course staff can grade it again.",
         )
     return None
+
+
+def _charge_for_edges(
+    ruling: _Reasoned, problem: PlannedProblem, checks: Sequence[CheckJudgement]
+) -> _Reasoned:
+    """Take the published shares of the edge checks that failed from a target that passed."""
+    shares = {check.name: check.share for check in problem.checks}
+    failed = [c for c in checks if c.kind is CheckKind.EDGE and c.verdict is Verdict.FAIL]
+    if not failed:
+        return ruling
+    lost = sum(shares[check.check] for check in failed)
+    names = " and ".join(check.check for check in failed)
+    text = f"{ruling.summary} {100 * lost:.0f} % of these points are lost, because {names} failed."
+    return replace(ruling, share=ruling.share * max(1 - lost, 0.0), summary=text)
 
 
 def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:

@@ -11,11 +11,13 @@ from grader.judge.targets import describe
 from grader.record.grade_record import GradeRecord
 from grader.report.grades import ProblemTally, problem_titles, tally_problems
 from grader.report.hostile_text import make_legible
+from grader.report.messages import kind_text
 from grader.report.pages import render_page
 from grader.report.student_view import UNCONFINED
 
 BINS = 10
 FREQUENT_CAUSES = 6
+HARDEST_CHECKS = 8
 BOUNDS_SHOWN = 3
 _TALLEST_BIN = 120.0  # in units of the chart, which is 170 high
 
@@ -59,6 +61,16 @@ class ReviewRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """One check, what failing it costs of the performance points, and how many failed it."""
+
+    problem: str
+    title: str
+    kind: str
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassIndex:
     """What the page shows.
 
@@ -67,6 +79,8 @@ class ClassIndex:
         problem_titles: one per problem column.
         counts: submissions by status.
         causes: the most frequent causes with the number of submissions that have them.
+        checks: those that most submissions fail.
+        left_out_points: of targets that are left out, because they need a device.
         bins: distribution of the scores.
         scored_count: submissions that `bins`, `median` and `mean` (in points) are over.
         unconfined_count: submissions that ran without a sandbox.
@@ -78,6 +92,8 @@ class ClassIndex:
     rows: tuple[IndexRow, ...]
     counts: tuple[tuple[Status, int], ...]
     causes: tuple[tuple[Cause, int], ...]
+    checks: tuple[CheckRow, ...]
+    left_out_points: float
     bins: tuple[ScoreBin, ...]
     scored_count: int
     median: float
@@ -104,6 +120,8 @@ def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
         rows=tuple(_row(record, tuple(problems)) for record in by_name),
         counts=tuple((status, counts[status]) for status in Status),
         causes=_count_causes(records),
+        checks=_count_checks(records),
+        left_out_points=max((record.plan.left_out_points for record in records), default=0.0),
         bins=_make_bins(records),
         scored_count=len(scores),
         median=statistics.median(scores) if scores else 0.0,
@@ -164,6 +182,30 @@ def _count_causes(records: Sequence[GradeRecord]) -> tuple[tuple[Cause, int], ..
     )
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].value))
     return tuple(ranked[:FREQUENT_CAUSES])
+
+
+def _count_checks(records: Sequence[GradeRecord]) -> tuple[CheckRow, ...]:
+    """Count the submissions that fail each check, the most frequent first."""
+    failed = Counter(
+        (check.problem, check.check)
+        for record in records
+        if record.judgement.status is not Status.REJECTED
+        for check in record.judgement.checks
+        if check.verdict is Verdict.FAIL
+    )
+    planned = {
+        (problem.name, check.name): CheckRow(
+            problem=make_legible(problem.label),
+            title=make_legible(check.title),
+            kind=kind_text(check) if problem.targets else "",
+            failed=failed[problem.name, check.name],
+        )
+        for record in records
+        for problem in record.plan.problems
+        for check in problem.checks
+    }
+    hardest = sorted(planned.values(), key=lambda row: -row.failed)[:HARDEST_CHECKS]
+    return tuple(row for row in hardest if row.failed)
 
 
 def _make_bins(records: Sequence[GradeRecord]) -> tuple[ScoreBin, ...]:

@@ -20,6 +20,7 @@ class ProblemTally:
     """Points and causes of one problem.
 
     Attributes:
+        title: its name, as in the columns of `grades.csv`, and its title.
         points: sum of the points earned.
         max_points: sum of the published weights.
         verdict: the first of UNGRADED, NEEDS_REVIEW, FAIL, PASS that one of its checks has.
@@ -66,7 +67,7 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
     judged = rejected or (bool(checks) and not open_checks)
     return ProblemTally(
         name=problem.name,
-        title=make_legible(problem.title),
+        title=make_legible(problem.label),
         points=points,
         max_points=problem.points,
         verdict=Verdict.FAIL if rejected else worst,
@@ -94,8 +95,8 @@ def render_grades(records: Sequence[GradeRecord]) -> str:
 
 
 def problem_titles(records: Iterable[GradeRecord]) -> dict[str, str]:
-    """Return the title of every problem by name, in the order in which plans list them."""
-    return {problem.name: problem.title for record in records for problem in record.plan.problems}
+    """Return name and title of every problem by name, in the order in which plans list them."""
+    return {problem.name: problem.label for record in records for problem in record.plan.problems}
 
 
 def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 
 from grader.advice.kernel_advice import KernelOutcome
+from grader.assignment.plan import PlannedCheck
 from grader.assignment.table import Evidence
+from grader.assignment.target import CheckKind
 from grader.intake.submission import Origin
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.performance.decide.interval import Kind
@@ -50,8 +52,9 @@ CAUSE_EXPLAINED: Mapping[Cause, str] = {
         "the message, and look at the line that it names."
     ),
     Cause.TIMEOUT: (
-        "Your code returned no result within the time limit. Look for a loop that never ends or, "
-        "with several ranks, for a call that one of them does not make."
+        "Your code returned no result within the time limit. If the message speaks of compiling, "
+        "compile less: smaller functions, fewer shapes. Otherwise look for a loop that never ends "
+        "or, with several ranks, for a call that one of them does not make."
     ),
     Cause.OUT_OF_MEMORY: (
         "Your code reached the memory limit of its process. Look for very large tensors, and for "
@@ -80,6 +83,11 @@ CAUSE_EXPLAINED: Mapping[Cause, str] = {
 }
 CAUSES_TEXT = "What each cause means, with examples: see “Causes” in the course's documentation."
 
+COMMON_TEXT = "The reason stands at the top of this report."
+LEFT_OUT_TEXT = (
+    "points of targets that need a device, such as a GPU, are left out of this grade, for "
+    "everybody in your class."
+)
 UNGRADED_TEXT = "We could not grade this part; it is not a zero."
 OPEN_TEXT = "They are not zeros. The checks below say why they are open and what happens next."
 NEEDS_REVIEW_TEXT = (
@@ -231,6 +239,13 @@ def denied_text(entries: tuple[str, ...]) -> str:
         "In every run, timed ones too, these operations of torch raise an error here, by whatever "
         f"name they are called: {names}."
     )
+
+
+def kind_text(check: PlannedCheck) -> str:
+    """Return whether a check is essential; of an edge check, what it costs if it fails."""
+    if check.kind is CheckKind.ESSENTIAL:
+        return "essential"
+    return f"edge check, {percent_text(check.share)} of the performance points"
 
 
 def number_text(value: float, *, decimals: int = 2) -> str:

@@ -7,6 +7,7 @@ policy.
 
 import base64
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def _read_asset(name: str) -> str:
 def _html_environment() -> Environment:
     environment = _make_environment()
     environment.filters["points"] = messages.number_text
+    environment.filters["ticks"] = _mark_code
     return environment
 
 
@@ -104,6 +106,13 @@ def _make_environment() -> Environment:
     )
     environment.globals.update(messages=messages, Verdict=Verdict, Status=Status)
     return environment
+
+
+def _mark_code(text: str) -> Markup:
+    """Return `text` as HTML: escaped, and what stands between back-ticks as code."""
+    parts = re.split(r"`([^`\n]+)`", text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(p) if n % 2 else p for n, p in enumerate(parts))
 
 
 def _finish_markdown(value: object) -> Markup:

@@ -10,12 +10,27 @@ from dataclasses import dataclass
 from grader.assignment.plan import PlannedProblem
 from grader.assignment.table import Evidence
 from grader.intake.submission import Origin
-from grader.judge.judgement import CaseFinding, Cause, CheckJudgement, Status, Verdict
+from grader.judge.judgement import Cause, CheckJudgement, Status, Verdict
 from grader.record.grade_record import GradeRecord, SubmissionFacts
 from grader.report.advice_view import AdviceView, view_advice
+from grader.report.finding_view import (
+    CommonReason,
+    HiddenFinding,
+    PublicFinding,
+    common_reasons,
+    find_repeats,
+    not_begun,
+    view_findings,
+)
 from grader.report.grades import ProblemTally, tally_problems
 from grader.report.hostile_text import make_legible
-from grader.report.messages import CAUSE_EXPLAINED, UNGRADED_TEXT, denied_text
+from grader.report.messages import (
+    CAUSE_EXPLAINED,
+    COMMON_TEXT,
+    UNGRADED_TEXT,
+    denied_text,
+    kind_text,
+)
 from grader.report.target_chart import TargetChart, draw_target
 from grader.report.target_view import TargetView, view_target
 
@@ -26,26 +41,6 @@ HASH_SHOWN_CHARS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublicFinding:
-    """A public case that did not pass, in full; over ranks also the stack of each rank."""
-
-    index: int
-    summary: str
-    expected: str
-    got: str
-    where: str
-    stacks: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenFinding:
-    """A hidden case that did not pass: its number and the size of the error, no values."""
-
-    index: int
-    summary: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
     """One check as its student sees it.
 
@@ -53,8 +48,9 @@ class CheckView:
         description: what the case does, a line per paragraph; may be empty.
         points: points earned; meaningless unless PASS or FAIL.
         cases: instances that were planned.
-        public: public instances that did not pass.
-        hidden: hidden instances that did not pass.
+        public: ways of failing that a public instance shows.
+        hidden: ways of failing that only hidden instances show.
+        kind: what failing it costs of the performance points; empty for a problem without targets.
         target: what was measured, for a performance target; none for a check.
         charts: of a target that was measured; else none.
     """
@@ -72,6 +68,7 @@ class CheckView:
     hidden: tuple[HiddenFinding, ...]
     target: tuple[TargetView, ...]
     charts: tuple[TargetChart, ...]
+    kind: str
 
     @property
     def in_part(self) -> bool:
@@ -94,6 +91,7 @@ class ProblemView:
         output: what the submission printed, cut to `OUTPUT_SHOWN_CHARS`.
         output_dropped_chars: how much was cut.
         cells: for a notebook, numbers of the cells that define an exported name, ascending.
+        brief: one line in place of the checks, if they all say the same; else empty.
     """
 
     tally: ProblemTally
@@ -103,6 +101,7 @@ class ProblemView:
     output: str
     output_dropped_chars: int
     cells: tuple[int, ...]
+    brief: str
 
     @property
     def measured(self) -> bool:
@@ -122,6 +121,8 @@ class StudentView:
         message: for a rejected submission, what was wrong and what to do.
         ungraded_points: points that we could not grade.
         review_points: points that await review.
+        left_out_points: points of targets that are left out for everybody.
+        common: what several problems failed by as a whole.
         notices: what was noticed when the file was read.
         problems: in the plan's order; none for a rejected submission.
         layers: of the sandbox, outermost first.
@@ -142,6 +143,8 @@ class StudentView:
     max_score: float
     ungraded_points: float
     review_points: float
+    left_out_points: float
+    common: tuple[CommonReason, ...]
     notices: tuple[str, ...]
     problems: tuple[ProblemView, ...]
     sandbox: str
@@ -171,6 +174,8 @@ class StudentView:
 def make_view(record: GradeRecord) -> StudentView:
     """Copy from `record` what its student may know."""
     submission, judgement, measurement = record.submission, record.judgement, record.measurement
+    # Nothing of a rejected submission ran; a list of problems would hide the reason.
+    problems = () if judgement.status is Status.REJECTED else _view_problems(record)
     return StudentView(
         name=make_legible(submission.name),
         title=make_legible(record.plan.title),
@@ -185,9 +190,10 @@ def make_view(record: GradeRecord) -> StudentView:
         max_score=judgement.max_score,
         ungraded_points=judgement.ungraded_points,
         review_points=judgement.review_points,
+        left_out_points=record.plan.left_out_points,
+        common=common_reasons(judgement.checks) if problems else (),
         notices=tuple(make_legible(notice) for notice in submission.notices),
-        # Nothing of a rejected submission ran; a list of problems would hide the reason.
-        problems=() if judgement.status is Status.REJECTED else _view_problems(record),
+        problems=problems,
         sandbox=make_legible(measurement.sandbox),
         isolation=make_legible(measurement.isolation),
         layers=tuple(make_legible(layer) for layer in measurement.layers),
@@ -200,27 +206,49 @@ def _view_problems(record: GradeRecord) -> tuple[ProblemView, ...]:
     tallies = tally_problems(record.plan, record.judgement)
     outputs = {problem.problem: problem.output for problem in record.measurement.problems}
     views: list[ProblemView] = []
+    all_checks = record.judgement.checks
+    repeats, briefs = find_repeats(all_checks), not_begun(all_checks)
+    for reason in common_reasons(all_checks):
+        briefs |= dict.fromkeys(reason.problems, COMMON_TEXT)
     for planned in record.plan.problems:
-        output = make_legible(outputs.get(planned.name, "")).rstrip("\n")
-        checks = [c for c in record.judgement.checks if c.problem == planned.name]
+        output = make_legible(outputs.pop(planned.name, "")).rstrip("\n")
+        if any(output == earlier.output for earlier in views):
+            output = ""  # of the import, which every problem repeats
+        checks = [c for c in all_checks if c.problem == planned.name]
         views.append(
             ProblemView(
                 tally=tallies[planned.name],
                 exports=tuple(make_legible(name) for name in planned.exports),
                 denied=make_legible(denied_text(planned.denied)),
-                checks=tuple(_view_check(record, planned, check) for check in checks),
+                checks=tuple(
+                    _view_check(
+                        record,
+                        planned,
+                        check,
+                        repeats=repeats.get((check.problem, check.check), ""),
+                    )
+                    for check in checks
+                ),
                 output=output[:OUTPUT_SHOWN_CHARS],
                 output_dropped_chars=max(0, len(output) - OUTPUT_SHOWN_CHARS),
                 cells=_defining_cells(record.submission, planned.exports),
+                brief=briefs.get(planned.name, ""),
             )
         )
     return tuple(views)
 
 
-def _view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgement) -> CheckView:
-    """Copy from `record` what a student may know of one check or target."""
+def _view_check(
+    record: GradeRecord, problem: PlannedProblem, check: CheckJudgement, *, repeats: str
+) -> CheckView:
+    """Copy from `record` what a student may know of one check or target.
+
+    `repeats` is the title of the check that tells why this one did not pass; empty if none does.
+    """
     described = {item.name: item.description for item in problem.criteria}
-    findings = () if check.verdict is Verdict.UNGRADED else check.findings
+    kinds = {one.name: kind_text(one) for one in problem.checks if problem.targets}
+    hidden_away = repeats or check.verdict is Verdict.UNGRADED
+    findings = () if hidden_away else view_findings(check)
     target = _view_target(record, problem, check)
     return CheckView(
         title=make_legible(check.title),
@@ -230,16 +258,13 @@ def _view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgem
         points=check.points,
         max_points=check.max_points,
         evidence=check.evidence,
-        summary=make_legible(_summary(check, target)).strip(),
+        summary=make_legible(_summary(check, target, repeats)).strip(),
         cases=check.cases,
-        public=tuple(_view_public(case) for case in findings if case.public),
-        hidden=tuple(
-            HiddenFinding(index=case.index, summary=make_legible(case.summary))
-            for case in findings
-            if not case.public
-        ),
+        public=tuple(one for one in findings if isinstance(one, PublicFinding)),
+        hidden=tuple(one for one in findings if isinstance(one, HiddenFinding)),
         target=target,
         charts=tuple(draw_target(finding) for view in target for finding in view.finding),
+        kind=kinds.get(check.check, ""),
     )
 
 
@@ -258,24 +283,17 @@ def _view_target(
     )
 
 
-def _summary(check: CheckJudgement, target: tuple[TargetView, ...]) -> str:
+def _summary(check: CheckJudgement, target: tuple[TargetView, ...], repeats: str) -> str:
     if check.verdict is Verdict.NEEDS_REVIEW and target:
         return ""
+    if repeats:
+        return f"The same as in “{repeats}” above."
+    if check.verdict is Verdict.FAIL and check.findings:
+        return f"{len(check.findings)} of {check.cases} cases failed."
     if check.verdict is not Verdict.UNGRADED:
         return check.summary
     target_text = " ".join(view.open_text for view in target)
     return target_text or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
-
-
-def _view_public(case: CaseFinding) -> PublicFinding:
-    return PublicFinding(
-        index=case.index,
-        summary=make_legible(case.summary),
-        expected=make_legible(case.expected),
-        got=make_legible(case.got),
-        where=make_legible(case.where),
-        stacks=make_legible(case.stacks),
-    )
 
 
 def _unwrap(docstring: str) -> str:

@@ -6,6 +6,7 @@ copies only the thread that calls it. The sandbox around it is built by `sandbox
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import shutil
@@ -75,6 +76,13 @@ class ForkServer:
             self._signal_all(signal.SIGCONT)
         elif operation == "wait":
             return {"status": self._wait(order["pid"], order["seconds"])}
+        elif operation == "import":
+            self._denials.install(())  # modules must not see each other closed
+            try:
+                _import_modules(order["modules"])
+            except ImportError as error:
+                raise OSError(str(error)) from error
+            gc.freeze()  # else a child's garbage collection would copy all that was imported
         elif operation == "sweep":
             return {"left": self._sweep()}
         return {}
@@ -247,12 +255,7 @@ def _import_libraries(device: str, preload: list[str]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     for name in LIBRARIES:
         _import_if_installed(name)
-    # Some modules create a cache folder when they are imported, but this process can write
-    # nowhere. A child gets its own environment (see `confinement`).
-    tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/"
-    for name in preload:
-        importlib.import_module(name)
-    tempfile.tempdir = None
+    _import_modules(preload)
     for name in (*CHILD_MODULES, *((".cuda.worker",) if device == "cuda" else ())):
         _import_if_installed(name)
     if device == "cpu":
@@ -263,6 +266,22 @@ def _import_libraries(device: str, preload: list[str]) -> None:
         compiler = _import_if_installed(".ahead_of_time")
         if compiler is not None:  # otherwise the child reports that Triton is missing
             compiler.prepare()
+
+
+def _import_modules(names: list[str]) -> None:
+    """Import what the assignment names.
+
+    Some modules create a cache folder when they are imported, but this process can write nowhere. A
+    child gets its own environment (see `confinement`).
+    """
+    tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/"
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # its pool of processes would wait for ever
+    for name in names:
+        importlib.import_module(name)
+    tempfile.tempdir = None
+    inductor: Any = sys.modules.get("torch._inductor.config")
+    if inductor is not None:  # they would lie in "/", and help nobody in a cache of one process
+        inductor.cpp_cache_precompile_headers = False
 
 
 def _import_if_installed(name: str) -> ModuleType | None:

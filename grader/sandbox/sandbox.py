@@ -34,6 +34,7 @@ from grader.sandbox.meter import Meter, limited_network
 from grader.sandbox.stale import owner
 
 CONTROL_SECONDS = 30.0
+IMPORT_SECONDS = 180.0
 UIDS_PER_SANDBOX = 64
 
 
@@ -53,8 +54,19 @@ class Sandbox:
         self._forked = 0
         self.slot = spec.slot
         self.usable = True
+        self._preloaded: tuple[str, ...] = ()
         self.layers = started.layers
         self._cgroups: list[Cgroup] = []  # of current children, and earlier ones not yet removed
+
+    def preload(self, modules: tuple[str, ...]) -> None:
+        """Let the fork server import modules, unless it has: no child is charged for them then.
+
+        Raises:
+            SandboxError: if it cannot.
+        """
+        if modules != self._preloaded:
+            self._ask({"op": "import", "modules": modules}, limit_s=IMPORT_SECONDS)
+            self._preloaded = modules
 
     @contextlib.contextmanager
     def child(self, reply_fd: int, denial: Denial = NO_DENIAL) -> Iterator[ChildProcess]:
@@ -258,7 +270,9 @@ class Sandbox:
         except SandboxError:
             self.usable = False  # `close` tries again
 
-    def _ask(self, order: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
+    def _ask(
+        self, order: dict[str, Any], fds: tuple[int, ...] = (), *, limit_s: float = CONTROL_SECONDS
+    ) -> dict[str, Any]:
         """Send the fork server an order and return its answer.
 
         Raises:
@@ -266,6 +280,7 @@ class Sandbox:
             SandboxError: if it could not carry out the order.
         """
         self._tell(order, fds)
+        self._started.control.settimeout(limit_s)
         try:
             answer, _ = protocol.receive(self._started.control)
         except (protocol.ProtocolError, OSError) as error:

@@ -12,7 +12,8 @@ import numpy
 import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import NAME_MISSING, Fault, FaultKind, Raised, Stopped
+from grader.runner.protocol import plain_number
 from grader.runner.worker import MissingName, ObjectTable
 from grader.student.trace import distinct_entries, map_leaves, with_strides
 
@@ -91,8 +92,7 @@ class LocalWorker:
             with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
                 return request()
         except MissingName as missing:
-            message = "a name that the problem needs is not defined"
-            fault = Fault(kind=FaultKind.MISSING, message=message, detail=str(missing))
+            fault = Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=str(missing))
             raise Stopped(fault) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
@@ -108,5 +108,5 @@ def _locate(error: BaseException) -> str:
 
 
 def _snapshot(leaf: Value) -> Value:
-    """Copy a tensor of a reply, as sending it would."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    """Copy a tensor of a reply, and make NumPy's numbers Python's own, as sending it would."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else plain_number(leaf)

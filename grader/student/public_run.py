@@ -106,6 +106,11 @@ START_WALL_S = 180.0
 """Seconds to start an interpreter and import torch on a slow, busy machine."""
 
 POLL_S = 0.02
+_TIMEOUT_HINTS = {
+    False: "Look for a loop that does not end.",
+    True: "Compile less: smaller functions, fewer shapes; or try it without compiling.",
+}
+"""What to do after a timeout, by whether compiling may have taken the time."""
 OUTPUT_CHARACTERS = 4000
 
 
@@ -123,6 +128,7 @@ class _Watch:
     """Compares one running process with its limits.
 
     Attributes:
+        limits: with `compile_wall_s` 0 for a submission that names no compiler.
         events: the file that the process appends events to.
         results: of checks that are done, in this process and in earlier ones.
     """
@@ -154,14 +160,17 @@ class _Watch:
     def overrun(self) -> str:
         """Return which limit is exceeded, for the student; empty if none is."""
         now = time.monotonic()
-        waited, limits = now - self.event_since, self.limits
+        waited, limits, spare_s = now - self.event_since, self.limits, self.limits.compile_wall_s
+        call_s, load_s = limits.call_wall_s + spare_s, limits.load_wall_s + spare_s
+        problem_s = limits.problem_wall_s + spare_s
+        note = f", of which {spare_s:g} s are for compiling" if spare_s else ""
         match self.last.kind:
-            case EventKind.STEP if waited > limits.call_wall_s:
-                return f"no reply within {limits.call_wall_s:g} s"
-            case EventKind.STEP if now - self.problem_since > limits.problem_wall_s:
-                return f"the problem took more than {limits.problem_wall_s:g} s"
-            case EventKind.STARTED if waited > limits.load_wall_s:
-                return f"not loaded within {limits.load_wall_s:g} s"
+            case EventKind.STEP if waited > call_s:
+                return f"no reply within {call_s:g} s{note}"
+            case EventKind.STEP if now - self.problem_since > problem_s:
+                return f"the problem took more than {problem_s:g} s{note}"
+            case EventKind.STARTED if waited > load_s:
+                return f"not loaded within {load_s:g} s{note}"
             case EventKind.SPAWNED if waited > START_WALL_S:
                 return f"Python and torch did not start within {START_WALL_S:g} s"
         return ""
@@ -196,7 +205,9 @@ def run_public(
             cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
             events="",
         )
-        checks, output = _run_all(job, table.limits, problems, Path(scratch))
+        spare_s = table.limits.compile_wall_s if submission.compiles() else 0.0
+        limits = replace(table.limits, compile_wall_s=spare_s)
+        checks, output = _run_all(job, limits, problems, Path(scratch))
     return PublicResult(
         assignment=table.slug,
         source=source,
@@ -286,10 +297,10 @@ def _wait(process: "subprocess.Popen[bytes]", watch: _Watch) -> str:
 
 
 def _stopped(problem: Problem, check: Check, ending: _Ending, output: str) -> PublicCheck:
-    here = ending.last.check == check.name
+    here, late = ending.last.check == check.name, ending.detail
     if here or not ending.last.problem:
         doing = f"while {ending.last.doing} ran" if here else "while your file was loaded"
-        timeout = "Look for a loop that does not end." if ending.cause is Cause.TIMEOUT else ""
+        timeout = _TIMEOUT_HINTS["compiling" in late] if ending.cause is Cause.TIMEOUT else ""
         last_lines = output.strip().splitlines()[-1:] if ending.cause is Cause.CRASH else []
         hint = timeout or " ".join(["Look for calls of `exit` and for native code.", *last_lines])
     else:

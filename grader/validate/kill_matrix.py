@@ -83,7 +83,9 @@ def build_matrix(
     known_submissions = tuple(
         _compare(known, judgement, cpu_s=cpu_s.get(known.path, 0.0)) for known, judgement in judged
     )
-    criteria = judged[0][1].checks if judged else ()
+    # A target that needs a missing device has that cause only where the checks of a problem pass.
+    solutions = (judgement for known, judgement in judged if known.kind is Kind.SOLUTION)
+    criteria = [check for judgement in solutions for check in judgement.checks]
     names = [_name(c) for c in criteria if c.cause is not Cause.NO_DEVICE]
     checks = tuple(_catches(name, known_submissions) for name in names)
     complaints = [complaint for result in known_submissions for complaint in result.complaints]
@@ -151,11 +153,11 @@ def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> K
 
 
 def _own_failures(known: KnownSubmission, judgement: Judgement) -> list[CheckJudgement]:
-    """Return what failed by itself: a target also fails if a check of its problem fails."""
+    """Return what failed by itself: a target also fails where an essential check does."""
     failed = [c for c in judgement.checks if c.verdict is Verdict.FAIL]
     if known.kind is Kind.STARTER:
         return failed
-    unsound = {c.problem for c in failed if c.cases}
+    unsound = {c.problem for c in failed if c.cases and c.blocks_targets}
     return [c for c in failed if c.cases or c.problem not in unsound]
 
 

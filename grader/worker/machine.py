@@ -97,6 +97,8 @@ class TimedMachine:
             SandboxError: if it cannot be confined.
             DeviceError: if the device has too little free memory for its replies.
         """
+        if submission.compiles() and limits.preload_compilers:
+            sandbox.preload(limits.preload_compilers)
         if ranks:
             return RankedWorker(
                 sandbox,

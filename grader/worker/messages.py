@@ -13,7 +13,7 @@ import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError, ChannelError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import NAME_MISSING, Fault, FaultKind, Raised, Stopped
 from grader.intake.submission import SourceFile, Submission
 from grader.runner import protocol
 from grader.runner.tensors import DTYPES, NAMES
@@ -96,9 +96,8 @@ class Messages:
             ChannelError: the reply does not have the form of one.
         """
         if "missing" in reply:
-            message = "a name that the problem needs is not defined"
             detail = _text(reply["missing"])
-            raise Stopped(Fault(kind=FaultKind.MISSING, message=message, detail=detail))
+            raise Stopped(Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=detail))
         if "bad_reply" in reply:
             message = "it returned a value of a type that the grader cannot read"
             detail = _text(reply["bad_reply"])

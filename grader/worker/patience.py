@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from grader.assignment.table import Limits
 from grader.errors import SandboxError
 from grader.sandbox.meter import Meter
 from grader.sandbox.processors import Reading, read_processors
@@ -72,6 +73,25 @@ class Deadline:
             used = []
         cpu_ns, queued_ns = sum(one.cpu_ns for one in used), sum(one.queued_ns for one in used)
         return read_processors(), cpu_ns, queued_ns
+
+
+class CompileAllowance:
+    """Time that one process has beyond its limits, for compiling; what a call takes of it is gone.
+
+    Args:
+        limits: of the process; `compile_wall_s` is the allowance.
+        compiles: whether the submission names a compiler; else there is no allowance.
+    """
+
+    def __init__(self, limits: Limits, *, compiles: bool) -> None:
+        self.left_s = limits.compile_wall_s if compiles else 0.0
+        self.note = f", of which {limits.compile_wall_s:g} s are for compiling" if compiles else ""
+
+    def spend(self, charged_ns: int, limit_s: float) -> int:
+        """Take from the allowance what a call took beyond `limit_s`; return it, in ns."""
+        over_ns = round(min(max(charged_ns - limit_s * 1e9, 0.0), self.left_s * 1e9))
+        self.left_s -= over_ns / 1e9
+        return over_ns
 
 
 _Counters = tuple[Reading, int, int]

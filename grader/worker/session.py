@@ -15,7 +15,7 @@ from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
 from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
-from grader.evidence.faults import Fault, Raised, Stopped, classify
+from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, classify
 from grader.evidence.samples import DeviceClaim
 from grader.intake.submission import SourceFile, Submission
 from grader.runner.order import NO_DENIAL, Denial
@@ -25,6 +25,7 @@ from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory, WorkerMemory
 from grader.worker.channel import Channel
 from grader.worker.messages import Json, Messages, load_request
+from grader.worker.patience import CompileAllowance
 
 EXIT_WAIT_SECONDS = 1.0
 
@@ -36,9 +37,11 @@ class WorkerClock:
 
     Attributes:
         settling_ns: time after replies until the judge had its own copy of them, summed.
+        compiles_kernels: whether Triton's kernels are compiled; on the processor, interpreted.
     """
 
     settling_ns = 0
+    compiles_kernels = False
 
     def settle(self) -> None:
         """Wait until the reply is complete; the worker still runs."""
@@ -89,6 +92,9 @@ class Session:
         self._load_wall_ns = 0
         self.load_ns = 0
         self._lost_ns = 0
+        self._spared_ns = 0
+        compiles = submission.compiles(on_device=clock.compiles_kernels)
+        self._allowance = CompileAllowance(limits, compiles=compiles)
         self._frozen = False
         self.alive = True
 
@@ -99,8 +105,8 @@ class Session:
 
     @property
     def charged_ns(self) -> int:
-        """The part of `wall_ns` that counts towards a limit: without what others took of it."""
-        return max(self.wall_ns - self._lost_ns, 0)
+        """The part of `wall_ns` that counts towards a limit: not what others or compilers took."""
+        return max(self.wall_ns - self._lost_ns - self._spared_ns, 0)
 
     def load(self, harness: Sequence[SourceFile] = ()) -> None:
         """Import the submission.
@@ -114,7 +120,7 @@ class Session:
         self._ask(load_request(self._submission, harness), limit_s=self._limits.load_wall_s)
         self.load_ns = self.charged_ns
         self._load_wall_ns += self.wall_ns
-        self._lost_ns = 0
+        self._lost_ns = self._spared_ns = 0
 
     def new(self, ref: Ref, step: New) -> None:
         """Make an object and remember it as `ref`."""
@@ -243,8 +249,9 @@ class Session:
         on_reply: Callable[[dict[str, Json]], None] = lambda reply: None,
     ) -> Value:
         """Send a request and return the value of its reply; only the reply's bytes are used."""
+        begin_ns, patience_s = self.charged_ns, limit_s + self._allowance.left_s
         try:
-            reply = self._channel.ask(request, fds=fds, limit_s=limit_s, start=self._thaw)
+            reply = self._channel.ask(request, fds=fds, limit_s=patience_s, start=self._thaw)
             self._freeze()
             self.alive = self.alive and self._memory.is_usable_after(reply)
             on_reply(reply)
@@ -253,6 +260,7 @@ class Session:
             raise Stopped(self._give_up(error)) from error
         finally:
             self._lost_ns += self._channel.lost_ns()
+            self._spared_ns += self._allowance.spend(self.charged_ns - begin_ns, limit_s)
 
     def _thaw(self) -> None:
         if self._frozen:
@@ -276,6 +284,8 @@ class Session:
         ended = not isinstance(error, SandboxError)
         ending = self._sandbox.ending(self._child, EXIT_WAIT_SECONDS if ended else 0.0)
         kind, message = classify(error, ending)
+        if kind is FaultKind.TIMEOUT:
+            message += self._allowance.note
         try:
             self._memory.check()
         except DeviceError as failure:

@@ -4,6 +4,7 @@ The whole validation of an assignment, with each wrong submission and each targe
 `make validate`.
 """
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 
 from grader.assignment.folders import find_assignment, find_reference, list_assignments
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
+from grader.assignment.table import load_assignment
+from grader.assignment.target import CheckKind
 from grader.batch import BatchOptions, open_sandboxes
 from grader.correctness.run import measure
 from grader.errors import UsageError
@@ -109,6 +112,19 @@ def test_there_is_enough_to_prove_it_with(slug: str) -> None:
         mine = [one for one in wrong if one.caught_by.startswith(f"{problem.name}.")]
         assert len(mine) >= 4, problem.name
     assert len([one for one in known_submissions if one.kind is Kind.RIGHT]) >= 3
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_handout_names_every_edge_check_and_its_share(slug: str) -> None:
+    folder = find_assignment(slug, ROOT / "assignments")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert "every\nessential check" in readme or "every essential check" in readme
+    for problem in load_assignment(folder).problems:
+        (row,) = re.findall(rf"^\| `{problem.name}` \| \d+ \|.*\|$", readme, re.MULTILINE)
+        edges = [check for check in problem.checks if check.kind is CheckKind.EDGE]
+        shares = (f"`{c.name}` {100 * c.share_of(problem.checks):.0f} %" for c in edges)
+        assert row.split("|")[-2].strip() == ", ".join(shares), f"{slug}: correct the table"
+        assert problem.targets or not edges, f"{slug}.{problem.name}: nothing that they could cost"
 
 
 @pytest.mark.parametrize("slug", SLUGS)

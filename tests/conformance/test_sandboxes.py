@@ -9,6 +9,7 @@ import torch
 
 from grader.assignment.steps import Call
 from grader.assignment.table import Limits
+from grader.errors import SandboxError
 from grader.evidence.faults import FaultKind, Raised, Stopped, fault_of
 from grader.sandbox.sandbox import Sandbox
 from tests.conformance.conftest import (
@@ -75,6 +76,14 @@ def test_processes_are_limited(sandbox: Sandbox) -> None:
 
 def test_preloaded_modules_are_imported_before_the_submission(sandbox: Sandbox) -> None:
     assert ask(sandbox, "imported", "colorsys", "wave") == ["colorsys"]
+
+
+def test_modules_are_imported_later_for_a_submission_that_compiles(sandbox: Sandbox) -> None:
+    sandbox.preload(("sched",))
+    assert ask(sandbox, "imported", "sched", "wave") == ["sched"]
+    with pytest.raises(SandboxError, match="no_such_module"):
+        sandbox.preload(("no_such_module",))
+    assert ask(sandbox, "imported", "sched") == ["sched"]  # the fork server lives on
 
 
 def test_a_full_home_is_an_error_of_the_student_s_alone(

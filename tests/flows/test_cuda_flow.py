@@ -79,7 +79,7 @@ def test_what_does_not_compile_fails_at_its_line(graded: Path) -> None:
 
 def test_an_untouched_starter_is_missing(graded: Path) -> None:
     assert causes(graded, "cyd") == {"missing"}
-    assert "the launcher matrix\\_add is not defined" in report(graded, "cyd")
+    assert "the launcher is not defined: matrix\\_add" in report(graded, "cyd")
 
 
 def test_python_is_graded_beside_it(graded: Path) -> None:

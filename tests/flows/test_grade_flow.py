@@ -148,11 +148,13 @@ def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Pat
     out = tmp_path / "out"
     with watch() as watching:
         plain = start(watching, *grading(out, mixed, "--dry-run", "--seed", SEED))
-        form = start(watching, *grading(out, mixed, "--dry-run", "--json", "--seed", SEED))
+        options = ("--dry-run", "--json", "--without-device-targets", "--seed", SEED)
+        form = start(watching, *grading(out, mixed, *options))
         stdout, plan = finish(plain)[0], finish(form)[0]
     assert "scale" in stdout
     assert "256 MiB" in stdout
     assert [p["name"] for p in json.loads(plan)["problems"]] == ["scale", "Counter"]
+    assert json.loads(plan)["left_out_points"] == 0
     assert SEED not in stdout + plan
     assert not out.exists()
 

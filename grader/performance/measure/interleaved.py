@@ -286,11 +286,15 @@ class TargetMeasurer:
 
         On a device, in each fork: the first call of a kernel compiles, tunes and loads it, which
         takes a thousand times as long as the call. For ranks, before the first fork: the first
-        process group of a sandbox takes up to twice as long as later ones, on either side.
+        process group of a sandbox takes up to twice as long as later ones, on either side. And for
+        a submission that compiles on the processor: compiling is not the time of its code.
         """
         target = so_far.target
-        is_cold = so_far.problem.ranks > 0 and not so_far.forks and not target.quantity.is_counted
-        sizes = target.sizes if self._machine.drivers or is_cold else ()
+        is_cold = so_far.problem.ranks > 0 and not so_far.forks
+        is_timed_cold = not target.quantity.is_counted and (
+            is_cold or self._submissions[0].compiles()
+        )
+        sizes = target.sizes if self._machine.drivers or is_timed_cold else ()
         first = len(so_far.forks) * 1000 + WARM_UP_DRAW
         return all(
             self._run(size, first + number, side, so_far) is not None

@@ -161,6 +161,8 @@ class CudaMemory(WorkerMemory):
 class CudaClock(WorkerClock):
     """Runs until the judge has its own copy of the reply, and keeps what the worker claims."""
 
+    compiles_kernels = True
+
     def __init__(
         self, driver: DeviceDriver, memory: CudaMemory, replies: DeviceReplyMemory
     ) -> None:

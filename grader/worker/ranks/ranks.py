@@ -24,7 +24,7 @@ from grader.sandbox.meter import Usage
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.buffers import ReplyMemory
 from grader.worker.messages import Json, load_request
-from grader.worker.patience import Deadline
+from grader.worker.patience import CompileAllowance, Deadline
 from grader.worker.ranks.faults import cannot_load, ranks_fault
 from grader.worker.ranks.rank import GRACE_SECONDS, Answer, Rank, RanksMeter, Request, gather, post
 from grader.worker.session import Session
@@ -75,6 +75,7 @@ class RankedWorker:
         self._frozen = False
         self._last_ns = 0  # from request to last reply
         self._deadline: Deadline | None = None  # of the last request
+        self._allowance = CompileAllowance(limits, compiles=False)  # each world has its own
         self._output = ""
         self._meter = RanksMeter()
         self.wall_ns = 0
@@ -114,11 +115,12 @@ class RankedWorker:
         self.end_case()
         self._open(size)
         self._join()
+        self._allowance = CompileAllowance(self._limits, compiles=self._submission.compiles())
         load = load_request(self._submission, self._harness)
         try:
-            loaded = self._ask_all(load, self._limits.load_wall_s)
+            loaded = self._ask_all(load, self._limits.load_wall_s + self._allowance.left_s)
         finally:
-            self.load_ns += self._last_charged_ns()
+            self.load_ns += self._last_charged_ns(self._limits.load_wall_s)
         for value in loaded:
             if isinstance(value, Raised):
                 raise Stopped(cannot_load(value))
@@ -175,11 +177,12 @@ class RankedWorker:
             rank: self._ranks[rank].messages.encode(step, new_ref=new_ref)
             for rank, step in steps.items()
         }
+        limit_s = self._limits.call_wall_s
         try:
-            answers = self._exchange(requests, self._limits.call_wall_s)
+            answers = self._exchange(requests, limit_s + self._allowance.left_s)
         finally:
             self.wall_ns += self._last_ns
-            self.charged_ns += self._last_charged_ns()
+            self.charged_ns += self._last_charged_ns(limit_s)
         replies: dict[int, Value | Raised] = {}
         for rank, answer in answers.items():
             value = self._ranks[rank].value_of(answer)
@@ -301,9 +304,10 @@ class RankedWorker:
         self._frozen = True
         return answers
 
-    def _last_charged_ns(self) -> int:
+    def _last_charged_ns(self, limit_s: float) -> int:
         lost_ns = self._deadline.lost_ns() if self._deadline else 0
-        return max(self._last_ns - lost_ns, 0)
+        charged_ns = max(self._last_ns - lost_ns, 0)
+        return charged_ns - self._allowance.spend(charged_ns, limit_s)
 
     def _thaw(self) -> None:
         if self._frozen:

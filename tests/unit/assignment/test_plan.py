@@ -10,7 +10,7 @@ from grader.assignment.declare import CaseMaker, workload
 from grader.assignment.loaded import load_assignment_with_reference, new_seed
 from grader.assignment.plan import hash_folder, make_plan
 from grader.assignment.table import Evidence, load_assignment
-from grader.assignment.target import Clock, NoDevice, Quantity, Tier
+from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
 from tests.unit.assignment.test_table import GOOD, write
 from tests.unit.report.sample_plan import make_plan as make_sample_plan
@@ -81,6 +81,35 @@ def test_without_a_tier_points_stay_open_or_are_left_out(assignment):
 
     assert points(only_cpu) == 15.5
     assert points(replace(only_cpu, no_device=NoDevice.LEAVE_OUT)) == 12.5
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:h200"])
+def test_device_targets_leave_the_maximum_on_every_machine(assignment, device):
+    attend = assignment.problems[1]
+    tiers = {"cuda:*": attend.targets[0].tiers["cuda:*"]}
+    for_gpus = replace(attend, targets=(replace(attend.targets[0], tiers=tiers),))
+    problems = (assignment.problems[0], for_gpus)
+    asked, unasked = (
+        replace(assignment, problems=problems, without_device_targets=wanted)
+        for wanted in (True, False)
+    )
+    with_them, without = (plan_of(one, makers(*KEYS), device=device) for one in (unasked, asked))
+    assert (with_them.points, with_them.left_out_points) == (15.5, 0.0)
+    assert (without.points, without.left_out_points) == (12.5, 3.0)
+    assert without.sha256 != with_them.sha256
+    kept = plan_of(replace(assignment, without_device_targets=True), makers(*KEYS), device=device)
+    assert kept.points == 15.5  # it has a tier for the processor
+
+
+def test_a_plan_publishes_what_a_failed_edge_check_costs(assignment):
+    cache, attend = assignment.problems
+    checks = (cache.checks[0], replace(cache.checks[1], kind=CheckKind.EDGE))
+    mine = replace(assignment, problems=(replace(cache, checks=checks), attend))
+    planned = plan_of(mine, makers(*KEYS)).problems[0].checks
+    assert [(c.kind, c.share) for c in planned] == [
+        (CheckKind.ESSENTIAL, 1.0),
+        (CheckKind.EDGE, 4.5 / 10.5),
+    ]
 
 
 @pytest.mark.parametrize("device", ["cuda:h200", "cuda:*"])
@@ -301,6 +330,20 @@ def test_an_assignment_is_loaded_whole(folders):
     again = load_assignment_with_reference(folder, reference, device="cpu", seed="s")
     assert [file.text for file in again.harness] == ["# größer\n"]
     assert again.plan.sha256 != loaded.plan.sha256
+
+
+def test_device_targets_are_left_out_if_the_command_says_so(folders):
+    folder, reference = folders
+    toml = folder / "assignment.toml"
+    cpu, cuda = "problem.target.tiers.cpu", 'problem.target.tiers."cuda:t4"'
+    toml.write_text(toml.read_text().replace(cpu, cuda))
+    kept, left_out = (
+        load_assignment_with_reference(
+            folder, reference, device="cpu", seed="s", without_device_targets=wanted
+        ).plan
+        for wanted in (False, True)
+    )
+    assert (kept.points, left_out.points, left_out.left_out_points) == (15.5, 12.5, 3.0)
 
 
 def test_an_assignment_without_cases(folders):

@@ -6,7 +6,7 @@ import pytest
 
 from grader.assignment.launcher import DTYPE_NAMES
 from grader.assignment.table import Evidence, Limits, load_assignment
-from grader.assignment.target import Clock, NoDevice, Quantity, Tier
+from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Tier
 from grader.errors import AuthorError
 from grader.runner.tensors import NAMES
 
@@ -102,6 +102,31 @@ def test_a_good_file_is_read_whole(tmp_path):
     assert replace(speed, tiers={"cuda:h200": speed.tiers["cpu"]}).tiers_for("cuda:t4") == ()
 
 
+def test_checks_are_essential_unless_the_table_says_edge(tmp_path):
+    edge = GOOD.replace("points = 4.5", 'points = 4.5\nkind = "edge"')
+    append, rollback = load_assignment(write(tmp_path, edge)).problems[0].checks
+    assert (append.kind, rollback.kind) == (CheckKind.ESSENTIAL, CheckKind.EDGE)
+    checks = (append, rollback)
+    assert append.share_of(checks) == 1.0
+    assert rollback.share_of(checks) == 4.5 / 10.5
+    assert replace(rollback, share=0.0).share_of(checks) == 0.0
+
+
+def test_device_points_are_left_out_on_request(tmp_path):
+    asked = GOOD.replace("allowed_imports", "without_device_targets = true\nallowed_imports")
+    assert load_assignment(write(tmp_path, asked)).without_device_targets
+
+
+@pytest.mark.parametrize(
+    ("denied", "compilers"),
+    [('["torch.fft"]', True), ('["aten::mm"]', False), ('["torch.fft", "@compute"]', False)],
+)
+def test_no_compiler_is_imported_where_operators_are_denied(tmp_path, denied, compilers):
+    text = GOOD.replace("allowed_imports", f"denied = {denied}\nallowed_imports")
+    limits = load_assignment(write(tmp_path, text)).limits
+    assert limits.preload_compilers == (Limits().preload_compilers if compilers else ())
+
+
 def test_every_dtype_of_a_reply_may_have_a_tolerance():
     assert frozenset(NAMES.values()) == DTYPE_NAMES
 
@@ -122,6 +147,13 @@ def test_every_dtype_of_a_reply_may_have_a_tolerance():
         ("schema_version = 1", "schema_version = 2", "schema_version: expected 1, found 2"),
         ("schema_version = 1", "schema_version = true", "schema_version: expected a whole number"),
         ('"demo"', '"other"', "slug: expected the folder's name, 'demo', found 'other'"),
+        ("points = 6", "points = 6\nshare = 0.1", APPEND + 'share: expected none without kind = "'),
+        (
+            'evidence = "denied"',
+            'kind = "edge"',
+            f'{ATTEND}, check "append": kind: expected "essential" for at least one check, beca',
+        ),
+        ("points = 6", 'points = 6\nkind = "side"', "kind: expected one of essential, edge, found"),
         ("points = 6", "points = 0", APPEND + "points: expected a number above 0, found 0.0"),
         ("points = 4.5", "points = 0", ROLLBACK + "points: expected a number above 0, found 0.0"),
         ("points = 4.5", "points = -1", ROLLBACK + "points: expected a number above 0, found -1.0"),
@@ -162,6 +194,7 @@ def test_every_dtype_of_a_reply_may_have_a_tolerance():
         ("call_wall_s = 4", "call_wall_s = 1" + "0" * 400, "call_wall_s: expected a number, found"),
         ("call_wall_s = 4", "call_wall_s = 1" + "0" * 5000, "not valid TOML: Exceeds the limit"),
         ("call_wall_s = 4", "preload = " + "[" * 5000, "not valid TOML: maximum recursion depth"),
+        ("call_wall_s = 4", 'preload_compilers = ["a b"]', "limits.preload: expected names of mod"),
         ("call_wall_s = 4", 'preload = ["a b"]', "limits.preload: expected names of modules such "),
         ("tiers.cpu", "tiers.tpu", SPEED + "tiers.tpu: expected one of cpu, cuda:h200"),
     ],

@@ -65,6 +65,26 @@ def test_equal_primitives(value):
     assert (found.mismatch, found.error, found.dtype) == (Mismatch.NONE, 0.0, "value")
 
 
+@pytest.mark.parametrize(
+    ("got", "want", "mismatch"),
+    [
+        (torch.tensor(3), 3, Mismatch.NONE),
+        (torch.tensor(True), True, Mismatch.NONE),
+        (torch.tensor(0.5), 0.5, Mismatch.NONE),
+        ([torch.tensor(3)], [3], Mismatch.NONE),
+        (torch.tensor(4), 3, Mismatch.VALUE),
+        (torch.tensor(3.0), 3, Mismatch.KIND),  # as 3.0 itself
+        (torch.tensor([3]), 3, Mismatch.KIND),
+        (torch.tensor(3), "3", Mismatch.KIND),
+        (torch.tensor(3), None, Mismatch.KIND),
+        (3, torch.tensor(3), Mismatch.KIND),
+        (torch.tensor(3), torch.tensor([3]), Mismatch.SHAPE),
+    ],
+)
+def test_a_tensor_without_dimensions_is_a_number_where_one_is_asked(got, want, mismatch):
+    assert compare_parts(got, want)[0].mismatch is mismatch
+
+
 def test_a_nan_primitive_equals_nothing():
     assert compare(NAN, NAN).mismatch is Mismatch.VALUE
 

@@ -3,19 +3,47 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from grader.assignment.plan import PlannedProblem
+from grader.assignment.plan import PlannedCheck, PlannedProblem
 from grader.assignment.table import Evidence
-from grader.assignment.target import Quantity, Tier
+from grader.assignment.target import CheckKind, Quantity, Tier
 from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
+from grader.judge.judge import sound_problems
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, Verdict
 from grader.judge.targets import describe, judge_target
 from tests.unit.performance.synthetic import GROWTH_TIER, counted, heated, planned, raced
 
 SIZES = (8, 24, 72)
-PROBLEM = PlannedProblem(name="problem", title="Problem", exports=(), checks=())
+
+
+def planned_check(name, **special):
+    return PlannedCheck(
+        name=name,
+        title=name,
+        description="",
+        points=1,
+        tolerance={},
+        evidence=Evidence.OUTSIDE,
+        public=1,
+        hidden=0,
+        **special,
+    )
+
+
+PROBLEM = PlannedProblem(
+    name="problem",
+    title="Problem",
+    exports=(),
+    checks=(
+        planned_check("check"),
+        planned_check("edge", kind=CheckKind.EDGE, share=0.25),
+        planned_check("other", kind=CheckKind.EDGE, share=0.1),
+    ),
+)
 TARGET = planned()
 
 
@@ -33,6 +61,10 @@ def check(verdict=Verdict.PASS, cause=Cause.NONE):
         findings=(),
         cases=1,
     )
+
+
+def edge(verdict=Verdict.PASS, cause=Cause.NONE, name="edge"):
+    return replace(check(verdict, cause), check=name, kind=CheckKind.EDGE)
 
 
 PASSED = (check(),)
@@ -118,9 +150,60 @@ def test_without_the_device_nothing_is_decided():
     assert found.cause is Cause.NO_DEVICE
 
 
-def test_the_device_comes_before_failed_checks():
+def test_what_cannot_be_earned_any_more_is_settled_without_its_device():
     wrong = check(Verdict.FAIL, Cause.WRONG_VALUE)
-    assert ruled([], replace(TARGET, tiers=()), (wrong,)).cause is Cause.NO_DEVICE
+    found = ruled([], replace(TARGET, tiers=()), (wrong,))
+    assert (found.verdict, found.cause) == (Verdict.FAIL, Cause.WRONG_VALUE)
+    assert (
+        "Not measured: 1 of 1 essential checks above did not pass. Fix check first" in found.summary
+    )
+
+
+def test_a_failed_edge_check_leaves_the_points_of_a_missing_device_open():
+    wrong = edge(Verdict.FAIL, Cause.WRONG_ERROR)
+    assert ruled([], replace(TARGET, tiers=()), (check(), wrong)).cause is Cause.NO_DEVICE
+
+
+def test_a_failed_edge_check_costs_its_share_and_no_more():
+    wrong = edge(Verdict.FAIL, Cause.WRONG_ERROR)
+    whole, found = ruled([raced()]), ruled([raced()], checks=(check(), wrong))
+    assert found.verdict is Verdict.PASS
+    assert found.points == round(whole.points * (1 - 0.25), 2)
+    assert found.summary == f"{whole.summary} 25 % of these points are lost, because edge failed."
+    assert ruled([raced()], checks=(check(), edge())).points == whole.points
+
+
+def test_several_edge_checks_add_up():
+    wrong = [edge(Verdict.FAIL, Cause.WRONG_ERROR, name=name) for name in ("edge", "other")]
+    found = ruled([raced()], checks=(check(), *wrong))
+    assert found.points == pytest.approx(10 * (1 - 0.25 - 0.1))
+    assert "35 % of these points are lost, because edge and other failed" in found.summary
+
+
+def test_an_edge_check_that_we_could_not_judge_is_no_loss_and_no_gain():
+    ours = edge(Verdict.UNGRADED, Cause.INFRASTRUCTURE)
+    assert ours.blocks_targets
+    assert ruled([], checks=(check(), ours)).cause is Cause.INFRASTRUCTURE
+
+
+def test_only_essential_failures_stop_a_measurement():
+    failed, failed_edge = (Verdict.FAIL, Cause.WRONG_VALUE), (Verdict.FAIL, Cause.WRONG_ERROR)
+    assert sound_problems((check(), edge(*failed_edge))) == {"problem"}
+    assert sound_problems((check(*failed), edge())) == frozenset()
+
+
+@given(st.lists(st.sampled_from([Verdict.PASS, Verdict.FAIL]), min_size=3, max_size=3))
+def test_speed_never_earns_more_for_a_check_that_fails(verdicts):
+    cause = {Verdict.PASS: Cause.NONE, Verdict.FAIL: Cause.WRONG_VALUE}
+    essential, first, second = ((one, cause[one]) for one in verdicts)
+    checks = (check(*essential), edge(*first), edge(*second, name="other"))
+    better = tuple(
+        replace(one, verdict=Verdict.PASS, cause=Cause.NONE) if number == 1 else one
+        for number, one in enumerate(checks)
+    )
+    points = ruled([raced()], checks=checks).points
+    assert points <= ruled([raced()], checks=better).points
+    assert (points > 0) == (essential[0] is Verdict.PASS)
 
 
 @pytest.mark.parametrize("measured", [[], [raced()]], ids=["unmeasured", "measured"])

@@ -3,9 +3,10 @@ import hashlib
 from dataclasses import replace
 
 from grader.judge.judgement import Cause, Status
+from grader.record.grade_record import GradeRecord
 from grader.report import messages
 from grader.report.class_index import make_index, render_class_index
-from tests.unit.report import samples
+from tests.unit.report import samples, target_samples
 from tests.unit.report.planting import Page, plant
 
 
@@ -79,3 +80,23 @@ def test_a_problem_without_a_grade_shows_a_dash() -> None:
 
 def test_an_empty_class() -> None:
     assert "No submission has a score yet." in render_class_index([])
+
+
+def test_the_checks_that_most_fail_stand_with_what_they_cost() -> None:
+    record = target_samples.make_target_record()
+    passed = make_index([samples.make_record()])
+    assert passed.checks == ()
+    index = make_index([record, replace(record)])
+    assert [(row.problem, row.kind, row.failed) for row in index.checks] == [
+        ("SlotCache: Slots that are used again", kind, 2) for kind in kinds_of_slots(record)
+    ]
+    page = Page(render_class_index([record])).text
+    assert "Checks that most fail" in page
+    plan = replace(record.plan, left_out_points=15.0)
+    assert "15 points of targets" in Page(render_class_index([replace(record, plan=plan)])).text
+
+
+def kinds_of_slots(record: GradeRecord) -> list[str]:
+    slots = record.plan.problems[-1]
+    assert slots.name == "SlotCache"
+    return ["essential" if slots.targets else "" for _ in slots.checks]

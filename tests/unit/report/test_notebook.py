@@ -38,13 +38,13 @@ def test_feedback_is_under_the_cell_that_defines_the_problem() -> None:
         "# KV cache: g",
         "# My solution",
         "import torch",
-        "### Feedback: A cache that grows",
+        "### Feedback: KVCache: A cache that grows",
         "Now the **attention**. See [the paper](https:/",
         "def ragged_mask(lengths, size):",
-        "Feedback on **Grouped-query attention for one ",
+        "Feedback on **decode\\_attention: Grouped-query",
         "def decode_attention(q, k, v):",
-        "### Feedback: Grouped-query attention for one ",
-        "### Feedback: Slots that are used again",
+        "### Feedback: decode\\_attention: Grouped-query",
+        "### Feedback: SlotCache: Slots that are used a",
     ]
 
 
@@ -129,8 +129,8 @@ def test_page_shows_cells_and_feedback() -> None:
     page = _page()
     assert "self.k = torch.cat([self.k, k], dim=2)" in page.text
     assert "The cache holds $K$ and $V$" in page.text
-    assert page.text.count("Hidden case 3") == 2
-    assert page.text.count("What your code printed (2 lines)") == 3
+    assert page.text.count("hidden cases 1 and 3") == 2
+    assert page.text.count("What your code printed (2 lines)") == 1
     assert "https://example.org/gqa" in page.values("href")
 
 

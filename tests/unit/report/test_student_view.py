@@ -36,6 +36,7 @@ MAY_BE_SEEN = {
     "plan.problems[].exports[]",
     "plan.problems[].targets[].description",
     "plan.problems[].targets[].devices[]",
+    "plan.problems[].name",
     "plan.problems[].title",
     "plan.title",
     "submission.name",
@@ -48,7 +49,8 @@ MAY_BE_SEEN = {
 def _full_record() -> GradeRecord:
     """Return a notebook's record in which every check, ungraded ones too, has findings."""
     record = replace(samples.make_notebook_record(), advice=samples.make_advice())
-    findings = (samples.make_finding(public=True), samples.make_finding(public=False))
+    hidden = replace(samples.make_finding(public=False), summary="another way to fail")
+    findings = (samples.make_finding(public=True), hidden)
     checks = tuple(replace(c, findings=findings, summary="s") for c in record.judgement.checks)
     return replace(record, judgement=replace(record.judgement, checks=checks, message="m"))
 
@@ -124,7 +126,7 @@ def test_hidden_findings_have_no_field_for_values() -> None:
     view = make_view(_full_record())
     hidden = [h for problem in view.problems for check in problem.checks for h in check.hidden]
     assert hidden
-    assert all(set(type(h).__dataclass_fields__) == {"index", "summary"} for h in hidden)
+    assert all(set(type(h).__dataclass_fields__) == {"label", "summary"} for h in hidden)
 
 
 def test_output_is_cut_and_says_so() -> None:

@@ -125,7 +125,7 @@ def test_the_page_says_the_result_of_every_target(view: StudentView) -> None:
         IN_PART_TEXT,
         "7.73 / 10",
         "Not measured",
-        "count once every check above passes",
+        "count once all of them pass",
         "This part needs a CUDA GPU (cuda:*)",
         "varied too much to decide",
         "Awaiting review",

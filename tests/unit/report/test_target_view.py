@@ -189,7 +189,7 @@ def test_a_target_of_a_problem_with_failed_checks_is_not_measured() -> None:
     check = make_view(record).problems[2].checks[-1]
     assert check.blocked
     assert check.charts == ()
-    assert "count once every check above passes" in check.summary
+    assert "count once all of them pass" in check.summary
 
 
 def test_a_fault_in_a_measured_run_is_not_blocked() -> None:

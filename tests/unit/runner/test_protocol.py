@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +65,38 @@ def kinds(value):
 def test_values_come_back_with_their_types(value):
     tree = json.loads(json.dumps(protocol.flatten(value, no_leaf)))
     assert kinds(protocol.unflatten(tree, no_leaf)) == kinds(value)
+
+
+@pytest.mark.parametrize(
+    ("number", "plain"),
+    [
+        (np.int64(3), 3),
+        (np.uint8(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.bool_(True), True),
+        ([np.int32(1), {"n": np.float16(2)}], [1, {"n": 2.0}]),
+    ],
+)
+def test_numbers_of_numpy_are_sent_as_numbers(number, plain):
+    tree = json.loads(json.dumps(protocol.flatten(number, no_leaf)))
+    assert kinds(protocol.unflatten(tree, no_leaf)) == kinds(plain)
+
+
+class Numpyish:
+    """What calls itself NumPy's, as any class may."""
+
+    __module__ = "numpy"
+    ndim = 0
+
+    def item(self):
+        return self
+
+
+@pytest.mark.parametrize("value", [np.zeros(()), np.zeros(2), np.str_("x"), 1j, Numpyish()])
+def test_nothing_else_of_numpy_is_a_number(value):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.flatten([value], no_leaf)
 
 
 @given(trees)

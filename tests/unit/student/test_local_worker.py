@@ -1,5 +1,6 @@
 """The box without walls: arguments are copies with their strides, and must come back unchanged."""
 
+import numpy as np
 import torch
 
 from grader.assignment.steps import Call, Expect, New, OverwriteArguments
@@ -23,6 +24,17 @@ def test_an_expanded_argument_arrives_with_its_strides():
     seen = run(steps(), strides=lambda t: tuple(t.stride()))
     assert not seen.faults
     assert seen.observations[0].comparison.error == 0.0
+
+
+def test_numbers_of_numpy_and_torch_count_as_when_graded():
+    def steps():
+        got = yield Call("count")
+        yield Expect(got, 3, label="count")
+
+    for three in (np.int64(3), torch.tensor(3)):
+        seen = run(steps(), count=lambda three=three: three)
+        assert seen.observations[0].comparison.error == 0.0
+    assert run(steps(), count=lambda: np.float32(3)).observations[0].comparison.error > 0
 
 
 def test_overwritten_arguments_reach_a_student_who_kept_a_view():

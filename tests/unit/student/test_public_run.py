@@ -1,14 +1,16 @@
 """The watched interpreter: endless loops, crashes and broken modules cost their problem alone."""
 
 import dataclasses
+import io
+import time
 
 import pytest
 
-from grader.assignment.table import load_assignment
+from grader.assignment.table import Limits, load_assignment
 from grader.errors import SandboxError
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.student.public_run import run_public
+from grader.student.public_run import Event, EventKind, _Ending, _stopped, _Watch, run_public
 
 ENDLESS = """
 def log_sum_exp(x):
@@ -50,6 +52,24 @@ def test_an_endless_loop_costs_its_problem_alone(assignment, solution):
     assert first.got == "no reply within 0.5 s"
     assert "log_sum_exp" in first.where
     assert second.hint == "Fix values first."
+
+
+@pytest.mark.parametrize(("waited_s", "compile_s"), [(65, 60.0), (5, 0.0)])
+def test_compiling_has_time_of_its_own(assignment, waited_s, compile_s):
+    table = load_assignment(assignment)
+    check = table.problems[0].checks[0]
+    step = Event(kind=EventKind.STEP, problem="p", check=check.name, doing="f()")
+    limits = Limits(call_wall_s=4.0, compile_wall_s=compile_s)
+    since = time.monotonic()
+    watch = _Watch(limits=limits, events=io.BytesIO(), results=[], last=step, problem_since=since)
+    watch.event_since = since - waited_s
+    late = watch.overrun()
+    assert late.startswith(f"no reply within {4 + compile_s:g} s")
+    ending = _Ending(cause=Cause.TIMEOUT, last=step, detail=late)
+    hint = _stopped(table.problems[0], check, ending, "").findings[0].hint
+    assert ("loop" in hint) == (compile_s == 0)
+    watch.event_since = since - compile_s
+    assert watch.overrun() == ""
 
 
 @pytest.mark.slow

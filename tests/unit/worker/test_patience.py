@@ -11,13 +11,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader.assignment.table import Limits
 from grader.errors import SandboxError
 from grader.sandbox.meter import Meter, Usage
 from grader.sandbox.processors import Reading, read_threads
 from grader.worker import patience
-from grader.worker.patience import MOST_LATER, UNWATCHED_PART, Deadline
+from grader.worker.patience import MOST_LATER, UNWATCHED_PART, CompileAllowance, Deadline
 
 S = 1_000_000_000
+
+
+@given(st.lists(st.floats(0, 200), max_size=8), st.floats(0.1, 30), st.floats(0.1, 90))
+def test_compiling_takes_no_more_than_its_allowance(calls_s, limit_s, allowance_s):
+    limits = Limits(compile_wall_s=allowance_s)
+    allowance, spent_ns = CompileAllowance(limits, compiles=True), 0
+    for call_s in calls_s:
+        left_ns = allowance.left_s * S
+        over_ns = allowance.spend(round(call_s * S), limit_s)
+        assert over_ns == pytest.approx(min(max(call_s - limit_s, 0) * S, left_ns), abs=2)
+        spent_ns += over_ns
+    assert 0 <= spent_ns <= allowance_s * S + len(calls_s)
+    assert allowance.left_s == pytest.approx(allowance_s - spent_ns / S, abs=1e-6)
+
+
+def test_who_compiles_nothing_has_no_allowance():
+    allowance = CompileAllowance(Limits(), compiles=False)
+    assert (allowance.left_s, allowance.note, allowance.spend(10 * S, 4.0)) == (0.0, "", 0)
 
 
 class Machine:

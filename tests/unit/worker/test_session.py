@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from grader.assignment.steps import Call, New, Ref
 from grader.assignment.table import Limits
-from grader.errors import AuthorError
+from grader.errors import AuthorError, CallTimeout
 from grader.evidence.faults import Ending, FaultKind, Raised, Stopped
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.runner import protocol
@@ -109,6 +110,78 @@ def open_worker():
     yield make
     for worker in workers:
         worker.close()
+
+
+class SlowChannel:
+    """Answers each request after as many seconds as it is told; no time passes in truth."""
+
+    def __init__(self, *calls_s):
+        self.limits_s = []
+        self.wall_ns = 0
+        self._calls_s = iter(calls_s)
+
+    def ask(self, request, *, fds, limit_s, start):
+        self.limits_s.append(limit_s)
+        call_s = next(self._calls_s)
+        self.wall_ns += round(min(call_s, limit_s) * 1e9)
+        if call_s > limit_s:
+            raise CallTimeout("no reply")
+        return {"value": None, "tensors": []}
+
+    def lost_ns(self):
+        return 0
+
+    def close(self):
+        """Nothing is open."""
+
+
+COMPILING = replace(
+    SUBMISSION, files=(SourceFile(name="kv.py", text="import torch\n@torch.compile\ndef f(): 0"),)
+)
+
+
+def slow_session(submission, *calls_s):
+    """Return a session of a submission whose calls take so many seconds, and its channel."""
+    worker = SimpleNamespace(channel=None, output_fd=-1, exit_fd=-1, meter=FakeMeter())
+    channel = SlowChannel(*calls_s)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("grader.worker.session.Channel", lambda child, limit: channel)
+        session = Session(
+            FakeSandbox(),  # type: ignore[arg-type]
+            worker,  # type: ignore[arg-type]
+            submission=submission,
+            limits=Limits(call_wall_s=4.0, load_wall_s=20.0, compile_wall_s=60.0),
+            memory=WorkerMemory(None),  # type: ignore[arg-type]
+            clock=WorkerClock(),
+        )
+    return session, channel
+
+
+def test_first_calls_of_what_compiles_may_take_longer_and_are_not_charged():
+    session, channel = slow_session(COMPILING, 22.0, 34.0, 3.0, 32.0)
+    session.load()
+    assert session.load_ns == 20e9  # of 22 s, 2 of the allowance
+    for _ in range(3):
+        session.call(Call("f"))
+    assert channel.limits_s == [80.0, 62.0, 32.0, 32.0]
+    assert session.charged_ns == (4 + 3 + 4) * 1e9
+    assert session.wall_ns == (34 + 3 + 32) * 1e9  # what is measured stays whole
+
+
+def test_a_timeout_says_that_compiling_was_counted():
+    session, _ = slow_session(COMPILING, 65.0)
+    with pytest.raises(Stopped) as stopped:
+        session.call(Call("f"))
+    assert stopped.value.fault.kind is FaultKind.TIMEOUT
+    assert stopped.value.fault.message.endswith(", of which 60 s are for compiling")
+
+
+def test_without_a_compiler_a_call_has_its_limit_and_no_more():
+    session, channel = slow_session(SUBMISSION, 5.0)
+    with pytest.raises(Stopped) as stopped:
+        session.call(Call("f"))
+    assert channel.limits_s == [4.0]
+    assert stopped.value.fault.message == "it did not return within the time limit"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ class Race:
 
     def __init__(self, monkeypatch):
         self.log = []
+        self.submission = SUBMISSION
         self.opened = []
         self.network_rates = []
         self.costs_ns = {0: itertools.repeat(1000), 1: itertools.repeat(1000)}
@@ -99,7 +100,7 @@ class Race:
         target = target or planned()
         loaded = assignment_with(target, make, target.sizes)
         problem = replace(loaded.plan.problems[0], ranks=ranks)
-        measurer = TargetMeasurer((0, 1), SUBMISSION, loaded, self.machine)  # type: ignore[arg-type]
+        measurer = TargetMeasurer((0, 1), self.submission, loaded, self.machine)  # type: ignore[arg-type]
         return measurer.target(problem, target, stages=stages, enough=enough)
 
     def calls(self):

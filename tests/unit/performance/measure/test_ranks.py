@@ -8,6 +8,7 @@ import pytest
 from grader.assignment.target import Quantity
 from grader.errors import SandboxError
 from grader.evidence.faults import FaultKind
+from grader.intake.submission import Submission
 from grader.performance.measure.interleaved import UNLIMITED_RATE, UNLIMITED_RUNS
 from tests.unit.performance.measure.fake_session import FakeSession, raised
 from tests.unit.performance.measure.race import SIDES, Race
@@ -34,6 +35,16 @@ def test_the_first_process_group_of_a_sandbox_is_not_timed(race):
         race.log.clear()
         race.run(target=planned(counted), stages=(2,), ranks=2)
         assert len(race.calls()) == 4
+
+
+def test_what_compiles_is_not_timed_while_it_does(race):
+    race.submission = Submission.of_text("ada", "import torch\nf = torch.compile(abs)\n")
+    measured = race.run(target=planned(Quantity.TIME), stages=(1,))
+    pairs = len(measured.forks[0].pairs)
+    assert len(race.calls()) == 2 * (pairs + 1)  # each side once more, before the clock counts
+    race.log.clear()
+    race.run(target=planned(Quantity.MEMORY), stages=(1,))
+    assert len(race.calls()) == 2  # one run only: a peak is counted from the fork on
 
 
 def test_the_network_rate_follows_from_the_reference(race):
