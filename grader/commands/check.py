@@ -5,6 +5,7 @@ are not part of it.
 """
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from grader.assignment.folders import find_assignment
+from grader.assignment.public_cases import CaseName, choose_case, code_of_case, list_cases
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.commands.listing import AssignmentsOption
 from grader.cuda_cpp.compiling import compile_work, print_compiled
@@ -20,7 +22,7 @@ from grader.errors import UsageError
 from grader.intake.submission import Origin, Submission
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
-from grader.student.result import print_result
+from grader.student.result import print_case_result, print_code, print_result
 from grader.student.work import find_work
 
 PathArgument = Annotated[
@@ -48,6 +50,12 @@ def command(
         typer.Option("--problem", metavar="NAME", help="Check only this problem; may be repeated."),
     ] = None,
     assignments: AssignmentsOption = None,
+    show: Annotated[
+        str,
+        typer.Option(
+            "--show", metavar="CASE", help="Show one case as code, such as KVCache.truncate[0]."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run the public cases on your work, on this machine; takes seconds."""
@@ -55,17 +63,49 @@ def command(
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
     wanted = select_problems(table, problem or [])
+    only = _chosen_case(folder, table, show) if show else None
+    if only is not None:
+        wanted = select_problems(table, [only.problem])
+        if not as_json:
+            _print_case(folder, only, work.path)
     submission = load_work(work, table)
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
         return
-    result = run_public(submission, folder, table, wanted, source=work.path.name)
+    result = run_public(
+        submission,
+        folder,
+        table,
+        wanted,
+        source=work.path.name,
+        command=_command(path, assignment, assignments),
+        only=only,
+    )
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
+    elif only is not None:
+        print_case_result(result, Console())
     else:
         print_result(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _chosen_case(folder: Path, table: Assignment, text: str) -> CaseName:
+    return choose_case(text, list_cases(folder, tuple(one.name for one in table.problems)))
+
+
+def _print_case(folder: Path, name: CaseName, path: Path) -> None:
+    module = path.stem if path.suffix == ".py" else ""
+    print_code(code_of_case(folder, name, module=module), Console())
+
+
+def _command(path: Path | None, slug: str | None, assignments: Path | None) -> str:
+    """Return the command that was typed, without what chooses problems and output."""
+    words = ["grader", "check", *([str(path)] if path else [])]
+    words += ["--assignment", slug] if slug else []
+    words += ["--assignments", str(assignments)] if assignments else []
+    return shlex.join(words)
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

@@ -11,13 +11,13 @@ import torch
 
 from grader.assignment.declare import CaseMaker, load_cases, load_harness, load_solution
 from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value, tap
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
-    PUBLIC_FOLDER,
     Recording,
     ReplyPart,
     TracedCheck,

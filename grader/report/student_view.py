@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from grader.assignment.plan import PlannedProblem
+from grader.assignment.public_cases import CaseName, code_of_graded_case
 from grader.assignment.table import Evidence
 from grader.intake.submission import Origin
 from grader.judge.judgement import CaseFinding, Cause, CheckJudgement, Status, Verdict
@@ -27,8 +28,15 @@ HASH_SHOWN_CHARS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicFinding:
-    """A public case that did not pass, in full; over ranks also the stack of each rank."""
+    """A public case that did not pass, in full; over ranks also the stack of each rank.
 
+    Attributes:
+        name: as `grader check --show` takes it.
+        code: its calls as Python; empty if there is nothing to call, or the cases are not here.
+    """
+
+    name: str
+    code: str
     index: int
     summary: str
     expected: str
@@ -232,7 +240,7 @@ def _view_check(record: GradeRecord, problem: PlannedProblem, check: CheckJudgem
         evidence=check.evidence,
         summary=make_legible(_summary(check, target)).strip(),
         cases=check.cases,
-        public=tuple(_view_public(case) for case in findings if case.public),
+        public=tuple(_view_public(record, check, case) for case in findings if case.public),
         hidden=tuple(
             HiddenFinding(index=case.index, summary=make_legible(case.summary))
             for case in findings
@@ -267,8 +275,16 @@ def _summary(check: CheckJudgement, target: tuple[TargetView, ...]) -> str:
     return target_text or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
 
 
-def _view_public(case: CaseFinding) -> PublicFinding:
+def _view_public(record: GradeRecord, check: CheckJudgement, case: CaseFinding) -> PublicFinding:
+    name = CaseName(problem=check.problem, check=check.check, index=case.index)
+    plan, origin = record.plan, record.submission.origin
+    code = ""
+    if check.cause is not Cause.MISSING and origin is not Origin.CUDA:
+        module = plan.assignment if origin is Origin.MODULE else ""
+        code = code_of_graded_case(plan.assignment, plan.assignment_sha256, name, module=module)
     return PublicFinding(
+        name=make_legible(str(name)),
+        code=make_legible(code),
         index=case.index,
         summary=make_legible(case.summary),
         expected=make_legible(case.expected),

@@ -165,7 +165,9 @@ def test_a_student_works_from_the_bundle_alone(loaded, student, tmp_path):
 
     program = f"from {SLUG} import log_sum_exp\nfrom grader.student import check\n"
     program += 'print(check("log_sum_exp", log_sum_exp).passed)'
-    assert run(student, "-c", program, cwd=folder).strip() == "True"
+    shown = run(student, "-c", program, cwd=folder)
+    assert shown.count("public tests passed") == 1
+    assert shown.strip().endswith("True")
 
 
 def test_what_a_student_lacks_is_named_in_the_message(student, tmp_path):
