@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.assignment.expression_text import (
@@ -46,6 +46,7 @@ def any_bits(dtype, data, count):
     return (whole > 127)[:count] if dtype is torch.bool else whole.view(dtype)[:count]
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(DTYPES))
 def test_every_small_tensor_comes_back(data, dtype):
     sizes = st.lists(st.integers(1, 4), max_size=3).filter(lambda s: math.prod(s) <= MAX_ENTRIES)
@@ -104,6 +105,7 @@ def test_a_description_has_dtype_shape_and_unusual_strides():
     assert describe_tensor(content(torch.tensor([3, 4]))) == "int64 [2]: 3, 4"
 
 
+@settings(deadline=None)
 @given(st.floats() | st.integers() | st.booleans())
 def test_numbers_come_back(value):
     result = again(write_number(value))
