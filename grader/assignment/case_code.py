@@ -172,7 +172,7 @@ class _Writer:
         if not variable and not uses:
             self._put(node, f"if {on_one}: " if on_one else "")
             return
-        if uses == [at + 1] and self.steps[at + 1]["op"] == "expect" and self.world < 0:
+        if uses == [at + 1] and self.world < 0 and _compares(self.steps[at + 1], at):
             self.open[at] = node
             return
         if not variable:
@@ -320,6 +320,11 @@ def _leaves(tree: Json, key: str) -> Iterator[Json]:
         case [*items]:
             for item in items:
                 yield from _leaves(item, key)
+
+
+def _compares(step: Json, at: int) -> bool:
+    """Return whether a step compares the reply to the step `at`."""
+    return step["op"] == "expect" and bool(step["got"]["p"][0] == at)
 
 
 def _functions(tree: Json) -> Iterator[str]:

@@ -8,7 +8,7 @@ import difflib
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from grader.assignment.folders import find_assignment, list_assignments
 from grader.assignment.public_cases import CaseName, choose_case, list_cases
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.errors import UsageError
-from grader.student.result import PublicCheck, PublicResult, ShownResult, show, with_code
+from grader.student.result import PublicCheck, PublicResult, with_code
 from grader.student.work import read_mark
 
 if TYPE_CHECKING:
@@ -35,6 +35,47 @@ class _Found:
     folder: Path
     table: Assignment
     problem: Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ShownResult(PublicResult):
+    """A result that has been shown when it was made, in the notebook's cell of this number."""
+
+    cell: int
+
+    def __str__(self) -> str:
+        """Return one line: who prints it has seen the rest."""
+        return f"{self.verdict}. {self.note}"
+
+    def _ipython_display_(self) -> None:
+        """Show it, unless it is the last expression of the cell in which it was made."""
+        shell = running_notebook()
+        if shell is not None and shell.execution_count != self.cell:
+            _publish(self, shell)
+
+
+def running_notebook() -> Any:  # noqa: ANN401 - IPython's shell; IPython need not be installed
+    """Return IPython's shell if this code runs in one, else None."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython() if get_ipython else None
+
+
+def show(result: PublicResult) -> ShownResult:
+    """Show a result at once, in a notebook or by printing it, and return it.
+
+    Python's own prompt shows the last expression by itself, so nothing is printed there.
+    """
+    shell = running_notebook()
+    if shell is not None:
+        _publish(result, shell)
+    elif not hasattr(sys, "ps1"):
+        print(repr(result))
+    known = {field.name: getattr(result, field.name) for field in fields(PublicResult)}
+    return ShownResult(**known, cell=shell.execution_count if shell is not None else 0)
+
+
+def _publish(result: PublicResult, shell: Any) -> None:  # noqa: ANN401 - IPython's shell
+    shell.display_pub.publish({"text/plain": repr(result), "text/html": result._repr_html_()})
 
 
 def check(

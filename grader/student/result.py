@@ -7,12 +7,10 @@ which takes seconds: `grader check` and `grader pack` import it first.
 import html
 import io
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -161,47 +159,6 @@ class PublicResult:
         return f"<p><b>{verdict}</b>. {note}</p>{table}{cards}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ShownResult(PublicResult):
-    """A result that has been shown when it was made, in the notebook's cell of this number."""
-
-    cell: int
-
-    def __str__(self) -> str:
-        """Return one line: who prints it has seen the rest."""
-        return f"{self.verdict}. {self.note}"
-
-    def _ipython_display_(self) -> None:
-        """Show it, unless it is the last expression of the cell in which it was made."""
-        shell = running_notebook()
-        if shell is not None and shell.execution_count != self.cell:
-            _publish(self, shell)
-
-
-def running_notebook() -> Any:  # noqa: ANN401 - IPython's shell; IPython need not be installed
-    """Return IPython's shell if this code runs in one, else None."""
-    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return get_ipython() if get_ipython else None
-
-
-def show(result: PublicResult) -> ShownResult:
-    """Show a result at once, in a notebook or by printing it, and return it.
-
-    Python's own prompt shows the last expression by itself, so nothing is printed there.
-    """
-    shell = running_notebook()
-    if shell is not None:
-        _publish(result, shell)
-    elif not hasattr(sys, "ps1"):
-        print(repr(result))
-    known = {field.name: getattr(result, field.name) for field in fields(PublicResult)}
-    return ShownResult(**known, cell=shell.execution_count if shell is not None else 0)
-
-
-def _publish(result: PublicResult, shell: Any) -> None:  # noqa: ANN401 - IPython's shell
-    shell.display_pub.publish({"text/plain": repr(result), "text/html": result._repr_html_()})
-
-
 def with_code(
     checks: Sequence[PublicCheck], assignment: Path, *, module: str
 ) -> tuple[PublicCheck, ...]:
@@ -302,6 +259,20 @@ def _failures(checks: Sequence[PublicCheck]) -> list[list[PublicCheck]]:
     return list(stories.values())
 
 
+def _by_case(check: PublicCheck) -> Iterator[tuple[str, list[PublicFinding]]]:
+    """Yield the findings of each case, a hint only where it differs from the one before."""
+    for case, group in groupby(check.findings, lambda finding: finding.case):
+        mine = list(group)
+        before = ("", *(finding.hint for finding in mine))
+        yield (
+            case,
+            [
+                replace(finding, hint="" if finding.hint == hint else finding.hint)
+                for finding, hint in zip(mine, before, strict=False)
+            ],
+        )
+
+
 def _title(group: Sequence[PublicCheck]) -> str:
     first = f"{group[0].problem}: {group[0].title}"
     return first if len(group) == 1 else f"{first}, and {len(group) - 1} more checks"
@@ -311,7 +282,7 @@ def _html_card(group: Sequence[PublicCheck], command: str) -> str:
     check = group[0]
     parts = [f"<p><b>{html.escape(_title(group))}</b>"]
     parts += [f"<br>{html.escape(check.description)}" * bool(check.description and not group[1:])]
-    for case, findings in groupby(check.findings, lambda finding: finding.case):
+    for case, findings in _by_case(check):
         for finding in findings:
             parts.append(f"</p><p>{html.escape(finding.label)}</p><table>")
             parts += [
@@ -378,7 +349,7 @@ def _print_details(group: Sequence[PublicCheck], command: str, console: Console)
     check = group[0]
     if check.description and len(group) == 1:
         console.print(Text(f"  {check.description}", style="dim"))
-    for case, findings in groupby(check.findings, lambda finding: finding.case):
+    for case, findings in _by_case(check):
         for finding in findings:
             _print_finding(finding, console)
         if check.code and case == check.findings[0].case:

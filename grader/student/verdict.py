@@ -4,6 +4,7 @@ The result says what was expected, what was found, where, and what to look at ne
 by `judge`, with the same rule.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -55,6 +56,8 @@ _MISMATCHES: dict[Mismatch, str] = {
 MAX_OF_CASE = 4
 """Most things that are told of one case; the next ones often follow from them."""
 MAX_OF_CHECK = 6
+MAX_MEASURED = 10_000
+"""Entries among which the largest difference is looked for."""
 MAX_SHOWN = 4
 """Entries of a row that are shown side by side."""
 
@@ -134,7 +137,8 @@ def judge_check(
 ) -> PublicCheck:
     """Return the verdict on one check: the cause of its first case that did not pass.
 
-    A check without a public case compares nothing, which is the course's fault.
+    Of that case all findings are kept, of later ones the first, together `MAX_OF_CHECK`. A check
+    without a public case compares nothing, which is the course's fault.
     """
     no_case = CaseVerdict(cause=Cause.AUTHOR, findings=(_fault(NOTHING_COMPARED),))
     verdicts = [
@@ -143,14 +147,14 @@ def judge_check(
         if isinstance(one, CaseMeasurement)
     ] or [no_case]
     failed = [verdict for verdict in verdicts if verdict.findings]
-    findings = [finding for verdict in failed for finding in verdict.findings]
+    later = [verdict.findings[0] for verdict in failed[1:]]
     return PublicCheck(
         problem=problem,
         check=check.name,
         title=check.title,
         points=check.points,
         cause=failed[0].cause if failed else Cause.NONE,
-        findings=tuple(findings[:MAX_OF_CHECK]),
+        findings=(*failed[0].findings, *later)[:MAX_OF_CHECK] if failed else (),
         cases=len(seen),
         cases_passed=len(verdicts) - len(failed),
         description=description,
@@ -186,12 +190,23 @@ def _wrong_value(
     if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor) or not want.dim():
         return plain
     wrong = differing_entries(got, want, allowed, exact=origin.exact, per_row=origin.per_row)
-    where = f"{origin.index}{list(wrong[0])} is the first of {len(wrong)} entries that differ, of "
-    where += f"{want.numel()}; the largest error is at {found.where}"
     *row, first = wrong[0]
     there = (*row, slice(first, first + MAX_SHOWN))
     expected, came = _side_by_side(want[there], got[there])
+    where = (
+        f"{origin.index}{list(wrong[0])} is the first of {len(wrong)} entries that differ, of "
+        f"{want.numel()}; {_largest(got, want, wrong)}"
+    )
     return replace(plain, expected=expected, got=came, where=where)
+
+
+def _largest(got: torch.Tensor, want: torch.Tensor, wrong: list[tuple[int, ...]]) -> str:
+    """Return the largest difference in words; one of infinity or NaN counts as the largest."""
+    gaps = [abs(float(got[index]) - float(want[index])) for index in wrong[:MAX_MEASURED]]
+    size, index = max(
+        (gap if gap == gap else math.inf, index) for gap, index in zip(gaps, wrong, strict=False)
+    )
+    return f"the largest difference is {size:.3g}, at {list(index)}"
 
 
 def _side_by_side(want: torch.Tensor, got: torch.Tensor) -> tuple[str, str]:

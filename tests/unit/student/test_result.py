@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from grader.judge.judgement import Cause
+from grader.student.notebook import show
 from grader.student.result import (
     HIDDEN_NOTE,
     PublicCheck,
@@ -17,7 +18,6 @@ from grader.student.result import (
     PublicResult,
     print_result,
     shorten,
-    show,
 )
 
 HOSTILE = "<script>x</script> [red]\x1b[31m"

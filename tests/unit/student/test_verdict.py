@@ -127,7 +127,7 @@ def test_numbers_stand_side_by_side_from_the_first_that_differs():
     assert finding.expected == "  2  3"
     assert finding.got == "2.5  3"
     assert "[0, 1] is the first of 2 entries that differ, of 6" in finding.where
-    assert "the largest error is at [1, 2]" in finding.where
+    assert "the largest difference is 994, at [1, 2]" in finding.where
     assert "1e-05 is allowed" in finding.hint
     assert finding.steps == 3
 
@@ -153,3 +153,4 @@ def test_what_is_compared_exactly_counts_every_bit():
     origins = [origin_of(got, want, exact=True), Origin(steps=4)]
     (finding,) = judge_case(case(value(got, want)), TOLERANCE, origins).findings
     assert (finding.expected, finding.got) == ("2  3", "0  0")
+    assert "the largest difference is 3, at [2]" in finding.where
