@@ -62,31 +62,21 @@ def command(
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
-    wanted = select_problems(table, problem or [])
     only = _chosen_case(folder, table, show) if show else None
-    if only is not None:
-        wanted = select_problems(table, [only.problem])
-        if not as_json:
-            _print_case(folder, only, work.path)
+    wanted = select_problems(table, [only.problem] if only else problem or [])
+    if only and not as_json:
+        _print_case(folder, only, work.path)
     submission = load_work(work, table)
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
         return
-    result = run_public(
-        submission,
-        folder,
-        table,
-        wanted,
-        source=work.path.name,
-        command=_command(path, assignment, assignments),
-        only=only,
-    )
+    typed = _command(path, assignment, assignments)
+    source = work.path.name
+    result = run_public(submission, folder, table, wanted, source=source, command=typed, only=only)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
-    elif only is not None:
-        print_case_result(result, Console())
     else:
-        print_result(result, Console())
+        (print_case_result if only else print_result)(result, Console())
     if not result.passed:
         raise typer.Exit(1)
 

@@ -202,21 +202,7 @@ def run_public(
         SandboxError: if the process does not start or the public cases cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="grader-check-") as scratch:
-        work = Path(scratch) / "work"
-        work.mkdir()
-        for file in submission.files:
-            (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
-        job = ReplayJob(
-            assignment=str(folder.resolve()),
-            problems=(),
-            folder=str(work),
-            entry=submission.entry,
-            display=source,
-            cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
-            events="",
-            only_check=only.check if only else "",
-            only_case=only.index if only else None,
-        )
+        job = _lay_out(submission, folder, source, Path(scratch), only)
         checks, output = _run_all(job, table.limits, _narrowed(problems, only), Path(scratch))
     module = "" if submission.origin is Origin.NOTEBOOK else Path(source).stem
     return PublicResult(
@@ -227,6 +213,27 @@ def run_public(
         output=output,
         other_points=sum(target.points for one in problems for target in one.targets),
         command=command,
+    )
+
+
+def _lay_out(
+    submission: Submission, folder: Path, source: str, scratch: Path, only: CaseName | None
+) -> ReplayJob:
+    """Write the student's files into a folder of their own and return the job on them."""
+    work = scratch / "work"
+    work.mkdir()
+    for file in submission.files:
+        (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
+    return ReplayJob(
+        assignment=str(folder.resolve()),
+        problems=(),
+        folder=str(work),
+        entry=submission.entry,
+        display=source,
+        cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
+        events="",
+        only_check=only.check if only else "",
+        only_case=only.index if only else None,
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from grader.assignment.declare import load_harness
+from grader.assignment.public_cases import CaseName, split_case_name
 from grader.assignment.steps import (
     Call,
     CaseSteps,
@@ -64,10 +65,10 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     emit(Event(kind=EventKind.LOADED))
     for problem in wanted:
         for check in _chosen(job, problem):
-            observe = partial(_tell_step, emit, problem, check)
+            observe = partial(_tell_step, emit)
             worker = local_worker(problem.ranks, submission, harness, locate=locate)
             result = run_check(
-                problem, check, recorded[problem.name], worker, observe, job.only_case
+                problem, check, recorded[problem.name], worker, observe, only=job.only_case
             )
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
@@ -77,21 +78,15 @@ def _chosen(job: ReplayJob, problem: Problem) -> list[Check]:
     return [one for one in problem.checks if job.only_check in ("", one.name)]
 
 
-def _tell_step(
-    emit: Callable[[Event], None],
-    problem: Problem,
-    check: Check,
-    index: int,
-    step: Step,
-    steps: int,
-) -> None:
+def _tell_step(emit: Callable[[Event], None], case: str, step: Step, steps: int) -> None:
+    name = split_case_name(case)
     emit(
         Event(
             kind=EventKind.STEP,
-            problem=problem.name,
-            check=check.name,
+            problem=name.problem,
+            check=name.check,
             doing=_doing(step),
-            case=f"{problem.name}.{check.name}[{index}]",
+            case=case,
             steps=steps,
         )
     )
@@ -102,7 +97,8 @@ def run_check(
     check: Check,
     traced: TracedProblem,
     worker: Worker,
-    observe: Callable[[int, Step, int], None] = lambda index, step, steps: None,
+    observe: Callable[[str, Step, int], None] = lambda case, step, steps: None,
+    *,
     only: int | None = None,
 ) -> PublicCheck:
     """Run the public cases of one check.
@@ -112,7 +108,7 @@ def run_check(
         check: the check to run.
         traced: the problem's recorded cases.
         worker: where the submission runs.
-        observe: is told the case and the step, and how many steps it is, before the step runs.
+        observe: is told the case, the step and its number from 1, before the step runs.
         only: number of the one case to run; None runs all.
     """
     mine = [one for one in traced.checks if one.name == check.name]
@@ -122,7 +118,8 @@ def run_check(
     for index, recording in enumerate(recordings):
         if only not in (None, index):
             continue
-        tapped, of_case = _traced(recording, partial(observe, index))
+        name = CaseName(problem=problem.name, check=check.name, index=index)
+        tapped, of_case = _traced(recording, partial(observe, str(name)))
         seen.append(drive(tapped, worker, check=check.name, index=index, public=True))
         origins.append([*of_case.observations, Origin(steps=of_case.steps)])
     description = mine[0].description if mine else ""

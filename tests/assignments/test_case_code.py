@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from grader.assignment.declare import load_solution
 from grader.assignment.folders import find_reference, list_assignments
@@ -12,8 +13,9 @@ from grader.assignment.table import load_assignment
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {folder.name: folder for folder in list_assignments(ROOT / "assignments")}
+SLOW = {("mixed_precision", "train")}  # its cases train a model for hundreds of steps
 PROBLEMS = [
-    (slug, path.stem)
+    pytest.param(slug, path.stem, marks=[pytest.mark.slow] * ((slug, path.stem) in SLOW))
     for slug, folder in FOLDERS.items()
     for path in sorted((folder / PUBLIC_FOLDER).glob("*.json"))
 ]
@@ -23,6 +25,15 @@ PROBLEMS = [
 def solutions():
     """Solutions by slug, each imported once."""
     return {}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The tensors are small: threads would only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
