@@ -311,12 +311,18 @@ class _Writer:
 def _leaves(tree: Json, key: str) -> Iterator[Json]:
     """Yield the content of every leaf of one kind in a step or value."""
     match tree:
+        case {"op": _, **fields}:
+            for name, value in fields.items():
+                for item in value.values() if name == "kwargs" else [value]:
+                    yield from _leaves(item, key)
+        case {"t": _}:
+            pass
         case {**entries}:
-            if set(entries) == {key}:
-                yield entries[key]
-            elif set(entries) != {"t"}:
-                for value in entries.values():
-                    yield from _leaves(value, key)
+            for name, content in entries.items():
+                if name == key:
+                    yield content
+                else:
+                    yield from _leaves(content, key)
         case [*items]:
             for item in items:
                 yield from _leaves(item, key)
