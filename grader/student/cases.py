@@ -150,14 +150,15 @@ class Case:
             answers = ranks.ask({rank: Call("one_rank", rank) for rank in range(size)}, None)
         finally:
             ranks.close()
-        for answer in answers.values():
+        by_rank: list[list[Value]] = []
+        for rank, answer in sorted(answers.items()):
             if isinstance(answer, Raised):
                 raise answer
-        by_rank = [answers[rank] for rank in range(size)]
-        for rank, (_, outcomes) in enumerate(by_rank):
+            replies, outcomes = answer
+            by_rank.append(replies)
             for right, text in outcomes:
                 self._note(right, f"rank {rank}: {text}")
-        return [list(replies) for replies in zip(*(replies for replies, _ in by_rank), strict=True)]
+        return [list(one) for one in zip(*by_rank, strict=True)]
 
     def gather(self, reply: Value) -> list[Value]:
         """Return the replies of all ranks; only inside a program of `on_ranks`."""

@@ -108,11 +108,15 @@ def judge_case(
     if trouble is None:
         return CaseVerdict(cause=Cause.NONE)
     findings: list[PublicFinding] = []
-    for one, origin in zip_longest(seen.observations, origins[: len(seen.observations)]):
-        if is_wrong(one, tolerance):
-            is_error = isinstance(one, ErrorObservation)
-            finding = _wrong_error(one) if is_error else _wrong_value(one, tolerance, origin)
-            findings.append(replace(finding, steps=origin.steps if origin else 0))
+    of_values = origins[: len(seen.observations)]
+    for one, origin in zip_longest(seen.observations, of_values, fillvalue=None):
+        if one is None or not is_wrong(one, tolerance):
+            continue
+        if isinstance(one, ErrorObservation):
+            finding = _wrong_error(one)
+        else:
+            finding = _wrong_value(one, tolerance, origin)
+        findings.append(replace(finding, steps=origin.steps if origin else 0))
     for fault in seen.faults or (() if findings else (NOTHING_COMPARED,)):
         steps = origins[-1].steps if origins else 0
         findings.append(replace(_fault(fault), steps=steps))
@@ -191,8 +195,8 @@ def _wrong_value(
         return plain
     wrong = differing_entries(got, want, allowed, exact=origin.exact, per_row=origin.per_row)
     *row, first = wrong[0]
-    there = (*row, slice(first, first + MAX_SHOWN))
-    expected, came = _side_by_side(want[there], got[there])
+    there = slice(first, first + MAX_SHOWN)
+    expected, came = _side_by_side(want[tuple(row)][there], got[tuple(row)][there])
     where = (
         f"{origin.index}{list(wrong[0])} is the first of {len(wrong)} entries that differ, of "
         f"{want.numel()}; {_largest(got, want, wrong)}"
@@ -202,7 +206,7 @@ def _wrong_value(
 
 def _largest(got: torch.Tensor, want: torch.Tensor, wrong: list[tuple[int, ...]]) -> str:
     """Return the largest difference in words; one of infinity or NaN counts as the largest."""
-    gaps = [abs(float(got[index]) - float(want[index])) for index in wrong[:MAX_MEASURED]]
+    gaps = [abs(got[index].item() - want[index].item()) for index in wrong[:MAX_MEASURED]]
     size, index = max(
         (gap if gap == gap else math.inf, index) for gap, index in zip(gaps, wrong, strict=False)
     )
