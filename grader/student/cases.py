@@ -63,7 +63,7 @@ class Case:
         self.arguments = tuple(map(_arguments, requests))
         self.outcomes: list[tuple[bool, str]] = []
         self._expectations = tuple(step for step in steps if isinstance(step, Expect))
-        self.expected = tuple(step.want for step in self._expectations)
+        self.expected: tuple[Value, ...] = tuple(step.want for step in self._expectations)
         self._most_ranks, self._tolerance, self._run = planned.ranks, tolerance, run
         self._code = code_of_case(folder, name)
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_pasted_code_repeats_every_public_case(slug, problem, solutions, monkeyp
     assert len(names) >= len([p for p in load_assignment(folder).problems if p.name == problem])
     for name in names:
         code = code_of_case(folder, name, module=slug)
-        pasted = {}
+        pasted: dict[str, Any] = {}
         exec(compile(code, str(name), "exec"), pasted)
         wrong = [text for right, text in pasted["c"].outcomes if not right]
         assert not wrong, code

@@ -1,5 +1,7 @@
 """`check` in a notebook: functions, classes, keywords, and the errors of a wrong call."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -78,7 +80,7 @@ def test_without_arguments_every_problem_is_checked(capsys):
 
 
 def test_what_is_not_defined_takes_one_line(capsys):
-    namespace = {"check": check, "log_sum_exp": my_log_sum_exp}
+    namespace: dict[str, Any] = {"check": check, "log_sum_exp": my_log_sum_exp}
     exec("result = check()", namespace)
     assert namespace["result"].checks[-1].cause is Cause.MISSING
     lines = [line for line in capsys.readouterr().out.splitlines() if "RunningLogSumExp" in line]
