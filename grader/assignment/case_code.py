@@ -137,6 +137,8 @@ class _Writer:
                 self.replies[at] = self.replies[at].removesuffix(".text")
             call = f"[{', '.join(self.replies[at] for at in given)}] = {call}"
         apart = ["", ""] if first_line else [""]
+        for at in (at for at in given if self.steps[at]["op"] == "on"):
+            self.replies[at] += f"[{self.steps[at]['rank']}]"
         self.lines[first_line:] = [*apart, "def program(rank):", *program, "", "", call]
         for at in range(start, end):
             if self.steps[at]["op"] == "expect":

@@ -53,9 +53,9 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
-MAX_OF_CASE = 4
+MAX_OF_CASE = 6
 """Most things that are told of one case; the next ones often follow from them."""
-MAX_OF_CHECK = 6
+MAX_OF_CHECK = 8
 MAX_MEASURED = 10_000
 """Entries among which the largest difference is looked for."""
 MAX_SHOWN = 4

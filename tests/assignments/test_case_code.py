@@ -37,6 +37,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of interpreted kernels
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 @pytest.mark.parametrize(("slug", "problem"), PROBLEMS)
 def test_pasted_code_repeats_every_public_case(slug, problem, solutions, monkeypatch):

@@ -85,18 +85,22 @@ def test_ranks_run_one_program():
         Each(Call(Ref(0), "run", torch.tensor([1])), Call(Ref(0), "run", torch.tensor([2]))),
         Expect(ReplyPart(step=2, path=(1,)), 7, label="on rank 1"),
         On(1, Call(Ref(0), "stop")),
+        On(0, Call(Ref(0), "size")),
+        Expect(ReplyPart(step=5), 4, label="on rank 0"),
         Drop(Ref(0)),
     ) == [
         "def program(rank):",
         "    ddp = DDP(4)",
         "    reply_1 = c.copy(ddp.run([torch.tensor([1]), torch.tensor([2])][rank]))",
         "    if rank == 1: ddp.stop()",
+        "    reply_2 = ddp.size() if rank == 0 else None",
         "    del ddp",
-        "    return [reply_1]",
+        "    return [reply_1, reply_2]",
         "",
         "",
-        "[reply_1] = c.on_ranks(program, 2)",
+        "[reply_1, reply_2] = c.on_ranks(program, 2)",
         "c.compare(0, reply_1[1])  # on rank 1: 7",
+        "c.compare(1, reply_2[0])  # on rank 0: 4",
     ]
 
 

@@ -86,7 +86,7 @@ def test_a_repeated_failure_is_shown_once():
 
 
 def test_a_problem_that_is_not_begun_takes_one_line():
-    bare = replace(FINDING, got="not implemented yet", where="")
+    bare = replace(FINDING, got="not implemented yet: NotImplementedError: ", where="")
     unbegun = result(*[replace(check(Cause.MISSING, bare), problem="generate")] * 7, check())
     (line,) = [line for line in printed(unbegun).splitlines() if "generate" in line]
     assert "not implemented yet" in line
