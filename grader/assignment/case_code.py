@@ -315,16 +315,17 @@ def _leaves(tree: Json, key: str) -> Iterator[Json]:
     match tree:
         case {"op": _, **fields}:
             for name, value in fields.items():
-                for item in value.values() if name == "kwargs" else [value]:
+                content: Json = value
+                for item in content.values() if name == "kwargs" else [content]:
                     yield from _leaves(item, key)
         case {"t": _}:
             pass
         case {**entries}:
-            for name, content in entries.items():
+            for name, inner in entries.items():
                 if name == key:
-                    yield content
+                    yield inner
                 else:
-                    yield from _leaves(content, key)
+                    yield from _leaves(inner, key)
         case [*items]:
             for item in items:
                 yield from _leaves(item, key)

@@ -14,7 +14,8 @@ from grader.assignment.table import load_assignment
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {folder.name: folder for folder in list_assignments(ROOT / "assignments")}
-SLOW = {("mixed_precision", "train")}  # its cases train a model for hundreds of steps
+# They train a model for hundreds of steps, or on ranks that wait for one another.
+SLOW = {("mixed_precision", "train"), ("ddp_zero", "FSDP")}
 PROBLEMS = [
     pytest.param(slug, path.stem, marks=[pytest.mark.slow] * ((slug, path.stem) in SLOW))
     for slug, folder in FOLDERS.items()
