@@ -27,6 +27,10 @@ class GraderError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback through our own code."""
+        return [f"{type(self).__name__}: {self}", *([f"hint: {self.hint}"] if self.hint else [])]
+
 
 class UsageError(GraderError):
     """The command was called with a wrong path, option or combination of them."""

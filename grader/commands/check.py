@@ -5,6 +5,7 @@ are not part of it.
 """
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from grader.assignment.device_class import CPU
 from grader.assignment.folders import find_assignment
+from grader.assignment.public_cases import CaseName, choose_case, code_of_case, list_cases
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.assignment.target import Quantity, Target
 from grader.commands.listing import AssignmentsOption
@@ -24,7 +26,7 @@ from grader.intake.submission import Origin, Submission
 from grader.student.install import missing_triton, note_version
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
-from grader.student.result import print_result
+from grader.student.result import print_case_result, print_code, print_result
 from grader.student.work import find_work
 
 PathArgument = Annotated[
@@ -60,13 +62,22 @@ def command(
         ),
     ] = False,
     assignments: AssignmentsOption = None,
+    show: Annotated[
+        str,
+        typer.Option(
+            "--show", metavar="CASE", help="Show one case as code, such as KVCache.truncate[0]."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run the public cases on your work, on this machine; takes seconds."""
     work = find_work(path, assignment, assignments)
     folder = find_assignment(work.slug, assignments)
     table = load_assignment(folder)
-    wanted = select_problems(table, problem or [])
+    only = _chosen_case(folder, table, show) if show else None
+    wanted = select_problems(table, [only.problem] if only else problem or [])
+    if only and not as_json:
+        _print_case(folder, only, work.path)
     submission = load_work(work, table)
     _print_notes(work.path.parent, submission, table)
     if submission.origin is Origin.CUDA:
@@ -75,11 +86,13 @@ def command(
     if performance:
         _try_performance(submission, folder, wanted, as_json=as_json)
         return
-    result = run_public(submission, folder, table, wanted, source=work.path.name)
+    typed = _command(path, assignment, assignments)
+    source = work.path.name
+    result = run_public(submission, folder, table, wanted, source=source, command=typed, only=only)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
-        print_result(result, Console())
+        (print_case_result if only else print_result)(result, Console())
     if not result.passed:
         raise typer.Exit(1)
 
@@ -90,6 +103,23 @@ def _print_notes(folder: Path, submission: Submission, table: Assignment) -> Non
     triton = "" if in_cuda else missing_triton(table, [file.text for file in submission.files])
     for note in filter(None, (note_version(folder, table), triton)):
         typer.echo(f"note: {note}", err=True)
+
+
+def _chosen_case(folder: Path, table: Assignment, text: str) -> CaseName:
+    return choose_case(text, list_cases(folder, tuple(one.name for one in table.problems)))
+
+
+def _print_case(folder: Path, name: CaseName, path: Path) -> None:
+    module = path.stem if path.suffix == ".py" else ""
+    print_code(code_of_case(folder, name, module=module), Console())
+
+
+def _command(path: Path | None, slug: str | None, assignments: Path | None) -> str:
+    """Return the command that was typed, without what chooses problems and output."""
+    words = ["grader", "check", *([str(path)] if path else [])]
+    words += ["--assignment", slug] if slug else []
+    words += ["--assignments", str(assignments)] if assignments else []
+    return shlex.join(words)
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

@@ -73,24 +73,44 @@ def compare_parts(
         exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
         per_row: take the scale from each row of the last dimension.
     """
-    if isinstance(want, torch.Tensor):
-        return [_compare_tensors(got, want, exact=exact, per_row=per_row)]
-    if isinstance(want, list | tuple):
-        if not isinstance(got, list | tuple) or len(got) != len(want):
-            return [_whole(got, want, Mismatch.KIND)]
-        pairs = [(f"[{i}]", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
-    elif isinstance(want, dict):
-        if not isinstance(got, dict) or got.keys() != want.keys():
-            return [_whole(got, want, Mismatch.KIND)]
-        pairs = [(f"[{key!r}]", got[key], want[key]) for key in want]
-    else:
-        return [_compare_primitives(got, want)]
-    parts = [
+    return [
         replace(part, where=index + part.where)
-        for index, g, w in pairs
-        for part in compare_parts(g, w, exact=exact, per_row=per_row)
+        for index, g, w in part_pairs(got, want)
+        for part in [_compare_part(g, w, exact=exact, per_row=per_row)]
     ]
-    return parts or [_whole(got, want, Mismatch.NONE)]
+
+
+def part_pairs(
+    got: Any,  # noqa: ANN401 - see compare_parts
+    want: Any,  # noqa: ANN401 - see compare_parts
+    index: str = "",
+) -> list[tuple[str, Any, Any]]:
+    """Return (index, got, want) of each part that is compared on its own; at least one."""
+    items: list[tuple[str, Any, Any]] = []
+    if _alike(got, want) and isinstance(want, dict):
+        items = [(f"[{key!r}]", got[key], want[key]) for key in want]
+    elif _alike(got, want):
+        items = [(f"[{i}]", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
+    return [pair for key, g, w in items for pair in part_pairs(g, w, index + key)] or [
+        (index, got, want)
+    ]
+
+
+def _alike(got: Any, want: Any) -> bool:  # noqa: ANN401 - see compare_parts
+    """Return whether both are lists or tuples of equal length, or dicts with the same keys."""
+    if isinstance(want, dict):
+        return isinstance(got, dict) and got.keys() == want.keys()
+    return (
+        isinstance(want, list | tuple) and isinstance(got, list | tuple) and len(got) == len(want)
+    )
+
+
+def _compare_part(got: Any, want: Any, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare_parts
+    if isinstance(want, torch.Tensor):
+        return _compare_tensors(got, want, exact=exact, per_row=per_row)
+    if isinstance(want, list | tuple | dict):
+        return _whole(got, want, Mismatch.NONE if _alike(got, want) else Mismatch.KIND)
+    return _compare_primitives(got, want)
 
 
 def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
@@ -144,19 +164,41 @@ def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool
         return _whole(got, want, Mismatch.NONE)
     if not want.dtype.is_floating_point:  # exactly, without conversion to floats
         return _compare_entry(got, want, _first(got != want), Mismatch.VALUE)
+    broken, relative = _errors(got, want, exact=exact, per_row=per_row)
+    if bool(broken.any()):
+        mismatch = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
+        return _compare_entry(got, want, _first(broken), mismatch)
+    worst = int(relative.argmax())
+    return _compare_entry(got, want, worst, Mismatch.NONE, error=float(relative.flatten()[worst]))
+
+
+def differing_entries(
+    got: torch.Tensor, want: torch.Tensor, allowed: float, *, exact: bool, per_row: bool
+) -> list[tuple[int, ...]]:
+    """Return the indices of all entries that differ by more than `allowed` of the scale, in order.
+
+    Both tensors have the same dtype and shape.
+    """
+    if not want.dtype.is_floating_point:
+        wrong = got != want
+    else:
+        broken, relative = _errors(got, want, exact=exact, per_row=per_row)
+        wrong = broken | ~(relative <= allowed)
+    return [tuple(index) for index in wrong.nonzero().tolist()]
+
+
+def _errors(
+    got: torch.Tensor, want: torch.Tensor, *, exact: bool, per_row: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where entries differ in a way that no tolerance allows, and the scaled errors."""
     g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
     finite = torch.isfinite(w64)
     same_special = (g64 == w64) | (torch.isnan(g64) & torch.isnan(w64))
     broken = torch.where(finite, ~torch.isfinite(g64), ~same_special)
     if exact:
         broken |= ~same_special
-    if bool(broken.any()):
-        mismatch = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
-        return _compare_entry(got, want, _first(broken), mismatch)
     difference = torch.where(finite, (g64 - w64).abs(), 0.0)
-    relative = (difference / _scale(w64, finite, per_row=per_row)).flatten()
-    worst = int(relative.argmax())
-    return _compare_entry(got, want, worst, Mismatch.NONE, error=float(relative[worst]))
+    return broken, difference / _scale(w64, finite, per_row=per_row)
 
 
 def _first(where: torch.Tensor) -> int:

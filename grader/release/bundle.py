@@ -25,13 +25,13 @@ import nbformat
 
 from grader.assignment.declare import load_cases, load_workloads
 from grader.assignment.folders import PACKAGE, harness_files, solution_files
+from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import STARTER, write_starter
 from grader.errors import AuthorError, UsageError
 from grader.release.record_public import record_public, write_if_changed, write_public
 from grader.student.bundle import MANIFEST, make_manifest
 from grader.student.packing import zip_bytes
-from grader.student.trace import PUBLIC_FOLDER
 
 ANSWER_TAG = "export"
 MIN_LINE_CHARACTERS = 41

@@ -13,6 +13,7 @@ import torch
 
 from grader.assignment.declare import CaseMaker, load_cases, load_harness, load_solution
 from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import CaseSteps, Expect, Raises, Request, Step, Value, tap
 from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
@@ -22,7 +23,6 @@ from grader.release.record_performance import record_performance
 from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
 from grader.student.trace import (
-    PUBLIC_FOLDER,
     Recording,
     ReplyPart,
     TracedCheck,

@@ -8,6 +8,7 @@ Everything here may be shown to the student; values are kept of public cases onl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from grader.assignment.public_cases import CaseName
 from grader.evidence.faults import IMPORT_FAILED, LAUNCHER_MISSING, NAME_MISSING, NOT_IMPLEMENTED
 from grader.judge.judgement import OUR_CAUSES, CaseFinding, Cause, CheckJudgement, Verdict
 from grader.report.hostile_text import make_legible
@@ -23,15 +24,19 @@ class PublicFinding:
 
     Attributes:
         label: the case, with all others that did not pass in the same way, hidden ones too.
+        name: of the first of them, as `grader check --show` takes it.
         where: index of the worst entry, or location in the source unless `summary` names it.
+        code: its calls as Python; empty if there is nothing to call, or the cases are not here.
     """
 
     label: str
+    name: CaseName
     summary: str
     expected: str
     got: str
     where: str
     stacks: str
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ def view_findings(check: CheckJudgement) -> tuple[PublicFinding | HiddenFinding,
         for case in (case for case in cases if case.public):
             shown.setdefault((case.expected, case.got, case.where, case.stacks), []).append(case)
         for alike in shown.values():
-            entries.append(_public(alike[0], _label(check, (*alike, *hidden))))
+            entries.append(_public(check, alike[0], _label(check, (*alike, *hidden))))
             hidden = []  # told with the first public case that failed in this way
         if hidden:
             summary = make_legible(hidden[0].summary)
@@ -82,11 +87,12 @@ def view_findings(check: CheckJudgement) -> tuple[PublicFinding | HiddenFinding,
     return tuple(entries)
 
 
-def _public(case: CaseFinding, label: str) -> PublicFinding:
+def _public(check: CheckJudgement, case: CaseFinding, label: str) -> PublicFinding:
     where = make_legible(case.where)
     summary = make_legible(case.summary)
     return PublicFinding(
         label=label,
+        name=CaseName(problem=check.problem, check=check.check, index=case.index),
         summary=summary,
         expected=make_legible(case.expected),
         got=make_legible(case.got),

@@ -5,9 +5,10 @@ and `advice_view`). All text in a `StudentView` is legible; layout is left to th
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.assignment.plan import PlannedProblem
+from grader.assignment.public_cases import code_of_graded_case
 from grader.assignment.table import Evidence
 from grader.intake.submission import Origin
 from grader.judge.judgement import Cause, CheckJudgement, Status, Verdict
@@ -260,7 +261,9 @@ def _view_check(
         evidence=check.evidence,
         summary=make_legible(_summary(check, target, repeats)).strip(),
         cases=check.cases,
-        public=tuple(one for one in findings if isinstance(one, PublicFinding)),
+        public=tuple(
+            _with_code(record, check, one) for one in findings if isinstance(one, PublicFinding)
+        ),
         hidden=tuple(one for one in findings if isinstance(one, HiddenFinding)),
         target=target,
         charts=tuple(draw_target(finding) for view in target for finding in view.finding),
@@ -294,6 +297,16 @@ def _summary(check: CheckJudgement, target: tuple[TargetView, ...], repeats: str
         return check.summary
     target_text = " ".join(view.open_text for view in target)
     return target_text or f"{UNGRADED_TEXT} {CAUSE_EXPLAINED[check.cause]}"
+
+
+def _with_code(record: GradeRecord, check: CheckJudgement, finding: PublicFinding) -> PublicFinding:
+    """Return a finding with its calls as Python, where there is something to call."""
+    plan, origin = record.plan, record.submission.origin
+    if check.cause is Cause.MISSING or origin is Origin.CUDA:
+        return finding
+    module = plan.assignment if origin is Origin.MODULE else ""
+    code = code_of_graded_case(plan.assignment, plan.assignment_sha256, finding.name, module=module)
+    return replace(finding, code=make_legible(code))
 
 
 def _unwrap(docstring: str) -> str:

@@ -1,9 +1,10 @@
 """What a student uses: public cases on the student's own machine, without sandbox or reference.
 
-In a notebook: `from grader.student import check; check("decode_attention", decode_attention)`.
+In a notebook: `from grader.student import case, check`, then `check("decode_attention")`, and
+`case("decode_attention.causal_tail", 0)` for the inputs of one case.
 """
 
-from grader.student.notebook import check
+from grader.student.notebook import case, check
 from grader.student.result import PublicResult
 
-__all__ = ["PublicResult", "check"]
+__all__ = ["PublicResult", "case", "check"]

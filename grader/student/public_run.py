@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from grader.assignment.folders import PACKAGE
+from grader.assignment.public_cases import CaseName
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
-from grader.intake.submission import Submission
+from grader.intake.submission import Origin, Submission
 from grader.judge.judgement import Cause
 from grader.strict import json_converter
-from grader.student.result import PublicCheck, PublicFinding, PublicResult
+from grader.student.result import PublicCheck, PublicFinding, PublicResult, with_code
 
 T = TypeVar("T")
 
@@ -44,12 +45,18 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of the events file: the call with which a step begins, or the results of checks."""
+    """One line of the events file: the call with which a step begins, or the results of checks.
+
+    Attributes:
+        case: name of the case whose step begins; `steps` of it have begun.
+    """
 
     kind: EventKind
     problem: str = ""
     check: str = ""
     doing: str = ""
+    case: str = ""
+    steps: int = 0
     results: tuple[PublicCheck, ...] = ()
 
 
@@ -63,6 +70,7 @@ class ReplayJob:
         folder: holds the student's files, and nothing else.
         display: the student's own name for it.
         cells: for a notebook, (cell, line) of each line of the module.
+        only_check: the one check to run; empty runs all. `only_case` is its one case, None all.
     """
 
     assignment: str
@@ -72,6 +80,8 @@ class ReplayJob:
     display: str
     cells: tuple[tuple[int, int], ...]
     events: str
+    only_check: str = ""
+    only_case: int | None = None
 
     @property
     def path(self) -> str:
@@ -183,37 +193,67 @@ def run_public(
     problems: tuple[Problem, ...],
     *,
     source: str,
+    command: str = "grader check",
+    only: CaseName | None = None,
 ) -> PublicResult:
     """Run the public cases of some problems of an assignment, which lies in `folder`.
 
-    `source` is the student's own name for the file.
+    Args:
+        submission: the student's files.
+        folder: of the assignment.
+        table: of the assignment.
+        problems: those to run.
+        source: the student's own name for the file.
+        command: what the student typed, to be told how to see a case.
+        only: the one case to run; its problem must be the only one.
 
     Raises:
         SandboxError: if the process does not start or the public cases cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="grader-check-") as scratch:
-        work = Path(scratch) / "work"
-        work.mkdir()
-        for file in submission.files:
-            (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
-        job = ReplayJob(
-            assignment=str(folder.resolve()),
-            problems=(),
-            folder=str(work),
-            entry=submission.entry,
-            display=source,
-            cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
-            events="",
-        )
+        job = _lay_out(submission, folder, source, Path(scratch), only)
         spare_s = table.limits.compile_wall_s if submission.compiles() else 0.0
         limits = replace(table.limits, compile_wall_s=spare_s)
-        checks, output = _run_all(job, limits, problems, Path(scratch))
+        checks, output = _run_all(job, limits, _narrowed(problems, only), Path(scratch))
+    module = "" if submission.origin is Origin.NOTEBOOK else Path(source).stem
     return PublicResult(
         assignment=table.slug,
         source=source,
-        checks=checks,
+        checks=with_code(checks, folder, module=module),
         notices=submission.notices,
         output=output,
+        other_points=sum(target.points for one in problems for target in one.targets),
+        command=command,
+    )
+
+
+def _lay_out(
+    submission: Submission, folder: Path, source: str, scratch: Path, only: CaseName | None
+) -> ReplayJob:
+    """Write the student's files into a folder of their own and return the job on them."""
+    work = scratch / "work"
+    work.mkdir()
+    for file in submission.files:
+        (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
+    return ReplayJob(
+        assignment=str(folder.resolve()),
+        problems=(),
+        folder=str(work),
+        entry=submission.entry,
+        display=source,
+        cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
+        events="",
+        only_check=only.check if only else "",
+        only_case=only.index if only else None,
+    )
+
+
+def _narrowed(problems: tuple[Problem, ...], only: CaseName | None) -> tuple[Problem, ...]:
+    if only is None:
+        return problems
+    return tuple(
+        replace(one, checks=tuple(check for check in one.checks if check.name == only.check))
+        for one in problems
     )
 
 
@@ -307,6 +347,12 @@ def _stopped(problem: Problem, check: Check, ending: _Ending, output: str) -> Pu
         doing = f"in {ending.last.check}, before this check was reached"
         hint = f"Fix {ending.last.check} first."
     finding = PublicFinding(
-        label="what your code did", expected="a reply", got=ending.detail, where=doing, hint=hint
+        label="what your code did",
+        expected="a reply",
+        got=ending.detail,
+        where=doing,
+        hint=hint,
+        case=ending.last.case if here else "",
+        steps=ending.last.steps if here else 0,
     )
     return PublicCheck.not_run(problem.name, check, ending.cause, finding)

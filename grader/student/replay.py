@@ -10,21 +10,36 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from grader.assignment.declare import load_harness
-from grader.assignment.steps import Call, Each, New, On, Raises, Step, Value, tap
+from grader.assignment.public_cases import CaseName, split_case_name
+from grader.assignment.steps import (
+    Call,
+    CaseSteps,
+    Each,
+    Expect,
+    New,
+    On,
+    Raises,
+    Step,
+    Value,
+    tap,
+)
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
+from grader.evidence.comparison import part_pairs
+from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
-from grader.student.trace import TracedProblem, load_problem, play
-from grader.student.verdict import judge_check
+from grader.student.trace import Recording, TracedProblem, load_problem, play
+from grader.student.verdict import Origin, judge_check
 
 
 def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
@@ -42,23 +57,39 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         failed = (
             PublicCheck.not_run(problem.name, check, Cause.CRASH, finding)
             for problem in wanted
-            for check in problem.checks
+            for check in _chosen(job, problem)
         )
         emit(Event(kind=EventKind.CHECK, results=tuple(failed)))
         emit(Event(kind=EventKind.DONE))
         return
     emit(Event(kind=EventKind.LOADED))
     for problem in wanted:
-        for check in problem.checks:
-            observe = partial(_tell_step, emit, problem, check)
+        for check in _chosen(job, problem):
+            observe = partial(_tell_step, emit)
             worker = local_worker(problem.ranks, submission, harness, locate=locate)
-            result = run_check(problem, check, recorded[problem.name], worker, observe)
+            result = run_check(
+                problem, check, recorded[problem.name], worker, observe, only=job.only_case
+            )
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
 
 
-def _tell_step(emit: Callable[[Event], None], problem: Problem, check: Check, doing: str) -> None:
-    emit(Event(kind=EventKind.STEP, problem=problem.name, check=check.name, doing=doing))
+def _chosen(job: ReplayJob, problem: Problem) -> list[Check]:
+    return [one for one in problem.checks if job.only_check in ("", one.name)]
+
+
+def _tell_step(emit: Callable[[Event], None], case: str, step: Step, steps: int) -> None:
+    name = split_case_name(case)
+    emit(
+        Event(
+            kind=EventKind.STEP,
+            problem=name.problem,
+            check=name.check,
+            doing=_doing(step),
+            case=case,
+            steps=steps,
+        )
+    )
 
 
 def run_check(
@@ -66,22 +97,71 @@ def run_check(
     check: Check,
     traced: TracedProblem,
     worker: Worker,
-    observe: Callable[[str], None] = lambda doing: None,
+    observe: Callable[[str, Step, int], None] = lambda case, step, steps: None,
+    *,
+    only: int | None = None,
 ) -> PublicCheck:
-    """Run all public cases of one check; `observe` is told of every step before it runs."""
+    """Run the public cases of one check.
 
-    def on_step(step: Step) -> Step:
-        observe(_doing(step))
-        return step
-
+    Args:
+        problem: the problem that has the check.
+        check: the check to run.
+        traced: the problem's recorded cases.
+        worker: where the submission runs.
+        observe: is told the case, the step and its number from 1, before the step runs.
+        only: number of the one case to run; None runs all.
+    """
     mine = [one for one in traced.checks if one.name == check.name]
     recordings = [recording for one in mine for recording in one.instances]
-    seen = [
-        drive(tap(play(recording), on_step), worker, check=check.name, index=index, public=True)
-        for index, recording in enumerate(recordings)
-    ]
+    seen: list[CaseMeasurement] = []
+    origins: list[list[Origin]] = []
+    for index, recording in enumerate(recordings):
+        if only not in (None, index):
+            continue
+        name = CaseName(problem=problem.name, check=check.name, index=index)
+        tapped, of_case = _traced(recording, partial(observe, str(name)))
+        seen.append(drive(tapped, worker, check=check.name, index=index, public=True))
+        origins.append([*of_case.observations, Origin(steps=of_case.steps)])
     description = mine[0].description if mine else ""
-    return judge_check(problem.name, check, seen, description=description)
+    return judge_check(problem.name, check, seen, description=description, origins=origins)
+
+
+@dataclass(slots=True)
+class _Trail:
+    """How many steps of a case have begun, and where its observations come from."""
+
+    steps: int = 0
+    observations: list[Origin] = field(default_factory=list)
+
+
+def _traced(recording: Recording, observe: Callable[[Step, int], None]) -> tuple[CaseSteps, _Trail]:
+    """Return the steps of a recording, and a trail that is written while they run."""
+    trail = _Trail()
+
+    def on_step(step: Step) -> Step:
+        trail.steps += 1
+        observe(step, trail.steps)
+        if isinstance(step, Expect):
+            trail.observations += [
+                Origin(
+                    steps=trail.steps,
+                    index=index,
+                    got=got,
+                    want=want,
+                    exact=step.exact,
+                    per_row=step.per_row,
+                )
+                for index, got, want in part_pairs(step.got, step.want)
+            ]
+        return step
+
+    def on_reply(step: Step, reply: Value) -> Value:
+        if isinstance(step, Raises):  # over ranks there is one observation each
+            count = len(reply) if isinstance(reply, list) else 1
+            trail.observations += [Origin(steps=trail.steps)] * count
+        return reply
+
+    return tap(play(recording), on_step, on_reply), trail
 
 
 def _doing(step: Step) -> str:

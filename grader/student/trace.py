@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from grader.assignment.public_cases import SCHEMA_VERSION, read_public
 from grader.assignment.steps import (
     Call,
     CaseSteps,
@@ -36,14 +37,10 @@ from grader.assignment.steps import (
     Value,
     World,
 )
-from grader.errors import AuthorError
 from grader.evidence.comparison import brief
 from grader.evidence.faults import Fault, FaultKind, Stopped
 from grader.runner.protocol import Json, ProtocolError, flatten, unflatten
 from grader.runner.tensors import DTYPES, NAMES
-
-SCHEMA_VERSION = 1
-PUBLIC_FOLDER = "public"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,23 +139,13 @@ def load_problem(assignment: Path, problem: str) -> TracedProblem:
     Raises:
         AuthorError: if there are none, or the file is damaged.
     """
-    path = assignment / PUBLIC_FOLDER / f"{problem}.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["schema_version"] != SCHEMA_VERSION:
-            raise ProtocolError(
-                f"schema_version {tree['schema_version']}, expected {SCHEMA_VERSION}"
-            )
-        return TracedProblem(problem=tree["problem"], checks=tuple(map(_check, tree["checks"])))
-    except FileNotFoundError as error:
-        hint = f"make the public cases with `grader release {assignment.name}`"
-        raise AuthorError(f"{path}: not found", hint=hint) from error
-    except (
-        *(OSError, ValueError, RecursionError),
-        *(KeyError, TypeError, IndexError, AttributeError, ProtocolError),
-    ) as error:
-        hint = "install the assignment again, or make the file again with `grader release`"
-        raise AuthorError(f"{path}: damaged: {type(error).__name__}: {error}", hint=hint) from error
+    return read_public(
+        assignment,
+        problem,
+        lambda tree: TracedProblem(
+            problem=tree["problem"], checks=tuple(map(_check, tree["checks"]))
+        ),
+    )
 
 
 def dump_problem(traced: TracedProblem) -> str:

@@ -4,15 +4,26 @@ The result says what was expected, what was found, where, and what to look at ne
 by `judge`, with the same rule.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
+import torch
+
+from grader.assignment.steps import Value
 from grader.assignment.table import Check
-from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.comparison import Comparison, Mismatch, differing_entries
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
-from grader.judge.rule import NOTHING_COMPARED, Tolerances, allowed_error, first_trouble
+from grader.judge.rule import (
+    NOTHING_COMPARED,
+    Tolerances,
+    allowed_error,
+    first_trouble,
+    is_wrong,
+)
 from grader.student.result import PublicCheck, PublicFinding
 
 _FAULTS: dict[FaultKind, tuple[str, str]] = {
@@ -42,45 +53,112 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
+MAX_OF_CASE = 6
+"""Most things that are told of one case; the next ones often follow from them."""
+MAX_OF_CHECK = 8
+MAX_MEASURED = 10_000
+"""Entries among which the largest difference is looked for."""
+MAX_SHOWN = 4
+"""Entries of a row that are shown side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an observation of a case comes from.
+
+    Attributes:
+        steps: number of steps up to and including the one that was observed.
+        index: of the part that was compared, if it was a value; `got` and `want` are that part.
+        exact, per_row: see `Expect`.
+    """
+
+    steps: int
+    index: str = ""
+    got: Value = None
+    want: Value = None
+    exact: bool = False
+    per_row: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseVerdict:
-    """The verdict on one public case; its reason is the first thing that went wrong, if any."""
+    """The verdict on one public case; its findings are all that went wrong, in order."""
 
     cause: Cause
-    reason: PublicFinding | None
+    findings: tuple[PublicFinding, ...] = ()
+
+    @property
+    def reason(self) -> PublicFinding | None:
+        """The first thing that went wrong, if any."""
+        return next(iter(self.findings), None)
 
 
-def judge_case(seen: CaseMeasurement, tolerance: Tolerances) -> CaseVerdict:
-    """Return the verdict on one case: its first wrong observation, or else its fault."""
+def judge_case(
+    seen: CaseMeasurement, tolerance: Tolerances, origins: Sequence[Origin] = (), name: str = ""
+) -> CaseVerdict:
+    """Return the verdict on one case: its wrong observations, then its fault.
+
+    Args:
+        seen: what was observed.
+        tolerance: the largest allowed error of each dtype.
+        origins: where each observation, and then the fault, comes from; may be left out.
+        name: of the case, for the student.
+    """
     trouble = first_trouble(seen, tolerance)
     if trouble is None:
-        return CaseVerdict(cause=Cause.NONE, reason=None)
-    match trouble.seen:
-        case ValueObservation() as observation:
-            reason = _wrong_value(observation, tolerance)
-        case ErrorObservation() as observation:
-            reason = _wrong_error(observation)
-        case fault:
-            reason = _fault(fault)
-    return CaseVerdict(cause=trouble.cause, reason=reason)
+        return CaseVerdict(cause=Cause.NONE)
+    findings: list[PublicFinding] = []
+    of_values = origins[: len(seen.observations)]
+    for one, origin in zip_longest(seen.observations, of_values, fillvalue=None):
+        if one is None or not is_wrong(one, tolerance):
+            continue
+        if isinstance(one, ErrorObservation):
+            finding = _wrong_error(one)
+        else:
+            finding = _wrong_value(one, tolerance, origin)
+        findings.append(replace(finding, steps=origin.steps if origin else 0))
+    for fault in seen.faults or (() if findings else (NOTHING_COMPARED,)):
+        steps = origins[-1].steps if origins else 0
+        findings.append(replace(_fault(fault), steps=steps))
+    return CaseVerdict(cause=trouble.cause, findings=_bounded(findings, name))
+
+
+def _bounded(findings: Sequence[PublicFinding], name: str) -> tuple[PublicFinding, ...]:
+    kept = [replace(finding, case=name) for finding in findings[:MAX_OF_CASE]]
+    if more := len(findings) - len(kept):
+        label = f"{kept[-1].label} (and {more} more in this case)"
+        kept[-1] = replace(kept[-1], label=label)
+    return tuple(kept)
 
 
 def judge_check(
-    problem: str, check: Check, seen: Sequence[CaseMeasurement], *, description: str
+    problem: str,
+    check: Check,
+    seen: Sequence[CaseMeasurement],
+    *,
+    description: str,
+    origins: Sequence[Sequence[Origin]] = (),
 ) -> PublicCheck:
-    """Return the verdict on one check: that of its first case that did not pass.
+    """Return the verdict on one check: the cause of its first case that did not pass.
 
-    A check without a public case compares nothing, which is the course's fault.
+    Of that case all findings are kept, of later ones the first, together `MAX_OF_CHECK`. A check
+    without a public case compares nothing, which is the course's fault.
     """
-    no_case = CaseVerdict(cause=Cause.AUTHOR, reason=_fault(NOTHING_COMPARED))
-    verdicts = [judge_case(one, check.tolerance) for one in seen] or [no_case]
-    failed = [verdict for verdict in verdicts if verdict.reason is not None]
+    no_case = CaseVerdict(cause=Cause.AUTHOR, findings=(_fault(NOTHING_COMPARED),))
+    verdicts = [
+        judge_case(one, check.tolerance, of_case, f"{problem}.{check.name}[{one.index}]")
+        for one, of_case in zip_longest(seen, origins, fillvalue=())
+        if isinstance(one, CaseMeasurement)
+    ] or [no_case]
+    failed = [verdict for verdict in verdicts if verdict.findings]
+    later = [verdict.findings[0] for verdict in failed[1:]]
     return PublicCheck(
         problem=problem,
         check=check.name,
         title=check.title,
+        points=check.points,
         cause=failed[0].cause if failed else Cause.NONE,
-        findings=tuple(verdict.reason for verdict in failed[:1] if verdict.reason is not None),
+        findings=(*failed[0].findings, *later)[:MAX_OF_CHECK] if failed else (),
         cases=len(seen),
         cases_passed=len(verdicts) - len(failed),
         description=description,
@@ -98,15 +176,56 @@ def _wrong_error(seen: ErrorObservation) -> PublicFinding:
     )
 
 
-def _wrong_value(seen: ValueObservation, tolerance: Tolerances) -> PublicFinding:
+def _wrong_value(
+    seen: ValueObservation, tolerance: Tolerances, origin: Origin | None
+) -> PublicFinding:
     found = seen.comparison
-    return PublicFinding(
+    allowed = allowed_error(found, tolerance)
+    plain = PublicFinding(
         label=seen.label,
         expected=found.expected,
         got=found.got,
         where=f"entry {found.where}" if found.where else "",
-        hint=_value_hint(found, allowed_error(found, tolerance)),
+        hint=_value_hint(found, allowed),
     )
+    if origin is None or found.mismatch in (Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE):
+        return plain
+    got, want = origin.got, origin.want
+    if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor) or not want.dim():
+        return plain
+    wrong = differing_entries(got, want, allowed, exact=origin.exact, per_row=origin.per_row)
+    *row, first = wrong[0]
+    there = slice(first, first + MAX_SHOWN)
+    expected, came = _side_by_side(want[tuple(row)][there], got[tuple(row)][there])
+    where = (
+        f"{origin.index}{list(wrong[0])} is the first of {len(wrong)} entries that differ, of "
+        f"{want.numel()}; {_largest(got, want, wrong)}"
+    )
+    return replace(plain, expected=expected, got=came, where=where)
+
+
+def _largest(got: torch.Tensor, want: torch.Tensor, wrong: list[tuple[int, ...]]) -> str:
+    """Return the largest difference in words; one of infinity or NaN counts as the largest."""
+    gaps = [abs(got[index].item() - want[index].item()) for index in wrong[:MAX_MEASURED]]
+    size, index = max(
+        (gap if gap == gap else math.inf, index) for gap, index in zip(gaps, wrong, strict=False)
+    )
+    return f"the largest difference is {size:.3g}, at {list(index)}"
+
+
+def _side_by_side(want: torch.Tensor, got: torch.Tensor) -> tuple[str, str]:
+    """Return two rows of numbers in columns of equal width."""
+    pairs = [(_number(w), _number(g)) for w, g in zip(want.tolist(), got.tolist(), strict=True)]
+    widths = [max(map(len, pair)) for pair in pairs]
+    rows = [
+        "  ".join(pair[side].rjust(width) for pair, width in zip(pairs, widths, strict=True))
+        for side in (0, 1)
+    ]
+    return rows[0], rows[1]
+
+
+def _number(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _value_hint(found: Comparison, allowed: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import cattrs
 import torch
 
+from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import (
     Call,
     Drop,
@@ -37,7 +38,6 @@ from grader.runner.protocol import Json
 from grader.runner.tensors import DTYPES, NAMES
 from grader.strict import json_converter
 from grader.student.trace import (
-    PUBLIC_FOLDER,
     from_json,
     map_values,
     one_from_json,

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import Call, Each, New, On, Raises, Ref, Step, Value
 from grader.correctness.instances import Instance
 from grader.cuda_cpp.header import STARTER, write_starter
 from grader.errors import AuthorError
 from grader.release.record_public import difference, record_public
-from grader.student.trace import PUBLIC_FOLDER
 
 NOTEBOOK = "starter.ipynb"
 MOST_NAMED = 4

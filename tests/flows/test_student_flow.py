@@ -100,6 +100,27 @@ def test_one_problem_as_json(loaded, solution):
     assert all(finding[part] for part in ("expected", "got", "hint"))
 
 
+def test_a_failing_case_is_shown_by_the_command_that_its_message_ends_with(loaded, solution):
+    folder = start(loaded, "shown", "--module")
+    broken = solution.replace(".sum(dim=1)", ".mean(dim=1)")
+    (folder / f"{SLUG}.py").write_text(broken)
+    printed = grader("check", "shown", cwd=loaded, code=1)
+    (line, *_) = [line for line in printed.splitlines() if "to see it: " in line]
+    assert 'grader check shown --show "RunningLogSumExp.' in line
+    name = line.split('"')[1]
+
+    shown = grader("check", "shown", "--show", name, cwd=loaded, code=1)
+    assert f"from {SLUG} import RunningLogSumExp" in shown
+    assert "expected" in shown
+    assert "log_sum_exp(" not in shown  # no other problem
+    (folder / f"{SLUG}.py").write_text(solution)
+    assert "This case passes" in grader("check", "shown", "--show", name, cwd=loaded)
+
+    wrong = grader("check", "shown", "--show", name.replace("]", "7]"), cwd=loaded, code=2)
+    assert f"the nearest: {name}" in wrong
+    assert "log_sum_exp.values[0]" in wrong
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -8,6 +8,7 @@ import pytest
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.record.grade_record import GradeRecord
 from grader.report.output_folder import write_student
+from grader.report.pages import render_report_html, render_report_markdown
 from grader.report.student_view import OUTPUT_SHOWN_CHARS, make_view
 from tests.unit.report import samples
 from tests.unit.report.planting import plant
@@ -192,3 +193,33 @@ def test_every_cause_has_a_text() -> None:
         verdict = Verdict.UNGRADED if cause.value in ("infrastructure", "author") else Verdict.FAIL
         judgement = samples.make_judgement((verdict, cause))
         assert make_view(samples.make_record(judgement=judgement)).problems[0].checks[0].summary
+
+
+def failed_once(cause):
+    outcomes = ((Verdict.FAIL, cause), *samples.ALL_PASSED[1:])
+    return samples.make_record(judgement=samples.make_judgement(*outcomes))
+
+
+def test_a_public_case_has_its_calls_and_a_hidden_one_nothing(monkeypatch):
+    asked = []
+
+    def written(slug, sha256, name, *, module):
+        asked.append((slug, sha256, str(name), module))
+        return "cache = KVCache()\n"
+
+    monkeypatch.setattr("grader.report.student_view.code_of_graded_case", written)
+    record = failed_once(Cause.WRONG_VALUE)
+    view = make_view(record)
+    (case,) = view.problems[0].checks[0].public
+    assert asked == [("kv_cache", record.plan.assignment_sha256, "KVCache.append[1]", "kv_cache")]
+    assert (str(case.name), case.code) == ("KVCache.append[1]", "cache = KVCache()\n")
+    assert len(view.problems[0].checks[0].hidden) == 2
+    for page in (render_report_html(view), render_report_markdown(view)):
+        assert page.count("cache = KVCache()") == 1
+        assert page.count("--show") == 1
+
+
+def test_what_is_missing_has_no_calls(monkeypatch):
+    monkeypatch.setattr("grader.report.student_view.code_of_graded_case", lambda *a, **k: "code")
+    view = make_view(failed_once(Cause.MISSING))
+    assert view.problems[0].checks[0].public[0].code == ""

@@ -1,5 +1,7 @@
 """`check` in a notebook: functions, classes, keywords, and the errors of a wrong call."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -56,6 +58,52 @@ def test_a_wrong_function_says_why():
     }
 
 
+def test_the_result_is_shown_and_returned(capsys):
+    result = check("log_sum_exp", my_log_sum_exp)
+    assert capsys.readouterr().out == repr(result) + "\n"
+
+
+def log_sum_exp(x):
+    return x.exp().sum(-1).log()
+
+
+def test_a_function_or_a_name_alone_is_enough():
+    for result in (check(log_sum_exp), check("log_sum_exp"), check(RunningLogSumExp)):
+        (problem,) = {one.problem for one in result.checks}
+        assert result.passed == (problem == "RunningLogSumExp")
+
+
+def test_without_arguments_every_problem_is_checked(capsys):
+    result = check()
+    assert [one.problem for one in result.checks] == ["log_sum_exp"] * 3 + ["RunningLogSumExp"] * 2
+    assert result.source == "this notebook"
+
+
+def test_what_is_not_defined_takes_one_line(capsys):
+    namespace: dict[str, Any] = {"check": check, "log_sum_exp": my_log_sum_exp}
+    exec("result = check()", namespace)
+    assert namespace["result"].checks[-1].cause is Cause.MISSING
+    lines = [line for line in capsys.readouterr().out.splitlines() if "RunningLogSumExp" in line]
+    assert len(lines) == 1
+    assert "not defined" in lines[0]
+
+
+def test_a_failing_check_shows_the_calls_and_the_line_that_opens_the_case(capsys):
+    check(log_sum_exp)
+    shown = capsys.readouterr().out
+    assert 'c = case("log_sum_exp.large_values", 0)' in shown
+    assert "c.compare(0," in shown
+    assert "log_sum_exp(" in shown.partition("c.compare(0,")[2]
+    assert 'to see it: case("log_sum_exp.large_values", 0)' in shown
+
+
+def test_a_wrong_name_is_one_line_in_a_notebook():
+    with pytest.raises(UsageError) as raised:
+        check("logsumexp")
+    assert "did you mean 'log_sum_exp'?" in str(raised.value)
+    assert len(raised.value._render_traceback_()) == 1
+
+
 def test_an_unknown_problem_lists_those_that_exist():
     with pytest.raises(UsageError, match=r"no problem 'softmaxx'.*log_sum_exp"):
         check("softmaxx", my_log_sum_exp)
@@ -64,4 +112,4 @@ def test_an_unknown_problem_lists_those_that_exist():
 @pytest.mark.parametrize("given", [{}, {"other": my_log_sum_exp}])
 def test_a_call_without_the_export_shows_an_example(given):
     with pytest.raises(UsageError, match=r'check\("log_sum_exp", log_sum_exp\)'):
-        check("log_sum_exp", **given)
+        exec("check('log_sum_exp', **given)", {"check": check, "given": given})

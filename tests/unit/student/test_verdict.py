@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from grader.assignment.table import Check
 from grader.evidence.comparison import compare_parts
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
-from grader.student.verdict import judge_case, judge_check
+from grader.student.verdict import MAX_OF_CASE, Origin, judge_case, judge_check
 
 TOLERANCE = {"float32": 1e-5}
 
@@ -86,10 +88,69 @@ def test_every_fault_has_a_cause_and_keeps_its_place(kind):
     assert verdict.reason.where == "a.py, line 3"
 
 
-def test_a_check_shows_its_first_failure_and_counts_cases():
+def test_a_check_has_the_cause_of_its_first_failure_and_counts_cases():
     check = Check(name="c", title="t", points=1.0, tolerance=TOLERANCE)
     seen = [case(error("ValueError")), case(error("")), case(value(1, 2))]
     result = judge_check("P", check, seen, description="what it does")
     assert (result.cases, result.cases_passed, result.cause) == (3, 1, Cause.WRONG_ERROR)
-    assert len(result.findings) == 1
+    assert [finding.label for finding in result.findings] == ["a bad shape", "keys"]
     assert result.description == "what it does"
+    assert result.points == 1.0
+
+
+def test_all_that_fails_in_a_case_is_listed_and_then_counted():
+    verdict = judge_case(case(error(""), error("ValueError"), error("")), TOLERANCE, name="P.c[0]")
+    assert [finding.case for finding in verdict.findings] == ["P.c[0]"] * 2
+    many = judge_case(case(*[error("")] * 9), TOLERANCE)
+    assert len(many.findings) == MAX_OF_CASE
+    assert many.findings[-1].label == f"a bad shape (and {9 - MAX_OF_CASE} more in this case)"
+
+
+def test_a_fault_after_a_wrong_value_is_told_too():
+    fault = Fault(kind=FaultKind.EXCEPTION, message="IndexError was raised")
+    verdict = judge_case(case(value(1, 2), faults=(fault,)), TOLERANCE)
+    assert verdict.cause is Cause.WRONG_VALUE
+    assert [finding.got for finding in verdict.findings] == ["1", "IndexError was raised"]
+
+
+def origin_of(got, want, **options):
+    return Origin(steps=3, got=got, want=want, **options)
+
+
+def test_numbers_stand_side_by_side_from_the_first_that_differs():
+    want = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    got = want.clone()
+    got[0, 1], got[1, 2] = 2.5, 1000.25
+    seen = case(value(got, want))
+    origins = [origin_of(got, want), Origin(steps=4)]
+    (finding,) = judge_case(seen, TOLERANCE, origins).findings
+    assert finding.expected == "  2  3"
+    assert finding.got == "2.5  3"
+    assert "[0, 1] is the first of 2 entries that differ, of 6" in finding.where
+    assert "the largest difference is 994, at [1, 2]" in finding.where
+    assert "1e-05 is allowed" in finding.hint
+    assert finding.steps == 3
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.randoms())
+def test_as_many_entries_differ_as_were_changed(rows, columns, random):
+    want = torch.arange(rows * columns, dtype=torch.float32).reshape(rows, columns) + 1
+    changed = random.sample(range(rows * columns), random.randint(1, rows * columns))
+    got = want.clone()
+    got.view(-1)[changed] = math.nan
+    (finding,) = judge_case(
+        case(value(got, want)), TOLERANCE, [origin_of(got, want), Origin(steps=4)]
+    ).findings
+    first = [min(changed) // columns, min(changed) % columns]
+    assert finding.where.startswith(f"{first} is the first of {len(changed)} entries")
+    assert finding.got.split()[0] == "nan"
+
+
+def test_what_is_compared_exactly_counts_every_bit():
+    want = torch.tensor([1, 2, 3])
+    got = torch.tensor([1, 0, 0])
+    origins = [origin_of(got, want, exact=True), Origin(steps=4)]
+    (finding,) = judge_case(case(value(got, want)), TOLERANCE, origins).findings
+    assert (finding.expected, finding.got) == ("2  3", "0  0")
+    assert "the largest difference is 3, at [2]" in finding.where
