@@ -29,7 +29,11 @@ from grader.worker.machine import TimedMachine
 def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
     """Read the submission source without executing any of it."""
     assignment = loaded.assignment
-    return load_submission(source, slug=assignment.slug, cuda=Language.CUDA in assignment.languages)
+    cuda = Language.CUDA in assignment.languages
+    found = load_submission(source, slug=assignment.slug, cuda=cuda)
+    if isinstance(found, Rejected):
+        return found
+    return replace(found, allowed_imports=assignment.allowed_imports)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,7 @@ def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: To
     measurement = measure(work, loaded, sandboxes=sandboxes, machine=machine, faults=faults)
     checks = judge_checks(plan, measurement)
     sound = sound_problems(checks)
+    work = replace(work, sliced=measurement.sliced)
     samples = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
     measurement = replace(measurement, targets=samples)
     targets = judge_targets(plan, checks, measurement)

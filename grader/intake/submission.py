@@ -83,6 +83,10 @@ class Submission:
         files: the entry first, then the files that it may import or include.
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
+        allowed_imports: top-level modules that it may import beside those that all may, as
+            `runner.loading` says; an author's own file may import what it finds.
+        needs: names of the problem at hand.
+        sliced: whether only the statements that `needs` takes are loaded.
     """
 
     name: str
@@ -93,6 +97,9 @@ class Submission:
     notices: tuple[str, ...] = ()
     notebook_json: str = ""
     binaries: tuple[BinaryFile, ...] = ()
+    allowed_imports: tuple[str, ...] = ("*",)
+    needs: tuple[str, ...] = ()
+    sliced: bool = False
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":

@@ -6,13 +6,21 @@ grade.
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy
 import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    LoadFailure,
+    Raised,
+    Stopped,
+    explain_raised,
+    fault_of_missing,
+)
 from grader.runner.worker import MissingName, ObjectTable
 from grader.student.trace import distinct_entries, map_leaves, with_strides
 
@@ -20,7 +28,8 @@ from grader.student.trace import distinct_entries, map_leaves, with_strides
 class LocalWorker:
     """Runs requests in this process; arguments are cloned so that a case keeps its own.
 
-    `locate` turns an exception into its location in the student's source, as the student knows it.
+    `locate` turns an exception into its location in the student's source, as the student knows it;
+    `failures` are the statements of the submission that raised when it was loaded.
     """
 
     def __init__(
@@ -29,9 +38,11 @@ class LocalWorker:
         harness: Mapping[str, Value],
         *,
         locate: Callable[[BaseException], str] | None = None,
+        failures: Sequence[LoadFailure] = (),
     ) -> None:
         self._table = ObjectTable(submission, harness)
         self._locate = locate or _locate
+        self._failures = failures
         self._last_arguments: list[torch.Tensor] = []
         self.wall_ns = 0
 
@@ -91,12 +102,12 @@ class LocalWorker:
             with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
                 return request()
         except MissingName as missing:
-            message = "a name that the problem needs is not defined"
-            fault = Fault(kind=FaultKind.MISSING, message=message, detail=str(missing))
-            raise Stopped(fault) from None
+            raise Stopped(fault_of_missing(str(missing), self._failures)) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
-            raise Raised(names, str(error), self._locate(error)) from error
+            raised = Raised(names, str(error), self._locate(error))
+            raised.because = explain_raised(names, raised.text, self._failures)
+            raise raised from error
         finally:
             self.wall_ns += time.perf_counter_ns() - start_ns
 

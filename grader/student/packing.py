@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grader.assignment.table import Assignment, Language
@@ -51,7 +51,7 @@ def load_work(work: Work, table: Assignment) -> Submission:
     submission = load_submission(source, slug=work.slug, cuda=cuda)
     if isinstance(submission, Rejected):
         raise IntakeError(f"{work.path.name}: {submission.message}", hint=submission.hint)
-    return submission
+    return replace(submission, allowed_imports=table.allowed_imports)
 
 
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:

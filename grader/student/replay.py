@@ -5,11 +5,11 @@ when a check is done, so that `student.public_run`, which starts and watches it 
 limits, knows where an endless loop or a crash happened.
 """
 
-import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from grader.assignment.declare import load_harness
 from grader.assignment.steps import Call, Each, New, On, Raises, Step, Value, tap
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
+from grader.evidence.faults import FaultKind, LoadFailure
 from grader.judge.judgement import Cause
+from grader.runner.loading import Loading
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
@@ -36,7 +38,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
     locate = partial(_locate, job)
     try:
-        submission = _load(job)
+        submission, failures = _load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
         finding = _import_failed(error, locate(error))
         failed = (
@@ -47,11 +49,13 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         emit(Event(kind=EventKind.CHECK, results=tuple(failed)))
         emit(Event(kind=EventKind.DONE))
         return
-    emit(Event(kind=EventKind.LOADED))
+    emit(Event(kind=EventKind.LOADED, notices=tuple(one.notice for one in failures)))
     for problem in wanted:
         for check in problem.checks:
             observe = partial(_tell_step, emit, problem, check)
-            worker = local_worker(problem.ranks, submission, harness, locate=locate)
+            worker = local_worker(
+                problem.ranks, submission, harness, locate=locate, failures=failures
+            )
             result = run_check(problem, check, recorded[problem.name], worker, observe)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
     emit(Event(kind=EventKind.DONE))
@@ -100,18 +104,33 @@ def _doing(step: Step) -> str:
             return type(step).__name__
 
 
-def _load(job: ReplayJob) -> Mapping[str, Value]:
-    """Import the student's module, whatever else of its name is imported already."""
+def _load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
+    """Load the student's modules as grading does; return the names, and what raised."""
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU, slowly
-    sys.path.insert(0, job.folder)
-    spec = importlib.util.spec_from_file_location(job.entry, job.path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{job.path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[job.entry] = module  # triton and dataclasses look a class's module up by name
-    spec.loader.exec_module(module)
-    return vars(module)
+    for path in Path(job.folder).glob("*.py"):
+        sys.modules.pop(path.stem, None)  # this process may use another module of that name
+    loading = Loading(
+        home=job.folder,
+        describe=partial(_describe, job),
+        allowed=job.allowed,
+        only=job.only,
+    )
+    names = loading.run(job.entry)
+    if "triton" in sys.modules and sys.modules["triton"].knobs.runtime.interpret:
+        from grader.runner.interpreter import behave_as_a_device  # it imports triton
+
+        behave_as_a_device()
+    return names, tuple(replace(one.raised, names=tuple(one.names)) for one in loading.failures)
+
+
+def _describe(job: ReplayJob, error: BaseException) -> LoadFailure:
+    return LoadFailure(
+        names=(),
+        text=f"{type(error).__name__}: {error}",
+        where=_locate(job, error),
+        kind=FaultKind.MISSING if isinstance(error, NotImplementedError) else FaultKind.EXCEPTION,
+    )
 
 
 def _import_failed(error: BaseException, where: str) -> PublicFinding:
@@ -131,12 +150,14 @@ def _locate(job: ReplayJob, error: BaseException) -> str:
     That is "cell 3, line 2" or "kv_cache.py, line 41"; empty if it came from elsewhere.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == job.path]
-    if isinstance(error, SyntaxError) and error.filename == job.path:
-        lines.append(error.lineno)
-    line = lines[-1] if lines else None
+    lines = [(f.filename, f.lineno) for f in frames if f.filename.startswith(job.folder)]
+    if isinstance(error, SyntaxError) and (error.filename or "").startswith(job.folder):
+        lines.append((error.filename or "", error.lineno))
+    file, line = lines[-1] if lines else ("", None)
     if line is None:
         return ""
+    if file != job.path:
+        return f"{Path(file).name}, line {line}"
     if 0 < line <= len(job.cells):
         cell, cell_line = job.cells[line - 1]
         return f"cell {cell}, line {cell_line}"
