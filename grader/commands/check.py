@@ -21,12 +21,13 @@ from grader.intake.submission import Origin, Submission
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
 from grader.student.result import print_result
-from grader.student.work import find_work
+from grader.student.work import ZIP_ENDING, Work, find_work
 
 PathArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PATH]", help="Your .py, .ipynb or .cu file, or its folder; default: this folder."
+        metavar="[PATH]",
+        help="Your .py, .ipynb or .cu file, its folder, or the zip; default: this folder.",
     ),
 ]
 SlugOption = Annotated[
@@ -59,13 +60,18 @@ def command(
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
         return
-    result = run_public(submission, folder, table, wanted, source=work.path.name)
+    result = run_public(submission, folder, table, wanted, source=display_name(work, submission))
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         print_result(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def display_name(work: Work, submission: Submission) -> str:
+    """Return the student's own name for the file that is graded."""
+    return submission.files[0].name if work.path.suffix == ZIP_ENDING else work.path.name
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

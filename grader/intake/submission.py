@@ -63,6 +63,13 @@ class SourceFile:
     text: str
     cell_lines: tuple[CellLine, ...] = ()
 
+    def place(self, line: int) -> str:
+        """Return a line of the file as the student knows it: "cell 3, line 2", "kv.py, line 41"."""
+        if 0 < line <= len(self.cell_lines):
+            origin = self.cell_lines[line - 1]
+            return f"cell {origin.cell}, line {origin.line}"
+        return f"{self.name}, line {line}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinaryFile:

@@ -151,7 +151,9 @@ class _Watch:
             now = time.monotonic()
             self.notices += [one for one in event.notices if one not in self.notices]
             if event.kind is EventKind.CHECK:
-                self.results.extend(event.results)
+                again = {(one.problem, one.check) for one in event.results}
+                kept = [one for one in self.results if (one.problem, one.check) not in again]
+                self.results[:] = [*kept, *event.results]
                 self.event_since = now
                 continue
             if event.problem != self.last.problem:

@@ -5,6 +5,8 @@ when a check is done, so that `student.public_run`, which starts and watches it 
 limits, knows where an endless loop or a crash happened.
 """
 
+import contextlib
+import io
 import os
 import sys
 import traceback
@@ -16,11 +18,12 @@ from pathlib import Path
 import torch
 
 from grader.assignment.declare import load_harness
-from grader.assignment.steps import Call, Each, New, On, Raises, Step, Value, tap
+from grader.assignment.steps import Call, Each, Expect, New, On, Raises, Step, Value, tap
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.evidence.faults import FaultKind, LoadFailure
 from grader.judge.judgement import Cause
+from grader.runner.denial import OperationDenied, denied_here
 from grader.runner.loading import Loading
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
@@ -52,17 +55,58 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     emit(Event(kind=EventKind.LOADED, notices=tuple(one.notice for one in failures)))
     for problem in wanted:
         for check in problem.checks:
-            observe = partial(_tell_step, emit, problem, check)
+            on_step = partial(_tell_step, emit, problem, check)
             worker = local_worker(
                 problem.ranks, submission, harness, locate=locate, failures=failures
             )
-            result = run_check(problem, check, recorded[problem.name], worker, observe)
+            result = run_check(problem, check, recorded[problem.name], worker, on_step)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
+        refused = _run_refused(job, problem, recorded[problem.name], harness, emit)
+        emit(Event(kind=EventKind.CHECK, results=refused))
     emit(Event(kind=EventKind.DONE))
 
 
-def _tell_step(emit: Callable[[Event], None], problem: Problem, check: Check, doing: str) -> None:
+def _tell_step(
+    emit: Callable[[Event], None], problem: Problem, check: Check, step: Step
+) -> Step | None:
+    doing = _doing(step)
     emit(Event(kind=EventKind.STEP, problem=problem.name, check=check.name, doing=doing))
+    return step
+
+
+def _run_refused(
+    job: ReplayJob,
+    problem: Problem,
+    traced: TracedProblem,
+    harness: Mapping[str, Value],
+    emit: Callable[[Event], None],
+) -> tuple[PublicCheck, ...]:
+    """Return the checks whose first case uses what the problem denies.
+
+    The file is loaded and the cases are run once more, with torch refusing as in grading, and
+    nothing is compared meanwhile: that would use torch, too.
+    """
+    first = [replace(one, instances=one.instances[:1]) for one in traced.checks]
+    found: list[PublicCheck] = []
+    with contextlib.ExitStack() as stack:
+        if not problem.denied:
+            return ()
+        # A torch that cannot refuse, or refuses this process: grading will tell.
+        stack.enter_context(contextlib.suppress(OSError, OperationDenied))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # printed once already
+        stack.enter_context(denied_here(problem.name, problem.denied))
+        names, failures = _load(job)
+        for check in problem.checks:
+            worker = local_worker(
+                problem.ranks, names, harness, locate=partial(_locate, job), failures=failures
+            )
+
+            def on_step(step: Step, check: Check = check) -> Step | None:
+                return None if isinstance(step, Expect) else _tell_step(emit, problem, check, step)
+
+            once = replace(traced, checks=tuple(first))
+            found.append(run_check(problem, check, once, worker, on_step))
+    return tuple(check for check in found if check.cause is Cause.FORBIDDEN)
 
 
 def run_check(
@@ -70,14 +114,9 @@ def run_check(
     check: Check,
     traced: TracedProblem,
     worker: Worker,
-    observe: Callable[[str], None] = lambda doing: None,
+    on_step: Callable[[Step], Step | None] = lambda step: step,
 ) -> PublicCheck:
-    """Run all public cases of one check; `observe` is told of every step before it runs."""
-
-    def on_step(step: Step) -> Step:
-        observe(_doing(step))
-        return step
-
+    """Run all public cases of one check; `on_step` gets every step, and returns what to run."""
     mine = [one for one in traced.checks if one.name == check.name]
     recordings = [recording for one in mine for recording in one.instances]
     seen = [

@@ -5,7 +5,7 @@ by `judge`, with the same rule.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grader.assignment.table import Check
 from grader.evidence.comparison import Comparison, Mismatch
@@ -42,6 +42,10 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
+_DENIALS = ("OperationDenied", "ModuleDenied")
+_DENIED = "The problem asks you to write this yourself: grading refuses it in the same way."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseVerdict:
     """The verdict on one public case; its reason is the first thing that went wrong, if any."""
@@ -62,7 +66,15 @@ def judge_case(seen: CaseMeasurement, tolerance: Tolerances) -> CaseVerdict:
             reason = _wrong_error(observation)
         case fault:
             reason = _fault(fault)
+            if is_denial(fault):
+                return CaseVerdict(cause=Cause.FORBIDDEN, reason=replace(reason, hint=_DENIED))
     return CaseVerdict(cause=trouble.cause, reason=reason)
+
+
+def is_denial(fault: Fault) -> bool:
+    """Return whether a case ended because it used what its problem denies (`runner.denial`)."""
+    texts = (fault.message, fault.detail)
+    return any(f"{name}: " in text for name in _DENIALS for text in texts)
 
 
 def judge_check(

@@ -50,10 +50,7 @@ def location_of(submission: Submission, frames: Json) -> str:
             continue
         if not 1 <= line <= file.text.count("\n") + 1:
             continue  # an invented line number could carry hidden inputs out
-        if line <= len(file.cell_lines):
-            origin = file.cell_lines[line - 1]
-            return f"cell {origin.cell}, line {origin.line}"
-        return f"{file.name}, line {line}"
+        return file.place(line)
     return ""
 
 

@@ -69,7 +69,7 @@ def test_a_module_runs_as_it_would_as_a_whole(tmp_path_factory, head, body):
             codes = [code for _, code in compile_statements(path.read_bytes(), str(path))]
         try:
             for code in codes:
-                exec(code, vars(module))  # noqa: S102
+                exec(code, vars(module))
         except Exception as error:  # noqa: BLE001
             frames = traceback.extract_tb(error.__traceback__)
             raised[id(module)] = (repr(error), [(f.lineno, f.name) for f in frames][1:])

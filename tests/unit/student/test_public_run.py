@@ -1,6 +1,7 @@
 """The watched interpreter: endless loops, crashes and broken modules cost their problem alone."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -27,7 +28,14 @@ def run(assignment, text, *, cells=(), **limits):
     table = load_assignment(assignment)
     table = dataclasses.replace(table, limits=dataclasses.replace(table.limits, **limits))
     file = SourceFile(name="work.py", text=text, cell_lines=cells)
-    submission = Submission(name="me", sha256="", origin=Origin.MODULE, entry="work", files=(file,))
+    submission = Submission(
+        name="me",
+        sha256="",
+        origin=Origin.MODULE,
+        entry="work",
+        files=(file,),
+        allowed_imports=table.allowed_imports,
+    )
     return run_public(submission, assignment, table, table.problems, source="mine.py")
 
 
@@ -61,14 +69,34 @@ def test_an_exit_costs_its_problem_alone(assignment, solution):
     assert "leaving now" in result.checks[0].findings[0].hint
 
 
+def test_what_raises_at_the_top_costs_only_what_needs_it(assignment, solution):
+    lost = "from helpers import make\nlog_sum_exp = make()\nraise SystemExit('bye')\n1 / 0\n"
+    result = run(assignment, solution.replace("def log_sum_exp", "def gone") + lost)
+    assert causes(result, "log_sum_exp") == [Cause.CRASH] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    finding = result.checks[0].findings[0]
+    sentence = "No module named 'helpers' where work is graded"
+    assert finding.got.startswith(f"loading the file: ModuleNotFoundError: {sentence}")
+    assert finding.got.endswith("so make, log_sum_exp are not defined")
+    assert finding.where.startswith("mine.py, line ")
+    assert len(result.notices) == 3
+    assert "SystemExit: bye" in result.notices[1]
+
+
+def test_a_load_that_does_not_end_costs_only_what_needs_it(assignment, solution):
+    text = solution.replace("def log_sum_exp", "def gone")
+    endless = "log_sum_exp = 0\nwhile True:\n    log_sum_exp = gone\n"
+    result = run(assignment, text + endless, load_wall_s=2.0)
+    assert causes(result, "log_sum_exp") == [Cause.TIMEOUT] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    (notice,) = result.notices
+    assert "each problem was tried with only the statements that it needs" in notice
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "got", "where"),
-    [
-        ("x = 1\ndef f(:\n", "SyntaxError", "mine.py, line 2"),
-        ("x = 1\nimport torch\n1 / 0\n", "ZeroDivisionError", "mine.py, line 3"),
-        ("raise SystemExit('bye')\n", "SystemExit: bye", "mine.py, line 1"),
-    ],
+    [("x = 1\ndef f(:\n", "SyntaxError", "mine.py, line 2")],
 )
 def test_a_module_that_does_not_load_fails_everywhere_with_its_line(assignment, text, got, where):
     result = run(assignment, text)
@@ -89,9 +117,27 @@ def test_lines_of_a_notebook_are_named_by_cell(assignment):
 
 @pytest.mark.slow
 def test_loading_has_a_limit(assignment):
-    result = run(assignment, "while True:\n    pass\n", load_wall_s=0.5)
+    endless = "while True:\n    log_sum_exp = RunningLogSumExp = 1\n"
+    result = run(assignment, endless, load_wall_s=0.5)
     assert {check.cause for check in result.checks} == {Cause.TIMEOUT}
     assert result.checks[0].findings[0].where == "while your file was loaded"
+
+
+def test_what_a_problem_denies_is_refused_as_in_grading(assignment, solution, tmp_path):
+    copy = tmp_path / assignment.name
+    shutil.copytree(assignment, copy)
+    table = copy / "assignment.toml"
+    denied = 'denied = ["aten::logsumexp", "torch.nn.parallel"]'
+    table.write_text(table.read_text().replace("\n[[problem]]", f"\n{denied}\n\n[[problem]]", 1))
+    own = solution.replace("def log_sum_exp", "def own")
+    text = "import torch\ndef log_sum_exp(x):\n    return torch.logsumexp(x, dim=-1)\n"
+    result = run(copy, own + text)
+    assert Cause.FORBIDDEN in causes(result, "log_sum_exp")
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    found = [one for one in result.checks if one.cause is Cause.FORBIDDEN]
+    assert "is denied in the problem log_sum_exp" in found[0].findings[0].got
+    assert found[0].findings[0].where == f"mine.py, line {own.count(chr(10)) + 3}"
+    assert run(copy, solution).passed
 
 
 @pytest.mark.slow

@@ -1,0 +1,236 @@
+"""What a student may have overlooked before handing in, found in the source; nothing is run.
+
+Each oversight is one sentence for the student: what, where, and what to do. Torch is not imported.
+Work in CUDA C++ is only looked at for an untouched starter, marks of a merge, and files that are
+not in the zip. Whether the work is right is not looked at.
+"""
+
+import ast
+import builtins
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from grader.intake.reader.magics import clean
+from grader.intake.submission import Origin, SourceFile, Submission
+from grader.runner.loading import (
+    Compiled,
+    compile_statements,
+    explain_absent,
+    is_offered,
+    loaded_names,
+    stored_names,
+)
+from grader.student.work import Work, read_mark
+
+MAX_SHOWN = 20
+_MODULE_NAMES = {"__name__", "__file__", "__doc__", "__spec__", "__package__", "__builtins__"}
+_CONFLICT = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
+_INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+_BROKEN_CELL = "has a syntax error"
+"""In the notice about a cell that was left out."""
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source file of a submission, parsed at most once."""
+
+    file: SourceFile
+
+    @cached_property
+    def compiled(self) -> list[Compiled]:
+        """The statements at the top; none if it is not Python."""
+        try:
+            return compile_statements(self.file.text.encode(), self.file.name)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
+
+    @cached_property
+    def bound(self) -> set[str]:
+        """The names that statements at the top bind."""
+        return {name for _, code in self.compiled for name in stored_names(code)}
+
+
+def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence for each oversight in the work; `exports` are the names that it needs."""
+    sources = [_Source(file) for file in submission.files]
+    conflicts = [text for one in sources for text in _conflicts(one.file)]
+    found = [*_untouched(work), *conflicts]
+    if submission.origin is Origin.CUDA:
+        found += _not_included(work, submission)
+    else:
+        found += [] if conflicts else [text for one in sources for text in _syntax_errors(one.file)]
+        found += [notice for notice in submission.notices if _BROKEN_CELL in notice]
+        found += [text for one in sources for text in _imports(one, work, submission)]
+        found += [text for one in sources for text in _opened(one, work, submission)]
+        if sources[0].compiled:
+            found += _undefined(sources[0], submission, exports)
+    return tuple(dict.fromkeys(found))
+
+
+def missing_names(submission: Submission, names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of `names` that no statement at the top of the graded file binds."""
+    source = _Source(submission.files[0])
+    starred = any(_is_star(statement) for statement, _ in source.compiled)
+    return () if starred else tuple(name for name in names if name not in source.bound)
+
+
+def _untouched(work: Work) -> Iterator[str]:
+    content = hashlib.sha256(work.path.read_bytes()).hexdigest()
+    if content in read_mark(work.path.parent).untouched.values():
+        yield (
+            f"{work.path.name} is the starter as `grader init` wrote it: write your answers into "
+            "it and save it, or name the file that holds them"
+        )
+
+
+def _conflicts(file: SourceFile) -> Iterator[str]:
+    marks = [file.text.count("\n", 0, found.start()) + 1 for found in _CONFLICT.finditer(file.text)]
+    if len(marks) > 1:
+        yield (
+            f"{file.place(marks[0])}: a merge has left its marks (`<<<<<<<`, `>>>>>>>`): keep one "
+            "version of the lines between them, and delete the marks"
+        )
+
+
+def _syntax_errors(file: SourceFile) -> Iterator[str]:
+    try:
+        compile_statements(file.text.encode(), file.name)
+    except SyntaxError as error:
+        where = file.place(error.lineno or 1)
+        yield f"{where}: {type(error).__name__}: {error.msg}; nothing of the file can be loaded"
+    except (ValueError, RecursionError, MemoryError):
+        yield f"{file.name}: Python cannot read it: it is nested too deeply, or not text"
+
+
+def _imports(source: _Source, work: Work, submission: Submission) -> Iterator[str]:
+    """Yield imports of modules that are not there where work is graded."""
+    packed = {Path(file.name).stem for file in submission.files}
+    file, folder = source.file, work.path.parent
+    for node in (n for statement, _ in source.compiled for n in _run_by_import(statement)):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level:
+            modules = [node.module or node.names[0].name]
+        for top in (module.partition(".")[0] for module in modules):
+            beside = next((n for n in (f"{top}.py", top) if (folder / n).exists()), "")
+            if top in packed or top == "grader" or is_offered(top, submission.allowed_imports):
+                continue
+            if beside:
+                yield (
+                    f"{file.place(node.lineno)}: {top} is imported, but {beside} is not in the "
+                    f"zip: copy what you need from it into {work.path.name}"
+                )
+            else:
+                absent = explain_absent(top, submission.allowed_imports)
+                yield f"{file.place(node.lineno)}: {absent}; remove the import and what uses it"
+
+
+def _run_by_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield imports below a node that nothing catches, if they fail, and nothing skips."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node
+        return
+    children = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.Try) and any(_catches_import(one) for one in node.handlers):
+        children = [*node.orelse, *node.finalbody]
+    elif isinstance(node, ast.If) and {"__name__", "TYPE_CHECKING"} & set(_words(node.test)):
+        children = [*node.orelse]
+    for child in children:
+        yield from _run_by_import(child)
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or bool(_IMPORT_ERRORS & set(_words(handler.type)))
+
+
+def _words(node: ast.AST) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+
+
+def _opened(source: _Source, work: Work, submission: Submission) -> Iterator[str]:
+    """Yield files beside the work that a text of the source names and that are not in the zip."""
+    packed = {work.path.name, *(file.name for file in submission.files)}
+    for statement, _ in source.compiled:
+        for node in ast.walk(statement):
+            for one in [*node.args, *node.keywords] if isinstance(node, ast.Call) else ():
+                value = one.value if isinstance(one, ast.keyword) else one
+                name = value.value if isinstance(value, ast.Constant) else None
+                if isinstance(name, str) and name not in packed and _is_file(work, name):
+                    yield (
+                        f"{source.file.place(value.lineno)}: {name} is not in the zip, and not "
+                        "there where work is graded: write what it holds into your code"
+                    )
+
+
+def _is_file(work: Work, name: str) -> bool:
+    try:
+        return bool(name.strip("./")) and (work.path.parent / name).is_file()
+    except (OSError, ValueError):  # a text that no file can be called
+        return False
+
+
+def _not_included(work: Work, submission: Submission) -> Iterator[str]:
+    packed = {file.name for file in submission.files}
+    for file in submission.files:
+        for found in _INCLUDE.finditer(file.text):
+            name = found[1]
+            if name not in packed and "/" in name and _is_file(work, name):
+                line = file.text.count("\n", 0, found.start(1)) + 1
+                yield (
+                    f"{file.place(line)}: {name} is included, but it is not in the zip: put it "
+                    f"beside {work.path.name}, without a folder"
+                )
+
+
+def _undefined(source: _Source, submission: Submission, exports: Sequence[str]) -> Iterator[str]:
+    """Yield names that are needed and not defined, or only in a cell that is not graded."""
+    missing = missing_names(submission, exports)
+    used = {name for _, code in source.compiled for name in loaded_names(code)}
+    known = source.bound | set(dir(builtins)) | _MODULE_NAMES
+    starred = any(_is_star(statement) for statement, _ in source.compiled)
+    cells = _bound_in_cells(submission)
+    for name in sorted({*missing, *(() if starred else used - known)}):
+        if name in cells:
+            cell = cells[name]
+            yield f"{name} is defined only in cell {cell}, in code that is not graded: {_TAKE_IT}"
+        elif name in missing:
+            near = _similar(name, source.bound)
+            meant = f"; did you mean {near}, which is? Rename it" if near else ""
+            yield f"{name} is not defined in your file, so its problem gets no points{meant}"
+
+
+_TAKE_IT = "move the definition into a cell that is graded, as a statement of its own"
+
+
+def _similar(name: str, bound: set[str]) -> str:
+    plain = {one.replace("_", "").lower(): one for one in bound}
+    near = difflib.get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.8)
+    return plain[near[0]] if near else ""
+
+
+def _is_star(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+
+
+def _bound_in_cells(submission: Submission) -> dict[str, int]:
+    """Return the names that any code cell of a notebook binds, with the number of its cell."""
+    found: dict[str, int] = {}
+    if not submission.notebook_json:
+        return found
+    for number, cell in enumerate(json.loads(submission.notebook_json)["cells"], 1):
+        tree = clean(cell["source"]).tree if cell["cell_type"] == "code" else None
+        for node in tree.body if tree else ():
+            for name in stored_names(compile(ast.Module([node], []), "", "exec")):
+                found.setdefault(name, number)
+    return found
