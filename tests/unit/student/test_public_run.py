@@ -128,7 +128,7 @@ def test_what_a_problem_denies_is_refused_as_in_grading(assignment, solution, tm
     shutil.copytree(assignment, copy)
     table = copy / "assignment.toml"
     denied = 'denied = ["aten::logsumexp", "torch.nn.parallel"]'
-    table.write_text(table.read_text().replace("\n[[problem]]", f"\n{denied}\n\n[[problem]]", 1))
+    table.write_text(f"{denied}\n{table.read_text()}")
     own = solution.replace("def log_sum_exp", "def own")
     text = "import torch\ndef log_sum_exp(x):\n    return torch.logsumexp(x, dim=-1)\n"
     result = run(copy, own + text)
