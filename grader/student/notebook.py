@@ -11,6 +11,7 @@ from typing import Any
 from grader.assignment.folders import find_assignment, list_assignments
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.errors import UsageError
+from grader.student.oversights import absent_modules
 from grader.student.result import PublicCheck, PublicResult
 
 Defined = Any  # a function or class of the student's
@@ -46,7 +47,12 @@ def check(
     for one in wanted.checks:
         worker = local_worker(wanted.ranks, namespace, harness, locate=_locate)
         results.append(run_check(wanted, one, traced, worker))
-    return PublicResult(assignment=table.slug, source="this notebook", checks=tuple(results))
+    return PublicResult(
+        assignment=table.slug,
+        source="this notebook",
+        checks=tuple(results),
+        notices=absent_modules(namespace.values(), table.allowed_imports),
+    )
 
 
 def _find(problem: str, slug: str) -> tuple[Path, Assignment, Problem]:

@@ -11,10 +11,11 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 from grader.intake.reader.magics import clean
 from grader.intake.submission import Origin, SourceFile, Submission
@@ -72,6 +73,37 @@ def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) 
         if sources[0].compiled:
             found += _undefined(sources[0], submission, exports)
     return tuple(dict.fromkeys(found))
+
+
+def absent_modules(defined: Iterable[object], allowed: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence for each module that functions use and that grading does not have.
+
+    The functions, and the methods of classes, are live ones of a notebook; what they call of the
+    same notebook is looked at, too.
+    """
+    waiting, seen, found = list(defined), set[int](), dict[str, str]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, type):
+            waiting += vars(one).values()
+        elif isinstance(one, FunctionType):
+            used = [one.__globals__.get(name) for name in loaded_names(one.__code__)]
+            for value in used:
+                home = value.__name__ if isinstance(value, ModuleType) else _home_of(value)
+                top = home.partition(".")[0]
+                if home == one.__module__:
+                    waiting.append(value)
+                elif top and top != "grader" and not is_offered(top, allowed):
+                    found[top] = f"{one.__qualname__}: {explain_absent(top, allowed)}"
+    return tuple(found.values())
+
+
+def _home_of(value: object) -> str:
+    home = getattr(value, "__module__", "") if isinstance(value, type | FunctionType) else ""
+    return home if isinstance(home, str) else ""
 
 
 def missing_names(submission: Submission, names: Sequence[str]) -> tuple[str, ...]:

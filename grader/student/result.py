@@ -117,13 +117,15 @@ class PublicResult:
             for finding in check.findings:
                 lines += ["", f"{_name(check)}: {check.description}", f"  {finding.label}"]
                 lines += [f"  {key:<8}  {text}" for key, text in finding_rows(finding)]
-        return "\n".join([*lines, "", f"{self.verdict}. {HIDDEN_NOTE}"])
+        notes = [f"note: {notice}" for notice in self.notices]
+        return "\n".join([*lines, *notes, "", f"{self.verdict}. {HIDDEN_NOTE}"])
 
     def _repr_html_(self) -> str:
         """Return a table for a notebook; every text in it is escaped."""
         rows = "".join(_html_row(check) for check in self.checks)
         head = "<tr><th>problem</th><th>check</th><th>public cases</th><th>what to know</th></tr>"
-        closing = html.escape(f"{self.verdict}. {HIDDEN_NOTE}")
+        notes = "".join(f"note: {notice}. " for notice in self.notices)
+        closing = html.escape(f"{notes}{self.verdict}. {HIDDEN_NOTE}")
         return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table><p>{closing}</p>"
 
 

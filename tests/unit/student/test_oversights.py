@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grader.assignment.table import load_assignment
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
-from grader.student.oversights import find_oversights, missing_names
+from grader.student.oversights import absent_modules, find_oversights, missing_names
 from grader.student.packing import load_work
 from grader.student.work import MARK_FILE, Work
 
@@ -149,3 +149,17 @@ def test_a_zip_is_read_as_it_was_handed_in(tmp_path, assignment):
     submission = load_work(Work(path=path, slug="demo_assignment"), table)
     assert [file.name for file in submission.files] == ["demo_assignment.py", "beside.py"]
     assert submission.allowed_imports == table.allowed_imports
+
+
+def test_a_module_that_live_functions_use_is_named():
+    text = (
+        "import pluggy, math\nfrom iniconfig import IniConfig\n"
+        "def helper(): return pluggy\ndef unused(): return IniConfig\n"
+        "class Cache:\n    def get(self): return [helper() for _ in range(math.pi)]\n"
+    )
+    names = {"__name__": "__main__"}
+    exec(text, names)
+    (one,) = absent_modules([names["Cache"]], ())
+    assert one.startswith("helper: No module named 'pluggy' where work is graded")
+    assert absent_modules([names["Cache"]], ("pluggy",)) == ()
+    assert len(absent_modules([names["unused"], names["Cache"]], ())) == 2
