@@ -127,7 +127,7 @@ class Loading:
         """Remember a statement that raised, or count its names to the failure that caused it."""
         causes: set[str] = set()
         if isinstance(error, NameError):
-            causes = {error.name}
+            causes = {error.name or ""}
         elif isinstance(error, ImportError) and isinstance(statement, ast.ImportFrom):
             causes = {alias.name for alias in statement.names}
         for failure in self.failures:
