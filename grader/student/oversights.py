@@ -193,16 +193,15 @@ def _words(node: ast.AST) -> Iterator[str]:
 def _opened(source: _Source, work: Work, submission: Submission) -> Iterator[str]:
     """Yield files beside the work that a text of the source names and that are not in the zip."""
     packed = {work.path.name, *(file.name for file in submission.files)}
-    for statement, _ in source.compiled:
-        for node in ast.walk(statement):
-            for one in [*node.args, *node.keywords] if isinstance(node, ast.Call) else ():
-                value = one.value if isinstance(one, ast.keyword) else one
-                name = value.value if isinstance(value, ast.Constant) else None
-                if isinstance(name, str) and name not in packed and _is_file(work, name):
-                    yield (
-                        f"{source.file.place(value.lineno)}: {name} is not in the zip, and not "
-                        "there where work is graded: write what it holds into your code"
-                    )
+    nodes = (node for statement, _ in source.compiled for node in ast.walk(statement))
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
+        for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+            name = value.value if isinstance(value, ast.Constant) else None
+            if isinstance(name, str) and name not in packed and _is_file(work, name):
+                yield (
+                    f"{source.file.place(value.lineno)}: {name} is not in the zip, and not there "
+                    "where work is graded: write what it holds into your code"
+                )
 
 
 def _is_file(work: Work, name: str) -> bool:

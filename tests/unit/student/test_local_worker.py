@@ -56,7 +56,7 @@ def test_a_name_that_failed_to_load_is_explained():
     failure = LoadFailure(names=("gone", "f"), text="ValueError: no", where="kv.py, line 3")
 
     def faults(name):
-        worker = LocalWorker({"g": lambda: gone}, {}, failures=[failure])  # noqa: F821
+        worker = LocalWorker({"g": lambda: gone}, {}, failures=[failure])  # type: ignore[name-defined] # noqa: F821
         (fault,) = drive(
             (step for step in [Call(name)]), worker, check="c", index=0, public=True
         ).faults

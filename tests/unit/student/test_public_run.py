@@ -83,6 +83,7 @@ def test_what_raises_at_the_top_costs_only_what_needs_it(assignment, solution):
     assert "SystemExit: bye" in result.notices[1]
 
 
+@pytest.mark.slow
 def test_a_load_that_does_not_end_costs_only_what_needs_it(assignment, solution):
     text = solution.replace("def log_sum_exp", "def gone")
     endless = "log_sum_exp = 0\nwhile True:\n    log_sum_exp = gone\n"
@@ -123,6 +124,7 @@ def test_loading_has_a_limit(assignment):
     assert result.checks[0].findings[0].where == "while your file was loaded"
 
 
+@pytest.mark.slow
 def test_what_a_problem_denies_is_refused_as_in_grading(assignment, solution, tmp_path):
     copy = tmp_path / assignment.name
     shutil.copytree(assignment, copy)

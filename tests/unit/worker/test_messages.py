@@ -78,9 +78,10 @@ def messages():
 
 
 def fault_on(messages, reply):
-    with pytest.raises((Raised, Stopped)) as caught:
-        messages.decode(reply)
-    return fault_of(caught.value)
+    try:
+        return messages.decode(reply)
+    except (Raised, Stopped) as error:
+        return fault_of(error)
 
 
 def test_a_name_that_failed_to_load_is_explained_by_the_statement(messages):
