@@ -262,6 +262,8 @@ def _bound_in_cells(submission: Submission) -> dict[str, int]:
     for number, cell in enumerate(json.loads(submission.notebook_json)["cells"], 1):
         tree = clean(cell["source"]).tree if cell["cell_type"] == "code" else None
         for node in tree.body if tree else ():
-            for name in stored_names(compile(ast.Module([node], []), "", "exec")):
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as a notebook does
+            code = compile(ast.Module([node], []), "", "exec", flags=flags, dont_inherit=True)
+            for name in stored_names(code):
                 found.setdefault(name, number)
     return found

@@ -101,7 +101,7 @@ def test_a_module_of_the_list_and_one_that_is_packed_are_offered(find):
 def test_a_name_that_only_a_cell_which_is_not_graded_defines(find):
     cells = [
         {"cell_type": "markdown", "source": "size = 1"},
-        {"cell_type": "code", "source": "%matplotlib inline\nsize = model().shape[0]"},
+        {"cell_type": "code", "source": "%matplotlib inline\nsize = await f()"},
         {"cell_type": "code", "source": "def answer(x): return size"},
     ]
     file = SourceFile(
