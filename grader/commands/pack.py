@@ -53,7 +53,7 @@ def command(
     if len(found) > MAX_SHOWN:
         console.print(f"warning: {len(found) - MAX_SHOWN} more of this kind")
     if found and not anyway:
-        console.print(Text("No zip was written. Mend this, or write it with --anyway.", "bold"))
+        console.print(Text("No zip was written. Fix this, or write it with --anyway.", "bold"))
         raise typer.Exit(1)
     _print_package(pack(work, submission, table, out), console)
 
