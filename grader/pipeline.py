@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 
 from grader.advice.adviser import Adviser
 from grader.assignment.loaded import LoadedAssignment
-from grader.assignment.table import Language
+from grader.assignment.reading import read_submission
 from grader.correctness.run import measure, measurement_of_failure, nothing_measured
 from grader.cuda_cpp.builder import Builder
 from grader.intake import (
     Rejected,
     Submission,
     SubmissionSource,
-    load_submission,
-    starter_fingerprints,
 )
 from grader.judge.judge import (
     judge,
@@ -34,13 +32,7 @@ from grader.worker.machine import TimedMachine
 
 def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
     """Read the submission source without executing any of it."""
-    assignment = loaded.assignment
-    return load_submission(
-        source,
-        slug=assignment.slug,
-        cuda=Language.CUDA in assignment.languages,
-        starters=starter_fingerprints(loaded.folder),
-    )
+    return read_submission(source, loaded.assignment, loaded.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +68,7 @@ def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: To
     measurement = measure(work, loaded, sandboxes=sandboxes, machine=machine, faults=faults)
     checks = judge_checks(plan, measurement)
     sound = sound_problems(checks)
+    work = replace(work, sliced=measurement.sliced)
     samples = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
     measurement = replace(measurement, targets=samples)
     targets = judge_targets(plan, checks, measurement)

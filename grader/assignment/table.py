@@ -164,8 +164,10 @@ class Assignment:
         schema_version: version of this format.
         slug: identifier; the folder's name.
         title: one line for people.
-        allowed_imports: top-level modules that submissions should keep to, as information for
-            students; imports are not checked.
+        allowed_imports: top-level modules that submissions may import beside Python's standard
+            library, torch, numpy, triton, typing_extensions and the assignment's harness. Importing
+            any other fails with one message, at home and in grading; what these import themselves
+            is theirs. The sandbox's image must hold what is named here.
         limits: what one worker process may use.
         problems: in the order in which they are graded and shown.
         languages: what a submission may be written in.

@@ -27,12 +27,13 @@ from grader.student.install import missing_triton, note_version
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
 from grader.student.result import print_case_result, print_code, print_result
-from grader.student.work import find_work
+from grader.student.work import ZIP_ENDING, Work, find_work
 
 PathArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PATH]", help="Your .py, .ipynb or .cu file, or its folder; default: this folder."
+        metavar="[PATH]",
+        help="Your .py, .ipynb or .cu file, its folder, or the zip; default: this folder.",
     ),
 ]
 SlugOption = Annotated[
@@ -78,7 +79,7 @@ def command(
     wanted = select_problems(table, [only.problem] if only else problem or [])
     if only and not as_json:
         _print_case(folder, only, work.path)
-    submission = load_work(work, table)
+    submission = load_work(work, table, folder)
     _print_notes(work.path.parent, submission, table)
     if submission.origin is Origin.CUDA:
         _check_compiles(submission, table, as_json=as_json)
@@ -87,7 +88,7 @@ def command(
         _try_performance(submission, folder, wanted, as_json=as_json)
         return
     typed = _command(path, assignment, assignments)
-    source = work.path.name
+    source = display_name(work, submission)
     result = run_public(submission, folder, table, wanted, source=source, command=typed, only=only)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
@@ -120,6 +121,11 @@ def _command(path: Path | None, slug: str | None, assignments: Path | None) -> s
     words += ["--assignment", slug] if slug else []
     words += ["--assignments", str(assignments)] if assignments else []
     return shlex.join(words)
+
+
+def display_name(work: Work, submission: Submission) -> str:
+    """Return the student's own name for the file that is graded."""
+    return submission.files[0].name if work.path.suffix == ZIP_ENDING else work.path.name
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

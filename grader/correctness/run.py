@@ -19,10 +19,14 @@ from grader.errors import DeviceError, SandboxError
 from grader.evidence.faults import (
     IMPORT_FAILED,
     LAUNCHER_MISSING,
+    LOAD_ENDERS,
+    PARTS_LOADED,
     Fault,
     FaultKind,
+    LoadFailure,
     Raised,
     Stopped,
+    damage_of,
     fault_of,
     our_fault,
 )
@@ -68,7 +72,8 @@ def measure(
             measurer = _Measurer(sandbox, submission, loaded, machine)
             problems = tuple(measurer.measure(problem) for problem in loaded.plan.problems)
             layers = (*sandbox.layers, *sandboxes.caveats)
-            measured = replace(measured, problems=problems, layers=layers)
+            sliced = measurer.sliced
+            measured = replace(measured, problems=problems, layers=layers, sliced=sliced)
     except (SandboxError, DeviceError) as error:
         measured = replace(measured, problems=_unmeasured(loaded, our_fault(error)))
     return replace(measured, wall_ns=time.perf_counter_ns() - begin_ns)
@@ -147,6 +152,9 @@ class _Measurer:
     _loaded: LoadedAssignment
     _machine: TimedMachine
     _load_faults: dict[tuple[str, ...], Fault] = field(default_factory=dict)  # by denied entries
+    _told: set[str] = field(default_factory=set)
+    sliced: bool = False
+    """Whether each problem loads only the statements that it needs, because all did not load."""
 
     def measure(self, problem: PlannedProblem) -> ProblemMeasurement:
         """Run every case of a problem, public ones first."""
@@ -155,7 +163,7 @@ class _Measurer:
             waiting=list(instances(self._loaded.plan, problem, self._loaded.cases)),
             limit_s=self._loaded.plan.limits.problem_wall_s,
         )
-        fault = self._load_faults.get(problem.denied)
+        fault = None if self.sliced else self._load_faults.get(problem.denied)
         while run.waiting and fault is None and run.workers < MAX_WORKERS:
             run.workers += 1
             fault = self._run_in_worker(run)
@@ -176,7 +184,7 @@ class _Measurer:
         try:
             with self._machine.open_worker(
                 self._sandbox,
-                self._submission,
+                replace(self._submission, needs=run.problem.exports, sliced=self.sliced),
                 limits=self._loaded.plan.limits,
                 denial=Denial(problem=run.problem.name, entries=run.problem.denied),
                 ranks=run.problem.ranks,
@@ -186,6 +194,8 @@ class _Measurer:
                 finally:
                     run.spent_ns += session.charged_ns + session.load_ns
                     run.capture(session.take_output())
+                    self.sliced = self.sliced or session.sliced
+                    run.output = self._tell_once(session.failures) + run.output
         except (SandboxError, DeviceError) as error:
             return our_fault(error)
 
@@ -193,7 +203,12 @@ class _Measurer:
         try:
             session.load(self._loaded.harness)
         except (Raised, Stopped) as error:
-            return self._note_load_fault(fault_of(error), run.problem.denied)
+            fault = fault_of(error)
+            if fault.kind in LOAD_ENDERS and not self.sliced and isinstance(error, Stopped):
+                self.sliced = True
+                run.output += f"[{PARTS_LOADED.format(fault.message)}]\n"
+                return None
+            return self._note_load_fault(fault, run.problem.denied)
         no_device = self._submission.origin is Origin.CUDA and self._loaded.plan.device == CPU
         if no_device and isinstance(session, Session):  # problems with ranks allow no C++
             return _without_device(session, run.problem.exports)
@@ -229,6 +244,13 @@ class _Measurer:
             self._load_faults[denied] = named
         return named
 
+    def _tell_once(self, failures: Sequence[LoadFailure]) -> str:
+        """Return a line for each statement that raised at load and was not told of before."""
+        read = damage_of(self._submission)  # the submission's notices tell it already
+        new = [one.notice for one in failures if one not in read and one.notice not in self._told]
+        self._told.update(new)
+        return "".join(f"[{notice}]\n" for notice in new)
+
     def _control_runs(
         self, problem: PlannedProblem, done: list[CaseMeasurement]
     ) -> tuple[CaseMeasurement, ...]:
@@ -244,7 +266,10 @@ class _Measurer:
         limits = self._loaded.plan.limits
         try:
             with self._machine.open_worker(
-                self._sandbox, self._submission, limits=limits, ranks=problem.ranks
+                self._sandbox,
+                replace(self._submission, needs=problem.exports, sliced=self.sliced),
+                limits=limits,
+                ranks=problem.ranks,
             ) as session:
                 return run_controls(session, waiting, self._loaded.plan, self._loaded.harness)
         except (SandboxError, DeviceError):

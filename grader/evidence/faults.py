@@ -10,10 +10,12 @@ import builtins
 import os
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from grader.errors import CallTimeout, ChannelClosed, ChannelError, DeviceError, SandboxError
+from grader.intake.submission import Damage, Submission
 
 _BUILTIN_EXCEPTIONS = frozenset(
     name
@@ -114,6 +116,77 @@ class Fault:
     stacks: tuple[RankStack, ...] = ()
 
 
+LOAD_ENDERS = frozenset({FaultKind.CRASH, FaultKind.TIMEOUT, FaultKind.OUT_OF_MEMORY})
+"""Kinds of fault that end the whole load; a load of fewer statements may do without them."""
+PARTS_LOADED = (
+    "the whole file could not be loaded: {}; each problem was tried with only the statements that "
+    "it needs"
+)
+ANY_NAME = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFailure:
+    """A part of a submission that could not be loaded, while the rest was.
+
+    Attributes:
+        names: that are missing because of it; `ANY_NAME` if nobody can tell which.
+        text: the exception, "ValueError: ...". No hidden input had reached the submission.
+        where: source location of it.
+        kind: MISSING if it only says that something is not implemented yet.
+    """
+
+    names: tuple[str, ...]
+    text: str
+    where: str = ""
+    kind: FaultKind = FaultKind.EXCEPTION
+
+    @property
+    def fault(self) -> Fault:
+        """The fault of everything that needs one of the names; it is the same for all of them."""
+        lost = ", ".join(name for name in self.names if name != ANY_NAME)
+        so = f"; so {lost} {'are' if ', ' in lost else 'is'} not defined" if lost else ""
+        return Fault(kind=self.kind, message=f"loading the file: {self.text}{so}", where=self.where)
+
+    @property
+    def notice(self) -> str:
+        """One sentence for the student, whatever needs the names."""
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.fault.message}; the rest of the file was loaded"
+
+
+def damage_of(submission: Submission) -> tuple[LoadFailure, ...]:
+    """Return what reading a submission had to leave out; its notices name each already.
+
+    An import that is not allowed is not among it: it is still there, and fails when it runs.
+    """
+    return tuple(
+        LoadFailure(names=one.names, text=one.message, where=one.place)
+        for one in submission.broken
+        if one.kind is not Damage.IMPORT
+    )
+
+
+def fault_of_missing(name: str, failures: Sequence[LoadFailure]) -> Fault:
+    """Return why a name that a problem needs is not there: what failed, or that it is nowhere."""
+    for failure in failures:
+        if name in failure.names or ANY_NAME in failure.names:
+            return failure.fault
+    return Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=name)
+
+
+_UNKNOWN_NAME = re.compile(r"name '(\w+)' is not defined")
+
+
+def explain_raised(
+    names: Sequence[str], text: str, failures: Sequence[LoadFailure]
+) -> tuple[Fault, ...]:
+    """Return why a name that a call needed is not there, if it failed to load; else nothing."""
+    found = _UNKNOWN_NAME.match(text) if "NameError" in names else None
+    faults = (failure.fault for failure in failures if found and found[1] in failure.names)
+    return tuple(faults)[:1]
+
+
 class Raised(Exception):
     """The submission raised an exception.
 
@@ -122,7 +195,10 @@ class Raised(Exception):
         text: text of the exception, capped.
         where: source location in the submission.
         who: which rank raised, "rank 1"; empty without ranks.
+        because: the failure to load that led to it, if one did.
     """
+
+    because: tuple[Fault, ...] = ()
 
     def __init__(self, names: tuple[str, ...], text: str, where: str, who: str = "") -> None:
         super().__init__(f"{names[0]}: {text}")
@@ -144,6 +220,8 @@ def fault_of(raised: Raised | Stopped) -> Fault:
     """Return the fault that ended a case; `Raised` is an exception that no step asked for."""
     if isinstance(raised, Stopped):
         return raised.fault
+    if raised.because:
+        return raised.because[0]
     if "NotImplementedError" in raised.names:
         kind, message = FaultKind.MISSING, NOT_IMPLEMENTED
     elif "MemoryError" in raised.names:

@@ -40,6 +40,8 @@ class Measurement:
         problems: in the plan's order.
         wall_ns: of the whole run, on the judge's clock.
         targets: of problems whose essential checks passed, in the plan's order.
+        sliced: whether the submission did not load as a whole, and each problem loaded only the
+            statements that it needs.
     """
 
     sandbox: str
@@ -48,3 +50,4 @@ class Measurement:
     problems: tuple[ProblemMeasurement, ...]
     wall_ns: int
     targets: tuple[TargetMeasurement, ...] = ()
+    sliced: bool = False

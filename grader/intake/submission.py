@@ -214,6 +214,10 @@ class Submission:
         graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`; known
             to the run that loaded it, and not kept in records.
         broken: what of it cannot be graded, and which names are missing because of that.
+        allowed_imports: top-level modules that it may import beside those that all may, as
+            `runner.loading` says; an author's own file may import what it finds.
+        needs: names of the problem at hand.
+        sliced: whether only the statements that `needs` takes are loaded.
     """
 
     name: str
@@ -226,6 +230,9 @@ class Submission:
     broken: tuple[BrokenStatement, ...] = ()
     binaries: tuple[BinaryFile, ...] = ()
     graded_file: str = field(default="", compare=False)
+    allowed_imports: tuple[str, ...] = ("*",)
+    needs: tuple[str, ...] = ()
+    sliced: bool = False
 
     def compiles(self, *, on_device: bool = False) -> bool:
         """Whether a file names a compiler: then its first calls may take longer, and no more.

@@ -3,7 +3,8 @@
 Entries are names or patterns of operators (`aten::softmax`), `@compute` for all that compute, or
 modules and classes (`torch.nn.parallel`, see `runner.guards`). `expand` and `find_unknown` say what
 entries mean in this version of torch. `Denials` is installed in the fork server and sealed in its
-child. It does not cover what computes without torch's dispatcher: Python's own arithmetic, numpy,
+child; `denied_here` is the same without its guards, for a while and in any process. It does not
+cover what computes without torch's dispatcher: Python's own arithmetic, numpy,
 a submission's own machine code, and all that `ctypes` can reach in libraries and memory.
 
 Every documented route ends in the dispatcher's table: functions, methods, operators such as `@`,
@@ -23,7 +24,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from torch import _C
@@ -163,17 +164,18 @@ class Denials:
         wanted = tuple(entries)
         if wanted == self._entries:
             return
-        self._undo()
+        self.lift()
         modules = tuple(entry for entry in wanted if is_module(entry))
         try:
             self._override(expand(entry for entry in wanted if not is_module(entry)))
         except RuntimeError as error:
-            self._undo()
+            self.lift()
             raise OSError(f"an operator cannot be denied: {error}") from error
         self._closed = guards.close_modules(modules, refuse_module) if modules else None
         self._entries = wanted
 
-    def _undo(self) -> None:
+    def lift(self) -> None:
+        """Deny nothing any more; in a sealed process this does nothing."""
         for handle in self._handles:
             handle.reset()
         self._handles.clear()
@@ -187,22 +189,25 @@ class Denials:
 
         Each handle gets an extra reference count, so it stays alive though nothing refers to it.
         """
-        _Refusal.problem = problem
-        _Refusal.reason = "the assignment rules it out"
+        self.name(problem)
         if self._closed:  # also kept alive: freeing it would take longer than all else here
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._closed))
         self._closed = None
         if not self._handles:
             return
-        for_kernel = COMPUTE in self._entries
-        if for_kernel:
-            _Refusal.reason = (
-                "a kernel of your own must compute; torch may only allocate, view, copy and cast"
-            )
         for handle in self._handles:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
         self._handles.clear()
-        guards.install(refuse, readers=for_kernel)
+        guards.install(refuse, readers=COMPUTE in self._entries)
+
+    def name(self, problem: str) -> None:
+        """Let the messages of what is denied name a problem, and the reason."""
+        _Refusal.problem = problem
+        _Refusal.reason = "the assignment rules it out"
+        if COMPUTE in self._entries:
+            _Refusal.reason = (
+                "a kernel of your own must compute; torch may only allocate, view, copy and cast"
+            )
 
     def _override(self, names: tuple[str, ...]) -> None:
         libraries: dict[str, Any] = {}
@@ -217,6 +222,22 @@ class Denials:
                 refusal = _Refusal(name)
                 for key in registered_keys(name):
                     libraries[library].impl(rest, key, refusal)
+
+
+@contextlib.contextmanager
+def denied_here(problem: str, entries: Iterable[str]) -> Iterator[None]:
+    """Deny what `entries` mean in this process, and in its forks, while the block runs.
+
+    Raises:
+        OSError: if torch refuses to override an operator.
+    """
+    denials = Denials()
+    denials.install(entries)
+    denials.name(problem)
+    try:
+        yield
+    finally:
+        denials.lift()
 
 
 def registered_keys(operator: str) -> tuple[str, ...]:

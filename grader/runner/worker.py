@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from . import protocol
+from .loading import Loading
 from .tensors import (
     DTYPES,
     NAMES,
@@ -161,7 +162,7 @@ class WorkerProcess:
             return self._express(self.further[operation](request))
         match operation:
             case "load":
-                self._load(request)
+                return {"value": None, "tensors": [], "failures": self._load(request)}
             case "drop":
                 for ref in request["refs"]:
                     self.table.drop(ref)
@@ -176,8 +177,8 @@ class WorkerProcess:
                 return self._express(reply)
         return {"value": None, "tensors": []}
 
-    def _load(self, request: dict[str, Json]) -> None:
-        """Write the files, import the harness and then the submission."""
+    def _load(self, request: dict[str, Json]) -> list[Json]:
+        """Write the files, import the harness and then the submission; return what raised."""
         for file in request["files"]:
             os.makedirs(os.path.dirname(f"{self.home}/{file['name']}"), exist_ok=True)
             with open(f"{self.home}/{file['name']}", "xb") as out:
@@ -188,7 +189,14 @@ class WorkerProcess:
         sys.path.insert(0, self.home)
         harness = vars(importlib.import_module("harness")) if request["harness"] else {}
         self.table = ObjectTable({}, harness)
-        self.table = ObjectTable(vars(importlib.import_module(request["entry"])), harness)
+        loading = Loading(
+            home=self.home,
+            describe=lambda error: _describe(error, self.home),
+            allowed=request["allowed"],
+            only=request["only"],
+        )
+        self.table = ObjectTable(loading.run(request["entry"]), harness)
+        return [{"names": one.names, "raised": one.raised} for one in loading.failures]
 
     def _arguments(
         self, request: dict[str, Json], memory: Memory | None

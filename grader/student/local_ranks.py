@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,7 +27,15 @@ from torch._C._distributed_c10d import FileStore
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, fault_of
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    LoadFailure,
+    Raised,
+    Stopped,
+    explain_raised,
+    fault_of,
+)
 from grader.runner import protocol
 from grader.runner.protocol import Json
 from grader.student.local_worker import LocalWorker
@@ -51,12 +59,19 @@ class LocalRanks:
     """Runs requests in forks of this process, one per rank."""
 
     def __init__(
-        self, submission: Namespace, harness: Namespace, *, most: int, locate: Locate | None = None
+        self,
+        submission: Namespace,
+        harness: Namespace,
+        *,
+        most: int,
+        locate: Locate | None = None,
+        failures: Sequence[LoadFailure] = (),
     ) -> None:
         self._submission = submission
         self._harness = harness
         self._most = most
         self._locate = locate
+        self._failures = failures
         self._members: tuple[_Member, ...] = ()
         self.wall_ns = 0
 
@@ -109,7 +124,7 @@ class LocalRanks:
             {rank: {"step": step_to_json(step), "ref": number} for rank, step in steps.items()}
         )
         self.wall_ns += time.perf_counter_ns() - begin_ns
-        replies = {rank: _reply(rank, answer) for rank, answer in answers.items()}
+        replies = {rank: _reply(rank, answer, self._failures) for rank, answer in answers.items()}
         for reply in replies.values():
             if isinstance(reply, Raised) and len(replies) < len(steps):
                 waiting = sorted(steps.keys() - replies.keys())
@@ -158,7 +173,9 @@ class LocalRanks:
             ours.close()
             for other in others:
                 other.sock.close()
-            worker = LocalWorker(self._submission, self._harness, locate=self._locate)
+            worker = LocalWorker(
+                self._submission, self._harness, locate=self._locate, failures=self._failures
+            )
             _serve(theirs, worker, rank=rank, size=size, store=store)
         finally:
             os._exit(0)
@@ -198,12 +215,17 @@ class LocalRanks:
 
 
 def local_worker(
-    ranks: int, submission: Namespace, harness: Namespace, *, locate: Locate | None = None
+    ranks: int,
+    submission: Namespace,
+    harness: Namespace,
+    *,
+    locate: Locate | None = None,
+    failures: Sequence[LoadFailure] = (),
 ) -> LocalWorker | LocalRanks:
     """Return a worker, or one for a process group of at most `ranks` if that is not 0."""
     if ranks:
-        return LocalRanks(submission, harness, most=ranks, locate=locate)
-    return LocalWorker(submission, harness, locate=locate)
+        return LocalRanks(submission, harness, most=ranks, locate=locate, failures=failures)
+    return LocalWorker(submission, harness, locate=locate, failures=failures)
 
 
 def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, store: Path) -> None:
@@ -256,19 +278,22 @@ def _answer(request: dict[str, Json], worker: LocalWorker) -> dict[str, Json]:
         return {"raised": [list(raised.names), raised.text, raised.where]}
     except Stopped as stopped:
         fault = stopped.fault
-        return {"fault": [fault.kind, fault.message, fault.detail]}
+        return {"fault": [fault.kind, fault.message, fault.detail, fault.where]}
     except TypeError as error:
-        return {"fault": [FaultKind.BAD_REPLY, "it returned an unsupported type", str(error)]}
+        return {"fault": [FaultKind.BAD_REPLY, "it returned an unsupported type", str(error), ""]}
     return {"value": None}
 
 
-def _reply(rank: int, answer: dict[str, Json]) -> Value | Raised:
+def _reply(rank: int, answer: dict[str, Json], failures: Sequence[LoadFailure]) -> Value | Raised:
     if "raised" in answer:
         names, text, where = answer["raised"]
-        return Raised(tuple(names), text, where, who=f"rank {rank}")
+        raised = Raised(tuple(names), text, where, who=f"rank {rank}")
+        raised.because = explain_raised(names, text, failures)
+        return raised
     if "fault" in answer:
-        kind, message, detail = answer["fault"]
-        raise Stopped(Fault(kind=FaultKind(kind), message=f"rank {rank}: {message}", detail=detail))
+        kind, message, detail, where = answer["fault"]
+        message = f"rank {rank}: {message}"
+        raise Stopped(Fault(kind=FaultKind(kind), message=message, detail=detail, where=where))
     return from_json(answer["value"])
 
 

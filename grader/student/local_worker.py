@@ -4,15 +4,24 @@
 grade.
 """
 
+import ctypes
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy
 import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
-from grader.evidence.faults import NAME_MISSING, Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    LoadFailure,
+    Raised,
+    Stopped,
+    explain_raised,
+    fault_of_missing,
+)
 from grader.runner.protocol import plain_number
 from grader.runner.worker import MissingName, ObjectTable
 from grader.student.trace import distinct_entries, map_leaves, with_strides
@@ -21,7 +30,8 @@ from grader.student.trace import distinct_entries, map_leaves, with_strides
 class LocalWorker:
     """Runs requests in this process; arguments are cloned so that a case keeps its own.
 
-    `locate` turns an exception into its location in the student's source, as the student knows it.
+    `locate` turns an exception into its location in the student's source, as the student knows it;
+    `failures` are the statements of the submission that raised when it was loaded.
     """
 
     def __init__(
@@ -30,9 +40,11 @@ class LocalWorker:
         harness: Mapping[str, Value],
         *,
         locate: Callable[[BaseException], str] | None = None,
+        failures: Sequence[LoadFailure] = (),
     ) -> None:
         self._table = ObjectTable(submission, harness)
         self._locate = locate or _locate
+        self._failures = failures
         self._last_arguments: list[torch.Tensor] = []
         self.wall_ns = 0
 
@@ -44,11 +56,11 @@ class LocalWorker:
     def call(self, step: Call) -> Value:
         """Call a function or method; its arguments must come back unchanged."""
         args, kwargs = self._prepare(step)
-        before = [tensor.clone() for tensor in self._last_arguments]
+        before = [_memory_of(tensor) for tensor in self._last_arguments]
         target = step.target.id if isinstance(step.target, Ref) else step.target
         reply = self._run(lambda: self._table.call(target, step.method, args, kwargs))
         for old, new in zip(before, self._last_arguments, strict=True):
-            if not torch.equal(old.nan_to_num(), new.nan_to_num()):
+            if old != _memory_of(new):
                 name = step.method or str(step.target)
                 message = f"{name} changed one of its input tensors"
                 raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
@@ -92,11 +104,12 @@ class LocalWorker:
             with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
                 return request()
         except MissingName as missing:
-            fault = Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=str(missing))
-            raise Stopped(fault) from None
+            raise Stopped(fault_of_missing(str(missing), self._failures)) from None
         except Exception as error:
             names = tuple(kind.__name__ for kind in type(error).__mro__)
-            raise Raised(names, str(error), self._locate(error)) from error
+            raised = Raised(names, str(error), self._locate(error))
+            raised.because = explain_raised(names, raised.text, self._failures)
+            raise raised from error
         finally:
             self.wall_ns += time.perf_counter_ns() - start_ns
 
@@ -105,6 +118,12 @@ def _locate(error: BaseException) -> str:
     """Return file and line of the innermost frame that is not the grader's own."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/grader/" not in f.filename]
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}, line {frames[-1].lineno}" if frames else ""
+
+
+def _memory_of(tensor: torch.Tensor) -> bytes:
+    """Return the bytes of a tensor's memory, without an operator that a problem could deny."""
+    storage = tensor.untyped_storage()
+    return ctypes.string_at(storage.data_ptr(), storage.nbytes()) if storage.nbytes() else b""
 
 
 def _snapshot(leaf: Value) -> Value:

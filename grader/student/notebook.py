@@ -16,6 +16,7 @@ from grader.assignment.folders import find_assignment, list_assignments
 from grader.assignment.public_cases import CaseName, choose_case, list_cases
 from grader.assignment.table import Assignment, Problem, load_assignment
 from grader.errors import UsageError
+from grader.student.oversights import absent_modules
 from grader.student.result import PublicCheck, PublicResult, with_code
 from grader.student.work import read_mark
 
@@ -156,11 +157,13 @@ def _check(
             worker = local_worker(problem.ranks, namespace, harness, locate=_locate)
             index = only.index if only else None
             results.append(run_check(problem, one, traced, worker, only=index))
+    defined = [value for namespace in namespaces for value in namespace.values()]
     return show(
         PublicResult(
             assignment=first.table.slug,
             source="this notebook",
             checks=with_code(results, first.folder, module=""),
+            notices=absent_modules(defined, first.table.allowed_imports),
             other_points=sum(one.points for found in wanted for one in found.problem.targets),
             command="",
         )

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.assignment.table import Assignment, Language
+from grader.assignment.reading import read_submission
+from grader.assignment.table import Assignment
 from grader.cuda_cpp.header import header_name
 from grader.errors import IntakeError, UsageError
-from grader.intake import load_submission
 from grader.intake.submission import Attachment, Origin, Rejected, Submission, SubmissionSource
-from grader.student.work import CUDA_ENDING, Work
+from grader.student.oversights import find_oversights, missing_names
+from grader.student.work import CUDA_ENDING, ZIP_ENDING, Work
 
 HEADER_ENDINGS = (".cuh", ".h", ".hpp")
 _LEFT_OUT = re.compile(r"^#if 0$.*?^#endif$", re.MULTILINE | re.DOTALL)
@@ -29,26 +30,23 @@ class Package:
 
     Attributes:
         members: (name, bytes) of each file in it.
-        missing: exports that the source does not seem to define.
     """
 
     path: Path
     members: tuple[tuple[str, int], ...]
     sha256: str
-    missing: tuple[str, ...]
     notices: tuple[str, ...]
 
 
-def load_work(work: Work, table: Assignment) -> Submission:
-    """Load a student's file as grading will; with one in C++ the headers beside it.
+def load_work(work: Work, table: Assignment, folder: Path | None = None) -> Submission:
+    """Load a student's file, or a zip to hand in, as grading will; with C++ the headers beside it.
 
     Raises:
         IntakeError: if it cannot be loaded, with a hint what to do.
     """
     parts = tuple(Attachment(path=path) for path in _parts(work))
     source = SubmissionSource(name=work.slug, parts=parts)
-    cuda = Language.CUDA in table.languages
-    submission = load_submission(source, slug=work.slug, cuda=cuda)
+    submission = read_submission(source, table, folder)
     if isinstance(submission, Rejected):
         raise IntakeError(f"{work.path.name}: {submission.message}", hint=submission.hint)
     return submission
@@ -56,26 +54,42 @@ def load_work(work: Work, table: Assignment) -> Submission:
 
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:
     """Return the names that problems need but the source does not define at its top level."""
-    text = "\n".join(file.text for file in submission.files)
+    names = tuple(dict.fromkeys(name for problem in table.problems for name in problem.exports))
+    if submission.origin is not Origin.CUDA:
+        return missing_names(submission, names)
+    text = _LEFT_OUT.sub("", "\n".join(file.text for file in submission.files))
+    return tuple(name for name in names if not _defines_launcher(text, name))
+
+
+def oversights(work: Work, submission: Submission, table: Assignment) -> tuple[str, ...]:
+    """Return one sentence for each thing that would cost points for no fault of the work."""
+    needed = tuple(dict.fromkeys(name for problem in table.problems for name in problem.exports))
+    found = find_oversights(work, submission, needed)
     if submission.origin is Origin.CUDA:
-        text = _LEFT_OUT.sub("", text)
-    names = dict.fromkeys(name for problem in table.problems for name in problem.exports)
-    defines = _defines_launcher if submission.origin is Origin.CUDA else _defines
-    return tuple(name for name in names if not defines(text, name))
+        return found + tuple(
+            f"{name} is not defined in your file, so its problem gets no points"
+            for name in missing_exports(submission, table)
+        )
+    return found
 
 
 def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Package:
-    """Write the zip into the folder `out`.
+    """Write the zip into the folder `out`, which is made if it is not there.
 
     Raises:
-        UsageError: if it cannot be written there.
+        UsageError: if it cannot be written there, or the work is a zip already.
     """
+    if work.path.suffix == ZIP_ENDING:
+        raise UsageError(
+            f"{work.path.name} is a zip already", hint="hand it in, or give the file that you edit"
+        )
     entry, *beside = _parts(work)
     contents = {f"{table.slug}{entry.suffix}": entry.read_bytes()}
     contents.update({path.name: path.read_bytes() for path in beside})
     packed = zip_bytes(contents)
     path = out / f"{table.slug}-submission.zip"
     try:
+        out.mkdir(parents=True, exist_ok=True)
         path.write_bytes(packed)
     except OSError as error:
         hint = "name a folder that you can write to with --out"
@@ -84,7 +98,6 @@ def pack(work: Work, submission: Submission, table: Assignment, out: Path) -> Pa
         path=path,
         members=tuple((name, len(content)) for name, content in contents.items()),
         sha256=hashlib.sha256(packed).hexdigest(),
-        missing=missing_exports(submission, table),
         notices=submission.notices,
     )
 
@@ -112,17 +125,3 @@ def _parts(work: Work) -> list[Path]:
 
 def _defines_launcher(text: str, name: str) -> bool:
     return re.search(rf"\bStatus\s+{re.escape(name)}\s*\(", text) is not None
-
-
-def _defines(text: str, name: str) -> bool:
-    """Return whether `name` is defined, assigned or imported at the start of a line."""
-    word = re.escape(name)
-    forms = "|".join(
-        (
-            rf"(?:async\s+)?def\s+{word}\b",
-            rf"class\s+{word}\b",
-            rf"{word}\s*(?::[^=\n]*)?=",
-            rf"from\s.+import\s.*\b{word}\b",
-        )
-    )
-    return re.search(rf"^(?:{forms})", text, re.MULTILINE) is not None

@@ -22,6 +22,7 @@ from grader.assignment.folders import PACKAGE
 from grader.assignment.public_cases import CaseName
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
+from grader.evidence.faults import PARTS_LOADED, LoadFailure, damage_of
 from grader.intake.submission import Origin, Submission
 from grader.judge.judgement import Cause
 from grader.strict import json_converter
@@ -49,6 +50,7 @@ class Event:
 
     Attributes:
         case: name of the case whose step begins; `steps` of it have begun.
+        notices: those of a load: statements that raised while the others ran.
     """
 
     kind: EventKind
@@ -58,6 +60,7 @@ class Event:
     case: str = ""
     steps: int = 0
     results: tuple[PublicCheck, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,9 @@ class ReplayJob:
         display: the student's own name for it.
         cells: for a notebook, (cell, line) of each line of the module.
         only_check: the one check to run; empty runs all. `only_case` is its one case, None all.
+        allowed: the assignment's `allowed_imports`.
+        only: names whose statements are loaded, and no others; all if empty.
+        damage: what could not be read, so that names are missing.
     """
 
     assignment: str
@@ -82,6 +88,9 @@ class ReplayJob:
     events: str
     only_check: str = ""
     only_case: int | None = None
+    allowed: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    damage: tuple[LoadFailure, ...] = ()
 
     @property
     def path(self) -> str:
@@ -141,11 +150,13 @@ class _Watch:
         limits: with `compile_wall_s` 0 for a submission that names no compiler.
         events: the file that the process appends events to.
         results: of checks that are done, in this process and in earlier ones.
+        notices: of loads, likewise.
     """
 
     limits: Limits
     events: BinaryIO
     results: list[PublicCheck]
+    notices: list[str]
     last: Event = field(default_factory=lambda: Event(kind=EventKind.SPAWNED))
     problem_since: float = 0.0
     event_since: float = field(default_factory=time.monotonic)
@@ -154,8 +165,11 @@ class _Watch:
         """Note the newest events and when they came."""
         for event in self._new_events():
             now = time.monotonic()
+            self.notices += [one for one in event.notices if one not in self.notices]
             if event.kind is EventKind.CHECK:
-                self.results.extend(event.results)
+                again = {(one.problem, one.check) for one in event.results}
+                kept = [one for one in self.results if (one.problem, one.check) not in again]
+                self.results[:] = [*kept, *event.results]
                 self.event_since = now
                 continue
             if event.problem != self.last.problem:
@@ -214,13 +228,13 @@ def run_public(
         job = _lay_out(submission, folder, source, Path(scratch), only)
         spare_s = table.limits.compile_wall_s if submission.compiles() else 0.0
         limits = replace(table.limits, compile_wall_s=spare_s)
-        checks, output = _run_all(job, limits, _narrowed(problems, only), Path(scratch))
+        checks, notices, output = _run_all(job, limits, _narrowed(problems, only), Path(scratch))
     module = "" if submission.origin is Origin.NOTEBOOK else Path(source).stem
     return PublicResult(
         assignment=table.slug,
         source=source,
         checks=with_code(checks, folder, module=module),
-        notices=submission.notices,
+        notices=(*submission.notices, *notices),
         output=output,
         other_points=sum(target.points for one in problems for target in one.targets),
         command=command,
@@ -243,6 +257,8 @@ def _lay_out(
         display=source,
         cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
         events="",
+        allowed=submission.allowed_imports,
+        damage=damage_of(submission),
         only_check=only.check if only else "",
         only_case=only.index if only else None,
     )
@@ -259,42 +275,52 @@ def _narrowed(problems: tuple[Problem, ...], only: CaseName | None) -> tuple[Pro
 
 def _run_all(
     job: ReplayJob, limits: Limits, problems: tuple[Problem, ...], scratch: Path
-) -> tuple[tuple[PublicCheck, ...], str]:
-    """Run every problem; after a problem that ended its process, go on in a new one."""
+) -> tuple[tuple[PublicCheck, ...], tuple[str, ...], str]:
+    """Run every problem; after a problem that ended its process, go on in a new one.
+
+    If loading the file ends the process, each problem loads only the statements that it needs.
+    """
     left = [(problem, check) for problem in problems for check in problem.checks]
     order = [(problem.name, check.name) for problem, check in left]
     results: list[PublicCheck] = []
-    output, attempt = "", 0
+    notices: list[str] = []
+    output, attempt, sliced = "", 0, False
     while left:
         attempt += 1
-        events, printed = scratch / f"events-{attempt}.jsonl", scratch / f"output-{attempt}.txt"
-        names = tuple(dict.fromkeys(problem.name for problem, _ in left))
-        part = replace(job, problems=names, events=str(events))
-        ending = _run_once(part, limits, results, printed)
-        output += printed.read_text(encoding="utf-8", errors="replace")
-        if ending is None:
-            break
+        events = scratch / f"events-{attempt}.jsonl"
+        names = tuple(dict.fromkeys(problem.name for problem, _ in left))[: 1 if sliced else None]
+        only = left[0][0].exports if sliced else ()
+        part = replace(job, problems=names, events=str(events), only=only)
+        ending = _run_once(part, limits, results, notices)
+        output += events.with_suffix(".txt").read_text(encoding="utf-8", errors="replace")
         done = {(result.problem, result.check) for result in results}
         left = [(p, c) for p, c in left if (p.name, c.name) not in done]
-        stuck = ending.last.problem
-        ended = [(p, c) for p, c in left if not stuck or p.name == stuck]
+        if ending is None:
+            continue
+        if not ending.last.problem and not sliced:
+            sliced = True
+            notices.append(f"{PARTS_LOADED.format(ending.detail)}")
+            continue
+        stuck = ending.last.problem or names[0]
+        ended = [(p, c) for p, c in left if p.name == stuck]
         results += [_stopped(problem, check, ending, output) for problem, check in ended]
         left = [one for one in left if one not in ended]
     results.sort(key=lambda result: order.index((result.problem, result.check)))
-    return tuple(results), output[-OUTPUT_CHARACTERS:]
+    return tuple(results), tuple(notices), output[-OUTPUT_CHARACTERS:]
 
 
 def _run_once(
-    job: ReplayJob, limits: Limits, results: list[PublicCheck], printed: Path
+    job: ReplayJob, limits: Limits, results: list[PublicCheck], notices: list[str]
 ) -> _Ending | None:
-    """Run one process to its end and add to `results`; return None if it did all of its work."""
+    """Run one process to its end, add to what is known; return None if it did all of its work."""
     events = Path(job.events)
+    printed = events.with_suffix(".txt")
     events.touch()
     job_file = events.with_suffix(".job")
     job_file.write_text(to_line(job), encoding="utf-8")
     boot = ["-X", "utf8", "-c", _BOOT, str(PACKAGE.parent), str(job_file)]
     with events.open("rb") as stream, printed.open("wb") as out:
-        watch = _Watch(limits=limits, events=stream, results=results)
+        watch = _Watch(limits=limits, events=stream, results=results, notices=notices)
         process = subprocess.Popen(
             [sys.executable, *boot],
             stdin=subprocess.DEVNULL,

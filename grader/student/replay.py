@@ -5,12 +5,13 @@ when a check is done, so that `student.public_run`, which starts and watches it 
 limits, knows where an endless loop or a crash happened.
 """
 
-import importlib.util
+import contextlib
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +34,11 @@ from grader.assignment.steps import (
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.evidence.comparison import part_pairs
+from grader.evidence.faults import FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
+from grader.runner.denial import OperationDenied, denied_here
+from grader.runner.loading import Loading
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
@@ -51,7 +55,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
     locate = partial(_locate, job)
     try:
-        submission = _load(job)
+        submission, failures = _load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
         finding = _import_failed(error, locate(error))
         failed = (
@@ -62,15 +66,24 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         emit(Event(kind=EventKind.CHECK, results=tuple(failed)))
         emit(Event(kind=EventKind.DONE))
         return
-    emit(Event(kind=EventKind.LOADED))
+    emit(
+        Event(
+            kind=EventKind.LOADED,
+            notices=tuple(one.notice for one in failures if one not in job.damage),
+        )
+    )
     for problem in wanted:
         for check in _chosen(job, problem):
+            worker = local_worker(
+                problem.ranks, submission, harness, locate=locate, failures=failures
+            )
             observe = partial(_tell_step, emit)
-            worker = local_worker(problem.ranks, submission, harness, locate=locate)
             result = run_check(
                 problem, check, recorded[problem.name], worker, observe, only=job.only_case
             )
             emit(Event(kind=EventKind.CHECK, results=(result,)))
+        refused = _run_refused(job, problem, recorded[problem.name], harness, emit)
+        emit(Event(kind=EventKind.CHECK, results=refused))
     emit(Event(kind=EventKind.DONE))
 
 
@@ -92,6 +105,39 @@ def _tell_step(emit: Callable[[Event], None], case: str, step: Step, steps: int)
     )
 
 
+def _run_refused(
+    job: ReplayJob,
+    problem: Problem,
+    traced: TracedProblem,
+    harness: Mapping[str, Value],
+    emit: Callable[[Event], None],
+) -> tuple[PublicCheck, ...]:
+    """Return the checks whose first case uses what the problem denies.
+
+    The file is loaded and the cases are run once more, with torch refusing as in grading, and
+    nothing is compared meanwhile: that would use torch, too.
+    """
+    found: list[PublicCheck] = []
+    with contextlib.ExitStack() as stack:
+        if not problem.denied:
+            return ()
+        # A torch that cannot refuse, or refuses this process: grading will tell.
+        stack.enter_context(contextlib.suppress(OSError, OperationDenied))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # printed once already
+        stack.enter_context(denied_here(problem.name, problem.denied))
+        names, failures = _load(job)
+        for check in _chosen(job, problem):
+            worker = local_worker(
+                problem.ranks, names, harness, locate=partial(_locate, job), failures=failures
+            )
+            observe = partial(_tell_step, emit)
+            index = job.only_case or 0
+            found.append(
+                run_check(problem, check, traced, worker, observe, only=index, compare=False)
+            )
+    return tuple(check for check in found if check.cause is Cause.FORBIDDEN)
+
+
 def run_check(
     problem: Problem,
     check: Check,
@@ -100,6 +146,7 @@ def run_check(
     observe: Callable[[str, Step, int], None] = lambda case, step, steps: None,
     *,
     only: int | None = None,
+    compare: bool = True,
 ) -> PublicCheck:
     """Run the public cases of one check.
 
@@ -110,6 +157,7 @@ def run_check(
         worker: where the submission runs.
         observe: is told the case, the step and its number from 1, before the step runs.
         only: number of the one case to run; None runs all.
+        compare: whether values are compared with what is expected.
     """
     mine = [one for one in traced.checks if one.name == check.name]
     recordings = [recording for one in mine for recording in one.instances]
@@ -119,7 +167,7 @@ def run_check(
         if only not in (None, index):
             continue
         name = CaseName(problem=problem.name, check=check.name, index=index)
-        tapped, of_case = _traced(recording, partial(observe, str(name)))
+        tapped, of_case = _traced(recording, partial(observe, str(name)), compare=compare)
         seen.append(drive(tapped, worker, check=check.name, index=index, public=True))
         origins.append([*of_case.observations, Origin(steps=of_case.steps)])
     description = mine[0].description if mine else ""
@@ -134,11 +182,15 @@ class _Trail:
     observations: list[Origin] = field(default_factory=list)
 
 
-def _traced(recording: Recording, observe: Callable[[Step, int], None]) -> tuple[CaseSteps, _Trail]:
+def _traced(
+    recording: Recording, observe: Callable[[Step, int], None], *, compare: bool
+) -> tuple[CaseSteps, _Trail]:
     """Return the steps of a recording, and a trail that is written while they run."""
     trail = _Trail()
 
-    def on_step(step: Step) -> Step:
+    def on_step(step: Step) -> Step | None:
+        if isinstance(step, Expect) and not compare:
+            return None
         trail.steps += 1
         observe(step, trail.steps)
         if isinstance(step, Expect):
@@ -180,18 +232,34 @@ def _doing(step: Step) -> str:
             return type(step).__name__
 
 
-def _load(job: ReplayJob) -> Mapping[str, Value]:
-    """Import the student's module, whatever else of its name is imported already."""
+def _load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
+    """Load the student's modules as grading does; return the names, and what raised."""
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU, slowly
-    sys.path.insert(0, job.folder)
-    spec = importlib.util.spec_from_file_location(job.entry, job.path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{job.path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[job.entry] = module  # triton and dataclasses look a class's module up by name
-    spec.loader.exec_module(module)
-    return vars(module)
+    for path in Path(job.folder).glob("*.py"):
+        sys.modules.pop(path.stem, None)  # this process may use another module of that name
+    loading = Loading(
+        home=job.folder,
+        describe=partial(_describe, job),
+        allowed=job.allowed,
+        only=job.only,
+    )
+    names = loading.run(job.entry)
+    if "triton" in sys.modules and sys.modules["triton"].knobs.runtime.interpret:
+        from grader.runner.interpreter import behave_as_a_device  # it imports triton
+
+        behave_as_a_device()
+    raised = (replace(one.raised, names=tuple(one.names)) for one in loading.failures)
+    return names, (*job.damage, *raised)
+
+
+def _describe(job: ReplayJob, error: BaseException) -> LoadFailure:
+    return LoadFailure(
+        names=(),
+        text=f"{type(error).__name__}: {error}",
+        where=_locate(job, error),
+        kind=FaultKind.MISSING if isinstance(error, NotImplementedError) else FaultKind.EXCEPTION,
+    )
 
 
 def _import_failed(error: BaseException, where: str) -> PublicFinding:
@@ -211,12 +279,14 @@ def _locate(job: ReplayJob, error: BaseException) -> str:
     That is "cell 3, line 2" or "kv_cache.py, line 41"; empty if it came from elsewhere.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == job.path]
-    if isinstance(error, SyntaxError) and error.filename == job.path:
-        lines.append(error.lineno)
-    line = lines[-1] if lines else None
+    lines = [(f.filename, f.lineno) for f in frames if f.filename.startswith(job.folder)]
+    if isinstance(error, SyntaxError) and (error.filename or "").startswith(job.folder):
+        lines.append((error.filename or "", error.lineno))
+    file, line = lines[-1] if lines else ("", None)
     if line is None:
         return ""
+    if file != job.path:
+        return f"{Path(file).name}, line {line}"
     if 0 < line <= len(job.cells):
         cell, cell_line = job.cells[line - 1]
         return f"cell {cell}, line {cell_line}"

@@ -156,7 +156,8 @@ class PublicResult:
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         cards = "".join(_html_card(group, self.command) for group in _failures(self.checks))
         verdict, note = html.escape(self.verdict), html.escape(self.note)
-        return f"<p><b>{verdict}</b>. {note}</p>{table}{cards}"
+        notes = "".join(f"<p>note: {html.escape(notice)}</p>" for notice in self.notices)
+        return f"<p><b>{verdict}</b>. {note}</p>{table}{cards}{notes}"
 
 
 def with_code(

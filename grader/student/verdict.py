@@ -53,6 +53,8 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
+_DENIALS = ("OperationDenied", "ModuleDenied")
+_DENIED = "The problem asks you to write this yourself: grading refuses it in the same way."
 MAX_OF_CASE = 6
 """Most things that are told of one case; the next ones often follow from them."""
 MAX_OF_CHECK = 8
@@ -108,6 +110,7 @@ def judge_case(
     if trouble is None:
         return CaseVerdict(cause=Cause.NONE)
     findings: list[PublicFinding] = []
+    cause = trouble.cause
     of_values = origins[: len(seen.observations)]
     for one, origin in zip_longest(seen.observations, of_values, fillvalue=None):
         if one is None or not is_wrong(one, tolerance):
@@ -118,9 +121,11 @@ def judge_case(
             finding = _wrong_value(one, tolerance, origin)
         findings.append(replace(finding, steps=origin.steps if origin else 0))
     for fault in seen.faults or (() if findings else (NOTHING_COMPARED,)):
-        steps = origins[-1].steps if origins else 0
-        findings.append(replace(_fault(fault), steps=steps))
-    return CaseVerdict(cause=trouble.cause, findings=_bounded(findings, name))
+        finding = replace(_fault(fault), steps=origins[-1].steps if origins else 0)
+        if is_denial(fault):
+            cause, finding = Cause.FORBIDDEN, replace(finding, hint=_DENIED)
+        findings.append(finding)
+    return CaseVerdict(cause=cause, findings=_bounded(findings, name))
 
 
 def _bounded(findings: Sequence[PublicFinding], name: str) -> tuple[PublicFinding, ...]:
@@ -129,6 +134,12 @@ def _bounded(findings: Sequence[PublicFinding], name: str) -> tuple[PublicFindin
         label = f"{kept[-1].label} (and {more} more in this case)"
         kept[-1] = replace(kept[-1], label=label)
     return tuple(kept)
+
+
+def is_denial(fault: Fault) -> bool:
+    """Return whether a case ended because it used what its problem denies (`runner.denial`)."""
+    texts = (fault.message, fault.detail)
+    return any(f"{name}: " in text for name in _DENIALS for text in texts)
 
 
 def judge_check(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import tomllib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,7 @@ HEADER_PATTERN = re.compile(r"^(?:#|//) grader: ([a-z][a-z0-9_]*)\b", re.MULTILI
 HEADER_CHARACTERS = 400
 NOTEBOOK_KEY = "grader"
 CUDA_ENDING = ".cu"
+ZIP_ENDING = ".zip"
 SUFFIXES = (".py", ".ipynb", CUDA_ENDING)
 MAX_NOTEBOOK_BYTES = 64 << 20
 
@@ -52,7 +54,8 @@ class Mark:
 def find_work(path: Path | None, slug: str | None, assignments: Path | None = None) -> Work:
     """Return the student's file and its assignment; `slug` is given if the student named it.
 
-    The path is a `.py`, `.ipynb` or `.cu` file, or a folder that holds it; None: the current one.
+    The path is a `.py`, `.ipynb` or `.cu` file, a zip to hand in, or a folder that holds the file;
+    None: the current one.
 
     Raises:
         UsageError: if there is no such file or more than one, or the assignment is unknown.
@@ -62,7 +65,7 @@ def find_work(path: Path | None, slug: str | None, assignments: Path | None = No
         return _in_folder(start, slug, assignments)
     if not start.is_file():
         raise UsageError(f"{start}: not found", hint=f"give your {_ENDINGS} file, or its folder")
-    if start.suffix not in SUFFIXES:
+    if start.suffix not in (*SUFFIXES, ZIP_ENDING):
         raise UsageError(f"{start}: expected a {_ENDINGS} file", hint="give the file you edit")
     known = (
         slug or named_in(start) or read_mark(start.parent).slug or _slug_by_name(start, assignments)
@@ -151,7 +154,11 @@ def _choose(files: list[Path], slug: str, mark: Mark) -> Path:
 
 def _slug_by_name(path: Path, assignments: Path | None) -> str:
     known = {folder.name for folder in list_assignments(assignments)}
-    return path.stem if path.stem in known else ""
+    stems = [path.stem.removesuffix("-submission")]
+    if path.suffix == ZIP_ENDING and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            stems += [Path(name).stem for name in archive.namelist()]
+    return next((stem for stem in stems if stem in known), "")
 
 
 def _no_slug(path: Path, assignments: Path | None) -> NoReturn:

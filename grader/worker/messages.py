@@ -13,15 +13,26 @@ import torch
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.errors import AuthorError, ChannelError
-from grader.evidence.faults import NAME_MISSING, Fault, FaultKind, Raised, Stopped
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    LoadFailure,
+    Raised,
+    Stopped,
+    damage_of,
+    explain_raised,
+    fault_of_missing,
+)
 from grader.intake.submission import SourceFile, Submission
 from grader.runner import protocol
+from grader.runner.loading import MAX_FAILURES, MAX_NAMES
 from grader.runner.tensors import DTYPES, NAMES
 from grader.worker.buffers import Arguments, WorkerMemory
 
 MAX_TEXT = 2000
 MAX_CLASSES = 20
 MAX_TENSORS = 4096
+MAX_NAME = 100
 
 Json = Any  # a field of a message
 
@@ -57,17 +68,25 @@ def load_request(submission: Submission, harness: Sequence[SourceFile]) -> dict[
         "binaries": binaries,
         "harness": bool(harness),
         "entry": submission.entry,
+        "allowed": submission.allowed_imports,
+        "only": submission.needs if submission.sliced else (),
     }
 
 
 class Messages:
-    """The messages of one worker, and the shared memory that holds their tensors."""
+    """The messages of one worker, and the shared memory that holds their tensors.
+
+    Attributes:
+        failures: statements of the submission that could not be read, or raised when loaded.
+    """
 
     def __init__(self, submission: Submission, memory: WorkerMemory, reply_bytes: int) -> None:
         self._submission = submission
         self._memory = memory
         self._reply_bytes = reply_bytes
         self._arguments: Arguments | None = None
+        self._damage = damage_of(submission)
+        self.failures = self._damage
 
     def encode(
         self, step: New | Call, *, first_ref: int = 0, new_ref: int = 0
@@ -96,8 +115,7 @@ class Messages:
             ChannelError: the reply does not have the form of one.
         """
         if "missing" in reply:
-            detail = _text(reply["missing"])
-            raise Stopped(Fault(kind=FaultKind.MISSING, message=NAME_MISSING, detail=detail))
+            raise Stopped(fault_of_missing(_text(reply["missing"]), self.failures))
         if "bad_reply" in reply:
             message = "it returned a value of a type that the grader cannot read"
             detail = _text(reply["bad_reply"])
@@ -126,6 +144,33 @@ class Messages:
             return protocol.unflatten(reply["value"], leaf)
         except protocol.ProtocolError as error:
             raise ChannelError(str(error)) from error
+
+    def note_load(self, reply: dict[str, Json]) -> None:
+        """Keep what the reply to `load` says of statements that raised.
+
+        Of no other reply: until then the submission has received nothing, so what it says here can
+        be shown to students.
+
+        Raises:
+            ChannelError: the reply does not have the form of one.
+        """
+        forms = reply.get("failures", [])
+        if not isinstance(forms, list) or len(forms) > MAX_FAILURES:
+            raise ChannelError("a load with failures of unknown form")
+        self.failures = (*self._damage, *(self._read_failure(form) for form in forms))
+
+    def _read_failure(self, form: Json) -> LoadFailure:
+        names = form.get("names") if isinstance(form, dict) else None
+        if not isinstance(names, list) or len(names) > MAX_NAMES:
+            raise ChannelError("a failure of unknown form")
+        raised = self._read_exception(form.get("raised"))
+        missing = "NotImplementedError" in raised.names
+        return LoadFailure(
+            names=tuple(_text(name)[:MAX_NAME] for name in names),
+            text=str(raised),
+            where=raised.where,
+            kind=FaultKind.MISSING if missing else FaultKind.EXCEPTION,
+        )
 
     def refuse_changed(self, step: New | Call) -> None:
         """Check the input tensors of the last call; the worker is frozen.
@@ -162,7 +207,9 @@ class Messages:
             raise ChannelError("an exception without a class")
         classes = tuple(_text(name) for name in names[:MAX_CLASSES])
         location = location_of(self._submission, form.get("frames"))
-        return Raised(classes, _text(form.get("text", "")), location)
+        raised = Raised(classes, _text(form.get("text", "")), location)
+        raised.because = explain_raised(classes, raised.text, self.failures)
+        return raised
 
 
 def _operation(step: New | Call, first_ref: int, new_ref: int) -> dict[str, Json]:

@@ -15,7 +15,14 @@ from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
 from grader.errors import ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
-from grader.evidence.faults import Fault, FaultKind, Raised, Stopped, classify
+from grader.evidence.faults import (
+    Fault,
+    FaultKind,
+    LoadFailure,
+    Raised,
+    Stopped,
+    classify,
+)
 from grader.evidence.samples import DeviceClaim
 from grader.intake.submission import SourceFile, Submission
 from grader.runner.order import NO_DENIAL, Denial
@@ -69,6 +76,9 @@ class Session:
         load_ns: time in which the submission was imported, counted as `charged_ns`.
     """
 
+    sliced = False
+    """Whether it came to load fewer statements by itself; only a process group does."""
+
     def __init__(
         self,
         sandbox: Sandbox,
@@ -109,7 +119,7 @@ class Session:
         return max(self.wall_ns - self._lost_ns - self._spared_ns, 0)
 
     def load(self, harness: Sequence[SourceFile] = ()) -> None:
-        """Import the submission.
+        """Import the submission; a statement of it that raises is one of the `failures`.
 
         Raises:
             Raised: the import raised.
@@ -117,10 +127,19 @@ class Session:
             SandboxError: the worker cannot use the device; it holds nothing of the submission yet.
         """
         self._begin()
-        self._ask(load_request(self._submission, harness), limit_s=self._limits.load_wall_s)
+        self._ask(
+            load_request(self._submission, harness),
+            limit_s=self._limits.load_wall_s,
+            on_reply=self._messages.note_load,
+        )
         self.load_ns = self.charged_ns
         self._load_wall_ns += self.wall_ns
         self._lost_ns = self._spared_ns = 0
+
+    @property
+    def failures(self) -> tuple[LoadFailure, ...]:
+        """Statements of the submission that raised when it was loaded; the others ran."""
+        return self._messages.failures
 
     def new(self, ref: Ref, step: New) -> None:
         """Make an object and remember it as `ref`."""

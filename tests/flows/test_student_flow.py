@@ -67,11 +67,40 @@ def test_from_the_starter_to_the_zip(loaded, solution):
     assert "hidden cases decide the grade" in done
     assert "all passed" not in done.lower()
 
-    packed = grader("pack", "whole", "--out", "whole", cwd=loaded)
+    packed = grader("pack", "whole", "--out", "whole/new", cwd=loaded)
     assert "sha256" in packed
-    with zipfile.ZipFile(folder / f"{SLUG}-submission.zip") as archive:
+    written = folder / "new" / f"{SLUG}-submission.zip"
+    with zipfile.ZipFile(written) as archive:
         assert archive.namelist() == [f"{SLUG}.py"]
         assert archive.read(f"{SLUG}.py").decode() == solution
+    assert "public tests passed" in grader("check", str(written), cwd=loaded)
+
+
+def test_pack_names_what_would_cost_points_and_writes_nothing(loaded, solution):
+    folder = start(loaded, "careless", "--module")
+    path, written = folder / f"{SLUG}.py", folder / f"{SLUG}-submission.zip"
+    assert "is the starter" in grader("pack", "careless", "--out", "careless", cwd=loaded, code=1)
+    careless = solution.replace("def log_sum_exp", "def logSumExp")
+    path.write_text(f"import matplotlib\n{careless}")
+    printed = grader("pack", "careless", "--out", "careless", cwd=loaded, code=1)
+    assert f"{SLUG}.py, line 1: No module named 'matplotlib' where work is graded" in printed
+    assert "did you mean logSumExp" in printed
+    assert not written.exists()
+    grader("pack", "careless", "--out", "careless", "--anyway", cwd=loaded)
+    assert written.exists()
+
+
+def test_what_raises_at_the_top_costs_nothing_else(loaded, solution):
+    folder = start(loaded, "stray", "--module")
+    text = (
+        f"import matplotlib\nfrom grader.student import check\n{solution}\n1 / 0\ncheck('x', 1)\n"
+    )
+    (folder / f"{SLUG}.py").write_text(text)
+    printed = " ".join(grader("check", "stray", cwd=loaded).split())
+    assert "public tests passed" in printed
+    assert "where work is graded" in printed
+    assert "where work is graded" in printed
+    assert "ZeroDivisionError" in printed
 
 
 def test_a_notebook_with_scratch_cells_passes(loaded, solution):

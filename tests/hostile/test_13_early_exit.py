@@ -28,7 +28,7 @@ def test_leaving_early_is_a_crash(attack: Attack, how: str) -> None:
     assert result.cause("Counter") is Cause.NONE
 
 
-def test_leaving_at_import_fails_every_problem(attack: Attack) -> None:
-    result = attack(HONEST + "\nimport os\nos._exit(0)\n")
+def test_leaving_at_import_fails_every_problem_that_needs_the_statement(attack: Attack) -> None:
+    result = attack(HONEST + "\nimport os\nscale = os._exit(0)\n")
     assert result.cause("scale") is Cause.CRASH
-    assert result.cause("Counter") is Cause.CRASH
+    assert result.cause("Counter") is Cause.NONE, "it answers every call without that statement"

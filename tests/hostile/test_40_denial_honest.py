@@ -11,6 +11,9 @@ def softmax(x):
 
 AT_IMPORT = """
 SCALE = torch.ones(3) + 1
+_multiply = product
+def product(a, b):
+    return _multiply(a, b) if len(SCALE) else a
 """
 
 

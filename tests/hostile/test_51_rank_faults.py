@@ -94,6 +94,16 @@ def test_the_first_cause_is_named(
     assert result.cause("Shard") is Cause.NONE
 
 
+def test_a_load_that_fails_on_ranks_costs_only_what_needs_it(attack_ranks: Attack) -> None:
+    broken = "table = 1 / 0\ndef average(x):\n    return table\nimport os\nos._exit(3)\n"
+    result = attack_ranks(RANK_HONEST + broken)
+    assert result.cause("average") is Cause.CRASH
+    said = "loading the file: ZeroDivisionError: division by zero; so table is not defined"
+    assert said in result.finding("average")
+    assert result.cause("Shard") is Cause.NONE
+    assert result.measurement.sliced
+
+
 def test_who_waits_for_a_rank_that_raised_does_not_wait_long(attack_ranks: Attack) -> None:
     result = attack_ranks(attacked("if rank == 1: raise KeyError(1)"))
     fault = first_fault(result)

@@ -10,7 +10,7 @@ Not covered: statistics (`performance.decide.metrics`) and verdicts (`judge.targ
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grader.assignment.declare import Workload
 from grader.assignment.draw import Draw
@@ -210,7 +210,7 @@ class TargetMeasurer:
         try:
             with self._machine.open_worker(
                 self._sandboxes[0],
-                self._submissions[0],
+                replace(self._submissions[0], needs=so_far.problem.exports),
                 limits=self._loaded.plan.limits,
                 ranks=so_far.problem.ranks,
             ) as session:
@@ -265,7 +265,7 @@ class TargetMeasurer:
         number = 0 if is_submission else 1
         with self._machine.open_worker(
             self._sandboxes[number],
-            self._submissions[number],
+            replace(self._submissions[number], needs=so_far.problem.exports),
             limits=self._loaded.plan.limits,
             denial=Denial(problem=so_far.problem.name, entries=so_far.problem.denied),
             ranks=so_far.problem.ranks,

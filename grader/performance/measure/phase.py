@@ -6,6 +6,8 @@ rank spent its time; no point depends on that run. Which runs are measured is de
 `performance.measure.interleaved`.
 """
 
+from dataclasses import replace
+
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
@@ -135,7 +137,7 @@ def record_ranks(
     try:
         with RankedWorker(
             sandbox,
-            submission,
+            replace(submission, needs=problem.exports),
             limits=loaded.plan.limits,
             most=problem.ranks,
             denial=Denial(problem=problem.name, entries=problem.denied),

@@ -164,6 +164,11 @@ def _together(readings: Sequence[Usage]) -> Usage:
     )
 
 
+def _broken(error: ChannelError) -> Fault:
+    message = f"its process answered in a broken form: {error}"
+    return Fault(kind=FaultKind.BAD_REPLY, message=message)
+
+
 BROKEN = Fault(kind=FaultKind.BAD_REPLY, message="its process answered in a broken form")
 
 
@@ -190,8 +195,18 @@ class Rank:
         except Raised as raised:
             return raised
         except ChannelError as error:
-            message = f"its process answered in a broken form: {error}"
-            raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message)) from error
+            raise Stopped(_broken(error)) from error
+
+    def note_load(self, answer: Answer) -> None:
+        """Keep what the answer to `load` says of statements that raised.
+
+        Raises:
+            Stopped: the answer does not have the form of one.
+        """
+        try:
+            self.messages.note_load(answer if isinstance(answer, dict) else {})
+        except ChannelError as error:
+            raise Stopped(_broken(error)) from error
 
     def failure_of(self, answer: Answer) -> Raised | Fault:
         """Return what an answer that reports a failure reports."""

@@ -9,13 +9,14 @@ the machine counts once all ranks have joined and the submission is imported. Wh
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 from grader.assignment.steps import Call, New, Ref, Value
 from grader.assignment.table import Limits
 from grader.errors import AuthorError, ChannelError, DeviceError, SandboxError
 from grader.evidence.device import DeviceState
-from grader.evidence.faults import Raised, Stopped
+from grader.evidence.faults import LOAD_ENDERS, LoadFailure, Raised, Stopped
 from grader.evidence.samples import DeviceClaim
 from grader.evidence.timeline import RankTimeline, read_timelines
 from grader.intake.submission import SourceFile, Submission
@@ -49,6 +50,9 @@ class RankedWorker:
         load_ns: time in which worlds imported the submission, counted in the same way.
         alive: whether another world can be started.
         metered: whether processor time and memory of all ranks so far were counted.
+        failures: statements of the submission that raised when the last world loaded it.
+        sliced: whether only the statements that the problem needs are loaded, because a load of
+            all of them ended a world.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class RankedWorker:
         self.load_ns = 0
         self.alive = True
         self.metered = True
+        self.failures: tuple[LoadFailure, ...] = ()
+        self.sliced = submission.sliced
 
     def __enter__(self) -> Self:
         return self
@@ -112,18 +118,33 @@ class RankedWorker:
                 f"World({size}) in a problem whose `ranks` is {self._most}",
                 hint="use a world of 1 to `ranks` ranks, or change `ranks` in assignment.toml",
             )
+        try:
+            self._start(size)
+        except Stopped as stopped:
+            if self.sliced or stopped.fault.kind not in LOAD_ENDERS or not self._submission.needs:
+                raise
+            self.sliced = True
+            self._start(size)
+
+    def _start(self, size: int) -> None:
         self.end_case()
         self._open(size)
         self._join()
         self._allowance = CompileAllowance(self._limits, compiles=self._submission.compiles())
-        load = load_request(self._submission, self._harness)
+        load = load_request(replace(self._submission, sliced=self.sliced), self._harness)
+        limit_s = self._limits.load_wall_s
         try:
-            loaded = self._ask_all(load, self._limits.load_wall_s + self._allowance.left_s)
+            answers = self._exchange(
+                {rank: (load, ()) for rank in range(size)}, limit_s + self._allowance.left_s
+            )
         finally:
-            self.load_ns += self._last_charged_ns(self._limits.load_wall_s)
-        for value in loaded:
+            self.load_ns += self._last_charged_ns(limit_s)
+        for number, rank in enumerate(self._ranks):
+            value = rank.value_of(answers[number])
             if isinstance(value, Raised):
                 raise Stopped(cannot_load(value))
+            rank.note_load(answers[number])
+        self.failures = self._ranks[0].messages.failures
         self._meter.begin(self._readings())
 
     def _open(self, size: int) -> None:

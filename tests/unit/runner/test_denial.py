@@ -18,6 +18,7 @@ from grader.runner.denial import (
     NOT_COMPUTE,
     Denials,
     OperationDenied,
+    denied_here,
     expand,
     find_unknown,
     registered_keys,
@@ -69,6 +70,14 @@ def test_an_operator_is_denied_and_restored(denials):
     with pytest.raises(OperationDenied, match="aten::bmm is denied"):
         torch.bmm(x[None], x[None])
     denials.install(())
+    assert torch.equal(torch.mm(x, x), torch.full((2, 2), 2.0))
+
+
+def test_a_denial_for_a_while_ends_with_its_block_whatever_is_raised():
+    x = torch.ones(2, 2)
+    said = "aten::mm is denied in the problem matmul: a kernel of your own must compute"
+    with pytest.raises(OperationDenied, match=said), denied_here("matmul", [COMPUTE]):
+        torch.mm(x, x)
     assert torch.equal(torch.mm(x, x), torch.full((2, 2), 2.0))
 
 

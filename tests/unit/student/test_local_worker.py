@@ -5,7 +5,7 @@ import torch
 
 from grader.assignment.steps import Call, Expect, New, OverwriteArguments
 from grader.correctness.drive import drive
-from grader.evidence.faults import FaultKind
+from grader.evidence.faults import FaultKind, LoadFailure
 from grader.student.local_worker import LocalWorker
 
 
@@ -62,6 +62,20 @@ def test_a_changed_input_is_found():
 
     seen = run(steps(), f=lambda x: x.add_(1))
     assert seen.faults[0].kind is FaultKind.INPUT_CHANGED
+
+
+def test_a_name_that_failed_to_load_is_explained():
+    failure = LoadFailure(names=("gone", "f"), text="ValueError: no", where="kv.py, line 3")
+
+    def faults(name):
+        worker = LocalWorker({"g": lambda: gone}, {}, failures=[failure])  # type: ignore[name-defined] # noqa: F821
+        (fault,) = drive(
+            (step for step in [Call(name)]), worker, check="c", index=0, public=True
+        ).faults
+        return fault
+
+    assert faults("f") == faults("g") == failure.fault
+    assert faults("h").kind is FaultKind.MISSING
 
 
 def test_the_place_of_an_exception_comes_from_whoever_knows_the_source():

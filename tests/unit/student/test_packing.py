@@ -30,17 +30,23 @@ def test_the_zip_holds_the_source_under_the_assignments_name(tmp_path, table, so
     package = pack(Work(path=path, slug=SLUG), submission_of(solution), table, tmp_path)
     assert package.path.name == f"{SLUG}-submission.zip"
     assert package.sha256 == hashlib.sha256(package.path.read_bytes()).hexdigest()
-    assert package.missing == ()
     with zipfile.ZipFile(package.path) as archive:
         assert archive.read(f"{SLUG}.py").decode() == solution
     assert pack(Work(path=path, slug=SLUG), submission_of(solution), table, tmp_path) == package
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path, table):
+def test_a_folder_that_is_not_there_is_made(tmp_path, table):
     path = tmp_path / "work.py"
     path.write_text("")
-    with pytest.raises(UsageError, match="nowhere"):
-        pack(Work(path=path, slug=SLUG), submission_of(""), table, tmp_path / "nowhere")
+    package = pack(Work(path=path, slug=SLUG), submission_of(""), table, tmp_path / "new" / "er")
+    assert package.path.parent == tmp_path / "new" / "er"
+    with pytest.raises(UsageError, match=r"work\.py"):
+        pack(Work(path=path, slug=SLUG), submission_of(""), table, path)
+
+
+def test_a_zip_is_not_packed_again(tmp_path, table):
+    with pytest.raises(UsageError, match="a zip already"):
+        pack(Work(path=tmp_path / "a.zip", slug=SLUG), submission_of(""), table, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, table):
         "log_sum_exp: object = 1",
         "from other import log_sum_exp",
         "class log_sum_exp: ...",
+        "if True:\n    def log_sum_exp(x): ...",
     ],
 )
 def test_a_name_defined_at_the_top_is_found(table, text):
@@ -59,7 +66,7 @@ def test_a_name_defined_at_the_top_is_found(table, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["# log_sum_exp", "    def log_sum_exp(x): ...", "log_sum_exp2 = 1"]
+    "text", ["# log_sum_exp", "def f():\n    def log_sum_exp(x): ...", "log_sum_exp2 = 1"]
 )
 def test_a_name_that_is_not_defined_is_missing(table, text):
     assert "log_sum_exp" in missing_exports(submission_of(text), table)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 import time
 
 import pytest
@@ -29,7 +30,14 @@ def run(assignment, text, *, cells=(), **limits):
     table = load_assignment(assignment)
     table = dataclasses.replace(table, limits=dataclasses.replace(table.limits, **limits))
     file = SourceFile(name="work.py", text=text, cell_lines=cells)
-    submission = Submission(name="me", sha256="", origin=Origin.MODULE, entry="work", files=(file,))
+    submission = Submission(
+        name="me",
+        sha256="",
+        origin=Origin.MODULE,
+        entry="work",
+        files=(file,),
+        allowed_imports=table.allowed_imports,
+    )
     return run_public(submission, assignment, table, table.problems, source="mine.py")
 
 
@@ -61,8 +69,8 @@ def test_compiling_has_time_of_its_own(assignment, waited_s, compile_s):
     step = Event(kind=EventKind.STEP, problem="p", check=check.name, doing="f()")
     limits = Limits(call_wall_s=4.0, compile_wall_s=compile_s)
     since = time.monotonic()
-    watch = _Watch(limits=limits, events=io.BytesIO(), results=[], last=step, problem_since=since)
-    watch.event_since = since - waited_s
+    watch = _Watch(limits=limits, events=io.BytesIO(), results=[], notices=[])
+    watch.last, watch.problem_since, watch.event_since = step, since, since - waited_s
     late = watch.overrun()
     assert late.startswith(f"no reply within {4 + compile_s:g} s")
     ending = _Ending(cause=Cause.TIMEOUT, last=step, detail=late)
@@ -81,14 +89,35 @@ def test_an_exit_costs_its_problem_alone(assignment, solution):
     assert "leaving now" in result.checks[0].findings[0].hint
 
 
+def test_what_raises_at_the_top_costs_only_what_needs_it(assignment, solution):
+    lost = "from helpers import make\nlog_sum_exp = make()\nraise SystemExit('bye')\n1 / 0\n"
+    result = run(assignment, solution.replace("def log_sum_exp", "def gone") + lost)
+    assert causes(result, "log_sum_exp") == [Cause.CRASH] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    finding = result.checks[0].findings[0]
+    sentence = "No module named 'helpers' where work is graded"
+    assert finding.got.startswith(f"loading the file: ModuleNotFoundError: {sentence}")
+    assert finding.got.endswith("so make, log_sum_exp are not defined")
+    assert finding.where.startswith("mine.py, line ")
+    assert len(result.notices) == 3
+    assert "SystemExit: bye" in result.notices[1]
+
+
+@pytest.mark.slow
+def test_a_load_that_does_not_end_costs_only_what_needs_it(assignment, solution):
+    text = solution.replace("def log_sum_exp", "def gone")
+    endless = "log_sum_exp = 0\nwhile True:\n    log_sum_exp = gone\n"
+    result = run(assignment, text + endless, load_wall_s=2.0)
+    assert causes(result, "log_sum_exp") == [Cause.TIMEOUT] * 3
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    (notice,) = result.notices
+    assert "each problem was tried with only the statements that it needs" in notice
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "got", "where"),
-    [
-        ("x = 1\ndef f(:\n", "SyntaxError", "mine.py, line 2"),
-        ("x = 1\nimport torch\n1 / 0\n", "ZeroDivisionError", "mine.py, line 3"),
-        ("raise SystemExit('bye')\n", "SystemExit: bye", "mine.py, line 1"),
-    ],
+    [("x = 1\ndef f(:\n", "SyntaxError", "mine.py, line 2")],
 )
 def test_a_module_that_does_not_load_fails_everywhere_with_its_line(assignment, text, got, where):
     result = run(assignment, text)
@@ -109,9 +138,28 @@ def test_lines_of_a_notebook_are_named_by_cell(assignment):
 
 @pytest.mark.slow
 def test_loading_has_a_limit(assignment):
-    result = run(assignment, "while True:\n    pass\n", load_wall_s=0.5)
+    endless = "while True:\n    log_sum_exp = RunningLogSumExp = 1\n"
+    result = run(assignment, endless, load_wall_s=0.5)
     assert {check.cause for check in result.checks} == {Cause.TIMEOUT}
     assert result.checks[0].findings[0].where == "while your file was loaded"
+
+
+@pytest.mark.slow
+def test_what_a_problem_denies_is_refused_as_in_grading(assignment, solution, tmp_path):
+    copy = tmp_path / assignment.name
+    shutil.copytree(assignment, copy)
+    table = copy / "assignment.toml"
+    denied = 'denied = ["aten::logsumexp", "torch.nn.parallel"]'
+    table.write_text(f"{denied}\n{table.read_text()}")
+    own = solution.replace("def log_sum_exp", "def own")
+    text = "import torch\ndef log_sum_exp(x):\n    return torch.logsumexp(x, dim=-1)\n"
+    result = run(copy, own + text)
+    assert Cause.FORBIDDEN in causes(result, "log_sum_exp")
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+    found = [one for one in result.checks if one.cause is Cause.FORBIDDEN]
+    assert "is denied in the problem log_sum_exp" in found[0].findings[0].got
+    assert found[0].findings[0].where == f"mine.py, line {own.count(chr(10)) + 3}"
+    assert run(copy, solution).passed
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Which file is meant, and for which assignment."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_untouched_starters_give_way_to_the_edited_one(folder, root):
     assert find_work(folder, None, root).path.name == f"{SLUG}.py"
     edit(folder / f"{SLUG}.ipynb")
     assert find_work(folder, None, root).path.name == f"{SLUG}.ipynb"
+
+
+@pytest.mark.parametrize("name", [f"{SLUG}-submission.zip", "homework.zip"])
+def test_a_zip_belongs_to_the_assignment_that_it_or_a_file_in_it_is_named_for(tmp_path, root, name):
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"ada/{SLUG}.py", "x = 1\n")
+    work = find_work(path, None, root)
+    assert (work.path, work.slug) == (path, SLUG)
 
 
 def test_two_edited_files_must_be_told_apart(folder, root):

@@ -1,9 +1,14 @@
-"""Frames that a worker claims become lines of the student's files, or nothing."""
+"""What a worker claims: frames become lines of the student's files, failures of a load faults."""
+
+from dataclasses import replace
 
 import pytest
 
+from grader.errors import ChannelError
+from grader.evidence.faults import FaultKind, Raised, Stopped, fault_of
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
-from grader.worker.messages import location_of
+from grader.runner.loading import MAX_FAILURES
+from grader.worker.messages import MAX_TEXT, Messages, load_request, location_of
 
 MODULE = Submission(
     name="ada",
@@ -62,3 +67,76 @@ def test_the_innermost_frame_of_the_submission(submission, frames, place):
 )
 def test_broken_claims_give_no_location(frames):
     assert location_of(MODULE, frames) == ""
+
+
+RAISED = {"names": ["ValueError", "Exception"], "text": "no", "frames": [["kv.py", 2, "<module>"]]}
+
+
+@pytest.fixture
+def messages():
+    return Messages(MODULE, None, 0)  # type: ignore[arg-type]  # no tensor comes
+
+
+def fault_on(messages, reply):
+    try:
+        return messages.decode(reply)
+    except (Raised, Stopped) as error:
+        return fault_of(error)
+
+
+def test_a_name_that_failed_to_load_is_explained_by_the_statement(messages):
+    messages.note_load({"failures": [{"names": ["a", "b"], "raised": RAISED}]})
+    fault = fault_on(messages, {"missing": "b"})
+    assert fault.kind is FaultKind.EXCEPTION
+    assert fault.message == "loading the file: ValueError: no; so a, b are not defined"
+    assert fault.where == "kv.py, line 2"
+    assert fault_on(messages, {"missing": "a"}) == fault
+    used = {"names": ["NameError", "Exception"], "text": "name 'a' is not defined", "frames": []}
+    assert fault_on(messages, {"raised": used}) == fault
+    assert fault_on(messages, {"missing": "c"}).kind is FaultKind.MISSING
+    (failure,) = messages.failures
+    assert failure.notice.startswith("kv.py, line 2: loading the file: ValueError: no; so a, b")
+
+
+def test_only_a_load_tells_of_failures(messages):
+    claim = {"failures": [{"names": ["a"], "raised": RAISED}], "missing": "a"}
+    assert fault_on(messages, claim).kind is FaultKind.MISSING
+
+
+def test_what_is_not_implemented_yet_is_missing_even_at_load(messages):
+    raised = {"names": ["NotImplementedError"], "text": "", "frames": []}
+    messages.note_load({"failures": [{"names": ["x"], "raised": raised}]})
+    assert fault_on(messages, {"missing": "x"}).kind is FaultKind.MISSING
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        None,
+        3,
+        [3],
+        [{}],
+        [{"names": "a", "raised": RAISED}],
+        [{"names": ["a"]}],
+        [{"names": ["a"] * 1000, "raised": RAISED}],
+        [{"names": ["a"], "raised": RAISED}] * (MAX_FAILURES + 1),
+    ],
+)
+def test_failures_of_unknown_form_are_no_load(messages, failures):
+    with pytest.raises(ChannelError):
+        messages.note_load({"failures": failures})
+
+
+def test_what_a_failure_says_is_cut(messages):
+    raised = {**RAISED, "text": "x" * 10_000}
+    messages.note_load({"failures": [{"names": ["a" * 10_000, 3], "raised": raised}]})
+    (failure,) = messages.failures
+    assert len(failure.text) < MAX_TEXT + 100
+    assert [len(name) for name in failure.names] == [100, 12]
+
+
+def test_a_load_asks_for_the_statements_of_a_problem_only_if_the_whole_failed():
+    needs = replace(MODULE, needs=("f",), allowed_imports=("einops",))
+    assert load_request(needs, ())["only"] == ()
+    assert load_request(needs, ())["allowed"] == ("einops",)
+    assert load_request(replace(needs, sliced=True), ())["only"] == ("f",)
