@@ -288,8 +288,7 @@ def make_rejected_record(name: str = "zuse") -> GradeRecord:
         "expected a Python module or a notebook, found 12 KiB that are not text\n"
         "Save the file as kv_cache.py in UTF-8 and hand it in again."
     )
-    outcomes = ((Verdict.FAIL, Cause.MISSING),) * 6
-    judgement = make_judgement(*outcomes, status=Status.REJECTED, message=message)
+    judgement = make_judgement(status=Status.REJECTED, message=message)
     return make_record(
         name, judgement=judgement, measurement=replace(make_measurement(), problems=())
     )
