@@ -38,7 +38,7 @@ class Measurement:
         isolation: `warm` or `strict`.
         layers: the layers of isolation between submission and judge, outermost first.
         problems: in the plan's order.
-        wall_ns: of the whole run, on the judge's clock.
+        wall_ns: of the whole run, targets included, on the judge's clock.
         targets: of problems whose every check passed, in the plan's order.
     """
 

@@ -179,10 +179,11 @@ def collect(paths: Sequence[Path], slug: str) -> tuple[SubmissionSource, ...]:
             f"expected at most {MAX_SUBMISSIONS} submissions, found {len(named)}",
             hint="name the folder of one class",
         )
-    names = make_unique(_distinguish(named))
+    owners = _distinguish(named)
+    names = make_unique(owners)
     return tuple(
-        SubmissionSource(name=name, parts=parts)
-        for name, (_, parts) in zip(names, named, strict=True)
+        SubmissionSource(name=name, key=key, parts=parts)
+        for name, key, (_, parts) in zip(names, owners, named, strict=True)
     )
 
 

@@ -19,6 +19,42 @@ class Attachment:
     member: str = ""
     label: str = ""
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, on disk or in the archive."""
+        return self.member.endswith("/") if self.member else self.path.is_dir()
+
+    @property
+    def original(self) -> str:
+        """Where it lies, for people: `export.zip/Ada Example_101_assignsubmission_file_/`."""
+        return f"{self.path.name}/{self.member}" if self.member else self.path.name
+
+
+class Layout(StrEnum):
+    """How files name their owner: as course staff put them, or as a course site exports them."""
+
+    PLAIN = "plain"
+    BLACKBOARD = "blackboard"
+    BRIGHTSPACE = "brightspace"
+    CANVAS = "canvas"
+    GITHUB = "github"
+    GRADESCOPE = "gradescope"
+    MOODLE = "moodle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who handed in a submission, as far as an export tells; what it does not tell is empty.
+
+    Attributes:
+        name: as the course site shows it.
+        number: the student's number or user name there.
+    """
+
+    name: str = ""
+    email: str = ""
+    number: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionSource:
@@ -27,10 +63,27 @@ class SubmissionSource:
     Attributes:
         name: identifier, unique within a class, safe as a folder name.
         parts: usually one; several where a course site stores each attachment by itself.
+        layout: what the owner was read from.
+        key: what tells this owner from all others in every run over the same class, whoever else
+            is in it: the course site's own number or user name, or the file's name as it was.
+        people: all members of a group; one, or nobody, for other submissions.
+        attempts: all that were found, oldest first, as the course site writes them; the last one
+            that has files is in `parts`. Empty if the export tells of none.
+        late: whether the course site marks it as late.
     """
 
     name: str
     parts: tuple[Attachment, ...]
+    layout: Layout = Layout.PLAIN
+    key: str = ""
+    people: tuple[Person, ...] = ()
+    attempts: tuple[str, ...] = ()
+    late: bool = False
+
+    @property
+    def original(self) -> str:
+        """Where the submission came from, for people: its files or folder as they were named."""
+        return ", ".join(part.original for part in self.parts)
 
 
 class Origin(StrEnum):
@@ -83,6 +136,7 @@ class Submission:
         files: the entry first, then the files that it may import or include.
         notices: what the student should know about loading, such as dropped cells.
         notebook_json: the notebook as handed in, outputs stripped; empty for a module.
+        graded_file: path of the entry in what was handed in, such as `src/kv_cache (1).py`.
     """
 
     name: str
@@ -93,6 +147,7 @@ class Submission:
     notices: tuple[str, ...] = ()
     notebook_json: str = ""
     binaries: tuple[BinaryFile, ...] = ()
+    graded_file: str = ""
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Submission":

@@ -17,7 +17,17 @@ TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for p
 ORDER = (
     *("errors", "strict", "runner", "intake", "assignment", "author", "evidence", "sandbox"),
     *("worker", "correctness", "performance/decide", "performance/measure", "judge", "cuda_cpp"),
-    *("advice", "record", "report", "pipeline", "batch", "student", "release", "validate"),
+    *(
+        "advice",
+        "record",
+        "report",
+        "preflight",
+        "pipeline",
+        "batch",
+        "student",
+        "release",
+        "validate",
+    ),
     *("commands", "__main__"),
 )
 """The folders and files of the package, ground floor first: each imports only from those before."""

@@ -1,11 +1,14 @@
 """Runs in the reader's process: limits itself, reads one notebook, writes the result, and ends.
 
-The result is one JSON object: either `message` and `hint`, or `cells`, `lines` and `notices`.
+Called with `many` it forks such a process for each notebook that it is sent. The result is one JSON
+object: either `message` and `hint`, or `cells`, `lines` and `notices`.
 """
 
 import contextlib
 import json
+import os
 import sys
+from typing import BinaryIO
 
 from .assembly import assemble
 from .cells import SAVE_AGAIN, Cell, Refusal, read_cells
@@ -17,10 +20,50 @@ MAX_PROSE_CHARS = 4 << 20
 
 
 def main() -> None:
-    """Read one notebook."""
+    """Read one notebook; or with `many` as argument, one after the other until the socket ends."""
+    if sys.argv[1:] == ["many"]:
+        _serve_many()
+    else:
+        _answer(sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _serve_many() -> None:
+    """Fork a reader for each pair of files that comes through stdin, and send its exit status."""
+    import gc
+    import socket
+    import struct
+
+    gc.disable()  # no reader lives long enough to need it, and each would copy all pages
+    control = socket.socket(fileno=0)
+    while True:
+        asked, files, _, _ = socket.recv_fds(control, 1, 2)
+        if not asked:
+            return
+        child = os.fork()
+        if child == 0:
+            control.close()
+            _answer_and_end(*files)
+        for file in files:
+            os.close(file)
+        _, status = os.waitpid(child, 0)
+        control.sendall(struct.pack("=i", os.waitstatus_to_exitcode(status)))
+
+
+def _answer_and_end(source: int, answer: int) -> None:
+    status = 1
+    try:
+        with os.fdopen(source, "rb") as notebook, os.fdopen(answer, "wb") as reply:
+            _answer(notebook, reply)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _answer(notebook: BinaryIO, answer: BinaryIO) -> None:
+    """Read one notebook, in a process that ends afterwards."""
     _limit()
     try:
-        reply = _read(sys.stdin.buffer.read())
+        reply = _read(notebook.read())
     except Refusal as refusal:
         reply = {"message": refusal.message, "hint": refusal.hint}
     except MemoryError:
@@ -31,7 +74,7 @@ def main() -> None:
     except RecursionError:
         reply = {"message": "expected a notebook, found one nested too deeply", "hint": SAVE_AGAIN}
     text = json.dumps(reply, ensure_ascii=False)
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    answer.write(text.encode("utf-8", "replace"))
 
 
 def _limit() -> None:

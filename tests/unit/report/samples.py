@@ -17,12 +17,8 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.record.grade_record import (
-    RECORD_SCHEMA_VERSION,
-    Environment,
-    GradeRecord,
-    SubmissionFacts,
-)
+from grader.record.grade_record import Environment, GradeRecord, SubmissionFacts
+from grader.record.run_folder import RECORD_SCHEMA_VERSION
 from tests.unit.report.sample_plan import PROBLEMS, make_plan
 
 NOTEBOOK_SOURCE = """\
