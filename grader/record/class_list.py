@@ -306,7 +306,9 @@ def read_roster(path: Path) -> tuple[RosterLine, ...]:
     head = text.partition("\n")[0].strip()
     delimiter = max(",;\t", key=head.count)
     try:
-        table = list(csv.reader(io.StringIO(text.replace("\0", "")), delimiter=delimiter))
+        table = list(
+            csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=delimiter)
+        )
     except csv.Error as error:
         raise UsageError(f"--roster {path}: {error}", hint="export it again as CSV") from error
     columns = [_kind_of_column(title) for title in (table[0] if table else [])]
@@ -383,6 +385,6 @@ def _find(person: Person, lines: Sequence[RosterLine]) -> RosterLine | None:
     )
     for fits in tests:
         matches = [line for line in lines if fits(line)]
-        if matches:
-            return matches[0] if len(matches) == 1 else None
+        if len(matches) == 1:
+            return matches[0]
     return None

@@ -1,5 +1,7 @@
 """Names belong to owners: whoever comes or goes, nobody gets another's folder or history."""
 
+import contextlib
+import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -7,15 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.errors import StoreError
+from grader.errors import StoreError, UsageError
 from grader.intake.roster import make_unique
-from grader.intake.submission import Attachment, SubmissionSource
+from grader.intake.submission import Attachment, Person, SubmissionSource
 from grader.record.class_list import (
     RESERVED,
     ClassList,
+    RosterResult,
+    compare,
     enrol,
     read_class,
     read_earlier,
+    read_roster,
     write_class,
 )
 
@@ -154,3 +159,72 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "staff" / "grades.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match=r"grades\.sqlite cannot be read"):
         read_earlier(tmp_path)
+
+
+def beside(tmp_path: Path, roster: str | bytes, *files: str) -> RosterResult:
+    path = tmp_path / "roster.csv"
+    path.write_bytes(roster if isinstance(roster, bytes) else roster.encode())
+    return compare(read_roster(path), hand_in([f"{file}.py" for file in files]))
+
+
+ROSTERS = {
+    "plain": "name,id,email\nJane Doe,4711,jd@x.edu\nJohn Roe,4712,jr@x.edu\n",
+    "canvas": "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+    '"Doe, Jane",4711,,jd,A\n"Roe, John",4712,,jr,A\n',
+    "moodle": "First name,Surname,ID number,Email address\r\nJane,Doe,4711,jd@x.edu\r\n"
+    "John,Roe,4712,jr@x.edu\r\n",
+    "gradescope": "First Name\tLast Name\tSID\tEmail\nJane\tDoe\t4711\tjd@x.edu\n"
+    "John\tRoe\t4712\tjr@x.edu\n",
+    "German": "Nachname;Vorname;Username\nDoe;Jane;jd\nRoe;John;4712\n",
+}
+
+
+@pytest.mark.parametrize("roster", ROSTERS.values(), ids=ROSTERS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_rosters_of_course_sites_are_read(tmp_path: Path, roster: str, encoding: str) -> None:
+    result = beside(tmp_path, roster.encode(encoding), "Jane Doe", "somebody")
+    (missing,) = result.missing
+    assert "Roe" in missing
+    assert result.unknown == ("somebody",)
+
+
+@pytest.mark.parametrize(
+    "owner", ["jd", "JD", "jd@x.edu", "4711", "doejane_4711", "Doe, Jane", "Jane Doe_99_file_"]
+)
+def test_a_person_is_found_by_the_owner_or_an_id_in_it(tmp_path: Path, owner: str) -> None:
+    result = beside(tmp_path, ROSTERS["plain"], owner)
+    assert result == RosterResult(missing=("John Roe (4712)",), unknown=())
+
+
+def test_whoever_fits_two_lines_is_not_guessed(tmp_path: Path) -> None:
+    roster = "name,id\nJane Doe,4711\nJane Doe,4712\n"
+    assert beside(tmp_path, roster, "Jane Doe").unknown == ("Jane_Doe",)
+    assert beside(tmp_path, roster, "Jane Doe_4712").missing == ("Jane Doe (4711)",)
+
+
+def test_all_members_of_a_group_have_a_submission(tmp_path: Path) -> None:
+    path = tmp_path / "roster.csv"
+    path.write_text(ROSTERS["plain"])
+    (source,) = hand_in(["group 3.py"])
+    group = (Person(email="JD@x.edu"), Person(name="Roe, John"))
+    source = SubmissionSource(name=source.name, parts=source.parts, people=group)
+    assert compare(read_roster(path), [source]) == RosterResult(missing=(), unknown=())
+
+
+@settings(deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map("name,id\n{}".format)))
+def test_any_roster_is_read_or_refused(roster: bytes | str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "roster.csv"
+        path.write_bytes(roster if isinstance(roster, bytes) else roster.encode())
+        with contextlib.suppress(UsageError):  # any other error fails the test
+            assert all(line.names or line.ids for line in read_roster(path))
+
+
+@pytest.mark.parametrize("roster", ["", "\n", "points,section\n1,A\n", "\0", 'a"b\n"'])
+def test_a_roster_without_people_is_refused_with_what_to_do(tmp_path: Path, roster: str) -> None:
+    with pytest.raises(UsageError, match="expected columns such as name, id or email") as caught:
+        beside(tmp_path, roster)
+    assert "name,id,email" in caught.value.hint
+    with pytest.raises(UsageError, match="--roster"):
+        read_roster(tmp_path / "missing.csv")
