@@ -4,6 +4,7 @@ import contextlib
 import csv
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,10 +13,13 @@ import pytest
 from grader import batch
 from grader.assignment.loaded import LoadedAssignment
 from grader.batch import BatchOptions, grade_class
+from grader.correctness.run import measurement_of_failure
 from grader.errors import SandboxError, StoreError
-from grader.intake import collect
+from grader.intake import Rejected, Submission, collect
 from grader.intake.submission import Attachment, SubmissionSource
-from grader.record.grade_record import GradeRecord
+from grader.judge.judge import reject
+from grader.record.grade_record import GradeRecord, make_record
+from grader.record.store import RecordStore
 from grader.sandbox.contract import Isolation
 from tests.unit.validate.small_assignment import SOLUTION, make_course
 
@@ -126,3 +130,27 @@ def test_only_some_of_a_class_are_graded_and_the_rest_stay(
     assert again.submission.name == "bob"
     assert again.previous_id
     assert rows(out) == {"ada": "ungraded", "bob": "ungraded"}
+
+
+def test_a_rejection_is_kept_only_while_it_is_still_said_in_the_same_words(
+    tmp_path: Path, loaded: LoadedAssignment
+) -> None:
+    """A newer grader may be able to read what an older one rejected, under the same hash."""
+    rejected = Rejected(name="ada", sha256="a", message="expected a module")
+    measured = measurement_of_failure(loaded, OSError(), sandbox="none", isolation="warm")
+    judgement = reject(loaded.plan, rejected.text)
+    record = make_record(rejected, loaded.plan, measured, judgement)
+    with contextlib.closing(RecordStore.in_folder(tmp_path)) as store:
+        store.commit(record)
+        one = batch._Batch(
+            loaded=loaded,
+            options=BatchOptions(
+                sandbox="none", isolation=Isolation.WARM, jobs=1, image="", force=False
+            ),
+            store=store,
+            out=tmp_path,
+            on_outcome=lambda outcome: None,
+        )
+        assert one._graded_before(rejected) == record
+        assert one._graded_before(replace(rejected, message="found no module")) is None
+        assert one._graded_before(replace(Submission.of_text("ada", "x"), sha256="a")) is None
