@@ -2,7 +2,8 @@
 
 Exit codes of `grade`: 0 if every submission has a result (graded, provisional or needing review),
 whatever the scores; 1 if one has none, because it cannot be read (rejected), or because of the
-grader or the course author (ungraded). Of `check`, `validate` and `doctor`: 1 if something failed. Of all commands: 2 for a usage error.
+grader or the course author (ungraded). Of `check`, `validate` and `doctor`: 1 if something failed.
+Of all commands: 2 for a usage error.
 """
 
 import importlib

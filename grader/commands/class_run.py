@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import typer
@@ -23,7 +23,6 @@ from grader.preflight import duration_text, list_some
 from grader.record.codec import to_json
 from grader.record.grade_record import GradeRecord
 from grader.record.run_folder import RunFacts
-from grader.sandbox.contract import Isolation
 from grader.validate.seed_vetting import RejectedSeed, with_vetted_seed
 
 UNCONFINED_NOTICE = (
@@ -36,73 +35,45 @@ NEEDS_A_PERSON = (Status.UNGRADED, Status.REJECTED)
 """Statuses with which the command ends with exit code 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What is to be graded and how, once nothing in the call is wrong.
-
-    Attributes:
-        folder: of the assignment.
-        only: names to grade; empty for the whole class.
-        each_s: how long one submission is expected to take.
-        others: as the options of the command.
-    """
-
-    folder: Path
-    reference: Path
-    paths: tuple[Path, ...]
-    out: Path
-    device: str
-    sandbox: str
-    isolation: Isolation
-    jobs: int
-    image: str
-    seed: str
-    force: bool
-    only: frozenset[str]
-    each_s: float
-
-
-def read_assignment(folder: Path, reference: Path, device: str, seed: str) -> LoadedAssignment:
-    """Return what would be asked on a device, as `--device` names it."""
-    with open_drivers(device) as drivers:
-        return load_assignment_with_reference(
-            folder, reference, device=class_of(drivers), seed=seed or new_seed()
-        )
-
-
 def grade_and_print(
-    call: Call, earlier: RunFacts | None, console: Console, *, as_json: bool
+    paths: Sequence[Path],
+    options: BatchOptions,
+    *,
+    folder: Path,
+    reference: Path,
+    out: Path,
+    device: str,
+    seed: str,
+    earlier: RunFacts | None,
+    each_s: float,
+    as_json: bool,
 ) -> bool:
-    """Grade what the call names, and print the results; return whether all have a score."""
-    with open_drivers(call.device) as drivers:
+    """Grade what the command names, and print the results; return whether all have a score.
+
+    `earlier` is the run that is continued, `each_s` what one submission is expected to take; the
+    machine in `options` is opened here.
+    """
+    console = Console(stderr=as_json)
+    with open_drivers(device) as drivers:
         loaded = load_assignment_with_reference(
-            call.folder,
-            call.reference,
+            folder,
+            reference,
             device=class_of(drivers),
-            seed=call.seed or (earlier.seed if earlier else new_seed()),
-        )
-        options = BatchOptions(
-            sandbox=call.sandbox,
-            isolation=call.isolation,
-            jobs=call.jobs,
-            image=call.image,
-            force=call.force,
-            only=call.only,
-            machine=timed_machine(loaded, drivers, console),
+            seed=seed or (earlier.seed if earlier else new_seed()),
         )
         records = run(
             loaded,
-            call.paths,
-            options,
-            out=call.out,
+            paths,
+            replace(options, machine=timed_machine(loaded, drivers, console)),
+            out=out,
             console=console,
-            fresh_seed=not call.seed and earlier is None,
-            each_s=call.each_s,
+            fresh_seed=not seed and earlier is None,
+            each_s=each_s,
         )
     if as_json:
         typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
-        print_results(records, call.out, console)
+        print_results(records, out, console)
     return not any(record.judgement.status in NEEDS_A_PERSON for record in records)
 
 
@@ -208,8 +179,12 @@ def _vet_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
     return with_vetted_seed(loaded, on_rejected_seed=tell)
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
+def print_plan(folder: Path, reference: Path, device: str, *, as_json: bool) -> None:
     """Print every check with its points, tolerances and number of cases; the seed stays secret."""
+    with open_drivers(device) as drivers:
+        plan = load_assignment_with_reference(
+            folder, reference, device=class_of(drivers), seed=new_seed()
+        ).plan
     if as_json:
         form = json.loads(to_json(plan))
         del form["seed"]

@@ -7,7 +7,7 @@ torch is in `commands.class_run`.
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -76,9 +76,9 @@ def command(
     refuse_other(out, earlier, slug)
     console = Console(stderr=as_json)
     if plan:
-        from grader.commands.class_run import print_plan, read_assignment  # imports torch
+        from grader.commands.class_run import print_plan  # imports torch
 
-        print_plan(read_assignment(folder, answers, device, seed).plan, as_json=as_json)
+        print_plan(folder, answers, device, as_json=as_json)
         return
     rosters = () if roster is None else (roster,)
     wish = Wish(only=tuple(only or ()), force=force, jobs=jobs, roster=rosters)
@@ -89,33 +89,35 @@ def command(
     print_summary(flight, console)
     sandbox = choose(sandbox, image)
 
-    from grader.commands.class_run import Call, grade_and_print  # imports torch
+    from grader.commands.class_run import BatchOptions, grade_and_print  # imports torch
 
-    call = Call(
+    scored = grade_and_print(
+        paths,
+        BatchOptions(
+            sandbox=sandbox,
+            isolation=isolation,
+            jobs=jobs,
+            image=image,
+            force=force,
+            only=flight.only,
+        ),
         folder=folder,
         reference=answers,
-        paths=tuple(paths),
         out=out,
         device=device,
-        sandbox=sandbox,
-        isolation=isolation,
-        jobs=jobs,
-        image=image,
         seed=seed,
-        force=force,
-        only=flight.only,
+        earlier=earlier,
         each_s=flight.estimate.each_s,
+        as_json=as_json,
     )
-    if not grade_and_print(call, earlier, console, as_json=as_json):
+    if not scored:
         raise typer.Exit(1)
 
 
 def print_entries(flight: Preflight, console: Console, *, as_json: bool) -> None:
     """Print what would become of each submission, then the summary."""
     if as_json:
-        typer.echo(
-            json.dumps(asdict(replace(flight, only=frozenset())) | {"only": sorted(flight.only)})
-        )
+        typer.echo(json.dumps(asdict(flight) | {"only": sorted(flight.only)}))
         return
     titles = ("submission", "found in", "file", "attempts", "what happens", "graded before")
     table = Table(*(Column(title, overflow="fold") for title in titles))

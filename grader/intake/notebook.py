@@ -127,9 +127,13 @@ class _Server:
         if not self._running:
             ours, theirs = socket.socketpair()
             with theirs:
-                silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-                command = [*_command(), "many"]
-                process = subprocess.Popen(command, stdin=theirs, start_new_session=True, **silent)
+                process = subprocess.Popen(
+                    [*_command(), "many"],
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
             self._running.append((process, ours))
         ((_, control),) = self._running
         control.settimeout(WALL_SECONDS)

@@ -134,12 +134,6 @@ def refuse_misplaced(out: Path, paths: Sequence[Path]) -> None:
             _refuse(f"--out {out} {where} the folder that is graded, {path}", folder)
         if place in folder.parents:
             _refuse(f"the folder that is graded, {path}, lies inside --out {out}", place)
-        for inner in sorted(folder.iterdir()):
-            if (inner / "staff" / "run.json").is_file():
-                raise UsageError(
-                    f"{inner} holds the grades of an earlier run, not a submission",
-                    hint=f"move it out of {path}, for example beside it",
-                )
 
 
 def _refuse(what: str, folder: Path) -> None:

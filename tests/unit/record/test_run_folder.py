@@ -95,13 +95,6 @@ def test_an_output_folder_that_would_be_graded_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class", "file", "link"]
 
 
-def test_grades_of_an_earlier_run_inside_a_class_are_no_submission(tmp_path: Path) -> None:
-    (tmp_path / "class" / "out" / "staff").mkdir(parents=True)
-    (tmp_path / "class" / "out" / "staff" / "run.json").write_text("{}")
-    with pytest.raises(UsageError, match="not a submission"):
-        refuse_misplaced(tmp_path / "out", [tmp_path / "class"])
-
-
 def test_an_output_folder_beside_the_class_is_taken(tmp_path: Path) -> None:
     (tmp_path / "class").mkdir()
     (tmp_path / "class.zip").write_bytes(b"")
