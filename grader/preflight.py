@@ -251,10 +251,10 @@ def _enter(
 def _decide(entry: Entry, earlier: Earlier | None, plan_sha256: str, *, left_out: bool) -> Entry:
     if left_out:
         return replace(entry, fate=Fate.LEFT_OUT)
-    settled = earlier is not None and earlier.status not in _UNSETTLED and not entry.changed
-    if entry.fate is Fate.GRADE and settled and earlier.plan_sha256 == plan_sha256:
-        return replace(entry, fate=Fate.KEPT)
-    return entry
+    if entry.fate is not Fate.GRADE or earlier is None or entry.changed:
+        return entry
+    settled = earlier.status not in _UNSETTLED and earlier.plan_sha256 == plan_sha256
+    return replace(entry, fate=Fate.KEPT) if settled else entry
 
 
 def _estimate(

@@ -89,7 +89,8 @@ def command(
     print_summary(flight, console)
     sandbox = choose(sandbox, image)
 
-    from grader.commands.class_run import BatchOptions, grade_and_print  # imports torch
+    from grader.batch import BatchOptions  # both import torch
+    from grader.commands.class_run import grade_and_print
 
     scored = grade_and_print(
         paths,

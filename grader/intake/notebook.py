@@ -129,7 +129,7 @@ class _Server:
             with theirs:
                 process = subprocess.Popen(
                     [*_command(), "many"],
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,

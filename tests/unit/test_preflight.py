@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def look(
-    folder: Path, assignment: Assignment, out: Path, run: RunFacts | None = None, **wish: object
+    folder: Path, assignment: Assignment, out: Path, run: RunFacts | None = None, **wish: Any
 ) -> Preflight:
     return survey([folder], assignment, out, run, replace(Wish(), **wish))
 
