@@ -21,6 +21,7 @@ from grader.record.class_list import (
     RosterResult,
     compare,
     enrol,
+    owner_text,
     plain,
     read_class,
     read_earlier,
@@ -83,7 +84,7 @@ class Entry:
         owner: as the files or the course site name them.
         original: the file, folder or member of an archive that it was found in.
         file: path of the graded file in it; empty if none can be read.
-        attempts: all that the course site exported, oldest first; the last one with files counts.
+        attempts: all that the course site exported, oldest first; `attempt` is the one taken.
         reason: why it is rejected or fails; empty for all others.
         same_as: names of others who handed in the same bytes.
         earlier: status of the newest record of this name; empty without one.
@@ -95,6 +96,7 @@ class Entry:
     original: str
     file: str
     attempts: tuple[str, ...]
+    attempt: str
     late: bool
     fate: Fate
     reason: str
@@ -181,7 +183,7 @@ def survey(
 
 
 def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozenset[str]:
-    """Return the names that `--only` means: a name, or an owner as the files name them.
+    """Return the names that `--only` means: a name, an owner as the files name them, a person.
 
     Raises:
         UsageError: naming the nearest, if nobody is called so.
@@ -190,7 +192,10 @@ def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozens
         return frozenset(source.name for source in sources)
     names: dict[str, str] = {}
     for source in sources:
-        names.setdefault(plain(source.key), source.name)
+        for one in source.people:
+            known = (one.name, one.number, one.email)
+            names |= {plain(text): source.name for text in known if text}
+        names.setdefault(plain(owner_text(source)), source.name)
     names |= {plain(source.name): source.name for source in sources}
     for one in only:
         if plain(one) not in names:
@@ -235,10 +240,11 @@ def _enter(
         fate, reason = Fate.FAIL, str(read)
     return Entry(
         name=source.name,
-        owner=source.key or source.name,
+        owner=owner_text(source),
         original=source.original,
         file=file,
         attempts=source.attempts,
+        attempt=source.attempt,
         late=source.late,
         fate=fate,
         reason=reason,

@@ -123,10 +123,10 @@ def print_entries(flight: Preflight, console: Console, *, as_json: bool) -> None
     titles = ("submission", "found in", "file", "attempts", "what happens", "graded before")
     table = Table(*(Column(title, overflow="fold") for title in titles))
     for entry in flight.entries:
-        last = f"{len(entry.attempts)}: {entry.attempts[-1]}" if entry.attempts else ""
+        taken = f"{len(entry.attempts)}, graded: {entry.attempt}" if entry.attempts else ""
         late = " (late)" if entry.late else ""
         before = entry.earlier and f"{entry.earlier}{', other files' if entry.changed else ''}"
-        row = (entry.name, entry.original, entry.file, last + late, entry.fate.value, before)
+        row = (entry.name, entry.original, entry.file, taken + late, entry.fate.value, before)
         table.add_row(*(Text(show(cell)) for cell in row))
     console.print(table)
     print_summary(flight, console, shown=len(flight.entries))

@@ -67,8 +67,8 @@ class SubmissionSource:
         key: what tells this owner from all others in every run over the same class, whoever else
             is in it: the course site's own number or user name, or the file's name as it was.
         people: all members of a group; one, or nobody, for other submissions.
-        attempts: all that were found, oldest first, as the course site writes them; the last one
-            that has files is in `parts`. Empty if the export tells of none.
+        attempts: all that were found, oldest first, as the course site writes them; `attempt` is
+            the one in `parts`. Empty if the export tells of none.
         late: whether the course site marks it as late.
     """
 
@@ -78,6 +78,7 @@ class SubmissionSource:
     key: str = ""
     people: tuple[Person, ...] = ()
     attempts: tuple[str, ...] = ()
+    attempt: str = ""
     late: bool = False
 
     @property

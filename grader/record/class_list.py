@@ -284,6 +284,11 @@ class RosterResult:
     unknown: tuple[str, ...]
 
 
+def owner_text(source: SubmissionSource) -> str:
+    """Return the owner as the files name them, without the layout that a key begins with."""
+    return source.key.removeprefix(f"{source.layout.value}:") or source.name
+
+
 def plain(text: str) -> str:
     """Return a name or id for comparison: neither case nor the form of Unicode matters."""
     return unicodedata.normalize("NFC", text).strip().casefold()
@@ -358,7 +363,7 @@ def compare(lines: Sequence[RosterLine], sources: Sequence[SubmissionSource]) ->
     found: set[RosterLine] = set()
     unknown: list[str] = []
     for source in sources:
-        persons = source.people or (Person(name=source.key, number=source.name),)
+        persons = source.people or (Person(name=owner_text(source), number=source.name),)
         matches = [match for person in persons if (match := _find(person, lines)) is not None]
         found |= set(matches)
         if len(matches) < len(persons):

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from grader import preflight
 from grader.assignment.table import Assignment, load_assignment
 from grader.commands.grade import summary
-from grader.errors import UsageError
+from grader.errors import SandboxError, UsageError
+from grader.intake.submission import Attachment, Layout, Person, SubmissionSource
 from grader.preflight import Fate, Preflight, Wish, duration_text, survey
 from grader.record.run_folder import RunFacts
 from grader.record.store import RecordStore
@@ -117,12 +119,35 @@ def test_only_chooses_by_name_or_owner_and_names_the_nearest(
     assert "Muller" in caught.value.hint
 
 
+def test_people_and_attempts_of_an_export_are_told(
+    assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the intake says of owners and attempts is passed on; a key names its layout first."""
+    part = Attachment(path=write(tmp_path / "a.py", GOOD), label="kv_cache.py")
+    source = SubmissionSource(
+        name="Doe_Jane",
+        key="moodle:101",
+        layout=Layout.MOODLE,
+        parts=(part,),
+        people=(Person(name="Jane Doe", number="101"),),
+        attempts=("1", "2", "3"),
+        attempt="2",
+        late=True,
+    )
+    monkeypatch.setattr(preflight, "collect", lambda paths, slug: (source,))
+    roster = write(tmp_path / "roster.csv", 'name,id\n"Doe, Jane",4711\nJohn Roe,4712\n')
+    for only in ("101", "jane doe", "doe_jane"):
+        flight = look(tmp_path, assignment, tmp_path / "out", only=(only,), roster=(roster,))
+        (entry,) = flight.entries
+        assert (entry.owner, entry.attempts, entry.attempt) == ("101", ("1", "2", "3"), "2")
+        assert (entry.late, flight.only) == (True, {"Doe_Jane"})
+        (result,) = flight.roster
+        assert (result.missing, result.unknown) == (("John Roe (4712)",), ())
+
+
 def test_a_file_that_this_machine_cannot_read_is_nobodys_rejection(
     folder: Path, assignment: Assignment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grader import preflight
-    from grader.errors import SandboxError
-
     def fail(*_: object, **__: object) -> None:
         raise SandboxError("cannot read ada.py: no rights")
 
