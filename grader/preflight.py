@@ -192,8 +192,8 @@ def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozens
         return frozenset(source.name for source in sources)
     names: dict[str, str] = {}
     for source in sources:
-        for one in source.people:
-            known = (one.name, one.number, one.email)
+        for person in source.people:
+            known = (person.name, person.number, person.email)
             names |= {plain(text): source.name for text in known if text}
         names.setdefault(plain(owner_text(source)), source.name)
     names |= {plain(source.name): source.name for source in sources}
