@@ -13,13 +13,16 @@ from pathlib import Path
 
 from grader.advice.adviser import Adviser
 from grader.assignment.loaded import LoadedAssignment
+from grader.assignment.reading import read_submission
 from grader.cuda_cpp.builder import Builder
 from grader.errors import ChannelError, SandboxError, StoreError
 from grader.evidence.comparison import use_one_thread
 from grader.evidence.faults import Raised, Stopped
 from grader.intake import Rejected, Submission, SubmissionSource
+from grader.intake.notebook import one_reader
 from grader.judge.judgement import Status
-from grader.pipeline import Tools, failure_record, grade, load
+from grader.pipeline import Tools, failure_record, grade
+from grader.record.class_list import enrol, read_class, write_class
 from grader.record.grade_record import GradeRecord
 from grader.record.run_folder import alone_in, begin_run
 from grader.record.store import RecordStore, writing_below
@@ -39,6 +42,7 @@ class BatchOptions:
         jobs: how many submissions to grade at a time.
         image: container image, for the sandbox that needs one.
         force: whether to grade again what was graded under the same plan.
+        only: names to grade; empty for the whole class.
     """
 
     sandbox: str
@@ -46,6 +50,7 @@ class BatchOptions:
     jobs: int
     image: str
     force: bool
+    only: frozenset[str] = frozenset()
     machine: TimedMachine = field(default_factory=TimedMachine)
 
 
@@ -119,12 +124,13 @@ def grade_class(
     options: BatchOptions,
     *,
     out: Path,
+    paths: Sequence[Path] = (),
     on_outcome: Callable[[Outcome], None],
 ) -> list[GradeRecord]:
     """Grade a class and write its reports; submissions that have a record are not graded again.
 
     Records and reports are written below `out`. `on_outcome` is called for each submission as soon
-    as it is done.
+    as it is done. Who was found in `paths` before, and is no longer there, leaves the class.
 
     Raises:
         StoreError: if a record cannot be committed or read; records committed before are kept.
@@ -137,16 +143,20 @@ def grade_class(
             batch = _Batch(
                 loaded=loaded, options=options, store=store, out=out, on_outcome=on_outcome
             )
-            todo = batch.resume(sources)
+            known, sources = enrol(read_class(out), sources, paths, recorded=store.newest_names())
+            with writing_below(out):
+                write_class(out, known)
+            wanted = [one for one in sources if not options.only or one.name in options.only]
+            todo = batch.resume(wanted)
             try:
                 if todo:
                     batch.grade_all(todo)
             finally:  # after an interrupt, too: reports of what is graded
                 newest = store.newest()
                 with writing_below(out):
-                    write_reports(newest.records, out)
+                    write_reports(newest.records, out, aside=known.aside)
     newest.refuse_unreadable()  # after the reports of all that can be read
-    names = {item.name for item in sources}
+    names = {item.name for item in wanted}
     return [record for record in newest.records if record.submission.name in names]
 
 
@@ -162,7 +172,10 @@ class _Batch:
 
     def resume(self, sources: Sequence[SubmissionSource]) -> list[Loaded]:
         """Load all submissions, and return those that are still to be graded."""
-        with ThreadPoolExecutor(self.options.jobs, thread_name_prefix="intake") as workers:
+        with (
+            one_reader(),
+            ThreadPoolExecutor(self.options.jobs, thread_name_prefix="intake") as workers,
+        ):
             everything = list(workers.map(self._load, sources))
         todo: list[Loaded] = []
         for submission in everything:
@@ -245,7 +258,7 @@ class _Batch:
 
     def _load(self, item: SubmissionSource) -> Loaded:
         try:
-            return load(item, self.loaded)
+            return read_submission(item, self.loaded.assignment, self.loaded.folder)
         except Exception as error:  # noqa: BLE001 - an error in intake is ours, and recorded as ours
             return _Failed(name=item.name, error=error)
 
@@ -260,6 +273,10 @@ class _Batch:
         done = self.store.find(submission.name, submission.sha256, self.loaded.plan.sha256)
         if done is None or done.judgement.status is Status.UNGRADED:
             return None
+        if done.judgement.status is Status.REJECTED and (
+            not isinstance(submission, Rejected) or done.judgement.message != submission.text
+        ):
+            return None  # this version of the grader can read it, or says better why not
         was_unconfined = done.measurement.sandbox == "none"
         return done if was_unconfined == (self.options.sandbox == "none") else None
 

@@ -1,20 +1,16 @@
-"""Grades one submission: load it, measure it in a sandbox, judge, and commit a record.
+"""Grades one submission: measure it in a sandbox, judge, and commit a record.
 
-A class of submissions, with its reports, is graded by `batch`.
+It is loaded in `preflight`. A class of submissions, with its reports, is graded by `batch`.
 """
 
+import time
 from dataclasses import dataclass, replace
 
 from grader.advice.adviser import Adviser
 from grader.assignment.loaded import LoadedAssignment
-from grader.assignment.reading import read_submission
 from grader.correctness.run import measure, measurement_of_failure, nothing_measured
 from grader.cuda_cpp.builder import Builder
-from grader.intake import (
-    Rejected,
-    Submission,
-    SubmissionSource,
-)
+from grader.intake import Rejected, Submission
 from grader.judge.judge import (
     judge,
     judge_checks,
@@ -28,11 +24,6 @@ from grader.record.grade_record import GradeRecord, make_record
 from grader.record.store import RecordStore
 from grader.sandbox.pool import SandboxPool
 from grader.worker.machine import TimedMachine
-
-
-def load(source: SubmissionSource, loaded: LoadedAssignment) -> Submission | Rejected:
-    """Read the submission source without executing any of it."""
-    return read_submission(source, loaded.assignment, loaded.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +44,7 @@ def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: To
         StoreError: if the record could not be committed.
     """
     plan, sandboxes, machine = loaded.plan, tools.sandboxes, tools.machine
+    begin_ns = time.perf_counter_ns()
     if isinstance(submission, Rejected):
         rejected = make_record(
             submission,
@@ -70,7 +62,8 @@ def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: To
     sound = sound_problems(checks)
     work = replace(work, sliced=measurement.sliced)
     samples = measure_targets(work, loaded, sound, sandboxes=sandboxes, machine=machine)
-    measurement = replace(measurement, targets=samples)
+    wall_ns = time.perf_counter_ns() - begin_ns
+    measurement = replace(measurement, targets=samples, wall_ns=wall_ns)
     targets = judge_targets(plan, checks, measurement)
     record = make_record(
         submission,

@@ -5,18 +5,22 @@ string is no list, and an unknown key is an error; a whole number may stand for 
 Whether a value makes sense is checked by each reader.
 """
 
+import json
 import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum, Flag
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import cattrs
 from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.errors import ForbiddenExtraKeysError
 
+from grader.errors import StoreError
+
+T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
 _NAMES: dict[Any, str] = {
@@ -59,6 +63,33 @@ def json_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(float, _express_float)
     converter.register_structure_hook(float, _read_float)
     return converter
+
+
+def write_json(converter: cattrs.Converter, value: object, *, indent: int | None = None) -> str:
+    """Return the JSON form of a dataclass; it can always be encoded as UTF-8."""
+    text = json.dumps(
+        converter.unstructure(value), indent=indent, ensure_ascii=False, allow_nan=False
+    )
+    # A lone surrogate that a submission printed has no UTF-8 form; `\udXXX` is its JSON escape.
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def read_json(converter: cattrs.Converter, kind: type[T], text: str) -> T:
+    """Return the dataclass `kind` that `text` holds.
+
+    Raises:
+        StoreError: if the text is not its JSON form.
+    """
+    try:
+        form = json.loads(text)
+        if not isinstance(form, dict):
+            raise StoreError(f"not a {kind.__name__}: expected an object, found {form!r:.80}")
+        return converter.structure(form, kind)
+    except cattrs.BaseValidationError as error:
+        details = "; ".join(str(one) for one in find_mistakes(error))
+        raise StoreError(f"not a {kind.__name__}: {details}") from error
+    except (ValueError, RecursionError) as error:  # not JSON; numbers or nesting beyond Python's
+        raise StoreError(f"not a {kind.__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from examples.sample_class.submissions import MEASURED_PROBLEM, Student, make_cl
 from grader.assignment.folders import find_assignment, find_reference
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
 from grader.batch import BatchOptions
-from grader.commands.grade import run
+from grader.commands.class_run import run
 from grader.errors import GraderError, SandboxError
 from grader.judge.judgement import Cause, Status
 from grader.record.grade_record import GradeRecord

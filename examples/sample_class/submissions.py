@@ -129,7 +129,6 @@ def make_class(assignment: Path, reference: Path) -> tuple[Student, ...]:
             "another language",
             _notebook("x <- 1", language="R"),
             status=Status.REJECTED,
-            cause=Cause.MISSING,
             most=0,
         ),
     )

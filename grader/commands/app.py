@@ -1,8 +1,9 @@
 """The `grader` command: its subcommands, and its exit codes.
 
 Exit codes of `grade`: 0 if every submission has a result (graded, provisional or needing review),
-whatever the scores; 1 if one could not be graded because of the grader or the course author. Of
-`check`, `validate` and `doctor`: 1 if something failed. Of all commands: 2 for a usage error.
+whatever the scores; 1 if one has none, because it cannot be read (rejected), or because of the
+grader or the course author (ungraded). Of `check`, `validate` and `doctor`: 1 if something failed.
+Of all commands: 2 for a usage error.
 """
 
 import importlib

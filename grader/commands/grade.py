@@ -1,44 +1,39 @@
-"""`grader grade`: grades one submission or a whole class."""
+"""`grader grade`: looks at a class before it is graded, and grades it.
+
+Mistakes in the call are refused, and a dry run is done, without torch: see `preflight`. What needs
+torch is in `commands.class_run`.
+"""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from grader.assignment.folders import find_assignment, find_reference
-from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference, new_seed
-from grader.assignment.plan import Plan
-from grader.batch import BatchOptions, Outcome, grade_class
 from grader.commands.listing import AssignmentsOption, ReferenceOption
-from grader.commands.timing import (
-    DeviceOption,
-    ImageOption,
-    SandboxOption,
-    class_of,
-    open_drivers,
-    timed_machine,
-)
-from grader.intake import collect
-from grader.judge.judgement import Cause, Status, Verdict
-from grader.record.codec import to_json
-from grader.record.grade_record import GradeRecord
-from grader.record.run_folder import read_run
+from grader.commands.timing import DeviceOption, ImageOption, SandboxOption, require_device_name
+from grader.intake.files import show
+from grader.preflight import Fate, Preflight, Wish, duration_text, list_some, survey
+from grader.record.run_folder import read_run, refuse_misplaced, refuse_other
 from grader.sandbox.backends import choose
-from grader.sandbox.contract import Isolation
-from grader.sandbox.image import DEFAULT_IMAGE
-from grader.validate.seed_vetting import RejectedSeed, with_vetted_seed
+from grader.sandbox.contract import DEFAULT_IMAGE, Isolation
 
-UNCONFINED_NOTICE = (
-    "UNCONFINED: with --sandbox none, submissions run with your rights, without any protection. "
-    "Every report page of this run says so."
-)
+SHOWN = 10
+"""How many submissions of a kind are named before grading; a dry run names all."""
+FATE_TEXT = {
+    Fate.GRADE: "to grade",
+    Fate.KEPT: "graded before and unchanged",
+    Fate.REJECT: "rejected (cannot be read)",
+    Fate.FAIL: "unreadable on this machine",
+    Fate.LEFT_OUT: "left out by --only",
+}
 
 WithoutDeviceTargetsOption = Annotated[
     bool,
@@ -63,177 +58,115 @@ def command(
     reference: ReferenceOption = None,
     image: ImageOption = DEFAULT_IMAGE,
     seed: Annotated[str, typer.Option(help="Secret seed; default: the run's, or a new one.")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Grade this student of the class; may be repeated."),
+    ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(help="CSV with columns name, id or email: says who has no submission."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Grade all submissions again.")] = False,
     without_device_targets: WithoutDeviceTargetsOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print checks, points and limits; grade nothing.")
+        bool, typer.Option("--dry-run", help="List what would be graded; grade nothing.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print checks, points and limits; grade nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Grade one submission or a whole class; the same command continues an interrupted run."""
+    require_device_name(device)
+    refuse_misplaced(out, paths)
+    folder, answers = find_assignment(slug, assignments), find_reference(slug, reference)
     earlier = read_run(out)
-    with open_drivers(device) as drivers:
-        loaded = load_assignment_with_reference(
-            find_assignment(slug, assignments),
-            find_reference(slug, reference),
-            device=class_of(drivers),
-            seed=seed or (earlier.seed if earlier else new_seed()),
-            without_device_targets=without_device_targets,
-        )
-        if dry_run:
-            print_plan(loaded.plan, as_json=as_json)
-            return
-        console = Console(stderr=as_json)
-        options = BatchOptions(
-            sandbox=choose(sandbox, image),
+    refuse_other(out, earlier, slug)
+    console = Console(stderr=as_json)
+    if plan:
+        from grader.commands.class_run import print_plan  # imports torch
+
+        print_plan(folder, answers, device, leave_out=without_device_targets, as_json=as_json)
+        return
+    rosters = () if roster is None else (roster,)
+    wish = Wish(only=tuple(only or ()), force=force, jobs=jobs, roster=rosters)
+    flight = survey(paths, folder, out, earlier, wish)
+    if dry_run:
+        print_entries(flight, console, as_json=as_json)
+        return
+    print_summary(flight, console)
+    sandbox = choose(sandbox, image)
+
+    from grader.batch import BatchOptions  # both import torch
+    from grader.commands.class_run import grade_and_print
+
+    scored = grade_and_print(
+        paths,
+        BatchOptions(
+            sandbox=sandbox,
             isolation=isolation,
             jobs=jobs,
             image=image,
             force=force,
-            machine=timed_machine(loaded, drivers, console),
-        )
-        fresh = not seed and earlier is None
-        records = run(loaded, paths, options, out=out, console=console, fresh_seed=fresh)
-    if as_json:
-        typer.echo(json.dumps([_without_seed(record) for record in records]))
-    else:
-        print_results(records, out, console)
-    if any(record.judgement.status is Status.UNGRADED for record in records):
+            only=flight.only,
+        ),
+        folder=folder,
+        reference=answers,
+        out=out,
+        device=device,
+        seed=seed,
+        earlier=earlier,
+        without_device_targets=without_device_targets,
+        each_s=flight.estimate.each_s,
+        as_json=as_json,
+    )
+    if not scored:
         raise typer.Exit(1)
 
 
-def _without_seed(record: GradeRecord) -> object:
-    """Return a record for the terminal; only its file under staff/ contains the seed."""
-    form = json.loads(to_json(record))
-    del form["plan"]["seed"]
-    return form
-
-
-def run(
-    loaded: LoadedAssignment,
-    paths: list[Path],
-    options: BatchOptions,
-    *,
-    out: Path,
-    console: Console,
-    fresh_seed: bool,
-) -> list[GradeRecord]:
-    """Grade with a progress bar; a run without a sandbox prints a warning first.
-
-    A new seed is vetted on the solution. A seed that a person chose is not.
-    """
-    if options.sandbox == "none":
-        console.print(f"[bold red]{UNCONFINED_NOTICE}[/]")
-    sources = collect(paths, loaded.assignment.slug)
-    if fresh_seed:
-        loaded = _vet_seed(loaded, console)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task(f"grading {loaded.assignment.slug}", total=len(sources))
-
-        def show(outcome: Outcome) -> None:
-            judgement = outcome.record.judgement
-            name = outcome.record.submission.name
-            again = " (graded before)" if outcome.resumed else ""
-            ungraded = judgement.status is Status.UNGRADED
-            score = "" if ungraded else f", {judgement.score:g} of {judgement.max_score:g}"
-            line = f"{name}: {judgement.status.value}{score}{again}"
-            progress.console.print(line, markup=False, highlight=False)
-            progress.advance(task)
-
-        try:
-            return grade_class(sources, loaded, options, out=out, on_outcome=show)
-        except KeyboardInterrupt:
-            console.print(
-                "interrupted: finished submissions are kept; run the same command again to continue"
-            )
-            raise
-
-
-def _vet_seed(loaded: LoadedAssignment, console: Console) -> LoadedAssignment:
-    slug = loaded.assignment.slug
-
-    def tell(rejected_seeds: Sequence[RejectedSeed]) -> None:
-        for one in rejected_seeds:
-            console.print(
-                f"{one.check}: the solution fails it under the chosen seed "
-                f"({one.summary}; `grader validate {slug} --seed {one.seed}` repeats this)",
-                markup=False,
-                highlight=False,
-            )
-        console.print("Choosing another seed; no submission has been graded with this one.")
-
-    console.print(f"checking the new seed on the solution of {slug}", highlight=False)
-    return with_vetted_seed(loaded, on_rejected_seed=tell)
-
-
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print every check with its points, tolerances and number of cases; the seed stays secret."""
+def print_entries(flight: Preflight, console: Console, *, as_json: bool) -> None:
+    """Print what would become of each submission, then the summary."""
     if as_json:
-        form = json.loads(to_json(plan))
-        del form["seed"]
-        typer.echo(json.dumps(form))
+        typer.echo(json.dumps(asdict(flight) | {"only": sorted(flight.only)}))
         return
-    headings = ("problem", "check", "kind", "points", "public", "hidden", "tolerance", "evidence")
-    table = Table(*headings, title=f"{plan.title}: {plan.points:g} points on {plan.device}")
-    for problem in plan.problems:
-        for check in problem.checks:
-            tolerance = ", ".join(f"{d} {t:.2g}" for d, t in check.tolerance.items()) or "exact"
-            kind = check.kind.value if problem.targets else ""
-            row = (check.name, kind, f"{check.points:g}", str(check.public), str(check.hidden))
-            table.add_row(problem.name, *row, tolerance, check.evidence.value)
-    limits = plan.limits
-    console = Console(width=max(os.get_terminal_size().columns, 100) if os.isatty(1) else 140)
+    titles = ("submission", "found in", "file", "attempts", "what happens", "graded before")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
+    for entry in flight.entries:
+        taken = f"{len(entry.attempts)}, graded: {entry.attempt}" if entry.attempts else ""
+        late = " (late)" if entry.late else ""
+        before = entry.earlier and f"{entry.earlier}{', other files' if entry.changed else ''}"
+        row = (entry.name, entry.original, entry.file, taken + late, entry.fate.value, before)
+        table.add_row(*(Text(show(cell)) for cell in row))
     console.print(table)
-    if any(problem.targets for problem in plan.problems):
-        console.print(_targets(plan))
-    typer.echo(
-        f"limits: import {limits.load_wall_s:g} s, call {limits.call_wall_s:g} s, problem "
-        f"{limits.problem_wall_s:g} s, memory {limits.memory_bytes >> 20} MiB, "
-        f"{limits.processes} processes"
-    )
+    print_summary(flight, console, shown=len(flight.entries))
 
 
-def _targets(plan: Plan) -> Table:
-    """Return the performance targets with their tiers on the plan's device."""
-    headings = ("problem", "target", "points", "quantity", "clock", "passes up to", "full up to")
-    title = "targets, measured only if every essential check of the problem passes"
-    table = Table(*headings, title=title)
-    for problem in plan.problems:
-        for target in problem.targets:
-            timed = not target.quantity.is_counted
-            row = (target.name, f"{target.points:g}", target.quantity.value)
-            clock = target.clock.value if timed else ""
-            tier = [(f"{t.pass_at:g}", f"{t.full_at:g}") for t in target.tiers]
-            table.add_row(problem.name, *row, clock, *(tier[0] if tier else ("no device", "")))
-    return table
+def print_summary(flight: Preflight, console: Console, *, shown: int = SHOWN) -> None:
+    """Print what becomes of the class in a few lines; of each kind `shown` are named."""
+    for line in summary(flight, shown=shown):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_results(records: list[GradeRecord], out: Path, console: Console) -> None:
-    """Print one row per submission, and where the reports are."""
-    table = Table("submission", "status", "score", "of", "causes")
-    for record in records:
-        judgement = record.judgement
-        causes = Counter(c.cause.value for c in judgement.checks if c.cause is not Cause.NONE)
-        counts = ", ".join(f"{count} × {cause}" for cause, count in causes.most_common())
-        score = "" if judgement.status is Status.UNGRADED else f"{judgement.score:g}"
-        points = (judgement.status.value, score, f"{judgement.max_score:g}")
-        table.add_row(record.submission.name, *points, counts)
-    console.print(table)
-    for record in records:
-        reason = _reason(record)
-        if reason:
-            console.print(f"{record.submission.name}: {reason}", markup=False, highlight=False)
-    console.print(f"grades:  {out / 'grades.csv'}\nreports: {out / 'index.html'}", markup=False)
-
-
-def _reason(record: GradeRecord) -> str:
-    """Return why a submission was rejected or has no grade; empty for all others."""
-    judgement = record.judgement
-    if judgement.status is Status.REJECTED:
-        return f"rejected: {' '.join(judgement.message.split())}"
-    if judgement.status is not Status.UNGRADED:
-        return ""
-    ours = (c for c in judgement.checks if c.verdict is Verdict.UNGRADED)
-    first = next(c.summary for c in ours if c.cause is not Cause.NO_DEVICE)
-    return f"not graded; run the same command again. Reason: {first}"
+def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
+    """Yield the lines of the summary."""
+    counts = Counter(entry.fate for entry in flight.entries)
+    parts = [f"{counts[fate]} {FATE_TEXT[fate]}" for fate in Fate if counts[fate]]
+    yield f"{len(flight.entries)} submissions of {flight.assignment}: {'; '.join(parts)}"
+    for fate in (Fate.REJECT, Fate.FAIL):
+        entries = [entry for entry in flight.entries if entry.fate is fate]
+        for entry in entries[:shown]:
+            yield f"  {entry.name} ({show(entry.original)}): {entry.reason}"
+        if len(entries) > shown:
+            yield f"  and {len(entries) - shown} more; --dry-run names all"
+    twins = {tuple(sorted((e.name, *e.same_as))) for e in flight.entries if e.same_as}
+    if twins:
+        yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
+    if flight.aside:
+        yield f"no longer in the class (records are kept): {list_some(flight.aside, shown)}"
+    for result in flight.roster:
+        yield f"on the roster without a submission: {list_some(result.missing, shown) or 'nobody'}"
+        if result.unknown:
+            yield f"not found on the roster: {list_some(result.unknown, shown)}"
+    if counts[Fate.GRADE]:
+        rests_on = flight.estimate.rests_on
+        yield f"estimated time: {duration_text(flight.estimate.total_s)} ({rests_on})"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from grader.errors import UsageError
+from grader.record.class_list import read_class
 from grader.record.run_folder import read_run
 from grader.record.store import RecordStore, writing_below
 from grader.report import write_reports
@@ -19,13 +20,15 @@ def command(
     if not (out / "staff" / "grades.sqlite").is_file():
         raise _nothing_in(out)
     read_run(out)  # refuses a folder of another format
+    aside = read_class(out).aside
     with closing(RecordStore.in_folder(out / "staff")) as store:
         records = store.latest()
     if not records:
         raise _nothing_in(out)
     with writing_below(out):
-        write_reports(records, out)
-    typer.echo(f"{len(records)} submissions: {out / 'index.html'}")
+        write_reports(records, out, aside=aside)
+    listed = sum(record.submission.name not in aside for record in records)
+    typer.echo(f"{listed} submissions: {out / 'index.html'}")
 
 
 def _nothing_in(out: Path) -> UsageError:

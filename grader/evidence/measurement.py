@@ -38,7 +38,7 @@ class Measurement:
         isolation: `warm` or `strict`.
         layers: the layers of isolation between submission and judge, outermost first.
         problems: in the plan's order.
-        wall_ns: of the whole run, on the judge's clock.
+        wall_ns: of the whole run, targets included, on the judge's clock.
         targets: of problems whose essential checks passed, in the plan's order.
         sliced: whether the submission did not load as a whole, and each problem loaded only the
             statements that it needs.

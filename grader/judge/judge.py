@@ -86,31 +86,14 @@ def judge_targets(
 
 
 def reject(plan: Plan, message: str) -> Judgement:
-    """Return the judgement on a submission that could not be read."""
-    checks = tuple(
-        CheckJudgement(
-            problem=problem.name,
-            check=criterion.name,
-            title=criterion.title,
-            verdict=Verdict.FAIL,
-            cause=Cause.MISSING,
-            points=0.0,
-            max_points=criterion.points,
-            evidence=criterion.evidence,
-            summary="Not run, because the submission could not be read.",
-            findings=(),
-            cases=criterion.cases,
-        )
-        for problem in plan.problems
-        for criterion in problem.criteria
-    )
+    """Return the judgement on a submission that could not be read: nothing is judged, no zero."""
     return Judgement(
         status=Status.REJECTED,
         score=0.0,
         max_score=plan.points,
         ungraded_points=0.0,
         review_points=0.0,
-        checks=checks,
+        checks=(),
         message=message,
     )
 

@@ -55,6 +55,11 @@ class Status(StrEnum):
     UNGRADED = "ungraded"
     REJECTED = "rejected"
 
+    @property
+    def has_score(self) -> bool:
+        """Whether the points of such a submission are a score; else they are not even a zero."""
+        return self not in (Status.UNGRADED, Status.REJECTED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFinding:
@@ -145,7 +150,7 @@ class Judgement:
         max_score: sum of all published weights.
         ungraded_points: weight of the checks that we could not judge; not part of `score`.
         review_points: weight of the checks that wait for a person; not part of `score`.
-        checks: in the plan's order.
+        checks: in the plan's order; none of a rejected submission.
         message: for a rejected submission, what was wrong with the file; else empty.
     """
 

@@ -17,9 +17,7 @@ from grader.assignment.plan import Plan
 from grader.evidence.measurement import Measurement
 from grader.intake.submission import Origin, Rejected, SourceFile, Submission
 from grader.judge.judgement import Judgement
-
-RECORD_SCHEMA_VERSION = 3
-"""3: all files of a submission. Records and output folders of another version are refused."""
+from grader.record.run_folder import RECORD_SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

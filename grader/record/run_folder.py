@@ -1,18 +1,36 @@
 """What an output folder keeps of its run: seed and hash of the plan, and a lock against other runs.
 
-Records are in `record.store`, pages in `report`.
+Records are in `record.store`, names in `record.class_list`, pages in `report`. Nothing here needs
+torch, so what is wrong with a folder is said at once.
 """
 
 import fcntl
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
-from grader.record.codec import format_of, from_json, to_json
-from grader.record.grade_record import RECORD_SCHEMA_VERSION
+from grader.strict import json_converter, read_json, write_json
+
+if TYPE_CHECKING:
+    from grader.assignment.loaded import LoadedAssignment
+
+RECORD_SCHEMA_VERSION = 3
+"""3: all files of a submission. Records and output folders of another version are refused."""
+
+_FORMAT = re.compile(r'\s*\{\s*"schema_version":\s*(\d{1,9})\b')
+
+
+def format_of(text: str) -> int:
+    """Return the format version that a record states, 0 if it states none.
+
+    The version is the first field of the JSON, so it can be read without the rest.
+    """
+    found = _FORMAT.match(text)
+    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +67,23 @@ def read_run(out: Path) -> RunFacts | None:
             f"{written}, this version reads format {RECORD_SCHEMA_VERSION}",
             hint="choose another --out and grade again, or use the version that wrote the folder",
         )
-    return from_json(RunFacts, text)
+    return read_json(json_converter(), RunFacts, text)
 
 
-def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
+def refuse_other(out: Path, before: RunFacts | None, slug: str) -> None:
+    """Refuse an output folder that holds a run of another assignment than `slug`.
+
+    Raises:
+        UsageError: if it does.
+    """
+    if before is not None and before.assignment != slug:
+        raise UsageError(
+            f"{out} holds grades of {before.assignment}, not of {slug}",
+            hint="choose another --out",
+        )
+
+
+def begin_run(out: Path, loaded: "LoadedAssignment", *, force: bool) -> None:
     """Write which run this is into its output folder.
 
     Raises:
@@ -65,22 +96,51 @@ def begin_run(out: Path, loaded: LoadedAssignment, *, force: bool) -> None:
         plan_sha256=loaded.plan.sha256,
     )
     before = read_run(out)
-    if before is not None and before.assignment != facts.assignment:
-        raise UsageError(
-            f"{out} holds grades of {before.assignment}, not of {facts.assignment}",
-            hint="choose another --out",
-        )
+    refuse_other(out, before, facts.assignment)
     if before is not None and before.plan_sha256 != facts.plan_sha256 and not force:
         raise UsageError(
             f"the plan has changed since the first run into {out}: the assignment, its "
             "reference, the device or the seed is different",
             hint="--force grades everything again under the new plan; another --out keeps both",
         )
-    path = out / "staff" / "run.json"
+    write_whole(out / "staff" / "run.json", facts)
+
+
+def write_whole(path: Path, facts: object) -> None:
+    """Replace a file of the staff's folder in one step by the JSON form of a dataclass."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_suffix(".tmp")
-    scratch.write_text(to_json(facts, indent=2), encoding="utf-8")
+    scratch.write_text(write_json(json_converter(), facts, indent=2), encoding="utf-8")
     scratch.replace(path)
+
+
+def refuse_misplaced(out: Path, paths: Sequence[Path]) -> None:
+    """Refuse an output folder that cannot be one, or that a run would take for a submission.
+
+    Raises:
+        UsageError: for a file, and where a path and the output folder lie in one another.
+    """
+    place = out.resolve()
+    solid = next((p for p in (place, *place.parents) if p.exists()), place)
+    if not solid.is_dir():
+        raise UsageError(
+            f"--out {out}: expected a folder, or a name for a new one; found the file {solid}",
+            hint="choose another --out",
+        )
+    for path in (path for path in paths if path.is_dir()):
+        folder = path.resolve()
+        if place == folder or folder in place.parents:
+            where = "is" if place == folder else "lies inside"
+            _refuse(f"--out {out} {where} the folder that is graded, {path}", folder)
+        if place in folder.parents:
+            _refuse(f"the folder that is graded, {path}, lies inside --out {out}", place)
+
+
+def _refuse(what: str, folder: Path) -> None:
+    raise UsageError(
+        f"{what}: the next run would take grades for a submission",
+        hint=f"choose an --out beside it, such as {folder.parent / (folder.name + '-grades')}",
+    )
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from grader.errors import StoreError
-from grader.record.codec import format_of, from_json, to_json
-from grader.record.grade_record import RECORD_SCHEMA_VERSION, GradeRecord
+from grader.record.codec import from_json, to_json
+from grader.record.grade_record import GradeRecord
+from grader.record.run_folder import RECORD_SCHEMA_VERSION, format_of
 
 _DAMAGED = ("file is not a database", "database disk image is malformed")
 """What SQLite says of a file that it cannot read. Source: sqlite3ErrStr in SQLite's main.c."""
@@ -130,6 +131,10 @@ class RecordStore:
             except StoreError as error:
                 unreadable.append(f"{submission}: record {record_id} cannot be read: {error}")
         return Newest(records=tuple(records), unreadable=tuple(unreadable))
+
+    def newest_names(self) -> frozenset[str]:
+        """Return the names of all submissions that have a record."""
+        return frozenset(str(name) for (name,) in self._select(select(_Row.submission).distinct()))
 
     def latest(self) -> list[GradeRecord]:
         """Return the newest record of every submission, in the order of their names.

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from grader.judge.judgement import Cause, Judgement, Status, TargetFinding, Verdict
 from grader.judge.targets import describe
 from grader.record.grade_record import GradeRecord
-from grader.report.grades import ProblemTally, problem_titles, tally_problems
+from grader.report.grades import ProblemTally, find_outdated, problem_titles, tally_problems
 from grader.report.hostile_text import make_legible
 from grader.report.messages import kind_text
 from grader.report.pages import render_page
@@ -33,13 +33,21 @@ class ScoreBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """One submission; `cells` has one entry per problem column, None where it was not asked."""
+    """One submission.
+
+    Attributes:
+        cells: one entry per problem column, None where it was not asked.
+        reason: why it was rejected, on one line; empty for all others.
+        outdated: whether it was graded under another plan than the newest record.
+    """
 
     name: str
     judgement: Judgement
     cells: tuple[ProblemTally | None, ...]
     report_link: str
     record_link: str
+    reason: str
+    outdated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,7 @@ class ClassIndex:
         bins: distribution of the scores.
         scored_count: submissions that `bins`, `median` and `mean` (in points) are over.
         unconfined_count: submissions that ran without a sandbox.
+        aside_count: submissions with records that are no longer in the class.
     """
 
     title: str
@@ -100,38 +109,48 @@ class ClassIndex:
     mean: float
     review: tuple[ReviewRow, ...]
     unconfined_count: int
+    aside_count: int
 
 
-def render_class_index(records: Sequence[GradeRecord]) -> str:
+def render_class_index(records: Sequence[GradeRecord], *, aside_count: int = 0) -> str:
     """Return `index.html`, with links to the pages that `write_reports` puts beside it."""
-    return render_page("class_index.html.j2", script="class_index.js", index=make_index(records))
+    index = make_index(records, aside_count=aside_count)
+    return render_page("class_index.html.j2", script="class_index.js", index=index)
 
 
-def make_index(records: Sequence[GradeRecord]) -> ClassIndex:
+def make_index(records: Sequence[GradeRecord], *, aside_count: int = 0) -> ClassIndex:
     """Count and sort a class; rows are in the order of their names."""
     problems = problem_titles(records)
     by_name = sorted(records, key=lambda r: r.submission.name)
     counts = Counter(record.judgement.status for record in records)
-    scores = [r.judgement.score for r in records if r.judgement.status is not Status.UNGRADED]
+    outdated = find_outdated(records)
+    scored = [r for r in records if r.judgement.status.has_score and r.record_id not in outdated]
+    scores = [record.judgement.score for record in scored]
     return ClassIndex(
         title=make_legible(records[0].plan.title) if records else "No submissions",
-        max_score=max((record.judgement.max_score for record in records), default=0.0),
+        max_score=max(
+            (r.judgement.max_score for r in records if r.record_id not in outdated), default=0.0
+        ),
         problem_titles=tuple(make_legible(title) for title in problems.values()),
-        rows=tuple(_row(record, tuple(problems)) for record in by_name),
+        rows=tuple(
+            _row(record, tuple(problems), outdated=record.record_id in outdated)
+            for record in by_name
+        ),
         counts=tuple((status, counts[status]) for status in Status),
         causes=_count_causes(records),
         checks=_count_checks(records),
         left_out_points=max((record.plan.left_out_points for record in records), default=0.0),
-        bins=_make_bins(records),
+        bins=_make_bins([record.judgement for record in scored]),
         scored_count=len(scores),
         median=statistics.median(scores) if scores else 0.0,
         mean=statistics.fmean(scores) if scores else 0.0,
         review=tuple(review for record in by_name for review in _review_rows(record, problems)),
         unconfined_count=sum(r.measurement.sandbox == UNCONFINED for r in records),
+        aside_count=aside_count,
     )
 
 
-def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
+def _row(record: GradeRecord, problems: tuple[str, ...], *, outdated: bool) -> IndexRow:
     tallies = tally_problems(record.plan, record.judgement)
     folder = quote(record.submission.name, safe="")
     return IndexRow(
@@ -140,6 +159,8 @@ def _row(record: GradeRecord, problems: tuple[str, ...]) -> IndexRow:
         cells=tuple(tallies.get(name) for name in problems),
         report_link=_report_link(record),
         record_link=f"staff/{folder}/record.json",
+        reason=" ".join(make_legible(record.judgement.message).split()),
+        outdated=outdated,
     )
 
 
@@ -208,10 +229,10 @@ def _count_checks(records: Sequence[GradeRecord]) -> tuple[CheckRow, ...]:
     return tuple(row for row in hardest if row.failed)
 
 
-def _make_bins(records: Sequence[GradeRecord]) -> tuple[ScoreBin, ...]:
+def _make_bins(judgements: Sequence[Judgement]) -> tuple[ScoreBin, ...]:
     counts = [0] * BINS
-    for judgement in (record.judgement for record in records):
-        if judgement.status is not Status.UNGRADED and judgement.max_score > 0:
+    for judgement in judgements:
+        if judgement.max_score > 0:
             share = judgement.score / judgement.max_score
             counts[min(BINS - 1, max(0, int(share * BINS)))] += 1
     most = max(counts)

@@ -12,6 +12,8 @@ from grader.report.hostile_text import make_legible, neutralise_formula
 from grader.report.messages import number_text
 
 COLUMNS = ("submission", "status", "score", "max_score", "ungraded_points", "review_points")
+OUTDATED = "outdated"
+"""In the column `status`: graded under another plan than the rest, so to be graded again."""
 _WORST_FIRST = (Verdict.UNGRADED, Verdict.NEEDS_REVIEW, Verdict.FAIL, Verdict.PASS)
 
 
@@ -64,34 +66,44 @@ def _tally(problem: PlannedProblem, judgement: Judgement) -> ProblemTally:
     rejected = judgement.status is Status.REJECTED
     points = sum(check.points for check in checks)
     open_checks = [c for c in checks if c.verdict in (Verdict.UNGRADED, Verdict.NEEDS_REVIEW)]
-    judged = rejected or (bool(checks) and not open_checks)
+    judged = bool(checks) and not open_checks
     return ProblemTally(
         name=problem.name,
         title=make_legible(problem.label),
         points=points,
         max_points=problem.points,
-        verdict=Verdict.FAIL if rejected else worst,
+        verdict=Verdict.UNGRADED if rejected else worst,
         causes=() if rejected else tuple(causes),
         review_points=sum(c.max_points for c in checks if c.verdict is Verdict.NEEDS_REVIEW),
         open_points=sum(c.max_points for c in checks if c.verdict is Verdict.UNGRADED),
         # Earned points are shown at once; a zero only when no check is open any more.
-        settled=judged or points > 0,
+        settled=not rejected and (judged or points > 0),
     )
 
 
 def render_grades(records: Sequence[GradeRecord]) -> str:
     """Return the grades as CSV: `COLUMNS`, then the points of each problem.
 
-    A problem without a grade has an empty cell, not a 0. The same holds for the score of an
-    UNGRADED submission.
+    A problem without a grade has an empty cell, not a 0. The same holds for the score of a
+    submission that is ungraded or rejected, and for all of one that is `OUTDATED`.
     """
     problems = problem_titles(records)
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([*COLUMNS, *(neutralise_formula(name) for name in problems)])
+    outdated = find_outdated(records)
     for record in records:
-        writer.writerow(_row(record, problems))
+        writer.writerow(_row(record, problems, outdated=record.record_id in outdated))
     return table.getvalue()
+
+
+def find_outdated(records: Sequence[GradeRecord]) -> frozenset[str]:
+    """Return the ids of records under another plan than the newest: their points do not compare."""
+    newest = max(records, key=lambda record: record.created_at, default=None)
+    if newest is None:
+        return frozenset()
+    plan_sha256 = newest.plan.sha256
+    return frozenset(one.record_id for one in records if one.plan.sha256 != plan_sha256)
 
 
 def problem_titles(records: Iterable[GradeRecord]) -> dict[str, str]:
@@ -99,17 +111,18 @@ def problem_titles(records: Iterable[GradeRecord]) -> dict[str, str]:
     return {problem.name: problem.label for record in records for problem in record.plan.problems}
 
 
-def _row(record: GradeRecord, problems: Iterable[str]) -> list[str]:
+def _row(record: GradeRecord, problems: Iterable[str], *, outdated: bool) -> list[str]:
     judgement = record.judgement
-    tallies = tally_problems(record.plan, judgement)
+    tallies = {} if outdated else tally_problems(record.plan, judgement)
+    scored = judgement.status.has_score and not outdated
     points = (
         _number(tallies[name].points) if name in tallies and tallies[name].settled else ""
         for name in problems
     )
     return [
         neutralise_formula(record.submission.name),
-        judgement.status.value,
-        "" if judgement.status is Status.UNGRADED else _number(judgement.score),
+        OUTDATED if outdated else judgement.status.value,
+        _number(judgement.score) if scored else "",
         _number(judgement.max_score),
         _number(judgement.ungraded_points),
         _number(judgement.review_points),

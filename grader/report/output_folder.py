@@ -10,7 +10,7 @@ A file is either complete or not there. The grades themselves are kept in the re
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from grader.errors import GraderError
@@ -32,8 +32,12 @@ class ReportError(GraderError):
     """Pages of some submissions could not be made; those of all others were written."""
 
 
-def write_reports(records: Sequence[GradeRecord], out: Path) -> None:
+def write_reports(
+    records: Sequence[GradeRecord], out: Path, *, aside: Collection[str] = ()
+) -> None:
     """Write the grades, the class index and every submission's files below `out`.
+
+    Names in `aside` are no longer in the class: they have files, and no row.
 
     Raises:
         ReportError: if two records have the same name (nothing is written), or naming every
@@ -47,8 +51,9 @@ def write_reports(records: Sequence[GradeRecord], out: Path) -> None:
             hint="pass only the newest record of each submission",
         )
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "grades.csv", render_grades(records))
-    _write(out / "index.html", render_class_index(records))
+    rows = [record for record in records if record.submission.name not in aside]
+    _write(out / "grades.csv", render_grades(rows))
+    _write(out / "index.html", render_class_index(rows, aside_count=len(records) - len(rows)))
     failures: list[tuple[str, Exception]] = []
     for record in records:
         try:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from grader import __version__
 from grader.runner.order import WorkerKind
+
+DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
+"""Name of the container image that the Docker sandbox uses."""
 
 
 class Isolation(StrEnum):

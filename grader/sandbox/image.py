@@ -26,6 +26,7 @@ from docker.utils import kwargs_from_env
 
 from grader import __version__
 from grader.errors import SandboxError, UsageError
+from grader.sandbox.contract import DEFAULT_IMAGE as DEFAULT_IMAGE  # also found here
 
 ENGINE_FAULTS = (docker.errors.DockerException, requests.exceptions.RequestException)
 """Exceptions of the docker SDK; a wait that times out is a `RequestException`."""
@@ -38,7 +39,6 @@ CUDA_WHEELS = (
 )
 """The compiler for submissions in CUDA C++; installed only if the wheelhouse has all of them."""
 
-DEFAULT_IMAGE = f"grader-sandbox:{__version__}"
 PYTHON_LABEL = "grader.python"
 """Label with the path of the interpreter that has torch."""
 VERSIONS_LABEL = "grader.versions"

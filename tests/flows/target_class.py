@@ -28,10 +28,10 @@ SLOW = HONEST.replace(
 
 EXPECTED = {
     "crashing": ("graded", "4", "0", "4"),
-    "empty": ("rejected", "0", "0", "0"),
+    "empty": ("rejected", "", "", ""),
     "honest": ("graded", "10", "6", "4"),
     "notebook": ("graded", "10", "6", "4"),
-    "rubbish": ("rejected", "0", "0", "0"),
+    "rubbish": ("rejected", "", "", ""),
     "wrong": ("graded", "4", "0", "4"),
 }
 """Status, score, points of `scale` and of `Counter`."""

@@ -43,7 +43,7 @@ def test_without_an_engine_nothing_is_lost(small_class: Path, tmp_path: Path) ->
             watching, *grading(out, small_class, "--sandbox", "docker"), environment=dead
         )
         stdout, stderr = finish(broken, code=1)
-        assert "no container engine answers" in stdout + stderr
+        assert (stdout + stderr).count("no container engine answers") == 1  # not per student
         assert "--sandbox bwrap" in stdout + stderr
         assert [row[0] for row in committed(out)] == ["ada", "bob"]
         assert {row[2] for row in committed(out)} == {"ungraded"}

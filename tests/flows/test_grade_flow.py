@@ -69,7 +69,8 @@ def graded(
     out = tmp_path_factory.mktemp("graded") / "out"
     options = ("--sandbox", sandbox, "--isolation", isolation, "--jobs", jobs, "--seed", SEED)
     with watch() as watching:
-        stdout, _ = finish(start(watching, *grading(out, mixed, *options, "--json")))
+        # Two of the class are rejected: a person has to look, so the exit code is 1.
+        stdout, _ = finish(start(watching, *grading(out, mixed, *options, "--json")), code=1)
         yield Graded(
             sandbox=sandbox,
             isolation=isolation,
@@ -143,12 +144,11 @@ def test_report_makes_the_same_pages_again(graded: Graded) -> None:
     assert pages() == before
 
 
-@pytest.mark.bwrap
-def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Path) -> None:
+def test_the_plan_is_printed_without_the_seed(mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with watch() as watching:
-        plain = start(watching, *grading(out, mixed, "--dry-run", "--seed", SEED))
-        options = ("--dry-run", "--json", "--without-device-targets", "--seed", SEED)
+        plain = start(watching, *grading(out, mixed, "--plan", "--seed", SEED))
+        options = ("--plan", "--json", "--without-device-targets", "--seed", SEED)
         form = start(watching, *grading(out, mixed, *options))
         stdout, plan = finish(plain)[0], finish(form)[0]
     assert "scale" in stdout
@@ -157,6 +157,49 @@ def test_a_dry_run_prints_the_plan_and_keeps_the_seed(mixed: Path, tmp_path: Pat
     assert json.loads(plan)["left_out_points"] == 0
     assert SEED not in stdout + plan
     assert not out.exists()
+
+
+def test_a_dry_run_lists_the_class_and_starts_nothing(mixed: Path, tmp_path: Path) -> None:
+    out, roster = tmp_path / "out", tmp_path / "roster.csv"
+    roster.write_text("name\nhonest\nZoe Zuse\n", encoding="utf-8")
+    options = ("--dry-run", "--roster", roster, "--sandbox", "bwrap")
+    with watch() as watching:
+        plain = start(watching, *grading(out, mixed, *options))
+        form = start(watching, *grading(out, mixed, *options, "--json", "--only", "honest"))
+        stdout, flight = finish(plain)[0], json.loads(finish(form)[0])
+        assert watching.left() == []
+    assert "6 submissions of target: 4 to grade; 2 rejected (cannot be read)" in stdout
+    assert "empty (empty.py): expected Python source, found an empty file" in stdout
+    assert "on the roster without a submission: Zoe Zuse" in stdout
+    assert "estimated time: under a minute (a guess" in stdout
+    assert {entry["name"]: entry["fate"] for entry in flight["entries"]} == {
+        **dict.fromkeys(EXPECTED, "left_out"),
+        "honest": "grade",
+    }
+    assert not out.exists()
+
+
+def test_a_rejected_student_hands_in_again(tmp_path: Path) -> None:
+    """No score at first and exit code 1; then the same owner, name and history."""
+    folder, out = write_class(tmp_path / "class", ada=HONEST), tmp_path / "out"
+    (folder / "bob<i>.pdf").write_bytes(b"%PDF")
+    call = grading(out, folder, "--sandbox", "none")
+    with watch() as watching:
+        stdout, _ = finish(start(watching, *call), code=1)
+        assert "bob_i: rejected: expected a file such as target.py" in " ".join(stdout.split())
+        assert read_grades(out)["bob_i"] == ("rejected", "", "", "")
+        index = (out / "index.html").read_text(encoding="utf-8")
+        assert "expected a file such as target.py" in index
+        assert "bob&lt;i&gt;" in index
+        assert "bob<i>" not in index
+        (folder / "bob<i>.pdf").unlink()
+        write_class(folder, **{"bob<i>": HONEST})
+        finish(start(watching, *call))
+        assert watching.left() == []
+    assert read_grades(out) == {"ada": EXPECTED["honest"], "bob_i": EXPECTED["honest"]}
+    assert [row[0] for row in committed(out)].count("bob_i") == 2
+    record = json.loads((out / "staff" / "bob_i" / "record.json").read_text(encoding="utf-8"))
+    assert record["previous_id"] == next(row[1] for row in committed(out) if row[0] == "bob_i")
 
 
 def test_an_unconfined_run_says_so_and_a_changed_plan_asks(tmp_path: Path) -> None:
@@ -209,6 +252,8 @@ def test_mistakes_of_the_caller_end_with_2_and_help(tmp_path: Path) -> None:
     calls = {
         "target": ["grade", "no_such", folder, "--out", out, *grading(out)[2:-2]],
         "not found": grading(out, tmp_path / "missing", "--sandbox", "none"),
+        "lies inside the folder that is graded": grading(folder / "out", folder),
+        "nobody here is called so": grading(out, folder, "--only", "honnest"),
         "auto, docker, bwrap, none": grading(out, folder, "--sandbox", "moat"),
         "no records": ["report", tmp_path / "class"],
     }

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
+from grader.assignment.reading import read_submission
 from grader.commands.app import build_app
 from grader.correctness.run import measure
 from grader.intake import Rejected, Submission
 from grader.intake.roster import collect
 from grader.judge.judge import judge_checks
 from grader.judge.judgement import Verdict
-from grader.pipeline import load
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.sandbox.pool import SandboxPool
@@ -57,7 +57,7 @@ def failed_when_graded(
     """Return each student's submission, and the problems of which a check fails."""
     found: dict[str, tuple[Submission, frozenset[str]]] = {}
     for source in collect([path], SLUG):
-        submission = load(source, loaded)
+        submission = read_submission(source, loaded.assignment, loaded.folder)
         assert not isinstance(submission, Rejected), submission.text
         measured = measure(submission, loaded, sandboxes=sandboxes, machine=TimedMachine())
         checks = judge_checks(loaded.plan, measured)

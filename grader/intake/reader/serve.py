@@ -2,14 +2,17 @@
 
 The request is a line of JSON, then the bytes of a notebook; or the line alone, with the text of
 modules. The result is one JSON object: `message` and `hint`, or what was read (see `_answer`).
+Called with `many` it forks such a process for each request that it is sent.
 """
 
 import ast
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 from .assembly import SCRATCH, Line, Module, Section, Wanted, build
 from .cells import SAVE_AGAIN, Cell, Refusal, read_cells
@@ -31,10 +34,50 @@ _CUDA_ENDINGS = (".cu", ".cuh", ".h", ".hpp")
 
 
 def main() -> None:
-    """Answer one request."""
+    """Answer one request; or with `many` as argument, one after the other until the socket ends."""
+    if sys.argv[1:] == ["many"]:
+        _serve_many()
+    else:
+        _respond(sys.stdin.buffer, sys.stdout.buffer)
+
+
+def _serve_many() -> None:
+    """Fork a reader for each pair of files that comes through stdin, and send its exit status."""
+    import gc
+    import socket
+    import struct
+
+    gc.disable()  # no reader lives long enough to need it, and each would copy all pages
+    control = socket.socket(fileno=0)
+    while True:
+        asked, files, _, _ = socket.recv_fds(control, 1, 2)
+        if not asked:
+            return
+        child = os.fork()
+        if child == 0:
+            control.close()
+            _respond_and_end(*files)
+        for file in files:
+            os.close(file)
+        _, status = os.waitpid(child, 0)
+        control.sendall(struct.pack("=i", os.waitstatus_to_exitcode(status)))
+
+
+def _respond_and_end(source: int, answer: int) -> None:
+    status = 1
+    try:
+        with os.fdopen(source, "rb") as request, os.fdopen(answer, "wb") as reply:
+            _respond(request, reply)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _respond(source: BinaryIO, answer: BinaryIO) -> None:
+    """Answer one request, in a process that ends afterwards."""
     _limit()
     try:
-        reply = _answer(sys.stdin.buffer.read())
+        reply = _answer(source.read())
     except Refusal as refusal:
         reply = {"message": refusal.message, "hint": refusal.hint}
     except MemoryError:
@@ -45,7 +88,7 @@ def main() -> None:
     except RecursionError:
         reply = {"message": "expected a notebook, found one nested too deeply", "hint": SAVE_AGAIN}
     text = json.dumps(reply, ensure_ascii=False)
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    answer.write(text.encode("utf-8", "replace"))
 
 
 def _limit() -> None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from grader.commands import timing
+from grader.performance.measure import ceilings
 from grader.worker import machine as machine_module
 from tests.unit.performance.measure.ceiling_samples import CEILINGS
 from tests.unit.performance.synthetic import planned
@@ -30,9 +31,9 @@ def test_ceilings_are_measured_with_the_machine_to_oneself(monkeypatch, drivers)
         return CEILINGS
 
     monkeypatch.setattr(machine_module, "hold_lease", hold)
-    monkeypatch.setattr(timing, "find_setting", lambda device: device)
-    monkeypatch.setattr(timing, "measure_ceilings", measure)
-    monkeypatch.setattr(timing, "ceilings_of", lambda setting, make, **_: make(setting))
+    monkeypatch.setattr(ceilings, "find_setting", lambda device: device)
+    monkeypatch.setattr(ceilings, "measure_ceilings", measure)
+    monkeypatch.setattr(ceilings, "ceilings_of", lambda setting, make, **_: make(setting))
     machine = timing.timed_machine(TIMED, drivers, Console(quiet=True))  # type: ignore[arg-type]
     assert machine.ceilings == (CEILINGS,)
     device = "cuda" if drivers else "cpu"

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,58 @@ def test_reader_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "tmp").mkdir()
     accept(write(tmp_path / "kv_cache.ipynb", notebook([code("x = 1")])))
     assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.fixture
+def many() -> Iterator[None]:
+    with notebook_reader.one_reader():
+        yield
+
+
+@pytest.mark.usefixtures("many")
+def test_one_reader_reads_what_readers_of_their_own_read(tmp_path: Path) -> None:
+    good, deep = notebook([code("x = 1")]), b"[" * 200_000
+    assert notebook_reader.read_notebook(good).source.files[0].text == "x = 1\n"
+    assert "nested too deeply" in reject_notebook(tmp_path, deep).message
+    assert notebook_reader.read_notebook(good).source.files[0].text == "x = 1\n"
+
+
+@pytest.mark.usefixtures("many")
+def test_one_reader_keeps_a_notebook_that_fills_the_memory_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "from reader import serve; serve.MEMORY_BYTES = 64 << 20;"
+    run_reader_as(monkeypatch, notebook_reader.READER_ENTRY.replace(FROM, limit))
+    cells = b'{"nbformat": 4, "x": [' + b"[]," * (1 << 20) + b"[]]}"
+    assert "memory" in reject_notebook(tmp_path, cells).message
+    assert (
+        notebook_reader.read_notebook(notebook([code("x = 1")])).source.files[0].text == "x = 1\n"
+    )
+
+
+@pytest.mark.usefixtures("many")
+def test_one_reader_tells_how_a_reader_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    dies = (
+        "from reader import serve; serve._answer = lambda *_: serve.os.kill(serve.os.getpid(), 9);"
+    )
+    run_reader_as(monkeypatch, notebook_reader.READER_ENTRY.replace(FROM, dies))
+    for _ in range(2):  # the process that forks it lives on
+        with pytest.raises(SandboxError, match="the machine ended"):
+            notebook_reader.read_notebook(b"{}")
+
+
+@pytest.mark.usefixtures("many")
+def test_one_reader_that_is_lost_or_stuck_is_our_fault_and_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_reader_as(monkeypatch, "raise SystemExit(1)")
+    with pytest.raises(SandboxError, match="cannot read a notebook"):
+        notebook_reader.read_notebook(b"{}")
+    run_reader_as(monkeypatch, "import time; time.sleep(60)")
+    monkeypatch.setattr(notebook_reader, "WALL_SECONDS", 0.2)
+    with pytest.raises(SandboxError, match="cannot read a notebook"):
+        notebook_reader.read_notebook(b"{}")
+    monkeypatch.undo()
+    assert (
+        notebook_reader.read_notebook(notebook([code("x = 1")])).source.files[0].text == "x = 1\n"
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import StoreError, UsageError
-from grader.record.run_folder import alone_in, begin_run, read_run
+from grader.record.run_folder import alone_in, begin_run, read_run, refuse_misplaced
 from tests.unit.validate.small_assignment import make_course
 
 
@@ -69,3 +69,35 @@ def test_a_folder_that_was_begun_is_known_again(tmp_path: Path) -> None:
     assert facts is not None
     assert (facts.assignment, facts.seed) == ("tiny", "s")
     begin_run(tmp_path / "out", loaded, force=False)
+
+
+@pytest.mark.parametrize(
+    ("out", "found"),
+    [
+        ("class", "is the folder that is graded"),
+        ("class/out", "lies inside the folder that is graded"),
+        ("class/deep/er/out", "lies inside the folder that is graded"),
+        (".", "lies inside --out"),
+        ("file", "found the file"),
+        ("file/out", "found the file"),
+        ("link", "is the folder that is graded"),
+    ],
+)
+def test_an_output_folder_that_would_be_graded_is_refused(
+    tmp_path: Path, out: str, found: str
+) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "class")
+    with pytest.raises(UsageError, match=found) as caught:
+        refuse_misplaced(tmp_path / out, [tmp_path / "class"])
+    assert "--out" in caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class", "file", "link"]
+
+
+def test_an_output_folder_beside_the_class_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class.zip").write_bytes(b"")
+    for out in ("out", "class-grades", "new/deep"):
+        refuse_misplaced(tmp_path / out, [tmp_path / "class", tmp_path / "class.zip"])
+    refuse_misplaced(tmp_path / "out", [tmp_path / "missing"])

@@ -17,12 +17,8 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.record.grade_record import (
-    RECORD_SCHEMA_VERSION,
-    Environment,
-    GradeRecord,
-    SubmissionFacts,
-)
+from grader.record.grade_record import Environment, GradeRecord, SubmissionFacts
+from grader.record.run_folder import RECORD_SCHEMA_VERSION
 from tests.unit.report.sample_plan import PROBLEMS, make_plan
 
 NOTEBOOK_SOURCE = """\
@@ -288,8 +284,7 @@ def make_rejected_record(name: str = "zuse") -> GradeRecord:
         "expected a Python module or a notebook, found 12 KiB that are not text\n"
         "Save the file as kv_cache.py in UTF-8 and hand it in again."
     )
-    outcomes = ((Verdict.FAIL, Cause.MISSING),) * 6
-    judgement = make_judgement(*outcomes, status=Status.REJECTED, message=message)
+    judgement = make_judgement(status=Status.REJECTED, message=message)
     return make_record(
         name, judgement=judgement, measurement=replace(make_measurement(), problems=())
     )

@@ -16,7 +16,7 @@ def test_rows_counts_and_distribution() -> None:
     assert dict(index.counts)[Status.REJECTED] == 2
     assert sum(count for _, count in index.counts) == 120
     assert sum(score_bin.count for score_bin in index.bins) == index.scored_count
-    assert index.scored_count == 120 - dict(index.counts)[Status.UNGRADED]
+    assert index.scored_count == 118 - dict(index.counts)[Status.UNGRADED]
     assert max(score_bin.height for score_bin in index.bins) == 120.0
     assert [row.name for row in index.rows] == sorted(row.name for row in index.rows)
 
@@ -36,6 +36,32 @@ def test_a_rejected_file_has_no_causes() -> None:
     index = make_index([samples.make_rejected_record()])
     assert index.causes == ()
     assert all(cell is not None and cell.causes == () for cell in index.rows[0].cells)
+
+
+def test_a_rejected_file_is_counted_apart_and_has_its_reason() -> None:
+    index = make_index([samples.make_record("ada"), samples.make_rejected_record()])
+    assert (index.scored_count, index.mean) == (1, 30.0)
+    assert [row.reason[:24] for row in index.rows] == ["", "expected a Python module"]
+    text = Page(render_class_index([samples.make_rejected_record()])).text
+    assert "found 12 KiB that are not text Save the file as" in text
+    assert "No submission has a score yet." in text
+    assert "0 / 10" not in text
+
+
+def test_what_is_kept_aside_is_counted() -> None:
+    records = [samples.make_record("ada")]
+    assert "kept aside" not in render_class_index(records)
+    assert "2 more are kept aside" in render_class_index(records, aside_count=2)
+
+
+def test_a_record_of_another_plan_is_marked() -> None:
+    old, record = samples.make_record("ada"), samples.make_record("bob")
+    plan = replace(record.plan, title="Shorter", problems=record.plan.problems[:2])
+    new = replace(record, record_id="2", created_at="2999-01-01", plan=plan)
+    index = make_index([old, new])
+    assert [row.outdated for row in index.rows] == [True, False]
+    assert index.scored_count == 1
+    assert "outdated: graded under another plan" in render_class_index([old, new])
 
 
 def test_page_shows_every_submission_with_links() -> None:

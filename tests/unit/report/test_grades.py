@@ -47,13 +47,32 @@ def test_earned_points_of_an_open_problem_stay() -> None:
     assert row["KVCache"] == "6"
 
 
-def test_failed_and_rejected_are_zeros() -> None:
+def test_failed_is_a_zero_and_rejected_is_no_score() -> None:
     failed = samples.make_judgement(*((Verdict.FAIL, Cause.MISSING),) * 6)
     rows = _rows(
         render_grades([samples.make_record(judgement=failed), samples.make_rejected_record()])
     )
-    assert [row["KVCache"] for row in rows] == ["0", "0"]
-    assert rows[1]["status"] == "rejected"
+    assert [(row["status"], row["score"], row["KVCache"]) for row in rows] == [
+        ("graded", "0", "0"),
+        ("rejected", "", ""),
+    ]
+
+
+def test_a_record_of_an_older_format_is_no_zero_either() -> None:
+    """Records written before hold a failed check for each criterion of a rejected submission."""
+    failed = samples.make_judgement(*((Verdict.FAIL, Cause.MISSING),) * 6, status=Status.REJECTED)
+    (row,) = _rows(render_grades([samples.make_record(judgement=failed)]))
+    assert (row["score"], row["KVCache"], row["SlotCache"]) == ("", "", "")
+
+
+def test_records_of_another_plan_are_marked_and_have_no_points() -> None:
+    old = samples.make_record("ada")
+    plan = replace(old.plan, seed="another")
+    new = replace(old, record_id="2", created_at="2999-01-01", plan=plan)
+    new = replace(new, submission=replace(new.submission, name="bob"))
+    ada, bob = _rows(render_grades([old, new]))
+    assert (ada["status"], ada["score"], ada["KVCache"]) == ("outdated", "", "")
+    assert (bob["status"], bob["score"], bob["KVCache"]) == ("graded", "30", "10")
 
 
 def test_names_cannot_be_formulas() -> None:
@@ -97,9 +116,9 @@ def test_partly_passed_needs_points_and_a_failure() -> None:
     assert not replace(tally, verdict=Verdict.NEEDS_REVIEW).partly_passed
 
 
-def test_rejected_is_a_zero_without_causes() -> None:
+def test_rejected_is_not_settled_and_has_no_causes() -> None:
     tally = _first(samples.make_rejected_record().judgement)
-    assert (tally.points, tally.settled, tally.causes) == (0.0, True, ())
+    assert (tally.points, tally.settled, tally.causes) == (0.0, False, ())
     assert samples.make_rejected_record().judgement.status is Status.REJECTED
 
 
