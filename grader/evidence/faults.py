@@ -142,11 +142,17 @@ class LoadFailure:
     kind: FaultKind = FaultKind.EXCEPTION
 
     @property
-    def fault(self) -> Fault:
-        """The fault of everything that needs one of the names; it is the same for all of them."""
+    def consequence(self) -> str:
+        """The exception, and which names are missing because of it."""
         lost = ", ".join(name for name in self.names if name != ANY_NAME)
         so = f"; so {lost} {'are' if ', ' in lost else 'is'} not defined" if lost else ""
-        return Fault(kind=self.kind, message=f"loading the file: {self.text}{so}", where=self.where)
+        return f"{self.text}{so}"
+
+    @property
+    def fault(self) -> Fault:
+        """The fault of everything that needs one of the names; it is the same for all of them."""
+        message = f"loading the file: {self.consequence}"
+        return Fault(kind=self.kind, message=message, where=self.where)
 
     @property
     def notice(self) -> str:

@@ -284,6 +284,8 @@ def _classroom(folder: Folder, entries: Sequence[Entry], slug: str) -> Mapping[s
     """Return the user names of GitHub Classroom by entry; empty if these are no repositories."""
     if not all(entry.is_folder or is_archive(entry.name) for entry in entries):
         return {}
+    if any(identify(entry.name) for entry in entries):  # of another course site, whatever is in it
+        return {}
     entry_of = {e.name if e.is_folder else PurePosixPath(e.name).stem: e.name for e in entries}
     has_git = any(e.is_folder and folder.inside(e.name).holds(".git") for e in entries)
     users = classroom_users(tuple(entry_of), slug=slug, around=folder.name, has_git=has_git)

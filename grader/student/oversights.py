@@ -58,7 +58,8 @@ class _Source:
 def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) -> tuple[str, ...]:
     """Return one sentence for each oversight in the work; `exports` are the names that it needs."""
     sources = [_Source(file) for file in submission.files]
-    found = [*_untouched(work), *(one.text for one in damage_of(submission))]
+    found = list(_untouched(work))
+    found += [f"{one.where}: {one.consequence}" for one in damage_of(submission)]
     if submission.origin is Origin.CUDA:
         found += [text for one in sources for text in _conflicts(one.file)]
         found += _not_included(work, submission)

@@ -1,6 +1,9 @@
 """Cases of `kv_bytes`.
 
 Takes: `Draw`. Gives: case makers. Does not cover: memory in truth, which a later check measures.
+
+Large numbers stay below 2**62, so that a result in NumPy's int64 is a right one. A double holds 53
+bits: odd factors, and numbers beside a multiple, show who computes in floats all the same.
 """
 
 from typing import Any
@@ -12,6 +15,7 @@ from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
 from .oracle import cache_bytes
 
 HALF = (torch.float16, torch.bfloat16)
+MANY = 10**6 + 7
 
 
 def _config(draw: Draw, *, group: int) -> dict[str, int]:
@@ -43,7 +47,14 @@ def full_layers(draw: Draw) -> CaseSteps:
         yield from _expect_bytes(config, dtype, draw.integer(1, 9), draw.integer(1, 9999))
     config = _config(draw, group=2)
     yield from _expect_bytes(config, torch.float32, draw.integer(1, 9), draw.integer(1, 9999))
-    yield from _expect_bytes(config, torch.float16, 10**9 + 7, 10**9 + draw.integer(1, 999) * 2 + 1)
+    odd = {
+        "n_layers": 2 * draw.integer(1, 40) - 1,
+        "n_query_heads": 10,
+        "n_kv_heads": 5,
+        "head_dim": draw.choice((65, 81, 129)),
+    }
+    length = 2**60 // cache_bytes(odd, 2, MANY, 1) - draw.integer(0, 999)
+    yield from _expect_bytes(odd, torch.float16, MANY, length | 1)
     yield from _expect_bytes(config, torch.float16, 3, 0)
 
 
@@ -74,7 +85,7 @@ def largest_batch(draw: Draw) -> CaseSteps:
     length, fit = draw.integer(1, 4096), draw.integer(2, 50)
     ref = yield New("harness:CacheConfig", **config)
     one = cache_bytes(config, 2, 1, length)
-    budgets = [0, one - 1, one, fit * one - 1, fit * one, fit * one + 1, (10**17 + 5) * one + 1]
+    budgets = [0, one - 1, one, fit * one - 1, fit * one, fit * one + 1, 2**59 // one * one - 1]
     for budget in budgets:
         got = yield Call("largest_batch", ref, length=length, budget_bytes=budget)
         yield Expect(got, budget // one, label=f"sequences in {budget} bytes, {one} bytes each")

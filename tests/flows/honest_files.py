@@ -30,7 +30,7 @@ class Honest:
         fails: by student, the problems that fail in `check` and when graded; all others pass.
         is_class: whether a teaching assistant got it: there is nothing for `check` and `pack`.
         packs: whether `pack` finds nothing to warn of.
-        says: what `check`, `pack` and the notices of grading must name, all of it.
+        says: what `pack` must name, all of it.
     """
 
     make: Make

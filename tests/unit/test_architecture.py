@@ -61,13 +61,17 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
-MAX_FILES = 200
-MAX_LINES = 29_000
+MAX_FILES = 222
+MAX_LINES = 37_800
 MAX_MODULES = 25
 
-LONG_FILES: dict[str, tuple[int, str]] = {}
+LONG_FILES: dict[str, tuple[int, str]] = {
+    "assignment/table.py": (425, "every key of the table, with its checks"),
+}
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (82, "one parameter per command-line option"),
+    ("commands/check.py", "command"): (52, "one parameter per command-line option"),
+    ("commands/class_run.py", "grade_and_print"): (43, "passes on what the command line says"),
     ("commands/validate.py", "command"): (58, "one parameter per option; imports that wait"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
 }

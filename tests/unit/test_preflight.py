@@ -152,7 +152,7 @@ def test_a_file_that_this_machine_cannot_read_is_nobodys_rejection(
     def fail(*_: object, **__: object) -> None:
         raise SandboxError("cannot read ada.py: no rights")
 
-    monkeypatch.setattr(preflight, "load_submission", fail)
+    monkeypatch.setattr(preflight, "read_submission", fail)
     flight = look(folder, assignment, tmp_path / "out")
     assert {entry.fate for entry in flight.entries} == {Fate.FAIL}
     assert flight.entries[0].reason == "cannot read ada.py: no rights"

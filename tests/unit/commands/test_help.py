@@ -6,6 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+import grader
 from grader.commands.app import (
     AUTHOR_EXTRAS,
     COMMANDS,
@@ -58,6 +59,9 @@ def light(monkeypatch):
     for package in (*GRADING_EXTRAS, *AUTHOR_EXTRAS):
         monkeypatch.setitem(sys.modules, package, None)
     for name in [name for name in sys.modules if name.startswith("grader.")]:
+        part = name.removeprefix("grader.")
+        if "." not in part:  # so that the package has its parts of before again, too
+            monkeypatch.setattr(grader, part, sys.modules[name])
         monkeypatch.delitem(sys.modules, name)
 
 

@@ -74,8 +74,9 @@ def test_memory_given_back_within_the_call_is_seen_all_the_same(device):
 
 
 def test_memory_that_is_taken_at_the_import_counts(device):
-    greedy = f"import tests.unit.worker.cuda.thread_sandbox as w\nw.take({3 * OWN})\n"
-    _, judged = device.grade(text(0.1, before=greedy))
+    """What needs nothing of an import that fails for want of memory does fit, and passes."""
+    greedy = f"import tests.unit.worker.cuda.thread_sandbox as w\nKEPT = w.take({3 * OWN})\n"
+    _, judged = device.grade(text(0.1, value="(KEPT, x + 1)[1]", before=greedy))
     assert judged.cause is Cause.TOO_MUCH_MEMORY
 
 
