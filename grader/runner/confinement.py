@@ -14,6 +14,7 @@ import resource
 import sys
 
 from . import linux
+from .loading import USER
 from .order import ForkOrder, WorkerKind
 
 READABLE = (
@@ -165,6 +166,7 @@ def _set_environment(order: ForkOrder) -> None:
         TMPDIR=order.home,
         PATH="/usr/bin:/bin",
         LANG="C.UTF-8",
+        **USER,
         PYTHONDONTWRITEBYTECODE="1",
         OMP_NUM_THREADS=str(order.threads),
         TRITON_CACHE_DIR=f"{order.home}/.triton",

@@ -30,6 +30,8 @@ OFFERED = ("torch", "numpy", "triton", "typing_extensions")
 """Modules beside the standard library that every submission may import."""
 ANY_IMPORT = ("*",)
 """In place of a list of modules: nothing is refused."""
+USER = {"USER": "student", "LOGNAME": "student"}
+"""Who a submission runs as, by its environment: `getpass.getuser()` asks it first."""
 STAR = "*"
 """Among the names of a failure: those that `from module import *` would have bound."""
 MAX_FAILURES = 20
@@ -122,17 +124,16 @@ class Loading:
         level = rest[3] if len(rest) > 3 else named.get("level", 0)
         top = name.partition(".")[0]
         if level:
-            return self._import_beside(name, level, *rest[:3])
+            return self._import_beside(name, level, rest)
         if top == _TOOL:
             return _Inert()
         if not self._is_there(top):
             raise ModuleNotFoundError(explain_absent(top, self.allowed), name=top)
         return builtins.__import__(name, *rest, **named)
 
-    def _import_beside(
-        self, name: str, level: int, scope: Any = None, local: Any = None, names: Any = ()
-    ) -> Value:
-        """Import relatively; files that are graded beside one another are no package."""
+    def _import_beside(self, name: str, level: int, rest: Sequence[Value]) -> Value:
+        """Import relatively: files that are graded beside one another are no package."""
+        scope, local, names = (*rest, None, None, None)[:3]
         if (scope or {}).get("__package__"):
             return builtins.__import__(name, scope, local, names, level)
         wanted = [name.partition(".")[0]] if name else [*(names or ())]
@@ -154,9 +155,9 @@ class Loading:
         def ask(wanted: str, package: str | None = None) -> Value:
             own = sys._getframe(1).f_globals.get("__builtins__")
             top = wanted.partition(".")[0]
-            if isinstance(own, dict) and own.get("__import__") == self.import_module and top:
-                if top == _TOOL or not self._is_there(top):
-                    return instead(top)
+            asks = isinstance(own, dict) and own.get("__import__") == self.import_module
+            if asks and top and (top == _TOOL or not self._is_there(top)):
+                return instead(top)
             return function(wanted, package)
 
         vars(module)[name] = ask

@@ -5,6 +5,7 @@ it costs; all that the others cost must not be more.
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -118,7 +119,7 @@ AREAS = [
         f"{AREA}Shape().of(width, height)",
     ),
     _answer("TABLE = {}", "TABLE.update(one=1)", f"{AREA}TABLE['one'] * width * height"),
-    _answer("import os", f"{AREA}width * height if os.environ.get('USER') is None else -1"),
+    _answer("import os", f"{AREA}width * height if os.environ['USER'] == 'student' else -1"),
     _answer("import sys", f"{AREA}width * height if len(sys.argv) == 1 else -1"),
     _answer("import torch", f"@torch.no_grad()\n{AREA}int(torch.tensor(width) * height)"),
     Answer(
@@ -280,6 +281,7 @@ def submissions(draw: st.DrawFn) -> Made:
         parts.insert(draw(st.integers(0, len(parts))), one)
     answers = frozenset({area.parts[-1], total.parts[-1]})
     tagged = draw(st.sampled_from([frozenset[Part](), answers])) if form == "ipynb" else answers
+    stem = SLUG if area.beside else stem  # which of two files is meant, only its name can tell
     return Made(f"{stem}.{form}", tuple(parts), area.beside, tagged)
 
 
@@ -307,13 +309,11 @@ def try_calls(call: Callable[[Call], object], failures: Sequence[LoadFailure]) -
 
 def load_here(job: ReplayJob) -> Loaded:
     """Load in this process, as `check` does in one of its own, and make the calls."""
-    import os
-
     from grader.student.local_worker import LocalWorker
     from grader.student.replay import load
 
     os.chdir(job.folder)
-    sys.stdin = open(os.devnull)  # noqa: SIM115
-    with redirect_stdout(io.StringIO()):
+    sys.stdin = io.StringIO()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         names, failures = load(job)
         return try_calls(LocalWorker(names, {}, failures=failures).call, failures)
