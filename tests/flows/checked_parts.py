@@ -43,10 +43,18 @@ TINY = Assignment(
 
 @dataclass(frozen=True)
 class Part:
-    """Some code: what it costs, which tag it has of itself, and whether only a notebook has it."""
+    """Some code.
+
+    Attributes:
+        costs: the problem that gets no points because of it.
+        warns: whether `pack` may warn of it.
+        tag: that its cell has, whatever the others have.
+        in_notebook: whether only a notebook has it; `in_module`, only a module.
+    """
 
     source: str
     costs: str = ""
+    warns: bool = False
     tag: str = ""
     in_notebook: bool = False
     in_module: bool = False
@@ -93,9 +101,9 @@ AREAS = [
     _answer("from typing_extensions import Self", f"class S:\n    a: Self\n\n{AREA}width * height"),
     _answer(
         "import importlib",
-        "try:\n    plt = importlib.import_module('matplotlib.pyplot')\n"
-        "except ModuleNotFoundError:\n    plt = None",
-        f"{AREA}width * height if plt is None else -1",
+        "try:\n    plots = importlib.import_module('matplotlib.pyplot')\n"
+        "except ModuleNotFoundError:\n    plots = None",
+        f"{AREA}width * height if plots is None else -1",
     ),
     _answer(
         "from importlib.util import find_spec",
@@ -180,8 +188,8 @@ NOISE = [
     Part("def show(values):\n    import seaborn\n\n    seaborn.lineplot(values)"),
     Part("def show(values):\n    plt.plot(values)\n\n\nshow([1])"),
     Part("import google.colab.drive as drive\ndrive.mount('/content')"),
-    Part("from absent_module_of_mine import *"),
-    Part("from .beside import thing"),
+    Part("from absent_module_of_mine import *", warns=True),
+    Part("from .beside import thing", warns=True),
     Part("print(area(1))"),
     Part("assert total([1]) == 2, 'no'"),
     Part("print('é ☃', total([1, 2]))"),
@@ -189,14 +197,14 @@ NOISE = [
     Part("raise SystemExit"),
     Part("exit()"),
     Part("import sys\nsys.exit(3)"),
-    Part("values = ["),
-    Part("def unfinished(a, b:\n    return a"),
-    Part("print 'hello'"),
-    Part("<<<<<<< HEAD\nxs = 1\n=======\nxs = 2\n>>>>>>> theirs"),
+    Part("values = [", warns=True),
+    Part("def unfinished(a, b:\n    return a", warns=True),
+    Part("print 'hello'", warns=True),
+    Part("<<<<<<< HEAD\nxs = 1\n=======\nxs = 2\n>>>>>>> theirs", warns=True),
     Part("from grader.student import check\n\ncheck('area', area)"),
     Part("import grader\n\ngrader.student.check(area)"),
     Part("display(area(1, 2))"),
-    Part("result = await area(1, 2)"),
+    Part("result = await area(1, 2)", warns=True),
     Part("TABLE_OF_MINE = open('measured/table.json').read()"),
     Part("name = input('Your name: ')"),
     Part("import os\nos.makedirs('out', exist_ok=True)\nopen('out/log.txt', 'w').write('x')"),
@@ -243,6 +251,11 @@ class Made:
     def costs(self) -> set[str]:
         """The problems that get no points."""
         return {part.costs for part in self.parts} - {""}
+
+    @property
+    def warns(self) -> bool:
+        """Whether `pack` may warn of something."""
+        return any(part.costs or part.warns for part in self.parts)
 
     def write(self, folder: Path) -> Path:
         """Write it, and return the file that a student names."""

@@ -87,7 +87,7 @@ def assert_costs_what_it_touches(made: Made, found: Loaded) -> None:
 
 
 @given(made=submissions())
-@settings(max_examples=900, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_grading_reads_what_check_loaded(processes, made):
     one = check_and_pack(made, processes)
     seen, graded = one.submission, one.graded
@@ -97,6 +97,8 @@ def test_grading_reads_what_check_loaded(processes, made):
     assert_costs_what_it_touches(made, one.here)
     if made.costs:
         assert one.warnings or one.here.failures  # never in silence
+    if not made.warns and not made.beside:
+        assert one.warnings == ()
     for broken in seen.broken:
         assert PLACE.match(broken.place)
     for failure in one.here.failures:
@@ -114,7 +116,7 @@ def sandboxes() -> Iterator[SandboxPool]:
 
 @pytest.mark.bwrap
 @given(made=submissions())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_sandbox_loads_what_check_loaded(processes, sandboxes, made):
     one = check_and_pack(made, processes)
     with (

@@ -52,7 +52,10 @@ def test_an_untouched_starter_is_named(find, tmp_path):
         ("return 3\n" + GOOD, "work.py, line 1: SyntaxError: 'return' outside function"),
         (GOOD + MARKED, "work.py, line 5: a merge has left its marks"),
         ("import pandas as pd\n" + GOOD, "work.py, line 1: No module named 'pandas' where"),
-        (GOOD + "def f():\n    from tqdm.auto import tqdm\n", "line 6: No module named 'tqdm'"),
+        (
+            GOOD + "def f():\n    from tqdm.auto import tqdm\n\nanswer = decorate(answer, f)\n",
+            "line 6: No module named 'tqdm'",
+        ),
         (
             "def anser(x): ...\n",
             "answer is not defined in your file, so its problem gets no points",
@@ -81,6 +84,7 @@ def test_an_oversight_is_named_with_its_line(find, tmp_path, text, says):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\n",
         "if __name__ == '__main__':\n    import pandas\n",
         "import torch, triton.language as tl, numpy\n",
+        "def plot(x):\n    import seaborn\n\nclass Plots:\n    def show(self):\n        import plotly\n",
         "from harness import TinyModel\nfrom grader.student import check\n",
         "x = open('nowhere.json') if False else ''\nprint('.', '', 'a\\0b')\n",
     ],
