@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,59 @@ AREAS = [
         ),
         beside=(("helpers.py", "def other():\n    return 1\n\n\ntimes = 1 / 0\n"),),
     ),
+    _answer("area = lambda width, height: width * height"),
+    _answer("import operator, functools", "area = functools.partial(operator.mul)"),
+    _answer(
+        "class Area:\n    def __call__(self, width, height):\n        return width * height",
+        "area = Area()",
+    ),
+    _answer(
+        "try:\n    from absent_module_of_mine import area\n"
+        f"except ImportError:\n    {AREA.replace(chr(10), chr(10) + '    ')}width * height"
+    ),
+    _answer(
+        f"import torch\n\nif torch.cuda.is_available() and False:\n    area = None\nelse:\n"
+        f"    {AREA.replace(chr(10), chr(10) + '    ')}width * height"
+    ),
+    _answer("SIZES = {}", "for n in range(9):\n    SIZES[n] = n", f"{AREA}SIZES[width] * height"),
+    _answer(
+        "ALL = []", "@ALL.append\ndef _f(a, b):\n    return a * b", f"{AREA}ALL[0](width, height)"
+    ),
+    _answer(
+        f"{AREA}width\n\n\n_first = area\n\n\n{AREA}_first(width, height) * height",
+    ),
+    _answer(f"{AREA}STATE['n'] * width * height", "STATE = dict(n=0)", "STATE['n'] = 1"),
+    _answer(
+        "def _start():\n    global BASE\n    BASE = 1", "_start()", f"{AREA}BASE * width * height"
+    ),
+    _answer(
+        "from dataclasses import dataclass",
+        "@dataclass\nclass Box:\n    width: int\n    height: int = 0",
+        f"{AREA}Box(width, height).width * height",
+    ),
+    _answer(
+        "import os\nos.environ['SCALE'] = '1'", f"{AREA}int(os.environ['SCALE']) * width * height"
+    ),
+    _answer(
+        "import torch\ntorch.set_default_dtype(torch.float64)",
+        f"{AREA}int(torch.tensor([3.0]).numel()) * width * height",
+    ),
+    _answer(
+        "import inspect\n\n\ndef _f(a, b):\n    return a * b",
+        f"{AREA}len(inspect.getsource(_f)) and width * height",
+    ),
+    _answer(
+        "import typing as t\n\nPair = t.NamedTuple('Pair', [('a', int)])",
+        f"{AREA}Pair(width).a * height",
+    ),
+    _answer(
+        "import torch\n\nwith torch.no_grad():\n    ONE = torch.ones(1)",
+        f"{AREA}int(ONE) * width * height",
+    ),
+    _answer("A, *B = 1, 2, 3\n(C := 1)", f"{AREA}A * C * width * height"),
+    _answer("X: int = 1; Y = 1", f"{AREA}X * Y * width * height"),
+    _answer("Y = [n for n in range(4)]\ndel Y[0]", f"{AREA}Y[0] * width * height"),
+    _answer("import unittest.mock as mock", f"{AREA}width * height"),
     _answer(f"{AREA}width *", costs="area"),
     _answer("def area(width, height:\n    return width * height", costs="area"),
     _answer("import pandas as pd", f"{AREA}pd.Series([width]).sum() * height", costs="area"),
@@ -187,6 +240,7 @@ NOISE = [
     Part("from tqdm.auto import tqdm\n\nfor _ in tqdm(range(2)):\n    pass"),
     Part("def show(values):\n    import seaborn\n\n    seaborn.lineplot(values)"),
     Part("def show(values):\n    plt.plot(values)\n\n\nshow([1])"),
+    Part("import functools\n\n\n@functools.cache\ndef draw(n):\n    return plt.plot([n])"),
     Part("import google.colab.drive as drive\ndrive.mount('/content')"),
     Part("from absent_module_of_mine import *", warns=True),
     Part("from .beside import thing", warns=True),
@@ -277,6 +331,27 @@ class Made:
         return sorted(sources, key=lambda one: not one.startswith("from __future__"))
 
 
+WRAPS = [
+    "{}",
+    "{}",
+    "{}\n1 / 0",
+    "1 / 0\n{}",
+    "import seaborn as sns\n{}",
+    "# In[2]:\n\n\n{}",
+    "{}\n\n\nif __name__ == '__main__':\n    print(area(1, 2))",
+]
+CELL_WRAPS = [
+    *WRAPS,
+    "%%time\n{}",
+    "%%capture out\n{}",
+    "!pip install x\n{}",
+    "%load_ext autoreload\n%autoreload 2\n{}",
+    "{}\n%timeit area(1, 2)",
+    "{}\narea?",
+    "for _ in range(2):\n    !ls\n{}",
+]
+
+
 @st.composite
 def submissions(draw: st.DrawFn) -> Made:
     """Draw a module or a notebook that answers both problems."""
@@ -289,6 +364,13 @@ def submissions(draw: st.DrawFn) -> Made:
     area = draw(st.sampled_from([*filter(fits, AREAS)]))
     total = draw(st.sampled_from(TOTALS))
     noise = draw(st.lists(st.sampled_from([*filter(fits, NOISE)]), max_size=5))
+    wraps = st.sampled_from(CELL_WRAPS if form == "ipynb" else WRAPS)
+
+    def wrap(part: Part) -> Part:
+        special = part.source.startswith(("from __future__", "%%", "<<<"))
+        return part if special else replace(part, source=draw(wraps).replace("{}", part.source))
+
+    area = replace(area, parts=tuple(map(wrap, area.parts)))
     parts = [*area.parts, *total.parts]
     for one in noise:
         parts.insert(draw(st.integers(0, len(parts))), one)
