@@ -14,7 +14,6 @@ import resource
 import sys
 
 from . import linux
-from .loading import USER
 from .order import ForkOrder, WorkerKind
 
 READABLE = (
@@ -166,7 +165,6 @@ def _set_environment(order: ForkOrder) -> None:
         TMPDIR=order.home,
         PATH="/usr/bin:/bin",
         LANG="C.UTF-8",
-        **USER,
         PYTHONDONTWRITEBYTECODE="1",
         OMP_NUM_THREADS=str(order.threads),
         TRITON_CACHE_DIR=f"{order.home}/.triton",

@@ -30,8 +30,6 @@ OFFERED = ("torch", "numpy", "triton", "typing_extensions")
 """Modules beside the standard library that every submission may import."""
 ANY_IMPORT = ("*",)
 """In place of a list of modules: nothing is refused."""
-USER = {"USER": "student", "LOGNAME": "student"}
-"""Who a submission runs as, by its environment: `getpass.getuser()` asks it first."""
 STAR = "*"
 """Among the names of a failure: those that `from module import *` would have bound."""
 MAX_FAILURES = 20

@@ -38,7 +38,7 @@ from grader.evidence.faults import FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
 from grader.runner.denial import OperationDenied, denied_here
-from grader.runner.loading import USER, Loading
+from grader.runner.loading import Loading
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
@@ -266,7 +266,7 @@ def _enter(job: ReplayJob) -> None:
     home = os.environ.get("HOME", "")
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_BEGIN)}
     os.environ.clear()
-    os.environ.update(kept, HOME=job.folder, USERPROFILE=job.folder, **USER)
+    os.environ.update(kept, HOME=job.folder, USERPROFILE=job.folder)
     if home and home != job.folder:
         os.environ.setdefault("TRITON_CACHE_DIR", f"{home}/.triton/cache")
 

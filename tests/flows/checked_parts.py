@@ -127,7 +127,7 @@ AREAS = [
         f"{AREA}Shape().of(width, height)",
     ),
     _answer("TABLE = {}", "TABLE.update(one=1)", f"{AREA}TABLE['one'] * width * height"),
-    _answer("import os", f"{AREA}width * height if os.environ['USER'] == 'student' else -1"),
+    _answer("import os", f"{AREA}width * height if os.environ.get('USER') is None else -1"),
     _answer("import sys", f"{AREA}width * height if len(sys.argv) == 1 else -1"),
     _answer("import torch", f"@torch.no_grad()\n{AREA}int(torch.tensor(width) * height)"),
     Answer(

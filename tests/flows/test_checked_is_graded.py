@@ -87,7 +87,7 @@ def assert_costs_what_it_touches(made: Made, found: Loaded) -> None:
 
 
 @given(made=submissions())
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_grading_reads_what_check_loaded(processes, made):
     one = check_and_pack(made, processes)
     seen, graded = one.submission, one.graded

@@ -199,7 +199,8 @@ def test_a_package_imports_from_itself(load):
 
 def test_its_file_is_all_that_a_submission_was_called_with(load, tmp_path):
     names, failures = load(
-        "import argparse, sys\nargs = argparse.ArgumentParser().parse_args()\ncalled = [*sys.argv]\n"
+        "import argparse, sys\nargs = argparse.ArgumentParser().parse_args()\n"
+        "called = [*sys.argv]\n"
     )
     assert not failures
     assert names["called"] == [str(tmp_path / "submitted_work.py")]
