@@ -23,6 +23,7 @@ from grader.runner.loading import (
     explain_absent,
     is_offered,
     loaded_names,
+    select,
     stored_names,
 )
 from grader.student.work import Work, read_mark
@@ -64,7 +65,8 @@ def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) 
         found += [text for one in sources for text in _conflicts(one.file)]
         found += _not_included(work, submission)
     else:
-        found += [text for one in sources for text in _imports(one, work, submission)]
+        found += _imports(sources[0], work, submission, needed=exports)
+        found += [text for one in sources[1:] for text in _imports(one, work, submission)]
         found += [text for one in sources for text in _opened(one, work, submission)]
         if sources[0].compiled:
             found += _undefined(sources[0], submission, exports)
@@ -127,11 +129,18 @@ def _conflicts(file: SourceFile) -> Iterator[str]:
         )
 
 
-def _imports(source: _Source, work: Work, submission: Submission) -> Iterator[str]:
-    """Yield imports of modules that are not there where work is graded."""
+def _imports(
+    source: _Source, work: Work, submission: Submission, *, needed: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield imports of modules that are not there where work is graded.
+
+    Those in functions count only if the names `needed` use the function; without names, all do.
+    """
     packed = {Path(file.name).stem for file in submission.files}
     file, folder = source.file, work.path.parent
-    for node in (n for statement, _ in source.compiled for n in _run_by_import(statement)):
+    used = select(source.compiled, needed) if needed else source.compiled
+    looked_at = [one for one in source.compiled if one in used or not _defines(one[0])]
+    for node in (n for statement, _ in looked_at for n in _run_by_import(statement)):
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -148,6 +157,10 @@ def _imports(source: _Source, work: Work, submission: Submission) -> Iterator[st
             else:
                 absent = explain_absent(top, submission.allowed_imports)
                 yield f"{file.place_of(node.lineno)}: {absent}; remove the import and what uses it"
+
+
+def _defines(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
 def _run_by_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -7,24 +7,20 @@ nothing of this counts for a grade.
 
 import contextlib
 import gc
-import importlib
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
 
 from grader.assignment.declare import load_harness
 from grader.assignment.folders import PACKAGE
 from grader.assignment.steps import (
     Call,
-    New,
     PhaseEnd,
     PhaseStart,
     Ref,
@@ -37,10 +33,11 @@ from grader.assignment.target import Quantity
 from grader.correctness.drive import Worker, drive
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
-from grader.runner.worker import ObjectTable
 from grader.strict import json_converter
 from grader.student.local_ranks import LOOPBACK, LocalRanks
-from grader.student.trace import map_leaves
+from grader.student.local_worker import LocalWorker
+from grader.student.public_run import ReplayJob, lay_out
+from grader.student.replay import load
 from grader.student.workloads import PublishedRun, PublishedTarget, load_targets, recorded_steps
 
 BOX_S = 10.0
@@ -84,11 +81,11 @@ class HomeRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    assignment: str
+    """Where the submission is, as for the public cases, and which target to run on it."""
+
+    replay: ReplayJob
     problem: str
     target: str
-    folder: str
-    entry: str
     results: str
 
 
@@ -101,16 +98,11 @@ def measure_target(
         SandboxError: if the process does not start.
     """
     with tempfile.TemporaryDirectory(prefix="grader-performance-") as scratch:
-        work, results = Path(scratch) / "work", Path(scratch) / "results"
-        work.mkdir()
-        for file in submission.files:
-            (work / file.name).write_text(file.text, encoding="utf-8", newline="\n")
+        results = Path(scratch) / "results"
         job = _Job(
-            assignment=str(assignment.resolve()),
+            replay=lay_out(submission, assignment, f"{submission.entry}.py", Path(scratch)),
             problem=target.problem,
             target=target.target,
-            folder=str(work),
-            entry=submission.entry,
             results=str(results),
         )
         results.touch()
@@ -129,7 +121,7 @@ def _run_process(job: _Job, results: Path) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        cwd=job.folder,
+        cwd=job.replay.folder,
     )
     try:
         _wait(process, results)
@@ -158,19 +150,16 @@ def _wait(process: "subprocess.Popen[bytes]", results: Path) -> None:
 def main(text: str) -> None:
     """Run a job in this process, and write a line for each run."""
     job = _CONVERTER.structure(json.loads(text), _Job)
-    folder = Path(job.assignment)
+    folder = Path(job.replay.assignment)
     (target,) = (
         one
         for one in load_targets(folder)
         if (one.problem, one.target) == (job.problem, job.target)
     )
     harness = load_harness(folder, "harness")
-    sys.path.insert(0, job.folder)
-    if not torch.cuda.is_available():
-        os.environ.setdefault("TRITON_INTERPRET", "1")
     with Path(job.results).open("a", encoding="utf-8") as out:
         try:
-            submission = vars(importlib.import_module(job.entry))
+            submission, failures = load(job.replay)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
             fault = f"your file does not load: {type(error).__name__}: {error}"
             print(f"started\n{json.dumps(asdict(HomeRun(size=0, fault=fault)))}", file=out)
@@ -178,16 +167,16 @@ def main(text: str) -> None:
         print("started", file=out, flush=True)
         timed = target.quantity in (Quantity.TIME, Quantity.GROWTH)
         if timed and not target.ranks:
-            run_once(target, target.runs[0], Meter(ObjectTable(submission, harness)))  # warm
+            run_once(target, target.runs[0], Meter(submission, harness, failures=failures))  # warm
         begin = time.monotonic()
         for repeat in range(REPEATS if timed else 1):
             if repeat and time.monotonic() - begin > BOX_S:
                 return
             for run in target.runs:
                 worker: Worker = (
-                    LocalRanks(submission, harness, most=target.ranks)
+                    LocalRanks(submission, harness, most=target.ranks, failures=failures)
                     if target.ranks
-                    else Meter(ObjectTable(submission, harness))
+                    else Meter(submission, harness, failures=failures)
                 )
                 done = run_once(target, run, worker)
                 print(json.dumps(asdict(done)), file=out, flush=True)
@@ -249,41 +238,25 @@ class _Meters:
         )
 
 
-class Meter:
+class Meter(LocalWorker):
     """Runs requests in this process, without copies, and adds up their processor time."""
 
-    def __init__(self, table: ObjectTable) -> None:
-        self._table = table
-        self.cpu_ns = 0
-        self.wall_ns = 0
-
-    def new(self, ref: Ref, step: New) -> None:
-        """Make an object and remember it as `ref`."""
-        args, kwargs = map_leaves((list(step.args), step.kwargs), self._leaf)
-        begin_ns = time.process_time_ns()
-        self._table.new(ref.id, step.name, args, kwargs)
-        self.cpu_ns += time.process_time_ns() - begin_ns
+    cpu_ns = 0
 
     def call(self, step: Call) -> Value:
         """Call a function or method."""
-        args, kwargs = map_leaves((list(step.args), step.kwargs), self._leaf)
+        args, kwargs = self._prepare(step)
         target = step.target.id if isinstance(step.target, Ref) else step.target
+        return self._run(lambda: self._table.call(target, step.method, args, kwargs))
+
+    def _run(self, request: Callable[[], Value]) -> Value:
         begin_ns = time.process_time_ns()
-        reply = self._table.call(target, step.method, args, kwargs)
-        self.cpu_ns += time.process_time_ns() - begin_ns
-        return reply
+        try:
+            return super()._run(request)
+        finally:
+            self.cpu_ns += time.process_time_ns() - begin_ns
 
-    def drop(self, ref: Ref) -> None:
-        """Forget an object."""
-        self._table.drop(ref.id)
-
-    def overwrite_arguments(self) -> None:
-        """Do nothing: arguments are used again."""
-
-    def reclaim_arguments(self) -> None:
-        """Do nothing: arguments exist before the phase begins."""
-
-    def _leaf(self, leaf: Value) -> Value:
+    def _as_argument(self, leaf: Value) -> Value:
         return self._table.object(leaf.id) if isinstance(leaf, Ref) else leaf
 
 

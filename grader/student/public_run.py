@@ -23,7 +23,7 @@ from grader.assignment.public_cases import CaseName
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
 from grader.evidence.faults import PARTS_LOADED, LoadFailure, damage_of
-from grader.intake.submission import Origin, Submission
+from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
 from grader.strict import json_converter
 from grader.student.result import PublicCheck, PublicFinding, PublicResult, with_code
@@ -72,7 +72,7 @@ class ReplayJob:
         problems: names of those to run, in order.
         folder: holds the student's files, and nothing else.
         display: the student's own name for it.
-        cells: for a notebook, (cell, line) of each line of the module.
+        files: as they lie in `folder`, with the cells that their lines are from.
         only_check: the one check to run; empty runs all. `only_case` is its one case, None all.
         allowed: the assignment's `allowed_imports`.
         only: names whose statements are loaded, and no others; all if empty.
@@ -84,7 +84,7 @@ class ReplayJob:
     folder: str
     entry: str
     display: str
-    cells: tuple[tuple[int, int], ...]
+    files: tuple[SourceFile, ...]
     events: str
     only_check: str = ""
     only_case: int | None = None
@@ -225,7 +225,7 @@ def run_public(
         SandboxError: if the process does not start or the public cases cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="grader-check-") as scratch:
-        job = _lay_out(submission, folder, source, Path(scratch), only)
+        job = lay_out(submission, folder, source, Path(scratch), only)
         spare_s = table.limits.compile_wall_s if submission.compiles() else 0.0
         limits = replace(table.limits, compile_wall_s=spare_s)
         checks, notices, output = _run_all(job, limits, _narrowed(problems, only), Path(scratch))
@@ -241,10 +241,14 @@ def run_public(
     )
 
 
-def _lay_out(
-    submission: Submission, folder: Path, source: str, scratch: Path, only: CaseName | None
+def lay_out(
+    submission: Submission,
+    folder: Path,
+    source: str,
+    scratch: Path,
+    only: CaseName | None = None,
 ) -> ReplayJob:
-    """Write the student's files into a folder of their own and return the job on them."""
+    """Write the student's files into a folder below `scratch`, and return the job on them."""
     work = scratch / "work"
     work.mkdir()
     for file in submission.files:
@@ -255,7 +259,7 @@ def _lay_out(
         folder=str(work),
         entry=submission.entry,
         display=source,
-        cells=tuple((at.cell, at.line) for at in submission.files[0].cell_lines),
+        files=submission.files,
         events="",
         allowed=submission.allowed_imports,
         damage=damage_of(submission),

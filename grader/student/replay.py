@@ -45,6 +45,13 @@ from grader.student.result import PublicCheck, PublicFinding
 from grader.student.trace import Recording, TracedProblem, load_problem, play
 from grader.student.verdict import Origin, judge_check
 
+_KEPT = frozenset(
+    "PATH LANG TMPDIR TEMP TMP CC CXX CUDA_HOME CUDA_PATH CUDA_VISIBLE_DEVICES SYSTEMROOT COMSPEC "
+    "PATHEXT".split()
+)
+_KEPT_BEGIN = ("LC_", "LD_", "DYLD_", "OMP_", "MKL_", "KMP_", "GLOO_", "TRITON_", "TORCH", "PYTHON")
+"""Variables that Python, torch and compilers need; those of grading are in `runner.confinement`."""
+
 
 def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     """Run a job and tell what it does."""
@@ -55,7 +62,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
     locate = partial(_locate, job)
     try:
-        submission, failures = _load(job)
+        submission, failures = load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
         finding = _import_failed(error, locate(error))
         failed = (
@@ -125,7 +132,7 @@ def _run_refused(
         stack.enter_context(contextlib.suppress(OSError, OperationDenied))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # printed once already
         stack.enter_context(denied_here(problem.name, problem.denied))
-        names, failures = _load(job)
+        names, failures = load(job)
         for check in _chosen(job, problem):
             worker = local_worker(
                 problem.ranks, names, harness, locate=partial(_locate, job), failures=failures
@@ -232,8 +239,9 @@ def _doing(step: Step) -> str:
             return type(step).__name__
 
 
-def _load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
+def load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
     """Load the student's modules as grading does; return the names, and what raised."""
+    _enter(job)
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU, slowly
     for path in Path(job.folder).glob("*.py"):
@@ -251,6 +259,16 @@ def _load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]
         behave_as_a_device()
     raised = (replace(one.raised, names=tuple(one.names)) for one in loading.failures)
     return names, (*job.damage, *raised)
+
+
+def _enter(job: ReplayJob) -> None:
+    """Hide what grading does not have: the variables of this machine, and its home folder."""
+    home = os.environ.get("HOME", "")
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_BEGIN)}
+    os.environ.clear()
+    os.environ.update(kept, HOME=job.folder, USERPROFILE=job.folder)
+    if home and home != job.folder:
+        os.environ.setdefault("TRITON_CACHE_DIR", f"{home}/.triton/cache")
 
 
 def _describe(job: ReplayJob, error: BaseException) -> LoadFailure:
@@ -274,23 +292,21 @@ def _import_failed(error: BaseException, where: str) -> PublicFinding:
 
 
 def _locate(job: ReplayJob, error: BaseException) -> str:
-    """Return where in the student's source an exception arose, as the student knows it.
+    """Return where in the student's source an exception arose, in the words of grading.
 
-    That is "cell 3, line 2" or "kv_cache.py, line 41"; empty if it came from elsewhere.
+    That is "In [3], line 2" or "kv_cache.py, line 41"; empty if it came from elsewhere.
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [(f.filename, f.lineno) for f in frames if f.filename.startswith(job.folder)]
     if isinstance(error, SyntaxError) and (error.filename or "").startswith(job.folder):
         lines.append((error.filename or "", error.lineno))
-    file, line = lines[-1] if lines else ("", None)
+    path, line = lines[-1] if lines else ("", None)
     if line is None:
         return ""
-    if file != job.path:
-        return f"{Path(file).name}, line {line}"
-    if 0 < line <= len(job.cells):
-        cell, cell_line = job.cells[line - 1]
-        return f"cell {cell}, line {cell_line}"
-    return f"{job.display}, line {line}"
+    file = next((one for one in job.files if one.name == Path(path).name), None)
+    if file is None or (path == job.path and not file.cell_lines):
+        return f"{job.display if file else Path(path).name}, line {line}"
+    return file.place_of(line)
 
 
 def main(job_path: str) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__spec__", "__package__"})
 
-ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "harness"})
+ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "typing_extensions", "harness"})
+"""`runner.loading.OFFERED` and the harness: the reader can import nothing of the package."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
@@ -29,6 +30,7 @@ class Names:
         now: names that it reads when it runs itself.
         changes: objects that it changes: `x[0] = 1`, `A.f = f`, `setattr(A, "f", f)`.
         calls: objects whose methods it calls, which may change them: `table.update(...)`.
+        makes: names that a function in it declares `global` and assigns when it is called.
     """
 
     binds: frozenset[str] = frozenset()
@@ -36,6 +38,7 @@ class Names:
     now: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
+    makes: frozenset[str] = frozenset()
 
 
 def names_of(
@@ -50,12 +53,13 @@ def names_of(
     changes, calls = _changed(statement)
     try:
         text = "\n".join(lines) if lines else ast.unparse(statement)
-        binds, uses = _resolve(text, lazy_annotations)
+        binds, uses, makes = _resolve(text, lazy_annotations)
         now = frozenset(_read_now(statement, lazy_annotations))
     except (RecursionError, MemoryError, SyntaxError, ValueError):  # read what can be read
         binds = frozenset(_stored(statement))
         uses = now = frozenset(n.id for n in ast.walk(statement) if isinstance(n, ast.Name))
-    return Names(binds=binds, uses=uses, now=now, changes=changes, calls=calls)
+        makes = frozenset()
+    return Names(binds=binds, uses=uses, now=now, changes=changes, calls=calls, makes=makes)
 
 
 def is_main_guard(test: ast.expr) -> bool:
@@ -63,8 +67,11 @@ def is_main_guard(test: ast.expr) -> bool:
     return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
 
 
-def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names that a statement binds and reads, by Python's own analysis of scopes."""
+def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the names that a statement binds and reads, and those that its functions make.
+
+    By Python's own analysis of scopes.
+    """
     text = f"from __future__ import annotations\n{text}" if lazy else text
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,12 +79,14 @@ def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str]]:
     symbols = [s for s in top.get_symbols() if not (lazy and s.get_name() == "annotations")]
     binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
     uses = {s.get_name() for s in symbols if s.is_referenced()}
+    makes: set[str] = set()
     waiting = list(top.get_children())
     while waiting:
         table = waiting.pop()
         uses |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+        makes |= {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_assigned()}
         waiting += table.get_children()
-    return frozenset(binds), frozenset(uses)
+    return frozenset(binds), frozenset(uses), frozenset(makes)
 
 
 def _read_now(statement: ast.stmt, lazy: bool) -> set[str]:
@@ -111,6 +120,7 @@ def _changed(statement: ast.stmt) -> tuple[frozenset[str], frozenset[str]]:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 given = [c for d in node.decorator_list if isinstance(d, ast.Call) for c in d.args]
                 changes.update(c.id for c in given if isinstance(c, ast.Name))
+                calls |= {_root(d) for d in node.decorator_list if isinstance(d, ast.Attribute)}
                 continue
             case (
                 ast.Attribute(ctx=ast.Store() | ast.Del())

@@ -151,9 +151,12 @@ class Selection:
         for part in self._parts:
             if not isinstance(part.node, no_objects):
                 objects |= part.names.binds
+        bound = set[str]().union(*(part.names.binds for part in self._parts))
+        makers = {part.title: part.names.makes - bound for part in self._parts if part.names.makes}
         for part in self._parts:
             binds = part.names.binds - fixed if part.zone is Zone.OPEN else part.names.binds
-            for name in binds | part.names.changes | part.names.calls & objects:
+            made = set[str]().union(*(makers.get(name, ()) for name in part.names.now))
+            for name in binds | made | part.names.changes | part.names.calls & objects:
                 self._definers.setdefault(name, []).append(part)
         self._stars = [part for part in self._parts if is_star(part.node)]
 

@@ -1,5 +1,7 @@
 """Statement by statement: as the whole module if nothing raises, and the rest of it otherwise."""
 
+import importlib
+import importlib.util
 import sys
 import traceback
 import types
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grader.intake.reader import scope
 from grader.runner import loading
 from grader.runner.loading import Loading, compile_statements, explain_absent, select
 
@@ -17,6 +20,9 @@ def load(tmp_path, monkeypatch):
     """Return a function that loads texts by module name, and what it used to load the first."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "path_hooks", [*sys.path_hooks])
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setattr(importlib, "import_module", importlib.import_module)
+    monkeypatch.setattr(importlib.util, "find_spec", importlib.util.find_spec)
     before = set(sys.modules)
 
     def run(text, *, describe=repr, **options):
@@ -147,6 +153,57 @@ def test_what_is_not_offered_cannot_be_imported(load):
     )
     with pytest.raises(ModuleNotFoundError, match="where work is graded"):
         names["later"]()
+
+
+def test_reading_and_loading_offer_the_same():
+    assert {*loading.OFFERED, "harness"} == scope.ALWAYS_ALLOWED
+
+
+def test_importlib_finds_for_a_submission_what_is_offered(load):
+    names, failures = load(
+        "import importlib\nfrom importlib.util import find_spec\n"
+        "absent = find_spec('pluggy'), find_spec('grader'), find_spec('pluggy.hooks')\n"
+        "there = find_spec('math'), find_spec('module_beside')\n"
+        "beside = importlib.import_module('module_beside')\n"
+        "importlib.import_module('grader.student').check('p')\n"
+        "plots = importlib.import_module('pluggy')\n",
+        beside={"module_beside": "x = 1\n"},
+        allowed=(),
+    )
+    assert names["absent"] == (None, None, None)
+    assert all(names["there"])
+    assert names["beside"].x == 1
+    (one,) = failures
+    assert one.names == ["plots"]
+    assert "No module named 'pluggy' where work is graded" in one.raised
+    assert importlib.import_module("pluggy")  # for everybody else
+    assert importlib.util.find_spec("pluggy")
+
+
+def test_files_beside_one_another_are_imported_relatively_too(load):
+    names, failures = load(
+        "from .module_beside import x\nfrom . import module_beside as again\n"
+        "def later():\n    from .module_beside import y\n    return y\n"
+        "from .absent import z\nfrom . import absent\n",
+        beside={"module_beside": "x = 1\ny = 2\n"},
+    )
+    assert (names["x"], names["again"].y, names["later"]()) == (1, 2, 2)
+    assert [one.names for one in failures] == [["z"], ["absent"]]
+    assert all("No file absent.py was handed in beside this one" in one.raised for one in failures)
+
+
+def test_a_package_imports_from_itself(load):
+    names, _ = load("import json.decoder\nfrom xml.dom import minidom\n", allowed=())
+    assert names["minidom"].__package__ == "xml.dom"
+
+
+def test_its_file_is_all_that_a_submission_was_called_with(load, tmp_path):
+    names, failures = load(
+        "import argparse, sys\nargs = argparse.ArgumentParser().parse_args()\n"
+        "called = [*sys.argv]\n"
+    )
+    assert not failures
+    assert names["called"] == [str(tmp_path / "submitted_work.py")]
 
 
 def test_what_others_import_is_not_looked_at(load):

@@ -56,7 +56,10 @@ def test_an_untouched_starter_is_named(find, tmp_path):
     ("text", "says"),
     [
         ("import pandas as pd\n" + GOOD, "work.py, line 1: No module named 'pandas' where"),
-        (GOOD + "def f():\n    from tqdm.auto import tqdm\n", "line 6: No module named 'tqdm'"),
+        (
+            GOOD + "def f():\n    from tqdm.auto import tqdm\n\nanswer = decorate(answer, f)\n",
+            "line 6: No module named 'tqdm'",
+        ),
         (
             "def anser(x): ...\n",
             "answer is not defined in your file, so its problem gets no points",
@@ -85,6 +88,8 @@ def test_an_oversight_is_named_with_its_line(find, tmp_path, text, says):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\n",
         "if __name__ == '__main__':\n    import pandas\n",
         "import torch, triton.language as tl, numpy\n",
+        "def plot(x):\n    import seaborn\n",
+        "class Plots:\n    def show(self):\n        import plotly\n",
         "from harness import TinyModel\nfrom grader.student import check\n",
         "x = open('nowhere.json') if False else ''\nprint('.', '', 'a\\0b')\n",
     ],

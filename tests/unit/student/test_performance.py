@@ -13,7 +13,6 @@ from grader.assignment.steps import Call, New, PhaseEnd, PhaseStart, Ref
 from grader.assignment.target import Quantity
 from grader.commands.app import build_app
 from grader.intake.submission import Submission
-from grader.runner.worker import ObjectTable
 from grader.student import performance
 from grader.student.performance import (
     UNKNOWN,
@@ -124,8 +123,19 @@ def test_memory_is_what_the_calls_took_and_not_their_arguments(measure):
 
 
 def test_a_file_that_does_not_load_is_said(measure):
-    (run,) = measure(Quantity.TIME, Call("f"), source="import no_such_module")
-    assert "does not load: ModuleNotFoundError" in run.fault
+    (run,) = measure(Quantity.TIME, Call("f"), source="def f(:")
+    assert "does not load: SyntaxError" in run.fault
+
+
+def test_a_statement_that_raises_costs_what_needs_it(measure):
+    runs = measure(Quantity.TIME, Call("f", torch.ones(3)), source=f"1 / 0\n{SOURCE}")
+    assert {run.fault for run in runs} == {""}
+
+
+def test_a_name_that_failed_to_load_says_why(measure):
+    (run,) = measure(Quantity.TIME, Call("f"), source="import no_such_module as f")
+    assert "loading the file: ModuleNotFoundError: No module named 'no_such_module'" in run.fault
+    assert "so f is not defined" in run.fault
 
 
 def test_a_loop_without_end_is_left(measure, monkeypatch):
@@ -139,7 +149,7 @@ def here(*steps):
     exec(SOURCE, namespace)
     run = PublishedRun(size=4, steps=tuple((2, publish(step)) for step in steps))
     target = published(Quantity.TIME, run)
-    return run_once(target, run, Meter(ObjectTable(namespace, {})))
+    return run_once(target, run, Meter(namespace, {}))
 
 
 def test_all_calls_of_a_phase_are_timed():

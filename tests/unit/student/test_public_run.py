@@ -26,7 +26,7 @@ def log_sum_exp(x):
 """
 
 
-def run(assignment, text, *, cells=(), **limits):
+def run(assignment, text, *, cells=(), further=(), **limits):
     table = load_assignment(assignment)
     table = dataclasses.replace(table, limits=dataclasses.replace(table.limits, **limits))
     file = SourceFile(name="work.py", text=text, cell_lines=cells)
@@ -35,7 +35,7 @@ def run(assignment, text, *, cells=(), **limits):
         sha256="",
         origin=Origin.MODULE,
         entry="work",
-        files=(file,),
+        files=(file, *further),
         allowed_imports=table.allowed_imports,
     )
     return run_public(submission, assignment, table, table.problems, source="mine.py")
@@ -128,6 +128,27 @@ def test_a_module_that_does_not_load_fails_everywhere_with_its_line(assignment, 
 
 
 @pytest.mark.slow
+def test_a_submission_sees_no_variables_of_this_machine(assignment, solution, monkeypatch):
+    monkeypatch.setenv("MY_DATA", "/data")
+    text = "import os\nassert 'USER' not in os.environ\nos.environ['MY_DATA']\n"
+    result = run(assignment, f"{text}assert os.path.expanduser('~') == os.getcwd()\n{solution}")
+    assert result.passed
+    (notice,) = result.notices
+    assert notice.startswith("mine.py, line 3: loading the file: KeyError: 'MY_DATA'")
+
+
+def test_lines_of_files_that_cells_wrote_are_named_by_cell(assignment, solution):
+    names = ("In [1]", "In [2]")
+    written = SourceFile(
+        name="shapes.py",
+        text="1 / 0\n",
+        cell_lines=(CellLine(cell=2, line=2),),
+        cell_names=names,
+    )
+    result = run(assignment, f"import shapes\n{solution}", further=(written,))
+    assert result.notices[0].startswith("In [2], line 2: loading the file: ZeroDivisionError")
+
+
 def test_lines_of_a_notebook_are_named_by_cell(assignment):
     text = "import torch\ndef log_sum_exp(x):\n    return x.nothing\n"
     cells = (CellLine(cell=2, line=1), CellLine(cell=5, line=1), CellLine(cell=5, line=2))

@@ -422,3 +422,40 @@ def test_whatever_graded_code_uses_is_there_and_nothing_else_runs(
     places = [(line.cell, line.line) for line in module.body]
     assert places == sorted(places)
     assert "matplotlib" not in text
+
+
+def test_what_a_decorator_or_a_called_function_makes_is_needed() -> None:
+    module = read(
+        "ALL = []",
+        "@ALL.append\ndef _one(x):\n    return x",
+        "def _start():\n    global BASE\n    BASE = 1",
+        "_start()",
+        export("def f(x):\n    return ALL[0](x) * BASE"),
+        exports=("f",),
+    ).module
+    assert "@ALL.append\ndef _one" in text_of(module)
+    assert "\n_start()\n" in text_of(module)
+
+
+def test_a_decorator_from_a_module_makes_nothing_needed() -> None:
+    module = read(
+        "import functools\nimport matplotlib.pyplot as plt",
+        "@functools.cache\ndef draw(n):\n    return plt.plot([n])",
+        export("@functools.cache\ndef f(x):\n    return x"),
+        exports=("f",),
+    ).module
+    assert "draw" not in text_of(module)
+    assert not module.damaged
+
+
+def test_a_called_function_that_changes_a_bound_name_is_not_run() -> None:
+    text = text_of(
+        read(
+            "BASE = None",
+            "def train():\n    global BASE\n    BASE = 1",
+            "train()",
+            "def f(x):\n    return BASE",
+            exports=("f",),
+        ).module
+    )
+    assert "\ntrain()" not in text
