@@ -120,7 +120,7 @@ def make_class(assignment: Path, reference: Path) -> tuple[Student, ...]:
             "edsger.py", "rewind is wrong", solution + wrong, cause=Cause.WRONG_VALUE, least=70
         ),
         _student("linus.py", "right, but slow", solution + slow, cause=Cause.TOO_SLOW, least=90),
-        _student("john.ipynb", "crashes", _notebook(typo), cause=Cause.CRASH, most=0),
+        _student("john.ipynb", "a typo, no more", _notebook(typo), cause=Cause.MISSING, most=0),
         _student("donald.py", "endless loop", solution + ENDLESS, cause=Cause.TIMEOUT, least=60),
         _student("margaret.py", "memory hog", solution + HOG, cause=Cause.OUT_OF_MEMORY, least=60),
         _student("mallory.py", "cheats", CHEAT, cause=Cause.WRONG_VALUE, most=0),

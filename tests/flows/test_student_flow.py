@@ -81,7 +81,8 @@ def test_pack_names_what_would_cost_points_and_writes_nothing(loaded, solution):
     path, written = folder / f"{SLUG}.py", folder / f"{SLUG}-submission.zip"
     assert "is the starter" in grader("pack", "careless", "--out", "careless", cwd=loaded, code=1)
     careless = solution.replace("def log_sum_exp", "def logSumExp")
-    path.write_text(f"import matplotlib\n{careless}")
+    plots = "class RunningLogSumExp(RunningLogSumExp):\n    plots = matplotlib\n"
+    path.write_text(f"import matplotlib\n{careless}\n\n{plots}")
     printed = grader("pack", "careless", "--out", "careless", cwd=loaded, code=1)
     assert f"{SLUG}.py, line 1: No module named 'matplotlib' where work is graded" in printed
     assert "did you mean logSumExp" in printed

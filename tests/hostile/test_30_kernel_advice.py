@@ -311,13 +311,18 @@ def test_many_kernels_end_at_a_limit(adviser: Adviser) -> None:
         "{'findings': [{'kernel': '<script>'}], 'unreached': [], 'left_out': False}",
         "[[[[]]]]",
         "'PASS'",
-        "x_that_is_not_defined",
     ],
 )
 def test_forged_advice_of_another_form_is_refused(adviser: Adviser, report: str) -> None:
     told = adviser.advise(work(FORGES.format(report=report, worker=WorkerProcess.__name__)))
     assert told.kernels == ()
     assert told.notice in (NOT_MADE, NOT_IMPORTED)
+
+
+def test_a_forgery_that_raises_is_loaded_without_it(adviser: Adviser) -> None:
+    forges = FORGES.format(report="x_that_is_not_defined", worker=WorkerProcess.__name__)
+    told = adviser.advise(work(forges))
+    assert (told.kernels, told.notice) == ((), "")
 
 
 def test_forged_advice_of_the_known_form_is_shown_and_worth_nothing(
