@@ -33,6 +33,7 @@ from grader.record.run_folder import RunFacts
 GUESSED_PROBLEM_S = 1.0
 GUESSED_TARGET_S = 8.0
 """Of a complete `kv_cache` submission on two busy cores; used before the first grade only."""
+NEAREST = 3
 _ENDINGS = {Origin.MODULE: "py", Origin.NOTEBOOK: "ipynb", Origin.CUDA: "cu"}
 _UNSETTLED = ("ungraded", "rejected")
 _Read = Submission | Rejected | GraderError
@@ -117,6 +118,8 @@ class Preflight:
     Attributes:
         only: the names that `--only` chose; empty for the whole class.
         aside: names whose records are kept, but who are no longer in the class.
+        elsewhere: who was graded before out of other paths, and stays in the grades, each with the
+            path: "Ada (moodle.zip)".
         roster: empty if none was given.
     """
 
@@ -124,6 +127,7 @@ class Preflight:
     entries: tuple[Entry, ...]
     only: frozenset[str]
     aside: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     roster: tuple[RosterResult, ...]
     estimate: Estimate
 
@@ -173,6 +177,11 @@ def survey(
         entries=entries,
         only=wanted if wish.only else frozenset(),
         aside=tuple(sorted(known.aside & earlier.keys())),
+        elsewhere=tuple(
+            f"{member.name} ({Path(member.origin).name})"
+            for member in known.members
+            if member.present and member.name in earlier.keys() - read.keys()
+        ),
         roster=tuple(compare(lines, sources) for lines in roster),
         estimate=_estimate(
             assignment, times, sum(entry.fate is Fate.GRADE for entry in entries), jobs=wish.jobs
@@ -197,11 +206,12 @@ def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozens
     names |= {plain(source.name): source.name for source in sources}
     for one in only:
         if plain(one) not in names:
-            near = difflib.get_close_matches(plain(one), names, n=3) or list(names)[:3]
+            near = [name for name in names if plain(one) in name]
+            near = near or difflib.get_close_matches(plain(one), names) or list(names)
+            listed = list(dict.fromkeys(names[name] for name in near))[:NEAREST]
             raise UsageError(
                 f"--only {one}: nobody here is called so",
-                hint=f"the nearest are {', '.join(names[name] for name in near)}; "
-                "`--dry-run` lists all",
+                hint=f"the nearest: {', '.join(listed)}; `--dry-run` lists all",
             )
     return frozenset(names[plain(one)] for one in only)
 

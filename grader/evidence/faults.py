@@ -63,6 +63,7 @@ IMPORT_FAILED = "the submission could not be imported"
 LAUNCHER_MISSING = "the launcher is not defined"
 NAME_MISSING = "a name that the problem needs is not defined"
 NOT_IMPLEMENTED = "not implemented yet"
+LOAD_FAILED = "loading the file: "
 """How the messages of some faults begin; a report tells each of them once."""
 
 
@@ -146,7 +147,7 @@ class LoadFailure:
         """The fault of everything that needs one of the names; it is the same for all of them."""
         lost = ", ".join(name for name in self.names if name != ANY_NAME)
         so = f"; so {lost} {'are' if ', ' in lost else 'is'} not defined" if lost else ""
-        return Fault(kind=self.kind, message=f"loading the file: {self.text}{so}", where=self.where)
+        return Fault(kind=self.kind, message=f"{LOAD_FAILED}{self.text}{so}", where=self.where)
 
     @property
     def notice(self) -> str:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from grader.evidence.faults import damage_of
+from grader.evidence.faults import LoadFailure, damage_of
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.runner.loading import (
     Compiled,
@@ -58,7 +58,7 @@ class _Source:
 def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) -> tuple[str, ...]:
     """Return one sentence for each oversight in the work; `exports` are the names that it needs."""
     sources = [_Source(file) for file in submission.files]
-    found = [*_untouched(work), *(one.text for one in damage_of(submission))]
+    found = [*_untouched(work), *map(_damage, damage_of(submission))]
     if submission.origin is Origin.CUDA:
         found += [text for one in sources for text in _conflicts(one.file)]
         found += _not_included(work, submission)
@@ -66,7 +66,7 @@ def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) 
         found += [text for one in sources for text in _imports(one, work, submission)]
         found += [text for one in sources for text in _opened(one, work, submission)]
         if sources[0].compiled:
-            found += _undefined(sources[0], submission, exports)
+            found += [text for text, _ in _undefined(sources[0], submission, exports)]
     return tuple(dict.fromkeys(found))
 
 
@@ -115,6 +115,10 @@ def _untouched(work: Work) -> Iterator[str]:
             f"{work.path.name} is the starter as `grader init` wrote it: write your answers into "
             "it and save it, or name the file that holds them"
         )
+
+
+def _damage(failure: LoadFailure) -> str:
+    return f"{failure.where}: {failure.text}" if failure.where else failure.text
 
 
 def _conflicts(file: SourceFile) -> Iterator[str]:
@@ -209,14 +213,25 @@ def _not_included(work: Work, submission: Submission) -> Iterator[str]:
                 )
 
 
-def _undefined(source: _Source, submission: Submission, exports: Sequence[str]) -> Iterator[str]:
-    """Yield names that problems need, that are not defined, and that nothing read explains."""
+def find_misnamed(submission: Submission, exports: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence for each name that is needed, and that the file may have under another.
+
+    `exports` are the names that the problems need.
+    """
+    undefined = _undefined(_Source(submission.files[0]), submission, exports)
+    return tuple(sentence for sentence, near in undefined if near)
+
+
+def _undefined(
+    source: _Source, submission: Submission, exports: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield a sentence and a similar name for each name that is needed and nowhere explained."""
     explained = {name for one in submission.broken for name in one.names}
     for name in missing_names(submission, exports):
         if name not in explained:
             near = _similar(name, source.bound)
             meant = f"; did you mean {near}, which is? Rename it" if near else ""
-            yield f"{name} is not defined in your file, so its problem gets no points{meant}"
+            yield f"{name} is not defined in your file, so its problem gets no points{meant}", near
 
 
 def _similar(name: str, bound: set[str]) -> str:
