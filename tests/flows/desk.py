@@ -41,7 +41,7 @@ class Desk:
         ran = self._run(line, code)
         return " ".join((ran.stdout + ran.stderr).split())
 
-    def reads(self, line: str, *, code: int = 0) -> Any:  # noqa: ANN401 - parsed JSON
+    def reads(self, line: str, *, code: int = 0) -> Any:
         """Run a line as typed, and return the JSON that it printed."""
         return json.loads(self._run(line, code).stdout)
 

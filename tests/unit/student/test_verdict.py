@@ -117,7 +117,8 @@ def test_a_fault_after_a_wrong_value_is_told_too():
 def test_what_could_not_be_loaded_is_told_once_and_as_no_case():
     failure = LoadFailure(names=("f",), text="SyntaxError: invalid syntax", where="f.py, line 2")
     cases = [replace(case(faults=(failure.fault,)), index=index) for index in range(3)]
-    found = judge_check("P", CHECK, cases, description="")
+    check = Check(name="c", title="t", points=1.0, tolerance=TOLERANCE)
+    found = judge_check("P", check, cases, description="")
     (finding,) = found.findings
     assert (finding.label, finding.case) == ("loading your file", "")
     assert finding.got == "SyntaxError: invalid syntax; so f is not defined"
