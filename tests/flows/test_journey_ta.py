@@ -84,7 +84,8 @@ def page(course: Course, name: str) -> str:
 
 
 def record(course: Course, name: str) -> dict[str, object]:
-    return json.loads(page(course, f"staff/{name}/record.json"))
+    found: dict[str, object] = json.loads(page(course, f"staff/{name}/record.json"))
+    return found
 
 
 def test_a_look_before_grading_tells_who_is_who(course: Course, export: Export) -> None:
