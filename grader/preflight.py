@@ -6,7 +6,7 @@ seconds.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from grader.intake import Origin, Rejected, Submission, SubmissionSource, collec
 from grader.intake.files import show
 from grader.intake.notebook import one_reader
 from grader.record.class_list import (
+    ClassList,
     Earlier,
     RosterResult,
     compare,
@@ -147,8 +148,7 @@ def survey(
 ) -> Preflight:
     """Find and read all submissions, and say what grading would do.
 
-    `folder` is the assignment's; `run` is what the output folder keeps of an earlier run, if there
-    was one.
+    `folder` is the assignment's; `run` is what the output folder keeps of an earlier run, if any.
 
     Raises:
         UsageError: if a path, a name in `only`, or the roster is wrong.
@@ -177,16 +177,19 @@ def survey(
         entries=entries,
         only=wanted if wish.only else frozenset(),
         aside=tuple(sorted(known.aside & earlier.keys())),
-        elsewhere=tuple(
-            f"{member.name} ({Path(member.origin).name})"
-            for member in known.members
-            if member.present and member.name in earlier.keys() - read.keys()
-        ),
+        elsewhere=tuple(_elsewhere(known, earlier.keys() - read.keys())),
         roster=tuple(compare(lines, sources) for lines in roster),
         estimate=_estimate(
             assignment, times, sum(entry.fate is Fate.GRADE for entry in entries), jobs=wish.jobs
         ),
     )
+
+
+def _elsewhere(known: ClassList, names: Collection[str]) -> Iterator[str]:
+    """Yield those of `names` who are still in the class, each with the path that they came from."""
+    for member in known.members:
+        if member.present and member.name in names:
+            yield f"{member.name} ({Path(member.origin).name})"
 
 
 def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozenset[str]:

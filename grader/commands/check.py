@@ -27,7 +27,7 @@ from grader.student.install import missing_triton, note_version
 from grader.student.oversights import find_misnamed
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
-from grader.student.result import print_case_result, print_code, print_result
+from grader.student.result import PublicResult, print_case_result, print_code, print_result
 from grader.student.work import ZIP_ENDING, Work, find_work
 
 PathArgument = Annotated[
@@ -91,14 +91,21 @@ def command(
     typed = _command(path, assignment, assignments)
     source = display_name(work, submission)
     result = run_public(submission, folder, table, wanted, source=source, command=typed, only=only)
-    misnamed = find_misnamed(submission, [name for one in wanted for name in one.exports])
-    result = replace(result, notices=(*result.notices, *misnamed))
+    result = _with_misnamed(result, submission, wanted)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         (print_case_result if only else print_result)(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _with_misnamed(
+    result: PublicResult, submission: Submission, wanted: tuple[Problem, ...]
+) -> PublicResult:
+    """Add a note for each name that is missing and that the file may have under another."""
+    misnamed = find_misnamed(submission, [name for one in wanted for name in one.exports])
+    return replace(result, notices=(*result.notices, *misnamed))
 
 
 def _print_notes(folder: Path, submission: Submission, table: Assignment) -> None:

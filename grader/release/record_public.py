@@ -21,6 +21,7 @@ from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch, brief, compare_parts
+from grader.evidence.observations import CaseMeasurement
 from grader.release.record_performance import record_performance
 from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
@@ -121,13 +122,7 @@ def _record_check(
         if log.errors:
             own = Path(maker.code.co_filename).parent
             raise _broken(f"{where}, public case {index}", log.errors[0], own)
-        why = judge_case(seen, check.tolerance).reason
-        if why is not None:
-            raise AuthorError(
-                f"{where}: the reference solution fails public case {index}: {why.label}: "
-                f"expected {why.expected}, got {why.got}",
-                hint="fix solution.py, oracle.py or the case",
-            )
+        _refuse_failure(seen, check, where)
         _play_again(second, log.replies)
         if again.errors or not _are_the_same(log.steps, again.steps):
             raise AuthorError(
@@ -141,6 +136,16 @@ def _record_check(
         description=" ".join((maker.make.__doc__ or "").split()),
         instances=tuple(instances),
     )
+
+
+def _refuse_failure(seen: CaseMeasurement, check: Check, where: str) -> None:
+    why = judge_case(seen, check.tolerance).reason
+    if why is not None:
+        raise AuthorError(
+            f"{where}: the reference solution fails public case {seen.index}: {why.label}: "
+            f"expected {why.expected}, got {why.got}",
+            hint="fix solution.py, oracle.py or the case",
+        )
 
 
 def _broken(where: str, error: Exception, own: Path) -> AuthorError:
