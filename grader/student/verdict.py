@@ -261,7 +261,7 @@ def _fault(fault: Fault) -> PublicFinding:
             expected="",
             got=fault.message.removeprefix(LOAD_FAILED),
             where=fault.where,
-            hint="Mend this first: the code could not be called.",
+            hint="Fix this first: the code could not be called.",
         )
     expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
     return PublicFinding(
