@@ -147,9 +147,9 @@ def _assignment_toml() -> Iterator[str]:
     yield NOTICE
     yield "# Every key of assignment.toml\n"
     yield (
-        "An unknown key, a missing key or a value of the wrong type is an error that names the "
-        "key. Keys without a default are required. The [tutorial](tutorial.md) shows the file in "
-        "use.\n"
+        "An unknown key, a missing key or a value of the wrong type is an error that names line "
+        "and key. Keys without a default are required. The [tutorial](tutorial.md) shows the file "
+        "in use.\n"
     )
     yield from _table_of("Top of the file", table.Assignment, "_AssignmentFile")
     yield from _table_of("[limits]", table.Limits)

@@ -6,7 +6,7 @@ seconds.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from grader.intake import Origin, Rejected, Submission, SubmissionSource, collec
 from grader.intake.files import show
 from grader.intake.notebook import one_reader
 from grader.record.class_list import (
+    ClassList,
     Earlier,
     RosterResult,
     compare,
@@ -33,6 +34,7 @@ from grader.record.run_folder import RunFacts
 GUESSED_PROBLEM_S = 1.0
 GUESSED_TARGET_S = 8.0
 """Of a complete `kv_cache` submission on two busy cores; used before the first grade only."""
+NEAREST = 3
 _ENDINGS = {Origin.MODULE: "py", Origin.NOTEBOOK: "ipynb", Origin.CUDA: "cu"}
 _UNSETTLED = ("ungraded", "rejected")
 _Read = Submission | Rejected | GraderError
@@ -117,6 +119,8 @@ class Preflight:
     Attributes:
         only: the names that `--only` chose; empty for the whole class.
         aside: names whose records are kept, but who are no longer in the class.
+        elsewhere: who was graded before out of other paths, and stays in the grades, each with the
+            path: "Ada (moodle.zip)".
         roster: empty if none was given.
     """
 
@@ -124,6 +128,7 @@ class Preflight:
     entries: tuple[Entry, ...]
     only: frozenset[str]
     aside: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     roster: tuple[RosterResult, ...]
     estimate: Estimate
 
@@ -143,8 +148,7 @@ def survey(
 ) -> Preflight:
     """Find and read all submissions, and say what grading would do.
 
-    `folder` is the assignment's; `run` is what the output folder keeps of an earlier run, if there
-    was one.
+    `folder` is the assignment's; `run` is what the output folder keeps of an earlier run, if any.
 
     Raises:
         UsageError: if a path, a name in `only`, or the roster is wrong.
@@ -173,11 +177,19 @@ def survey(
         entries=entries,
         only=wanted if wish.only else frozenset(),
         aside=tuple(sorted(known.aside & earlier.keys())),
+        elsewhere=tuple(_elsewhere(known, earlier.keys() - read.keys())),
         roster=tuple(compare(lines, sources) for lines in roster),
         estimate=_estimate(
             assignment, times, sum(entry.fate is Fate.GRADE for entry in entries), jobs=wish.jobs
         ),
     )
+
+
+def _elsewhere(known: ClassList, names: Collection[str]) -> Iterator[str]:
+    """Yield those of `names` who are still in the class, each with the path that they came from."""
+    for member in known.members:
+        if member.present and member.name in names:
+            yield f"{member.name} ({Path(member.origin).name})"
 
 
 def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozenset[str]:
@@ -197,11 +209,12 @@ def _choose(only: Sequence[str], sources: Sequence[SubmissionSource]) -> frozens
     names |= {plain(source.name): source.name for source in sources}
     for one in only:
         if plain(one) not in names:
-            near = difflib.get_close_matches(plain(one), names, n=3) or list(names)[:3]
+            near = [name for name in names if plain(one) in name]
+            near = near or difflib.get_close_matches(plain(one), names) or list(names)
+            listed = list(dict.fromkeys(names[name] for name in near))[:NEAREST]
             raise UsageError(
                 f"--only {one}: nobody here is called so",
-                hint=f"the nearest are {', '.join(names[name] for name in near)}; "
-                "`--dry-run` lists all",
+                hint=f"the nearest: {', '.join(listed)}; `--dry-run` lists all",
             )
     return frozenset(names[plain(one)] for one in only)
 

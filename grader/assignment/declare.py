@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TypeVar
 
 from grader.assignment.draw import Draw
@@ -54,6 +54,11 @@ class CaseMaker:
     public: int
     hidden: int
     make: CaseFunction
+
+    @property
+    def code(self) -> CodeType:
+        """The function that the author wrote: its file and line."""
+        return self.make.__code__
 
     def __call__(self, draw: Draw) -> CaseSteps:
         """Start one instance of the case."""

@@ -11,6 +11,7 @@ operation whose object is gone does nothing.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import TypeVar
 
 from grader.assignment.declare import CaseMaker
@@ -65,6 +66,11 @@ class SequenceMaker(CaseMaker):
 
     draw_sequence: DrawFunction
     play: PlayFunction
+
+    @property
+    def code(self) -> CodeType:
+        """The function that the author wrote: its file and line."""
+        return self.draw_sequence.__code__
 
 
 def sequence_case(

@@ -6,8 +6,8 @@ are not part of it.
 
 import json
 import shlex
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
@@ -24,9 +24,10 @@ from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError
 from grader.intake.submission import Origin, Submission
 from grader.student.install import missing_triton, note_version
+from grader.student.oversights import find_misnamed
 from grader.student.packing import load_work
 from grader.student.public_run import run_public
-from grader.student.result import print_case_result, print_code, print_result
+from grader.student.result import PublicResult, print_case_result, print_code, print_result
 from grader.student.work import ZIP_ENDING, Work, find_work
 
 PathArgument = Annotated[
@@ -90,12 +91,21 @@ def command(
     typed = _command(path, assignment, assignments)
     source = display_name(work, submission)
     result = run_public(submission, folder, table, wanted, source=source, command=typed, only=only)
+    result = _with_misnamed(result, submission, wanted)
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         (print_case_result if only else print_result)(result, Console())
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _with_misnamed(
+    result: PublicResult, submission: Submission, wanted: tuple[Problem, ...]
+) -> PublicResult:
+    """Add a note for each name that is missing and that the file may have under another."""
+    misnamed = find_misnamed(submission, [name for one in wanted for name in one.exports])
+    return replace(result, notices=(*result.notices, *misnamed))
 
 
 def _print_notes(folder: Path, submission: Submission, table: Assignment) -> None:
@@ -112,7 +122,7 @@ def _chosen_case(folder: Path, table: Assignment, text: str) -> CaseName:
 
 def _print_case(folder: Path, name: CaseName, path: Path) -> None:
     module = path.stem if path.suffix == ".py" else ""
-    print_code(code_of_case(folder, name, module=module), Console())
+    print_code(f"{code_of_case(folder, name, module=module)}\n", Console())
 
 
 def _command(path: Path | None, slug: str | None, assignments: Path | None) -> str:
@@ -125,7 +135,9 @@ def _command(path: Path | None, slug: str | None, assignments: Path | None) -> s
 
 def display_name(work: Work, submission: Submission) -> str:
     """Return the student's own name for the file that is graded."""
-    return submission.files[0].name if work.path.suffix == ZIP_ENDING else work.path.name
+    if work.path.suffix != ZIP_ENDING:
+        return work.path.name
+    return PurePosixPath(submission.graded_file).name or submission.files[0].name
 
 
 def _check_compiles(submission: Submission, table: Assignment, *, as_json: bool) -> None:

@@ -151,7 +151,8 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
     """Yield the lines of the summary."""
     counts = Counter(entry.fate for entry in flight.entries)
     parts = [f"{counts[fate]} {FATE_TEXT[fate]}" for fate in Fate if counts[fate]]
-    yield f"{len(flight.entries)} submissions of {flight.assignment}: {'; '.join(parts)}"
+    count = f"{len(flight.entries)} submission{'s' * (len(flight.entries) != 1)}"
+    yield f"{count} of {flight.assignment}: {'; '.join(parts)}"
     for fate in (Fate.REJECT, Fate.FAIL):
         entries = [entry for entry in flight.entries if entry.fate is fate]
         for entry in entries[:shown]:
@@ -163,6 +164,10 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
         yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
     if flight.aside:
         yield f"no longer in the class (records are kept): {list_some(flight.aside, shown)}"
+    if flight.elsewhere:
+        who = list_some(flight.elsewhere, shown)
+        yield f"graded before out of another path, and still in grades.csv: {who}"
+        yield "  If an older export lies there, delete it and run this again: then they leave."
     for result in flight.roster:
         yield f"on the roster without a submission: {list_some(result.missing, shown) or 'nobody'}"
         if result.unknown:

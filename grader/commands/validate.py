@@ -168,7 +168,8 @@ def print_validation(report: "ValidationReport", console: Console) -> None:
         console.print(f"COMPLAINT {complaint}", style="red", markup=False)
     verdict = "sound"
     if validation.complaints:
-        verdict = f"{len(validation.complaints)} complaints"
+        count = len(validation.complaints)
+        verdict = f"{count} complaint{'s' * (count > 1)}"
         if not validation.known_submissions:
             verdict = "the solution fails, so nothing else was run"
         verdict += f" (repeat this run with --seed {report.seed})"

@@ -63,6 +63,7 @@ IMPORT_FAILED = "the submission could not be imported"
 LAUNCHER_MISSING = "the launcher is not defined"
 NAME_MISSING = "a name that the problem needs is not defined"
 NOT_IMPLEMENTED = "not implemented yet"
+LOAD_FAILED = "loading the file: "
 """How the messages of some faults begin; a report tells each of them once."""
 
 
@@ -151,7 +152,7 @@ class LoadFailure:
     @property
     def fault(self) -> Fault:
         """The fault of everything that needs one of the names; it is the same for all of them."""
-        message = f"loading the file: {self.consequence}"
+        message = f"{LOAD_FAILED}{self.consequence}"
         return Fault(kind=self.kind, message=message, where=self.where)
 
     @property

@@ -41,6 +41,11 @@ MAX_SUBMISSIONS = 5000
 MAX_NAME_CHARS = 80
 UNNAMED = "unnamed"
 
+_LATIN = str.maketrans(
+    {"ı": "i", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae"}
+    | {"Æ": "Ae", "œ": "oe", "Œ": "Oe", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th"}
+)
+"""Latin letters that are no letter with an accent."""
 _WORK_FOLDERS = frozenset("code lib notebook notebooks python src submission work".split())
 _MAX_WRAPPERS = 2
 _GRADESCOPE_EXPORT = re.compile(r"assignment_\d+_export")
@@ -52,7 +57,8 @@ def make_safe(name: str) -> str:
     Accents fall away; letters of other scripts become their code point, so that two students with
     such names can still be told apart.
     """
-    safe = "".join(_safe_character(c) for c in unicodedata.normalize("NFKD", name))
+    plain = unicodedata.normalize("NFKD", name).translate(_LATIN)
+    safe = "".join(_safe_character(c) for c in plain)
     return safe.strip(".-_ ")[:MAX_NAME_CHARS].rstrip(".") or UNNAMED
 
 

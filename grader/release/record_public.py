@@ -6,6 +6,8 @@ on it. Expected values are the oracle's, never the solution's. `student.trace` p
 
 import json
 import math
+import traceback
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from grader.assignment.table import Assignment, Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch, brief, compare_parts
+from grader.evidence.observations import CaseMeasurement
 from grader.release.record_performance import record_performance
 from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
@@ -30,6 +33,7 @@ from grader.student.trace import (
     dump_problem,
     from_json,
     map_values,
+    step_to_json,
     with_strides,
 )
 from grader.student.verdict import judge_case
@@ -47,6 +51,7 @@ MOST_SHOWN = 60
 class _Log:
     steps: list[Step] = field(default_factory=list)
     replies: list[Value] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
 
 
 def record_public(assignment: Path, reference: Path) -> dict[str, str]:
@@ -54,7 +59,7 @@ def record_public(assignment: Path, reference: Path) -> dict[str, str]:
 
     Raises:
         AuthorError: if a check has no public case, a case compares something that is not a reply,
-            or the reference solution fails a public case.
+            the reference solution fails a public case, or a case differs when it is played again.
     """
     table = load_assignment(assignment)
     cases = load_cases(reference)
@@ -109,15 +114,20 @@ def _record_check(
     path = (table.slug, problem.name, check.name)
     instances: list[Recording] = []
     for index in range(maker.public):
-        log = _Log()
-        steps = _logged(maker(Draw(PUBLIC_SEED, path, index)), log, where)
-        seen = drive(steps, worker, check=check.name, index=index, public=True)
-        why = judge_case(seen, check.tolerance).reason
-        if why is not None:
+        log, again = _Log(), _Log()
+        first, second = (
+            _logged(maker(Draw(PUBLIC_SEED, path, index)), one, where) for one in (log, again)
+        )
+        seen = drive(first, worker, check=check.name, index=index, public=True)
+        if log.errors:
+            own = Path(maker.code.co_filename).parent
+            raise _broken(f"{where}, public case {index}", log.errors[0], own)
+        _refuse_failure(seen, check, where)
+        _play_again(second, log.replies)
+        if again.errors or not _are_the_same(log.steps, again.steps):
             raise AuthorError(
-                f"{where}: the reference solution fails public case {index}: {why.label}: "
-                f"expected {why.expected}, got {why.got}",
-                hint="fix solution.py, oracle.py or the case",
+                f"{where}: public case {index} differs when it is played again under its seed",
+                hint="take everything random from `draw`; `grader validate` says where it differs",
             )
         instances.append(tuple(log.steps))
     return TracedCheck(
@@ -125,6 +135,61 @@ def _record_check(
         title=check.title,
         description=" ".join((maker.make.__doc__ or "").split()),
         instances=tuple(instances),
+    )
+
+
+def _refuse_failure(seen: CaseMeasurement, check: Check, where: str) -> None:
+    why = judge_case(seen, check.tolerance).reason
+    if why is not None:
+        raise AuthorError(
+            f"{where}: the reference solution fails public case {seen.index}: {why.label}: "
+            f"expected {why.expected}, got {why.got}",
+            hint="fix solution.py, oracle.py or the case",
+        )
+
+
+def _broken(where: str, error: Exception, own: Path) -> AuthorError:
+    """Return what is wrong with a case that raises, with the place in the author's files."""
+    if isinstance(error, AuthorError):
+        return error
+    raised = f"the case or its oracle raises {type(error).__name__}: {error}"
+    return AuthorError(f"{where}: {raised}; {place_of(error, own)}")
+
+
+def place_of(error: BaseException, below: Path | None = None) -> str:
+    """Return file, line and text of the line from which an exception came.
+
+    `below` is the folder whose files are named, if any is on the way: an author's.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if below and one.filename.startswith(str(below.resolve()))]
+    if not (own or frames):
+        return ""
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}: `{frame.line}`"
+
+
+def noting(steps: CaseSteps, errors: list[Exception]) -> CaseSteps:
+    """Pass the steps on, and note what the case or its oracle raises."""
+    try:
+        yield from steps
+    except Exception as error:
+        errors.append(error)
+        raise
+
+
+def _play_again(steps: CaseSteps, replies: list[Value]) -> None:
+    """Send a case the replies that it got before; what it raises now is noted in its log."""
+    with suppress(Exception), closing(steps):  # StopIteration at the end
+        next(steps)
+        for reply in replies:
+            steps.send(None if reply is _NO_REPLY else reply)
+
+
+def _are_the_same(before: list[Step], now: list[Step]) -> bool:
+    pairs = zip(before, now, strict=False)
+    return len(before) == len(now) and not any(
+        difference(step_to_json(one), step_to_json(other)) for one, other in pairs
     )
 
 
@@ -143,7 +208,7 @@ def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
         log.replies.append(reply if isinstance(step, Request | Raises) else _NO_REPLY)
         return reply
 
-    return tap(steps, on_step, on_reply)
+    return noting(tap(steps, on_step, on_reply), log.errors)
 
 
 def _expectation(step: Expect, log: _Log, where: str) -> Expect:

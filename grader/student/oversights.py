@@ -69,7 +69,7 @@ def find_oversights(work: Work, submission: Submission, exports: Sequence[str]) 
         found += [text for one in sources[1:] for text in _imports(one, work, submission)]
         found += [text for one in sources for text in _opened(one, work, submission)]
         if sources[0].compiled:
-            found += _undefined(sources[0], submission, exports)
+            found += [text for text, _ in _undefined(sources[0], submission, exports)]
     return tuple(dict.fromkeys(found))
 
 
@@ -223,14 +223,25 @@ def _not_included(work: Work, submission: Submission) -> Iterator[str]:
                 )
 
 
-def _undefined(source: _Source, submission: Submission, exports: Sequence[str]) -> Iterator[str]:
-    """Yield names that problems need, that are not defined, and that nothing read explains."""
+def find_misnamed(submission: Submission, exports: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence for each name that is needed, and that the file may have under another.
+
+    `exports` are the names that the problems need.
+    """
+    undefined = _undefined(_Source(submission.files[0]), submission, exports)
+    return tuple(sentence for sentence, near in undefined if near)
+
+
+def _undefined(
+    source: _Source, submission: Submission, exports: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield a sentence and a similar name for each name that is needed and nowhere explained."""
     explained = {name for one in submission.broken for name in one.names}
     for name in missing_names(submission, exports):
         if name not in explained:
             near = _similar(name, source.bound)
             meant = f"; did you mean {near}, which is? Rename it" if near else ""
-            yield f"{name} is not defined in your file, so its problem gets no points{meant}"
+            yield f"{name} is not defined in your file, so its problem gets no points{meant}", near
 
 
 def _similar(name: str, bound: set[str]) -> str:

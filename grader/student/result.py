@@ -272,7 +272,8 @@ def _by_case(check: PublicCheck) -> Iterator[tuple[str, list[PublicFinding]]]:
 
 def _title(group: Sequence[PublicCheck]) -> str:
     first = f"{group[0].problem}: {group[0].title}"
-    return first if len(group) == 1 else f"{first}, and {len(group) - 1} more checks"
+    more = len(group) - 1
+    return f"{first}, and {more} more check{'s' * (more > 1)}" if more else first
 
 
 def _html_card(group: Sequence[PublicCheck], command: str) -> str:
@@ -350,7 +351,7 @@ def _print_details(group: Sequence[PublicCheck], command: str, console: Console)
         for finding in findings:
             _print_finding(finding, console)
         if check.code and case == check.findings[0].case:
-            print_code(shorten(check.code), console)
+            print_code(shorten(check.code), console, indent="    ")
         if case:
             console.print(plain(f"  to see it: {show_text(case, command)}"), soft_wrap=True)
 
@@ -365,7 +366,7 @@ def _print_finding(finding: PublicFinding, console: Console) -> None:
     console.print(grid)
 
 
-def print_code(code: str, console: Console) -> None:
+def print_code(code: str, console: Console, *, indent: str = "") -> None:
     """Print code so that it can be copied: no line is broken."""
     for line in code.splitlines():
-        console.print(Text(f"    {line}" if line else ""), soft_wrap=True)
+        console.print(Text(f"{indent}{line}" if line else ""), soft_wrap=True)

@@ -14,7 +14,7 @@ import torch
 from grader.assignment.steps import Value
 from grader.assignment.table import Check
 from grader.evidence.comparison import Comparison, Mismatch, differing_entries
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import LOAD_FAILED, Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
 from grader.judge.rule import (
@@ -53,6 +53,7 @@ _MISMATCHES: dict[Mismatch, str] = {
 }
 
 
+_LOADING = "loading your file"
 _DENIALS = ("OperationDenied", "ModuleDenied")
 _DENIED = "The problem asks you to write this yourself: grading refuses it in the same way."
 MAX_OF_CASE = 6
@@ -162,14 +163,17 @@ def judge_check(
         if isinstance(one, CaseMeasurement)
     ] or [no_case]
     failed = [verdict for verdict in verdicts if verdict.findings]
+    first = failed[0].findings if failed else ()
     later = [verdict.findings[0] for verdict in failed[1:]]
+    if first[:1] and first[0].label == _LOADING:  # no case was reached: told once
+        first, later = (replace(first[0], case="", steps=0),), []
     return PublicCheck(
         problem=problem,
         check=check.name,
         title=check.title,
         points=check.points,
         cause=failed[0].cause if failed else Cause.NONE,
-        findings=(*failed[0].findings, *later)[:MAX_OF_CHECK] if failed else (),
+        findings=(*first, *later)[:MAX_OF_CHECK],
         cases=len(seen),
         cases_passed=len(verdicts) - len(failed),
         description=description,
@@ -208,9 +212,11 @@ def _wrong_value(
     *row, first = wrong[0]
     there = slice(first, first + MAX_SHOWN)
     expected, came = _side_by_side(want[tuple(row)][there], got[tuple(row)][there])
+    first_of = f"the first of {len(wrong)} entries that differ"
+    which = first_of if len(wrong) > 1 else "the only entry that differs"
     where = (
-        f"{origin.index}{list(wrong[0])} is the first of {len(wrong)} entries that differ, of "
-        f"{want.numel()}; {_largest(got, want, wrong)}"
+        f"{origin.index}{list(wrong[0])} is {which}, of {want.numel()}; "
+        f"{_largest(got, want, wrong)}"
     )
     return replace(plain, expected=expected, got=came, where=where)
 
@@ -249,6 +255,14 @@ def _value_hint(found: Comparison, allowed: float) -> str:
 
 
 def _fault(fault: Fault) -> PublicFinding:
+    if fault.message.startswith(LOAD_FAILED):
+        return PublicFinding(
+            label=_LOADING,
+            expected="",
+            got=fault.message.removeprefix(LOAD_FAILED),
+            where=fault.where,
+            hint="Fix this first: the code could not be called.",
+        )
     expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
     return PublicFinding(
         label="the case itself" if fault.kind is FaultKind.AUTHOR else "what your code did",

@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any
 
 from grader.assignment.plan import PlannedProblem
-from grader.assignment.steps import Call, CaseSteps, Expect, New, Ref, Step, Value, tap
+from grader.assignment.steps import Call, Expect, New, Ref, Step, Value, tap
 from grader.correctness.drive import Worker
 from grader.correctness.instances import Instance
 from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement
+from grader.release.record_public import noting
 from grader.student.local_ranks import LocalRanks, Locate, Namespace
 from grader.student.local_worker import LocalWorker
 from grader.student.trace import map_leaves, map_values, step_to_json, to_json
@@ -228,7 +229,7 @@ def play_case(
         watch(instance, step)
         return step
 
-    measurement = instance.run(worker, _noting(tap(instance.steps(), on_step), errors))
+    measurement = instance.run(worker, noting(tap(instance.steps(), on_step), errors))
     return PlayedCase(
         instance=instance,
         steps=tuple(steps),
@@ -236,15 +237,6 @@ def play_case(
         measurement=measurement,
         errors=tuple(errors),
     )
-
-
-def _noting(steps: CaseSteps, errors: list[Exception]) -> CaseSteps:
-    """Pass the steps on, and note what the case or its oracle raises."""
-    try:
-        yield from steps
-    except Exception as error:
-        errors.append(error)
-        raise
 
 
 def _facts(step: Step) -> dict[str, Any]:

@@ -16,23 +16,22 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from grader.assignment.declare import CaseMaker
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.plan import PlannedCheck, PlannedProblem
-from grader.assignment.sequences import SequenceMaker
 from grader.correctness.instances import instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch, use_one_thread
 from grader.evidence.faults import Fault
 from grader.evidence.observations import ErrorObservation, ValueObservation
 from grader.judge.rule import NOTHING_COMPARED, Trouble, allowed_error, first_trouble
-from grader.release.record_public import difference
+from grader.release.record_public import difference, place_of
 from grader.student.local_ranks import Namespace
 from grader.validate.published import Cover
 from grader.validate.recording import (
@@ -136,7 +135,9 @@ def _play(
 ) -> tuple[PlayedCase, ...]:
     found = []
     for instance in instances(loaded.plan, problem, loaded.cases):
-        worker = recorded_worker(problem, solution, harness, partial(_place, loaded.reference))
+        worker = recorded_worker(
+            problem, solution, harness, partial(place_of, below=loaded.reference)
+        )
         found.append(play_case(instance, worker, watch))
         worker.close()
     return tuple(found)
@@ -168,13 +169,11 @@ def _cause(
     maker = played.instance.maker
     if played.errors:
         error = played.errors[0]
-        place = _place(loaded.reference, error)
+        place = place_of(error, loaded.reference)
         return f"the case or its oracle raises {type(error).__name__}: {error}; {place}"
     match trouble.seen:
         case Fault() as fault if fault is NOTHING_COMPARED:
-            written = maker.draw_sequence if isinstance(maker, SequenceMaker) else maker.make
-            code = written.__code__
-            where = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
+            where = _written_at(maker)
             return f"its case compares nothing ({where}); let it yield `Expect` or `Raises`"
         case Fault() as fault:
             detail = fault.detail or fault.message
@@ -208,14 +207,9 @@ def _wrong_value(check: PlannedCheck, seen: ValueObservation) -> str:
     )
 
 
-def _place(reference: Path, error: BaseException) -> str:
-    """Return file, line and text of the line of a reference from which an exception came."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename.startswith(str(reference.resolve()))]
-    if not (own or frames):
-        return ""
-    frame = (own or frames)[-1]
-    return f"{Path(frame.filename).name}, line {frame.lineno}: `{frame.line}`"
+def _written_at(maker: CaseMaker) -> str:
+    """Return file and line of the function that makes a case."""
+    return f"{Path(maker.code.co_filename).name}, line {maker.code.co_firstlineno}"
 
 
 # Whether cases repeat themselves ------------------------------------------------------------------
@@ -231,9 +225,9 @@ def find_unsteady(played: Played, *others: Steps) -> Iterator[str]:
         if where and check not in told:
             told.add(check)
             yield (
-                f"{one.name}: played twice under one seed, it differs in {where}. Take everything "
-                "random from `draw`, nothing from the clock, and sort what comes from a set; else "
-                "each student gets other inputs"
+                f"{one.name} ({_written_at(one.instance.maker)}): played twice under one seed, it "
+                f"differs in {where}. Take everything random from `draw`, nothing from the clock, "
+                "and sort what comes from a set; else each student gets other inputs"
             )
 
 

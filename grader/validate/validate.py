@@ -152,7 +152,7 @@ def _other_complaints(
     solutions = (one for one in graded if one.known.kind is Kind.SOLUTION)
     return [
         *rehearsal.unsteady,
-        *find_stale(loaded),
+        *([] if rehearsal.unsteady else find_stale(loaded)),  # such a case is stale at once
         *rehearsal.cover.complaints(),
         *_complain_of_trivial(trivial),
         *_complain_of_seeds(loaded, further),

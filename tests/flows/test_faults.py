@@ -126,7 +126,7 @@ def test_mistakes_of_the_author_name_file_table_and_key(small_class: Path, tmp_p
         "key": (
             "call_wall_s = 1.5",
             "call_wal_s = 1.5",
-            "limits: unknown key 'call_wal_s'; allowed here: call_wall_s,",
+            "limits: unknown key 'call_wal_s'; did you mean 'call_wall_s'?",
         ),
     }
     with watch() as watching:
@@ -137,7 +137,8 @@ def test_mistakes_of_the_author_name_file_table_and_key(small_class: Path, tmp_p
             call = grading(
                 tmp_path / "out", small_class, "--sandbox", "none", assignments=assignments
             )
-            calls.append((start(watching, *call), f"{file}: {expected}"))
+            line = file.read_text().splitlines().index(wrong) + 1
+            calls.append((start(watching, *call), f"{file}, line {line}: {expected}"))
         for process, expected in calls:
             message = " ".join("".join(finish(process, code=1)).split())
             assert expected in message

@@ -179,29 +179,6 @@ def test_a_dry_run_lists_the_class_and_starts_nothing(mixed: Path, tmp_path: Pat
     assert not out.exists()
 
 
-def test_a_rejected_student_hands_in_again(tmp_path: Path) -> None:
-    """No score at first and exit code 1; then the same owner, name and history."""
-    folder, out = write_class(tmp_path / "class", ada=HONEST), tmp_path / "out"
-    (folder / "bob<i>.pdf").write_bytes(b"%PDF")
-    call = grading(out, folder, "--sandbox", "none")
-    with watch() as watching:
-        stdout, _ = finish(start(watching, *call), code=1)
-        assert "bob_i: rejected: expected a file such as target.py" in " ".join(stdout.split())
-        assert read_grades(out)["bob_i"] == ("rejected", "", "", "")
-        index = (out / "index.html").read_text(encoding="utf-8")
-        assert "expected a file such as target.py" in index
-        assert "bob&lt;i&gt;" in index
-        assert "bob<i>" not in index
-        (folder / "bob<i>.pdf").unlink()
-        write_class(folder, **{"bob<i>": HONEST})
-        finish(start(watching, *call))
-        assert watching.left() == []
-    assert read_grades(out) == {"ada": EXPECTED["honest"], "bob_i": EXPECTED["honest"]}
-    assert [row[0] for row in committed(out)].count("bob_i") == 2
-    record = json.loads((out / "staff" / "bob_i" / "record.json").read_text(encoding="utf-8"))
-    assert record["previous_id"] == next(row[1] for row in committed(out) if row[0] == "bob_i")
-
-
 def test_an_unconfined_run_says_so_and_a_changed_plan_asks(tmp_path: Path) -> None:
     folder, out = write_class(tmp_path / "class", honest=HONEST), tmp_path / "out"
     with watch() as watching:

@@ -1,5 +1,6 @@
 """What is said of a class before it is graded."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from grader.errors import SandboxError, UsageError
 from grader.intake import collect
 from grader.intake.submission import Attachment, Layout, Person, SubmissionSource
 from grader.preflight import Fate, Preflight, Wish, duration_text, survey
+from grader.record.class_list import enrol, read_class, write_class
 from grader.record.run_folder import RunFacts
 from grader.record.store import RecordStore
 from tests.unit.intake.work import GOOD, notebook, write, zipped
@@ -117,6 +119,40 @@ def test_only_chooses_by_name_or_owner_and_names_the_nearest(
     with pytest.raises(UsageError, match="nobody here is called so") as caught:
         look(folder, assignment, tmp_path / "out", only=("Mullr",))
     assert "Muller" in caught.value.hint
+
+
+def test_the_nearest_to_only_are_those_who_have_the_words_in_their_name_each_once(
+    assignment: Assignment, tmp_path: Path
+) -> None:
+    folder = tmp_path / "class"
+    for name in ("Ada Lovelace_1001", "Bob Noyce_1002", "Bob Dole_1003"):
+        write(folder / f"{name}_assignsubmission_file_" / "kv_cache.py", GOOD)
+    with pytest.raises(UsageError) as caught:
+        look(folder, assignment, tmp_path / "out", only=("bob",))
+    assert caught.value.hint.startswith("the nearest: Bob_Dole_1003, Bob_Noyce_1002;")
+    with pytest.raises(UsageError) as caught:
+        look(folder, assignment, tmp_path / "out", only=("zoe",))
+    assert caught.value.hint.count("Ada_Lovelace_1001") == 1
+
+
+def test_who_stays_in_the_grades_from_another_path_is_named(
+    assignment: Assignment, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for export, names in {"old": ("ada", "bob"), "new": ("ada",)}.items():
+        for name in names:
+            write(tmp_path / export / f"{name}.py", GOOD)
+    old = tmp_path / "old"
+    known, _ = enrol(read_class(out), collect([old], assignment.slug), [old])
+    write_class(out, known)
+    for name in ("ada", "bob"):
+        put(out, name, "some bytes")
+    flight = look(tmp_path / "new", assignment, out)
+    assert flight.elsewhere == ("bob (old)",)
+    assert "still in grades.csv: bob (old)" in "\n".join(summary(flight, shown=2))
+    shutil.rmtree(old)
+    flight = look(tmp_path / "new", assignment, out)
+    assert (flight.elsewhere, flight.aside) == ((), ("bob",))
 
 
 def test_people_and_attempts_of_an_export_are_told(

@@ -33,7 +33,7 @@ title = "Values"
 points = 1
 """
 
-LAUNCHER = 'toml: problem "scale", launcher "scale"'
+LAUNCHER = r'toml, line \d+: problem "scale", launcher "scale"'
 
 
 def write(root: Path, text: str) -> Path:
@@ -118,13 +118,21 @@ def test_an_assignment_with_launchers(tmp_path: Path) -> None:
     [
         ('"x_MN", "fac', '"x", "fac', rf"{LAUNCHER}: inputs: expected \"x_MN\", .*, found 'x'"),
         ("y_MN: x_MN", "y_MN: z_MN", rf"{LAUNCHER}: outputs: expected a dtype .*, found 'z_MN'"),
-        ('inputs = ["x_MN"', 'input = ["x_MN"', rf"{LAUNCHER}: unknown key 'input'"),
+        (
+            'inputs = ["x_MN"',
+            'input = ["x_MN"',
+            rf"{LAUNCHER}: unknown key 'input'; did you mean 'inputs'",
+        ),
         (
             '["python", "cuda"]',
             '["python", "rust"]',
             r"languages\[1\]: expected one of python, cuda",
         ),
-        ('["python", "cuda"]', '["cuda", "cuda"]', r"toml: languages: expected each language once"),
+        (
+            '["python", "cuda"]',
+            '["cuda", "cuda"]',
+            r"toml, line \d+: languages: expected each language once",
+        ),
         ('languages = ["python", "cuda"]\n', "", r"problem \"scale\": launcher: expected none"),
         (
             'name = "scale"\ninputs',

@@ -1,8 +1,11 @@
 """Every mistake in `assignment.toml` is named: file, key, expected, found."""
 
+import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grader.assignment.launcher import DTYPE_NAMES
 from grader.assignment.table import Evidence, Limits, load_assignment
@@ -134,9 +137,9 @@ def test_every_dtype_of_a_reply_may_have_a_tolerance():
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("slug =", "slugg =", "unknown key 'slugg'; allowed here: allowed_imports, "),
-        ("call_wall_s = 4", "call_wal_s = 4", "limits: unknown key 'call_wal_s'; allowed here: "),
-        ("evidence =", "evidense =", ATTEND + ", check \"append\": unknown key 'evidense'; allowe"),
+        ("slug =", "slugg =", "unknown key 'slugg'; did you mean 'slug'? "),
+        ("call_wall_s = 4", "call_wal_s = 4", "limits: unknown key 'call_wal_s'; did you mean "),
+        ("evidence =", "evidense =", ATTEND + ", check \"append\": unknown key 'evidense'; did "),
         ('title = "Demo"', "title = 3", "title: expected a string, found 3"),
         ("call_wall_s = 4", 'call_wall_s = "4"', "limits.call_wall_s: expected a number, found '4"),
         ("call_wall_s = 4", "call_wall_s = true", "limits.call_wall_s: expected a number, found T"),
@@ -206,7 +209,7 @@ def test_each_mistake_is_named(tmp_path, old, new, expected):
     with pytest.raises(AuthorError) as caught:
         load_assignment(folder)
     message = str(caught.value)
-    assert message.startswith(f"{folder / 'assignment.toml'}: ")
+    assert re.match(rf"{folder / 'assignment.toml'}(, line \d+)?: ", message)
     assert expected in message
 
 
@@ -225,10 +228,44 @@ def test_a_missing_key_is_named_with_its_path(tmp_path, gone, place):
     assert gone in GOOD
     with pytest.raises(AuthorError) as caught:
         load_assignment(write(tmp_path, GOOD.replace(gone, "", 1)))
-    assert str(caught.value).endswith(f"assignment.toml: {place}: missing key")
+    message = re.sub(r", line \d+", "", str(caught.value))
+    assert message.endswith(f"assignment.toml: {place}: missing key")
 
 
-def test_only_a_mistake_of_syntax_has_a_line(tmp_path):
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("slug =", "slugg =", "slugg ="),
+        ("call_wall_s = 4", "call_wall_s = -4", "call_wall_s = -4"),
+        ("points = 4.5", "points = true", "points = true"),
+        ("points = 4.5", "poinst = 4.5", "poinst ="),
+        ("float32 = 1e-5", "float32 = 5", "float32 = 5"),
+        ("ratio_at_most = 30", "ratio_at_most = 0.1", "ratio_at_most = 0.1"),
+        ("full_at = 0.3", 'full_at = "no"', 'full_at = "no"'),
+        ("points = 3\n", "", "[[problem.target]]"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path, old, new, line):
+    text = GOOD.replace(old, new, 1)
+    with pytest.raises(AuthorError, match=rf"\.toml, line {line_of(text, line)}: "):
+        load_assignment(write(tmp_path, text))
+
+
+@given(st.sampled_from([n for n, line in enumerate(GOOD.splitlines(), 1) if " = " in line]))
+def test_an_unknown_key_is_found_on_any_line(tmp_path_factory, after):
+    lines = GOOD.splitlines()
+    lines.insert(after, "shares = 1  # a key of no table")
+    folder = write(tmp_path_factory.mktemp("course"), "\n".join(lines))
+    with pytest.raises(AuthorError, match=rf"\.toml, line {after + 1}: .*unknown key 'shares'"):
+        load_assignment(folder)
+
+
+def test_a_word_that_is_near_is_offered(tmp_path):
+    with pytest.raises(AuthorError, match=r"'poinst'; did you mean 'points'\? allowed here: "):
+        load_assignment(write(tmp_path, GOOD.replace("points = 6", "poinst = 6")))
+
+
+def test_a_mistake_of_syntax_has_the_line_of_the_parser(tmp_path):
     text = GOOD.replace("points = 4.5", "points = = 4.5")
     with pytest.raises(AuthorError, match=f"line {line_of(text, 'points = = 4.5')}"):
         load_assignment(write(tmp_path, text))

@@ -23,6 +23,8 @@ CASES = '''
 import torch
 from grader.author import Call, Draw, Expect, case
 
+SEEN = []
+
 def one_number():
     got = yield Call("log_sum_exp", torch.ones(1))
     yield Expect(got["n"], 1, label="numbers")
@@ -152,6 +154,29 @@ def test_a_solution_that_fails_its_own_case_is_named(record):
         AuthorError, match=r"log_sum_exp\.values: the reference solution fails.*zeros"
     ):
         record(body)
+
+
+def test_a_case_that_raises_is_named_with_its_line(record):
+    body = """got = yield Call("identity", 2)
+    yield Expect(got, lambda: torch.no_such(2), label="two")"""
+    said = (
+        r"values, public case 0: the case or its oracle raises AttributeError: .*; cases\.py, line"
+    )
+    with pytest.raises(AuthorError, match=said) as caught:
+        record(body)
+    assert "`yield Expect(got, lambda: torch.no_such(2)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "made", ["torch.randn(2)", "torch.tensor(len(SEEN))", "torch.ones(len(SEEN))"]
+)
+def test_a_case_that_differs_when_played_again_is_not_published(record, made):
+    body = f"""SEEN.append(1)
+    got = yield Call("identity", {made})
+    yield Expect(got, got, label="itself")"""
+    with pytest.raises(AuthorError, match=r"values: public case 0 differs when it is played") as c:
+        record(body)
+    assert "from `draw`" in c.value.hint
 
 
 def test_inputs_are_kept_as_they_were_when_passed(record):

@@ -123,6 +123,7 @@ def test_what_cannot_be_read_is_named_once_with_its_line(tmp_path, text, says):
     source = SubmissionSource(name="me", parts=(Attachment(path=path),))
     wanted = Requirements(exports=("answer",))
     submission = load_submission(source, slug="work", requirements=wanted)
+    assert isinstance(submission, Submission)
     (one,) = find_oversights(work, submission, ("answer",))
     assert one.startswith(says)
 

@@ -96,7 +96,8 @@ def test_what_raises_at_the_top_costs_only_what_needs_it(assignment, solution):
     assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
     finding = result.checks[0].findings[0]
     sentence = "No module named 'helpers' where work is graded"
-    assert finding.got.startswith(f"loading the file: ModuleNotFoundError: {sentence}")
+    assert finding.label == "loading your file"
+    assert finding.got.startswith(f"ModuleNotFoundError: {sentence}")
     assert finding.got.endswith("so make, log_sum_exp are not defined")
     assert finding.where.startswith("mine.py, line ")
     assert len(result.notices) == 3

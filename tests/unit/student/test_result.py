@@ -82,7 +82,7 @@ def test_a_repeated_failure_is_shown_once():
     twice = result(check(Cause.CRASH, FINDING), check(Cause.CRASH, FINDING))
     for text in (repr(twice), twice._repr_html_(), printed(twice)):
         assert text.count("entry [0]") == 1
-        assert "and 1 more checks" in text
+        assert "and 1 more check" in text
 
 
 def test_a_problem_that_is_not_begun_takes_one_line():

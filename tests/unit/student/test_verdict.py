@@ -1,6 +1,7 @@
 """Public verdicts: cause, expected, got, where and hint."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from grader.assignment.table import Check
 from grader.evidence.comparison import compare_parts
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import Fault, FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
 from grader.student.verdict import MAX_OF_CASE, Origin, judge_case, judge_check
@@ -113,6 +114,19 @@ def test_a_fault_after_a_wrong_value_is_told_too():
     assert [finding.got for finding in verdict.findings] == ["1", "IndexError was raised"]
 
 
+def test_what_could_not_be_loaded_is_told_once_and_as_no_case():
+    failure = LoadFailure(names=("f",), text="SyntaxError: invalid syntax", where="f.py, line 2")
+    cases = [replace(case(faults=(failure.fault,)), index=index) for index in range(3)]
+    check = Check(name="c", title="t", points=1.0, tolerance=TOLERANCE)
+    found = judge_check("P", check, cases, description="")
+    (finding,) = found.findings
+    assert (finding.label, finding.case) == ("loading your file", "")
+    assert finding.got == "SyntaxError: invalid syntax; so f is not defined"
+    assert finding.where == "f.py, line 2"
+    assert "inputs of this case" not in finding.hint
+    assert found.cases_passed == 0
+
+
 def origin_of(got, want, **options):
     return Origin(steps=3, got=got, want=want, **options)
 
@@ -143,7 +157,8 @@ def test_as_many_entries_differ_as_were_changed(rows, columns, random):
         case(value(got, want)), TOLERANCE, [origin_of(got, want), Origin(steps=4)]
     ).findings
     first = [min(changed) // columns, min(changed) % columns]
-    assert finding.where.startswith(f"{first} is the first of {len(changed)} entries")
+    which = f"first of {len(changed)} entries" if len(changed) > 1 else "only entry"
+    assert finding.where.startswith(f"{first} is the {which} that differ")
     assert finding.got.split()[0] == "nan"
 
 
