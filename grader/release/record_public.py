@@ -9,6 +9,7 @@ import math
 import traceback
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from grader.student.trace import (
     TracedProblem,
     dump_problem,
     from_json,
+    map_leaves,
     map_values,
     step_to_json,
     with_strides,
@@ -201,7 +203,7 @@ def _logged(steps: CaseSteps, log: _Log, where: str) -> CaseSteps:
             step = replace(step, want=step.want() if callable(step.want) else step.want)
             log.steps.append(_expectation(step, log, where))
         else:
-            log.steps.append(map_values(step, lambda value: _recorded(value, log)))
+            log.steps.append(map_values(step, partial(_recorded, log=log)))
         return step
 
     def on_reply(step: Step, reply: Value) -> Value:
@@ -221,21 +223,14 @@ def _expectation(step: Expect, log: _Log, where: str) -> Expect:
     # What a case expects may be a reply as well: the same on every rank, say, whatever that is. But
     # where it found a reply right in itself, only the numbers of the solution can say so.
     known = _Log() if step.want is step.got else log
-    return replace(step, got=part, want=_recorded(step.want, known))
+    return replace(step, got=part, want=map_leaves(step.want, partial(_recorded, log=known)))
 
 
-def _recorded(value: Value, log: _Log) -> Value:
-    """Return `value` with a copy of each tensor, or a `ReplyPart` if the tensor is a reply."""
-    match value:
-        case torch.Tensor():
-            part = _find(value, log.replies)
-            return part or with_strides(value, tuple(value.stride()))
-        case list() | tuple():
-            return type(value)(_recorded(item, log) for item in value)
-        case dict():
-            return {key: _recorded(item, log) for key, item in value.items()}
-        case _:
-            return value
+def _recorded(leaf: Value, log: _Log) -> Value:
+    """Return a copy of a tensor, or a `ReplyPart` if it is a reply; anything else as it is."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    return _find(leaf, log.replies) or with_strides(leaf, tuple(leaf.stride()))
 
 
 def _find(wanted: Value, replies: list[Value]) -> ReplyPart | None:
@@ -250,17 +245,12 @@ def _find(wanted: Value, replies: list[Value]) -> ReplyPart | None:
 def _path_to(wanted: Value, reply: Value) -> tuple[int | str, ...] | None:
     if reply is wanted:
         return ()
-    for key, item in _items(reply):
+    items = reply.items() if isinstance(reply, dict) else ()
+    for key, item in enumerate(reply) if isinstance(reply, list | tuple) else items:
         path = _path_to(wanted, item)
         if path is not None:
             return (key, *path)
     return None
-
-
-def _items(reply: Value) -> list[tuple[int | str, Value]]:
-    if isinstance(reply, dict):
-        return list(reply.items())
-    return list(enumerate(reply)) if isinstance(reply, list | tuple) else []
 
 
 def difference(before: Json, now: Json, where: str = "") -> str:

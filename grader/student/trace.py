@@ -110,6 +110,11 @@ def map_leaves(value: Value, change: Callable[[Value], Value]) -> Value:
 
 def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
     """Return `step` with all that is in its arguments passed through `change`."""
+    return map_arguments(step, lambda value: map_leaves(value, change))
+
+
+def map_arguments(step: Step, change: Callable[[Value], Value]) -> Step:
+    """Return `step` with `change((args, kwargs))` in place of the arguments of each request."""
     match step:
         case New() | Call():
             return _mapped(step, change)
@@ -118,7 +123,7 @@ def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
         case On():
             return On(step.rank, _mapped(step.step, change))
         case Raises():
-            inner = map_values(step.step, change)
+            inner = map_arguments(step.step, change)
             assert isinstance(inner, Request)
             return Raises(inner, step.error, step.label)
         case _:
@@ -126,7 +131,7 @@ def map_values(step: Step, change: Callable[[Value], Value]) -> Step:
 
 
 def _mapped(step: New | Call, change: Callable[[Value], Value]) -> New | Call:
-    args, kwargs = map_leaves((step.args, step.kwargs), change)
+    args, kwargs = change((step.args, step.kwargs))
     if isinstance(step, New):
         return New(step.name, *args, **kwargs)
     method = [step.method] if isinstance(step.target, Ref) else []
@@ -196,7 +201,7 @@ def _part(part: ReplyPart, replies: Sequence[Value]) -> Value:
 
 
 def _check(tree: Json) -> TracedCheck:
-    instances = tuple(tuple(_step_from_json(step) for step in one) for one in tree["instances"])
+    instances = tuple(tuple(map(step_from_json, one)) for one in tree["instances"])
     return TracedCheck(
         name=tree["name"],
         title=tree["title"],
@@ -242,7 +247,12 @@ def _arguments_to_json(step: New | Call) -> dict[str, Json]:
     return {"args": [to_json(value) for value in step.args], "kwargs": kwargs}
 
 
-def _step_from_json(tree: Json) -> Step:
+def step_from_json(tree: Json) -> Step:
+    """Return the step with JSON form `tree`.
+
+    Raises:
+        ProtocolError: if `tree` is not of this form.
+    """
     match tree["op"]:
         case "drop":
             return Drop(from_json(tree["ref"]))
@@ -251,21 +261,20 @@ def _step_from_json(tree: Json) -> Step:
         case "overwrite_arguments":
             return OverwriteArguments()
         case "raises":
-            return Raises(_request_from_json(tree["step"]), tree["error"], tree["label"])
+            inner = step_from_json(tree["step"])
+            if not isinstance(inner, Request):
+                raise ProtocolError(f"no request: {tree['step']['op']!r}")
+            return Raises(inner, tree["error"], tree["label"])
         case "expect":
             got, want = from_json(tree["got"]), from_json(tree["want"])
             exact, per_row = tree["exact"], tree["per_row"]
             return Expect(got, want, label=tree["label"], exact=exact, per_row=per_row)
+        case "each":
+            return Each(*map(one_from_json, tree["steps"]))
+        case "on":
+            return On(int(tree["rank"]), one_from_json(tree["step"]))
         case _:
-            return _request_from_json(tree)
-
-
-def _request_from_json(tree: Json) -> Request:
-    if tree["op"] == "each":
-        return Each(*map(one_from_json, tree["steps"]))
-    if tree["op"] == "on":
-        return On(int(tree["rank"]), one_from_json(tree["step"]))
-    return one_from_json(tree)
+            return one_from_json(tree)
 
 
 def one_from_json(tree: Json) -> New | Call:

@@ -18,15 +18,11 @@ import torch
 
 from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import (
-    Call,
     Drop,
-    Each,
-    New,
-    On,
     PhaseEnd,
     PhaseStart,
     ReclaimArguments,
-    Ref,
+    Request,
     Value,
     WorkloadStep,
     WorkloadSteps,
@@ -38,10 +34,10 @@ from grader.runner.protocol import Json
 from grader.runner.tensors import DTYPES, NAMES
 from grader.strict import json_converter
 from grader.student.trace import (
-    from_json,
+    map_arguments,
     map_values,
-    one_from_json,
     play,
+    step_from_json,
     step_to_json,
     with_strides,
 )
@@ -116,37 +112,12 @@ def publish(step: WorkloadStep) -> str:
     for name, plain in _PLAIN.items():
         if step == plain:
             return json.dumps(name)
-    assert isinstance(step, New | Call | Each | On | World | Drop)
-    return json.dumps(step_to_json(map_values(_without_long_lists(step), _recipe)))
-
-
-def _without_long_lists(step: New | Call | Each | On | World | Drop) -> "_Publishable":
-    """Return a step whose long lists of whole numbers are recipes."""
-    match step:
-        case New():
-            args, kwargs = _shorten((step.args, step.kwargs))
-            return New(step.name, *args, **kwargs)
-        case Call():
-            args, kwargs = _shorten((step.args, step.kwargs))
-            method = [step.method] if isinstance(step.target, Ref) else []
-            return Call(step.target, *method, *args, **kwargs)
-        case Each():
-            return Each(*(_one(one) for one in step.steps))
-        case On():
-            return On(step.rank, _one(step.step))
-    return step
-
-
-_Publishable = New | Call | Each | On | World | Drop
-
-
-def _one(step: New | Call) -> New | Call:
-    short = _without_long_lists(step)
-    assert isinstance(short, New | Call)
-    return short
+    assert isinstance(step, Request | World | Drop)
+    return json.dumps(step_to_json(map_values(map_arguments(step, _shorten), _recipe)))
 
 
 def _shorten(value: Value) -> Value:
+    """Return a value whose long lists of whole numbers are recipes."""
     match value:
         case list() if len(value) > SMALL and all(type(one) is int for one in value):
             return _numbers(value, {"list": len(value)}) or value
@@ -225,15 +196,4 @@ def recorded_steps(run: PublishedRun) -> WorkloadSteps:
 
 
 def _read(tree: Json) -> WorkloadStep:
-    if isinstance(tree, str):
-        return _PLAIN[tree]
-    match tree["op"]:
-        case "world":
-            return World(int(tree["size"]))
-        case "drop":
-            return Drop(from_json(tree["ref"]))
-        case "each":
-            return map_values(Each(*map(one_from_json, tree["steps"])), make)
-        case "on":
-            return map_values(On(int(tree["rank"]), one_from_json(tree["step"])), make)
-    return map_values(one_from_json(tree), make)
+    return _PLAIN[tree] if isinstance(tree, str) else map_values(step_from_json(tree), make)
