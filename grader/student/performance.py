@@ -10,7 +10,6 @@ import gc
 import json
 import math
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from grader.assignment.declare import load_harness
-from grader.assignment.folders import PACKAGE
 from grader.assignment.steps import (
     Call,
     PhaseEnd,
@@ -33,31 +31,21 @@ from grader.assignment.target import Quantity
 from grader.correctness.drive import Worker, drive
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
+from grader.performance.decide.interval import slope_weights
 from grader.strict import json_converter
 from grader.student.local_ranks import LOOPBACK, LocalRanks
 from grader.student.local_worker import LocalWorker
-from grader.student.public_run import ReplayJob, lay_out
+from grader.student.public_run import START_WALL_S, ReplayJob, boot_command, lay_out
 from grader.student.replay import load
 from grader.student.workloads import PublishedRun, PublishedTarget, load_targets, recorded_steps
 
-BOX_S = 10.0
+REPEAT_S = 10.0
 """Seconds after which a target's sizes are not repeated any more."""
 LIMIT_S = 30.0
 """Seconds for one target; sizes that do not fit in are left out."""
-START_S = 180.0
 REPEATS = 3
 UNKNOWN = -1
 
-_BOOT = """
-import sys
-root = sys.argv[1]
-sys.path.insert(0, root)
-import grader
-sys.path.remove(root)
-sys.path.append(root)
-from grader.student.performance import main
-main(sys.argv[2])
-"""
 _CONVERTER = json_converter()
 
 
@@ -115,36 +103,25 @@ def measure_target(
 
 
 def _run_process(job: _Job, results: Path) -> None:
-    """Run a job in a process of its own, until it ends or has taken its time."""
+    """Run a job in a process of its own, until it ends or has taken its time since its start."""
     process = subprocess.Popen(
-        [sys.executable, "-X", "utf8", "-c", _BOOT, str(PACKAGE.parent), json.dumps(asdict(job))],
+        boot_command("performance", json.dumps(asdict(job))),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=job.replay.folder,
     )
+    deadline_s, has_started = time.monotonic() + START_WALL_S, False
     try:
-        _wait(process, results)
+        while time.monotonic() < deadline_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+                return
+            if not has_started and results.stat().st_size:
+                deadline_s, has_started = time.monotonic() + LIMIT_S, True
     finally:
         process.kill()
         process.wait()
-
-
-def _wait(process: "subprocess.Popen[bytes]", results: Path) -> None:
-    """Wait until the process ends, or has taken its time since it wrote its first line."""
-    begin = time.monotonic()
-    while True:
-        started = results.stat().st_size > 0
-        if not started:
-            box_from = time.monotonic()
-        try:
-            process.wait(timeout=0.05)
-        except subprocess.TimeoutExpired:
-            now = time.monotonic()
-            if now - begin > START_S if not started else now - box_from > LIMIT_S:
-                return
-        else:
-            return
 
 
 def main(text: str) -> None:
@@ -170,7 +147,7 @@ def main(text: str) -> None:
             run_once(target, target.runs[0], Meter(submission, harness, failures=failures))  # warm
         begin = time.monotonic()
         for repeat in range(REPEATS if timed else 1):
-            if repeat and time.monotonic() - begin > BOX_S:
+            if repeat and time.monotonic() - begin > REPEAT_S:
                 return
             for run in target.runs:
                 worker: Worker = (
@@ -337,7 +314,7 @@ def _mebibytes(count: int) -> str:
 
 
 def slopes(points: tuple[tuple[int, float], ...]) -> tuple[float, ...]:
-    """Return the exponent of growth of each repeat: (size, cost) by least squares of logarithms.
+    """Return the exponent of growth of each repeat of (size, cost).
 
     A repeat begins where sizes start again; those with fewer than two sizes say nothing.
     """
@@ -346,12 +323,8 @@ def slopes(points: tuple[tuple[int, float], ...]) -> tuple[float, ...]:
         if not repeats or size <= repeats[-1][-1][0]:
             repeats.append([])
         repeats[-1].append((size, cost))
-    return tuple(_slope(one) for one in repeats if len(one) > 1)
-
-
-def _slope(points: list[tuple[int, float]]) -> float:
-    x = [math.log(size) for size, _ in points]
-    y = [math.log(max(cost, 1e-9)) for _, cost in points]
-    middle_x, middle_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((a - middle_x) * (b - middle_y) for a, b in zip(x, y, strict=True))
-    return above / sum((a - middle_x) ** 2 for a in x)
+    found: list[float] = []
+    for sizes, costs in (zip(*one, strict=True) for one in repeats if len(one) > 1):
+        logarithms = (math.log(max(cost, 1e-9)) for cost in costs)
+        found.append(sum(map(float.__mul__, slope_weights(sizes), logarithms)))
+    return tuple(found)

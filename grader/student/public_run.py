@@ -117,7 +117,7 @@ sys.path.insert(0, root)
 import grader
 sys.path.remove(root)
 sys.path.append(root)
-from grader.student.replay import main
+from grader.student.{} import main
 main(sys.argv[2])
 """
 
@@ -268,6 +268,12 @@ def lay_out(
     )
 
 
+def boot_command(module: str, argument: str) -> list[str]:
+    """Return the command of a process that calls `main(argument)` of a module of this folder."""
+    code = _BOOT.format(module)
+    return [sys.executable, "-X", "utf8", "-c", code, str(PACKAGE.parent), argument]
+
+
 def _narrowed(problems: tuple[Problem, ...], only: CaseName | None) -> tuple[Problem, ...]:
     if only is None:
         return problems
@@ -322,11 +328,10 @@ def _run_once(
     events.touch()
     job_file = events.with_suffix(".job")
     job_file.write_text(to_line(job), encoding="utf-8")
-    boot = ["-X", "utf8", "-c", _BOOT, str(PACKAGE.parent), str(job_file)]
     with events.open("rb") as stream, printed.open("wb") as out:
         watch = _Watch(limits=limits, events=stream, results=results, notices=notices)
         process = subprocess.Popen(
-            [sys.executable, *boot],
+            boot_command("replay", str(job_file)),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
