@@ -49,7 +49,7 @@ def grade(submission: Submission | Rejected, loaded: LoadedAssignment, tools: To
         rejected = make_record(
             submission,
             plan,
-            nothing_measured(sandboxes),
+            nothing_measured(sandboxes.sandbox, sandboxes.isolation),
             reject(plan, submission.text),
             driver=machine.driver_release,
             image_id=sandboxes.image_id,

@@ -6,7 +6,6 @@ Sandboxes that grade on a CPU interpret Triton. This one has no device either, b
 starts when the first submission mentions Triton, and one submission at a time uses it.
 """
 
-import functools
 import time
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.evidence.observations import CaseMeasurement
 from grader.intake.submission import Origin, Submission
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import SandboxOnDemand, SandboxPool
+from grader.sandbox.pool import SandboxOnDemand
 from grader.worker.session import Session, open_session
 
 TRIGGER = "triton"
@@ -61,16 +60,12 @@ class Adviser:
             processes=max(limits.processes, PROCESSES),
         )
         self._sandbox = SandboxOnDemand(
-            functools.partial(
-                SandboxPool,
-                sandbox,
-                self._limits,
-                isolation=isolation,
-                jobs=1,
-                device="compile",
-                image=image,
-                first_slot=first_slot,
-            )
+            sandbox,
+            self._limits,
+            isolation=isolation,
+            device="compile",
+            image=image,
+            first_slot=first_slot,
         )
 
     def advise(self, submission: Submission, *, compiler_output: str = "") -> Advice:

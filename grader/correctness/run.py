@@ -64,7 +64,7 @@ def measure(
     `faults` say why the submission cannot be run at all, such as a compiler error.
     """
     begin_ns = time.perf_counter_ns()
-    measured = nothing_measured(sandboxes)
+    measured = nothing_measured(sandboxes.sandbox, sandboxes.isolation)
     if faults:
         return replace(measured, problems=_unmeasured(loaded, faults[0]))
     try:
@@ -79,21 +79,17 @@ def measure(
     return replace(measured, wall_ns=time.perf_counter_ns() - begin_ns)
 
 
-def nothing_measured(sandboxes: SandboxPool) -> Measurement:
+def nothing_measured(sandbox: str, isolation: str) -> Measurement:
     """Return the measurement of a submission that was never run."""
-    return Measurement(
-        sandbox=sandboxes.sandbox, isolation=sandboxes.isolation, layers=(), problems=(), wall_ns=0
-    )
+    return Measurement(sandbox=sandbox, isolation=isolation, layers=(), problems=(), wall_ns=0)
 
 
 def measurement_of_failure(
     loaded: LoadedAssignment, error: Exception, *, sandbox: str, isolation: str
 ) -> Measurement:
     """Return the measurement of a submission that the grader failed to run."""
-    problems = _unmeasured(loaded, our_fault(error))
-    return Measurement(
-        sandbox=sandbox, isolation=isolation, layers=(), problems=problems, wall_ns=0
-    )
+    nothing = nothing_measured(sandbox, isolation)
+    return replace(nothing, problems=_unmeasured(loaded, our_fault(error)))
 
 
 def _unmeasured(loaded: LoadedAssignment, fault: Fault) -> tuple[ProblemMeasurement, ...]:

@@ -8,7 +8,6 @@ The compiler's command line is in `runner.cuda.nvcc`, calling the library in
 `runner.cuda.launchers`.
 """
 
-import functools
 import json
 import re
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.intake.submission import BinaryFile, Origin, SourceFile, Submission
 from grader.runner.cuda.nvcc import ANY_ARCHITECTURE, MAX_LIBRARY_BYTES, MAX_OUTPUT_BYTES
 from grader.sandbox.contract import Isolation
-from grader.sandbox.pool import SandboxOnDemand, SandboxPool
+from grader.sandbox.pool import SandboxOnDemand
 from grader.worker.messages import location_of
 from grader.worker.session import open_session
 
@@ -102,16 +101,12 @@ class Builder:
         self._assignment = loaded.assignment
         self._device = loaded.plan.device
         self._sandbox = SandboxOnDemand(
-            functools.partial(
-                SandboxPool,
-                sandbox,
-                BUILD_LIMITS,
-                isolation=isolation,
-                jobs=1,
-                device="nvcc",
-                image=image,
-                first_slot=first_slot,
-            )
+            sandbox,
+            BUILD_LIMITS,
+            isolation=isolation,
+            device="nvcc",
+            image=image,
+            first_slot=first_slot,
         )
 
     def build(self, submission: Submission) -> Built:

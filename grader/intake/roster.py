@@ -12,7 +12,7 @@ safe as folder names, and unique in a class. The submissions themselves are open
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -67,14 +67,19 @@ def make_unique(names: Iterable[str]) -> list[str]:
     taken: set[str] = set()
     unique: list[str] = []
     for name in map(make_safe, names):
-        candidate, count = name, 1
-        while candidate.lower() in taken:
-            count += 1
-            suffix = f"-{count}"
-            candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
-        taken.add(candidate.lower())
-        unique.append(candidate)
+        unique.append(free_name(name, taken))
+        taken.add(unique[-1].lower())
     return unique
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, or the first one with a number that is not `taken` in lower case."""
+    candidate, count = name, 1
+    while candidate.lower() in taken:
+        count += 1
+        suffix = f"-{count}"
+        candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
+    return candidate
 
 
 def _safe_character(character: str) -> str:

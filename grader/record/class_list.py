@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from grader.errors import StoreError, UsageError
-from grader.intake.roster import MAX_NAME_CHARS
+from grader.intake.roster import free_name
 from grader.intake.submission import Person, SubmissionSource
 from grader.record.run_folder import RECORD_SCHEMA_VERSION, format_of, write_whole
 from grader.strict import json_converter, read_json
@@ -118,7 +118,7 @@ def enrol(
     for number, member in enumerate(found):
         name = known.members[matched[number]].name if number in matched else member.name
         if number not in matched and name not in unlisted:
-            name = _free_name(name, taken)
+            name = free_name(name, taken)
         unlisted.discard(name)
         taken.add(name.lower())
         claimed[name] = replace(member, name=name)
@@ -187,16 +187,6 @@ def _group(
         if number not in without:
             groups[identity(one)].append(number)
     return groups
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name, or the first one with a number that nobody has in upper or lower case."""
-    candidate, count = name, 1
-    while candidate.lower() in taken:
-        count += 1
-        suffix = f"-{count}"
-        candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
-    return candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

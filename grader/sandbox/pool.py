@@ -8,7 +8,7 @@ import contextlib
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -230,8 +230,26 @@ class SandboxPool:
 class SandboxOnDemand:
     """One sandbox that is started only when a submission needs it."""
 
-    def __init__(self, make_pool: Callable[[], SandboxPool]) -> None:
-        self._make_pool = make_pool
+    def __init__(
+        self,
+        sandbox: str,
+        limits: Limits,
+        *,
+        isolation: Isolation,
+        device: str,
+        image: str,
+        first_slot: int,
+    ) -> None:
+        self._make_pool = functools.partial(
+            SandboxPool,
+            sandbox,
+            limits,
+            isolation=isolation,
+            jobs=1,
+            device=device,
+            image=image,
+            first_slot=first_slot,
+        )
         self._lock = threading.Lock()
         self._pools: list[SandboxPool] = []
 

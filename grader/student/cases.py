@@ -7,6 +7,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from grader.assignment.declare import load_harness
 from grader.assignment.public_cases import CaseName, code_of_case
 from grader.assignment.steps import Call, Each, Expect, New, On, Raises, Step, Value
 from grader.assignment.table import Assignment
-from grader.evidence.comparison import compare_parts, part_pairs
+from grader.evidence.comparison import compare_parts
 from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement, ValueObservation
 from grader.student.local_ranks import LocalRanks
 from grader.student.result import PublicResult, finding_rows
 from grader.student.trace import distinct_entries, load_problem, map_leaves
-from grader.student.verdict import Origin, judge_case
+from grader.student.verdict import Origin, judge_case, origins_of
 
 Replay = Callable[[Any, Mapping[str, Any]], PublicResult]
 _RECORDED = object()
@@ -83,10 +84,10 @@ class Case:
             got: the reply.
             want: what is expected, where that is another reply.
         """
-        step = self._expectations[number]
-        want, got = (step.want if want is _RECORDED else want), _detached(got)
-        parts = compare_parts(got, want, exact=step.exact, per_row=step.per_row)
-        pairs = part_pairs(got, want)
+        step = replace(self._expectations[number], got=_detached(got))
+        if want is not _RECORDED:
+            step = replace(step, want=want)
+        parts = compare_parts(step.got, step.want, exact=step.exact, per_row=step.per_row)
         seen = CaseMeasurement(
             check=self.name,
             index=0,
@@ -96,11 +97,8 @@ class Case:
             calls=0,
             wall_ns=0,
         )
-        origins = [
-            Origin(steps=0, index=index, got=g, want=w, exact=step.exact, per_row=step.per_row)
-            for index, g, w in pairs
-        ]
-        finding = judge_case(seen, self._tolerance, [*origins, Origin(steps=0)]).reason
+        origins = [*origins_of(step, 0), Origin(steps=0)]
+        finding = judge_case(seen, self._tolerance, origins).reason
         if finding is None:
             return self._note(True, f"{step.label}: as expected")
         rows = (f"\n  {name:<8}  {text}" for name, text in finding_rows(finding))

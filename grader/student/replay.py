@@ -33,7 +33,6 @@ from grader.assignment.steps import (
 )
 from grader.assignment.table import Check, Problem, load_assignment
 from grader.correctness.drive import Worker, drive
-from grader.evidence.comparison import part_pairs
 from grader.evidence.faults import FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
@@ -43,7 +42,7 @@ from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
 from grader.student.trace import Recording, TracedProblem, load_problem, play
-from grader.student.verdict import Origin, judge_check
+from grader.student.verdict import Origin, judge_check, origins_of
 
 _KEPT = frozenset(
     "PATH LANG TMPDIR TEMP TMP CC CXX CUDA_HOME CUDA_PATH CUDA_VISIBLE_DEVICES SYSTEMROOT COMSPEC "
@@ -201,17 +200,7 @@ def _traced(
         trail.steps += 1
         observe(step, trail.steps)
         if isinstance(step, Expect):
-            trail.observations += [
-                Origin(
-                    steps=trail.steps,
-                    index=index,
-                    got=got,
-                    want=want,
-                    exact=step.exact,
-                    per_row=step.per_row,
-                )
-                for index, got, want in part_pairs(step.got, step.want)
-            ]
+            trail.observations += origins_of(step, trail.steps)
         return step
 
     def on_reply(step: Step, reply: Value) -> Value:

@@ -11,9 +11,9 @@ from itertools import zip_longest
 
 import torch
 
-from grader.assignment.steps import Value
+from grader.assignment.steps import Expect, Value
 from grader.assignment.table import Check
-from grader.evidence.comparison import Comparison, Mismatch, differing_entries
+from grader.evidence.comparison import Comparison, Mismatch, differing_entries, part_pairs
 from grader.evidence.faults import LOAD_FAILED, Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
@@ -81,6 +81,14 @@ class Origin:
     want: Value = None
     exact: bool = False
     per_row: bool = False
+
+
+def origins_of(step: Expect, steps: int) -> list[Origin]:
+    """Return where the observations of a comparison come from: one for each part."""
+    return [
+        Origin(steps=steps, index=index, got=got, want=want, exact=step.exact, per_row=step.per_row)
+        for index, got, want in part_pairs(step.got, step.want)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
