@@ -20,7 +20,7 @@ from benchmarks.verdicts.table import print_result
 from grader.assignment.loaded import LoadedAssignment
 from grader.errors import UsageError
 from grader.evidence.comparison import use_one_thread
-from grader.record.codec import from_json, to_json
+from grader.record.grade_record import from_json, to_json
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE

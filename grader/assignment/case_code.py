@@ -174,7 +174,8 @@ class _Writer:
         if not variable and not uses:
             self._put(node, f"if {on_one}: " if on_one else "")
             return
-        if uses == [at + 1] and self.world < 0 and _compares(self.steps[at + 1], at):
+        after = self.steps[at + 1] if uses == [at + 1] and self.world < 0 else {"op": ""}
+        if after["op"] == "expect" and after["got"]["p"][0] == at:
             self.open[at] = node
             return
         if not variable:
@@ -329,11 +330,6 @@ def _leaves(tree: Json, key: str) -> Iterator[Json]:
         case [*items]:
             for item in items:
                 yield from _leaves(item, key)
-
-
-def _compares(step: Json, at: int) -> bool:
-    """Return whether a step compares the reply to the step `at`."""
-    return step["op"] == "expect" and bool(step["got"]["p"][0] == at)
 
 
 def _functions(tree: Json) -> Iterator[str]:

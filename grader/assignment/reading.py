@@ -22,15 +22,12 @@ def read_submission(
     Raises:
         SandboxError: if the disk or the machine fails, or access is denied: our fault, no grade.
     """
-    exports = (name for problem in assignment.problems for name in problem.exports)
     found = load_submission(
         source,
         slug=assignment.slug,
         cuda=Language.CUDA in assignment.languages,
         starters=starter_fingerprints(folder) if folder else (),
-        requirements=Requirements(
-            exports=tuple(dict.fromkeys(exports)), allowed=assignment.allowed_imports
-        ),
+        requirements=Requirements(exports=assignment.exports, allowed=assignment.allowed_imports),
     )
     if isinstance(found, Rejected):
         return found

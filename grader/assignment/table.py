@@ -189,6 +189,11 @@ class Assignment:
     without_device_targets: bool = False
 
     @property
+    def exports(self) -> tuple[str, ...]:
+        """The names that a submission must define, each once."""
+        return tuple(dict.fromkeys(name for one in self.problems for name in one.exports))
+
+    @property
     def launchers(self) -> tuple[Launcher, ...]:
         """The C++ functions of all exports; none unless CUDA C++ is allowed."""
         return tuple(one for problem in self.problems for one in problem.launchers)

@@ -20,8 +20,7 @@ from grader.commands.timing import class_of, open_drivers, timed_machine
 from grader.intake import collect
 from grader.judge.judgement import Cause, Status, Verdict
 from grader.preflight import duration_text, list_some
-from grader.record.codec import to_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, to_json
 from grader.record.run_folder import RunFacts
 from grader.validate.seed_vetting import RejectedSeed, with_vetted_seed
 

@@ -69,7 +69,7 @@ def command(
     from grader.assignment.loaded import load_assignment_with_reference, new_seed
     from grader.batch import BatchOptions
     from grader.commands.timing import class_of, open_drivers, timed_machine
-    from grader.record.codec import to_json
+    from grader.record.grade_record import to_json
     from grader.sandbox.backends import choose
     from grader.sandbox.contract import Isolation
 

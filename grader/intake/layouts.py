@@ -199,11 +199,8 @@ def _blackboard_users(owners: Sequence[str]) -> dict[str, str]:
 def _common_start(names: Iterable[str], separator: str) -> str:
     """Return what all names start with, up to a separator."""
     columns = zip(*(name.split(separator)[:-1] for name in names), strict=False)
-    return "".join(f"{parts[0]}{separator}" for parts in takewhile(_are_equal, columns))
-
-
-def _are_equal(parts: Sequence[str]) -> bool:
-    return len(set(parts)) == 1
+    equal = takewhile(lambda parts: len(set(parts)) == 1, columns)
+    return "".join(f"{parts[0]}{separator}" for parts in equal)
 
 
 def _named_by_stub(

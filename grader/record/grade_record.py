@@ -1,7 +1,8 @@
 """The record of one grade: everything needed to read, defend and repeat it.
 
 Records are for the course staff only: they hold the seed and the expected values of hidden cases.
-`record.store` keeps them, `record.codec` writes them as JSON.
+`record.store` keeps them. Their JSON is plain (RFC 8259). It has no numbers for infinity and NaN,
+so these are written as the strings `"Infinity"`, `"-Infinity"` and `"NaN"`.
 """
 
 import platform
@@ -10,14 +11,29 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
+
+from cattrs.strategies import configure_tagged_union
 
 from grader import __version__
 from grader.advice.kernel_advice import NO_ADVICE, Advice
 from grader.assignment.plan import Plan
 from grader.evidence.measurement import Measurement
+from grader.evidence.observations import ErrorObservation, Observation, ValueObservation
 from grader.intake.submission import Origin, Rejected, SourceFile, Submission
 from grader.judge.judgement import Judgement
 from grader.record.run_folder import RECORD_SCHEMA_VERSION
+from grader.strict import json_converter, read_json, write_json
+
+T = TypeVar("T")
+
+_CONVERTER = json_converter()
+configure_tagged_union(
+    Observation,
+    _CONVERTER,
+    tag_name="kind",
+    tag_generator=lambda kind: {ValueObservation: "value", ErrorObservation: "error"}[kind],
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,3 +164,17 @@ def _facts(submission: Submission | Rejected) -> SubmissionFacts:
         notices=submission.notices,
         notebook_json=submission.notebook_json,
     )
+
+
+def to_json(record: object, *, indent: int | None = None) -> str:
+    """Return the JSON form of a record; it can always be encoded as UTF-8."""
+    return write_json(_CONVERTER, record, indent=indent)
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """Return the record of class `kind` that `text` holds.
+
+    Raises:
+        StoreError: if the text is not the JSON form of such a record.
+    """
+    return read_json(_CONVERTER, kind, text)

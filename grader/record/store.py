@@ -18,8 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from grader.errors import StoreError
-from grader.record.codec import from_json, to_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, from_json, to_json
 from grader.record.run_folder import RECORD_SCHEMA_VERSION, format_of
 
 _DAMAGED = ("file is not a database", "database disk image is malformed")

@@ -14,8 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from grader.errors import GraderError
-from grader.record.codec import to_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, to_json
 from grader.report.class_index import render_class_index
 from grader.report.grades import render_grades
 from grader.report.notebook import make_feedback_notebook, render_feedback_html

@@ -106,7 +106,7 @@ class Loading:
         """
         self.entry = entry
         sys.argv[:] = [str(Path(self.home) / f"{entry}.py")]
-        self._watch(importlib, "import_module", self._import_named)
+        self._watch(importlib, "import_module", self.import_module)
         self._watch(importlib.util, "find_spec", self._find_named)
         sys.path_hooks.insert(0, self._find_in)
         sys.path_importer_cache.pop(self.home, None)
@@ -159,9 +159,6 @@ class Loading:
             return function(wanted, package)
 
         vars(module)[name] = ask
-
-    def _import_named(self, top: str) -> Value:
-        return self.import_module(top)
 
     def _find_named(self, top: str) -> None:
         """Find nothing, as where work is graded."""

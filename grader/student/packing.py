@@ -54,17 +54,16 @@ def load_work(work: Work, table: Assignment, folder: Path | None = None) -> Subm
 
 def missing_exports(submission: Submission, table: Assignment) -> tuple[str, ...]:
     """Return the names that problems need but the source does not define at its top level."""
-    names = tuple(dict.fromkeys(name for problem in table.problems for name in problem.exports))
     if submission.origin is not Origin.CUDA:
-        return missing_names(submission, names)
+        return missing_names(submission, table.exports)
     text = _LEFT_OUT.sub("", "\n".join(file.text for file in submission.files))
-    return tuple(name for name in names if not _defines_launcher(text, name))
+    launcher = r"\bStatus\s+{}\s*\("
+    return tuple(n for n in table.exports if not re.search(launcher.format(re.escape(n)), text))
 
 
 def oversights(work: Work, submission: Submission, table: Assignment) -> tuple[str, ...]:
     """Return one sentence for each thing that would cost points for no fault of the work."""
-    needed = tuple(dict.fromkeys(name for problem in table.problems for name in problem.exports))
-    found = find_oversights(work, submission, needed)
+    found = find_oversights(work, submission, table.exports)
     if submission.origin is Origin.CUDA:
         return found + tuple(
             f"{name} is not defined in your file, so its problem gets no points"
@@ -121,7 +120,3 @@ def _parts(work: Work) -> list[Path]:
     headers = (path for path in work.path.parent.iterdir() if path.suffix in HEADER_ENDINGS)
     own = header_name(work.slug)  # the grader uses its own copy
     return [work.path, *sorted(path for path in headers if path.name != own)]
-
-
-def _defines_launcher(text: str, name: str) -> bool:
-    return re.search(rf"\bStatus\s+{re.escape(name)}\s*\(", text) is not None

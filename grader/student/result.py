@@ -307,9 +307,7 @@ def print_result(result: PublicResult, console: Console) -> None:
         console.print()
     for notice in result.notices:
         console.print(plain(f"note: {notice}"))
-    if result.output and not result.passed:
-        console.print(Text("what your code printed:", style="bold"))
-        console.print(plain(result.output.rstrip()))
+    _print_output("" if result.passed else result.output, console)
     if failures:
         console.print(verdict)
     console.print(result.note)
@@ -322,9 +320,13 @@ def print_case_result(result: PublicResult, console: Console) -> None:
             console.print(Text("This case passes: what you return is as expected.", style="green"))
         for finding in check.findings:
             _print_finding(finding, console)
-    if result.output:
+    _print_output(result.output, console)
+
+
+def _print_output(output: str, console: Console) -> None:
+    if output:
         console.print(Text("what your code printed:", style="bold"))
-        console.print(plain(result.output.rstrip()))
+        console.print(plain(output.rstrip()))
 
 
 def plain(text: str) -> Text:

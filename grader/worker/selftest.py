@@ -13,7 +13,7 @@ from grader.assignment.steps import Call, Value
 from grader.assignment.table import Limits
 from grader.errors import SandboxError
 from grader.evidence.faults import FaultKind, Raised, Stopped
-from grader.intake.submission import Origin, SourceFile, Submission
+from grader.intake.submission import Submission
 from grader.sandbox import probe_submission
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.session import open_session
@@ -49,13 +49,7 @@ def try_limits(sandbox: Sandbox, secret: Path) -> tuple[Finding, ...]:
         SandboxError: if even a correct call fails.
     """
     text = Path(probe_submission.__file__).read_text(encoding="utf-8")
-    probe = Submission(
-        name="probe",
-        sha256="",
-        origin=Origin.MODULE,
-        entry="probe",
-        files=(SourceFile(name="probe.py", text=text),),
-    )
+    probe = Submission.of_text("probe", text)
     x = torch.arange(3.0)
     if not torch.equal(_ask(sandbox, probe, Call("double", x)), x * 2):
         raise SandboxError("a sandboxed process returned a wrong value", hint="run `grader doctor`")

@@ -13,8 +13,7 @@ import pytest
 from examples.sample_class.__main__ import as_expected, leading_cause
 from examples.sample_class.submissions import ALL_POINTS, UNMETERED_POINTS, make_class
 from grader.assignment.folders import find_assignment, find_reference
-from grader.record.codec import from_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, from_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

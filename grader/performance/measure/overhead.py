@@ -19,7 +19,7 @@ import torch
 from grader.assignment.steps import Call
 from grader.assignment.table import Limits
 from grader.evidence.samples import EmptyCalls
-from grader.intake.submission import Origin, SourceFile, Submission
+from grader.intake.submission import Submission
 from grader.sandbox.sandbox import Sandbox
 from grader.worker.machine import TimedMachine
 from grader.worker.ranks.ranks import AnySession, RankedWorker
@@ -40,13 +40,7 @@ _NULL_TEXT = '''"""A submission of the grader itself, to measure what a call cos
 def nothing(*arguments: object) -> None:
     """Return at once."""
 '''
-_NULL_SUBMISSION = Submission(
-    name="empty",
-    sha256="",
-    origin=Origin.MODULE,
-    entry="empty",
-    files=(SourceFile(name="empty.py", text=_NULL_TEXT),),
-)
+_NULL_SUBMISSION = Submission.of_text("empty", _NULL_TEXT)
 
 
 class NullCalls:

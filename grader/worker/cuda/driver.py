@@ -111,14 +111,14 @@ class DeviceDriver(Protocol):
 
 
 @contextlib.contextmanager
-def open_device(ordinal: int = 0) -> Iterator[DeviceDriver]:
-    """Open a device, and release it when the block ends.
+def open_device() -> Iterator[DeviceDriver]:
+    """Open the first device, and release it when the block ends.
 
     Raises:
         DeviceError: if there is none, or it cannot share memory between processes.
     """
     with _named_failures():
-        driver = CudaDriver(cuda_api.load_library(), nvml.load_library(), ordinal)
+        driver = CudaDriver(cuda_api.load_library(), nvml.load_library())
     try:
         yield driver
     finally:
@@ -128,12 +128,10 @@ def open_device(ordinal: int = 0) -> Iterator[DeviceDriver]:
 class CudaDriver:
     """One CUDA device in its primary context; see `DeviceDriver` for the methods."""
 
-    def __init__(
-        self, library: cuda_api.Library, management: cuda_api.Library, ordinal: int = 0
-    ) -> None:
+    def __init__(self, library: cuda_api.Library, management: cuda_api.Library) -> None:
         with contextlib.ExitStack() as undo:
             with _named_failures():
-                self._api = CudaApi(library, ordinal)
+                self._api = CudaApi(library, 0)
             undo.callback(self._api.close)
             facts = self._find_facts()
             self._nvml = nvml.Nvml(management, facts.uuid)

@@ -9,8 +9,7 @@ import pytest
 from grader.intake import Rejected, Submission, SubmissionSource, load_submission
 from grader.intake.submission import Attachment
 from grader.record import grade_record as make_module
-from grader.record.codec import from_json, to_json
-from grader.record.grade_record import GradeRecord, SubmissionFacts, make_record
+from grader.record.grade_record import GradeRecord, SubmissionFacts, from_json, make_record, to_json
 from grader.report.student_view import make_view
 from tests.unit.report.sample_plan import make_plan
 from tests.unit.report.samples import make_judgement, make_measurement, make_notebook

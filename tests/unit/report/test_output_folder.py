@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.record.codec import from_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, from_json
 from grader.report.output_folder import ReportError, write_reports, write_student
 from grader.report.pages import render_report_html
 from grader.report.student_view import StudentView

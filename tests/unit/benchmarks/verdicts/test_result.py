@@ -14,7 +14,7 @@ from benchmarks.verdicts.recording import Chunk, Recording
 from benchmarks.verdicts.replay import replay_cell
 from benchmarks.verdicts.result import Result, result_of
 from benchmarks.verdicts.table import print_result
-from grader.record.codec import from_json, to_json
+from grader.record.grade_record import from_json, to_json
 from tests.unit.benchmarks.verdicts.pools import TARGET, cell, chunks_of
 
 

@@ -18,7 +18,7 @@ from grader.performance.decide.sequential_test import Outcome
 from grader.performance.decide.totals import throttled, throttling
 from grader.performance.measure.interleaved import TURNS
 from grader.performance.measure.overhead import TRANSFER_CALLS
-from grader.record.codec import from_json, to_json
+from grader.record.grade_record import from_json, to_json
 from tests.unit.performance.measure.device_target import open_fake
 from tests.unit.performance.synthetic import planned
 from tests.unit.worker.cuda.thread_sandbox import SEEN, pretend

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from grader.errors import StoreError
 from grader.evidence.comparison import Comparison, Mismatch
 from grader.evidence.observations import CaseMeasurement, ValueObservation
-from grader.record.codec import from_json, to_json
-from grader.record.grade_record import GradeRecord
+from grader.record.grade_record import GradeRecord, from_json, to_json
 from tests.unit.report.samples import (
     EVERY_VERDICT,
     make_advice,
