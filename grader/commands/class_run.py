@@ -30,8 +30,6 @@ UNCONFINED_NOTICE = (
 )
 NAMED = 10
 """How many submissions are named that have the same reason for no score."""
-NEEDS_A_PERSON = (Status.UNGRADED, Status.REJECTED)
-"""Statuses with which the command ends with exit code 1."""
 
 
 def grade_and_print(
@@ -48,10 +46,9 @@ def grade_and_print(
     each_s: float,
     as_json: bool,
 ) -> bool:
-    """Grade what the command names, and print the results; return whether all have a score.
+    """Grade what the command names, print the results, and return whether all have a score.
 
-    `earlier` is the run that is continued, `each_s` what one submission is expected to take; the
-    machine in `options` is opened here.
+    `earlier` is the run that is continued, `each_s` what one submission is expected to take.
     """
     console = Console(stderr=as_json)
     with open_drivers(device) as drivers:
@@ -62,20 +59,16 @@ def grade_and_print(
             seed=seed or (earlier.seed if earlier else new_seed()),
             without_device_targets=without_device_targets,
         )
+        options = replace(options, machine=timed_machine(loaded, drivers, console))
+        fresh = not seed and earlier is None
         records = run(
-            loaded,
-            paths,
-            replace(options, machine=timed_machine(loaded, drivers, console)),
-            out=out,
-            console=console,
-            fresh_seed=not seed and earlier is None,
-            each_s=each_s,
+            loaded, paths, options, out=out, console=console, fresh_seed=fresh, each_s=each_s
         )
     if as_json:
         typer.echo(json.dumps([_without_seed(record) for record in records]))
     else:
         print_results(records, out, console)
-    return not any(record.judgement.status in NEEDS_A_PERSON for record in records)
+    return all(record.judgement.status.has_score for record in records)
 
 
 def _without_seed(record: GradeRecord) -> object:

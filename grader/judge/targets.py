@@ -4,7 +4,6 @@ Input: a planned target, its measurement, and the judgements on its problem's ch
 `CheckJudgement`. Pure. Statistics: `performance.decide.metrics`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +13,8 @@ from grader.evidence.faults import FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
 from grader.judge.rule import CAUSE_OF_FAULT_IN_TARGETS, describe_fault, first_trouble, is_wrong
-from grader.performance.decide.interval import Kind, Metric
-from grader.performance.decide.metrics import MAX_EXPONENT, Decision, decide
+from grader.performance.decide.interval import Kind, Metric, exp_ratio
+from grader.performance.decide.metrics import Decision, decide
 from grader.performance.decide.plausibility import broken_bounds, roofline
 from grader.performance.decide.sequential_test import Outcome
 
@@ -199,21 +198,14 @@ def describe(metric: Metric) -> str:
             f"({low:.2f} to {high:.2f}; {tiers})"
         )
     base = "what must be sent" if metric.kind is Kind.TRAFFIC else "the reference's"
-    limit = _exp(metric.pass_at)
-    tiers = f"passes up to {limit:.2f}"
+    values = (metric.interval.estimate, low, high, metric.pass_at, metric.full_at)
+    estimate, least, most, passing, full = (f"{exp_ratio(value):.2f}" for value in values)
+    tiers = f"passes up to {passing}"
     if metric.full_at < metric.pass_at:
-        tiers += f", full points up to {_exp(metric.full_at):.2f}"
+        tiers += f", full points up to {full}"
     if metric.kind is Kind.MEMORY_CAP:  # the caps between which the need lies; there is no estimate
-        return f"{name}: more than {_exp(low):.2f}, at most {_exp(high):.2f} times {base} ({tiers})"
-    return (
-        f"{name}: {_exp(metric.interval.estimate):.2f} times {base} "
-        f"({_exp(low):.2f} to {_exp(high):.2f}; {tiers})"
-    )
-
-
-def _exp(logarithm: float) -> float:
-    """Return e to a power; infinity where it would overflow."""
-    return math.exp(logarithm) if logarithm < MAX_EXPONENT else math.inf
+        return f"{name}: more than {least}, at most {most} times {base} ({tiers})"
+    return f"{name}: {estimate} times {base} ({least} to {most}; {tiers})"
 
 
 def _ours(cause: Cause, summary: str) -> _Reasoned:

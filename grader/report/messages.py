@@ -253,11 +253,6 @@ def number_text(value: float, *, decimals: int = 2) -> str:
     return f"{value:z.{decimals}f}".rstrip("0").rstrip(".")
 
 
-def exp_ratio(log_ratio: float) -> float:
-    """Return the ratio of a logarithm; infinite where there is no number for it."""
-    return math.exp(log_ratio) if log_ratio < 700 else math.inf
-
-
 def ratio_text(ratio: float) -> str:
     """Return a ratio with three digits, two decimals at most."""
     if math.isinf(ratio):

@@ -12,12 +12,12 @@ from grader.assignment.target import Clock, Quantity
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.evidence.timeline import RankTimeline
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
-from grader.performance.decide.interval import Kind, Metric
+from grader.performance.decide.interval import Kind, Metric, exp_ratio
 from grader.performance.decide.sequential_test import scoring_bound
 from grader.performance.decide.totals import included_forks, left_out, throttled
 from grader.report import messages
 from grader.report.hostile_text import make_legible
-from grader.report.messages import exp_ratio, ratio_text, slope_text
+from grader.report.messages import ratio_text, slope_text
 from grader.report.ranks_view import RanksTable, describe_rank, rank_tables
 from grader.report.target_sums import SizeView, TargetSums, exponents
 

@@ -23,7 +23,7 @@ from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement, ValueObservation
 from grader.student.local_ranks import LocalRanks
 from grader.student.result import PublicResult, finding_rows
-from grader.student.trace import distinct_entries, load_problem, map_leaves
+from grader.student.trace import load_problem, map_leaves, overwrite
 from grader.student.verdict import Origin, judge_case, origins_of
 
 Replay = Callable[[Any, Mapping[str, Any]], PublicResult]
@@ -121,7 +121,7 @@ class Case:
 
         def fill(leaf: Value) -> Value:
             if isinstance(leaf, torch.Tensor):
-                distinct_entries(leaf, leaf.stride()).fill_(1 if leaf.dtype is torch.bool else 77)
+                overwrite(leaf)
             return leaf
 
         map_leaves(self.arguments[call], fill)

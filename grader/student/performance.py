@@ -24,7 +24,6 @@ from grader.assignment.steps import (
     Ref,
     Value,
     WorkloadStep,
-    WorkloadSteps,
     tap,
 )
 from grader.assignment.target import Quantity
@@ -56,14 +55,14 @@ class HomeRun:
     Attributes:
         cpu_ns: processor time of all calls.
         peak_bytes: growth of the process's memory to its peak.
-        wire_bytes: that crossed the loopback device.
+        traffic_bytes: that crossed the loopback device.
         fault: why the run ended early; empty if it did not.
     """
 
     size: int
     cpu_ns: int = UNKNOWN
     peak_bytes: int = UNKNOWN
-    wire_bytes: int = UNKNOWN
+    traffic_bytes: int = UNKNOWN
     fault: str = ""
 
 
@@ -164,55 +163,43 @@ def main(text: str) -> None:
 def run_once(target: PublishedTarget, run: PublishedRun, worker: Worker) -> HomeRun:
     """Run a workload once, and read the meters at the beginning and the end of its phase."""
     steps = recorded_steps(run)  # with all arguments, whose memory is not the student's
-    meters = _Meters(worker)
-    done = drive(meters.listen(steps), worker, check=target.target, index=0, public=True)
+    before = _begin(worker)
+    ended: list[HomeRun] = []
+
+    def on_step(step: WorkloadStep) -> WorkloadStep | None:
+        nonlocal before
+        if isinstance(step, PhaseStart):
+            before = _begin(worker)
+        elif isinstance(step, PhaseEnd):
+            ended.append(_since(before, run, worker))
+        else:
+            return step
+        return None
+
+    done = drive(tap(steps, on_step), worker, check=target.target, index=0, public=True)
     fault = "; ".join(filter(None, (f"{one.message} {one.detail}".strip() for one in done.faults)))
     if fault:
         return HomeRun(size=run.size, fault=fault)
-    cpu_ns, peak_bytes, wire_bytes = meters.end()
-    return HomeRun(size=run.size, cpu_ns=cpu_ns, peak_bytes=peak_bytes, wire_bytes=wire_bytes)
+    return ended[-1] if ended else _since(before, run, worker)
 
 
-class _Meters:
-    """Processor time, peak memory and traffic from the beginning of a phase to its end."""
+def _begin(worker: Worker) -> tuple[int, int, int]:
+    """Return processor time, memory and traffic so far; memory's peak is counted from here."""
+    gc.collect()
+    cpu_ns = worker.cpu_ns if isinstance(worker, Meter) else 0
+    return cpu_ns, _reset_peak(), _loopback_bytes()
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._ended: tuple[int, int, int] | None = None
-        self._begin()
 
-    def listen(self, steps: WorkloadSteps) -> WorkloadSteps:
-        """Pass on a workload's steps but for the phase's limits."""
-
-        def on_step(step: WorkloadStep) -> WorkloadStep | None:
-            if isinstance(step, PhaseStart):
-                self._begin()
-            elif isinstance(step, PhaseEnd):
-                self._ended = self._read()
-            else:
-                return step
-            return None
-
-        return tap(steps, on_step)
-
-    def end(self) -> tuple[int, int, int]:
-        """Return processor time, peak and traffic."""
-        return self._ended or self._read()
-
-    def _begin(self) -> None:
-        gc.collect()
-        self._before_ns = getattr(self._worker, "cpu_ns", 0)
-        self._before_bytes = _reset_peak()
-        self._before_wire = _loopback_bytes()
-
-    def _read(self) -> tuple[int, int, int]:
-        alone = isinstance(self._worker, Meter)
-        peak, wire = _peak_bytes(), _loopback_bytes()
-        return (
-            self._worker.cpu_ns - self._before_ns if isinstance(self._worker, Meter) else UNKNOWN,
-            max(peak - self._before_bytes, 0) if alone and peak != UNKNOWN else UNKNOWN,
-            wire - self._before_wire if not alone and wire != UNKNOWN else UNKNOWN,
-        )
+def _since(before: tuple[int, int, int], run: PublishedRun, worker: Worker) -> HomeRun:
+    """Return what was used since `before`: traffic of ranks, time and memory of anything else."""
+    cpu_ns, peak_bytes, traffic_bytes = before
+    if not isinstance(worker, Meter):
+        now = _loopback_bytes()
+        sent = now - traffic_bytes if now != UNKNOWN else UNKNOWN
+        return HomeRun(size=run.size, traffic_bytes=sent)
+    now = _peak_bytes()
+    grown = max(now - peak_bytes, 0) if now != UNKNOWN else UNKNOWN
+    return HomeRun(size=run.size, cpu_ns=worker.cpu_ns - cpu_ns, peak_bytes=grown)
 
 
 class Meter(LocalWorker):
@@ -281,10 +268,10 @@ def describe(target: PublishedTarget, runs: tuple[HomeRun, ...]) -> list[str]:
         lines = _time_lines(target, runs)
     elif target.quantity is Quantity.MEMORY and runs[-1].peak_bytes != UNKNOWN:
         lines = [f"peak {_mebibytes(runs[-1].peak_bytes)} more than before the calls"]
-    elif target.quantity is Quantity.TRAFFIC and runs[-1].wire_bytes != UNKNOWN:
+    elif target.quantity is Quantity.TRAFFIC and runs[-1].traffic_bytes != UNKNOWN:
         least = target.runs[-1]
         must = f"{_mebibytes(least.traffic_bytes)} must: {least.derivation}"
-        lines = [f"{_mebibytes(runs[-1].wire_bytes)} crossed the network; at least {must}"]
+        lines = [f"{_mebibytes(runs[-1].traffic_bytes)} crossed the network; at least {must}"]
     return lines or ["not measured at home: this needs Linux, or the grader's own counters"]
 
 

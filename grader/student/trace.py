@@ -381,6 +381,13 @@ def distinct_entries(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Te
     return tensor[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
 
 
+def overwrite(tensor: torch.Tensor) -> None:
+    """Fill a tensor with other values, as a caller that reuses its buffers would."""
+    # Filling every entry once keeps expanded tensors, whose entries overlap, writable.
+    entries = distinct_entries(tensor, tensor.stride())
+    entries.fill_(1 if tensor.dtype is torch.bool else 77)
+
+
 def _little_endian(raw: bytes, itemsize: int) -> bytes:
     if sys.byteorder == "little" or itemsize == 1:
         return raw

@@ -71,7 +71,6 @@ LONG_FILES: dict[str, tuple[int, str]] = {
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (82, "one parameter per command-line option"),
     ("commands/check.py", "command"): (52, "one parameter per command-line option"),
-    ("commands/class_run.py", "grade_and_print"): (43, "passes on what the command line says"),
     ("commands/validate.py", "command"): (58, "one parameter per option; imports that wait"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
 }

@@ -26,6 +26,8 @@ Totals = NDArray[np.float64]
 RESAMPLES = 999
 """Bootstrap resamples. A standard error seldom needs more than 200.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 6.4."""
+MAX_EXPONENT = 700.0
+"""Largest logarithm whose exponential is still a number: e**709.78 is the largest double."""
 _RESAMPLING_SEED = 20_040_229
 """Fixed but arbitrary: the same samples must give the same interval whenever they are judged."""
 
@@ -145,6 +147,11 @@ def log_contrast(
     error = float(resampled.std(ddof=1)) * math.sqrt(forks / (forks - 1))
     half = _t_quantile(forks - 1, error_rate) * error
     return Interval(estimate=estimate, low=estimate - half, high=estimate + half)
+
+
+def exp_ratio(logarithm: float) -> float:
+    """Return the ratio of a logarithm; infinite where there is no number for it."""
+    return math.exp(logarithm) if logarithm < MAX_EXPONENT else math.inf
 
 
 def slope_weights(sizes: tuple[int, ...]) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from grader.assignment.plan import PlannedTarget
 from grader.assignment.target import Clock, Quantity, Tier
 from grader.evidence.samples import ForkSample, TargetMeasurement
 from grader.performance.decide.interval import (
+    MAX_EXPONENT,
     Interval,
     Kind,
     Metric,
@@ -74,8 +75,6 @@ by replaying recorded forks of known slowness; the benchmark of verdicts checks 
 
 WALL_CLOCK_MARGIN = math.log(1.1)
 """The wall clock decides instead of processor time only if its interval lies this far above."""
-MAX_EXPONENT = 700.0
-"""Largest logarithm whose exponential is still a number: e**709.78 is the largest double."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import Cause, CheckJudgement, Verdict
 from grader.judge.targets import judge_target
-from grader.performance.decide.interval import Kind
+from grader.performance.decide.interval import Kind, exp_ratio
 from grader.report import messages
 from grader.report.output_folder import write_student
 from grader.report.student_view import make_view
@@ -227,7 +227,7 @@ def test_other_numbers_as_text() -> None:
         "40 %",
         "∞ %",
     ]
-    assert messages.exp_ratio(1e4) == math.inf
+    assert exp_ratio(1e4) == math.inf
     assert set(messages.KIND_SOURCES) == set(Kind)
 
 

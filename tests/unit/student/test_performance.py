@@ -75,7 +75,7 @@ RUNS = (
         (Quantity.MEMORY, (HomeRun(size=100),), "not measured at home"),
         (
             Quantity.TRAFFIC,
-            (HomeRun(size=100, wire_bytes=4 << 20),),
+            (HomeRun(size=100, traffic_bytes=4 << 20),),
             "4.0 MiB crossed the network; at least 3.0 MiB must: 3 * 1 MiB",
         ),
         (Quantity.TIME, (), "no size was done within 30 s: size 10 is the smallest"),
@@ -119,7 +119,7 @@ def test_memory_is_what_the_calls_took_and_not_their_arguments(measure):
     (run,) = measure(Quantity.MEMORY, *steps)
     assert run.fault == ""
     assert 60 << 20 < run.peak_bytes < 200 << 20
-    assert run.wire_bytes == UNKNOWN
+    assert run.traffic_bytes == UNKNOWN
 
 
 def test_a_file_that_does_not_load_is_said(measure):
