@@ -170,11 +170,15 @@ def _check(
     )
 
 
+def _tables(slug: str) -> list[tuple[Path, Assignment]]:
+    """Return the assignment of this name, or all that are installed."""
+    folders = (find_assignment(slug),) if slug else list_assignments()
+    return [(folder, load_assignment(folder)) for folder in folders]
+
+
 def _assignment_of(scope: Scope, slug: str) -> tuple[Path, Assignment]:
     """Return the assignment that is named, is worked on in this folder, or asks for these names."""
-    slug = slug or read_mark(Path()).slug
-    folders = (find_assignment(slug),) if slug else list_assignments()
-    tables = [(folder, load_assignment(folder)) for folder in folders]
+    tables = _tables(slug or read_mark(Path()).slug)
 
     def defined(found: tuple[Path, Assignment]) -> int:
         return sum(name in scope for problem in found[1].problems for name in problem.exports)
@@ -189,11 +193,9 @@ def _assignment_of(scope: Scope, slug: str) -> tuple[Path, Assignment]:
 
 def _find(problem: str, slug: str) -> _Found:
     """Return the problem of this name, or the one that asks for a function of this name."""
-    folders = (find_assignment(slug),) if slug else list_assignments()
-    tables = [(folder, load_assignment(folder)) for folder in folders]
     every = [
         _Found(folder=folder, table=table, problem=one)
-        for folder, table in tables
+        for folder, table in _tables(slug)
         for one in table.problems
     ]
     found = [one for one in every if one.problem.name == problem]

@@ -7,13 +7,12 @@ nothing of this counts for a grade.
 
 import contextlib
 import gc
-import json
 import math
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from grader.assignment.declare import load_harness
@@ -31,10 +30,16 @@ from grader.correctness.drive import Worker, drive
 from grader.errors import SandboxError
 from grader.intake.submission import Submission
 from grader.performance.decide.interval import slope_weights
-from grader.strict import json_converter
 from grader.student.local_ranks import LOOPBACK, LocalRanks
 from grader.student.local_worker import LocalWorker
-from grader.student.public_run import START_WALL_S, ReplayJob, boot_command, lay_out
+from grader.student.public_run import (
+    START_WALL_S,
+    ReplayJob,
+    boot_command,
+    from_line,
+    lay_out,
+    to_line,
+)
 from grader.student.replay import load
 from grader.student.workloads import PublishedRun, PublishedTarget, load_targets, recorded_steps
 
@@ -44,8 +49,6 @@ LIMIT_S = 30.0
 """Seconds for one target; sizes that do not fit in are left out."""
 REPEATS = 3
 UNKNOWN = -1
-
-_CONVERTER = json_converter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +100,13 @@ def measure_target(
         started, *lines = results.read_text(encoding="utf-8").splitlines() or [""]
     if not started:
         raise SandboxError("Python could not start your code", hint="does `grader check` run?")
-    runs = [_CONVERTER.structure(json.loads(line), HomeRun) for line in lines if line[-1] == "}"]
-    return tuple(runs)
+    return tuple(from_line(HomeRun, line) for line in lines if line[-1] == "}")
 
 
 def _run_process(job: _Job, results: Path) -> None:
     """Run a job in a process of its own, until it ends or has taken its time since its start."""
     process = subprocess.Popen(
-        boot_command("performance", json.dumps(asdict(job))),
+        boot_command("performance", to_line(job)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -125,7 +127,7 @@ def _run_process(job: _Job, results: Path) -> None:
 
 def main(text: str) -> None:
     """Run a job in this process, and write a line for each run."""
-    job = _CONVERTER.structure(json.loads(text), _Job)
+    job = from_line(_Job, text)
     folder = Path(job.replay.assignment)
     (target,) = (
         one
@@ -138,7 +140,7 @@ def main(text: str) -> None:
             submission, failures = load(job.replay)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
             fault = f"your file does not load: {type(error).__name__}: {error}"
-            print(f"started\n{json.dumps(asdict(HomeRun(size=0, fault=fault)))}", file=out)
+            out.write(f"started\n{to_line(HomeRun(size=0, fault=fault))}")
             return
         print("started", file=out, flush=True)
         timed = target.quantity in (Quantity.TIME, Quantity.GROWTH)
@@ -155,7 +157,8 @@ def main(text: str) -> None:
                     else Meter(submission, harness, failures=failures)
                 )
                 done = run_once(target, run, worker)
-                print(json.dumps(asdict(done)), file=out, flush=True)
+                out.write(to_line(done))
+                out.flush()
                 if done.fault:
                     return
 
