@@ -174,8 +174,8 @@ class _Writer:
         if not variable and not uses:
             self._put(node, f"if {on_one}: " if on_one else "")
             return
-        after = self.steps[at + 1] if uses == [at + 1] and self.world < 0 else {"op": ""}
-        if after["op"] == "expect" and after["got"]["p"][0] == at:
+        after = self.steps[at + 1 : at + 2] if uses == [at + 1] and self.world < 0 else []
+        if any(one["op"] == "expect" and one["got"]["p"][0] == at for one in after):
             self.open[at] = node
             return
         if not variable:
