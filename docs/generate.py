@@ -21,7 +21,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from grader import author  # noqa: E402 - found through the line above
-from grader.assignment import device_class, launcher, table, target  # noqa: E402
+from grader.assignment import launcher, table, target  # noqa: E402
 from grader.commands.app import COMMANDS, build_app  # noqa: E402
 
 NOTICE = (
@@ -157,7 +157,7 @@ def _assignment_toml() -> Iterator[str]:
     yield from _table_of("[[problem.check]]", table.Check, "_CheckTable")
     yield from _table_of("[[problem.target]]", target.Target)
     yield from _table_of("[problem.target.tiers.DEVICE]", target.Tier)
-    classes = ", ".join(f"`{name}`" for name in device_class.CLASSES)
+    classes = ", ".join(f"`{name}`" for name in target.CLASSES)
     yield f"\n`DEVICE` is one of {classes}. The most specific class that fits a device decides.\n"
     yield "\n## [[problem.launcher]]\n"
     yield _body(launcher.__doc__ or "", keep_all=True)

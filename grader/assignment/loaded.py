@@ -50,7 +50,7 @@ def load_assignment_with_reference(
     Args:
         folder: of the assignment.
         reference: folder of the reference.
-        device: class of the device to grade on, as in `device_class`.
+        device: class of the device to grade on, as in `assignment.target`.
         seed: secret seed of the hidden cases.
         without_device_targets: leave out targets that need a device, even if the table does not.
 

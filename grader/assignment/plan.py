@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from grader.assignment.declare import CaseMaker, Key, Workload
-from grader.assignment.device_class import CPU
 from grader.assignment.table import Assignment, Evidence, Limits, Problem
-from grader.assignment.target import CheckKind, Clock, NoDevice, Quantity, Target, Tier
+from grader.assignment.target import CPU, CheckKind, Clock, NoDevice, Quantity, Target, Tier
 from grader.errors import AuthorError
 from grader.intake.submission import SourceFile
 from grader.runner.order import is_module

@@ -1,15 +1,24 @@
-"""Performance targets: the `[[problem.target]]` tables of `assignment.toml`.
+"""Performance targets: the `[[problem.target]]` tables of `assignment.toml`, and device classes.
 
 A target has a quantity, tiers per device class, and points. How the quantity is measured is in
 `performance.measure`, how it is judged in `judge.targets`.
+
+A device class is `cpu`, `cuda:h200`, `cuda:h100`, `cuda:a100`, `cuda:t4`, or `cuda:*` for any other
+CUDA device. A MIG slice of a device is slower than the device, so its class is `cuda:*`. Finding
+devices is in `worker.cuda.driver`.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from grader.assignment.device_class import CLASSES, candidates
 from grader.assignment.key_path import KeyPath
+
+CPU = "cpu"
+ANY_CUDA = "cuda:*"
+MODELS = ("h200", "h100", "a100", "t4")
+CLASSES = (CPU, *(f"cuda:{model}" for model in MODELS), ANY_CUDA)
 
 
 class Quantity(StrEnum):
@@ -157,3 +166,24 @@ def _check_traffic(target: Target, ranks: int, table: KeyPath) -> None:
         table.fail("network_rate", expected, target.network_rate)
     if target.traffic_share and not timed:
         table.fail("traffic_share", expected, target.traffic_share)
+
+
+def device_class(name: str) -> str:
+    """Return the class of a device; `cpu` for the CPU.
+
+    Args:
+        name: "cpu", or the driver's name for it, such as "NVIDIA A100-SXM4-80GB" or "Tesla T4".
+    """
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    if words == [CPU]:
+        return CPU
+    if "mig" not in words:
+        for model in MODELS:
+            if model in words:
+                return f"cuda:{model}"
+    return ANY_CUDA
+
+
+def candidates(name: str) -> tuple[str, ...]:
+    """Return the keys that apply to the class `name`, the most specific first."""
+    return (name, ANY_CUDA) if name.startswith("cuda:") and name != ANY_CUDA else (name,)

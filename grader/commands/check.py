@@ -14,11 +14,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from grader.assignment.device_class import CPU
 from grader.assignment.folders import find_assignment
 from grader.assignment.public_cases import CaseName, choose_case, code_of_case, list_cases
 from grader.assignment.table import Assignment, Problem, load_assignment
-from grader.assignment.target import Quantity, Target
+from grader.assignment.target import CPU, Quantity, Target
 from grader.commands.listing import AssignmentsOption
 from grader.cuda_cpp.compiling import compile_work, print_compiled
 from grader.errors import UsageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from grader.assignment.device_class import CPU, device_class
+from grader.assignment.target import CPU, device_class
 from grader.commands.listing import DeviceOption as DeviceOption
 from grader.commands.listing import ImageOption as ImageOption
 from grader.commands.listing import SandboxOption as SandboxOption

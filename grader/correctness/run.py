@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from grader.assignment.device_class import CPU
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.sequences import SequenceMaker
 from grader.assignment.steps import CaseSteps
+from grader.assignment.target import CPU
 from grader.correctness.instances import Instance, drive_sequence, failed, instances
 from grader.errors import DeviceError, SandboxError
 from grader.evidence.faults import (

@@ -86,7 +86,7 @@ class Setting:
     """The conditions under which ceilings are valid; under others they are measured anew.
 
     Attributes:
-        device_class: as `assignment.device_class` names it.
+        device_class: as `assignment.target` names it.
         hardware: the device's name and what else distinguishes it.
         driver: version of the driver; for `cpu`, of the operating system.
         triton: version of Triton; empty where there is none.

@@ -8,7 +8,6 @@ phase ends is not published. Targets that no processor is graded on are left out
 from pathlib import Path
 
 from grader.assignment.declare import Key, Workload, load_workloads
-from grader.assignment.device_class import CPU
 from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.steps import (
     Each,
@@ -22,7 +21,7 @@ from grader.assignment.steps import (
     WorkloadStep,
 )
 from grader.assignment.table import Assignment, Problem, load_assignment
-from grader.assignment.target import Quantity, Target
+from grader.assignment.target import CPU, Quantity, Target
 from grader.student.trace import ReplyPart
 from grader.student.workloads import (
     PERFORMANCE_FILE,

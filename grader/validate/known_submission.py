@@ -25,9 +25,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from grader.assignment.device_class import CPU
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.table import Language
+from grader.assignment.target import CPU
 from grader.errors import AuthorError
 from grader.intake.submission import Origin, SourceFile, Submission
 from grader.judge.judgement import Cause

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-from grader.assignment.device_class import CPU
 from grader.assignment.table import Limits
+from grader.assignment.target import CPU
 from grader.evidence.device import Ceilings
 from grader.intake.submission import Submission
 from grader.runner.order import NO_DENIAL, Denial

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from grader.assignment.device_class import device_class
+from grader.assignment.target import device_class
 from grader.errors import DeviceError
 
 pytestmark = pytest.mark.gpu

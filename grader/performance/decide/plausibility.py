@@ -4,7 +4,7 @@ Input: a `TargetMeasurement`. Output: evidence of broken bounds, one sentence ea
 person reviews the points) is decided in `judge.targets`.
 """
 
-from grader.assignment.device_class import CPU
+from grader.assignment.target import CPU
 from grader.errors import AuthorError
 from grader.evidence.device import Ceilings
 from grader.evidence.samples import RunSample, SizeWork, TargetMeasurement

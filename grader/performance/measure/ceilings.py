@@ -23,7 +23,7 @@ from pathlib import Path
 import cattrs
 import torch
 
-from grader.assignment.device_class import CPU, device_class
+from grader.assignment.target import CPU, device_class
 from grader.evidence.device import TF32, Ceilings, MatmulRate, MemoryRate, Setting
 from grader.strict import json_converter
 

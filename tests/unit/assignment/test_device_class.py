@@ -2,8 +2,7 @@
 
 import pytest
 
-from grader.assignment.device_class import ANY_CUDA, CLASSES, device_class
-from grader.assignment.target import Quantity, Target, Tier
+from grader.assignment.target import ANY_CUDA, CLASSES, Quantity, Target, Tier, device_class
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_other_numbers_as_text() -> None:
 
 
 def test_every_device_class_has_a_text() -> None:
-    from grader.assignment.device_class import CLASSES
+    from grader.assignment.target import CLASSES
 
     assert set(messages.DEVICE_TEXT) == set(CLASSES)
 
