@@ -57,10 +57,7 @@ def load_assignment_with_reference(
     Raises:
         AuthorError: the message names file and key.
     """
-    table = load_assignment(folder)
-    _refuse_unknown_operators(table, folder)
-    left_out = without_device_targets or table.without_device_targets
-    assignment = replace(table, without_device_targets=left_out)
+    assignment = _read_table(folder, without_device_targets=without_device_targets)
     cases, workloads = load_cases(reference), load_workloads(reference)
     solution, harness = solution_files(reference), harness_files(folder)
     if workloads and not solution:
@@ -85,6 +82,13 @@ def load_assignment_with_reference(
         folder=folder,
         reference=reference,
     )
+
+
+def _read_table(folder: Path, *, without_device_targets: bool) -> Assignment:
+    table = load_assignment(folder)
+    _refuse_unknown_operators(table, folder)
+    left_out = without_device_targets or table.without_device_targets
+    return replace(table, without_device_targets=left_out)
 
 
 def _refuse_unknown_operators(assignment: Assignment, folder: Path) -> None:
