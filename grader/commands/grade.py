@@ -5,7 +5,7 @@ torch is in `commands.class_run`.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.text import Text
 from grader.assignment.folders import find_assignment, find_reference
 from grader.commands.listing import AssignmentsOption, ReferenceOption
 from grader.commands.timing import DeviceOption, ImageOption, SandboxOption, require_device_name
+from grader.intake.entry import real_name
 from grader.intake.files import show
 from grader.preflight import Fate, Preflight, Wish, duration_text, list_some, survey
 from grader.record.run_folder import read_run, refuse_misplaced, refuse_other
@@ -159,9 +160,7 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
             yield f"  {entry.name} ({show(entry.original)}): {entry.reason}"
         if len(entries) > shown:
             yield f"  and {len(entries) - shown} more; --dry-run names all"
-    twins = {tuple(sorted((e.name, *e.same_as))) for e in flight.entries if e.same_as}
-    if twins:
-        yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
+    yield from _alike(flight, shown)
     if flight.aside:
         yield f"no longer in the class (records are kept): {list_some(flight.aside, shown)}"
     if flight.elsewhere:
@@ -171,7 +170,21 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
     for result in flight.roster:
         yield f"on the roster without a submission: {list_some(result.missing, shown) or 'nobody'}"
         if result.unknown:
-            yield f"not found on the roster: {list_some(result.unknown, shown)}"
+            who = list_some(result.unknown, shown)
+            yield f"not found on the roster, or fitting two of its lines: {who}"
     if counts[Fate.GRADE]:
         rests_on = flight.estimate.rests_on
         yield f"estimated time: {duration_text(flight.estimate.total_s)} ({rests_on})"
+
+
+def _alike(flight: Preflight, shown: int) -> Iterator[str]:
+    """Yield whose files are the same, and which two may be of one student."""
+    twins = {tuple(sorted((e.name, *e.same_as))) for e in flight.entries if e.same_as}
+    if twins:
+        yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
+    owners: dict[str, list[str]] = defaultdict(list)
+    for entry in flight.entries:
+        owners[real_name(f"{entry.owner}.py").lower()].append(entry.name)
+    alike = [" and ".join(names) for names in owners.values() if len(names) > 1]
+    if alike:
+        yield f"perhaps one student's, but graded as two (remove one?): {list_some(alike, shown)}"

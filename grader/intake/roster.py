@@ -12,7 +12,7 @@ safe as folder names, and unique in a class. The submissions themselves are open
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -64,17 +64,21 @@ def make_safe(name: str) -> str:
 
 def make_unique(names: Iterable[str]) -> list[str]:
     """Return the names made safe, later ones with a suffix so that no two are equal in any case."""
-    taken: set[str] = set()
-    unique: list[str] = []
+    unique: dict[str, str] = {}
     for name in map(make_safe, names):
-        candidate, count = name, 1
-        while candidate.lower() in taken:
-            count += 1
-            suffix = f"-{count}"
-            candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
-        taken.add(candidate.lower())
-        unique.append(candidate)
-    return unique
+        candidate = free_name(name, unique)
+        unique[candidate.lower()] = candidate
+    return list(unique.values())
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, or the first one with a number that nobody has in upper or lower case."""
+    candidate, count = name, 1
+    while candidate.lower() in taken:
+        count += 1
+        suffix = f"-{count}"
+        candidate = name[: MAX_NAME_CHARS - len(suffix)] + suffix
+    return candidate
 
 
 def _safe_character(character: str) -> str:
