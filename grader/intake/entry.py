@@ -23,6 +23,10 @@ ENDINGS = (".py", ".ipynb", ".cu")
 MAX_UNNAMED_DEPTH = 2
 """A file with the name that is asked for may lie deeper."""
 
+UNEDITED = "nothing in it was edited"
+NEWER = "is newer by the number in its name"
+"""How notices end that course staff should see before grading: it may be the wrong file."""
+
 _MAX_NAME_CHARS = 255  # longer ones are no file's name on any disk
 _MAX_MARK_BYTES = 64 << 10
 _MAX_STARTER_BYTES = 1 * MIB  # far more than a starter has, also with a notebook's outputs
@@ -328,12 +332,10 @@ def _notices(chosen: _Candidate, candidates: Iterable[_Candidate]) -> tuple[str,
         notices.append(f"graded: {show(chosen.path)}{read_as}")
     older = [one.path for one in candidates if one.is_older([chosen]) and not one.is_untouched]
     if older:
-        notices.append(f"not used: {list_names(older)}; its number makes {show(chosen.path)} newer")
+        notices.append(f"not used: {list_names(older)}; {show(chosen.path)} {NEWER}")
     untouched = [one.path for one in candidates if one.is_untouched and one.path != chosen.path]
     if chosen.is_untouched:
-        notices.append(
-            f"{show(chosen.name)} is the starter as it was handed out: nothing in it was edited"
-        )
+        notices.append(f"{show(chosen.name)} is the starter as it was handed out: {UNEDITED}")
     elif untouched:
         notices.append(f"not used: {list_names(untouched)}, the starter as it was handed out")
     return tuple(notices)

@@ -222,6 +222,21 @@ def test_the_summary_is_short_and_hostile_names_stay_on_their_line(
     assert not any(set("\x1b\n") & set(line) for line in lines)
 
 
+def test_a_file_that_may_be_the_wrong_one_is_named(tmp_path: Path, assignment: Assignment) -> None:
+    write(tmp_path / "class" / "ada" / "kv_cache.py", (KV_CACHE / "starter.py").read_bytes())
+    for name in ("kv_cache.py", "kv_cache (1).py"):
+        write(tmp_path / "class" / "bob" / name, f"{GOOD}# {name}")
+    flight = look(tmp_path / "class", assignment, tmp_path / "out")
+    doubts = [
+        "perhaps the wrong file: ada: kv_cache.py is the starter as it was handed out: nothing in "
+        "it was edited",
+        "perhaps the wrong file: bob: not used: kv_cache.py; kv_cache (1).py is newer by the "
+        "number in its name",
+    ]
+    assert [line for line in summary(flight, shown=2) if "wrong" in line] == doubts
+    assert "  and 1 more; --dry-run names all" in summary(flight, shown=1)
+
+
 def test_two_files_that_may_be_one_students_are_named(
     tmp_path: Path, assignment: Assignment
 ) -> None:

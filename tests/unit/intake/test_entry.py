@@ -85,7 +85,7 @@ def test_the_newer_of_two_copies_is_graded_and_named(tmp_path: Path) -> None:
     files = {"kv_cache.py": "x = 1", "kv_cache (1).py": GOOD}
     assert accept(write(tmp_path / "a.zip", zipped(files))).notices == (
         "graded: kv_cache (1).py, read as kv_cache.py",
-        "not used: kv_cache.py; its number makes kv_cache (1).py newer",
+        "not used: kv_cache.py; kv_cache (1).py is newer by the number in its name",
     )
     both = {"kv_cache.ipynb": EDITED_NOTEBOOK, "kv_cache (1).py": GOOD}
     assert (
