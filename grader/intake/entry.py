@@ -222,8 +222,9 @@ def _candidates(
         if ending.lower() == "py" and shadows(stem) and len(files) > 1:
             continue
         rank = _rank(name, content, slug)
-        is_other = _header(name, content) not in ("", slug)
-        if rank is _Rank.NOTHING and (is_other or path in deep or "harness" in path.split("/")):
+        if rank is not _Rank.SLUG and _header(name, content) not in ("", slug):
+            continue
+        if rank is _Rank.NOTHING and (path in deep or "harness" in path.split("/")):
             continue
         is_untouched = path in untouched or (
             bool(starters) and fingerprint(name, content) in starters

@@ -218,6 +218,7 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
     entries = [e for e in folder.entries() if not e.is_of_staff or identify(e.name)]
     known = _known_owners(folder, entries, slug)
     is_export = bool(known) or any(identify(entry.name) for entry in entries)
+    works = {_stem(e.name).lower() for e in entries if e.can_be_work or e.is_folder}
     students: list[_Found] = []
     for entry in entries:
         part, claims = folder.part(entry), identify(entry.name)
@@ -230,11 +231,14 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
             students += _students(folder.inside(entry.name), slug)
         elif entry.is_folder:
             students.append(_plain(entry.name, part))
-        elif entry.can_be_work or not is_export:
+        elif entry.can_be_work or not (is_export or _stem(entry.name).lower() in works):
             # A file of a wrong type is rejected later, with a message to its student.
-            stem = PurePosixPath(without_second_ending(part.label)).stem
-            students.append(_plain(stem, part))
+            students.append(_plain(_stem(part.label), part))
     return students
+
+
+def _stem(file_name: str) -> str:
+    return PurePosixPath(without_second_ending(file_name)).stem
 
 
 def _is_surely_exported(folder: Folder) -> bool:
@@ -345,7 +349,7 @@ def _owner(path: Path, slug: str) -> str:
         own = path.name if path.name.strip(".") else path.resolve().name
         says_nothing = _is_work_folder(own, slug)
     else:
-        own = PurePosixPath(without_second_ending(path.name)).stem
+        own = _stem(path.name)
         says_nothing = is_entry(real_name(path.name), slug) or is_packed(path.name, slug)
     folders = path.parents if says_nothing else ()
     names = (one.resolve().name if one.name == ".." else one.name for one in folders)

@@ -111,6 +111,7 @@ def test_the_work_of_another_assignment_is_rejected_not_a_zero(tmp_path: Path) -
     metadata = {"grader": {"assignment": "paged_attention"}}
     cells = notebook([code("x = 1")], metadata=metadata)
     assert "is for paged_attention" in reject(write(tmp_path / "my.ipynb", cells)).message
+    assert "submission.py says" in reject(write(tmp_path / "submission.py", text)).message
     beside = {"hw/one.py": text, "hw/two.py": GOOD}
     assert accept(write(tmp_path / "a.zip", zipped(beside))).graded_file == "hw/two.py"
 

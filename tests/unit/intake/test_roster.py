@@ -289,6 +289,23 @@ def test_a_broken_submission_never_stops_a_class(tmp_path: Path) -> None:
     assert grade_names(tmp_path / "dan") == ["dan"]
 
 
+def test_an_essay_beside_the_work_is_no_student(tmp_path: Path) -> None:
+    for name in ("alice.py", "Alice.pdf", "bob/kv_cache.py", "bob.docx", "carol.pdf"):
+        write(tmp_path / name, GOOD)
+    assert grade_names(tmp_path) == ["alice", "bob", "carol"]
+
+
+def test_no_name_in_the_zip_of_a_class_is_left_out(tmp_path: Path) -> None:
+    files = {"../alice.py": GOOD, "bob.py": GOOD, "/carol.py": GOOD, "./dan.py": GOOD}
+    submission = take_all(write(tmp_path / "class.zip", zipped(files)))
+    assert {name: isinstance(one, Submission) for name, one in submission.items()} == {
+        "alice": False,
+        "bob": True,
+        "carol": False,
+        "dan": True,
+    }
+
+
 def test_a_folder_that_nobody_may_read_never_stops_a_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
