@@ -222,7 +222,7 @@ def _candidates(
         if ending.lower() == "py" and shadows(stem) and len(files) > 1:
             continue
         rank = _rank(name, content, slug)
-        if rank is not _Rank.SLUG and _header(name, content) not in ("", slug):
+        if rank is not _Rank.SLUG and assignment_of(name, content) not in ("", slug):
             continue
         if rank is _Rank.NOTHING and (path in deep or "harness" in path.split("/")):
             continue
@@ -248,10 +248,10 @@ def _rank(name: str, content: bytes, slug: str) -> _Rank:
     for wanted, rank in ((slug, _Rank.SLUG), (FALLBACK_MODULE, _Rank.SUBMISSION)):
         if _plain(stem) == _plain(wanted):
             return rank
-    return _Rank.HEADER if _header(name, content) == slug else _Rank.NOTHING
+    return _Rank.HEADER if assignment_of(name, content) == slug else _Rank.NOTHING
 
 
-def _header(name: str, content: bytes) -> str:
+def assignment_of(name: str, content: bytes) -> str:
     """Return the assignment that a file says it is for; empty if it says none."""
     is_notebook = name.lower().endswith(".ipynb")
     found = _NOTEBOOK_HEADER.search(content) if is_notebook else _HEADER.search(content, 0, 400)
@@ -291,7 +291,7 @@ def _nothing(files: Mapping[str, bytes], *, slug: str, endings: Collection[str])
     """Return what to say where no file can be graded: what there was instead, and what to do."""
     wanted = _wanted(slug, endings)
     paths = [path for path in files if not _is_mark(path)]
-    others = {path: _header(path, content) for path, content in files.items()}
+    others = {path: assignment_of(path, content) for path, content in files.items()}
     other = next((path for path in sorted(others) if others[path] not in ("", slug)), "")
     deep = sorted(p for p in _too_deep(files) if p.lower().endswith(tuple(endings)))
     packed = [path for path in paths if path.lower().endswith(_OTHER_ARCHIVES)]
