@@ -84,6 +84,7 @@ class Entry:
         file: path of the graded file in it; empty if none can be read.
         attempts: all that the course site exported, oldest first; `attempt` is the one taken.
         reason: why it is rejected or fails; empty for all others.
+        notices: what the student is told about the choice of files, and about loading them.
         same_as: names of others who handed in the same bytes.
         earlier: status of the newest record of this name; empty without one.
         changed: whether that record is of other bytes.
@@ -98,6 +99,7 @@ class Entry:
     late: bool
     fate: Fate
     reason: str
+    notices: tuple[str, ...]
     same_as: tuple[str, ...]
     earlier: str
     changed: bool
@@ -259,6 +261,7 @@ def _enter(
         late=source.late,
         fate=fate,
         reason=reason,
+        notices=read.notices if isinstance(read, Submission) else (),
         same_as=same_as,
         earlier=earlier.status if earlier else "",
         changed=earlier is not None and earlier.submission_sha256 != sha256,

@@ -5,7 +5,7 @@ torch is in `commands.class_run`.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +19,14 @@ from rich.text import Text
 from grader.assignment.folders import find_assignment, find_reference
 from grader.commands.listing import AssignmentsOption, ReferenceOption
 from grader.commands.timing import DeviceOption, ImageOption, SandboxOption, require_device_name
+from grader.intake.entry import NEWER, UNEDITED, real_name
 from grader.intake.files import show
 from grader.preflight import Fate, Preflight, Wish, duration_text, list_some, survey
 from grader.record.run_folder import read_run, refuse_misplaced, refuse_other
 from grader.sandbox.backends import choose
 from grader.sandbox.contract import DEFAULT_IMAGE, Isolation
 
+PIPED_COLUMNS = 160  # of a table that goes into a file or to another command
 SHOWN = 10
 """How many submissions of a kind are named before grading; a dry run names all."""
 FATE_TEXT = {
@@ -129,14 +131,23 @@ def print_entries(flight: Preflight, console: Console, *, as_json: bool) -> None
     if as_json:
         typer.echo(json.dumps(asdict(flight) | {"only": sorted(flight.only)}))
         return
-    titles = ("submission", "found in", "file", "attempts", "what happens", "graded before")
-    table = Table(*(Column(title, overflow="fold") for title in titles))
+    tops = {one.original[: one.original.find("/") + 1] for one in flight.entries}
+    shared = tops.pop() if len(tops) == 1 else ""
+    place = f"found in {show(shared)}".rstrip()
+    titles = ("submission", place, "file", "attempts", "what happens", "graded before")
+    rows: list[tuple[str, ...]] = []
     for entry in flight.entries:
         taken = f"{len(entry.attempts)}, graded: {entry.attempt}" if entry.attempts else ""
         late = " (late)" if entry.late else ""
         before = entry.earlier and f"{entry.earlier}{', other files' if entry.changed else ''}"
-        row = (entry.name, entry.original, entry.file, taken + late, entry.fate.value, before)
-        table.add_row(*(Text(show(cell)) for cell in row))
+        original = entry.original.replace(shared, "") if shared else entry.original
+        rows.append((entry.name, original, entry.file, taken + late, entry.fate.value, before))
+    told = [number for number in range(len(titles)) if any(row[number] for row in rows)]
+    table = Table(*(Column(Text(titles[number]), overflow="fold") for number in told))
+    for row in rows:
+        table.add_row(*(Text(show(row[number])) for number in told))
+    if not console.is_terminal:
+        console.width = PIPED_COLUMNS
     console.print(table)
     print_summary(flight, console, shown=len(flight.entries))
 
@@ -159,9 +170,7 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
             yield f"  {entry.name} ({show(entry.original)}): {entry.reason}"
         if len(entries) > shown:
             yield f"  and {len(entries) - shown} more; --dry-run names all"
-    twins = {tuple(sorted((e.name, *e.same_as))) for e in flight.entries if e.same_as}
-    if twins:
-        yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
+    yield from _doubtful(flight, shown)
     if flight.aside:
         yield f"no longer in the class (records are kept): {list_some(flight.aside, shown)}"
     if flight.elsewhere:
@@ -171,7 +180,26 @@ def summary(flight: Preflight, *, shown: int) -> Iterator[str]:
     for result in flight.roster:
         yield f"on the roster without a submission: {list_some(result.missing, shown) or 'nobody'}"
         if result.unknown:
-            yield f"not found on the roster: {list_some(result.unknown, shown)}"
+            who = list_some(result.unknown, shown)
+            yield f"not found on the roster, or fitting two of its lines: {who}"
     if counts[Fate.GRADE]:
         rests_on = flight.estimate.rests_on
         yield f"estimated time: {duration_text(flight.estimate.total_s)} ({rests_on})"
+
+
+def _doubtful(flight: Preflight, shown: int) -> Iterator[str]:
+    """Yield what a person should look at: files that may be the wrong ones, or another's."""
+    told = ((one.name, text) for one in flight.entries for text in one.notices)
+    doubts = [f"{name}: {text}" for name, text in told if text.endswith((UNEDITED, NEWER))]
+    yield from (f"perhaps the wrong file: {one}" for one in doubts[:shown])
+    if len(doubts) > shown:
+        yield f"  and {len(doubts) - shown} more; --dry-run names all"
+    twins = {tuple(sorted((e.name, *e.same_as))) for e in flight.entries if e.same_as}
+    if twins:
+        yield f"the same bytes: {list_some(map(' = '.join, sorted(twins)), shown)}"
+    owners: dict[str, list[str]] = defaultdict(list)
+    for entry in flight.entries:
+        owners[real_name(f"{entry.owner}.py").lower()].append(entry.name)
+    alike = [" and ".join(names) for names in owners.values() if len(names) > 1]
+    if alike:
+        yield f"perhaps one student's, but graded as two (remove one?): {list_some(alike, shown)}"

@@ -23,6 +23,10 @@ ENDINGS = (".py", ".ipynb", ".cu")
 MAX_UNNAMED_DEPTH = 2
 """A file with the name that is asked for may lie deeper."""
 
+UNEDITED = "nothing in it was edited"
+NEWER = "is newer by the number in its name"
+"""How notices end that course staff should see before grading: it may be the wrong file."""
+
 _MAX_NAME_CHARS = 255  # longer ones are no file's name on any disk
 _MAX_MARK_BYTES = 64 << 10
 _MAX_STARTER_BYTES = 1 * MIB  # far more than a starter has, also with a notebook's outputs
@@ -30,7 +34,9 @@ _OTHER_ARCHIVES = (".7z", ".rar", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst")
 _WORD_BREAKS = re.compile(r"[\s-]+")
 _DOUBLED = re.compile(r"(?P<real>.*\.(?:py|ipynb|cu|zip))\.(?:txt|json|download)", re.IGNORECASE)
 _COPIED = re.compile(
-    r"(?:copy of )?(?P<stem>.+?)(?:[ _-]?\(\d+\)| - copy| copy(?: \d+)?|-copy\d+)*", re.IGNORECASE
+    r"(?P<backup>copy of )?(?P<stem>.+?)"
+    r"(?:[ _-]?\((?P<number>\d{1,9})\)|(?P<copy> - copy| copy(?: \d+)?|-copy\d+))*",
+    re.IGNORECASE,
 )
 _NOTEBOOK_HEADER = re.compile(rb'"grader":\s*\{\s*"assignment":\s*"(?P<slug>[a-z0-9_]+)"')
 _HEADER = re.compile(rb"^(?:#|//) grader: (?P<slug>[a-z][a-z0-9_]*)\b[^\n]*\n?", re.MULTILINE)
@@ -70,18 +76,28 @@ class _Candidate:
 
     Attributes:
         name: its file name as what it is, such as `kv_cache.py` for `kv_cache (1).py.txt`.
+        version: the path as what it is, and the numbers in it: `kv_cache (1).py` is newer than
+            `kv_cache.py`, because browsers and course sites add them to the later file.
     """
 
     path: str
     name: str
+    version: tuple[str, tuple[int, ...]]
     rank: _Rank
     is_untouched: bool
     content: bytes
 
     @property
     def is_copy(self) -> bool:
-        """Whether its name was added to."""
-        return PurePosixPath(self.path).name != self.name
+        """Whether its name was added to, and that says nothing of whether it is newer."""
+        return PurePosixPath(self.path).name != self.name and not any(self.version[1])
+
+    def is_older(self, others: Iterable["_Candidate"]) -> bool:
+        """Return whether one of the others is a newer version of the same file."""
+        path, numbers = self.version
+        return any(
+            path == other and numbers < newer for other, newer in (o.version for o in others)
+        )
 
 
 def without_second_ending(file_name: str) -> str:
@@ -92,11 +108,19 @@ def without_second_ending(file_name: str) -> str:
 
 def real_name(file_name: str) -> str:
     """Return a file's name without what browsers, mail programs and editors added to it."""
+    return _version(file_name)[0]
+
+
+def _version(file_name: str) -> tuple[str, int]:
+    """Return the real name and the number of a later file; 0 without one, and for a backup."""
     name = without_second_ending(file_name)
     stem, dot, ending = name.rpartition(".")
     is_known = f"{dot}{ending}".lower() in (*ENDINGS, ".zip") and len(stem) <= _MAX_NAME_CHARS
     copied = _COPIED.fullmatch(stem) if is_known else None
-    return f"{copied['stem']}{dot}{ending}" if copied else name
+    if not copied:
+        return name, 0
+    is_backup = copied["backup"] or copied["copy"]
+    return f"{copied['stem']}{dot}{ending}", 0 if is_backup else int(copied["number"] or 0)
 
 
 def is_entry(file_name: str, slug: str) -> bool:
@@ -134,9 +158,16 @@ def starter_fingerprints(assignment: Path) -> frozenset[str]:
     return frozenset(fingerprint(s.name, s.read_bytes()) for s in starters if s.is_file())
 
 
-def is_found(files: Mapping[str, bytes], *, slug: str) -> bool:
-    """Return whether a file among these has the name that is asked for."""
-    return any(is_entry(real_name(PurePosixPath(path).name), slug) for path in files)
+def is_found(
+    files: Mapping[str, bytes],
+    *,
+    slug: str,
+    endings: Collection[str],
+    starters: Collection[str] = (),
+) -> bool:
+    """Return whether a file among these has the name that is asked for, and somebody edited it."""
+    found = _candidates(files, slug=slug, endings=endings, starters=starters)
+    return any(one.rank <= _Rank.SUBMISSION and not one.is_untouched for one in found)
 
 
 def find_work(
@@ -156,18 +187,19 @@ def find_work(
         raise _nothing(files, slug=slug, endings=endings)
     chosen = _choose(candidates, slug=slug, endings=endings)
     folder = chosen.path[: -len(PurePosixPath(chosen.path).name)]
-    passed = {one.path for one in candidates if one.is_untouched} | {chosen.path}
+    passed = {one.path for one in candidates if one.is_untouched or one.is_older([chosen])}
+    passed.add(chosen.path)
     beside = {
         path.removeprefix(folder): content
         for path, content in files.items()
         if path.startswith(folder) and path not in passed
     }
-    others = {real: beside[name] for name, real in _real_names(beside, taken=chosen.name).items()}
-    others.pop(MARK_FILE, b"")
+    names = _real_names(beside, taken=chosen.name)
+    work = {real: beside[name] for name, real in names.items() if not _is_mark(real)}
     return Work(
         chosen=chosen.name,
         path=chosen.path,
-        files={**others, chosen.name: chosen.content},
+        files={**work, chosen.name: chosen.content},
         elsewhere=tuple(p for p in files if not p.startswith(folder) and not _is_mark(p)),
         notices=_notices(chosen, candidates),
     )
@@ -190,25 +222,40 @@ def _candidates(
         if ending.lower() == "py" and shadows(stem) and len(files) > 1:
             continue
         rank = _rank(name, content, slug)
+        if rank is not _Rank.SLUG and assignment_of(name, content) not in ("", slug):
+            continue
         if rank is _Rank.NOTHING and (path in deep or "harness" in path.split("/")):
             continue
         is_untouched = path in untouched or (
             bool(starters) and fingerprint(name, content) in starters
         )
+        versions = [_version(part) for part in path.split("/")]
         found.append(
-            _Candidate(path=path, name=name, rank=rank, is_untouched=is_untouched, content=content)
+            _Candidate(
+                path=path,
+                name=name,
+                version=("/".join(n for n, _ in versions), tuple(n for _, n in versions)),
+                rank=rank,
+                is_untouched=is_untouched,
+                content=content,
+            )
         )
     return found
 
 
 def _rank(name: str, content: bytes, slug: str) -> _Rank:
-    stem, _, ending = name.rpartition(".")
+    stem = name.rpartition(".")[0]
     for wanted, rank in ((slug, _Rank.SLUG), (FALLBACK_MODULE, _Rank.SUBMISSION)):
         if _plain(stem) == _plain(wanted):
             return rank
-    is_notebook = ending.lower() == "ipynb"
+    return _Rank.HEADER if assignment_of(name, content) == slug else _Rank.NOTHING
+
+
+def assignment_of(name: str, content: bytes) -> str:
+    """Return the assignment that a file says it is for; empty if it says none."""
+    is_notebook = name.lower().endswith(".ipynb")
     found = _NOTEBOOK_HEADER.search(content) if is_notebook else _HEADER.search(content, 0, 400)
-    return _Rank.HEADER if found and found["slug"] == slug.encode() else _Rank.NOTHING
+    return found["slug"].decode() if found else ""
 
 
 def _choose(candidates: list[_Candidate], *, slug: str, endings: Collection[str]) -> _Candidate:
@@ -219,6 +266,7 @@ def _choose(candidates: list[_Candidate], *, slug: str, endings: Collection[str]
     if not edited and len(renamed) == 1:
         edited = renamed
     likely = edited or named
+    likely = [one for one in likely if not one.is_older(likely)]
 
     def keys(one: _Candidate) -> tuple[int, int, bool]:
         return one.path.count("/"), one.rank, one.is_copy
@@ -243,6 +291,8 @@ def _nothing(files: Mapping[str, bytes], *, slug: str, endings: Collection[str])
     """Return what to say where no file can be graded: what there was instead, and what to do."""
     wanted = _wanted(slug, endings)
     paths = [path for path in files if not _is_mark(path)]
+    others = {path: assignment_of(path, content) for path, content in files.items()}
+    other = next((path for path in sorted(others) if others[path] not in ("", slug)), "")
     deep = sorted(p for p in _too_deep(files) if p.lower().endswith(tuple(endings)))
     packed = [path for path in paths if path.lower().endswith(_OTHER_ARCHIVES)]
     found = list_names(paths) or "no file at all (hidden files and folders are not looked at)"
@@ -250,7 +300,9 @@ def _nothing(files: Mapping[str, bytes], *, slug: str, endings: Collection[str])
         f"name the file with your work {wanted}, and hand in that file, or a folder or zip with "
         "that file at its top"
     )
-    if deep:
+    if other:
+        found = f"{found}; {show(other)} says that it is for {others[other]}"
+    elif deep:
         found = f"{found}; {show(deep[0])} lies too deep in folders"
     elif packed:
         found = f"{found}; only .zip archives can be opened"
@@ -276,13 +328,15 @@ def _too_deep(files: Iterable[str]) -> frozenset[str]:
 def _notices(chosen: _Candidate, candidates: Iterable[_Candidate]) -> tuple[str, ...]:
     notices: list[str] = []
     if chosen.path != chosen.name:
-        read_as = f", read as {show(chosen.name)}" if chosen.is_copy else ""
+        is_renamed = PurePosixPath(chosen.path).name != chosen.name
+        read_as = f", read as {show(chosen.name)}" if is_renamed else ""
         notices.append(f"graded: {show(chosen.path)}{read_as}")
+    older = [one.path for one in candidates if one.is_older([chosen]) and not one.is_untouched]
+    if older:
+        notices.append(f"not used: {list_names(older)}; {show(chosen.path)} {NEWER}")
     untouched = [one.path for one in candidates if one.is_untouched and one.path != chosen.path]
     if chosen.is_untouched:
-        notices.append(
-            f"{show(chosen.name)} is the starter as it was handed out: nothing in it was edited"
-        )
+        notices.append(f"{show(chosen.name)} is the starter as it was handed out: {UNEDITED}")
     elif untouched:
         notices.append(f"not used: {list_names(untouched)}, the starter as it was handed out")
     return tuple(notices)

@@ -81,8 +81,8 @@ def list_names(names: Collection[str]) -> str:
 
 def is_ignored(name: str) -> bool:
     """Return whether a file or folder is left out: hidden ones, and what tools leave behind."""
-    if name in (".", "..", MARK_FILE):
-        return False  # the first two are no names, and refused where they are met
+    if name in (".", "..", MARK_FILE) or name.startswith(("./", "../")):
+        return False  # all but the mark are no names, and refused where they are met
     return name.startswith(".") or name.lower() in LEFT_OUT_NAMES
 
 

@@ -4,7 +4,7 @@
 |---|---|
 | Blackboard | `HW1_user_attempt_2026-02-03-10-11-12_kv_cache.py`, and a text for each attempt |
 | Brightspace (D2L) | `12345-67890 - Ada Example - Feb 3, 2026 1011 AM/`, one for each attempt |
-| Canvas | `exampleada_LATE_4711_99001_kv_cache-1.py` |
+| Canvas | `exampleada_LATE_4711_99001_kv_cache-1.py`, a text `exampleada_4711_text.html` |
 | GitHub Classroom | `hw1-username/`, repositories |
 | Gradescope | `submission_123/`, and `submission_metadata.yml` says whose it is |
 | Moodle | `Ada Example_101_assignsubmission_file_/`, or the same before each file's name |
@@ -15,6 +15,7 @@ that course sites write: Gradescope's list and Blackboard's text files.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -25,14 +26,19 @@ from grader.intake.submission import Attachment, Layout, Person, SubmissionSourc
 GRADESCOPE_LIST = "submission_metadata.yml"
 MAX_LIST_BYTES = 32 << 20
 MAX_STUB_BYTES = 1 << 20
+TYPED = "text typed into the course site"
+"""What a text of the course site is called in messages: its own name tells a student nothing."""
 
-# Source: Canvas's bulk download: <sortable name>[_LATE]_<user>_<attachment>_<file name>.
-_CANVAS = r"(?P<who>\w+?)(?P<late>_LATE)?_(?P<id>\d{1,20})_(?P<order>\d{1,20})_(?P<file>.+)"
+# Source: lib/content_zipper.rb of Canvas; graded without names, `anon_<id>` is all that is told.
+_CANVAS = (
+    r"(?:(?=(?:LATE_)?anon_)|(?P<who>\w+?)_)(?P<late>LATE_)?(?P<id>\d{1,20}|anon_[^\W_]{5})"
+    r"_(?:(?P<order>\d{1,20})_(?P<file>.+)|(?P<text>text|link)\.html)"
+)
 _RESUBMISSION = re.compile(r"-\d{1,2}(?=\.[^.]+\Z)")
-# Source: mod/assign/locallib.php of Moodle, download_submissions.
+# Source: mod/assign/classes/downloader.php of Moodle; feedback is no work, as typed text is none.
 _MOODLE = (
     r"(?P<who>.+?)(?:_(?P<id>\d{1,20}))?"
-    r"_assignsubmission_(?:file|(?P<text>[a-z]+))(?:_(?P<file>.*))?"
+    r"_assign(?:submission_file|(?:submission|feedback)_(?P<text>[a-z]+))(?:_(?P<file>.*))?"
 )
 _BRIGHTSPACE = (
     r"(?P<id>\d{1,20})-\d{1,20} - (?P<who>.+?)"
@@ -54,10 +60,12 @@ _MAX_NAME_CHARS = 500
 _STUB = re.compile(
     r"^Name:[ \t]*(?P<name>.*?)[ \t]*\((?P<user>[^()\r\n]+)\)[ \t]*\r?$", re.MULTILINE
 )
-_DATE_WORDS = re.compile(
-    r"(?P<year>\b\d{4}\b)|(?P<month>[^\W\d_]{3})[^\W\d_]*|(?P<number>\d{1,20})"
+_DATE_WORDS = re.compile(r"(?P<year>\b\d{4}\b)|(?P<month>[^\W\d_]{3,})|(?P<number>\d{1,20})")
+_MONTHS = (
+    *("jan ene", "feb fév fev", "mar mär mrt", "apr avr abr", "may mai mei maj", "jun juin"),
+    *("jul juil", "aug aoû ago", "sep set", "oct okt out", "nov", "dec déc dez dic"),
 )
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+"""How names of months begin, in the languages of Western Europe."""
 _GRADESCOPE_FOLDER = re.compile(r"submission_\d+")
 # Long parts of Gradescope's list that tell nothing about owners, and would take minutes to parse.
 _RESULTS = re.compile(
@@ -129,7 +137,7 @@ def _order(told: Mapping[str, str]) -> tuple[int, ...]:
     date = told.get("date", "")
     if re.fullmatch(r"[\d-]+", date):
         return tuple(int(number) for number in date.split("-"))
-    return _date_order(date) if date else (int(told.get("order", 0)),)
+    return _date_order(date) if date else (int(told.get("order") or 0),)
 
 
 def _date_order(date: str) -> tuple[int, ...]:
@@ -137,8 +145,10 @@ def _date_order(date: str) -> tuple[int, ...]:
     year = month = 0
     numbers: list[int] = []
     for word in _DATE_WORDS.finditer(date):
-        if word["month"] and word["month"].lower() in _MONTHS:
-            month = _MONTHS.index(word["month"].lower()) + 1
+        if word["month"]:
+            name = unicodedata.normalize("NFC", word["month"].lower())
+            fits = (n for n, m in enumerate(_MONTHS, start=1) if name.startswith(tuple(m.split())))
+            month = next(fits, month)
         elif word["year"] and not year:
             year = int(word["year"])
         elif word["number"] or word["year"]:
@@ -176,7 +186,7 @@ def _newest(claimed: Sequence[Claimed]) -> SubmissionSource:
     for one in claimed:
         claim = one.claim
         if claim.is_text == last.is_text and claim.attempt == last.attempt:
-            parts[claim.file] = replace(one.part, label=claim.file)
+            parts[claim.file] = replace(one.part, label=TYPED if claim.is_text else claim.file)
     attempts = dict.fromkeys(one.claim.attempt for one in claimed if one.claim.attempt)
     return SubmissionSource(
         name=last.name,

@@ -73,9 +73,9 @@ def load_submission(
 def _find(
     contents: Contents, *, slug: str, endings: Collection[str], starters: Collection[str]
 ) -> Work:
-    """Return the file to grade; archives are opened if none has the name that is asked for."""
+    """Return the file to grade; archives are opened if none with the right name was edited."""
     for _ in range(MAX_NESTED_ARCHIVES):
-        if is_found(contents.files, slug=slug):
+        if is_found(contents.files, slug=slug, endings=endings, starters=starters):
             break
         contents = open_inner(contents)
     try:

@@ -64,16 +64,15 @@ def make_safe(name: str) -> str:
 
 def make_unique(names: Iterable[str]) -> list[str]:
     """Return the names made safe, later ones with a suffix so that no two are equal in any case."""
-    taken: set[str] = set()
-    unique: list[str] = []
+    unique: dict[str, str] = {}
     for name in map(make_safe, names):
-        unique.append(free_name(name, taken))
-        taken.add(unique[-1].lower())
-    return unique
+        candidate = free_name(name, unique)
+        unique[candidate.lower()] = candidate
+    return list(unique.values())
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name, or the first one with a number that is not `taken` in lower case."""
+    """Return the name, or the first one with a number that nobody has in upper or lower case."""
     candidate, count = name, 1
     while candidate.lower() in taken:
         count += 1
@@ -219,6 +218,7 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
     entries = [e for e in folder.entries() if not e.is_of_staff or identify(e.name)]
     known = _known_owners(folder, entries, slug)
     is_export = bool(known) or any(identify(entry.name) for entry in entries)
+    works = {_stem(e.name).lower() for e in entries if e.can_be_work or e.is_folder}
     students: list[_Found] = []
     for entry in entries:
         part, claims = folder.part(entry), identify(entry.name)
@@ -231,11 +231,14 @@ def _students(folder: Folder, slug: str) -> list[_Found]:
             students += _students(folder.inside(entry.name), slug)
         elif entry.is_folder:
             students.append(_plain(entry.name, part))
-        elif entry.can_be_work or not is_export:
+        elif entry.can_be_work or not (is_export or _stem(entry.name).lower() in works):
             # A file of a wrong type is rejected later, with a message to its student.
-            stem = PurePosixPath(without_second_ending(part.label)).stem
-            students.append(_plain(stem, part))
+            students.append(_plain(_stem(part.label), part))
     return students
+
+
+def _stem(file_name: str) -> str:
+    return PurePosixPath(without_second_ending(file_name)).stem
 
 
 def _is_surely_exported(folder: Folder) -> bool:
@@ -346,7 +349,7 @@ def _owner(path: Path, slug: str) -> str:
         own = path.name if path.name.strip(".") else path.resolve().name
         says_nothing = _is_work_folder(own, slug)
     else:
-        own = PurePosixPath(without_second_ending(path.name)).stem
+        own = _stem(path.name)
         says_nothing = is_entry(real_name(path.name), slug) or is_packed(path.name, slug)
     folders = path.parents if says_nothing else ()
     names = (one.resolve().name if one.name == ".." else one.name for one in folders)

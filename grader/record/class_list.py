@@ -28,8 +28,7 @@ RESERVED = frozenset(
     "grades.sqlite-shm grades.sqlite-journal".split()
 )
 """Files in `staff/`, whose names no student's folder may have."""
-TIMED_RECORDS = 50
-"""How many of the newest records the mean time of a submission is taken over."""
+TIMED_RECORDS = 50  # over which the mean time of a submission is taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,39 +214,34 @@ def read_earlier(out: Path) -> tuple[dict[str, Earlier], tuple[float, ...]]:
                 f"SELECT submission, submission_sha256, plan_sha256, status {newest}"
             ).fetchall()
             times = store.execute(f"SELECT {wall} {newest} LIMIT {TIMED_RECORDS}").fetchall()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         if "no such table" in str(error):  # a run was killed before its first record
             return {}, ()
-        raise _unreadable(path, error) from error
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(path, error) from error
-    earlier: dict[str, Earlier] = {}
-    for name, submission_sha256, plan_sha256, status in rows:
-        earlier.setdefault(
-            name,
-            Earlier(submission_sha256=submission_sha256, plan_sha256=plan_sha256, status=status),
-        )
+        raise StoreError(
+            f"{path} cannot be read: {error}",
+            hint="put a copy of the file back; the newest record of each submission is also in "
+            "staff/NAME/record.json",
+        ) from error
+    earlier = {
+        name: Earlier(submission_sha256=submission, plan_sha256=plan, status=status)
+        for name, submission, plan, status in reversed(rows)
+    }
     return earlier, tuple(ns / 1e9 for (ns,) in times if isinstance(ns, int) and ns > 0)
-
-
-def _unreadable(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{path} cannot be read: {error}",
-        hint="put a copy of the file back; the newest record of each submission is also in "
-        "staff/NAME/record.json",
-    )
 
 
 _TITLES = {
     "name": ("name", "student", "fullname", "studentname", "displayname", "sortablename"),
-    "first": ("firstname", "givenname", "givennames", "vorname"),
-    "last": ("lastname", "surname", "familyname", "nachname"),
+    "first": ("firstname", "givenname", "givennames", "vorname", "prénom", "nombre"),
+    "last": ("lastname", "surname", "familyname", "nachname", "nom", "nomdefamille", "apellidos"),
     "id": (
         *("id", "sid", "studentid", "studentnumber", "idnumber", "userid", "username", "number"),
         *("sisuserid", "sisloginid", "sisid", "login", "loginid", "netid", "matriculationnumber"),
     ),
 }
 """Titles of columns as Canvas, Moodle, Gradescope, Blackboard and Brightspace export them."""
+TITLES_WITHIN = 5
+"""Lines among which the titles are: spreadsheets write `sep=;` first, people a course's name."""
+MAX_TITLES_CHARS = 10_000
 MIN_ID_CHARS = 3
 """A shorter id, such as 7, is also a part of many file names."""
 
@@ -287,8 +281,10 @@ def plain(text: str) -> str:
 def read_roster(path: Path) -> tuple[RosterLine, ...]:
     """Read a roster leniently: a CSV with any columns that course sites call name, id or email.
 
+    A line that is there twice, as of a student in two sections, counts once.
+
     Raises:
-        UsageError: if it cannot be read, or no column is one of these.
+        UsageError: if it cannot be read, no column is one of these, or nobody is on it.
     """
     try:
         raw = path.read_bytes()
@@ -298,29 +294,48 @@ def read_roster(path: Path) -> tuple[RosterLine, ...]:
         raise UsageError(f"--roster {path}: {error.strerror}", hint="check the path") from error
     except UnicodeDecodeError:
         text = raw.decode("latin-1")  # what older spreadsheets save; any bytes are Latin-1
-    head = text.partition("\n")[0].strip()
-    delimiter = max(",;\t", key=head.count)
+    lines = list(io.StringIO(text.replace("\0", ""), newline=""))
+    for number, line in enumerate(lines[:TITLES_WITHIN], start=1):
+        delimiter = max(",;\t", key=line.count)
+        titles = next(csv.reader([line[:MAX_TITLES_CHARS]], delimiter=delimiter), [])
+        columns = [_kind_of_column(title) for title in titles]
+        if any(columns):
+            return _people(path, lines, below=number, columns=columns, delimiter=delimiter)
+    head = "".join(lines[:1]).strip()[:80]
+    raise _no_roster(path, 1, "columns such as name, id or email", repr(head))
+
+
+def _people(
+    path: Path, lines: Sequence[str], *, below: int, columns: Sequence[str], delimiter: str
+) -> tuple[RosterLine, ...]:
+    """Return the people on the lines below the titles, each once."""
+    people: dict[RosterLine, None] = {}
+    at, reader = below, csv.reader(lines[below:], delimiter=delimiter, strict=True)
     try:
-        table = list(
-            csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=delimiter)
-        )
+        for row in reader:
+            people[_roster_line(columns, row)] = None
+            at = below + reader.line_num
     except csv.Error as error:
-        raise UsageError(f"--roster {path}: {error}", hint="export it again as CSV") from error
-    columns = [_kind_of_column(title) for title in (table[0] if table else [])]
-    if not any(columns):
-        raise UsageError(
-            f"--roster {path}: expected columns such as name, id or email, found {head[:80]!r}",
-            hint="export the participants from the course site, or write a first line "
-            "`name,id,email`",
-        )
-    lines = (_roster_line(columns, row) for row in table[1:])
-    return tuple(line for line in lines if line.names or line.ids)
+        raise _no_roster(
+            path, at + 1, "the cells of one person", f"{error} (a missing quotation mark?)"
+        ) from error
+    if found := tuple(line for line in people if line.names or line.ids):
+        return found
+    raise _no_roster(path, below + 1, "a line for each person below the titles", "nobody")
+
+
+def _no_roster(path: Path, line: int, expected: str, found: str) -> UsageError:
+    return UsageError(
+        f"--roster {path}, line {line}: expected {expected}, found {found}",
+        hint="export the participants from the course site as CSV, or write a first line "
+        "`name,id,email` and a line for each person",
+    )
 
 
 def _kind_of_column(title: str) -> str:
     """Return what a column holds, a key of `_TITLES` or `email`; empty for anything else."""
     letters = re.sub(r"[\W_]+", "", title.lower())
-    if "mail" in letters:
+    if any(word in letters for word in ("mail", "courriel", "correo")):
         return "email"
     return next((kind for kind, titles in _TITLES.items() if letters in titles), "")
 
@@ -333,7 +348,7 @@ def _roster_line(columns: Sequence[str], row: Sequence[str]) -> RosterLine:
     parts = [*cells["first"][:1], *cells["last"][:1]]
     names = [*cells["name"], *([" ".join(parts)] if parts else [])]
     ids = [*cells["id"], *cells["email"], *(mail.partition("@")[0] for mail in cells["email"])]
-    if plain("".join(names)) == "points possible":  # a line of Canvas's gradebook, nobody
+    if _words("".join(names)) in ("points possible", "student test"):  # of Canvas, nobody
         names, ids = [], []
     shown = [*names[:1], *(f"({one})" for one in (*cells["id"], *cells["email"])[:1])]
     return RosterLine(

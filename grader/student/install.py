@@ -23,8 +23,9 @@ from grader.assignment.folders import (
 )
 from grader.assignment.table import Assignment, load_assignment
 from grader.errors import AuthorError, UsageError
+from grader.intake.files import MARK_FILE
 from grader.student.bundle import MANIFEST, Bundle, read_manifest
-from grader.student.work import MARK_FILE, read_mark
+from grader.student.work import read_mark
 
 _TRITON = re.compile(r"^\s*(?:import|from)\s+triton\b", re.MULTILINE)
 _VERSION_LINES = re.compile(r'^version = "[^"\n]*"(?:\ntold = "[^"\n]*")?$', re.MULTILINE)

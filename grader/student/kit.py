@@ -9,7 +9,8 @@ from grader.assignment.folders import harness_files
 from grader.assignment.table import load_assignment
 from grader.cuda_cpp.header import header_name, write_header
 from grader.errors import UsageError
-from grader.student.work import CUDA_ENDING, MARK_FILE, NOTEBOOK_KEY, SUFFIXES, read_mark
+from grader.intake.files import MARK_FILE
+from grader.student.work import CUDA_ENDING, NOTEBOOK_KEY, SUFFIXES, read_mark
 
 
 def kit_files(assignment: Path, *, suffixes: tuple[str, ...]) -> dict[str, bytes]:

@@ -4,8 +4,6 @@ Nothing but the head of a file is read here (see `intake` for the rest).
 """
 
 import hashlib
-import json
-import re
 import tomllib
 import zipfile
 from dataclasses import dataclass
@@ -14,10 +12,9 @@ from typing import NoReturn
 
 from grader.assignment.folders import list_assignments
 from grader.errors import UsageError
+from grader.intake.entry import assignment_of
+from grader.intake.files import MARK_FILE
 
-MARK_FILE = ".grader.toml"
-HEADER_PATTERN = re.compile(r"^(?:#|//) grader: ([a-z][a-z0-9_]*)\b", re.MULTILINE)
-HEADER_CHARACTERS = 400
 NOTEBOOK_KEY = "grader"
 CUDA_ENDING = ".cu"
 ZIP_ENDING = ".zip"
@@ -98,16 +95,10 @@ def read_mark(folder: Path) -> Mark:
 def named_in(path: Path) -> str:
     """Return the slug in a module's head or a notebook's metadata; empty if there is none."""
     try:
-        if path.suffix in (".py", CUDA_ENDING):
-            with path.open(encoding="utf-8", errors="replace") as file:
-                found = HEADER_PATTERN.search(file.read(HEADER_CHARACTERS))
-            return found.group(1) if found else ""
-        if path.stat().st_size > MAX_NOTEBOOK_BYTES:
-            return ""
-        metadata = json.loads(path.read_text(encoding="utf-8-sig"))["metadata"]
-        return str(metadata[NOTEBOOK_KEY]["assignment"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""  # a damaged file names no assignment; intake reports what is wrong with it
+        with path.open("rb") as file:
+            return assignment_of(path.name, file.read(MAX_NOTEBOOK_BYTES))
+    except OSError:
+        return ""  # intake reports what is wrong with it
 
 
 def _in_folder(folder: Path, slug: str | None, assignments: Path | None) -> Work:

@@ -222,6 +222,33 @@ def test_the_summary_is_short_and_hostile_names_stay_on_their_line(
     assert not any(set("\x1b\n") & set(line) for line in lines)
 
 
+def test_a_file_that_may_be_the_wrong_one_is_named(tmp_path: Path, assignment: Assignment) -> None:
+    write(tmp_path / "class" / "ada" / "kv_cache.py", (KV_CACHE / "starter.py").read_bytes())
+    for name in ("kv_cache.py", "kv_cache (1).py"):
+        write(tmp_path / "class" / "bob" / name, f"{GOOD}# {name}")
+    flight = look(tmp_path / "class", assignment, tmp_path / "out")
+    doubts = [
+        "perhaps the wrong file: ada: kv_cache.py is the starter as it was handed out: nothing in "
+        "it was edited",
+        "perhaps the wrong file: bob: not used: kv_cache.py; kv_cache (1).py is newer by the "
+        "number in its name",
+    ]
+    assert [line for line in summary(flight, shown=2) if "wrong" in line] == doubts
+    assert "  and 1 more; --dry-run names all" in summary(flight, shown=1)
+
+
+def test_two_files_that_may_be_one_students_are_named(
+    tmp_path: Path, assignment: Assignment
+) -> None:
+    for name in ("ada.py", "ada.ipynb", "bob.py", "Bob (1).py", "bobby.py"):
+        write(tmp_path / "class" / name, notebook([]) if "nb" in name else f"{GOOD}# {name}")
+    lines = list(summary(look(tmp_path / "class", assignment, tmp_path / "out"), shown=2))
+    assert (
+        "perhaps one student's, but graded as two (remove one?): Bob__1 and bob, ada and ada-2"
+        in lines
+    )
+
+
 def test_the_summary_names_roster_and_those_who_left(
     folder: Path, assignment: Assignment, tmp_path: Path
 ) -> None:
@@ -230,7 +257,7 @@ def test_the_summary_names_roster_and_those_who_left(
         summary(look(folder, assignment, tmp_path / "out", roster=(roster,)), shown=2)
     )
     assert "on the roster without a submission: Zoe Zuse (zoe@x.edu)" in lines
-    assert "not found on the roster: bob, cyd and 3 more" in lines
+    assert "not found on the roster, or fitting two of its lines: bob, cyd and 3 more" in lines
     assert "the same bytes: ada = eve" in lines
     assert "estimated time: about" in lines
 

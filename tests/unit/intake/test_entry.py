@@ -58,7 +58,9 @@ def load(path: Path, **options: Any) -> Submission | Rejected:
         ({"a/b/c/d/kv_cache.py": GOOD, "x.md": ""}, "a/b/c/d/kv_cache.py"),
         ({"kv_cache.py.txt": GOOD}, "kv_cache.py.txt"),
         ({"kv_cache (1).py": GOOD, "rotary.py": "x = 1"}, "kv_cache (1).py"),
-        ({"kv_cache.py": GOOD, "kv_cache (1).py": "x = 1"}, "kv_cache.py"),
+        ({"kv_cache.py": "x", "kv_cache (9).py": "x", "kv_cache (10).py": GOOD}, "cache (10).py"),
+        ({"kv_cache.py": GOOD, "kv_cache - Copy (2).py": "x = 1"}, "kv_cache.py"),
+        ({"a.zip": zipped({"my.py": "x"}), "a (1).zip": zipped({"my.py": GOOD})}, "a (1).zip/my"),
         ({"Copy of kv_cache.py": GOOD}, "Copy of kv_cache.py"),
         ({"one.py": f"# grader: kv_cache 0.1.0\n{GOOD}", "two.py": "x = 1"}, "one.py"),
         ({"node_modules/kv_cache.py": "x", "venv/kv_cache.py": "x", "my.py": GOOD}, "my.py"),
@@ -77,6 +79,41 @@ def test_the_work_is_found_in_folder_and_zip(
         submission = accept(path)
         assert GOOD in submission.files[0].text
         assert graded in submission.graded_file
+
+
+def test_the_newer_of_two_copies_is_graded_and_named(tmp_path: Path) -> None:
+    files = {"kv_cache.py": "x = 1", "kv_cache (1).py": GOOD}
+    assert accept(write(tmp_path / "a.zip", zipped(files))).notices == (
+        "graded: kv_cache (1).py, read as kv_cache.py",
+        "not used: kv_cache.py; kv_cache (1).py is newer by the number in its name",
+    )
+    both = {"kv_cache.ipynb": EDITED_NOTEBOOK, "kv_cache (1).py": GOOD}
+    assert (
+        "found kv_cache (1).py, kv_cache.ipynb"
+        in reject(write(tmp_path / "b.zip", zipped(both))).message
+    )
+
+
+def test_work_in_a_zip_beats_the_untouched_starter_beside_it(tmp_path: Path) -> None:
+    packed = zipped({"kv_cache.py": GOOD})
+    files = {"kv_cache.py": STARTER, "kv_cache-submission.zip": packed, ".grader.toml": MARK}
+    assert accept(write(tmp_path / "a.zip", zipped(files))).files[0].text == GOOD
+    older = {**files, "kv_cache.py": STARTER + "# edited"}
+    assert accept(write(tmp_path / "b.zip", zipped(older))).graded_file == "kv_cache.py"
+
+
+def test_the_work_of_another_assignment_is_rejected_not_a_zero(tmp_path: Path) -> None:
+    text = f"# grader: paged_attention 1.0\n{GOOD}"
+    assert reject(write(tmp_path / "paged_attention.py", text)).message == (
+        "expected a file such as kv_cache.py or kv_cache.ipynb, found paged_attention.py; "
+        "paged_attention.py says that it is for paged_attention"
+    )
+    metadata = {"grader": {"assignment": "paged_attention"}}
+    cells = notebook([code("x = 1")], metadata=metadata)
+    assert "is for paged_attention" in reject(write(tmp_path / "my.ipynb", cells)).message
+    assert "submission.py says" in reject(write(tmp_path / "submission.py", text)).message
+    beside = {"hw/one.py": text, "hw/two.py": GOOD}
+    assert accept(write(tmp_path / "a.zip", zipped(beside))).graded_file == "hw/two.py"
 
 
 def test_thousands_of_left_out_files_do_not_count(tmp_path: Path) -> None:
@@ -196,6 +233,7 @@ def test_any_content_has_a_fingerprint(name: str, content: bytes) -> None:
         ("Copy of kv_cache.ipynb", "kv_cache.ipynb"),
         ("kv_cache-submission (3).zip", "kv_cache-submission.zip"),
         ("copy.py", "copy.py"),
+        ("kv_cache - Copy (2).py", "kv_cache.py"),
         ("notes (1).txt", "notes (1).txt"),
         ("data.json", "data.json"),
     ],

@@ -299,7 +299,41 @@ def test_canvas_names_give_owner_and_file() -> None:
     assert (late.owner, late.file, late.late) == ("doejane_4711", "kv_cache.ipynb", True)
     (group,) = identify("projectgroup3_12_13_my work-2.py")
     assert (group.owner, group.file) == ("projectgroup3_12", "my work.py")
-    assert identify("kv_cache.py") == ()
+    (nameless,) = identify("LATE_anon_UYdN3_99001_kv_cache.py")
+    assert (nameless.owner, nameless.file, nameless.late) == ("_anon_UYdN3", "kv_cache.py", True)
+    for name in ("kv_cache.py", "2026_01_kv_cache.py"):
+        assert identify(name) == ()
+
+
+def test_canvas_students_without_a_file_are_rejected_and_nameless_ones_are_one_each(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "anon_UYdN3_99001_kv_cache.py": GOOD,
+        "anon_UYdN3_99002_rotary.py": GOOD,
+        "doejane_4711_99003_kv_cache.py": GOOD,
+        "roejohn_4712_text.html": "<p>def append(x): ...</p>",
+        "zuse_LATE_4713_link.html": "<a>",
+    }
+    found = sources_of(tmp_path, files)
+    assert list(found) == ["anon_UYdN3", "doejane_4711", "roejohn_4712", "zuse_4713"]
+    loaded = [load_submission(source, slug=SLUG) for source in found.values()]
+    assert [isinstance(one, Submission) for one in loaded] == [True, True, False, False]
+    assert "found text typed into the course site" in getattr(loaded[2], "message", "")
+    assert found["zuse_4713"].late
+
+
+def test_feedback_that_lies_in_a_moodle_export_is_nobody(tmp_path: Path) -> None:
+    files = {
+        "Ada_1_assignfeedback_file/feedback.pdf": "%PDF",
+        "Ada_1_assignsubmission_file/kv_cache.py": GOOD,
+        "Bob_2_assignsubmission_file_kv_cache.py": GOOD,
+        "Bob_2_assignfeedback_comments_comments.html": "<p>",
+    }
+    found = sources_of(tmp_path, files)
+    assert list(found) == ["Ada_1", "Bob_2"]
+    loaded = [load_submission(source, slug=SLUG) for source in found.values()]
+    assert all(isinstance(one, Submission) for one in loaded)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +344,9 @@ def test_canvas_names_give_owner_and_file() -> None:
         ("Feb 3, 2026 1201 AM", "Feb 3, 2026 111 AM"),
         ("Dec 31, 2025 1159 PM", "Jan 1, 2026 1200 AM"),
         ("3 February, 2026 10:11", "3 March, 2026 9:10"),
+        ("27 avril 2026 10:11", "mardi 3 mai 2026 9:10"),
+        ("28. Februar 2026 10:11", "2. März 2026 9:10"),
+        ("30 juin 2026 10:11", "3 juil. 2026 9:10"),
     ],
 )
 def test_brightspace_dates_are_in_order(earlier: str, later: str) -> None:

@@ -1,9 +1,11 @@
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from grader.errors import UsageError
+from grader.errors import SandboxError, UsageError
 from grader.intake import Rejected, Submission, collect, load_submission
 from tests.unit.intake.work import GOOD, SLUG, notebook, write, zipped
 
@@ -285,6 +287,42 @@ def test_a_broken_submission_never_stops_a_class(tmp_path: Path) -> None:
     assert grade_names(tmp_path / "bob.zip") == ["bob"]
     assert grade_names(tmp_path / "carol.py") == ["carol"]
     assert grade_names(tmp_path / "dan") == ["dan"]
+
+
+def test_an_essay_beside_the_work_is_no_student(tmp_path: Path) -> None:
+    for name in ("alice.py", "Alice.pdf", "bob/kv_cache.py", "bob.docx", "carol.pdf"):
+        write(tmp_path / name, GOOD)
+    assert grade_names(tmp_path) == ["alice", "bob", "carol"]
+
+
+def test_no_name_in_the_zip_of_a_class_is_left_out(tmp_path: Path) -> None:
+    files = {"../alice.py": GOOD, "bob.py": GOOD, "/carol.py": GOOD, "./dan.py": GOOD}
+    submission = take_all(write(tmp_path / "class.zip", zipped(files)))
+    assert {name: isinstance(one, Submission) for name, one in submission.items()} == {
+        "alice": False,
+        "bob": True,
+        "carol": False,
+        "dan": True,
+    }
+
+
+def test_a_folder_that_nobody_may_read_never_stops_a_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alice", "bob"):
+        write(tmp_path / "class" / name / "kv_cache.py", GOOD)
+    scan = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if "bob" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    alice, bob = collect([tmp_path / "class"], SLUG)
+    assert isinstance(load_submission(alice, slug=SLUG), Submission)
+    with pytest.raises(SandboxError, match="Permission denied"):
+        load_submission(bob, slug=SLUG)
 
 
 def test_lonely_link_named_like_an_export_is_not_followed(tmp_path: Path) -> None:

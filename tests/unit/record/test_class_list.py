@@ -175,6 +175,10 @@ ROSTERS = {
     "John,Roe,4712,jr@x.edu\r\n",
     "gradescope": "First Name\tLast Name\tSID\tEmail\nJane\tDoe\t4711\tjd@x.edu\n"
     "John\tRoe\t4712\tjr@x.edu\n",
+    "for Excel": "sep=;\nName;E-Mail\nDoe, Jane;jd@x.edu\nRoe, John;jr@x.edu\n",
+    "French": "Cours 7\nPr\u00e9nom;Nom;Courriel\nJane;Doe;jd@x.edu\nJohn;Roe;jr@x.edu\n",
+    "two sections": 'Student,ID,Section\n"Doe, Jane",4711,A\n"Roe, John",4712,A\n'
+    '"Doe, Jane",4711,B\n"Student, Test",9,A\n',
     "German": "Nachname;Vorname;Username\nDoe;Jane;jd\nRoe;John;4712\n",
 }
 
@@ -221,9 +225,18 @@ def test_any_roster_is_read_or_refused(roster: bytes | str) -> None:
             assert all(line.names or line.ids for line in read_roster(path))
 
 
-@pytest.mark.parametrize("roster", ["", "\n", "points,section\n1,A\n", "\0", 'a"b\n"'])
-def test_a_roster_without_people_is_refused_with_what_to_do(tmp_path: Path, roster: str) -> None:
-    with pytest.raises(UsageError, match="expected columns such as name, id or email") as caught:
+@pytest.mark.parametrize(
+    ("roster", "said"),
+    [
+        *((text, r"line 1: expected columns") for text in ("", "\n", "a,b\n1,A\n", "\0", 'a"b\n"')),
+        ("name,id\n\n", r"line 2: expected a line for each person below the titles, found nobody"),
+        ('name,id\nJane,1\n"Roe,2\nAda,3\n', r"line 3: expected the cells of one person"),
+    ],
+)
+def test_a_roster_without_people_is_refused_with_what_to_do(
+    tmp_path: Path, roster: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
         beside(tmp_path, roster)
     assert "name,id,email" in caught.value.hint
     with pytest.raises(UsageError, match="--roster"):

@@ -12,10 +12,11 @@ from grader.assignment.plan import hash_folder
 from grader.assignment.table import load_assignment
 from grader.commands.app import build_app
 from grader.errors import AuthorError, UsageError
+from grader.intake.files import MARK_FILE
 from grader.student.bundle import Bundle, make_manifest
 from grader.student.install import install, missing_triton, note_version, remove
 from grader.student.kit import kit_files, renew_kit, write_kit
-from grader.student.work import MARK_FILE, read_mark
+from grader.student.work import read_mark
 
 TOML = """schema_version = 1
 slug = "{slug}"

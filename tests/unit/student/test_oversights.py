@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from grader.assignment.table import load_assignment
 from grader.intake import load_submission
+from grader.intake.files import MARK_FILE
 from grader.intake.submission import (
     Attachment,
     Origin,
@@ -19,7 +20,7 @@ from grader.intake.submission import (
 )
 from grader.student.oversights import absent_modules, find_oversights, missing_names
 from grader.student.packing import load_work
-from grader.student.work import MARK_FILE, Work
+from grader.student.work import Work
 
 GOOD = "import math\n\ndef answer(x):\n    return math.floor(x)\n"
 MARKED = "<<<<<<< HEAD\na = 1\n=======\na = 2\n>>>>>>> theirs\n"

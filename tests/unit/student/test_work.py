@@ -6,8 +6,9 @@ import zipfile
 import pytest
 
 from grader.errors import UsageError
+from grader.intake.files import MARK_FILE
 from grader.student.kit import kit_files, write_kit
-from grader.student.work import MARK_FILE, find_work, named_in
+from grader.student.work import find_work, named_in
 
 SLUG = "demo_assignment"
 
