@@ -181,7 +181,7 @@ def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
             worker.overwrite_arguments()
         case ReclaimArguments():
             worker.reclaim_arguments()
-        case _ if not isinstance(step, PhaseStart | PhaseEnd | Work):  # of `measure.phase`
+        case _ if type(step) not in (PhaseStart, PhaseEnd, Work):  # of `measure.phase`
             raise AuthorError(f"it yields a {type(step).__name__}; expected a step such as `Call`")
     return None
 
