@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ WorkloadFunction = Callable[[Draw, int], WorkloadSteps]
 Key = tuple[str, str]
 """Problem and check, or problem and target."""
 T = TypeVar("T")
+Started = TypeVar("Started", CaseSteps, WorkloadSteps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class CaseMaker:
 
     def __call__(self, draw: Draw) -> CaseSteps:
         """Start one instance of the case."""
-        return self.make(draw)
+        return _generator(self.make, self.make(draw))
 
 
 def case(
@@ -102,7 +103,7 @@ class Workload:
 
     def __call__(self, draw: Draw, size: int) -> WorkloadSteps:
         """Start one run of the workload."""
-        return self.make(draw, size)
+        return _generator(self.make, self.make(draw, size))
 
 
 def workload(
@@ -131,6 +132,20 @@ def workload(
         return Workload(problem=problem, target=target, sizes=tuple(sizes), make=function)
 
     return mark
+
+
+def _generator(make: Callable[..., Started], started: Started) -> Started:
+    """Return what a marked function gave; raise `AuthorError` if that is no generator."""
+    if isinstance(started, Generator):
+        return started
+    found = f"{make.__name__} returns a {type(started).__name__}, not a generator"
+    hint = "let it `yield` each step: `got = yield Call(...)`"
+    raise AuthorError(f"{written_at(make.__code__)}: {found}", hint=hint)
+
+
+def written_at(code: CodeType) -> str:
+    """Return file and line of a function."""
+    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
 
 
 def load_cases(folder: Path) -> dict[Key, CaseMaker]:

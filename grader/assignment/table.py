@@ -343,6 +343,8 @@ def _check_problem(problem: Problem, table: KeyPath) -> None:
     if not problem.checks:
         table.fail("check", "at least one [[problem.check]]", 0)
     names = [check.name for check in problem.checks]
+    if not problem.exports:
+        table.fail("exports", "the names that the submission must define", [])
     _check_names("check", names, table)
     _check_names("target", [*(target.name for target in problem.targets), *names], table)
     for check in problem.checks:
@@ -393,7 +395,7 @@ def _check_names(kind: str, names: list[str], table: KeyPath) -> None:
         if not NAME_PATTERN.fullmatch(name):
             within.fail("name", "letters, digits and _, a letter first, 64 at most", name)
         if names.count(name) > 1:
-            within.fail("name", "every name once among its neighbours", name)
+            within.fail("name", "a name that nothing else here has", name)
 
 
 def _check_languages(assignment: Assignment, table: KeyPath) -> None:

@@ -19,11 +19,14 @@ from grader.assignment.steps import (
     New,
     On,
     OverwriteArguments,
+    PhaseEnd,
+    PhaseStart,
     Raises,
     ReclaimArguments,
     Ref,
     Request,
     Value,
+    Work,
     WorkloadStep,
     WorkloadSteps,
     World,
@@ -178,6 +181,8 @@ def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
             worker.overwrite_arguments()
         case ReclaimArguments():
             worker.reclaim_arguments()
+        case _ if type(step) not in (PhaseStart, PhaseEnd, Work):  # of `measure.phase`
+            raise AuthorError(f"it yields a {type(step).__name__}; expected a step such as `Call`")
     return None
 
 

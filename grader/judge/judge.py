@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.evidence.comparison import Mismatch
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
@@ -21,16 +20,8 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.judge.rule import Trouble, allowed_error, describe_fault, first_trouble
+from grader.judge.rule import Trouble, describe_fault, describe_wrong, first_trouble
 from grader.judge.targets import judge_target
-
-MISMATCH_TEXT: dict[Mismatch, str] = {
-    Mismatch.KIND: "has the wrong type",
-    Mismatch.DTYPE: "has the wrong dtype",
-    Mismatch.SHAPE: "has the wrong shape",
-    Mismatch.VALUE: "is not equal to the expected value",
-    Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,18 +185,10 @@ def _wrong_value(
     check: PlannedCheck, case: CaseMeasurement, observation: ValueObservation
 ) -> CaseFinding:
     comparison = observation.comparison
-    if comparison.mismatch is not Mismatch.NONE:
-        summary = f"{observation.label} {MISMATCH_TEXT[comparison.mismatch]}."
-    else:
-        summary = (
-            f"{observation.label}: the error is {comparison.error:.3g} of the output's scale, "
-            f"at most {allowed_error(comparison, check.tolerance):.3g} is allowed for "
-            f"{comparison.dtype}."
-        )
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=summary,
+        summary=describe_wrong(observation, check.tolerance),
         expected=comparison.expected,
         got=comparison.got,
         where=comparison.where,
@@ -213,11 +196,10 @@ def _wrong_value(
 
 
 def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFinding:
-    found = f"{observation.got or 'no exception'} was raised"
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=f"{observation.label}: expected {observation.expected}, but {found}.",
+        summary=describe_wrong(observation, {}),
         expected=observation.expected,
         got=observation.text if observation.got else "no exception",
         where="",

@@ -37,6 +37,13 @@ CAUSE_OF_FAULT_IN_TARGETS: Mapping[FaultKind, Cause] = {
 }
 """The cause of a fault in a timed run; only the two kinds above differ from `CAUSE_OF_FAULT`."""
 
+MISMATCH_TEXT: dict[Mismatch, str] = {
+    Mismatch.KIND: "has the wrong type",
+    Mismatch.DTYPE: "has the wrong dtype",
+    Mismatch.SHAPE: "has the wrong shape",
+    Mismatch.VALUE: "is not equal to the expected value",
+    Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
+}
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
 """The fault of a case that ends without a comparison: a mistake of the author."""
 
@@ -84,6 +91,21 @@ def is_wrong(observation: Observation, tolerances: Tolerances) -> bool:
     found = observation.comparison
     within = found.error <= allowed_error(found, tolerances)  # false for a NaN
     return found.mismatch is not Mismatch.NONE or not within
+
+
+def describe_wrong(seen: Observation, tolerances: Tolerances) -> str:
+    """Return what is not as expected, and how much error would be allowed."""
+    if isinstance(seen, ErrorObservation):
+        return (
+            f"{seen.label}: expected {seen.expected}, but {seen.got or 'no exception'} was raised."
+        )
+    found = seen.comparison
+    if found.mismatch is not Mismatch.NONE:
+        return f"{seen.label} {MISMATCH_TEXT[found.mismatch]}."
+    allowed = f"at most {allowed_error(found, tolerances):.3g} is allowed for {found.dtype}"
+    if found.dtype not in tolerances:
+        allowed = f"and {found.dtype} must be equal bit for bit, because no tolerance is stated"
+    return f"{seen.label}: the error is {found.error:.3g} of the output's scale, {allowed}."
 
 
 def allowed_error(found: Comparison, tolerances: Tolerances) -> float:

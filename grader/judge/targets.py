@@ -12,7 +12,13 @@ from grader.assignment.target import CheckKind, Quantity
 from grader.evidence.faults import FaultKind
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
-from grader.judge.rule import CAUSE_OF_FAULT_IN_TARGETS, describe_fault, first_trouble, is_wrong
+from grader.judge.rule import (
+    CAUSE_OF_FAULT_IN_TARGETS,
+    describe_fault,
+    describe_wrong,
+    first_trouble,
+    is_wrong,
+)
 from grader.performance.decide.interval import Kind, Metric, exp_ratio
 from grader.performance.decide.metrics import Decision, decide
 from grader.performance.decide.plausibility import broken_bounds, roofline
@@ -135,9 +141,9 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
         return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
     wrong = next((o for o in measured.observations if is_wrong(o, target.tolerance)), None)
     if wrong is not None:
+        how = describe_wrong(wrong, target.tolerance)
         return _theirs(
-            Cause.WRONG_VALUE,
-            f"A timed call gave a wrong result: {wrong.label}. {CHECK_TIMED_CALLS}",
+            Cause.WRONG_VALUE, f"A timed call gave a wrong result: {how} {CHECK_TIMED_CALLS}"
         )
     if measured.faults:
         fault = measured.faults[0]

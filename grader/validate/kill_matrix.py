@@ -122,10 +122,8 @@ def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> K
         for name, c in ungraded.items()
         if c.cause is not Cause.NO_DEVICE
     ]
-    complaints += [
-        f"{known.path}: should fail {name}, but passes it"
-        for name in sorted(known.fails - failed.keys() - needs_review.keys() - ungraded.keys())
-    ]
+    passed = sorted(known.fails - failed.keys() - needs_review.keys() - ungraded.keys())
+    complaints += [f"{known.path}: should fail {', '.join(passed)}, but passes"] if passed else []
     complaints += [
         f"{known.path}: {name} should not need review: {needs_review[name].summary}"
         for name in sorted(needs_review.keys() - known.needs_review)
@@ -134,10 +132,13 @@ def _compare(known: KnownSubmission, judgement: Judgement, *, cpu_s: float) -> K
         f"{known.path}: {name} should need review, but does not"
         for name in sorted(known.needs_review - needs_review.keys() - ungraded.keys())
     ]
+    unwanted: dict[Cause, list[str]] = {}
+    for name in sorted(failed.keys() - known.fails - known.misses):
+        unwanted.setdefault(failed[name].cause, []).append(name)
     complaints += [
-        f"{known.path}: should pass {name}, but fails it "
-        f"({failed[name].cause.value}: {failed[name].summary})"
-        for name in sorted(failed.keys() - known.fails - known.misses)
+        f"{known.path}: should pass {', '.join(names)}, but fails "
+        f"({cause.value}: {failed[names[0]].summary})"
+        for cause, names in unwanted.items()
     ]
     complaints += _wrong_causes(known, failed)
     return KnownResult(

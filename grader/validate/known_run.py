@@ -17,6 +17,7 @@ from grader.errors import SandboxError
 from grader.evidence.measurement import Measurement
 from grader.judge.judge import judge, judge_checks, sound_problems
 from grader.judge.judgement import Cause, CheckJudgement, Judgement, Verdict
+from grader.judge.targets import TOO_MUCH
 from grader.performance.measure.targets import measure_targets
 from grader.sandbox.pool import SandboxPool
 from grader.validate.known_submission import Kind, KnownSubmission
@@ -110,7 +111,7 @@ class KnownRun:
 
     @property
     def is_broken_solution(self) -> bool:
-        """Whether this is the solution and it fails a check; known after `count`."""
+        """Whether this is the solution and it fails a check or target that has been run."""
         broken = failures(self._plan, self._measurement)
         return self.known.kind is Kind.SOLUTION and bool(broken)
 
@@ -192,12 +193,17 @@ class KnownRun:
 
 
 def failures(plan: Plan, measurement: Measurement) -> tuple[CheckJudgement, ...]:
-    """Return the checks that failed, or whose case failed itself; not what the machine failed."""
-    return tuple(
+    """Return the checks that failed, or else the targets that failed, but not by their cost.
+
+    Cases that failed themselves count, and what the machine failed does not.
+    """
+    found = tuple(
         check
-        for check in judge_checks(plan, measurement)
-        if check.verdict is Verdict.FAIL or check.cause is Cause.AUTHOR
+        for check in judge(plan, measurement).checks
+        if check.cause is Cause.AUTHOR
+        or (check.verdict is Verdict.FAIL and (check.cases or check.cause not in TOO_MUCH.values()))
     )
+    return tuple(check for check in found if check.cases) or found
 
 
 def _is_open(judgement: Judgement) -> bool:

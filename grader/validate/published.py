@@ -60,9 +60,7 @@ def _kinds(value: Value) -> Iterator[str]:
             yield str(value.dtype).removeprefix("torch.")
             if not value.numel():
                 yield "an empty tensor"
-            elif (
-                not value.is_contiguous()
-            ):  # a contiguous one needs no example: it is the usual one
+            elif not value.is_contiguous():  # a contiguous one is the usual one
                 yield "a strided tensor"
         case list() | tuple() | dict():
             items = list(value.values() if isinstance(value, dict) else value)

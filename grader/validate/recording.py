@@ -63,10 +63,8 @@ class RecordedWorker(LocalWorker):
             reply = ask()
         except Raised as raised:
             reply = raised
-        self.recording = (
-            *self.recording,
-            RecordedReply(asked=_asked({0: step}), replies={0: reply}),
-        )
+        recorded = RecordedReply(asked=_asked({0: step}), replies={0: reply})
+        self.recording = (*self.recording, recorded)
         return _reply(reply)
 
     def close(self) -> None:

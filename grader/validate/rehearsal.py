@@ -22,13 +22,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from grader.assignment.declare import CaseMaker
+from grader.assignment.declare import written_at
 from grader.assignment.loaded import LoadedAssignment, load_assignment_with_reference
 from grader.assignment.plan import PlannedCheck, PlannedProblem
 from grader.correctness.instances import instances
 from grader.errors import AuthorError
 from grader.evidence.comparison import Mismatch, use_one_thread
-from grader.evidence.faults import Fault
+from grader.evidence.faults import NAME_MISSING, Fault, FaultKind
 from grader.evidence.observations import ErrorObservation, ValueObservation
 from grader.judge.rule import NOTHING_COMPARED, Trouble, allowed_error, first_trouble
 from grader.release.record_public import difference, place_of
@@ -88,13 +88,8 @@ def rehearse(loaded: LoadedAssignment) -> Rehearsal:
             problem.name: _play(loaded, problem, solution, harness, watch=cover.watch)
             for problem in loaded.plan.problems
         }
-    return Rehearsal(
-        solution=solution,
-        harness=harness,
-        played=played,
-        causes=_causes(loaded, played),
-        cover=cover,
-    )
+    causes = _causes(loaded, played)
+    return Rehearsal(solution=solution, harness=harness, played=played, causes=causes, cover=cover)
 
 
 def rehearse_twice(loaded: LoadedAssignment) -> Rehearsal:
@@ -105,9 +100,10 @@ def rehearse_twice(loaded: LoadedAssignment) -> Rehearsal:
     """
     with _second_process(loaded) as second:
         first = rehearse(loaded)
-        if first.causes:
-            return first
         here = replay(loaded, first.played)
+        if first.causes:  # one that does not repeat may be why
+            causes = (*find_unsteady(first.played, here), *first.causes)
+            return replace(first, causes=causes)
         try:
             there = second.steps()
         except AuthorError as error:
@@ -166,26 +162,30 @@ def _cause(
     loaded: LoadedAssignment, check: PlannedCheck, played: PlayedCase, trouble: Trouble
 ) -> str:
     """Return why a case fails on the solution."""
-    maker = played.instance.maker
+    place = written_at(played.instance.maker.code)
     if played.errors:
         error = played.errors[0]
-        place = place_of(error, loaded.reference)
-        return f"the case or its oracle raises {type(error).__name__}: {error}; {place}"
+        line = place_of(error, loaded.reference)
+        return f"the case or its oracle raises {type(error).__name__}: {error}; {line}"
     match trouble.seen:
         case Fault() as fault if fault is NOTHING_COMPARED:
-            where = _written_at(maker)
-            return f"its case compares nothing ({where}); let it yield `Expect` or `Raises`"
+            return f"its case compares nothing ({place}); let it yield `Expect` or `Raises`"
+        case Fault() as fault if fault.kind is FaultKind.AUTHOR:
+            return f"{fault.message} ({place})"
         case Fault() as fault:
-            detail = fault.detail or fault.message
-            return f"the solution ends the case: {detail}{fault.where and f'; {fault.where}'}"
+            told = fault.detail or fault.message
+            if fault.message == NAME_MISSING:
+                told += f" is not defined in solution.py; define it, or correct {place}"
+            return f"the solution ends the case: {told}{fault.where and f'; {fault.where}'}"
         case ErrorObservation() as seen:
             got = seen.text or "no exception"
-            return f"the solution fails it: {seen.label}: expected {seen.expected}, got {got}"
+            told = f"{seen.label}: expected {seen.expected}, got {got}"
+            return f"the solution fails it ({place}): {told}"
         case seen:
-            return _wrong_value(check, seen)
+            return _wrong_value(check, seen, place)
 
 
-def _wrong_value(check: PlannedCheck, seen: ValueObservation) -> str:
+def _wrong_value(check: PlannedCheck, seen: ValueObservation, place: str) -> str:
     found = seen.comparison
     if (
         found.mismatch is Mismatch.NONE
@@ -195,21 +195,16 @@ def _wrong_value(check: PlannedCheck, seen: ValueObservation) -> str:
         return (
             f"it compares floats of dtype {found.dtype} and states no tolerance, so they must be "
             f"equal bit for bit; the solution is off by {found.error:.2g} of the output's scale. "
-            f"Add `tolerance = {{ {found.dtype} = … }}` to its [[problem.check]]"
+            f"Add `tolerance = {{ {found.dtype} = … }}` to its [[problem.check]] in assignment.toml"
         )
     size = ""
     if found.mismatch is Mismatch.NONE:
         allowed = allowed_error(found, check.tolerance)
         size = f" (error {found.error:.2g} of the output's scale, allowed {allowed:.2g})"
     return (
-        f"the solution fails it: {seen.label}{found.where}: the oracle gives {found.expected}, the "
-        f"solution {found.got}{size}"
+        f"the solution fails it ({place}): {seen.label}{found.where}: the oracle gives "
+        f"{found.expected}, the solution {found.got}{size}"
     )
-
-
-def _written_at(maker: CaseMaker) -> str:
-    """Return file and line of the function that makes a case."""
-    return f"{Path(maker.code.co_filename).name}, line {maker.code.co_firstlineno}"
 
 
 # Whether cases repeat themselves ------------------------------------------------------------------
@@ -225,9 +220,9 @@ def find_unsteady(played: Played, *others: Steps) -> Iterator[str]:
         if where and check not in told:
             told.add(check)
             yield (
-                f"{one.name} ({_written_at(one.instance.maker)}): played twice under one seed, it "
-                f"differs in {where}. Take everything random from `draw`, nothing from the clock, "
-                "and sort what comes from a set; else each student gets other inputs"
+                f"{one.name} ({written_at(one.instance.maker.code)}): played twice under one seed, "
+                f"it differs in {where}. Take everything random from `draw`, nothing from the "
+                "clock, and sort what comes from a set; else each student gets other inputs"
             )
 
 

@@ -67,12 +67,8 @@ class Graded:
 
 def stopped(loaded: LoadedAssignment, causes: Iterable[str]) -> ValidationReport:
     """Return the report of an assignment whose solution fails: the causes, and nothing else."""
-    validation = Validation(
-        assignment=loaded.assignment.slug,
-        known_submissions=(),
-        checks=(),
-        complaints=tuple(causes),
-    )
+    slug, told = loaded.assignment.slug, tuple(causes)
+    validation = Validation(assignment=slug, known_submissions=(), checks=(), complaints=told)
     nothing = SeedRuns(seeds=(), rejected_seeds=(), largest={})
     return ValidationReport(
         validation=validation, trivial=(), seed=loaded.plan.seed, further=nothing
@@ -129,16 +125,14 @@ def _unvalidated(measured: Iterable[Measured]) -> Iterator[str]:
 
 
 def _failures(plan: Plan, solution: Measurement) -> list[str]:
-    """Return why the solution fails in the sandbox what it passes in this process."""
+    """Return why the solution fails in the sandbox what it passes in this process, or a target."""
     found: dict[str, list[str]] = {}
-    for check in failures(plan, solution):
-        cause = f"{check.cause.value}: {check.summary}"
-        found.setdefault(cause, []).append(f"{check.problem}.{check.check}")
-    return [
-        f"{', '.join(names)}: the solution fails it in the sandbox, and passes it outside "
-        f"({cause}); look at limits, `denied` and what the solution reads or starts"
-        for cause, names in found.items()
-    ]
+    for one in failures(plan, solution):
+        why = f"({one.cause.value}: {one.summary}); look at"
+        where = f"in the sandbox, and passes it outside {why} limits, `denied` and what it reads"
+        target = f"{why} the oracle, and `tolerance` of its [[problem.target]] in assignment.toml"
+        found.setdefault(where if one.cases else target, []).append(f"{one.problem}.{one.check}")
+    return [f"{', '.join(names)}: the solution fails it {how}" for how, names in found.items()]
 
 
 def _other_complaints(
@@ -154,6 +148,12 @@ def _other_complaints(
         *rehearsal.unsteady,
         *([] if rehearsal.unsteady else find_stale(loaded)),  # such a case is stale at once
         *rehearsal.cover.complaints(),
+        *(
+            f"{p.name}.{c.name}: has no hidden case, so copies of its public answers pass; add one"
+            for p in loaded.plan.problems
+            for c in p.checks
+            if not c.hidden
+        ),
         *_complain_of_trivial(trivial),
         *_complain_of_seeds(loaded, further),
         *(complaint for one in solutions for complaint in _too_short(loaded, one.targets)),
@@ -166,7 +166,7 @@ def _run_all(
 ) -> list[Measured]:
     """Run checks and counted targets, `jobs` at a time; then timed targets, one at a time.
 
-    If the solution fails a check, return it alone.
+    If the solution fails a check, or a target for another reason than its cost, return it alone.
     """
     longest_first = sorted(runs, key=lambda run: not run.has_targets)
     with ThreadPoolExecutor(jobs, thread_name_prefix="validate") as workers:
@@ -181,9 +181,11 @@ def _run_all(
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)  # the result is lost already
             raise
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.known.kind is not Kind.SOLUTION):
         if run.is_timed:
             run.time()
+            if run.is_broken_solution:
+                return [run.measured]
             on_known(run.known, run.seconds)
     return [run.measured for run in runs]
 

@@ -22,7 +22,7 @@ def write_scaffold(slug: str, assignments: Path, reference: Path) -> tuple[Path,
         UsageError: if the slug is invalid, a folder exists, or the templates are not installed.
     """
     if not SLUG_PATTERN.fullmatch(slug):
-        hint = "use lower-case letters, digits and _, starting with a letter"
+        hint = "use 2 to 64 lower-case letters, digits and _, starting with a letter"
         raise UsageError(f"{slug!r} cannot name an assignment", hint=hint)
     folders = (assignments / slug, reference / slug)
     for folder in folders:

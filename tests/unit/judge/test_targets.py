@@ -285,6 +285,13 @@ def test_a_measured_call_that_is_wrong_fails_however_fast(observation):
     assert "keys" in found.summary
 
 
+def test_a_wrong_timed_call_says_how_wrong_and_that_no_tolerance_is_stated():
+    seen = (value(error=1e-3), value(error=1e-6, dtype="float16"))
+    told = [ruled([replace(raced(), observations=(one,))]).summary for one in seen]
+    assert "keys: the error is 0.001 of the output's scale, at most 0.0001 is allowed" in told[0]
+    assert "float16 must be equal bit for bit, because no tolerance is stated" in told[1]
+
+
 def test_measured_calls_within_the_tolerance_are_right():
     right = ErrorObservation(
         label="keys", expected="ValueError", got="ValueError", text="", matches=True

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from grader.assignment.plan import PlannedTarget
+from grader.assignment.plan import Plan, PlannedTarget
 from grader.assignment.table import Evidence
 from grader.assignment.target import Clock, Quantity, Tier
 from grader.cuda_cpp.builder import Builder
@@ -123,3 +123,20 @@ def target(quantity):
         evidence=Evidence.OUTSIDE,
         devices=(),
     )
+
+
+@pytest.mark.parametrize(
+    ("cause", "cases", "stops"),
+    [
+        (Cause.WRONG_VALUE, 0, True),
+        (Cause.TOO_MUCH_MEMORY, 0, False),
+        (Cause.TIMEOUT, 3, True),
+    ],
+)
+def test_a_solution_that_is_wrong_in_a_target_stops_all_but_a_slow_one_does_not(
+    monkeypatch, cause, cases, stops
+):
+    whole = judgement(a=cause)
+    checks = tuple(replace(one, cases=cases) for one in whole.checks)
+    monkeypatch.setattr(known_run, "judge", lambda plan, seen: replace(whole, checks=checks))
+    assert bool(known_run.failures(cast(Plan, None), MEASUREMENT)) is stops

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from grader.assignment.loaded import load_assignment_with_reference
+from grader.errors import AuthorError
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.validate.rehearsal import find_unsteady, rehearse, rehearse_twice, replay
 from grader.validate.validate import _failures
@@ -72,6 +73,13 @@ def test_a_random_oracle_is_refused_where_it_is_compared(tmp_path):
     assert "step 2 (double(x)): want: float32[5]" in said
 
 
+def test_a_random_oracle_is_named_before_the_failures_that_it_makes(tmp_path):
+    cases = "import torch\n" + CASES.replace("lambda: 2 * x", "lambda: 2 * x * (1 + torch.rand(1))")
+    first, second = rehearse_twice(make_course(tmp_path, cases=cases)).causes
+    assert "it differs in step 2 (double(x)): want" in first
+    assert "the solution fails it (cases.py" in second
+
+
 def test_another_order_of_a_set_is_found_in_a_second_process(tmp_path):
     names = "{" + ", ".join(f'"name{number}"' for number in range(30)) + "}"
     cases = CASES.replace('label="double(x)"', f'label=" ".join({names})')
@@ -121,7 +129,7 @@ def test_a_case_that_compares_nothing_says_so_once(tmp_path):
 
 def test_a_wrong_solution_is_told_with_both_values(tmp_path):
     (said,) = causes(tmp_path, solution=SOLUTION.replace("2 * x", "3 * x"))
-    assert said.startswith("double.values (3 of 3 cases): the solution fails it: double(x)[")
+    assert said.startswith("double.values (3 of 3 cases): the solution fails it (cases.py, line ")
     assert "the oracle gives " in said
     assert "allowed 1e-06" in said
 
@@ -134,8 +142,29 @@ def test_a_solution_that_raises_is_told_with_its_line(tmp_path):
 
 def test_a_solution_that_raises_otherwise_than_asked_is_told(tmp_path):
     (said,) = causes(tmp_path, solution=SOLUTION.replace("raise ValueError", "raise KeyError"))
-    assert said.startswith("double.refuses (1 of 1 cases): the solution fails it: a scalar: ")
+    assert said.startswith("double.refuses (1 of 1 cases): the solution fails it (cases.py, line ")
     assert "expected ValueError, got KeyError" in said
+
+
+def test_a_name_that_the_solution_lacks_is_told_with_the_case_that_calls_it(tmp_path):
+    told = causes(tmp_path, solution=SOLUTION.replace("double", "dubble"))
+    assert len(told) == 2
+    assert "the solution ends the case: double is not defined in solution.py; define it" in told[0]
+    assert re.search(r"or correct cases.py, line \d+$", told[0])
+
+
+def test_a_case_that_yields_no_step_is_told_what_it_yields(tmp_path):
+    (said,) = causes(
+        tmp_path, cases=CASES.replace("yield Expect(got,", "yield got; (lambda *_, **__: 0)(")
+    )
+    assert said.startswith("double.values (3 of 3 cases): values: the case itself failed: ")
+    assert "it yields a Tensor; expected a step such as `Call` (cases.py, line" in said
+
+
+def test_a_case_that_is_no_generator_is_told_with_its_line(tmp_path):
+    cases = CASES.replace('"""Twice the input."""', "return [draw]\n\ndef unused(draw):")
+    with pytest.raises(AuthorError, match=r"cases.py, line 4: values returns a list, not a gener"):
+        rehearse(make_course(tmp_path, cases=cases))
 
 
 def test_a_solution_that_fails_in_a_sandbox_alone_is_told_with_cause_and_summary(tmp_path):
