@@ -69,9 +69,9 @@ def _is_main_guard(statement: ast.stmt) -> TypeGuard[ast.If]:
     """Return whether a statement is `if __name__ == "__main__":`, whose block importing skips."""
     if not isinstance(statement, ast.If):
         return False
-    test = statement.test
-    both = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And)
-    return not _MAIN_TESTS.isdisjoint(map(ast.unparse, test.values if both else [test]))
+    one = statement.test
+    tests = one.values if isinstance(one, ast.BoolOp) and isinstance(one.op, ast.And) else [one]
+    return not _MAIN_TESTS.isdisjoint(map(ast.unparse, tests))
 
 
 def script_names(statement: ast.stmt) -> frozenset[str]:
