@@ -147,7 +147,7 @@ class LoadFailure:
         """The exception, and which names are missing because of it."""
         lost = ", ".join(name for name in self.names if name != ANY_NAME)
         so = f"; so {lost} {'are' if ', ' in lost else 'is'} not defined" if lost else ""
-        return f"{self.text}{so}"
+        return f"{self.text.removesuffix(': ')}{so}"
 
     @property
     def fault(self) -> Fault:

@@ -17,6 +17,8 @@ from .selection import Decision, Fate, Part, Selection, Zone
 
 MAX_DAMAGED = 50
 SCRATCH = "scratch"
+_CLOSED = "in a cell that is not graded, but {}: remove the tag `scratch`, or move it elsewhere"
+_SCRIPT = 'under `if __name__ == "__main__":`, which grading skips, but {}: move it elsewhere'
 
 _KINDS = {
     Fate.TAKEN: Kind.TAKEN,
@@ -240,7 +242,11 @@ class _Assembly:
         kind = _KINDS.get(decision.fate)
         first_line = section.first_line(statement)
         if kind is Kind.NEEDS and part in self._selection.needed:
-            self._missing.append((part, f"name {decision.names[0]!r} is not defined: {first_line}"))
+            name = decision.names[0]
+            below = next((p.place for p in self._parts.values() if name in p.names.binds), "")
+            hint = f" before {below}, which is further down: move that up" if below else ""
+            message = f"NameError: name {name!r} is not defined{hint}: `{clip(first_line)}`"
+            self._missing.append((part, message))
             return
         if kind is None:
             return
@@ -255,13 +261,13 @@ class _Assembly:
     def _note_damage(self) -> None:
         for section in self._sections:
             for broken in section.code.broken if section.zone is not Zone.CLOSED else ():
-                if section.zone is Zone.OPEN and self._selection.relevant.isdisjoint(broken.names):
+                unused = self._selection.relevant.isdisjoint(broken.names)
+                if unused and (section.zone is Zone.OPEN or broken.in_notebooks):
                     continue
                 kind = "conflict" if broken.is_conflict else "syntax"
                 place = section.place_of(broken.line)
                 self._damage(kind, broken.names, place=place, message=broken.message)
-        for part, problem in self._missing:
-            message = f"NameError: {clip(problem, 100)}"
+        for part, message in self._missing:
             self._damage("missing", part.names.binds, place=part.place, message=message)
         for absent in self._selection.absent:
             message = (
@@ -275,12 +281,10 @@ class _Assembly:
                     "that is graded defines it: hand in the file that does"
                 )
             self._damage("import", {absent.name}, place=absent.part.place, message=message)
-        for name, part, user in self._selection.only_closed():
+        for name, part, user in self._selection.unseen():
             uses = f"`{user}` uses it" if user else "a problem needs it"
-            message = (
-                f"`{name}` is defined only in this cell, which is not graded, but {uses}: remove "
-                f"the tag `{SCRATCH}`, or move it to a cell that is graded"
-            )
+            where = (_CLOSED if part.zone is Zone.CLOSED else _SCRIPT).format(uses)
+            message = f"`{name}` is defined only {where}"
             self._damage("not_graded", {name}, place=part.place, message=message)
         del self._module.damaged[MAX_DAMAGED:]
 

@@ -65,7 +65,8 @@ def clean(source: str, *, is_file: bool = False) -> CleanCell:
     if tree is not None:
         return CleanCell(lines=tuple(kept), removed=removed, tree=tree)
     rest = recover(lines, lambda block: _take_out(block)[0])
-    return CleanCell(lines=rest.lines, removed=(), tree=rest.tree, broken=rest.broken)
+    removed = tuple(lines[one.line - 1] for one in rest.broken if one.in_notebooks)
+    return CleanCell(lines=rest.lines, removed=removed, tree=rest.tree, broken=rest.broken)
 
 
 def _dedent(lines: list[str]) -> list[str]:

@@ -36,12 +36,14 @@ class Broken:
         names: what it would define, as far as a glance can tell.
         line: of the error, from 1.
         message: Python's, with the source line.
+        in_notebooks: whether notebooks run it: it awaits something outside a function.
     """
 
     names: tuple[str, ...]
     line: int
     message: str
     is_conflict: bool = False
+    in_notebooks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +71,14 @@ class Problem:
     is_indent: bool = False
 
 
-def parse(lines: Sequence[str]) -> tuple[ast.Module | None, Problem]:
-    """Return the tree of some lines, or None and why there is none."""
+def parse(lines: Sequence[str], flags: int = 0) -> tuple[ast.Module | None, Problem]:
+    """Return the tree of some lines, or None and why there is none; `flags` are the compiler's."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `"\\d"` and the like: the import shows what matters
             tree = ast.parse("\n".join(lines))
             # Parsing alone accepts `break` outside a loop, which would make the whole import fail.
-            compile(tree, "<cell>", "exec", dont_inherit=True)
+            compile(tree, "<cell>", "exec", flags, dont_inherit=True)
         return tree, Problem(message="")
     except SyntaxError as error:
         message = f"{type(error).__name__}: {clip(error.msg, 100)}"
@@ -178,15 +180,17 @@ def _describe(lines: Sequence[str], block: tuple[int, int], problem: Problem) ->
             names.update(dict.fromkeys(one.split(".")[0] for one in bound if one.isidentifier()))
     number = mark or min(max(problem.start + problem.line, begin + 1), max(end, 1))
     source = clip(lines[number - 1].strip(), 80)
+    awaits = parse(lines[begin:end], ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)[0] is not None
     found = (
         "marks of a merge conflict that is not resolved: keep one of the two versions, and delete "
         "the lines with <<<<<<<, ======= and >>>>>>>"
         if mark
-        else problem.message
+        else f"{problem.message}{', as only notebooks can: do without `await`' if awaits else ''}"
     )
     return Broken(
         names=tuple(name for name in names if not keyword.iskeyword(name))[:MAX_NAMES],
         line=number,
         message=f"{found}: `{source}`" if source else found,
         is_conflict=bool(mark),
+        in_notebooks=awaits,
     )

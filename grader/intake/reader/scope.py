@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__spec__", "__package__"})
 
@@ -17,7 +18,9 @@ ALWAYS_ALLOWED = frozenset({"torch", "numpy", "triton", "typing_extensions", "ha
 """`runner.loading.OFFERED` and the harness: the reader can import nothing of the package."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-_COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_COMPOUND = (*_LOOPS, ast.If, ast.Match, ast.With, ast.AsyncWith, ast.Try, ast.TryStar)
+_MAIN_TESTS = frozenset({"__name__ == '__main__'", "'__main__' == __name__"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +47,12 @@ class Names:
 def names_of(
     statement: ast.stmt, lines: Sequence[str] = (), *, lazy_annotations: bool = False
 ) -> Names:
-    """Return the names of one statement; none for `if __name__ == "__main__"`, which never runs.
+    """Return the names of one statement; none from below `__name__ == "__main__"`: it never runs.
 
     Its source `lines` spare writing it anew, if it does not share them with others.
     """
-    if isinstance(statement, ast.If) and is_main_guard(statement.test):
-        return Names()
+    statement, whole = _imported(statement), statement
+    lines = lines if statement is whole else ()
     changes, calls = _changed(statement)
     try:
         text = "\n".join(lines) if lines else ast.unparse(statement)
@@ -62,9 +65,25 @@ def names_of(
     return Names(binds=binds, uses=uses, now=now, changes=changes, calls=calls, makes=makes)
 
 
-def is_main_guard(test: ast.expr) -> bool:
-    """Return whether a condition asks for `__name__`: a module's block that importing skips."""
-    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))
+def _is_main_guard(statement: ast.stmt) -> TypeGuard[ast.If]:
+    """Return whether a statement is `if __name__ == "__main__":`, whose block importing skips."""
+    if not isinstance(statement, ast.If):
+        return False
+    one = statement.test
+    tests = one.values if isinstance(one, ast.BoolOp) and isinstance(one.op, ast.And) else [one]
+    return not _MAIN_TESTS.isdisjoint(map(ast.unparse, tests))
+
+
+def script_names(statement: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement defines only in a file that is run itself."""
+    return frozenset(_stored(ast.Module(statement.body, [])) if _is_main_guard(statement) else ())
+
+
+def _imported(statement: ast.stmt) -> ast.stmt:
+    """Return what importing a statement runs."""
+    if not _is_main_guard(statement):
+        return statement
+    return ast.If(test=ast.Constant(True), body=statement.orelse or [ast.Pass()], orelse=[])
 
 
 def _resolve(text: str, lazy: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
@@ -162,12 +181,14 @@ class Scope:
         """Return names that a statement needs when it is reached, and that nothing has bound."""
         if self.has_star:
             return ()
-        return tuple(sorted(set(_read_now(statement, self.lazy_annotations)) - self.known))
+        needed = _read_now(_imported(statement), self.lazy_annotations)
+        return tuple(sorted(needed - self.known))
 
     def bind(self, statement: ast.stmt) -> None:
         """Remember the names of a statement that is in the module."""
         if is_type_checking(statement):
             return  # never runs
+        statement = _imported(statement)
         self.has_star = self.has_star or is_star(statement)
         if not isinstance(statement, ast.AnnAssign) or statement.value is not None:
             self.known.update(_stored(statement))
@@ -279,6 +300,8 @@ def _stored(node: ast.AST) -> Iterator[str]:
             if isinstance(part.ctx, ast.Store):
                 yield part.id
         elif not isinstance(part, ast.Lambda):
-            if isinstance(part, ast.ExceptHandler) and part.name:
+            if isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
                 yield part.name
+            elif isinstance(part, ast.MatchMapping) and part.rest:
+                yield part.rest
             waiting += ast.iter_child_nodes(part)

@@ -25,6 +25,7 @@ from .scope import (
     is_outside,
     is_star,
     is_type_checking,
+    script_names,
 )
 
 _BUILTINS = frozenset(dir(builtins)) | MODULE_NAMES
@@ -286,22 +287,20 @@ class Selection:
 
     def _leave(self, part: Part) -> Decision:
         """Return why a statement goes that graded code does not use; no word about `check(...)`."""
-        is_nothing = isinstance(part.node, ast.Pass) or (
-            isinstance(part.node, ast.Expr) and isinstance(part.node.value, ast.Constant)
-        )
+        is_text = isinstance(part.node, ast.Expr) and isinstance(part.node.value, ast.Constant)
+        is_nothing = is_text or isinstance(part.node, ast.Pass) or is_type_checking(part.node)
         if is_nothing or part.names.uses & self._inert:
             return Decision(fate=Fate.SILENT)
         defines = isinstance(part.node, (*_CALLABLE, ast.Assign, ast.AnnAssign))
         return Decision(fate=Fate.UNUSED if defines and part.names.binds else Fate.EFFECT)
 
-    def only_closed(self) -> list[tuple[str, Part, str]]:
-        """Return needed names that only a closed cell defines, its statement, and what needs it."""
+    def unseen(self) -> list[tuple[str, Part, str]]:
+        """Return needed names that only code defines which does not run, with it and a user."""
         found: list[tuple[str, Part, str]] = []
-        if self._stars:
-            return found
-        for part in self._closed:
-            names = part.names.binds & self.relevant - self._definers.keys() - _BUILTINS
-            for name in sorted(names):
+        missing = set() if self._stars else self.relevant - self._definers.keys() - _BUILTINS
+        for part in [*self._closed, *self._parts]:
+            closed = part.names.binds if part.zone is Zone.CLOSED else frozenset()
+            for name in sorted(missing & (closed | script_names(part.node))):
                 users = [p.title for p in self.needed | self.taken if name in p.names.uses]
                 found.append((name, part, min(users, default="")))
         return found

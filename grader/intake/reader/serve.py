@@ -18,7 +18,7 @@ from .assembly import SCRATCH, Line, Module, Section, Wanted, build
 from .cells import SAVE_AGAIN, Cell, Refusal, read_cells
 from .magics import CleanCell, cell_magic, clean
 from .notices import Kind
-from .scope import imported_module, is_outside
+from .scope import imported_module, is_outside, script_names
 from .selection import ONLY_IN_NOTEBOOKS, Zone
 
 MEMORY_BYTES = 1 << 30
@@ -163,6 +163,8 @@ def _is_ordinary(code: CleanCell, wanted: Wanted) -> bool:
     if code.broken or code.removed:
         return False
     for statement in code.tree.body:
+        if script_names(statement):
+            return False
         if isinstance(statement, ast.Import | ast.ImportFrom):
             modules = [imported_module(statement, alias) for alias in statement.names]
             if any(module and is_outside(module, wanted.allowed) for module in modules):

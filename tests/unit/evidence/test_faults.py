@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from grader.errors import CallTimeout, ChannelClosed, ChannelError, SandboxError, SandboxLost
-from grader.evidence.faults import Ending, FaultKind, classify
+from grader.evidence.faults import Ending, FaultKind, LoadFailure, classify
 
 
 def ending(*, sandbox_alive=True, exited=True, status=0, oom_kills=0):
@@ -58,3 +58,8 @@ def test_any_signal_has_a_name(number):
     kind, message = classify(CLOSED, ending(status=number))
     assert kind is FaultKind.CRASH
     assert "SIG" in message
+
+
+def test_an_exception_without_text_is_told_without_a_gap() -> None:
+    failure = LoadFailure(names=("f",), text="AssertionError: ", where="In [3], line 2")
+    assert failure.consequence == "AssertionError; so f is not defined"

@@ -196,7 +196,7 @@ def test_definition_that_would_break_the_import_is_left_out(tmp_path: Path) -> N
     config, pytest_ = submission.broken
     assert (config.kind, config.names) == (Damage.MISSING, ("Model", "config"))
     assert config.text == (
-        "code cell 1, line 2: NameError: name 'load' is not defined: config = load()"
+        "code cell 1, line 2: NameError: name 'load' is not defined: `config = load()`"
     )
     assert (pytest_.kind, pytest_.names) == (Damage.IMPORT, ("pytest",))
     assert pytest_.message.startswith("ModuleNotFoundError: No module named 'pytest' where")
@@ -249,7 +249,7 @@ def test_statement_with_a_syntax_error_is_left_out_and_told(tmp_path: Path) -> N
         message="SyntaxError: invalid syntax: `b = = 2`",
     )
     assert submission.notices == (broken.text,)
-    for lines in ("def f():\n    break", "return 1", "(" * 1000, "await run()"):
+    for lines in ("def f():\n    break", "return 1", "(" * 1000):
         text, (notice,) = assembled("x = 1", lines)
         assert text == "x = 1\n"
         assert re.match(r"code cell 2, line \d: SyntaxError: ", notice)

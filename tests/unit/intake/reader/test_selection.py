@@ -124,8 +124,9 @@ def test_a_name_that_only_a_scratch_cell_defines_is_named() -> None:
         ("h",),
         "code cell 2, line 2",
     )
-    assert "`h` is defined only in this cell, which is not graded, but `f` uses it" in (
-        damaged.message
+    assert damaged.message == (
+        "`h` is defined only in a cell that is not graded, but `f` uses it: remove the tag "
+        "`scratch`, or move it elsewhere"
     )
     assert not read(*cells, "def h(): ...").module.damaged
     (wanted,) = read(
@@ -459,3 +460,71 @@ def test_a_called_function_that_changes_a_bound_name_is_not_run() -> None:
         ).module
     )
     assert "\ntrain()" not in text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sys\nmatch sys.platform:\n    case 'never':\n        N = 1\n    case other:\n"
+        "        N = len(other)",
+        "match {'n': 1, 'm': [2, 3]}:\n    case {'n': N, 'm': [first, *more], **rest}:\n"
+        "        N = [first, more, rest]",
+        "if __name__ == '__main__':\n    N = 1\nelse:\n    N = 2",
+        "if __name__ != '__main__':\n    N = 1",
+        "try:\n    N = 1\nexcept* ValueError as errors:\n    N = errors",
+    ],
+)
+def test_what_importing_runs_is_taken(source: str) -> None:
+    """A name that a pattern binds is defined, and so is one of the branch that importing takes."""
+    for cells in ([export("def f(): return N"), source], [source, "def f(): return N"]):
+        module = read(*cells, exports="f").module
+        assert source.split("\n")[-1] in text_of(module)
+        assert not module.damaged
+
+
+@pytest.mark.parametrize("test", ["__name__ == '__main__'", "'__main__' == __name__ and N"])
+def test_a_name_that_only_a_script_defines_is_named(test: str) -> None:
+    guard = f"if {test}:\n    import os\n    N, _ = 1, os"
+    want = (
+        '`N` is defined only under `if __name__ == "__main__":`, which grading skips, but `f` '
+        "uses it: move it elsewhere"
+    )
+    (of_cell,) = read("def f(): return N", guard, exports="f").module.damaged
+    (of_file,) = read_module(f"def f(): return N\n{guard}", "f")[1].damaged
+    assert (of_cell.message, of_cell.place) == (want, "code cell 2, line 1")
+    assert (of_file.message, of_file.place) == (want, "kv_cache.py, line 2")
+    text = f"def f(): return N\nN = 1\n{guard}"
+    assert read_module(text, "f")[0] == text
+    assert not read_module(text, "f")[1].notices
+
+
+def test_what_only_a_notebook_awaits_costs_what_uses_it() -> None:
+    cells = (
+        "def f(): return 1",
+        "import asyncio\nresult = await g(\n    2,\n)\nx = 1\nasync with a as b:\n    b",
+    )
+    module = read(*cells, exports="f").module
+    assert module.notices == [
+        "not graded, because no graded code uses it: `x` (code cell 2)",
+        "left out, because only a notebook understands it: `result = await g(`, "
+        "`async with a as b:` (code cell 2)",
+    ]
+    assert not module.damaged
+    (damaged,) = read(*cells, "def h(): return result", exports="fh").module.damaged
+    assert (damaged.names, damaged.place) == (("result",), "code cell 2, line 2")
+    assert damaged.message.startswith(
+        "SyntaxError: 'await' outside function, as only notebooks can: do without `await`: `result"
+    )
+
+
+def test_a_name_that_is_defined_further_down_is_said_to_be_there() -> None:
+    (damaged,) = read("def f(x: T): ...", "import torch\nT = torch.Tensor").module.damaged
+    assert damaged.message == (
+        "NameError: name 'T' is not defined before code cell 2, line 2, which is further down: "
+        "move that up: `def f(x: T): ...`"
+    )
+
+
+def test_what_no_student_misses_is_not_told() -> None:
+    checking = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from harness import Model"
+    assert read(checking, export("def f(x: 'Model'): ...")).module.notices == []
