@@ -2,7 +2,7 @@
 
 Takes the JSON of a recording (see `student.trace`) and gives text; needs no torch and no worker.
 Small values stand in the text in full. Larger ones are `c.arguments[call][position]` of the case
-`c`, with dtype, shape and strides beside them. What `c` can do is in `student.cases`.
+`c`, with dtype, shape and strides beside them. What `c` can do is in `student.live_case`.
 """
 
 import ast

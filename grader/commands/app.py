@@ -41,6 +41,7 @@ and `grader --help` does not wait for torch.
 """
 
 FOR_STUDENTS = ("init", "check", "pack", "list", "remove")
+FOR_AUTHORS = ("validate", "release", "new-assignment")
 GRADING_EXTRAS = frozenset(
     """docker filelock jinja2 landlock markupsafe nbconvert nbformat nh3 pygments pyseccomp requests
     scipy sqlalchemy triton yaml""".split()
@@ -101,7 +102,7 @@ def _add(app: typer.Typer, name: str, module: str) -> None:
         command = importlib.import_module(f"grader.commands.{module}").command
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        extra = "grade" if missing in GRADING_EXTRAS else "author"
+        extra = "author" if name in FOR_AUTHORS or missing in AUTHOR_EXTRAS else "grade"
         if missing not in GRADING_EXTRAS | AUTHOR_EXTRAS:
             raise
         # Whatever options it is called with, the answer is that it is not installed.

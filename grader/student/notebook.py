@@ -21,7 +21,7 @@ from grader.student.result import PublicCheck, PublicResult, with_code
 from grader.student.work import read_mark
 
 if TYPE_CHECKING:
-    from grader.student.cases import Case
+    from grader.student.live_case import Case
 
 Defined = Any  # a function or class of the student's
 Scope = Mapping[str, Defined]
@@ -125,7 +125,7 @@ def case(name: str, index: int = 0, /, *, assignment: str = "") -> "Case":
     found = _find(name.partition(".")[0], assignment)
     full = name if name.endswith("]") else f"{name}[{index}]"
     chosen = choose_case(full, list_cases(found.folder, (found.problem.name,)))
-    from grader.student.cases import Case  # imports torch, which takes seconds
+    from grader.student.live_case import Case  # imports torch, which takes seconds
 
     scope = sys._getframe(1).f_globals  # what is defined later is in it, too
 

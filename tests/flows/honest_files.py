@@ -185,6 +185,9 @@ HONEST: dict[str, Honest] = {
     "progress_bar": Honest(make=module(_with("import torch\n", "import torch\nimport tqdm\n"))),
     "nbconvert": Honest(make=module(CONVERTED + SOLUTION)),
     "compiled": Honest(make=module(_with("def _causal(", "@torch.compile\ndef _causal("))),
+    "traced": Honest(
+        make=module(_with("def _causal(", '@torch.compile(backend="eager")\ndef _causal('))
+    ),
     "numpy_number": Honest(
         make=module(_with("import torch\n", "import numpy as np\nimport torch\n") + NUMPY_NUMBER)
     ),

@@ -83,4 +83,5 @@ def test_an_untouched_starter_is_missing(graded: Path) -> None:
 
 
 def test_python_is_graded_beside_it(graded: Path) -> None:
-    assert causes(graded, "eve") == {"crash"}
+    assert causes(graded, "eve") == {"missing"}
+    assert "RuntimeError: no" in report(graded, "eve")

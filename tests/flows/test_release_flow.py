@@ -296,7 +296,7 @@ def test_a_student_works_with_two_bundles_and_a_corrected_one(
 
 def test_what_a_student_lacks_is_named_in_the_message(student, tmp_path):
     printed = run(student, "-m", "grader", "new-assignment", "mine", cwd=tmp_path, code=2)
-    assert "needs llm-systems-grader[author]: jupytext is not installed" in printed
+    assert "`grader new-assignment` needs llm-systems-grader[author]" in printed
     grade = (student, "-m", "grader", "grade", SLUG, "x", "--out", "o")
     printed = run(*grade, cwd=tmp_path, code=2)
     assert "`grader grade` needs llm-systems-grader[grade]" in printed

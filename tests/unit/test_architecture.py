@@ -62,11 +62,11 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
 MAX_FILES = 218
-MAX_LINES = 37_700
+MAX_LINES = 37_900
 MAX_MODULES = 20
 
 LONG_FILES: dict[str, tuple[int, str]] = {
-    "assignment/table.py": (425, "every key of the table, with its checks"),
+    "assignment/table.py": (430, "every key of the table, with its checks"),
 }
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (82, "one parameter per command-line option"),

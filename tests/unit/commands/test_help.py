@@ -10,6 +10,7 @@ import grader
 from grader.commands.app import (
     AUTHOR_EXTRAS,
     COMMANDS,
+    FOR_AUTHORS,
     FOR_STUDENTS,
     GRADING_EXTRAS,
     build_app,
@@ -82,6 +83,7 @@ STAFF = sorted(COMMANDS.keys() - {*FOR_STUDENTS})
         ("grade", ("kv_cache", "x", "--out", "o", "--jobs=2")),
         ("grade", ("--help",)),
         ("validate", ("kv_cache",)),
+        ("release", ("kv_cache",)),
         ("report", ("o",)),
         ("image", ("build", "--base", "x")),
         ("doctor", ()),
@@ -92,8 +94,9 @@ def test_a_light_installation_says_what_a_staff_command_needs(
 ):
     code, printed = called(monkeypatch, capsys, name, *words)
     assert code == 2
-    assert f"`grader {name}` needs llm-systems-grader[grade]" in printed
-    assert 'python -m pip install "llm-systems-grader[grade]"' in printed
+    extra = "author" if name in FOR_AUTHORS else "grade"
+    assert f"`grader {name}` needs llm-systems-grader[{extra}]" in printed
+    assert f'python -m pip install "llm-systems-grader[{extra}]"' in printed
 
 
 def test_a_light_installation_lists_students_commands_only(light, monkeypatch, capsys):

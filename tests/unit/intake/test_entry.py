@@ -87,7 +87,7 @@ def test_the_newer_of_two_copies_is_graded_and_named(tmp_path: Path) -> None:
         "graded: kv_cache (1).py, read as kv_cache.py",
         "not used: kv_cache.py; kv_cache (1).py is newer by the number in its name",
     )
-    both = {"kv_cache.ipynb": EDITED_NOTEBOOK, "kv_cache (1).py": GOOD}
+    both: dict[str, bytes | str] = {"kv_cache.ipynb": EDITED_NOTEBOOK, "kv_cache (1).py": GOOD}
     assert (
         "found kv_cache (1).py, kv_cache.ipynb"
         in reject(write(tmp_path / "b.zip", zipped(both))).message
@@ -96,9 +96,13 @@ def test_the_newer_of_two_copies_is_graded_and_named(tmp_path: Path) -> None:
 
 def test_work_in_a_zip_beats_the_untouched_starter_beside_it(tmp_path: Path) -> None:
     packed = zipped({"kv_cache.py": GOOD})
-    files = {"kv_cache.py": STARTER, "kv_cache-submission.zip": packed, ".grader.toml": MARK}
+    files: dict[str, bytes | str] = {
+        "kv_cache.py": STARTER,
+        "kv_cache-submission.zip": packed,
+        ".grader.toml": MARK,
+    }
     assert accept(write(tmp_path / "a.zip", zipped(files))).files[0].text == GOOD
-    older = {**files, "kv_cache.py": STARTER + "# edited"}
+    older: dict[str, bytes | str] = {**files, "kv_cache.py": STARTER + "# edited"}
     assert accept(write(tmp_path / "b.zip", zipped(older))).graded_file == "kv_cache.py"
 
 

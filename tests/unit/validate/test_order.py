@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grader.validate import validate as validating
+from grader.validate.known_submission import Kind
 
 
 class Run:
@@ -16,7 +17,8 @@ class Run:
     is_broken_solution = False
 
     def __init__(self, name, log, *, has_targets, is_timed):
-        self.known, self.seconds = SimpleNamespace(name=name), 0.0
+        kind = Kind.SOLUTION if name == "solution" else Kind.WRONG
+        self.known, self.seconds = SimpleNamespace(name=name, kind=kind), 0.0
         self.has_targets, self.is_timed, self._log = has_targets, is_timed, log
 
     @property
@@ -57,6 +59,20 @@ def test_a_solution_that_fails_is_returned_alone():
     assert found == ["solution"]
     assert len(log) < len(runs)
     assert {what for what, _ in log} == {"count"}
+
+
+def test_a_solution_whose_timed_call_fails_is_returned_alone_before_others_are_timed():
+    class Broken(Run):
+        def time(self):
+            self.is_broken_solution = True
+            return super().time()
+
+    log: list[tuple[str, str]] = []
+    runs: Any = [Run("b", log, has_targets=True, is_timed=True)]
+    runs.append(Broken("solution", log, has_targets=True, is_timed=True))
+    found: Any = validating._run_all(runs, jobs=1, on_known=lambda *_: None)
+    assert found == ["solution"]
+    assert [name for what, name in log if what == "time"] == ["solution"]
 
 
 def test_as_many_are_counted_together_as_there_are_jobs():
