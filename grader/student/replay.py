@@ -6,6 +6,7 @@ limits, knows where an endless loop or a crash happened.
 """
 
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -55,7 +56,11 @@ _KEPT_BEGIN = ("LC_", "LD_", "DYLD_", "OMP_", "MKL_", "KMP_", "GLOO_", "TRITON_"
 def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     """Run a job and tell what it does."""
     folder = Path(job.assignment)
-    wanted = [p for p in load_assignment(folder).problems if p.name in job.problems]
+    assignment = load_assignment(folder)
+    wanted = [p for p in assignment.problems if p.name in job.problems]
+    if any(problem.ranks > 1 for problem in wanted):
+        for module in assignment.limits.preload:  # else every rank of every case would import it
+            importlib.import_module(module)
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
     harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
