@@ -138,6 +138,20 @@ class On:
 Request = New | Call | Each | On
 
 
+def name_of(step: Request) -> str:
+    """Return what a step calls, as students know it: a function, a method or a class."""
+    match step:
+        case Each():
+            return name_of(step.steps[0]) if step.steps else ""
+        case On():
+            return name_of(step.step)
+        case New():
+            name = step.name
+        case Call():
+            name = step.method or str(step.target)
+    return name.removeprefix("harness:")
+
+
 @dataclass(frozen=True, slots=True)
 class Raises:
     """Carry out `step` and require that it raises the named built-in exception (or a subclass).
@@ -213,14 +227,19 @@ class Expect:
 
     Tensors are compared by `max |got − want| / scale`; every other value exactly, Python's floats
     included. The tolerance comes from the check's `tolerance` table in `assignment.toml`, by the
-    dtype of `want`; a dtype that the table does not list is compared bit for bit.
+    dtype of `want`; values of a dtype that the table does not list must be equal.
 
     Attributes:
         got: a reply, or a part of one.
         want: the expected value, or a function that computes it (called after the reply).
         label: what is compared, as students read it: "keys after 3 chunks".
-        exact: True compares tensors bit for bit (a NaN equals a NaN at the same index).
+        exact: True compares tensors bit for bit: -0.0 is not 0.0; any NaN equals a NaN at the same
+            index.
         per_row: True takes the scale from each row of the last dimension, else from all of `want`.
+        rounded_once: dtype of the reply's tensors, where the docstring promises the exact value
+            "rounded once": `want` holds it in float64, and every entry must be within half a unit
+            in the last place of it. No tolerance applies.
+        parts: names of the entries where `want` is a tuple: `("dq", "dk", "dv")`.
     """
 
     got: Value
@@ -228,6 +247,8 @@ class Expect:
     label: str = field(kw_only=True)
     exact: bool = field(default=False, kw_only=True)
     per_row: bool = field(default=False, kw_only=True)
+    rounded_once: Value = field(default=None, kw_only=True)
+    parts: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 Step = Request | World | Drop | Raises | OverwriteArguments | Expect

@@ -7,7 +7,7 @@ reaches the submission is the worker's matter: a sandboxed process (`worker.sess
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from grader.assignment.steps import (
@@ -27,9 +27,10 @@ from grader.assignment.steps import (
     WorkloadStep,
     WorkloadSteps,
     World,
+    name_of,
 )
 from grader.errors import AuthorError, DeviceError, SandboxError
-from grader.evidence.comparison import Mismatch, compare_parts
+from grader.evidence.comparison import Mismatch, compare_parts, name_part
 from grader.evidence.faults import (
     Fault,
     FaultKind,
@@ -38,6 +39,7 @@ from grader.evidence.faults import (
     fault_of,
     our_fault,
     public_name,
+    raised_together,
 )
 from grader.evidence.observations import (
     CaseMeasurement,
@@ -48,7 +50,9 @@ from grader.evidence.observations import (
 
 AnySteps = CaseSteps | WorkloadSteps
 
-UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
+UNUSABLE = frozenset(
+    {Mismatch.KIND, Mismatch.LENGTH, Mismatch.KEYS, Mismatch.DTYPE, Mismatch.SHAPE}
+)
 """Mismatches that end a case: its author may index, in later steps, what was compared here."""
 
 
@@ -158,12 +162,9 @@ def _run_all(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
 def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     match step:
         case Expect():
-            want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
-            parts = compare_parts(step.got, want, exact=step.exact, per_row=step.per_row)
-            progress.observations.extend(
-                ValueObservation(label=step.label, comparison=part) for part in parts
-            )
-            if any(part.mismatch in UNUSABLE for part in parts):
+            observed = observe_values(step)
+            progress.observations.extend(observed)
+            if any(one.comparison.mismatch in UNUSABLE for one in observed):
                 raise _Unusable
             return None
         case Raises():
@@ -181,8 +182,33 @@ def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     return None
 
 
+def observe_values(step: Expect) -> tuple[ValueObservation, ...]:
+    """Compare a reply with what is expected; one observation for each of its parts."""
+    want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
+    observed = []
+    for part in compare_parts(
+        step.got,
+        want,
+        exact=step.exact,
+        per_row=step.per_row,
+        rounded_once=step.rounded_once,
+    ):
+        name, where = name_part(part.where, step.parts)
+        label = f"{step.label}, {name}" if name else step.label
+        observed.append(ValueObservation(label=label, comparison=replace(part, where=where)))
+    return tuple(observed)
+
+
 def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
     progress.calls += 1
+    try:
+        return _reply_to(step, worker, progress)
+    except Raised as raised:
+        raised.call = name_of(step)
+        raise
+
+
+def _reply_to(step: Request, worker: Worker, progress: _Progress) -> Value:
     if isinstance(step, Call):
         return worker.call(step)
     if isinstance(step, New):
@@ -190,9 +216,8 @@ def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
         worker.new(ref, step)
         return ref
     refs, replies = _ask_ranks(step, worker, progress)
-    for reply in replies.values():
-        if isinstance(reply, Raised):
-            raise reply
+    if any(isinstance(reply, Raised) for reply in replies.values()):
+        raise raised_together(replies)
     if refs:
         return refs[0]
     values = [replies[rank] for rank in sorted(replies)]

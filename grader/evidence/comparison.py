@@ -4,14 +4,22 @@ The error of a tensor is `max |got − want| / scale`, in float64. `scale` is th
 magnitude in `want` (or in each of its rows), so the bound follows the size of the output, and zeros
 do not pass for small values. Entries where `want` is not finite must be equal; a NaN equals only a
 NaN. Tolerances are applied in `judge`.
+
+Two kinds of comparison have no tolerance: `exact` is bit for bit, the sign of a zero included and
+the bits of a NaN not; `rounded_once` asks for the value that is nearest to the exact one.
 """
 
 import math
+import re
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import torch
+
+from grader.errors import AuthorError
+from grader.runner.protocol import plain
 
 
 class Mismatch(StrEnum):
@@ -20,7 +28,10 @@ class Mismatch(StrEnum):
     NONE = "none"
     KIND = "kind"
     DTYPE = "dtype"
+    LENGTH = "length"
+    KEYS = "keys"
     SHAPE = "shape"
+    ROUNDING = "rounding"
     VALUE = "value"
     NOT_FINITE = "not_finite"
 
@@ -31,10 +42,13 @@ class Comparison:
 
     Attributes:
         mismatch: a difference that no tolerance allows; NONE if only `error` counts.
-        error: scaled error, 0 for equal values, infinite after a mismatch.
+        error: scaled error, 0 for equal values, infinite after a mismatch; after ROUNDING in units
+            in the last place.
         dtype: dtype name of the expected tensor; `value` for anything else.
         expected: the expected value in short, for staff, and for students in public cases.
         where: index of the worst entry, as text; empty for whole values.
+        difference: how the form differs (type, length, dtype, shape), in words without values that
+            a student may read of a hidden case, too.
     """
 
     mismatch: Mismatch
@@ -43,6 +57,7 @@ class Comparison:
     expected: str
     got: str
     where: str = ""
+    difference: str = ""
 
 
 def use_one_thread() -> None:
@@ -60,6 +75,7 @@ def compare_parts(
     *,
     exact: bool = False,
     per_row: bool = False,
+    rounded_once: torch.dtype | None = None,
 ) -> list[Comparison]:
     """Measure how far each part of `got` is from its part of `want`; at least one comparison.
 
@@ -72,12 +88,35 @@ def compare_parts(
         want: the oracle's value, of the same form.
         exact: compare tensors bit for bit; a NaN equals a NaN at the same index.
         per_row: take the scale from each row of the last dimension.
+        rounded_once: dtype of the reply's tensors, which must hold the float64 of `want` rounded
+            once: each entry is within half a unit in the last place of it.
     """
+    way = Way(exact=exact, per_row=per_row, rounded_once=rounded_once)
     return [
         replace(part, where=index + part.where)
         for index, g, w in part_pairs(got, want)
-        for part in [_compare_part(g, w, exact=exact, per_row=per_row)]
+        for part in [_compare_part(g, w, way)]
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How tensors are compared; see `compare_parts`."""
+
+    exact: bool = False
+    per_row: bool = False
+    rounded_once: torch.dtype | None = None
+
+
+def name_part(where: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the name of the part of a tuple that `where` begins with, and the rest of `where`.
+
+    The name is empty where parts have no names.
+    """
+    found = re.match(r"\[(\d+)\]", where)
+    if found is None or int(found[1]) >= len(names):
+        return "", where
+    return names[int(found[1])], where[found.end() :]
 
 
 def part_pairs(
@@ -105,12 +144,32 @@ def _alike(got: Any, want: Any) -> bool:  # noqa: ANN401 - see compare_parts
     )
 
 
-def _compare_part(got: Any, want: Any, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare_parts
+def _compare_part(got: Any, want: Any, way: Way) -> Comparison:  # noqa: ANN401 - see compare_parts
     if isinstance(want, torch.Tensor):
-        return _compare_tensors(got, want, exact=exact, per_row=per_row)
+        return _compare_tensors(got, want, way)
     if isinstance(want, list | tuple | dict):
-        return _whole(got, want, Mismatch.NONE if _alike(got, want) else Mismatch.KIND)
+        return _compare_collections(got, want)
     return _compare_primitives(got, want)
+
+
+def _compare_collections(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
+    """Compare lists, tuples or dicts as wholes: empty, or of another length, or with other keys."""
+    if _alike(got, want):
+        return _whole(got, want, Mismatch.NONE)
+    if isinstance(got, dict) and isinstance(want, dict):
+        missing, more = len(want.keys() - got.keys()), len(got.keys() - want.keys())
+        text = f"{missing} of its {len(want)} keys are missing, {more} are not expected"
+        return _whole(got, want, Mismatch.KEYS, text)
+    if isinstance(got, list | tuple) and isinstance(want, list | tuple):
+        text = f"it has {_entries(got)}, not {_entries(want)}"
+        found = _whole(got, want, Mismatch.LENGTH, text)
+        texts = (f"{_entries(one)}: {brief(one)}" for one in (want, got))
+        return replace(found, **dict(zip(("expected", "got"), texts, strict=True)))
+    return _other_kind(got, want)
+
+
+def _entries(value: Sized) -> str:
+    return f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
 
 
 def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
@@ -118,12 +177,18 @@ def _compare_primitives(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - se
         isinstance(got, torch.Tensor) and got.dim() == 0 and type(want) in (bool, int, float)
     )
     number = got.item() if is_number else got  # `len`, indexing and `math` take it as well
+    want = plain(want)
     if type(number) is not type(want):
-        return _whole(got, want, Mismatch.KIND)
+        return _other_kind(got, want)
     return _whole(number, want, Mismatch.NONE if number == want else Mismatch.VALUE)
 
 
-def _whole(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN401 - see compare_parts
+def _whole(
+    got: Any,  # noqa: ANN401 - see compare_parts
+    want: Any,  # noqa: ANN401 - see compare_parts
+    mismatch: Mismatch,
+    difference: str = "",
+) -> Comparison:
     """Return the comparison of two values that no single entry decides."""
     return Comparison(
         mismatch=mismatch,
@@ -131,7 +196,31 @@ def _whole(got: Any, want: Any, mismatch: Mismatch) -> Comparison:  # noqa: ANN4
         dtype=_dtype(want) if isinstance(want, torch.Tensor) else "value",
         expected=brief(want),
         got=brief(got),
+        difference=difference,
     )
+
+
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (type(None), "None"),
+    (torch.Tensor, "a tensor"),
+    (list, "a list"),
+    (tuple, "a tuple"),
+    (dict, "a dict"),
+    (bool, "a bool"),
+    (int, "an int"),
+    (float, "a float"),
+    (str, "a text"),
+    (torch.dtype, "a dtype"),
+)
+
+
+def _other_kind(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
+    """Return the comparison of two values of different types."""
+    came, wanted = (
+        next((name for kind, name in _KINDS if isinstance(one, kind)), "something else")
+        for one in (got, want)
+    )
+    return _whole(got, want, Mismatch.KIND, f"it is {came}, not {wanted}")
 
 
 def _dtype(tensor: torch.Tensor) -> str:
@@ -153,52 +242,136 @@ def brief(value: Any, limit: int = 160) -> str:  # noqa: ANN401 - see compare_pa
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _compare_tensors(got: Any, want: torch.Tensor, *, exact: bool, per_row: bool) -> Comparison:  # noqa: ANN401 - see compare_parts
+def _compare_tensors(got: Any, want: torch.Tensor, way: Way) -> Comparison:  # noqa: ANN401 - see compare_parts
     if not isinstance(got, torch.Tensor):
-        return _whole(got, want, Mismatch.KIND)
-    if got.dtype != want.dtype:
-        return _whole(got, want, Mismatch.DTYPE)
+        return _other_kind(got, want)
+    dtype = _dtype_asked_for(want, way)
+    if got.dtype != dtype:
+        text = f"it has dtype {_dtype(got)}, not {str(dtype).removeprefix('torch.')}"
+        return _whole(got, want, Mismatch.DTYPE, text)
     if got.shape != want.shape:
-        return _whole(got, want, Mismatch.SHAPE)
-    if torch.equal(got, want):  # mostly so, and the full comparison is slow
-        return _whole(got, want, Mismatch.NONE)
+        return _whole(got, want, Mismatch.SHAPE, _other_shape(got, want))
+    if dtype != want.dtype:
+        return _compare_rounded(got, want)
+    if torch.equal(got, want) and not (way.exact and _has_zeros(want)):
+        return _whole(got, want, Mismatch.NONE)  # mostly so, and the full comparison is slow
     if not want.dtype.is_floating_point:  # exactly, without conversion to floats
-        return _compare_entry(got, want, _first(got != want), Mismatch.VALUE)
-    broken, relative = _errors(got, want, exact=exact, per_row=per_row)
+        wrong = got != want
+        return _compare_entry(got, want, _first(wrong), Mismatch.VALUE)
+    broken, relative = _errors(got, want, way)
     if bool(broken.any()):
-        mismatch = Mismatch.VALUE if exact else Mismatch.NOT_FINITE
-        return _compare_entry(got, want, _first(broken), mismatch)
+        mismatch = Mismatch.VALUE if way.exact else Mismatch.NOT_FINITE
+        found = _compare_entry(got, want, _first(broken), mismatch)
+        of_zero = way.exact and torch.equal(got, want)
+        return replace(found, difference="a zero has the other sign") if of_zero else found
     worst = int(relative.argmax())
     return _compare_entry(got, want, worst, Mismatch.NONE, error=float(relative.flatten()[worst]))
 
 
+def _dtype_asked_for(want: torch.Tensor, way: Way) -> torch.dtype:
+    """Return the dtype that a reply must have.
+
+    Raises:
+        AuthorError: if the value that is to be rounded once has been rounded already.
+    """
+    if way.rounded_once is None or not want.dtype.is_floating_point:
+        return want.dtype
+    if want.dtype is not torch.float64 or way.rounded_once is torch.float64:
+        raise AuthorError(
+            f"`rounded_once` compares {way.rounded_once} with an oracle's value in {want.dtype}",
+            hint="let the oracle compute in float64; the reply has fewer bits than that",
+        )
+    return way.rounded_once
+
+
+def _other_shape(got: torch.Tensor, want: torch.Tensor) -> str:
+    """Say which shape was expected, and where the other differs first."""
+    if got.dim() != want.dim():
+        return f"it has {got.dim()} dimensions, not {want.dim()}"
+    sizes = zip(got.shape, want.shape, strict=True)
+    first = next(number for number, (one, other) in enumerate(sizes) if one != other)
+    return f"the shape is not {list(want.shape)}: dimension {first} differs"
+
+
+def _has_zeros(tensor: torch.Tensor) -> bool:
+    return tensor.dtype.is_floating_point and bool((tensor == 0).any())
+
+
 def differing_entries(
-    got: torch.Tensor, want: torch.Tensor, allowed: float, *, exact: bool, per_row: bool
+    got: torch.Tensor, want: torch.Tensor, allowed: float, way: Way
 ) -> list[tuple[int, ...]]:
     """Return the indices of all entries that differ by more than `allowed` of the scale, in order.
 
-    Both tensors have the same dtype and shape.
+    Both tensors have the same shape, and the dtypes that were asked for.
     """
-    if not want.dtype.is_floating_point:
+    if got.dtype != want.dtype:
+        wrong = ~(_units_off(got, want) <= HALF_UNIT)
+    elif not want.dtype.is_floating_point:
         wrong = got != want
     else:
-        broken, relative = _errors(got, want, exact=exact, per_row=per_row)
+        broken, relative = _errors(got, want, way)
         wrong = broken | ~(relative <= allowed)
     return [tuple(index) for index in wrong.nonzero().tolist()]
 
 
-def _errors(
-    got: torch.Tensor, want: torch.Tensor, *, exact: bool, per_row: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+HALF_UNIT = 0.5 * (1 + 1e-6)
+"""Units in the last place by which rounding once can be off. The oracle's float64 is rounded as
+well, by 2**-29 of a unit of float32, so a value halfway between two others may be rounded to
+either."""
+
+
+def _compare_rounded(got: torch.Tensor, want: torch.Tensor) -> Comparison:
+    """Return whether `got` holds the float64 of `want` rounded once to its own dtype."""
+    off = _units_off(got, want)
+    right = off <= HALF_UNIT  # false for a NaN
+    if bool(right.all()):
+        return replace(_whole(got, want, Mismatch.NONE), dtype=_dtype(got))
+    worst = _first(~right) if bool(off.isnan().any()) else int(off.argmax())
+    error = float(off.flatten()[worst])
+    found = _compare_entry(got, want, worst, Mismatch.ROUNDING, error=error)
+    return replace(found, dtype=_dtype(got))
+
+
+def rounding_text(found: Comparison) -> str:
+    """Return how far a reply is off the exact value, where that was to be rounded once."""
+    return (
+        f"It is {found.error:.3g} units in the last place of {found.dtype} off the exact value; "
+        "rounding that once is off by half a unit at most"
+    )
+
+
+def _units_off(got: torch.Tensor, want: torch.Tensor) -> torch.Tensor:
+    """Return by how many units in the last place of its dtype `got` is off the float64 of `want`.
+
+    Infinite where only one of them is beyond the largest number, 0 where both are NaN.
+    Source: Goldberg, What Every Computer Scientist Should Know About Floating-Point Arithmetic
+    (1991), "Relative Error and Ulps".
+    """
+    info = torch.finfo(got.dtype)
+    g64, w64 = got.detach().to(torch.float64), want.detach()
+    least, most = math.frexp(info.tiny)[1], math.frexp(info.max)[1]
+    is_number = torch.isfinite(w64) & (w64 != 0)  # the others have no exponent
+    exponent = torch.frexp(torch.where(is_number, w64, info.tiny))[1].clamp(least, most)
+    off = (g64 - w64).abs() / (torch.pow(2.0, (exponent - 1).to(torch.float64)) * info.eps)
+    overflow = info.max + math.ldexp(info.eps, most - 2)
+    # Half a unit above the largest number: from here on the nearest is infinite.
+    is_over = w64.abs() >= overflow
+    off = torch.where(torch.isinf(g64) | is_over, math.inf, off)
+    same = (g64 == w64) | (torch.isinf(g64) & is_over & (g64.sign() == w64.sign()))
+    return torch.where(same | (g64.isnan() & w64.isnan()), 0.0, off)
+
+
+def _errors(got: torch.Tensor, want: torch.Tensor, way: Way) -> tuple[torch.Tensor, torch.Tensor]:
     """Return where entries differ in a way that no tolerance allows, and the scaled errors."""
     g64, w64 = got.detach().to(torch.float64), want.detach().to(torch.float64)
     finite = torch.isfinite(w64)
     same_special = (g64 == w64) | (torch.isnan(g64) & torch.isnan(w64))
     broken = torch.where(finite, ~torch.isfinite(g64), ~same_special)
-    if exact:
-        broken |= ~same_special
+    if way.exact:
+        signs_differ = (w64 == 0) & (torch.signbit(g64) != torch.signbit(w64))
+        broken |= ~same_special | signs_differ
     difference = torch.where(finite, (g64 - w64).abs(), 0.0)
-    return broken, difference / _scale(w64, finite, per_row=per_row)
+    return broken, difference / _scale(w64, finite, per_row=way.per_row)
 
 
 def _first(where: torch.Tensor) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.evidence.comparison import Mismatch
+from grader.evidence.comparison import Mismatch, rounding_text
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
@@ -26,6 +26,9 @@ from grader.judge.targets import judge_target
 
 MISMATCH_TEXT: dict[Mismatch, str] = {
     Mismatch.KIND: "has the wrong type",
+    Mismatch.LENGTH: "has another length",
+    Mismatch.KEYS: "has other keys",
+    Mismatch.ROUNDING: "is not the exact value rounded once",
     Mismatch.DTYPE: "has the wrong dtype",
     Mismatch.SHAPE: "has the wrong shape",
     Mismatch.VALUE: "is not equal to the expected value",
@@ -195,7 +198,11 @@ def _wrong_value(
 ) -> CaseFinding:
     comparison = observation.comparison
     if comparison.mismatch is not Mismatch.NONE:
-        summary = f"{observation.label} {MISMATCH_TEXT[comparison.mismatch]}."
+        more = comparison.difference
+        if comparison.mismatch is Mismatch.ROUNDING:
+            more = rounding_text(comparison)
+        summary = f"{observation.label} {MISMATCH_TEXT[comparison.mismatch]}"
+        summary += f": {more[:1].lower()}{more[1:]}." if more else "."
     else:
         summary = (
             f"{observation.label}: the error is {comparison.error:.3g} of the output's scale, "

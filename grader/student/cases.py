@@ -7,6 +7,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from grader.assignment.declare import load_harness
 from grader.assignment.public_cases import CaseName, code_of_case
 from grader.assignment.steps import Call, Each, Expect, New, On, Raises, Step, Value
 from grader.assignment.table import Assignment
-from grader.evidence.comparison import compare_parts, part_pairs
+from grader.correctness.drive import observe_values
+from grader.evidence.comparison import part_pairs
 from grader.evidence.faults import Raised
-from grader.evidence.observations import CaseMeasurement, ValueObservation
+from grader.evidence.observations import CaseMeasurement
+from grader.runner.protocol import Unsendable
 from grader.student.local_ranks import LocalRanks
+from grader.student.local_worker import as_sent
 from grader.student.result import PublicResult, finding_rows
 from grader.student.trace import distinct_entries, load_problem, map_leaves
 from grader.student.verdict import Origin, judge_case
@@ -84,22 +88,22 @@ class Case:
             want: what is expected, where that is another reply.
         """
         step = self._expectations[number]
-        want, got = (step.want if want is _RECORDED else want), _detached(got)
-        parts = compare_parts(got, want, exact=step.exact, per_row=step.per_row)
-        pairs = part_pairs(got, want)
+        want = step.want if want is _RECORDED else want
+        try:
+            got = as_sent(got)
+        except Unsendable as error:
+            return self._note(False, f"{step.label}: not as expected: {error} cannot be read")
+        step = replace(step, got=got, want=want)
         seen = CaseMeasurement(
             check=self.name,
             index=0,
             public=True,
-            observations=tuple(ValueObservation(label=step.label, comparison=one) for one in parts),
+            observations=observe_values(step),
             faults=(),
             calls=0,
             wall_ns=0,
         )
-        origins = [
-            Origin(steps=0, index=index, got=g, want=w, exact=step.exact, per_row=step.per_row)
-            for index, g, w in pairs
-        ]
+        origins = [Origin.of(step, *pair) for pair in part_pairs(got, want)]
         finding = judge_case(seen, self._tolerance, [*origins, Origin(steps=0)]).reason
         if finding is None:
             return self._note(True, f"{step.label}: as expected")
@@ -130,7 +134,7 @@ class Case:
 
     def copy(self, reply: Value) -> Value:
         """Return a copy of a reply: grading copies it at once, later calls may change yours."""
-        return _detached(reply)
+        return as_sent(reply)
 
     def on_ranks(self, program: Callable[[int], Sequence[Value] | None], size: int) -> list[Value]:
         """Run `program(rank)` in a process group of `size` processes.
@@ -171,12 +175,6 @@ class Case:
         if not dist.is_initialized():  # a rank's outcomes are printed by the process that asked it
             print(text)
         return right
-
-
-def _detached(reply: Value) -> Value:
-    return map_leaves(
-        reply, lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
-    )
 
 
 def _request(step: Step) -> New | Call | Each | On | None:
