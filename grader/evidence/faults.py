@@ -14,7 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.errors import CallTimeout, ChannelClosed, ChannelError, DeviceError, SandboxError
+from grader.errors import (
+    CallTimeout,
+    ChannelClosed,
+    ChannelError,
+    DeviceError,
+    MachineBusy,
+    SandboxError,
+)
 from grader.intake.submission import Damage, Submission
 
 _BUILTIN_EXCEPTIONS = frozenset(
@@ -70,7 +77,11 @@ LOAD_FAILED = "loading the file: "
 
 
 class FaultKind(StrEnum):
-    """What stopped a case before its last step."""
+    """What stopped a case before its last step.
+
+    BUSY is our failure, as INFRASTRUCTURE is: the submission hardly had a processor, so a case is
+    repeated.
+    """
 
     MISSING = "missing"
     EXCEPTION = "exception"
@@ -79,6 +90,7 @@ class FaultKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BAD_REPLY = "bad_reply"
     INPUT_CHANGED = "input_changed"
+    BUSY = "busy"
     INFRASTRUCTURE = "infrastructure"
     AUTHOR = "author"
     NO_DEVICE = "no_device"
@@ -347,6 +359,8 @@ def classify(error: Exception, ending: Ending) -> tuple[FaultKind, str]:
         return FaultKind.INFRASTRUCTURE, f"the grader's own sandbox failed: {error}"
     if ending.oom_kills:
         return FaultKind.OUT_OF_MEMORY, "it used more memory than the limit and was ended"
+    if isinstance(error, MachineBusy):
+        return FaultKind.BUSY, "other programs had the grading machine's processors all the time"
     if isinstance(error, CallTimeout):
         return FaultKind.TIMEOUT, "it did not return within the time limit"
     if isinstance(error, ChannelClosed):

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.evidence.comparison import Mismatch, rounding_text
 from grader.evidence.faults import Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
@@ -21,19 +20,8 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.judge.rule import Trouble, allowed_error, describe_fault, first_trouble
+from grader.judge.rule import Trouble, describe_fault, describe_value, first_trouble
 from grader.judge.targets import judge_target
-
-MISMATCH_TEXT: dict[Mismatch, str] = {
-    Mismatch.KIND: "has the wrong type",
-    Mismatch.LENGTH: "has another length",
-    Mismatch.KEYS: "has other keys",
-    Mismatch.ROUNDING: "is not the exact value rounded once",
-    Mismatch.DTYPE: "has the wrong dtype",
-    Mismatch.SHAPE: "has the wrong shape",
-    Mismatch.VALUE: "is not equal to the expected value",
-    Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,22 +185,10 @@ def _wrong_value(
     check: PlannedCheck, case: CaseMeasurement, observation: ValueObservation
 ) -> CaseFinding:
     comparison = observation.comparison
-    if comparison.mismatch is not Mismatch.NONE:
-        more = comparison.difference
-        if comparison.mismatch is Mismatch.ROUNDING:
-            more = rounding_text(comparison)
-        summary = f"{observation.label} {MISMATCH_TEXT[comparison.mismatch]}"
-        summary += f": {more[:1].lower()}{more[1:]}." if more else "."
-    else:
-        summary = (
-            f"{observation.label}: the error is {comparison.error:.3g} of the output's scale, "
-            f"at most {allowed_error(comparison, check.tolerance):.3g} is allowed for "
-            f"{comparison.dtype}."
-        )
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=summary,
+        summary=describe_value(observation, check.tolerance),
         expected=comparison.expected,
         got=comparison.got,
         where=comparison.where,

@@ -8,9 +8,14 @@ people.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.comparison import Comparison, Mismatch, rounding_text
 from grader.evidence.faults import Fault, FaultKind
-from grader.evidence.observations import CaseMeasurement, ErrorObservation, Observation
+from grader.evidence.observations import (
+    CaseMeasurement,
+    ErrorObservation,
+    Observation,
+    ValueObservation,
+)
 from grader.judge.judgement import Cause
 
 Tolerances = Mapping[str, float]
@@ -24,6 +29,7 @@ CAUSE_OF_FAULT: Mapping[FaultKind, Cause] = {
     FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
     FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
     FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
+    FaultKind.BUSY: Cause.INFRASTRUCTURE,
     FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
     FaultKind.AUTHOR: Cause.AUTHOR,
     FaultKind.NO_DEVICE: Cause.NO_DEVICE,
@@ -36,6 +42,17 @@ CAUSE_OF_FAULT_IN_TARGETS: Mapping[FaultKind, Cause] = {
     FaultKind.OUT_OF_MEMORY: Cause.TOO_MUCH_MEMORY,
 }
 """The cause of a fault in a timed run; only the two kinds above differ from `CAUSE_OF_FAULT`."""
+
+MISMATCH_TEXT: Mapping[Mismatch, str] = {
+    Mismatch.KIND: "has the wrong type",
+    Mismatch.LENGTH: "has another length",
+    Mismatch.KEYS: "has other keys",
+    Mismatch.DTYPE: "has the wrong dtype",
+    Mismatch.SHAPE: "has the wrong shape",
+    Mismatch.VALUE: "is not equal to the expected value",
+    Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
+    Mismatch.ROUNDING: "is not the exact value rounded once",
+}
 
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
 """The fault of a case that ends without a comparison: a mistake of the author."""
@@ -62,6 +79,19 @@ def describe_fault(fault: Fault) -> str:
         for stack in fault.stacks
     )
     return f"{fault.message}. At that moment {', '.join(states)}"
+
+
+def describe_value(observation: ValueObservation, tolerances: Tolerances) -> str:
+    """Return how a value is wrong, without the value itself: students read it of hidden cases."""
+    found, label = observation.comparison, observation.label
+    if found.mismatch is Mismatch.NONE:
+        return (
+            f"{label}: the error is {found.error:.3g} of the output's scale, at most "
+            f"{allowed_error(found, tolerances):.3g} is allowed for {found.dtype}."
+        )
+    more = rounding_text(found) if found.mismatch is Mismatch.ROUNDING else found.difference
+    because = f": {more[:1].lower()}{more[1:]}" if more else ""
+    return f"{label} {MISMATCH_TEXT[found.mismatch]}{because}."
 
 
 def first_trouble(case: CaseMeasurement, tolerances: Tolerances) -> Trouble | None:

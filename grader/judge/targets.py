@@ -11,9 +11,16 @@ from dataclasses import dataclass, replace
 from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import CheckKind, Quantity
 from grader.evidence.faults import FaultKind
+from grader.evidence.observations import ValueObservation
 from grader.evidence.samples import TargetMeasurement
 from grader.judge.judgement import OUR_CAUSES, Cause, CheckJudgement, TargetFinding, Verdict
-from grader.judge.rule import CAUSE_OF_FAULT_IN_TARGETS, describe_fault, first_trouble, is_wrong
+from grader.judge.rule import (
+    CAUSE_OF_FAULT_IN_TARGETS,
+    describe_fault,
+    describe_value,
+    first_trouble,
+    is_wrong,
+)
 from grader.performance.decide.interval import Kind, Metric
 from grader.performance.decide.metrics import MAX_EXPONENT, Decision, decide
 from grader.performance.decide.plausibility import broken_bounds, roofline
@@ -31,6 +38,8 @@ CHECK_TIMED_CALLS = (
     "Timed calls use other inputs than the checks, and larger ones: run your code on the largest "
     "size of this target, several times in one process."
 )
+MAX_SAID = 400
+"""Characters of an exception's text in a sentence."""
 IMPLAUSIBLE = (
     "The measurement is physically implausible: less time, memory or network traffic than this "
     "machine and this amount of work allow. A member of the course staff will review it; until "
@@ -136,9 +145,10 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
         return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
     wrong = next((o for o in measured.observations if is_wrong(o, target.tolerance)), None)
     if wrong is not None:
+        is_value = isinstance(wrong, ValueObservation)
+        what = describe_value(wrong, target.tolerance) if is_value else f"{wrong.label}."
         return _theirs(
-            Cause.WRONG_VALUE,
-            f"A timed call gave a wrong result: {wrong.label}. {CHECK_TIMED_CALLS}",
+            Cause.WRONG_VALUE, f"A timed call gave a wrong result: {what} {CHECK_TIMED_CALLS}"
         )
     if measured.faults:
         fault = measured.faults[0]
@@ -152,7 +162,12 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
                 "A timed call works only with an operation that this problem does not allow: "
                 f"{what}. Compute it in another way.",
             )
-        return _theirs(cause, f"A timed call did not finish: {what}. {CHECK_TIMED_CALLS}")
+        said = "".join(
+            f" With public inputs of the same size it said: {again.faults[0].detail[:MAX_SAID]}."
+            for again in measured.public_runs
+            if again.faults and again.faults[0].detail
+        )
+        return _theirs(cause, f"A timed call did not finish: {what}.{said} {CHECK_TIMED_CALLS}")
     return _rule_metrics(target, measured, decide(target, target.tiers[0], measured))
 
 

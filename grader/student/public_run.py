@@ -124,6 +124,8 @@ main(sys.argv[2])
 START_WALL_S = 180.0
 """Seconds to start an interpreter and import torch on a slow, busy machine."""
 
+COMPARING = "Expect"
+"""What an event of a step is doing that only compares."""
 POLL_S = 0.02
 _TIMEOUT_HINTS = {
     False: "Look for a loop that does not end.",
@@ -151,6 +153,8 @@ class _Watch:
         events: the file that the process appends events to.
         results: of checks that are done, in this process and in earlier ones.
         notices: of loads, likewise.
+        problem_s: seconds that the steps of the problem have taken which are done; comparing what
+            came back is not the submission's work.
     """
 
     limits: Limits
@@ -158,7 +162,7 @@ class _Watch:
     results: list[PublicCheck]
     notices: list[str]
     last: Event = field(default_factory=lambda: Event(kind=EventKind.SPAWNED))
-    problem_since: float = 0.0
+    problem_s: float = 0.0
     event_since: float = field(default_factory=time.monotonic)
 
     def update(self) -> None:
@@ -170,11 +174,22 @@ class _Watch:
                 again = {(one.problem, one.check) for one in event.results}
                 kept = [one for one in self.results if (one.problem, one.check) not in again]
                 self.results[:] = [*kept, *event.results]
+                self._finish_step(now)
                 self.event_since = now
                 continue
+            self._finish_step(now)
             if event.problem != self.last.problem:
-                self.problem_since = now
+                self.problem_s = 0.0
             self.last, self.event_since = event, now
+
+    def _finish_step(self, now: float) -> None:
+        if self._is_asked:
+            self.problem_s += now - self.event_since
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether the submission has been asked for something, and nothing came since."""
+        return self.last.kind is EventKind.STEP and self.last.doing != COMPARING
 
     def _new_events(self) -> Iterator[Event]:
         while (line := self.events.readline()).endswith(b"\n"):
@@ -189,9 +204,9 @@ class _Watch:
         problem_s = limits.problem_wall_s + spare_s
         note = f", of which {spare_s:g} s are for compiling" if spare_s else ""
         match self.last.kind:
-            case EventKind.STEP if waited > call_s:
+            case EventKind.STEP if self._is_asked and waited > call_s:
                 return f"no reply within {call_s:g} s{note}"
-            case EventKind.STEP if now - self.problem_since > problem_s:
+            case EventKind.STEP if self._is_asked and self.problem_s + waited > problem_s:
                 return f"the problem took more than {problem_s:g} s{note}"
             case EventKind.STARTED if waited > load_s:
                 return f"not loaded within {load_s:g} s{note}"

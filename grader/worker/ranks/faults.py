@@ -111,6 +111,7 @@ def _frames(text: str) -> list[list[object]]:
 EXIT_WAIT_SECONDS = 1.0
 _FIRST = (
     FaultKind.INFRASTRUCTURE,
+    FaultKind.BUSY,
     FaultKind.OUT_OF_MEMORY,
     FaultKind.CRASH,
     FaultKind.BAD_REPLY,
