@@ -138,6 +138,26 @@ class On:
 Request = New | Call | Each | On
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beyond:
+    """What an oracle returns where a statistic of a reply lies beyond its bound.
+
+    A check of statistics has no expected value: `Expect(got, want)`, where the function `want`
+    returns `got` itself if it is as chance would have it, and this otherwise. Students read it.
+
+    Attributes:
+        statistic: what was computed: "largest sum of a group, in standard deviations".
+        value: what came out.
+        bound: what chance allows at most.
+        count: of how many numbers it was computed.
+    """
+
+    statistic: str
+    value: float
+    bound: float
+    count: int
+
+
 def name_of(step: Request) -> str:
     """Return what a step calls, as students know it: a function, a method or a class."""
     match step:
@@ -150,6 +170,17 @@ def name_of(step: Request) -> str:
         case Call():
             name = step.method or str(step.target)
     return name.removeprefix("harness:")
+
+
+def arguments_of(step: Request) -> list[Value]:
+    """Return all that a step passes to the submission."""
+    match step:
+        case Each():
+            return [value for one in step.steps for value in arguments_of(one)]
+        case On():
+            return arguments_of(step.step)
+        case New() | Call():
+            return [*step.args, *step.kwargs.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +270,8 @@ class Expect:
         rounded_once: dtype of the reply's tensors, where the docstring promises the exact value
             "rounded once": `want` holds it in float64, and every entry must be within half a unit
             in the last place of it. No tolerance applies.
-        parts: names of the entries where `want` is a tuple: `("dq", "dk", "dv")`.
+        parts: names of the entries where `want` is a tuple: `("dq", "dk", "dv")`. A label that
+            lists as many names ("dq, dk and dv") gives them by itself.
     """
 
     got: Value

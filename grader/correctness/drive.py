@@ -27,10 +27,17 @@ from grader.assignment.steps import (
     WorkloadStep,
     WorkloadSteps,
     World,
+    arguments_of,
     name_of,
 )
 from grader.errors import AuthorError, DeviceError, SandboxError
-from grader.evidence.comparison import Mismatch, compare_parts, name_part
+from grader.evidence.comparison import (
+    Mismatch,
+    compare_parts,
+    dtypes_of,
+    labels_of_parts,
+    name_part,
+)
 from grader.evidence.faults import (
     Fault,
     FaultKind,
@@ -111,11 +118,12 @@ class _Unusable(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been observed so far, and how many objects and requests there were."""
+    """What has been observed so far, how many objects and requests there were, and the last's."""
 
     observations: list[Observation] = field(default_factory=list)
     refs: int = 0
     calls: int = 0
+    dtypes: tuple[str, ...] = ()
 
 
 def drive(
@@ -146,6 +154,7 @@ def drive(
         faults=faults,
         calls=progress.calls,
         wall_ns=worker.wall_ns - before_ns,
+        dtypes=progress.dtypes if faults else (),
     )
 
 
@@ -162,7 +171,7 @@ def _run_all(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
 def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     match step:
         case Expect():
-            observed = observe_values(step)
+            observed = observe_values(step, progress.dtypes)
             progress.observations.extend(observed)
             if any(one.comparison.mismatch in UNUSABLE for one in observed):
                 raise _Unusable
@@ -182,10 +191,13 @@ def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     return None
 
 
-def observe_values(step: Expect) -> tuple[ValueObservation, ...]:
-    """Compare a reply with what is expected; one observation for each of its parts."""
+def observe_values(step: Expect, dtypes: tuple[str, ...] = ()) -> tuple[ValueObservation, ...]:
+    """Compare a reply with what is expected; one observation for each of its parts.
+
+    `dtypes` are those of the tensors of the call that is compared.
+    """
     want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
-    observed = []
+    observed, labels = [], labels_of_parts(step.label, step.parts, want)
     for part in compare_parts(
         step.got,
         want,
@@ -193,14 +205,20 @@ def observe_values(step: Expect) -> tuple[ValueObservation, ...]:
         per_row=step.per_row,
         rounded_once=step.rounded_once,
     ):
-        name, where = name_part(part.where, step.parts)
-        label = f"{step.label}, {name}" if name else step.label
-        observed.append(ValueObservation(label=label, comparison=replace(part, where=where)))
+        label, where = name_part(part.where, labels)
+        observed.append(
+            ValueObservation(
+                label=label or step.label,
+                comparison=replace(part, where=where),
+                dtypes=dtypes if part.error else (),
+            )
+        )
     return tuple(observed)
 
 
 def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
     progress.calls += 1
+    progress.dtypes = dtypes_of(arguments_of(step))
     try:
         return _reply_to(step, worker, progress)
     except Raised as raised:
@@ -265,6 +283,7 @@ def _next_ref(progress: _Progress) -> Ref:
 def _expect_error(step: Raises, worker: Worker, progress: _Progress) -> Value:
     if isinstance(step.step, Each):
         progress.calls += 1
+        progress.dtypes = dtypes_of(arguments_of(step.step))
         _, replies = _ask_ranks(step.step, worker, progress)
         texts = []
         for rank in sorted(replies):
@@ -286,6 +305,13 @@ def _observe_error(step: Raises, label: str, reply: Value | Raised, progress: _P
         if "NotImplementedError" in reply.names and step.error != "NotImplementedError":
             raise reply  # an untouched stub is missing work, not a wrong error
     progress.observations.append(
-        ErrorObservation(label=label, expected=step.error, got=got, text=text, matches=matches)
+        ErrorObservation(
+            label=label,
+            expected=step.error,
+            got=got,
+            text=text,
+            matches=matches,
+            dtypes=() if matches else progress.dtypes,
+        )
     )
     return text

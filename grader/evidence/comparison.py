@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from grader.assignment.steps import Beyond
 from grader.errors import AuthorError
 from grader.runner.protocol import plain
 
@@ -32,6 +33,7 @@ class Mismatch(StrEnum):
     KEYS = "keys"
     SHAPE = "shape"
     ROUNDING = "rounding"
+    STATISTIC = "statistic"
     VALUE = "value"
     NOT_FINITE = "not_finite"
 
@@ -119,6 +121,25 @@ def name_part(where: str, names: Sequence[str]) -> tuple[str, str]:
     return names[int(found[1])], where[found.end() :]
 
 
+MOST_WORDS = 3
+"""Words of a part's name in a label that lists them."""
+
+
+def labels_of_parts(label: str, parts: Sequence[str], want: Any) -> tuple[str, ...]:  # noqa: ANN401 - see compare_parts
+    """Return the label of each entry of a tuple; empty if nothing names them.
+
+    Names are given, or listed in the label itself: "causal: dq, dk and dv" are three.
+    """
+    if parts:
+        return tuple(f"{label}, {name}" for name in parts)
+    if not isinstance(want, tuple):
+        return ()
+    head, colon, listed = label.rpartition(": ")
+    names = re.split(r", | and ", listed)
+    is_list = len(names) == len(want) > 1 and all(len(n.split()) <= MOST_WORDS for n in names)
+    return tuple(f"{head}{colon}{name}" for name in names) if is_list else ()
+
+
 def part_pairs(
     got: Any,  # noqa: ANN401 - see compare_parts
     want: Any,  # noqa: ANN401 - see compare_parts
@@ -147,9 +168,27 @@ def _alike(got: Any, want: Any) -> bool:  # noqa: ANN401 - see compare_parts
 def _compare_part(got: Any, want: Any, way: Way) -> Comparison:  # noqa: ANN401 - see compare_parts
     if isinstance(want, torch.Tensor):
         return _compare_tensors(got, want, way)
+    if isinstance(want, Beyond):
+        return _beyond(want)
     if isinstance(want, list | tuple | dict):
         return _compare_collections(got, want)
     return _compare_primitives(got, want)
+
+
+def _beyond(found: Beyond) -> Comparison:
+    """Return the comparison that a statistic beyond its bound is."""
+    text = (
+        f"the {found.statistic} is {found.value:.3g} over {found.count} numbers; chance allows at "
+        f"most {found.bound:.3g}"
+    )
+    return Comparison(
+        mismatch=Mismatch.STATISTIC,
+        error=math.inf,
+        dtype="value",
+        expected=f"at most {found.bound:.3g}",
+        got=f"{found.value:.3g}",
+        difference=text,
+    )
 
 
 def _compare_collections(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compare_parts
@@ -221,6 +260,17 @@ def _other_kind(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - see compar
         for one in (got, want)
     )
     return _whole(got, want, Mismatch.KIND, f"it is {came}, not {wanted}")
+
+
+def dtypes_of(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - see compare_parts
+    """Return the dtypes of the tensors in a value, each once, in order."""
+    if isinstance(value, torch.Tensor):
+        return (_dtype(value),)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return ()
+    return tuple(dict.fromkeys(dtype for part in value for dtype in dtypes_of(part)))
 
 
 def _dtype(tensor: torch.Tensor) -> str:

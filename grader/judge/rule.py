@@ -5,7 +5,7 @@ their own machine (`student.verdict`), so both always agree. Pure. The callers w
 people.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grader.evidence.comparison import Comparison, Mismatch, rounding_text
@@ -52,6 +52,7 @@ MISMATCH_TEXT: Mapping[Mismatch, str] = {
     Mismatch.VALUE: "is not equal to the expected value",
     Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
     Mismatch.ROUNDING: "is not the exact value rounded once",
+    Mismatch.STATISTIC: "is not as chance would have it",
 }
 
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
@@ -92,6 +93,11 @@ def describe_value(observation: ValueObservation, tolerances: Tolerances) -> str
     more = rounding_text(found) if found.mismatch is Mismatch.ROUNDING else found.difference
     because = f": {more[:1].lower()}{more[1:]}" if more else ""
     return f"{label} {MISMATCH_TEXT[found.mismatch]}{because}."
+
+
+def describe_dtypes(dtypes: Sequence[str]) -> str:
+    """Return a sentence on the tensors that a call got; empty if there were none."""
+    return f" The call got tensors of {' and '.join(dtypes)}." if dtypes else ""
 
 
 def first_trouble(case: CaseMeasurement, tolerances: Tolerances) -> Trouble | None:

@@ -19,6 +19,7 @@ from grader.evidence.comparison import (
     Mismatch,
     Way,
     differing_entries,
+    labels_of_parts,
     name_part,
     rounding_text,
 )
@@ -59,6 +60,7 @@ _MISMATCHES: dict[Mismatch, str] = {
     Mismatch.DTYPE: "The dtype differs: look at where you create or convert tensors.",
     Mismatch.SHAPE: "The shape differs: print the shape after each step of your code.",
     Mismatch.VALUE: "The value differs: this one must match exactly.",
+    Mismatch.STATISTIC: "This is a check of statistics: no single entry is wrong by itself.",
     Mismatch.ROUNDING: "Compute in a wider dtype, and round to the dtype of the result once.",
     Mismatch.NOT_FINITE: "inf or nan at the wrong position: look for overflow, 0/0 and empty rows.",
 }
@@ -96,7 +98,7 @@ class Origin:
     def of(cls, step: Expect, index: str, got: Value, want: Value, *, steps: int = 0) -> "Origin":
         """Return the origin of one part of what a step compares."""
         way = Way(exact=step.exact, per_row=step.per_row, rounded_once=step.rounded_once)
-        rest = name_part(index, step.parts)[1]
+        rest = name_part(index, labels_of_parts(step.label, step.parts, step.want))[1]
         return cls(steps=steps, index=rest, got=got, want=want, way=way)
 
 
@@ -220,7 +222,7 @@ def _wrong_value(
         where=f"entry {found.where}" if found.where else "",
         hint=_value_hint(found, allowed),
     )
-    if origin is None or found.mismatch in UNUSABLE:
+    if origin is None or found.mismatch in UNUSABLE | {Mismatch.STATISTIC}:
         return plain
     got, want = origin.got, origin.want
     if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor) or not want.dim():

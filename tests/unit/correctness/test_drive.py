@@ -225,6 +225,25 @@ def test_an_exception_that_nobody_asked_for_says_which_call_raised_it(step, name
     ]
 
 
+def dtypes_told(*, want, replies=()):
+    """Return what each observation, and then the case, keeps of the last call's tensors."""
+
+    def case():
+        got = yield Call("f", torch.ones(2).half(), [torch.ones(1).bfloat16()], scale=2.0)
+        yield Expect(got, want, label="f")
+        yield Raises(Call("f", torch.ones(1)), "ValueError", "float32")
+
+    measured, _ = run(case(), *replies)
+    return [one.dtypes for one in measured.observations], measured.dtypes
+
+
+def test_what_is_wrong_tells_the_dtypes_of_the_tensors_of_its_call():
+    assert dtypes_told(want=1, replies=(1, raised("ValueError"))) == ([(), ()], ())
+    wrong = dtypes_told(want=2, replies=(1, 3))
+    assert wrong == ([("float16", "bfloat16"), ("float32",)], ())
+    assert dtypes_told(want=1, replies=(raised("KeyError"),)) == ([], ("float16", "bfloat16"))
+
+
 def test_an_exception_inside_a_kernel_is_called_so():
     measured, _ = run((one for one in [Call("add")]), raised("InterpreterError", "TritonError"))
     assert measured.faults[0].message.startswith("add raised an exception inside a kernel")

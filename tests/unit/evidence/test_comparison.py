@@ -7,8 +7,16 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from grader.assignment.steps import Beyond
 from grader.errors import AuthorError
-from grader.evidence.comparison import Mismatch, brief, compare_parts, name_part
+from grader.evidence.comparison import (
+    Mismatch,
+    brief,
+    compare_parts,
+    dtypes_of,
+    labels_of_parts,
+    name_part,
+)
 from grader.runner.tensors import DTYPES
 
 NAN, INF = math.nan, math.inf
@@ -307,6 +315,47 @@ def test_only_a_value_of_the_oracle_in_float64_is_exact():
 )
 def test_parts_have_names_where_the_author_gives_them(where, named):
     assert name_part(where, ("dq", "dk")) == named
+
+
+PAIR, THREE = (1, 2), (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "parts", "want", "labels"),
+    [
+        ("gradients", ("dq", "dk"), PAIR, ("gradients, dq", "gradients, dk")),
+        ("dq, dk and dv", (), THREE, ("dq", "dk", "dv")),
+        (
+            "keys 65, group 4: output and log-sum-exp",
+            (),
+            PAIR,
+            ("keys 65, group 4: output", "keys 65, group 4: log-sum-exp"),
+        ),
+        ("norm and whether it stepped", (), PAIR, ("norm", "whether it stepped")),
+        ("dq, dk and dv", (), PAIR, ()),  # of other tuples nobody knows
+        ("keys and values after two chunks", (), PAIR, ()),
+        ("rows and rstd", (), [1, 2], ()),  # a list has no names
+        ("rows", (), (1,), ()),
+        ("dq, dk and dv", (), torch.ones(3), ()),
+    ],
+)
+def test_parts_are_named_by_the_author_or_by_the_label(label, parts, want, labels):
+    assert labels_of_parts(label, parts, want) == labels
+
+
+def test_a_statistic_beyond_its_bound_says_all_three_numbers():
+    beyond = Beyond(statistic="largest sum", value=7.25, bound=5.8, count=16384)
+    found = compare(torch.ones(2), beyond)
+    assert found.mismatch is Mismatch.STATISTIC
+    assert found.difference == (
+        "the largest sum is 7.25 over 16384 numbers; chance allows at most 5.8"
+    )
+    assert (found.expected, found.got) == ("at most 5.8", "7.25")
+
+
+def test_dtypes_are_those_of_all_tensors():
+    value = ({"a": [torch.ones(1).half()], "b": torch.ones(1)}, 3, torch.zeros(2).half())
+    assert dtypes_of(value) == ("float16", "float32")
 
 
 @pytest.mark.parametrize("empty", [[], (), {}])

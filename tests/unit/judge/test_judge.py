@@ -125,6 +125,31 @@ def test_every_fault_has_its_cause(kind):
     assert check.summary == "1 of 2 cases failed. First: it stopped (kv.py, line 3)"
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "told"),
+    [
+        (FaultKind.EXCEPTION, "f raised KeyError", True),
+        (FaultKind.EXCEPTION, "loading the file: KeyError", False),  # told once, for all problems
+        (FaultKind.MISSING, "not implemented yet", False),
+        (FaultKind.INFRASTRUCTURE, "no room", False),
+    ],
+)
+def test_a_hidden_case_names_the_dtypes_of_its_call(kind, message, told):
+    failed = replace(
+        case(faults=[Fault(kind=kind, message=message)]), dtypes=("float16", "bfloat16")
+    )
+    (finding,) = first(case(GOOD, public=True), failed).findings
+    said = f"{message}. The call got tensors of float16 and bfloat16."
+    assert finding.summary == (said if told else message)
+
+
+@pytest.mark.parametrize("observation", [value(1.0), promised(matches=False)])
+def test_what_is_wrong_names_the_dtypes_of_its_call(observation):
+    wrong = case(replace(observation, dtypes=("int8",)))
+    (finding,) = first(case(GOOD, public=True), wrong).findings
+    assert finding.summary.endswith(". The call got tensors of int8.")
+
+
 def test_the_table_of_faults():
     assert {kind.value: cause.value for kind, cause in CAUSE_OF_FAULT.items()} == {
         "missing": "missing",
