@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 
 from grader.assignment.folders import PACKAGE
 from grader.assignment.public_cases import CaseName
+from grader.assignment.steps import Expect
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
 from grader.evidence.faults import PARTS_LOADED, LoadFailure, damage_of
@@ -124,14 +125,11 @@ main(sys.argv[2])
 START_WALL_S = 180.0
 """Seconds to start an interpreter and import torch on a slow, busy machine."""
 
-COMPARING = "Expect"
-"""What an event of a step is doing that only compares."""
 POLL_S = 0.02
 _TIMEOUT_HINTS = {
     False: "Look for a loop that does not end.",
     True: "Compile less: smaller functions, fewer shapes; or try it without compiling.",
-}
-"""What to do after a timeout, by whether compiling may have taken the time."""
+}  # by whether compiling may have taken the time
 OUTPUT_CHARACTERS = 4000
 
 
@@ -153,8 +151,7 @@ class _Watch:
         events: the file that the process appends events to.
         results: of checks that are done, in this process and in earlier ones.
         notices: of loads, likewise.
-        problem_s: seconds that the steps of the problem have taken which are done; comparing what
-            came back is not the submission's work.
+        problem_s: seconds of the problem's steps that are done, without those that only compare.
     """
 
     limits: Limits
@@ -188,8 +185,8 @@ class _Watch:
 
     @property
     def _is_asked(self) -> bool:
-        """Whether the submission has been asked for something, and nothing came since."""
-        return self.last.kind is EventKind.STEP and self.last.doing != COMPARING
+        """Whether the submission has been asked for something and has not answered."""
+        return self.last.kind is EventKind.STEP and self.last.doing != Expect.__name__
 
     def _new_events(self) -> Iterator[Event]:
         while (line := self.events.readline()).endswith(b"\n"):

@@ -17,12 +17,11 @@ from grader.correctness.drive import UNUSABLE
 from grader.evidence.comparison import (
     Comparison,
     Mismatch,
-    Way,
-    differing_entries,
     labels_of_parts,
     name_part,
     rounding_text,
 )
+from grader.evidence.distance import Way, differing_entries
 from grader.evidence.faults import LOAD_FAILED, Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from grader.assignment.steps import Expect
 from grader.assignment.table import Check
 from grader.correctness.drive import observe_values
-from grader.evidence.comparison import Way, compare_parts, part_pairs
+from grader.evidence.comparison import compare_parts, part_pairs
+from grader.evidence.distance import Way
 from grader.evidence.faults import Fault, FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
