@@ -194,8 +194,8 @@ def _compare_collections(got: Any, want: Any) -> Comparison:  # noqa: ANN401 - s
     if isinstance(got, list | tuple) and isinstance(want, list | tuple):
         text = f"it has {_entries(got)}, not {_entries(want)}"
         found = _whole(got, want, Mismatch.LENGTH, text)
-        texts = (f"{_entries(one)}: {brief(one)}" for one in (want, got))
-        return replace(found, **dict(zip(("expected", "got"), texts, strict=True)))
+        expected, came = (f"{_entries(one)}: {brief(one)}" for one in (want, got))
+        return replace(found, expected=expected, got=came)
     return _other_kind(got, want)
 
 

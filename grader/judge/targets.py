@@ -145,8 +145,9 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
         return _ours(Cause.AUTHOR if author else Cause.INFRASTRUCTURE, fault.message)
     wrong = next((o for o in measured.observations if is_wrong(o, target.tolerance)), None)
     if wrong is not None:
-        is_value = isinstance(wrong, ValueObservation)
-        what = describe_value(wrong, target.tolerance) if is_value else f"{wrong.label}."
+        what = f"{wrong.label}."
+        if isinstance(wrong, ValueObservation):
+            what = describe_value(wrong, target.tolerance)
         return _theirs(
             Cause.WRONG_VALUE, f"A timed call gave a wrong result: {what} {CHECK_TIMED_CALLS}"
         )

@@ -61,7 +61,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
     harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
-    locate = partial(_locate, job)
+    locate, reply_bytes = partial(_locate, job), table.limits.reply_bytes
     try:
         submission, failures = load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
@@ -82,14 +82,8 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     )
     for problem in wanted:
         for check in _chosen(job, problem):
-            worker = local_worker(
-                problem.ranks,
-                submission,
-                harness,
-                locate=locate,
-                failures=failures,
-                reply_bytes=table.limits.reply_bytes,
-            )
+            open_ = partial(local_worker, problem.ranks, submission, harness, locate=locate)
+            worker = open_(failures=failures, reply_bytes=reply_bytes)
             observe = partial(_tell_step, emit)
             result = run_check(
                 problem, check, recorded[problem.name], worker, observe, only=job.only_case

@@ -2,10 +2,12 @@
 
 import contextlib
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from grader.assignment.declare import CaseMaker
+from grader.assignment.sequences import SequenceMaker
 from grader.assignment.steps import Call, Expect
 from grader.assignment.table import Limits
 from grader.correctness import run as run_module
@@ -49,20 +51,20 @@ def measured(*replies, hidden=2):
         opened.append(Session(lambda step: left.pop(0) if left else 1))
         yield opened[-1]
 
-    check = SimpleNamespace(name="check", public=0, hidden=hidden)
-    problem = SimpleNamespace(name="problem", checks=(check,), denied=(), exports=("f",), ranks=0)
+    check: Any = SimpleNamespace(name="check", public=0, hidden=hidden)
+    problem: Any = SimpleNamespace(
+        name="problem", checks=(check,), denied=(), exports=("f",), ranks=0
+    )
     maker = CaseMaker(problem="problem", check="check", public=0, hidden=hidden, make=steps)
-    loaded = SimpleNamespace(
+    loaded: Any = SimpleNamespace(
         plan=SimpleNamespace(seed="s", assignment="demo", limits=Limits(), device="cpu"),
         cases={("problem", "check"): maker},
         harness=(),
     )
-    measurer = _Measurer(
-        None,
-        SimpleNamespace(origin=Origin.MODULE),
-        loaded,
-        SimpleNamespace(open_worker=open_worker),
-    )
+    sandbox: Any = None
+    submission: Any = SimpleNamespace(origin=Origin.MODULE)
+    machine: Any = SimpleNamespace(open_worker=open_worker)
+    measurer = _Measurer(sandbox, submission, loaded, machine)
     return measurer.measure(problem), opened
 
 
@@ -98,8 +100,9 @@ def test_what_is_too_slow_is_not_repeated():
 
 @pytest.mark.usefixtures("three_tries")
 def test_the_search_for_a_shorter_sequence_is_not_of_the_limit():
-    session = Session(lambda step: 2, costs_ns=iter([1000] * 99))
-    case, before_ns = _run_case(session, _Sequence(), shorten=True)
+    session: Any = Session(lambda step: 2, costs_ns=iter([1000] * 99))
+    instance: Any = _Sequence()
+    case, before_ns = _run_case(session, instance, shorten=True)
     assert case.calls == 3
     assert (before_ns, session.charged_ns) == (3000, 9000)
 
@@ -107,7 +110,7 @@ def test_the_search_for_a_shorter_sequence_is_not_of_the_limit():
 class _Sequence:
     """Stands for an instance of a sequence; `drive_sequence` tries two shorter ones."""
 
-    maker = run_module.SequenceMaker.__new__(run_module.SequenceMaker)
+    maker = SequenceMaker.__new__(SequenceMaker)
 
     def draw(self):
         return None

@@ -155,6 +155,18 @@ def test_a_value_that_holds_itself_does_not_go_round_for_ever():
         protocol.flatten(value, no_leaf)
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Plain(enum.Enum):
+    A = 1
+
+
 class Text(str):
     def __str__(self):
         return "something else"
@@ -168,8 +180,8 @@ SUBCLASSES = [
     (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
     (collections.defaultdict(list, {"a": [1]}), {"a": [1]}),
     (collections.Counter("aab"), {"a": 2, "b": 1}),
-    (enum.IntEnum("Level", "LOW")(1), 1),
-    (enum.StrEnum("Colour", "RED")("red"), "red"),
+    (Level.LOW, 1),
+    (Colour.RED, "red"),
     (signal.SIGTERM, 15),
     (Text("as it is"), "as it is"),
     (type("Metres", (float,), {})(1.5), 1.5),
@@ -183,7 +195,7 @@ def test_a_subclass_is_what_it_is_a_kind_of(value, plain):
     assert kinds(protocol.unflatten(tree, no_leaf)) == kinds(plain)
 
 
-@pytest.mark.parametrize("leaf", [{1, 2}, b"bytes", object(), range(2), enum.Enum("E", "A")(1)])
+@pytest.mark.parametrize("leaf", [{1, 2}, b"bytes", object(), range(2), Plain.A])
 def test_what_is_of_no_known_kind_is_a_leaf(leaf):
     assert protocol.flatten([leaf], lambda part: {"t": id(part)}) == {"l": [{"t": id(leaf)}]}
 

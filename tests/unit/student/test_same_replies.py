@@ -8,6 +8,7 @@ import collections
 import enum
 import mmap
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ class GradedWorker:
         self.replies = ReplyMemory(REPLY_BYTES)
         self.messages = Messages(SUBMISSION, WorkerMemory(self.replies), REPLY_BYTES)
         memory = mmap.mmap(self.replies.fd, REPLY_BYTES)
-        self.process = WorkerProcess(None, memory, "/nowhere")  # asked without a socket
+        unused: Any = None  # it is asked without a socket
+        self.process = WorkerProcess(unused, memory, "/nowhere")
         self.process.table = ObjectTable(namespace, {})
 
     def call(self, step):
@@ -94,11 +96,23 @@ def both(function, *args):
 Pair = collections.namedtuple("Pair", "dq dk")
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Plain(enum.Enum):
+    A = 1
+
+
 class Tagged(torch.Tensor):
     pass
 
 
-class Loud(list):
+class Loud(list[int]):
     def __iter__(self):
         raise ValueError("my own iteration")
 
@@ -113,8 +127,8 @@ TAKEN = {
     "size": (torch.zeros(2, 3).shape, (2, 3)),
     "ordered dict": (collections.OrderedDict(b=1, a=torch.ones(1)), {"b": 1, "a": torch.ones(1)}),
     "defaultdict": (collections.defaultdict(list, {1: [2]}), {1: [2]}),
-    "int enum": (enum.IntEnum("Level", "LOW")(1), 1),
-    "str enum": (enum.StrEnum("Colour", "RED")("red"), "red"),
+    "int enum": (Level.LOW, 1),
+    "str enum": (Colour.RED, "red"),
     "numpy float": (np.float64(0.5), 0.5),
     "numpy half": (np.float16(0.5), 0.5),
     "numpy int": ([np.int8(-3)], [-3]),
@@ -143,7 +157,7 @@ def test_a_reply_is_what_it_is_a_kind_of(name):
 
 
 def itself():
-    value = []
+    value: list[Any] = []
     value.append(value)
     return value
 
@@ -155,7 +169,7 @@ REFUSED = {
     "generator": (one for one in [1]),
     "complex": 1j,
     "object": object(),
-    "enum": enum.Enum("Plain", "A")(1),
+    "enum": Plain.A,
     "array": np.zeros(2),
     "array without dimensions": np.zeros(()),
     "namespace": SimpleNamespace(a=1),

@@ -8,6 +8,7 @@ from grader.errors import ChannelError
 from grader.evidence.faults import FaultKind, Raised, Stopped, fault_of
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.runner.loading import MAX_FAILURES
+from grader.worker.buffers import ReplyMemory, WorkerMemory
 from grader.worker.messages import MAX_TEXT, Messages, load_request, location_of
 
 MODULE = Submission(
@@ -143,7 +144,7 @@ def test_a_load_asks_for_the_statements_of_a_problem_only_if_the_whole_failed():
 
 
 def test_an_exception_keeps_its_frames_in_the_submission_and_no_others():
-    messages = Messages(MODULE, None, 0)
+    messages = Messages(MODULE, WorkerMemory(ReplyMemory(4096)), 4096)
     frames = [["kv.py", 3, "train"], ["/lib/torch.py", 2, "g"], ["more.py", 1, "f" * 900]]
     with pytest.raises(Raised) as caught:
         messages.decode({"raised": {"names": ["KeyError"], "text": "k", "frames": frames}})
