@@ -139,7 +139,8 @@ def plain(value: Value) -> Value:
     for base, convert in _CONVERSIONS:
         if isinstance(value, base):
             return convert(value)
-    if kind.__module__ == "numpy" and kind.__name__ != "ndarray" and value.ndim == 0:
+    is_scalar = kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0
+    if is_scalar and kind.__name__ != "ndarray":
         number = value.item()
         return number if type(number) in _PRIMITIVES else value
     return value

@@ -171,6 +171,7 @@ REFUSED = {
     "object": object(),
     "enum": Plain.A,
     "array": np.zeros(2),
+    "function": np.add,
     "array without dimensions": np.zeros(()),
     "namespace": SimpleNamespace(a=1),
     "key": {(1, 2): 3},
