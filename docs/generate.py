@@ -249,6 +249,7 @@ def _enumeration(kind: type[enum.Enum]) -> Iterator[str]:
 GROUPS = {
     "mark a function in `cases.py`": ("case", "sequence_case", "workload"),
     "steps": ("Call", "New", "Drop", "Raises", "Expect", "OverwriteArguments"),
+    "a check of statistics": ("Beyond",),
     "steps of workloads only": ("ReclaimArguments", "PhaseStart", "PhaseEnd", "Work"),
     "steps for several ranks": ("World", "Each", "On"),
     "random inputs": ("Draw", "PUBLIC_SEED"),

@@ -17,6 +17,7 @@ from grader.assignment.sequences import (
     sequence_case,
 )
 from grader.assignment.steps import (
+    Beyond,
     Call,
     CaseSteps,
     Drop,
@@ -39,6 +40,7 @@ from grader.assignment.steps import (
 
 __all__ = [
     "PUBLIC_SEED",
+    "Beyond",
     "Call",
     "CaseMaker",
     "CaseSteps",

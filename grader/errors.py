@@ -10,6 +10,7 @@
     ├── ChannelError     a worker's bytes broke the protocol                  see evidence.faults
     │   ├── ChannelClosed    the worker closed its end
     │   └── CallTimeout      no reply within the limit
+    │       └── MachineBusy      others took the processors, so nobody can tell
     └── StoreError       the record store: disk, database                     the run stops
 
 A message tells what was expected, what was found, and where; the hint tells what to do next.
@@ -84,6 +85,10 @@ class ChannelClosed(ChannelError):
 
 class CallTimeout(ChannelError):
     """The reply did not come within the limit, on the judge's clock."""
+
+
+class MachineBusy(CallTimeout):
+    """The reply did not come, and others had the processors for nearly all of that time."""
 
 
 class StoreError(GraderError):

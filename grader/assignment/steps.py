@@ -138,6 +138,51 @@ class On:
 Request = New | Call | Each | On
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beyond:
+    """What an oracle returns where a statistic of a reply lies beyond its bound.
+
+    A check of statistics has no expected value: `Expect(got, want)`, where the function `want`
+    returns `got` itself if it is as chance would have it, and this otherwise. Students read it.
+
+    Attributes:
+        statistic: what was computed: "largest sum of a group, in standard deviations".
+        value: what came out.
+        bound: what chance allows at most.
+        count: of how many numbers it was computed.
+    """
+
+    statistic: str
+    value: float
+    bound: float
+    count: int
+
+
+def name_of(step: Request) -> str:
+    """Return what a step calls, as students know it: a function, a method or a class."""
+    match step:
+        case Each():
+            return name_of(step.steps[0]) if step.steps else ""
+        case On():
+            return name_of(step.step)
+        case New():
+            name = step.name
+        case Call():
+            name = step.method or str(step.target)
+    return name.removeprefix("harness:")
+
+
+def arguments_of(step: Request) -> list[Value]:
+    """Return all that a step passes to the submission."""
+    match step:
+        case Each():
+            return [value for one in step.steps for value in arguments_of(one)]
+        case On():
+            return arguments_of(step.step)
+        case New() | Call():
+            return [*step.args, *step.kwargs.values()]
+
+
 @dataclass(frozen=True, slots=True)
 class Raises:
     """Carry out `step` and require that it raises the named built-in exception (or a subclass).
@@ -213,14 +258,20 @@ class Expect:
 
     Tensors are compared by `max |got − want| / scale`; every other value exactly, Python's floats
     included. The tolerance comes from the check's `tolerance` table in `assignment.toml`, by the
-    dtype of `want`; a dtype that the table does not list is compared bit for bit.
+    dtype of `want`; values of a dtype that the table does not list must be equal.
 
     Attributes:
         got: a reply, or a part of one.
         want: the expected value, or a function that computes it (called after the reply).
         label: what is compared, as students read it: "keys after 3 chunks".
-        exact: True compares tensors bit for bit (a NaN equals a NaN at the same index).
+        exact: True compares tensors bit for bit: -0.0 is not 0.0; any NaN equals a NaN at the same
+            index.
         per_row: True takes the scale from each row of the last dimension, else from all of `want`.
+        rounded_once: dtype of the reply's tensors, where the docstring promises the exact value
+            "rounded once": `want` holds it in float64, and every entry must be within half a unit
+            in the last place of it. No tolerance applies.
+        parts: names of the entries where `want` is a tuple: `("dq", "dk", "dv")`. A label that
+            lists as many names ("dq, dk and dv") gives them by itself.
     """
 
     got: Value
@@ -228,6 +279,8 @@ class Expect:
     label: str = field(kw_only=True)
     exact: bool = field(default=False, kw_only=True)
     per_row: bool = field(default=False, kw_only=True)
+    rounded_once: Value = field(default=None, kw_only=True)
+    parts: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 Step = Request | World | Drop | Raises | OverwriteArguments | Expect

@@ -7,7 +7,7 @@ reaches the submission is the worker's matter: a sandboxed process (`worker.sess
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from grader.assignment.steps import (
@@ -30,9 +30,17 @@ from grader.assignment.steps import (
     WorkloadStep,
     WorkloadSteps,
     World,
+    arguments_of,
+    name_of,
 )
 from grader.errors import AuthorError, DeviceError, SandboxError
-from grader.evidence.comparison import Mismatch, compare_parts
+from grader.evidence.comparison import (
+    Mismatch,
+    compare_parts,
+    dtypes_of,
+    labels_of_parts,
+    name_part,
+)
 from grader.evidence.faults import (
     Fault,
     FaultKind,
@@ -41,6 +49,7 @@ from grader.evidence.faults import (
     fault_of,
     our_fault,
     public_name,
+    raised_together,
 )
 from grader.evidence.observations import (
     CaseMeasurement,
@@ -51,7 +60,9 @@ from grader.evidence.observations import (
 
 AnySteps = CaseSteps | WorkloadSteps
 
-UNUSABLE = frozenset({Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE})
+UNUSABLE = frozenset(
+    {Mismatch.KIND, Mismatch.LENGTH, Mismatch.KEYS, Mismatch.DTYPE, Mismatch.SHAPE}
+)
 """Mismatches that end a case: its author may index, in later steps, what was compared here."""
 
 
@@ -110,11 +121,12 @@ class _Unusable(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been observed so far, and how many objects and requests there were."""
+    """What has been observed so far, how many objects and requests there were, and the last's."""
 
     observations: list[Observation] = field(default_factory=list)
     refs: int = 0
     calls: int = 0
+    dtypes: tuple[str, ...] = ()
 
 
 def drive(
@@ -145,6 +157,7 @@ def drive(
         faults=faults,
         calls=progress.calls,
         wall_ns=worker.wall_ns - before_ns,
+        dtypes=progress.dtypes if faults else (),
     )
 
 
@@ -161,12 +174,9 @@ def _run_all(steps: AnySteps, worker: Worker, progress: _Progress) -> None:
 def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     match step:
         case Expect():
-            want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
-            parts = compare_parts(step.got, want, exact=step.exact, per_row=step.per_row)
-            progress.observations.extend(
-                ValueObservation(label=step.label, comparison=part) for part in parts
-            )
-            if any(part.mismatch in UNUSABLE for part in parts):
+            observed = observe_values(step, progress.dtypes)
+            progress.observations.extend(observed)
+            if any(one.comparison.mismatch in UNUSABLE for one in observed):
                 raise _Unusable
             return None
         case Raises():
@@ -186,8 +196,42 @@ def _run_step(step: WorkloadStep, worker: Worker, progress: _Progress) -> Value:
     return None
 
 
+def observe_values(step: Expect, dtypes: tuple[str, ...] = ()) -> tuple[ValueObservation, ...]:
+    """Compare a reply with what is expected; one observation for each of its parts.
+
+    `dtypes` are those of the tensors of the call that is compared.
+    """
+    want = step.want() if isinstance(step.want, Callable) else step.want  # type: ignore[arg-type]
+    observed, labels = [], labels_of_parts(step.label, step.parts, want)
+    for part in compare_parts(
+        step.got,
+        want,
+        exact=step.exact,
+        per_row=step.per_row,
+        rounded_once=step.rounded_once,
+    ):
+        label, where = name_part(part.where, labels)
+        observed.append(
+            ValueObservation(
+                label=label or step.label,
+                comparison=replace(part, where=where),
+                dtypes=dtypes if part.error else (),
+            )
+        )
+    return tuple(observed)
+
+
 def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
     progress.calls += 1
+    progress.dtypes = dtypes_of(arguments_of(step))
+    try:
+        return _reply_to(step, worker, progress)
+    except Raised as raised:
+        raised.call = name_of(step)
+        raise
+
+
+def _reply_to(step: Request, worker: Worker, progress: _Progress) -> Value:
     if isinstance(step, Call):
         return worker.call(step)
     if isinstance(step, New):
@@ -195,9 +239,8 @@ def _request(step: Request, worker: Worker, progress: _Progress) -> Value:
         worker.new(ref, step)
         return ref
     refs, replies = _ask_ranks(step, worker, progress)
-    for reply in replies.values():
-        if isinstance(reply, Raised):
-            raise reply
+    if any(isinstance(reply, Raised) for reply in replies.values()):
+        raise raised_together(replies)
     if refs:
         return refs[0]
     values = [replies[rank] for rank in sorted(replies)]
@@ -245,6 +288,7 @@ def _next_ref(progress: _Progress) -> Ref:
 def _expect_error(step: Raises, worker: Worker, progress: _Progress) -> Value:
     if isinstance(step.step, Each):
         progress.calls += 1
+        progress.dtypes = dtypes_of(arguments_of(step.step))
         _, replies = _ask_ranks(step.step, worker, progress)
         texts = []
         for rank in sorted(replies):
@@ -266,6 +310,13 @@ def _observe_error(step: Raises, label: str, reply: Value | Raised, progress: _P
         if "NotImplementedError" in reply.names and step.error != "NotImplementedError":
             raise reply  # an untouched stub is missing work, not a wrong error
     progress.observations.append(
-        ErrorObservation(label=label, expected=step.error, got=got, text=text, matches=matches)
+        ErrorObservation(
+            label=label,
+            expected=step.error,
+            got=got,
+            text=text,
+            matches=matches,
+            dtypes=() if matches else progress.dtypes,
+        )
     )
     return text

@@ -31,7 +31,9 @@ MAX_SEARCH_S = 6.0
 MAX_SHOWN = 24
 """Operations that a report names; of a longer sequence it leaves out the middle."""
 
-_OURS_OR_MISSING = frozenset({FaultKind.MISSING, FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR})
+_OURS_OR_MISSING = frozenset(
+    {FaultKind.MISSING, FaultKind.BUSY, FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR}
+)
 _NOT_SHRUNK = _OURS_OR_MISSING | {FaultKind.TIMEOUT}
 
 Cases = Mapping[Key, CaseMaker]

@@ -47,6 +47,8 @@ HUNG_BEFORE = Fault(
     message="not run, because an earlier case of this check did not return within the time limit",
 )
 """Of the cases that follow in a check: each of them could take the whole limit again."""
+MAX_REPEATS = 3
+"""Cases and loads of a problem that are repeated because the machine was too busy to tell."""
 _PLACE_AT_END = re.compile(r"\s*\([^()]*, line \d+\)$")
 
 
@@ -121,6 +123,8 @@ class _Run:
     output: str = ""
     hidden_output: str = ""
     workers: int = 0
+    repeats: int = 0
+    spared_ns: int = 0  # not of the limit: for shorter sequences, and for what is repeated
 
     def capture(self, text: str) -> None:
         """Add output; after the first hidden case it may repeat hidden inputs."""
@@ -132,7 +136,14 @@ class _Run:
     def has_hung(self, check: str) -> bool:
         """Return whether a case of the check did not return within its limit."""
         faults = (fault for case in self.done if case.check == check for fault in case.faults)
-        return any(fault.kind is FaultKind.TIMEOUT for fault in faults)
+        return any(fault.kind in (FaultKind.TIMEOUT, FaultKind.BUSY) for fault in faults)
+
+    def repeats_after(self, faults: Sequence[Fault]) -> bool:
+        """Return whether to try once more, in a new worker, because the machine was too busy."""
+        if self.repeats == MAX_REPEATS or not any(f.kind is FaultKind.BUSY for f in faults):
+            return False
+        self.repeats += 1
+        return True
 
     def has_failed(self, check: str) -> bool:
         """Return whether a case of the check has failed."""
@@ -160,7 +171,7 @@ class _Measurer:
             limit_s=self._loaded.plan.limits.problem_wall_s,
         )
         fault = None if self.sliced else self._load_faults.get(problem.denied)
-        while run.waiting and fault is None and run.workers < MAX_WORKERS:
+        while run.waiting and fault is None and run.workers < MAX_WORKERS + run.repeats:
             run.workers += 1
             fault = self._run_in_worker(run)
         if run.waiting:
@@ -204,12 +215,14 @@ class _Measurer:
                 self.sliced = True
                 run.output += f"[{PARTS_LOADED.format(fault.message)}]\n"
                 return None
+            if run.repeats_after([fault]):
+                return None
             return self._note_load_fault(fault, run.problem.denied)
         no_device = self._submission.origin is Origin.CUDA and self._loaded.plan.device == CPU
         if no_device and isinstance(session, Session):  # problems with ranks allow no C++
             return _without_device(session, run.problem.exports)
         while run.waiting and session.alive:
-            spent_ns = run.spent_ns + session.charged_ns + session.load_ns
+            spent_ns = run.spent_ns + session.charged_ns + session.load_ns - run.spared_ns
             if spent_ns > run.limit_s * 1e9:
                 message = f"the problem took longer than its limit of {run.limit_s:g} s"
                 return Fault(kind=FaultKind.TIMEOUT, message=message)
@@ -221,7 +234,14 @@ class _Measurer:
                 run.capture(session.take_output())
             # Shorten one sequence of each check: the others mostly fail by the same fault.
             shorten = not run.has_failed(instance.maker.check)
-            run.done.append(_run_case(session, instance, shorten=shorten))
+            before_ns = session.charged_ns
+            case, after_ns = _run_case(session, instance, shorten=shorten)
+            run.spared_ns += session.charged_ns - after_ns
+            if run.repeats_after(case.faults):
+                run.waiting.insert(0, instance)
+                run.spared_ns += after_ns - before_ns
+            else:
+                run.done.append(case)
             session.end_case()
             run.capture(session.take_output())
         return None
@@ -272,14 +292,24 @@ class _Measurer:
             return ()  # the cause stays what it was under the denial
 
 
-def _run_case(session: AnySession, instance: Instance, *, shorten: bool) -> CaseMeasurement:
+def _run_case(
+    session: AnySession, instance: Instance, *, shorten: bool
+) -> tuple[CaseMeasurement, int]:
+    """Run a case; also return the charged time, in ns, before shorter sequences were tried."""
+    first_ns: list[int] = []
+
     def run(steps: CaseSteps) -> CaseMeasurement:
         session.end_case()
-        return instance.run(session, steps)
+        measured = instance.run(session, steps)
+        first_ns.append(session.charged_ns)
+        return measured
 
     if isinstance(instance.maker, SequenceMaker) and shorten:
-        return drive_sequence(instance.maker, instance.draw(), run, alive=lambda: session.alive)
-    return run(instance.steps())
+        draw = instance.draw()
+        case = drive_sequence(instance.maker, draw, run, alive=lambda: session.alive)
+    else:
+        case = run(instance.steps())
+    return case, first_ns[0]
 
 
 def _ended_too_often(run: _Run) -> Fault:

@@ -10,11 +10,18 @@ import builtins
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.errors import CallTimeout, ChannelClosed, ChannelError, DeviceError, SandboxError
+from grader.errors import (
+    CallTimeout,
+    ChannelClosed,
+    ChannelError,
+    DeviceError,
+    MachineBusy,
+    SandboxError,
+)
 from grader.intake.submission import Damage, Submission
 
 _BUILTIN_EXCEPTIONS = frozenset(
@@ -22,6 +29,8 @@ _BUILTIN_EXCEPTIONS = frozenset(
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, BaseException)
 )
+_OF_THE_INTERPRETER = "InterpreterError"
+"""Class of the exception that Triton's interpreter makes of one inside a kernel."""
 _ABOUT_GROUPS = re.compile(r"(?i)process ?group|gloo|Group .* is not registered|c10d")
 _PEER_LEFT = "another rank ended or left the group while this one communicated with it"
 _MISUSES = (
@@ -68,7 +77,11 @@ LOAD_FAILED = "loading the file: "
 
 
 class FaultKind(StrEnum):
-    """What stopped a case before its last step."""
+    """What stopped a case before its last step.
+
+    BUSY is our failure, as INFRASTRUCTURE is: the submission hardly had a processor, so a case is
+    repeated.
+    """
 
     MISSING = "missing"
     EXCEPTION = "exception"
@@ -77,6 +90,7 @@ class FaultKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BAD_REPLY = "bad_reply"
     INPUT_CHANGED = "input_changed"
+    BUSY = "busy"
     INFRASTRUCTURE = "infrastructure"
     AUTHOR = "author"
     NO_DEVICE = "no_device"
@@ -84,7 +98,7 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankStack:
-    """What one rank was doing when its process group hung.
+    """What one rank was doing when its process group hung, or where it raised.
 
     Attributes:
         state: what it was doing, in the grader's words.
@@ -107,7 +121,7 @@ class Fault:
         detail: in the submission's words, such as the text of an exception. It may repeat hidden
             inputs, so students see it for public cases only.
         where: source location in the submission, "cell 3, line 2" or "kv_cache.py, line 41".
-        stacks: of a process group that hung, one per rank; else empty.
+        stacks: of a process group that hung or raised, one per rank; else empty.
     """
 
     kind: FaultKind
@@ -115,6 +129,18 @@ class Fault:
     detail: str = ""
     where: str = ""
     stacks: tuple[RankStack, ...] = ()
+
+
+def unreadable(detail: str) -> Fault:
+    """Return the fault of a reply that nobody can read; `detail` says what it was."""
+    message = "it returned a value that the grader cannot read"
+    return Fault(kind=FaultKind.BAD_REPLY, message=message, detail=detail)
+
+
+def input_changed(name: str) -> Fault:
+    """Return the fault of a call that changed what its caller passed."""
+    message = f"{name} changed one of its input tensors"
+    return Fault(kind=FaultKind.INPUT_CHANGED, message=message)
 
 
 LOAD_ENDERS = frozenset({FaultKind.CRASH, FaultKind.TIMEOUT, FaultKind.OUT_OF_MEMORY})
@@ -203,9 +229,15 @@ class Raised(Exception):
         where: source location in the submission.
         who: which rank raised, "rank 1"; empty without ranks.
         because: the failure to load that led to it, if one did.
+        call: the function, method or class that was called; empty if it is not known.
+        stack: its frames in the submission, a line each, the innermost last.
+        stacks: of every rank that was asked the same, if several were.
     """
 
     because: tuple[Fault, ...] = ()
+    call: str = ""
+    stack: str = ""
+    stacks: tuple[RankStack, ...] = ()
 
     def __init__(self, names: tuple[str, ...], text: str, where: str, who: str = "") -> None:
         super().__init__(f"{names[0]}: {text}")
@@ -235,15 +267,45 @@ def fault_of(raised: Raised | Stopped) -> Fault:
         kind, message = FaultKind.OUT_OF_MEMORY, "memory ran out"
     else:
         kind, message = FaultKind.EXCEPTION, f"{public_name(raised.names)} was raised"
+        if raised.call:
+            message = (
+                f"{raised.call} raised {public_name(raised.names)}, and no exception was expected"
+            )
         advice = explain_misuse(raised.names, raised.text)
         message = f"{message}: {advice}" if advice else message
     if raised.who:
         message = f"{raised.who}: {message}"
-    return Fault(kind=kind, message=message, detail=str(raised), where=raised.where)
+    return Fault(
+        kind=kind, message=message, detail=str(raised), where=raised.where, stacks=raised.stacks
+    )
+
+
+def raised_together(replies: Mapping[int, object]) -> Raised:
+    """Return the exception that explains why ranks raised, with the stack of every rank.
+
+    Args:
+        replies: of all ranks that were asked, by rank, in the order of arrival; at least one is
+            `Raised`. One that only lost its connection to another explains nothing.
+    """
+    raised = [one for one in replies.values() if isinstance(one, Raised)]
+    first = min(raised, key=lambda one: is_peer_failure(one.names, one.text))
+    if len(replies) > 1:
+        first.stacks = tuple(_stack_of_reply(rank, replies[rank]) for rank in sorted(replies))
+    return first
+
+
+def _stack_of_reply(rank: int, reply: object) -> RankStack:
+    if not isinstance(reply, Raised):
+        return RankStack(rank=rank, state="had returned", where="", text="")
+    state = f"had raised {public_name(reply.names)}"
+    text = f"{reply.stack}\n{reply}".strip()
+    return RankStack(rank=rank, state=state, where=reply.where, text=text)
 
 
 def public_name(names: tuple[str, ...]) -> str:
     """Return the first class that is Python's own: a name chosen by the submission could leak."""
+    if names[:1] == (_OF_THE_INTERPRETER,):
+        return "an exception inside a kernel"
     return next((name for name in names if name in _BUILTIN_EXCEPTIONS), "an exception")
 
 
@@ -297,6 +359,8 @@ def classify(error: Exception, ending: Ending) -> tuple[FaultKind, str]:
         return FaultKind.INFRASTRUCTURE, f"the grader's own sandbox failed: {error}"
     if ending.oom_kills:
         return FaultKind.OUT_OF_MEMORY, "it used more memory than the limit and was ended"
+    if isinstance(error, MachineBusy):
+        return FaultKind.BUSY, "other programs had the grading machine's processors all the time"
     if isinstance(error, CallTimeout):
         return FaultKind.TIMEOUT, "it did not return within the time limit"
     if isinstance(error, ChannelClosed):

@@ -8,10 +8,15 @@ from grader.evidence.faults import Fault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueObservation:
-    """The outcome of one `Expect`: how far a reply is from the oracle's value."""
+    """The outcome of one `Expect`: how far a reply is from the oracle's value.
+
+    Attributes:
+        dtypes: of the tensors that the last call before it got; kept where it is not equal.
+    """
 
     label: str
     comparison: Comparison
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,7 @@ class ErrorObservation:
         got: built-in class of the exception that came; empty if the step returned.
         text: class and text of the exception, in the submission's words.
         matches: whether `expected` is among the classes of that exception.
+        dtypes: of the tensors that the call got; kept where it does not match.
     """
 
     label: str
@@ -31,6 +37,7 @@ class ErrorObservation:
     got: str
     text: str
     matches: bool
+    dtypes: tuple[str, ...] = ()
 
 
 Observation = ValueObservation | ErrorObservation
@@ -47,6 +54,7 @@ class CaseMeasurement:
         faults: empty, or the one fault that ended the case.
         calls: requests that got a reply.
         wall_ns: from request to reply, summed over the calls, on the judge's clock.
+        dtypes: of the tensors that the last call got, if a fault ended the case.
     """
 
     check: str
@@ -56,3 +64,4 @@ class CaseMeasurement:
     faults: tuple[Fault, ...]
     calls: int
     wall_ns: int
+    dtypes: tuple[str, ...] = ()

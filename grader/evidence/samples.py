@@ -165,6 +165,8 @@ class TargetMeasurement:
         reference_faults: empty, or a fault of the reference: the author's, or ours.
         control_runs: of a problem that denies operators, the run that ended in a fault, run once
             more without the denial. It never gives points.
+        public_runs: the run that ended in an exception, run once more with inputs from the public
+            seed: what it raises there can be shown. It never gives points either.
         timelines: of ranks whose time was measured, what each claims of a further run; they never
             give points either.
         network_rate: limit of the network between ranks, in bytes per second; 0 for no limit.
@@ -183,6 +185,7 @@ class TargetMeasurement:
     transfers: tuple[EmptyCalls, ...] = ()
     ceilings: tuple[Ceilings, ...] = ()
     control_runs: tuple[CaseMeasurement, ...] = ()
+    public_runs: tuple[CaseMeasurement, ...] = ()
     timelines: tuple[RankTimeline, ...] = ()
     network_rate: int = 0
 

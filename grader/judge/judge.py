@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from grader.assignment.plan import Plan, PlannedCheck, PlannedProblem
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import LOAD_FAILED, Fault, FaultKind
 from grader.evidence.measurement import Measurement, ProblemMeasurement
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import (
@@ -20,8 +20,22 @@ from grader.judge.judgement import (
     Status,
     Verdict,
 )
-from grader.judge.rule import Trouble, describe_fault, describe_wrong, first_trouble
+from grader.judge.rule import (
+    Trouble,
+    describe_dtypes,
+    describe_fault,
+    describe_wrong,
+    first_trouble,
+)
 from grader.judge.targets import judge_target
+
+OF_ONE_CALL = frozenset(
+    {
+        *(FaultKind.EXCEPTION, FaultKind.CRASH, FaultKind.TIMEOUT, FaultKind.OUT_OF_MEMORY),
+        *(FaultKind.BAD_REPLY, FaultKind.INPUT_CHANGED),
+    }
+)
+"""Faults that may depend on what a call got."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +192,10 @@ def _finding(check: PlannedCheck, case: CaseMeasurement, trouble: Trouble) -> Ca
         case ErrorObservation() as observation:
             return _wrong_error(case, observation)
         case fault:
-            return _finding_of_fault(fault, public=case.public, index=case.index)
+            found = _finding_of_fault(fault, public=case.public, index=case.index)
+            of_call = fault.kind in OF_ONE_CALL and not fault.message.startswith(LOAD_FAILED)
+            said = describe_dtypes(case.dtypes) if of_call else ""
+            return replace(found, summary=f"{found.summary}.{said}") if said else found
 
 
 def _wrong_value(
@@ -188,7 +205,7 @@ def _wrong_value(
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=describe_wrong(observation, check.tolerance),
+        summary=describe_wrong(observation, check.tolerance) + describe_dtypes(observation.dtypes),
         expected=comparison.expected,
         got=comparison.got,
         where=comparison.where,
@@ -199,7 +216,7 @@ def _wrong_error(case: CaseMeasurement, observation: ErrorObservation) -> CaseFi
     return CaseFinding(
         public=case.public,
         index=case.index,
-        summary=describe_wrong(observation, {}),
+        summary=describe_wrong(observation, {}) + describe_dtypes(observation.dtypes),
         expected=observation.expected,
         got=observation.text if observation.got else "no exception",
         where="",

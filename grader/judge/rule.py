@@ -5,12 +5,16 @@ their own machine (`student.verdict`), so both always agree. Pure. The callers w
 people.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from grader.evidence.comparison import Comparison, Mismatch
+from grader.evidence.comparison import Comparison, Mismatch, rounding_text
 from grader.evidence.faults import Fault, FaultKind
-from grader.evidence.observations import CaseMeasurement, ErrorObservation, Observation
+from grader.evidence.observations import (
+    CaseMeasurement,
+    ErrorObservation,
+    Observation,
+)
 from grader.judge.judgement import Cause
 
 Tolerances = Mapping[str, float]
@@ -24,6 +28,7 @@ CAUSE_OF_FAULT: Mapping[FaultKind, Cause] = {
     FaultKind.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
     FaultKind.BAD_REPLY: Cause.WRONG_VALUE,
     FaultKind.INPUT_CHANGED: Cause.WRONG_VALUE,
+    FaultKind.BUSY: Cause.INFRASTRUCTURE,
     FaultKind.INFRASTRUCTURE: Cause.INFRASTRUCTURE,
     FaultKind.AUTHOR: Cause.AUTHOR,
     FaultKind.NO_DEVICE: Cause.NO_DEVICE,
@@ -37,13 +42,18 @@ CAUSE_OF_FAULT_IN_TARGETS: Mapping[FaultKind, Cause] = {
 }
 """The cause of a fault in a timed run; only the two kinds above differ from `CAUSE_OF_FAULT`."""
 
-MISMATCH_TEXT: dict[Mismatch, str] = {
+MISMATCH_TEXT: Mapping[Mismatch, str] = {
     Mismatch.KIND: "has the wrong type",
+    Mismatch.LENGTH: "has another length",
+    Mismatch.KEYS: "has other keys",
     Mismatch.DTYPE: "has the wrong dtype",
     Mismatch.SHAPE: "has the wrong shape",
     Mismatch.VALUE: "is not equal to the expected value",
     Mismatch.NOT_FINITE: "has NaN or infinity in the wrong place",
+    Mismatch.ROUNDING: "is not the exact value rounded once",
+    Mismatch.STATISTIC: "is not as chance would have it",
 }
+
 NOTHING_COMPARED = Fault(kind=FaultKind.AUTHOR, message="the case compared nothing")
 """The fault of a case that ends without a comparison: a mistake of the author."""
 
@@ -71,6 +81,11 @@ def describe_fault(fault: Fault) -> str:
     return f"{fault.message}. At that moment {', '.join(states)}"
 
 
+def describe_dtypes(dtypes: Sequence[str]) -> str:
+    """Return a sentence on the tensors that a call got; empty if there were none."""
+    return f" The call got tensors of {' and '.join(dtypes)}." if dtypes else ""
+
+
 def first_trouble(case: CaseMeasurement, tolerances: Tolerances) -> Trouble | None:
     """Return the first thing that went wrong in a case, in the order in which it happened."""
     for observation in case.observations:
@@ -94,18 +109,23 @@ def is_wrong(observation: Observation, tolerances: Tolerances) -> bool:
 
 
 def describe_wrong(seen: Observation, tolerances: Tolerances) -> str:
-    """Return what is not as expected, and how much error would be allowed."""
+    """Return what is not as expected, and how much error would be allowed.
+
+    Without the value itself: students read it of hidden cases.
+    """
     if isinstance(seen, ErrorObservation):
         return (
             f"{seen.label}: expected {seen.expected}, but {seen.got or 'no exception'} was raised."
         )
-    found = seen.comparison
+    found, label = seen.comparison, seen.label
     if found.mismatch is not Mismatch.NONE:
-        return f"{seen.label} {MISMATCH_TEXT[found.mismatch]}."
+        more = rounding_text(found) if found.mismatch is Mismatch.ROUNDING else found.difference
+        because = f": {more[:1].lower()}{more[1:]}" if more else ""
+        return f"{label} {MISMATCH_TEXT[found.mismatch]}{because}."
     allowed = f"at most {allowed_error(found, tolerances):.3g} is allowed for {found.dtype}"
     if found.dtype not in tolerances:
         allowed = f"and {found.dtype} must be equal bit for bit, because no tolerance is stated"
-    return f"{seen.label}: the error is {found.error:.3g} of the output's scale, {allowed}."
+    return f"{label}: the error is {found.error:.3g} of the output's scale, {allowed}."
 
 
 def allowed_error(found: Comparison, tolerances: Tolerances) -> float:

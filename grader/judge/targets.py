@@ -36,6 +36,8 @@ CHECK_TIMED_CALLS = (
     "Timed calls use other inputs than the checks, and larger ones: run your code on the largest "
     "size of this target, several times in one process."
 )
+MAX_SAID = 400
+"""Characters of an exception's text in a sentence."""
 IMPLAUSIBLE = (
     "The measurement is physically implausible: less time, memory or network traffic than this "
     "machine and this amount of work allow. A member of the course staff will review it; until "
@@ -157,7 +159,12 @@ def _rule(target: PlannedTarget, measured: TargetMeasurement) -> _Reasoned:
                 "A timed call works only with an operation that this problem does not allow: "
                 f"{what}. Compute it in another way.",
             )
-        return _theirs(cause, f"A timed call did not finish: {what}. {CHECK_TIMED_CALLS}")
+        said = "".join(
+            f" With public inputs of the same size it said: {again.faults[0].detail[:MAX_SAID]}."
+            for again in measured.public_runs
+            if again.faults and again.faults[0].detail
+        )
+        return _theirs(cause, f"A timed call did not finish: {what}.{said} {CHECK_TIMED_CALLS}")
     return _rule_metrics(target, measured, decide(target, target.tiers[0], measured))
 
 

@@ -18,7 +18,16 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 64 << 20
 """Longest message that a worker accepts; the judge's requests may carry a submission's files."""
 MAX_DEPTH = 32
+MAX_INTEGER_BITS = 8192
+"""Python writes no integer of much more than this as text."""
 _LENGTH = struct.Struct(">I")
+_PRIMITIVES = frozenset({bool, int, float, str})
+_CONVERSIONS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
+"""The types whose subclasses are primitives, and what makes one of the type itself."""
 
 Json = Any  # what json.loads returns
 Value = Any  # what a student's code takes and returns
@@ -26,6 +35,10 @@ Value = Any  # what a student's code takes and returns
 
 class ProtocolError(Exception):
     """The peer sent something that is not a message."""
+
+
+class Unsendable(TypeError):
+    """A value that cannot travel; the text says which, to the student who returned it."""
 
 
 class ProtocolClosed(ProtocolError):
@@ -113,39 +126,60 @@ def _exactly(sock: socket.socket, count: int, fds: list[int], max_fds: int) -> b
     return b"".join(parts)
 
 
-def plain_number(value: Value) -> Value:
-    """Return a number of NumPy as Python's own; anything else as it is.
+def plain(value: Value) -> Value:
+    """Return a value as the one of Python's own types that it is a kind of; others as they are.
 
-    `len`, indexing and `math` take both alike, so a student cannot be expected to know the
-    difference. Arrays stay what they are.
+    A member of an `IntEnum` is a number, one of a `StrEnum` a text, and a number of NumPy is one as
+    well: `len`, indexing and `math` take them all alike, so a student cannot be expected to know
+    the difference. Arrays stay what they are.
     """
     kind = type(value)
-    is_number = kind.__module__ == "numpy" and kind.__name__ != "ndarray" and value.ndim == 0
-    return value.item() if is_number else value
+    if value is None or kind in _PRIMITIVES:
+        return value
+    for base, convert in _CONVERSIONS:
+        if isinstance(value, base):
+            return convert(value)
+    is_scalar = kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0
+    if is_scalar and kind.__name__ != "ndarray":
+        number = value.item()
+        return number if type(number) in _PRIMITIVES else value
+    return value
 
 
 def flatten(value: Value, leaf: Callable[[Value], Json], depth: int = 0) -> Json:
     """Return the JSON form of `value`; `leaf` converts all that is no primitive or container.
 
+    Subclasses are what they are kinds of: a named tuple is a tuple, a `defaultdict` a dict.
+
     Raises:
-        TypeError: if `leaf` cannot express a leaf, or the value is nested too deeply.
+        Unsendable: if a key of a dict is no primitive, a number has more than `MAX_INTEGER_BITS`,
+            or the value is nested too deeply.
     """
     if depth > MAX_DEPTH:
-        raise TypeError(f"a value nested deeper than {MAX_DEPTH} levels")
+        raise Unsendable(f"a value nested deeper than {MAX_DEPTH} levels")
+    value = plain(value)
     kind = type(value)
-    if value is None or kind in (bool, int, float, str):
+    if value is None or kind in _PRIMITIVES:
+        if kind is int and value.bit_length() > MAX_INTEGER_BITS:
+            raise Unsendable(f"an integer of more than {MAX_INTEGER_BITS} bits")
         return value
-    if kind in (list, tuple):
+    if isinstance(value, list | tuple):
         items = [flatten(item, leaf, depth + 1) for item in value]
-        return {"l" if kind is list else "u": items}
-    if kind.__module__ == "numpy" and type(number := plain_number(value)) in (bool, int, float):
-        return number
-    if kind is dict:
+        return {"u" if isinstance(value, tuple) else "l": items}
+    if isinstance(value, dict):
         pairs = [
-            [flatten(k, leaf, depth + 1), flatten(v, leaf, depth + 1)] for k, v in value.items()
+            [flatten(_key(key), leaf, depth + 1), flatten(part, leaf, depth + 1)]
+            for key, part in value.items()
         ]
         return {"d": pairs}
     return leaf(value)
+
+
+def _key(key: Value) -> Value:
+    key = plain(key)
+    if key is not None and type(key) not in _PRIMITIVES:
+        raise Unsendable(f"a dict with a key of type {type(key).__name__}")
+    return key
 
 
 def unflatten(tree: Json, leaf: Callable[[str, Json], Value], depth: int = 0) -> Value:

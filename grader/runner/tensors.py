@@ -11,7 +11,12 @@ from typing import Any
 
 import torch
 
+from .protocol import Unsendable
+
 ALIGNMENT_BYTES = 64
+MAX_DIMENSIONS = 16
+MAX_TENSORS = 4096
+"""Tensors of one reply."""
 
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -89,8 +94,26 @@ def view(memory: Memory, header: TensorHeader) -> torch.Tensor:
     return flat.as_strided(header.shape, header.strides)
 
 
-class ReplyTooLarge(Exception):
-    """A reply's tensors need more bytes than the judge has reserved."""
+def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor, or one of a subclass such as `Parameter`, as a plain one without a gradient.
+
+    Raises:
+        Unsendable: if it has a dtype or dimensions that cannot travel, or no strided memory.
+    """
+    if tensor.dtype not in NAMES:
+        raise Unsendable(f"a tensor of dtype {tensor.dtype}")
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
+        where = "meta" if tensor.is_meta else "nested" if tensor.is_nested else str(tensor.layout)
+        raise Unsendable(f"a tensor without plain memory ({where})")
+    if tensor.dim() > MAX_DIMENSIONS:
+        raise Unsendable(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        tensor = tensor.as_subclass(torch.Tensor)
+    return tensor.detach()
+
+
+class ReplyTooLarge(Unsendable):
+    """A reply needs more bytes, or has more tensors, than the judge reads."""
 
 
 class ReplyWriter:
@@ -106,10 +129,11 @@ class ReplyWriter:
 
         Raises:
             ReplyTooLarge: if it does not fit.
-            TypeError: if its dtype cannot travel.
+            Unsendable: if such a tensor cannot travel.
         """
-        if tensor.dtype not in NAMES:
-            raise TypeError(f"a tensor of dtype {tensor.dtype}")
+        tensor = plain_tensor(tensor)
+        if len(self.headers) == MAX_TENSORS:
+            raise ReplyTooLarge(f"a reply of more than {MAX_TENSORS} tensors")
         contiguous = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
         header = TensorHeader(
             dtype=NAMES[tensor.dtype],
@@ -121,6 +145,6 @@ class ReplyWriter:
         if self._end > len(self._memory):
             raise ReplyTooLarge(f"a reply of {self._end} bytes, limit {len(self._memory)}")
         if header.span:
-            view(self._memory, header).copy_(tensor.detach())
+            view(self._memory, header).copy_(tensor)
         self.headers.append(header)
         return len(self.headers) - 1

@@ -9,6 +9,7 @@ submission are garbled.
 """
 
 import base64
+import contextlib
 import importlib
 import os
 import socket
@@ -26,7 +27,6 @@ from .tensors import (
     DTYPES,
     NAMES,
     Memory,
-    ReplyTooLarge,
     ReplyWriter,
     TensorHeader,
     map_memory,
@@ -37,6 +37,7 @@ HARNESS_PREFIX = "harness:"
 MAX_TEXT = 2000
 """Characters of an exception's text."""
 MAX_FRAMES = 20
+TOO_LONG = f"a value of more than {protocol.MAX_MESSAGE_BYTES >> 20} MiB besides its tensors"
 
 Json = Any  # a message's fields
 Value = Any  # whatever the student's code takes and returns
@@ -136,7 +137,7 @@ class WorkerProcess:
                 os.close(fd)
             reply = self.answer(request, memory)
             memory = None  # now only the argument tensors keep it mapped
-            protocol.send(self.channel, {"seq": request["seq"], **reply})
+            protocol.send_frame(self.channel, frame_of_reply(request["seq"], reply))
 
     def open_memory(self, request: dict[str, Json], fds: list[int]) -> Memory | None:
         """Map the memory that came with a request, if any."""
@@ -148,10 +149,8 @@ class WorkerProcess:
             return self.carry_out(request, memory)
         except MissingName as missing:
             return {"missing": str(missing)[:MAX_TEXT]}
-        except (ReplyTooLarge, TypeError) as error:
-            if _raised_here(error):
-                return {"bad_reply": str(error)[:MAX_TEXT]}
-            return {"raised": _describe(error, self.home)}
+        except protocol.Unsendable as error:
+            return {"bad_reply": str(error)[:MAX_TEXT]}
         except BaseException as error:  # noqa: BLE001 - a submission may raise anything, SystemExit too
             return {"raised": _describe(error, self.home)}
 
@@ -217,46 +216,81 @@ class WorkerProcess:
         return args, kwargs
 
     def _express(self, value: Value) -> dict[str, Json]:
-        """Return the reply for a value; subclasses of the allowed types are refused."""
+        """Return the reply for a value."""
         writer = ReplyWriter(self.reply_memory)
-
-        def leaf(part: Value) -> Json:
-            if type(part) is torch.Tensor or type(part) is torch.nn.Parameter:
-                return {"t": writer.put(part)}
-            if isinstance(part, torch.dtype) and part in NAMES:
-                return {"y": NAMES[part]}
-            raise TypeError(f"a reply of type {type(part).__module__}.{type(part).__qualname__}")
-
-        tree = protocol.flatten(value, leaf)
+        tree = express(value, writer.put)
         return {"value": tree, "tensors": [header.to_json() for header in writer.headers]}
 
 
-def _raised_here(error: BaseException) -> bool:
-    """Return whether an exception was raised by this package, while it made a reply."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(os.path.dirname(__file__))
+def express(value: Value, put: Callable[[torch.Tensor], int]) -> Json:
+    """Return the JSON form of what a submission returned, or could not return.
+
+    A student's machine uses this as well, so that it takes and refuses the same (see
+    `student.local_worker`). `put` keeps a tensor and returns its number.
+
+    Raises:
+        Unsendable: if a part is of a type that cannot travel, or there is too much of it.
+    """
+
+    def leaf(part: Value) -> Json:
+        if isinstance(part, torch.Tensor):
+            return {"t": put(part)}
+        if isinstance(part, torch.dtype) and part in NAMES:
+            return {"y": NAMES[part]}
+        raise protocol.Unsendable(
+            f"a value of type {type(part).__module__}.{type(part).__qualname__}"
+        )
+
+    return protocol.flatten(value, leaf)
+
+
+def frame_of_reply(sequence: str, reply: dict[str, Json]) -> bytes:
+    """Return the bytes of a reply, or of the refusal of one that the judge would not read."""
+    with contextlib.suppress(protocol.ProtocolError):
+        frame = protocol.frame_of({"seq": sequence, **reply})
+        if len(frame) <= protocol.MAX_MESSAGE_BYTES:
+            return frame
+    return protocol.frame_of({"seq": sequence, "bad_reply": TOO_LONG})
+
+
+def class_names(error: BaseException) -> list[str]:
+    """Return the names of an exception's classes, the most derived first."""
+    names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
+    if type(error) is RuntimeError and "can't allocate memory" in text_of(error):
+        names.insert(0, "MemoryError")  # on a CPU, torch raises no type of its own
+    if isinstance(error, torch.OutOfMemoryError):  # the RuntimeError of a device
+        names.insert(0, "MemoryError")
+    return names[:MAX_FRAMES]
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, capped."""
+    try:
+        return str(error)[:MAX_TEXT]
+    except BaseException:  # noqa: BLE001 - the student's own __str__
+        return "(its __str__ raised an exception)"
+
+
+def stack_of(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an exception, outermost first, with those inside an interpreted kernel.
+
+    Triton's interpreter raises an exception of its own where it was launched; the line of the
+    kernel is in the cause of it.
+    """
+    frames = list(traceback.extract_tb(error.__traceback__))
+    cause = error.__cause__
+    if type(error).__module__.startswith("triton.") and cause is not None:
+        frames += stack_of(cause)
+    return frames
 
 
 def _describe(error: BaseException, home: str) -> dict[str, Json]:
     """Return an exception's class names, text and frames inside the submission."""
-    try:
-        text = str(error)
-    except BaseException:  # noqa: BLE001 - the student's own __str__
-        text = "(its __str__ raised an exception)"
-    names = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
-    if type(error) is RuntimeError and "can't allocate memory" in text:
-        names.insert(0, "MemoryError")  # on a CPU, torch raises no type of its own
-    if isinstance(error, torch.OutOfMemoryError):  # the RuntimeError of a device
-        names.insert(0, "MemoryError")
     frames = [
         [os.path.relpath(frame.filename, home), frame.lineno or 0, frame.name]
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in stack_of(error)
         if frame.filename.startswith(home)
     ]
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(home):
         frames.append([os.path.relpath(error.filename, home), error.lineno or 0, ""])
-    return {
-        "names": names[:MAX_FRAMES],
-        "text": text[:MAX_TEXT],
-        "frames": frames[-MAX_FRAMES:],
-    }
+    return {"names": class_names(error), "text": text_of(error), "frames": frames[-MAX_FRAMES:]}

@@ -18,10 +18,12 @@ from grader.assignment.declare import load_harness
 from grader.assignment.public_cases import CaseName, code_of_case
 from grader.assignment.steps import Call, Each, Expect, New, On, Raises, Step, Value
 from grader.assignment.table import Assignment
-from grader.evidence.comparison import compare_parts
+from grader.correctness.drive import observe_values
 from grader.evidence.faults import Raised
-from grader.evidence.observations import CaseMeasurement, ValueObservation
+from grader.evidence.observations import CaseMeasurement
+from grader.runner.protocol import Unsendable
 from grader.student.local_ranks import LocalRanks
+from grader.student.local_worker import as_sent
 from grader.student.result import PublicResult, finding_rows
 from grader.student.trace import load_problem, map_leaves, overwrite
 from grader.student.verdict import Origin, judge_case, origins_of
@@ -84,21 +86,23 @@ class Case:
             got: the reply.
             want: what is expected, where that is another reply.
         """
-        step = replace(self._expectations[number], got=_detached(got))
-        if want is not _RECORDED:
-            step = replace(step, want=want)
-        parts = compare_parts(step.got, step.want, exact=step.exact, per_row=step.per_row)
+        step = self._expectations[number]
+        want = step.want if want is _RECORDED else want
+        try:
+            got = as_sent(got)
+        except Unsendable as error:
+            return self._note(False, f"{step.label}: not as expected: {error} cannot be read")
+        step = replace(step, got=got, want=want)
         seen = CaseMeasurement(
             check=self.name,
             index=0,
             public=True,
-            observations=tuple(ValueObservation(label=step.label, comparison=one) for one in parts),
+            observations=observe_values(step),
             faults=(),
             calls=0,
             wall_ns=0,
         )
-        origins = [*origins_of(step, 0), Origin(steps=0)]
-        finding = judge_case(seen, self._tolerance, origins).reason
+        finding = judge_case(seen, self._tolerance, [*origins_of(step, 0), Origin(steps=0)]).reason
         if finding is None:
             return self._note(True, f"{step.label}: as expected")
         rows = (f"\n  {name:<8}  {text}" for name, text in finding_rows(finding))
@@ -128,7 +132,7 @@ class Case:
 
     def copy(self, reply: Value) -> Value:
         """Return a copy of a reply: grading copies it at once, later calls may change yours."""
-        return _detached(reply)
+        return as_sent(reply)
 
     def on_ranks(self, program: Callable[[int], Sequence[Value] | None], size: int) -> list[Value]:
         """Run `program(rank)` in a process group of `size` processes.
@@ -169,12 +173,6 @@ class Case:
         if not dist.is_initialized():  # a rank's outcomes are printed by the process that asked it
             print(text)
         return right
-
-
-def _detached(reply: Value) -> Value:
-    return map_leaves(
-        reply, lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
-    )
 
 
 def _request(step: Step) -> New | Call | Each | On | None:

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -35,10 +36,11 @@ from grader.evidence.faults import (
     Stopped,
     explain_raised,
     fault_of,
+    unreadable,
 )
 from grader.runner import protocol
 from grader.runner.protocol import Json
-from grader.student.local_worker import LocalWorker
+from grader.student.local_worker import REPLY_BYTES, LocalWorker
 from grader.student.trace import from_json, one_from_json, step_to_json, to_json
 
 COLLECTIVE_SECONDS = 60
@@ -66,8 +68,10 @@ class LocalRanks:
         most: int,
         locate: Locate | None = None,
         failures: Sequence[LoadFailure] = (),
+        reply_bytes: int = REPLY_BYTES,
     ) -> None:
         self._submission = submission
+        self._reply_bytes = reply_bytes
         self._harness = harness
         self._most = most
         self._locate = locate
@@ -174,7 +178,11 @@ class LocalRanks:
             for other in others:
                 other.sock.close()
             worker = LocalWorker(
-                self._submission, self._harness, locate=self._locate, failures=self._failures
+                self._submission,
+                self._harness,
+                locate=self._locate,
+                failures=self._failures,
+                reply_bytes=self._reply_bytes,
             )
             _serve(theirs, worker, rank=rank, size=size, store=store)
         finally:
@@ -221,11 +229,11 @@ def local_worker(
     *,
     locate: Locate | None = None,
     failures: Sequence[LoadFailure] = (),
+    reply_bytes: int = REPLY_BYTES,
 ) -> LocalWorker | LocalRanks:
     """Return a worker, or one for a process group of at most `ranks` if that is not 0."""
-    if ranks:
-        return LocalRanks(submission, harness, most=ranks, locate=locate, failures=failures)
-    return LocalWorker(submission, harness, locate=locate, failures=failures)
+    open_ = partial(LocalRanks, most=ranks) if ranks else LocalWorker
+    return open_(submission, harness, locate=locate, failures=failures, reply_bytes=reply_bytes)
 
 
 def _serve(sock: socket.socket, worker: LocalWorker, *, rank: int, size: int, store: Path) -> None:
@@ -275,19 +283,21 @@ def _answer(request: dict[str, Json], worker: LocalWorker) -> dict[str, Json]:
                 return {"value": to_json(worker.call(step))}
             worker.new(Ref(request["ref"]), step)
     except Raised as raised:
-        return {"raised": [list(raised.names), raised.text, raised.where]}
+        return {"raised": [list(raised.names), raised.text, raised.where, raised.stack]}
     except Stopped as stopped:
         fault = stopped.fault
         return {"fault": [fault.kind, fault.message, fault.detail, fault.where]}
     except TypeError as error:
-        return {"fault": [FaultKind.BAD_REPLY, "it returned an unsupported type", str(error), ""]}
+        fault = unreadable(str(error))
+        return {"fault": [fault.kind, fault.message, fault.detail, fault.where]}
     return {"value": None}
 
 
 def _reply(rank: int, answer: dict[str, Json], failures: Sequence[LoadFailure]) -> Value | Raised:
     if "raised" in answer:
-        names, text, where = answer["raised"]
+        names, text, where, stack = answer["raised"]
         raised = Raised(tuple(names), text, where, who=f"rank {rank}")
+        raised.stack = stack
         raised.because = explain_raised(names, text, failures)
         return raised
     if "fault" in answer:

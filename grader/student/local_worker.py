@@ -5,33 +5,49 @@ grade.
 """
 
 import ctypes
+import json
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
+from traceback import FrameSummary
 
 import numpy
 import torch
 
-from grader.assignment.steps import Call, New, Ref, Value
+from grader.assignment.steps import Call, New, Ref, Value, name_of
+from grader.assignment.table import Limits
 from grader.evidence.faults import (
-    Fault,
-    FaultKind,
     LoadFailure,
     Raised,
     Stopped,
     explain_raised,
     fault_of_missing,
+    input_changed,
+    unreadable,
 )
-from grader.runner.protocol import plain_number
-from grader.runner.worker import MissingName, ObjectTable
+from grader.runner import protocol
+from grader.runner.tensors import DTYPES, MAX_TENSORS, ReplyTooLarge, align, plain_tensor
+from grader.runner.worker import (
+    MAX_FRAMES,
+    TOO_LONG,
+    MissingName,
+    ObjectTable,
+    class_names,
+    express,
+    stack_of,
+    text_of,
+)
 from grader.student.trace import map_leaves, overwrite, with_strides
+
+REPLY_BYTES = Limits().reply_bytes
+"""Limit of one reply's tensors where an assignment sets no other."""
 
 
 class LocalWorker:
     """Runs requests in this process; arguments are cloned so that a case keeps its own.
 
     `locate` turns an exception into its location in the student's source, as the student knows it;
-    `failures` are the statements of the submission that raised when it was loaded.
+    `failures` are the statements of the submission that raised when it was loaded; `reply_bytes`
+    is the limit of one reply's tensors.
     """
 
     def __init__(
@@ -41,30 +57,32 @@ class LocalWorker:
         *,
         locate: Callable[[BaseException], str] | None = None,
         failures: Sequence[LoadFailure] = (),
+        reply_bytes: int = REPLY_BYTES,
     ) -> None:
         self._table = ObjectTable(submission, harness)
+        self._reply_bytes = reply_bytes
         self._locate = locate or _locate
         self._failures = failures
         self._last_arguments: list[torch.Tensor] = []
         self.wall_ns = 0
 
     def new(self, ref: Ref, step: New) -> None:
-        """Make an object and remember it as `ref`."""
+        """Make an object and remember it as `ref`; the arguments must come back unchanged."""
         args, kwargs = self._prepare(step)
-        self._run(lambda: self._table.new(ref.id, step.name, args, kwargs))
+        self._ask(step, lambda: self._table.new(ref.id, step.name, args, kwargs))
 
     def call(self, step: Call) -> Value:
         """Call a function or method; its arguments must come back unchanged."""
         args, kwargs = self._prepare(step)
-        before = [_memory_of(tensor) for tensor in self._last_arguments]
         target = step.target.id if isinstance(step.target, Ref) else step.target
-        reply = self._run(lambda: self._table.call(target, step.method, args, kwargs))
-        for old, new in zip(before, self._last_arguments, strict=True):
-            if old != _memory_of(new):
-                name = step.method or str(step.target)
-                message = f"{name} changed one of its input tensors"
-                raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
-        return map_leaves(reply, _snapshot)
+        return self._ask(step, lambda: self._table.call(target, step.method, args, kwargs))
+
+    def _ask(self, step: New | Call, request: Callable[[], Value]) -> Value:
+        before = [_memory_of(tensor) for tensor in self._last_arguments]
+        reply = self._run(request)
+        if before != [_memory_of(tensor) for tensor in self._last_arguments]:
+            raise Stopped(input_changed(name_of(step)))
+        return reply
 
     def drop(self, ref: Ref) -> None:
         """Forget an object."""
@@ -97,33 +115,79 @@ class LocalWorker:
         return copy
 
     def _run(self, request: Callable[[], Value]) -> Value:
-        start_ns = time.perf_counter_ns()
         try:
             with numpy.errstate(all="ignore"):  # as in grading: interpreted kernels divide by 0
-                return request()
+                return self._kept(self._timed(request))
         except MissingName as missing:
             raise Stopped(fault_of_missing(str(missing), self._failures)) from None
-        except Exception as error:
-            names = tuple(kind.__name__ for kind in type(error).__mro__)
-            raised = Raised(names, str(error), self._locate(error))
+        except protocol.Unsendable as error:
+            raise Stopped(unreadable(str(error))) from None
+        except KeyboardInterrupt:
+            raise  # of the student, at the keyboard
+        except BaseException as error:
+            names = tuple(class_names(error))
+            raised = Raised(names, text_of(error), self._locate(error))
             raised.because = explain_raised(names, raised.text, self._failures)
+            raised.stack = "\n".join(
+                f"{_place(frame)}, in {frame.name}" for frame in _own_frames(error)[-MAX_FRAMES:]
+            )
             raise raised from error
+
+    def _kept(self, reply: Value) -> Value:
+        return as_sent(reply, self._reply_bytes)
+
+    def _timed(self, request: Callable[[], Value]) -> Value:
+        start_ns = time.perf_counter_ns()
+        try:
+            return request()
         finally:
             self.wall_ns += time.perf_counter_ns() - start_ns
 
 
+def as_sent(reply: Value, limit_bytes: int = REPLY_BYTES) -> Value:
+    """Return a reply as grading would receive it: copied, and made of Python's own types.
+
+    Raises:
+        Unsendable: if grading could not read it.
+    """
+    tensors: list[torch.Tensor] = []
+    end = 0
+
+    def put(tensor: torch.Tensor) -> int:
+        nonlocal end
+        tensor = plain_tensor(tensor)
+        end = align(end) + tensor.nbytes
+        if end > limit_bytes:
+            raise ReplyTooLarge(f"a reply of {end} bytes, limit {limit_bytes}")
+        if len(tensors) == MAX_TENSORS:
+            raise ReplyTooLarge(f"a reply of more than {MAX_TENSORS} tensors")
+        tensors.append(tensor.clone())
+        return len(tensors) - 1
+
+    tree = express(reply, put)
+    if len(json.dumps(tree)) > protocol.MAX_MESSAGE_BYTES:
+        raise ReplyTooLarge(TOO_LONG)
+    return protocol.unflatten(
+        tree, lambda key, content: tensors[content] if key == "t" else DTYPES[content]
+    )
+
+
+def _own_frames(error: BaseException) -> list[FrameSummary]:
+    folders = ("/grader/", "/torch/", "/triton/")
+    return [f for f in stack_of(error) if not any(name in f.filename for name in folders)]
+
+
+def _place(frame: FrameSummary) -> str:
+    return f"{frame.filename.rsplit('/', 1)[-1]}, line {frame.lineno}"
+
+
 def _locate(error: BaseException) -> str:
-    """Return file and line of the innermost frame that is not the grader's own."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/grader/" not in f.filename]
-    return f"{frames[-1].filename.rsplit('/', 1)[-1]}, line {frames[-1].lineno}" if frames else ""
+    """Return file and line of the innermost frame that is not the grader's or torch's own."""
+    frames = _own_frames(error)
+    return _place(frames[-1]) if frames else ""
 
 
 def _memory_of(tensor: torch.Tensor) -> bytes:
     """Return the bytes of a tensor's memory, without an operator that a problem could deny."""
     storage = tensor.untyped_storage()
     return ctypes.string_at(storage.data_ptr(), storage.nbytes()) if storage.nbytes() else b""
-
-
-def _snapshot(leaf: Value) -> Value:
-    """Copy a tensor of a reply, and make NumPy's numbers Python's own, as sending it would."""
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else plain_number(leaf)

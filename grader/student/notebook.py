@@ -6,7 +6,6 @@ notebook's own process without limits: interrupt the notebook's kernel to end an
 
 import difflib
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -237,6 +236,8 @@ def _namespace(
 
 def _locate(error: BaseException) -> str:
     """Return the innermost line of an exception that is in a cell, and the function around it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    from grader.runner.worker import stack_of  # it imports torch
+
+    frames = stack_of(error)
     cells = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith(_CELLS)]
     return f"line {cells[-1].lineno} of the cell, in {cells[-1].name}" if cells else ""

@@ -18,6 +18,7 @@ from pathlib import Path
 from grader.assignment.declare import load_harness
 from grader.assignment.steps import (
     Call,
+    New,
     PhaseEnd,
     PhaseStart,
     Ref,
@@ -210,16 +211,16 @@ class Meter(LocalWorker):
 
     cpu_ns = 0
 
-    def call(self, step: Call) -> Value:
-        """Call a function or method."""
-        args, kwargs = self._prepare(step)
-        target = step.target.id if isinstance(step.target, Ref) else step.target
-        return self._run(lambda: self._table.call(target, step.method, args, kwargs))
+    def _ask(self, step: New | Call, request: Callable[[], Value]) -> Value:
+        return self._run(request)
 
-    def _run(self, request: Callable[[], Value]) -> Value:
+    def _kept(self, reply: Value) -> Value:
+        return reply
+
+    def _timed(self, request: Callable[[], Value]) -> Value:
         begin_ns = time.process_time_ns()
         try:
-            return super()._run(request)
+            return super()._timed(request)
         finally:
             self.cpu_ns += time.process_time_ns() - begin_ns
 

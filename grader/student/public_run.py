@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from grader.assignment.folders import PACKAGE
 from grader.assignment.public_cases import CaseName
+from grader.assignment.steps import Expect
 from grader.assignment.table import Assignment, Check, Limits, Problem
 from grader.errors import SandboxError
 from grader.evidence.faults import PARTS_LOADED, LoadFailure, damage_of
@@ -128,8 +129,7 @@ POLL_S = 0.02
 _TIMEOUT_HINTS = {
     False: "Look for a loop that does not end.",
     True: "Compile less: smaller functions, fewer shapes; or try it without compiling.",
-}
-"""What to do after a timeout, by whether compiling may have taken the time."""
+}  # by whether compiling may have taken the time
 OUTPUT_CHARACTERS = 4000
 
 
@@ -151,6 +151,7 @@ class _Watch:
         events: the file that the process appends events to.
         results: of checks that are done, in this process and in earlier ones.
         notices: of loads, likewise.
+        problem_s: seconds of the problem's steps that are done, without those that only compare.
     """
 
     limits: Limits
@@ -158,7 +159,7 @@ class _Watch:
     results: list[PublicCheck]
     notices: list[str]
     last: Event = field(default_factory=lambda: Event(kind=EventKind.SPAWNED))
-    problem_since: float = 0.0
+    problem_s: float = 0.0
     event_since: float = field(default_factory=time.monotonic)
 
     def update(self) -> None:
@@ -170,11 +171,22 @@ class _Watch:
                 again = {(one.problem, one.check) for one in event.results}
                 kept = [one for one in self.results if (one.problem, one.check) not in again]
                 self.results[:] = [*kept, *event.results]
+                self._finish_step(now)
                 self.event_since = now
                 continue
+            self._finish_step(now)
             if event.problem != self.last.problem:
-                self.problem_since = now
+                self.problem_s = 0.0
             self.last, self.event_since = event, now
+
+    def _finish_step(self, now: float) -> None:
+        if self._is_asked:
+            self.problem_s += now - self.event_since
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether the submission has been asked for something and has not answered."""
+        return self.last.kind is EventKind.STEP and self.last.doing != Expect.__name__
 
     def _new_events(self) -> Iterator[Event]:
         while (line := self.events.readline()).endswith(b"\n"):
@@ -189,9 +201,9 @@ class _Watch:
         problem_s = limits.problem_wall_s + spare_s
         note = f", of which {spare_s:g} s are for compiling" if spare_s else ""
         match self.last.kind:
-            case EventKind.STEP if waited > call_s:
+            case EventKind.STEP if self._is_asked and waited > call_s:
                 return f"no reply within {call_s:g} s{note}"
-            case EventKind.STEP if now - self.problem_since > problem_s:
+            case EventKind.STEP if self._is_asked and self.problem_s + waited > problem_s:
                 return f"the problem took more than {problem_s:g} s{note}"
             case EventKind.STARTED if waited > load_s:
                 return f"not loaded within {load_s:g} s{note}"

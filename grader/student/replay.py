@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +37,7 @@ from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
 from grader.runner.denial import OperationDenied, denied_here
 from grader.runner.loading import Loading
+from grader.runner.worker import stack_of
 from grader.student.local_ranks import local_worker
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
@@ -55,11 +55,12 @@ _KEPT_BEGIN = ("LC_", "LD_", "DYLD_", "OMP_", "MKL_", "KMP_", "GLOO_", "TRITON_"
 def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     """Run a job and tell what it does."""
     folder = Path(job.assignment)
-    wanted = [p for p in load_assignment(folder).problems if p.name in job.problems]
+    table = load_assignment(folder)
+    wanted = [p for p in table.problems if p.name in job.problems]
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
     harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
-    locate = partial(_locate, job)
+    locate, reply_bytes = partial(_locate, job), table.limits.reply_bytes
     try:
         submission, failures = load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
@@ -80,9 +81,8 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     )
     for problem in wanted:
         for check in _chosen(job, problem):
-            worker = local_worker(
-                problem.ranks, submission, harness, locate=locate, failures=failures
-            )
+            open_ = partial(local_worker, problem.ranks, submission, harness, locate=locate)
+            worker = open_(failures=failures, reply_bytes=reply_bytes)
             observe = partial(_tell_step, emit)
             result = run_check(
                 problem, check, recorded[problem.name], worker, observe, only=job.only_case
@@ -285,7 +285,7 @@ def _locate(job: ReplayJob, error: BaseException) -> str:
 
     That is "In [3], line 2" or "kv_cache.py, line 41"; empty if it came from elsewhere.
     """
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = stack_of(error)
     lines = [(f.filename, f.lineno) for f in frames if f.filename.startswith(job.folder)]
     if isinstance(error, SyntaxError) and (error.filename or "").startswith(job.folder):
         lines.append((error.filename or "", error.lineno))

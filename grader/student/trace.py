@@ -100,8 +100,10 @@ def play(recording: Recording) -> CaseSteps:
 def map_leaves(value: Value, change: Callable[[Value], Value]) -> Value:
     """Return `value` with all that is in its lists, tuples and dicts passed through `change`."""
     match value:
-        case list() | tuple():
-            return type(value)(map_leaves(item, change) for item in value)
+        case tuple():  # of a named tuple, too: its class takes its fields one by one
+            return tuple(map_leaves(item, change) for item in value)
+        case list():
+            return [map_leaves(item, change) for item in value]
         case dict():
             return {key: map_leaves(item, change) for key, item in value.items()}
         case _:
@@ -237,6 +239,8 @@ def step_to_json(step: Step) -> Json:
                 "label": step.label,
                 "exact": step.exact,
                 "per_row": step.per_row,
+                **({"rounded_once": to_json(step.rounded_once)} if step.rounded_once else {}),
+                **({"parts": list(step.parts)} if step.parts else {}),
                 "got": to_json(step.got),
                 "want": to_json(step.want),
             }
@@ -267,8 +271,15 @@ def step_from_json(tree: Json) -> Step:
             return Raises(inner, tree["error"], tree["label"])
         case "expect":
             got, want = from_json(tree["got"]), from_json(tree["want"])
-            exact, per_row = tree["exact"], tree["per_row"]
-            return Expect(got, want, label=tree["label"], exact=exact, per_row=per_row)
+            return Expect(
+                got,
+                want,
+                label=tree["label"],
+                exact=tree["exact"],
+                per_row=tree["per_row"],
+                rounded_once=from_json(tree.get("rounded_once")),
+                parts=tuple(tree.get("parts", ())),
+            )
         case "each":
             return Each(*map(one_from_json, tree["steps"]))
         case "on":

@@ -6,14 +6,23 @@ by `judge`, with the same rule.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 import torch
 
 from grader.assignment.steps import Expect, Value
 from grader.assignment.table import Check
-from grader.evidence.comparison import Comparison, Mismatch, differing_entries, part_pairs
+from grader.correctness.drive import UNUSABLE
+from grader.evidence.comparison import (
+    Comparison,
+    Mismatch,
+    labels_of_parts,
+    name_part,
+    part_pairs,
+    rounding_text,
+)
+from grader.evidence.distance import Way, differing_entries
 from grader.evidence.faults import LOAD_FAILED, Fault, FaultKind
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
@@ -46,9 +55,13 @@ _FAULTS: dict[FaultKind, tuple[str, str]] = {
 
 _MISMATCHES: dict[Mismatch, str] = {
     Mismatch.KIND: "The kind of value differs: compare what you return with the docstring.",
+    Mismatch.LENGTH: "The length differs: compare what you return with the docstring.",
+    Mismatch.KEYS: "The keys differ: compare what you return with the docstring.",
     Mismatch.DTYPE: "The dtype differs: look at where you create or convert tensors.",
     Mismatch.SHAPE: "The shape differs: print the shape after each step of your code.",
     Mismatch.VALUE: "The value differs: this one must match exactly.",
+    Mismatch.STATISTIC: "This is a check of statistics: no single entry is wrong by itself.",
+    Mismatch.ROUNDING: "Compute in a wider dtype, and round to the dtype of the result once.",
     Mismatch.NOT_FINITE: "inf or nan at the wrong position: look for overflow, 0/0 and empty rows.",
 }
 
@@ -72,23 +85,26 @@ class Origin:
     Attributes:
         steps: number of steps up to and including the one that was observed.
         index: of the part that was compared, if it was a value; `got` and `want` are that part.
-        exact, per_row: see `Expect`.
+        way: how tensors are compared.
     """
 
     steps: int
     index: str = ""
     got: Value = None
     want: Value = None
-    exact: bool = False
-    per_row: bool = False
+    way: Way = field(default_factory=Way)
+
+    @classmethod
+    def of(cls, step: Expect, index: str, got: Value, want: Value, *, steps: int = 0) -> "Origin":
+        """Return the origin of one part of what a step compares."""
+        way = Way(exact=step.exact, per_row=step.per_row, rounded_once=step.rounded_once)
+        rest = name_part(index, labels_of_parts(step.label, step.parts, step.want))[1]
+        return cls(steps=steps, index=rest, got=got, want=want, way=way)
 
 
 def origins_of(step: Expect, steps: int) -> list[Origin]:
     """Return where the observations of a comparison come from: one for each part."""
-    return [
-        Origin(steps=steps, index=index, got=got, want=want, exact=step.exact, per_row=step.per_row)
-        for index, got, want in part_pairs(step.got, step.want)
-    ]
+    return [Origin.of(step, *pair, steps=steps) for pair in part_pairs(step.got, step.want)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,12 +227,12 @@ def _wrong_value(
         where=f"entry {found.where}" if found.where else "",
         hint=_value_hint(found, allowed),
     )
-    if origin is None or found.mismatch in (Mismatch.KIND, Mismatch.DTYPE, Mismatch.SHAPE):
+    if origin is None or found.mismatch in UNUSABLE | {Mismatch.STATISTIC}:
         return plain
     got, want = origin.got, origin.want
     if not isinstance(want, torch.Tensor) or not isinstance(got, torch.Tensor) or not want.dim():
         return plain
-    wrong = differing_entries(got, want, allowed, exact=origin.exact, per_row=origin.per_row)
+    wrong = differing_entries(got, want, allowed, origin.way)
     *row, first = wrong[0]
     there = slice(first, first + MAX_SHOWN)
     expected, came = _side_by_side(want[tuple(row)][there], got[tuple(row)][there])
@@ -254,8 +270,11 @@ def _number(value: object) -> str:
 
 
 def _value_hint(found: Comparison, allowed: float) -> str:
+    if found.mismatch is Mismatch.ROUNDING:
+        return f"{rounding_text(found)}. {_MISMATCHES[found.mismatch]}"
     if found.mismatch is not Mismatch.NONE:
-        return _MISMATCHES[found.mismatch]
+        difference = found.difference[:1].upper() + found.difference[1:]
+        return f"{difference}. {_MISMATCHES[found.mismatch]}".removeprefix(". ")
     size = f"The largest error is {found.error:.2g} of the output's scale, {allowed:.2g} is allowed"
     if found.error < 1000 * allowed:
         return f"{size}: the idea may be right; look at the precision of each step."
@@ -272,10 +291,13 @@ def _fault(fault: Fault) -> PublicFinding:
             hint="Fix this first: the code could not be called.",
         )
     expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
+    got = f"{fault.message}: {fault.detail}" if fault.detail else fault.message
+    for one in fault.stacks:
+        got += f"\nrank {one.rank} {one.state}\n{one.text}".rstrip()
     return PublicFinding(
         label="the case itself" if fault.kind is FaultKind.AUTHOR else "what your code did",
         expected=expected,
-        got=f"{fault.message}: {fault.detail}" if fault.detail else fault.message,
+        got=got,
         where=fault.where,
         hint=hint,
     )

@@ -22,7 +22,16 @@ import torch
 
 from grader.errors import ChannelError, DeviceError
 from grader.evidence.faults import Fault, our_fault
-from grader.runner.tensors import DTYPES, NAMES, Memory, TensorHeader, align, map_memory, view
+from grader.runner.tensors import (
+    DTYPES,
+    MAX_DIMENSIONS,
+    NAMES,
+    Memory,
+    TensorHeader,
+    align,
+    map_memory,
+    view,
+)
 from grader.sandbox.meter import Usage
 
 
@@ -82,7 +91,6 @@ class Replies(abc.ABC):
         """Return a private copy of the bytes under a header that has been checked."""
 
 
-MAX_DIMENSIONS = 16
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # FALLOC_FL_* in linux/falloc.h
 
 

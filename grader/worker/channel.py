@@ -78,7 +78,8 @@ class Channel:
         worker's socket by then, unless it is too large.
 
         Raises:
-            CallTimeout: no reply within `limit_s` seconds of a processor's time (`patience`).
+            CallTimeout: no reply within `limit_s` seconds of a processor's time (`patience`);
+                `MachineBusy` if others had the processors.
             ChannelClosed: the child ended first.
             ChannelError: the bytes that came are not a reply to this request.
         """
@@ -156,7 +157,7 @@ class Channel:
             if message is not None:
                 return message
             if not wait_s:
-                raise CallTimeout("no reply within the limit")
+                raise deadline.error()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `poll` has something to read."""

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from grader.assignment.steps import Call, New, Ref, Value
+from grader.assignment.steps import Call, New, Ref, Value, name_of
 from grader.errors import AuthorError, ChannelError
 from grader.evidence.faults import (
-    Fault,
     FaultKind,
     LoadFailure,
     Raised,
@@ -22,37 +21,47 @@ from grader.evidence.faults import (
     damage_of,
     explain_raised,
     fault_of_missing,
+    input_changed,
+    unreadable,
 )
 from grader.intake.submission import SourceFile, Submission
 from grader.runner import protocol
 from grader.runner.loading import MAX_FAILURES, MAX_NAMES
-from grader.runner.tensors import DTYPES, NAMES
+from grader.runner.tensors import DTYPES, MAX_TENSORS, NAMES
 from grader.worker.buffers import Arguments, WorkerMemory
 
 MAX_TEXT = 2000
 MAX_CLASSES = 20
-MAX_TENSORS = 4096
 MAX_NAME = 100
+MAX_FRAMES = 20
 
 Json = Any  # a field of a message
 
 
 def location_of(submission: Submission, frames: Json) -> str:
     """Return the innermost frame that lies in the submission's own files, or an empty text."""
-    if not isinstance(frames, list):
-        return ""
+    own = own_frames(submission, frames)
+    return own[-1][0] if own else ""
+
+
+def own_frames(submission: Submission, frames: Json) -> list[tuple[str, str]]:
+    """Return location and function of the frames that lie in the submission's own files.
+
+    A location is checked. The name of a function is in the submission's words.
+    """
+    own: list[tuple[str, str]] = []
     files = {file.name: file for file in submission.files}
-    for frame in reversed(frames):
+    for frame in frames if isinstance(frames, list) else ():
         if not isinstance(frame, list) or len(frame) != 3:
             continue
-        name, line, _ = frame
+        name, line, function = frame
         file = files.get(name) if isinstance(name, str) else None
         if file is None or type(line) is not int:
             continue
         if not 1 <= line <= file.text.count("\n") + 1:
             continue  # an invented line number could carry hidden inputs out
-        return file.place_of(line)
-    return ""
+        own.append((file.place_of(line), _text(function)[:MAX_NAME]))
+    return own
 
 
 def load_request(submission: Submission, harness: Sequence[SourceFile]) -> dict[str, Json]:
@@ -117,9 +126,7 @@ class Messages:
         if "missing" in reply:
             raise Stopped(fault_of_missing(_text(reply["missing"]), self.failures))
         if "bad_reply" in reply:
-            message = "it returned a value of a type that the grader cannot read"
-            detail = _text(reply["bad_reply"])
-            raise Stopped(Fault(kind=FaultKind.BAD_REPLY, message=message, detail=detail))
+            raise Stopped(unreadable(_text(reply["bad_reply"])))
         if "raised" in reply:
             raise self._read_exception(reply["raised"])
         headers = reply.get("tensors")
@@ -179,9 +186,7 @@ class Messages:
             Stopped: if the submission changed one of them.
         """
         if self._arguments is not None and not self._arguments.unchanged():
-            name = getattr(step, "method", "") or getattr(step, "target", "") or step.args
-            message = f"{name} changed one of its input tensors"
-            raise Stopped(Fault(kind=FaultKind.INPUT_CHANGED, message=message))
+            raise Stopped(input_changed(name_of(step)))
 
     def overwrite_arguments(self) -> None:
         """Overwrite the tensors of the last call; the worker is frozen."""
@@ -206,8 +211,9 @@ class Messages:
         if not isinstance(names, list) or not names:
             raise ChannelError("an exception without a class")
         classes = tuple(_text(name) for name in names[:MAX_CLASSES])
-        location = location_of(self._submission, form.get("frames"))
-        raised = Raised(classes, _text(form.get("text", "")), location)
+        frames = own_frames(self._submission, form.get("frames"))[-MAX_FRAMES:]
+        raised = Raised(classes, _text(form.get("text", "")), frames[-1][0] if frames else "")
+        raised.stack = "\n".join(f"{where}, in {function}" for where, function in frames)
         raised.because = explain_raised(classes, raised.text, self.failures)
         return raised
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from grader.assignment.table import Limits
-from grader.errors import SandboxError
+from grader.errors import CallTimeout, MachineBusy, SandboxError
 from grader.sandbox.meter import Meter
 from grader.sandbox.processors import Reading, read_processors
 
@@ -31,6 +31,10 @@ class Deadline:
         limit_s: seconds that the call may take where a processor is free for it.
         meters: of the processes that answer the call; where nothing is counted, nothing is later.
         begin_s: when it began, on the clock of `time.perf_counter`.
+
+    Attributes:
+        too_busy: whether others took so much that the call may have had less than its limit: when
+            its time is over, nobody can tell whether it is too slow.
     """
 
     def __init__(self, limit_s: float, meters: Sequence[Meter], begin_s: float) -> None:
@@ -38,6 +42,7 @@ class Deadline:
         self._meters = meters
         self._begin_s = begin_s
         self._first: _Counters | None = None
+        self.too_busy = False
 
     def wait_s(self) -> float:
         """Return how long to wait before asking again; 0 if the time is over."""
@@ -64,7 +69,16 @@ class Deadline:
         others_ns = max(machine_now.busy_ns - machine.busy_ns - (cpu_now_ns - cpu_ns), 0)
         # Linux counts no waiting while the hypervisor runs other machines.
         stolen_ns = (machine_now.stolen_ns - machine.stolen_ns) // (os.cpu_count() or 1)
-        return min(min(waited_ns, others_ns) + stolen_ns, round(MOST_LATER * self._limit_s * 1e9))
+        most_ns = round(MOST_LATER * self._limit_s * 1e9)
+        lost_ns = min(waited_ns, others_ns) + stolen_ns
+        self.too_busy = lost_ns >= most_ns > 0
+        return min(lost_ns, most_ns)
+
+    def error(self) -> CallTimeout:
+        """Return the error of a call whose time is over."""
+        if self.too_busy:
+            return MachineBusy("others had the processors")
+        return CallTimeout("no reply within the limit")
 
     def _read(self) -> "_Counters":
         try:

@@ -11,7 +11,7 @@ import math
 import torch
 
 from grader.assignment.steps import Value
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Beyond, Call, CaseSteps, Draw, Expect, Raises, case
 
 from .oracle import rounded_with
 
@@ -78,8 +78,10 @@ def not_numbers(draw: Draw) -> CaseSteps:
         yield Expect(got, rounded_with(x, noise), label="rounded", exact=True)
 
 
-def _is_unbiased(x: Tensor, got: Value) -> bool:
-    """Return whether means and spreads of groups are what chance makes of the fractions.
+def _unbiased(x: Tensor, got: Value, otherwise: Tensor) -> Value:
+    """Return `got` if means and spreads of groups are what chance makes of the fractions.
+
+    Of what is no neighbour of its number at all, return `otherwise`.
 
     With fraction p = low / 65536 a number is rounded up with probability p. In a group of n, the
     sum of (up - p) has mean 0 and variance Σ p (1 - p); with weights (p - 1/2), mean 0 and variance
@@ -89,12 +91,12 @@ def _is_unbiased(x: Tensor, got: Value) -> bool:
     """
     fits = isinstance(got, Tensor) and got.shape == x.shape and got.dtype is torch.bfloat16
     if not fits:
-        return False
+        return otherwise
     lower = (x.view(torch.int32) & -65536).view(torch.float32)
     p = _low_bits(x).double() / 65536
     near = (got.float() == lower) | (got == rounded_with(x, torch.full_like(x, 65535).int()))
     if not bool(near.all()):
-        return False
+        return otherwise
     off = (got.float() != lower).double() - p
     z = off.sum(dim=1) / (p * (1 - p)).sum(dim=1).sqrt()
     # Products of neighbouring groups: mean 0 if their noise is independent.
@@ -103,7 +105,11 @@ def _is_unbiased(x: Tensor, got: Value) -> bool:
     paired = pairs.sum(dim=1) / variance.sum(dim=1).sqrt()
     # Rounding to nearest is right on average over all fractions, and wrong at each.
     sloped = (off * (p - 0.5)).sum(dim=1) / (p * (1 - p) * (p - 0.5).square()).sum(dim=1).sqrt()
-    return max(float(x.abs().max()) for x in (z, paired, sloped)) < LARGEST_Z
+    largest = max(float(x.abs().max()) for x in (z, paired, sloped))
+    if largest < LARGEST_Z:
+        return got
+    statistic = "largest sum of a group, in standard deviations,"
+    return Beyond(statistic=statistic, value=largest, bound=LARGEST_Z, count=x.numel())
 
 
 @case("stochastic_round", "unbiased", hidden=2)
@@ -118,7 +124,7 @@ def unbiased(draw: Draw) -> CaseSteps:
     got = yield Call("stochastic_round", x, noise)
 
     def want() -> Value:
-        return got if _is_unbiased(x, got) else rounded_with(x, noise)
+        return _unbiased(x, got, rounded_with(x, noise))
 
     yield Expect(got, want, label="numbers rounded without bias", exact=True)
 

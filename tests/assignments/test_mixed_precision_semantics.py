@@ -136,7 +136,8 @@ def _numbers(index: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_chance_is_not_taken_for_bias() -> None:
     for index in range(30):
         x, noise = _numbers(index)
-        assert ROUNDING._is_unbiased(x, SOLUTION.stochastic_round(x, noise)), index
+        got = SOLUTION.stochastic_round(x, noise)
+        assert ROUNDING._unbiased(x, got, x) is got, index
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -153,7 +154,7 @@ def test_bias_is_not_taken_for_chance(index: int) -> None:
         "another neighbour": (x * 1.02).to(torch.bfloat16),
     }
     for name, got in controls.items():
-        assert not ROUNDING._is_unbiased(x, got), name
+        assert ROUNDING._unbiased(x, got, x) is not got, name
 
 
 def test_false_alarms_are_rarer_than_one_run_in_a_million() -> None:

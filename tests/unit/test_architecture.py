@@ -51,7 +51,7 @@ NEVER: dict[str, set[str]] = {
 TORCH_FOLDERS = ("runner/", "worker/", "student/", "validate/", "performance/measure/")
 TORCH_FILES = {
     *("assignment/draw.py", "release/record_public.py", "sandbox/probe_submission.py"),
-    *("evidence/comparison.py", "cuda_cpp/builder.py"),
+    *("evidence/comparison.py", "evidence/distance.py", "cuda_cpp/builder.py"),
 }
 RUNNER_PACKAGES = {"torch", "numpy", "landlock", "pyseccomp", "triton"}
 UNSAFE_MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

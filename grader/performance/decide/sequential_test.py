@@ -83,7 +83,8 @@ def decide_last_stage(metric: Metric, rule: Rule) -> Outcome:
 
     If the interval contains the limit, the submission passes (the benefit of the doubt), but only
     while the reference's own noise explains the width. If a single fork makes the interval wide,
-    the machine is as likely a cause as the submission: neither pass nor fail.
+    the machine is as likely a cause as the submission: neither pass nor fail. Nor does the width
+    that the machine makes earn full points where the estimate itself does not pass.
     """
     if metric.interval.low > metric.pass_at:
         return Outcome.FAIL
@@ -93,7 +94,16 @@ def decide_last_stage(metric: Metric, rule: Rule) -> Outcome:
         return Outcome.TOO_NOISY
     if not metric.within_reference_noise:
         return Outcome.TOO_NOISY if metric.within_noise_without_outlier else Outcome.FAIL
-    return Outcome.TOO_NOISY if metric.interval.half_width > rule.noise_limit else Outcome.PASS
+    if metric.interval.half_width > rule.noise_limit or _owes_all_to_width(metric, rule):
+        return Outcome.TOO_NOISY
+    return Outcome.PASS
+
+
+def _owes_all_to_width(metric: Metric, rule: Rule) -> bool:
+    """Return whether a wide interval reaches from full points to none, and its estimate is none."""
+    interval = metric.interval
+    is_wide = interval.half_width > rule.resolution
+    return is_wide and interval.low <= metric.full_at and interval.estimate > metric.pass_at
 
 
 def scoring_bound(interval: Interval, *, within_reference_noise: bool) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from grader.assignment.declare import Workload
-from grader.assignment.draw import Draw
+from grader.assignment.draw import PUBLIC_SEED, Draw
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import PlannedProblem, PlannedTarget
 from grader.assignment.target import Quantity
@@ -88,6 +88,7 @@ class RunSoFar:
     reference_faults: list[Fault] = field(default_factory=list)
     metered: bool = True
     control_runs: tuple[CaseMeasurement, ...] = ()
+    public_runs: tuple[CaseMeasurement, ...] = ()
     transfers: tuple[EmptyCalls, ...] = ()
     last: tuple[int, int] = (0, 0)
 
@@ -106,7 +107,7 @@ class RunSoFar:
 
     def blame(self, side: Side, fault: Fault) -> None:
         """Record a fault of one side; a fault of the reference is never the student's."""
-        if fault.kind in (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR):
+        if fault.kind in (FaultKind.BUSY, FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR):
             self.reference_faults.append(fault)
         elif side.is_submission:
             self.faults.append(fault)
@@ -144,6 +145,7 @@ class RunSoFar:
             faults=tuple(self.faults),
             reference_faults=tuple(self.reference_faults),
             control_runs=self.control_runs,
+            public_runs=self.public_runs,
             network_rate=self.network_rate,
         )
 
@@ -184,8 +186,10 @@ class TargetMeasurer:
         for goal in stages:
             while len(so_far.forks) < goal and not so_far.stopped:
                 self._fork(so_far)
-            if problem.denied and any(f.kind is FaultKind.EXCEPTION for f in so_far.faults):
-                so_far.control_runs = self._control_runs(so_far)
+            if any(f.kind is FaultKind.EXCEPTION for f in so_far.faults):
+                so_far.public_runs = self._run_once_more(so_far, so_far.problem.denied, public=True)
+                if problem.denied:
+                    so_far.control_runs = self._run_once_more(so_far, (), public=False)
             self._measure_transfers(so_far)
             empty = self._null_calls.in_worker
             with so_far.catch_our_faults():
@@ -205,20 +209,29 @@ class TargetMeasurer:
             with so_far.catch_our_faults():
                 so_far.transfers = self._null_calls.with_arguments(sizes_bytes)
 
-    def _control_runs(self, so_far: RunSoFar) -> tuple[CaseMeasurement, ...]:
-        """Run the submission once more with nothing denied; this can change a cause, no points."""
+    def _run_once_more(
+        self, so_far: RunSoFar, denied: tuple[str, ...], *, public: bool
+    ) -> tuple[CaseMeasurement, ...]:
+        """Run the submission once more in a fresh worker, for a cause or a text but no points.
+
+        Args:
+            so_far: its last run ended in an exception.
+            denied: what is denied.
+            public: whether the inputs are those of the public seed.
+        """
         try:
             with self._machine.open_worker(
                 self._sandboxes[0],
                 replace(self._submissions[0], needs=so_far.problem.exports),
                 limits=self._loaded.plan.limits,
+                denial=Denial(problem=so_far.problem.name, entries=denied),
                 ranks=so_far.problem.ranks,
             ) as session:
                 session.load(self._loaded.harness)
-                case, _ = self._drive(so_far.workload, *so_far.last, session)
+                case, _ = self._drive(so_far.workload, *so_far.last, session, public=public)
                 return (case,)
         except (SandboxError, DeviceError, Raised, Stopped):
-            return ()  # the cause stays what it was under the denial
+            return ()  # the cause, and the text, stay what they were
 
     def _limit_network(self, so_far: RunSoFar) -> None:
         """Set the rate at which sending takes `traffic_share` of the reference's time.
@@ -347,12 +360,19 @@ class TargetMeasurer:
         return sample
 
     def _drive(
-        self, workload: Workload, size: int, draw_index: int, session: AnySession
+        self,
+        workload: Workload,
+        size: int,
+        draw_index: int,
+        session: AnySession,
+        *,
+        public: bool = False,
     ) -> tuple[CaseMeasurement, Phase]:
         """Drive a session through the workload's steps; return the replies and the meters."""
         plan = self._loaded.plan
-        draw = Draw(plan.seed, (plan.assignment, workload.problem, workload.target), draw_index)
+        seed = PUBLIC_SEED if public else plan.seed
+        draw = Draw(seed, (plan.assignment, workload.problem, workload.target), draw_index)
         phase = Phase(session, size, limit_s=plan.limits.problem_wall_s)
         steps = phase.listen(workload(draw, size))
         name = workload.target
-        return drive(steps, session, check=name, index=draw_index, public=False), phase
+        return drive(steps, session, check=name, index=draw_index, public=public), phase

@@ -111,6 +111,7 @@ def _frames(text: str) -> list[list[object]]:
 EXIT_WAIT_SECONDS = 1.0
 _FIRST = (
     FaultKind.INFRASTRUCTURE,
+    FaultKind.BUSY,
     FaultKind.OUT_OF_MEMORY,
     FaultKind.CRASH,
     FaultKind.BAD_REPLY,
@@ -136,7 +137,8 @@ def ranks_fault(
         if not isinstance(a, ChannelError) and FAILURES & a.keys()
     }
     states = {rank: _state(rank, answers, raised.get(rank)) for rank in range(len(ranks))}
-    stacks = read_stacks(submission, {rank: ranks[rank].child for rank in waiting}, states)
+    read = read_stacks(submission, {rank: ranks[rank].child for rank in waiting}, states)
+    stacks = tuple(_with_own(stack, raised.get(stack.rank)) for stack in read)
     found: dict[int, Fault] = {}
     for rank, error in silent.items():
         wait_s = 0.0 if rank in waiting else EXIT_WAIT_SECONDS
@@ -151,6 +153,13 @@ def ranks_fault(
     if raised:
         return _failed_alone(raised, sorted(waiting), stacks)
     return _hang(sorted(waiting), len(ranks), stacks)
+
+
+def _with_own(stack: RankStack, failure: Raised | Fault | None) -> RankStack:
+    """Return the stack of a rank that has raised: that of its exception."""
+    if not isinstance(failure, Raised):
+        return stack
+    return replace(stack, where=failure.where, text=f"{failure.stack}\n{failure}".strip())
 
 
 def _state(rank: int, answers: Mapping[int, Answer], failure: Raised | Fault | None) -> str:

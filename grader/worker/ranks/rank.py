@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from grader.assignment.steps import Value
 from grader.assignment.table import Limits
-from grader.errors import CallTimeout, ChannelError
+from grader.errors import ChannelError
 from grader.evidence.faults import Fault, FaultKind, Raised, Stopped
 from grader.intake.submission import Submission
 from grader.sandbox.child_process import ChildProcess
@@ -101,7 +101,7 @@ def gather(
                 break
             ready = [key.data for key, _ in selector.select(left_s)]
     for rank in sorted(asked.keys() - answers.keys()):
-        answers[rank] = CallTimeout("no reply within the limit")
+        answers[rank] = deadline.error()
         last_s = time.perf_counter()
     return answers, last_s
 

@@ -6,6 +6,7 @@ import torch
 from grader.assignment.steps import (
     Call,
     Drop,
+    Each,
     Expect,
     New,
     OverwriteArguments,
@@ -51,6 +52,22 @@ class FakeWorker:
 
     def reclaim_arguments(self):
         self.asked.append(("reclaim",))
+
+
+class FakeGroup(FakeWorker):
+    """Three ranks that answer all at once."""
+
+    size = 3
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.by_rank = dict(enumerate(answers))
+
+    def world(self, size):
+        pass
+
+    def ask(self, steps, ref):
+        return self.by_rank
 
 
 def run(steps, *answers):
@@ -190,6 +207,67 @@ def test_an_unexpected_exception_ends_the_case(names, kind):
     assert (fault.detail, fault.where) == (f"{names[0]}: hidden 42", "m.py, line 3")
     assert "hidden 42" not in fault.message
     assert len(measured.observations) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (Call("attention", 1), "attention"),
+        (Call(Ref(0), "append", 1), "append"),
+        (New("KVCache"), "KVCache"),
+        (Call("harness:train", 1), "train"),
+    ],
+)
+def test_an_exception_that_nobody_asked_for_says_which_call_raised_it(step, name):
+    measured, _ = run((one for one in [step]), raised("ValueError"))
+    assert [fault.message for fault in measured.faults] == [
+        f"{name} raised ValueError, and no exception was expected"
+    ]
+
+
+def dtypes_told(*, want, replies=()):
+    """Return what each observation, and then the case, keeps of the last call's tensors."""
+
+    def case():
+        got = yield Call("f", torch.ones(2).half(), [torch.ones(1).bfloat16()], scale=2.0)
+        yield Expect(got, want, label="f")
+        yield Raises(Call("f", torch.ones(1)), "ValueError", "float32")
+
+    measured, _ = run(case(), *replies)
+    return [one.dtypes for one in measured.observations], measured.dtypes
+
+
+def test_what_is_wrong_tells_the_dtypes_of_the_tensors_of_its_call():
+    assert dtypes_told(want=1, replies=(1, raised("ValueError"))) == ([(), ()], ())
+    wrong = dtypes_told(want=2, replies=(1, 3))
+    assert wrong == ([("float16", "bfloat16"), ("float32",)], ())
+    assert dtypes_told(want=1, replies=(raised("KeyError"),)) == ([], ("float16", "bfloat16"))
+
+
+def test_an_exception_inside_a_kernel_is_called_so():
+    measured, _ = run((one for one in [Call("add")]), raised("InterpreterError", "TritonError"))
+    assert measured.faults[0].message.startswith("add raised an exception inside a kernel")
+
+
+def test_every_rank_that_raised_has_its_stack():
+    lost = raised("RuntimeError", text="gloo: Connection closed by peer", where="m.py, line 9")
+    own = raised("KeyError", text="'w'", where="m.py, line 4")
+    own.stack, own.who = "m.py, line 8, in step\nm.py, line 4, in gather", "rank 1"
+
+    (fault,) = drive(
+        (one for one in [Each(Call("step"))]),
+        FakeGroup(lost, own, 3),
+        check="c",
+        index=0,
+        public=True,
+    ).faults
+    assert fault.message == "rank 1: step raised KeyError, and no exception was expected"
+    assert [(one.rank, one.state, one.where) for one in fault.stacks] == [
+        (0, "had raised RuntimeError", "m.py, line 9"),
+        (1, "had raised KeyError", "m.py, line 4"),
+        (2, "had returned", ""),
+    ]
+    assert fault.stacks[1].text == f"{own.stack}\nKeyError: 'w'"
 
 
 def test_class_names_of_the_submission_are_not_repeated():

@@ -107,7 +107,8 @@ def test_an_exception_is_named_without_its_text():
     found, _ = measure(Breaking)
     (fault,) = found.faults
     assert fault.message == (
-        "KeyError was raised (shortest failing sequence found: Stack(); push(0); push(0))"
+        "push raised KeyError, and no exception was expected "
+        "(shortest failing sequence found: Stack(); push(0); push(0))"
     )
 
 

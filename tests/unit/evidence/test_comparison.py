@@ -7,7 +7,16 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from grader.evidence.comparison import Mismatch, brief, compare_parts
+from grader.assignment.steps import Beyond
+from grader.errors import AuthorError
+from grader.evidence.comparison import (
+    Mismatch,
+    brief,
+    compare_parts,
+    dtypes_of,
+    labels_of_parts,
+    name_part,
+)
 from grader.runner.tensors import DTYPES
 
 NAN, INF = math.nan, math.inf
@@ -174,21 +183,179 @@ def test_nested_values_name_the_index_of_the_worst_entry():
 
 
 @pytest.mark.parametrize(
-    ("got", "want"),
+    ("got", "want", "mismatch", "difference"),
     [
-        ([1], [1, 2]),
-        ([1, 2, 3], [1, 2]),
-        ({"a": 1}, [1]),
-        ([1], {"a": 1}),
-        ({"a": 1, "b": 2}, {"a": 1}),
-        ({}, {"a": 1}),
-        (None, []),
-        ("", []),
-        (t(1.0), [1.0]),
+        ([1], [1, 2], Mismatch.LENGTH, "it has 1 entry, not 2 entries"),
+        ((1, 2, 3), [], Mismatch.LENGTH, "it has 3 entries, not 0 entries"),
+        ({"a": 1}, [1], Mismatch.KIND, "it is a dict, not a list"),
+        ([1], {"a": 1}, Mismatch.KIND, "it is a list, not a dict"),
+        (
+            {"a": 1, "b": 2},
+            {"a": 1},
+            Mismatch.KEYS,
+            "0 of its 1 keys are missing, 1 are not expected",
+        ),
+        ({}, {"a": 1}, Mismatch.KEYS, "1 of its 1 keys are missing, 0 are not expected"),
+        (None, [], Mismatch.KIND, "it is None, not a list"),
+        ("", [], Mismatch.KIND, "it is a text, not a list"),
+        (t(1.0), [1.0], Mismatch.KIND, "it is a tensor, not a list"),
+        (True, 1, Mismatch.KIND, "it is a bool, not an int"),
+        (t(1.0), t(1.0, dtype=torch.half), Mismatch.DTYPE, "it has dtype float64, not float16"),
+        (torch.zeros(2, 3), torch.zeros(2), Mismatch.SHAPE, "it has 2 dimensions, not 1"),
+        (
+            torch.zeros(2, 3),
+            torch.zeros(2, 4),
+            Mismatch.SHAPE,
+            "the shape is not [2, 4]: dimension 1 differs",
+        ),
     ],
 )
-def test_containers_of_another_form(got, want):
-    assert compare(got, want).mismatch is Mismatch.KIND
+def test_another_form_is_said_in_words(got, want, mismatch, difference):
+    found = compare(got, want)
+    assert (found.mismatch, found.difference) == (mismatch, difference)
+
+
+ZEROS = t(0.0, -0.0)
+
+
+def test_the_sign_of_a_zero_counts_bit_for_bit_only():
+    assert compare(ZEROS, -ZEROS).error == 0.0
+    assert compare(ZEROS, ZEROS.clone(), exact=True).error == 0.0
+    found = compare(ZEROS, -ZEROS, exact=True)
+    assert (found.mismatch, found.where) == (Mismatch.VALUE, "[0]")
+    assert found.difference == "a zero has the other sign"
+
+
+def test_the_bits_of_a_nan_do_not_count():
+    other = torch.tensor([0x7FC1, 0x3F80], dtype=torch.int16).view(torch.bfloat16)
+    assert compare(other, t(NAN, 1.0, dtype=torch.bfloat16), exact=True).error == 0.0
+
+
+FEW_BITS = st.sampled_from([torch.float16, torch.bfloat16, torch.float32])
+
+
+def neighbours(value, dtype):
+    """Return the numbers of a dtype next below and above a float64, by bisection of its bits."""
+    width = {2: torch.int16, 4: torch.int32}[dtype.itemsize]
+    low, high = 0, int(torch.tensor(INF, dtype=dtype).view(width))
+    while high - low > 1:
+        middle = (low + high) // 2
+        number = torch.tensor(middle, dtype=width).view(dtype)
+        low, high = (middle, high) if float(number) <= abs(value) else (low, middle)
+    return [
+        math.copysign(1, value) * float(torch.tensor(one, dtype=width).view(dtype))
+        for one in (low, high)
+    ]
+
+
+@given(FEW_BITS, st.one_of(st.floats(-1e5, 1e5), st.floats(-1e39, 1e39), st.floats(-1e-6, 1e-6)))
+def test_rounded_once_takes_the_nearest_number_and_no_other(dtype, value):
+    below, above = neighbours(value, dtype)
+    largest = torch.finfo(dtype).max
+    # The nearest number may be infinite: it counts as the next after the largest.
+    beyond = math.copysign(2 * largest - neighbours(math.nextafter(largest, 0), dtype)[0], value)
+    gaps = [abs(value - below), abs(value - (beyond if math.isinf(above) else above))]
+    assume(abs(gaps[0] - gaps[1]) > 1e-5 * max(gaps))  # halfway, both are taken
+    for number, gap in zip((below, above), gaps, strict=True):
+        found = compare(t(number, dtype=dtype), t(value), rounded_once=dtype)
+        assert (found.mismatch is Mismatch.NONE) is (gap == min(gaps)), (number, found)
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "right"),
+    [
+        (65504.0, 65519.0, True),
+        (INF, 65519.0, False),
+        (INF, 65521.0, True),
+        (65504.0, 65536.0, False),
+        (-INF, 65521.0, False),
+        (INF, INF, True),
+        (NAN, NAN, True),
+        (NAN, 1.0, False),
+        (1.0, NAN, False),
+        (0.0, 2.0**-26, True),
+        (0.0, 2.0**-25 * 1.01, False),
+        (1.0, 1.0 + 2**-11, True),  # halfway
+        (1.0 + 2**-10, 1.0 + 2**-11, True),
+        (-0.0, 0.0, True),
+    ],
+)
+def test_rounding_at_the_edges_of_half_precision(got, want, right):
+    found = compare(t(got, dtype=torch.half), t(want), rounded_once=torch.half)
+    assert (found.mismatch is Mismatch.NONE) is right
+    assert found.dtype == "float16"
+
+
+def test_cutting_bits_off_is_not_rounding_once():
+    want = torch.linspace(1, 2, 500, dtype=torch.float64)
+    cut = (want.float().view(torch.int32) & ~0xFFFF).view(torch.float32).bfloat16()
+    found = compare(cut, want, rounded_once=torch.bfloat16)
+    assert found.mismatch is Mismatch.ROUNDING
+    assert 0.9 < found.error < 1
+    assert compare(want.float().bfloat16(), want, rounded_once=torch.bfloat16).error == 0.0
+
+
+def test_only_a_value_of_the_oracle_in_float64_is_exact():
+    with pytest.raises(AuthorError, match="rounded_once"):
+        compare(torch.ones(1).half(), torch.ones(1), rounded_once=torch.half)
+    found = compare([t(1.0), 3], [t(1.0), 3], rounded_once=torch.half)
+    assert found.mismatch is Mismatch.DTYPE
+    assert found.difference == "it has dtype float64, not float16"
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("[1][0, 2]", ("dk", "[0, 2]")),
+        ("[0]", ("dq", "")),
+        ("[2][1]", ("", "[2][1]")),
+        ("['a']", ("", "['a']")),
+        ("", ("", "")),
+    ],
+)
+def test_parts_have_names_where_the_author_gives_them(where, named):
+    assert name_part(where, ("dq", "dk")) == named
+
+
+PAIR, THREE = (1, 2), (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "parts", "want", "labels"),
+    [
+        ("gradients", ("dq", "dk"), PAIR, ("gradients, dq", "gradients, dk")),
+        ("dq, dk and dv", (), THREE, ("dq", "dk", "dv")),
+        (
+            "keys 65, group 4: output and log-sum-exp",
+            (),
+            PAIR,
+            ("keys 65, group 4: output", "keys 65, group 4: log-sum-exp"),
+        ),
+        ("norm and whether it stepped", (), PAIR, ("norm", "whether it stepped")),
+        ("dq, dk and dv", (), PAIR, ()),  # of other tuples nobody knows
+        ("keys and values after two chunks", (), PAIR, ()),
+        ("rows and rstd", (), [1, 2], ()),  # a list has no names
+        ("rows", (), (1,), ()),
+        ("dq, dk and dv", (), torch.ones(3), ()),
+    ],
+)
+def test_parts_are_named_by_the_author_or_by_the_label(label, parts, want, labels):
+    assert labels_of_parts(label, parts, want) == labels
+
+
+def test_a_statistic_beyond_its_bound_says_all_three_numbers():
+    beyond = Beyond(statistic="largest sum", value=7.25, bound=5.8, count=16384)
+    found = compare(torch.ones(2), beyond)
+    assert found.mismatch is Mismatch.STATISTIC
+    assert found.difference == (
+        "the largest sum is 7.25 over 16384 numbers; chance allows at most 5.8"
+    )
+    assert (found.expected, found.got) == ("at most 5.8", "7.25")
+
+
+def test_dtypes_are_those_of_all_tensors():
+    value = ({"a": [torch.ones(1).half()], "b": torch.ones(1)}, 3, torch.zeros(2).half())
+    assert dtypes_of(value) == ("float16", "float32")
 
 
 @pytest.mark.parametrize("empty", [[], (), {}])

@@ -4,7 +4,14 @@ import signal
 
 import pytest
 
-from grader.errors import CallTimeout, ChannelClosed, ChannelError, SandboxError, SandboxLost
+from grader.errors import (
+    CallTimeout,
+    ChannelClosed,
+    ChannelError,
+    MachineBusy,
+    SandboxError,
+    SandboxLost,
+)
 from grader.evidence.faults import Ending, FaultKind, LoadFailure, classify
 
 
@@ -32,6 +39,8 @@ OURS = (SandboxError("no sandbox"), SandboxLost("gone"))
         (CLOSED, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
         (LATE, RUNNING, FaultKind.TIMEOUT, "time limit"),
         (LATE, ending(), FaultKind.TIMEOUT, "time limit"),
+        (MachineBusy("b"), RUNNING, FaultKind.BUSY, "other programs had"),
+        (MachineBusy("b"), OOM, FaultKind.OUT_OF_MEMORY, "memory"),
         (LATE, OOM, FaultKind.OUT_OF_MEMORY, "memory"),
         (BROKEN, RUNNING, FaultKind.BAD_REPLY, "out of turn"),
         (BROKEN, ending(), FaultKind.BAD_REPLY, "invalid form: b"),

@@ -115,11 +115,39 @@ def test_all_good_is_full_points():
 def test_every_fault_has_its_cause(kind):
     check = first(case(GOOD, public=True), case(faults=[fault(kind)]))
     cause = CAUSE_OF_FAULT[kind]
-    ours = kind in (FaultKind.INFRASTRUCTURE, FaultKind.AUTHOR, FaultKind.NO_DEVICE)
+    ours = kind in (
+        *(FaultKind.BUSY, FaultKind.INFRASTRUCTURE),
+        *(FaultKind.AUTHOR, FaultKind.NO_DEVICE),
+    )
     assert check.cause is cause
     assert check.verdict is (Verdict.UNGRADED if ours else Verdict.FAIL)
     assert (check.points, check.max_points) == (0.0, 6.0)
     assert check.summary == "1 of 2 cases failed. First: it stopped (kv.py, line 3)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "told"),
+    [
+        (FaultKind.EXCEPTION, "f raised KeyError", True),
+        (FaultKind.EXCEPTION, "loading the file: KeyError", False),  # told once, for all problems
+        (FaultKind.MISSING, "not implemented yet", False),
+        (FaultKind.INFRASTRUCTURE, "no room", False),
+    ],
+)
+def test_a_hidden_case_names_the_dtypes_of_its_call(kind, message, told):
+    failed = replace(
+        case(faults=[Fault(kind=kind, message=message)]), dtypes=("float16", "bfloat16")
+    )
+    (finding,) = first(case(GOOD, public=True), failed).findings
+    said = f"{message}. The call got tensors of float16 and bfloat16."
+    assert finding.summary == (said if told else message)
+
+
+@pytest.mark.parametrize("observation", [value(1.0), promised(matches=False)])
+def test_what_is_wrong_names_the_dtypes_of_its_call(observation):
+    wrong = case(replace(observation, dtypes=("int8",)))
+    (finding,) = first(case(GOOD, public=True), wrong).findings
+    assert finding.summary.endswith(". The call got tensors of int8.")
 
 
 def test_the_table_of_faults():
@@ -131,6 +159,7 @@ def test_the_table_of_faults():
         "out_of_memory": "out_of_memory",
         "bad_reply": "wrong_value",
         "input_changed": "wrong_value",
+        "busy": "infrastructure",
         "infrastructure": "infrastructure",
         "author": "author",
         "no_device": "no_device",

@@ -352,3 +352,23 @@ def test_a_timed_call_that_works_only_without_the_denial(observations, faults, c
     stopped = replace(raced(ratio=1.0), faults=(fault(FaultKind.EXCEPTION),), control_runs=(again,))
     found = ruled([stopped])
     assert (found.verdict, found.cause) == (Verdict.FAIL, cause)
+
+
+def test_a_timed_call_that_raised_says_what_it_says_of_public_inputs():
+    said = Fault(kind=FaultKind.EXCEPTION, message="m", detail="ValueError: " + "x" * 999)
+    public = CaseMeasurement(
+        check="t", index=0, public=True, observations=(), faults=(said,), calls=1, wall_ns=1
+    )
+    hidden = replace(fault(FaultKind.EXCEPTION), detail="ValueError: hidden 42")
+    stopped = replace(raced(ratio=1.0), faults=(hidden,), public_runs=(public,))
+    summary = ruled([stopped]).summary
+    assert "With public inputs of the same size it said: ValueError: xxx" in summary
+    assert "hidden 42" not in summary
+    assert len(summary) < 800
+    assert "it said" not in ruled([replace(stopped, public_runs=())]).summary
+
+
+def test_a_wrong_timed_call_says_how_wrong():
+    measured = replace(raced(ratio=1.0), observations=(value(0.5),))
+    summary = ruled([measured]).summary
+    assert "keys: the error is 0.5 of the output's scale" in summary

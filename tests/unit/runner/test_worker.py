@@ -2,7 +2,7 @@
 
 import pytest
 
-from grader.runner.worker import MissingName, ObjectTable
+from grader.runner.worker import MissingName, ObjectTable, stack_of
 
 
 class Counter:
@@ -68,3 +68,39 @@ def test_what_a_constructor_raises_leaves_no_object(table):
         table.new(0, "Counter", [], {})
     with pytest.raises(KeyError):
         table.object(0)
+
+
+class InterpreterError(Exception):
+    """What Triton's interpreter raises in place of an exception inside a kernel."""
+
+
+def launched(error):
+    """Raise as a kernel does that is interpreted: in place of its own exception."""
+    InterpreterError.__module__ = "triton.runtime.errors"
+
+    def kernel():
+        raise error
+
+    try:
+        kernel()
+    except Exception as cause:
+        raise InterpreterError(repr(cause)) from cause
+
+
+def test_the_line_of_a_kernel_is_behind_that_of_its_launch():
+    with pytest.raises(InterpreterError) as caught:
+        launched(ValueError("shape"))
+    names = [frame.name for frame in stack_of(caught.value)]
+    assert names[-3:] == ["launched", "launched", "kernel"]
+
+
+def test_what_a_submission_raises_from_another_exception_is_where_it_raised():
+    def own():
+        try:
+            launched(KeyError(1))
+        except InterpreterError as cause:
+            raise ValueError("mine") from cause
+
+    with pytest.raises(ValueError, match="mine") as caught:
+        own()
+    assert stack_of(caught.value)[-1].name == "own"

@@ -11,7 +11,15 @@ from grader.assignment.table import Limits, load_assignment
 from grader.errors import SandboxError
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.judge.judgement import Cause
-from grader.student.public_run import Event, EventKind, _Ending, _stopped, _Watch, run_public
+from grader.student.public_run import (
+    Event,
+    EventKind,
+    _Ending,
+    _stopped,
+    _Watch,
+    run_public,
+    to_line,
+)
 
 ENDLESS = """
 def log_sum_exp(x):
@@ -70,7 +78,7 @@ def test_compiling_has_time_of_its_own(assignment, waited_s, compile_s):
     limits = Limits(call_wall_s=4.0, compile_wall_s=compile_s)
     since = time.monotonic()
     watch = _Watch(limits=limits, events=io.BytesIO(), results=[], notices=[])
-    watch.last, watch.problem_since, watch.event_since = step, since, since - waited_s
+    watch.last, watch.event_since = step, since - waited_s
     late = watch.overrun()
     assert late.startswith(f"no reply within {4 + compile_s:g} s")
     ending = _Ending(cause=Cause.TIMEOUT, last=step, detail=late)
@@ -78,6 +86,28 @@ def test_compiling_has_time_of_its_own(assignment, waited_s, compile_s):
     assert ("loop" in hint) == (compile_s == 0)
     watch.event_since = since - compile_s
     assert watch.overrun() == ""
+
+
+def test_only_what_the_submission_is_asked_for_counts_towards_its_limits(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    limits = Limits(call_wall_s=4.0, problem_wall_s=6.0, compile_wall_s=0.0)
+    lines = io.BytesIO()
+    watch = _Watch(limits=limits, events=lines, results=[], notices=[])
+
+    def tell(doing, seconds):
+        end = lines.tell()
+        lines.write(to_line(Event(kind=EventKind.STEP, problem="p", doing=doing)).encode())
+        lines.seek(end)
+        watch.update()
+        clock[0] += seconds
+        return watch.overrun()
+
+    assert tell("f(…)", 3.0) == ""
+    assert tell("Expect", 60.0) == ""  # an oracle that takes its time
+    assert tell("f(…)", 2.9) == ""
+    assert tell("f(…)", 0.2) == "the problem took more than 6 s"
+    assert tell("f(…)", 4.1) == "no reply within 4 s"
 
 
 @pytest.mark.slow

@@ -27,6 +27,13 @@ FULL = (
     Expect(ReplyPart(step=3, path=(1,)), torch.zeros(2), label="second", exact=True),
     Call("total", ReplyPart(step=3, path=(0,)), [1, (2.5, None)]),
     Expect(ReplyPart(step=5), 4.0, label="total", per_row=True),
+    Expect(
+        ReplyPart(step=5),
+        (torch.zeros(2, dtype=torch.float64),),
+        label="rounded",
+        rounded_once=torch.float16,
+        parts=("dx",),
+    ),
     Raises(Call(Ref(0), "append", 1), "ValueError", "a number"),
     Raises(New("Cache", -1), "ValueError", "a negative size"),
     Drop(Ref(0)),

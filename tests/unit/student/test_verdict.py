@@ -8,8 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grader.assignment.steps import Expect
 from grader.assignment.table import Check
-from grader.evidence.comparison import compare_parts
+from grader.correctness.drive import observe_values
+from grader.evidence.comparison import compare_parts, part_pairs
+from grader.evidence.distance import Way
 from grader.evidence.faults import Fault, FaultKind, LoadFailure
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import Cause
@@ -128,7 +131,7 @@ def test_what_could_not_be_loaded_is_told_once_and_as_no_case():
 
 
 def origin_of(got, want, **options):
-    return Origin(steps=3, got=got, want=want, **options)
+    return Origin(steps=3, got=got, want=want, way=Way(**options))
 
 
 def test_numbers_stand_side_by_side_from_the_first_that_differs():
@@ -169,3 +172,43 @@ def test_what_is_compared_exactly_counts_every_bit():
     (finding,) = judge_case(case(value(got, want)), TOLERANCE, origins).findings
     assert (finding.expected, finding.got) == ("2  3", "0  0")
     assert "the largest difference is 3, at [2]" in finding.where
+
+
+def judged_words(got, want, **options):
+    """Return the one finding on a comparison, as a student reads it."""
+    step = Expect(got, want, label="gradients", **options)
+    origins = [Origin.of(step, *pair, steps=3) for pair in part_pairs(got, want)]
+    (finding,) = judge_case(
+        case(*observe_values(step)), TOLERANCE, [*origins, Origin(steps=3)]
+    ).findings
+    return finding
+
+
+def test_a_part_of_a_tuple_has_its_name():
+    want = (torch.zeros(2), torch.ones(2), torch.ones(2))
+    got = (torch.zeros(2), torch.ones(2), torch.tensor([1.0, 3.0]))
+    finding = judged_words(got, want, parts=("dq", "dk", "dv"))
+    assert finding.label == "gradients, dv"
+    assert finding.where.startswith("[1] is the only entry that differs")
+    unnamed = judged_words(got, want)
+    assert (unnamed.label, unnamed.where[:6]) == ("gradients", "[2][1]")
+
+
+def test_a_list_of_another_length_says_both():
+    finding = judged_words([1], [1, 2])
+    assert (finding.expected, finding.got) == ("2 entries: [1, 2]", "1 entry: [1]")
+    assert finding.hint.startswith("It has 1 entry, not 2 entries. The length differs")
+
+
+def test_a_value_that_was_rounded_twice_says_by_how_much():
+    want = torch.tensor([1.0 + 2**-9, 1.0])  # halfway and a little more is the next number
+    got = torch.tensor([1.0, 1.0], dtype=torch.bfloat16)
+    finding = judged_words(got, want.double() * (1 + 2**-9), rounded_once=torch.bfloat16)
+    assert "units in the last place of bfloat16 off the exact value" in finding.hint
+    assert finding.where.startswith("[0] is the only entry that differs")
+
+
+def test_a_zero_with_the_other_sign_is_not_the_same_bits():
+    finding = judged_words(torch.tensor([0.0]), torch.tensor([-0.0]), exact=True)
+    assert (finding.expected, finding.got.strip()) == ("-0", "0")
+    assert finding.hint.startswith("A zero has the other sign")

@@ -8,6 +8,7 @@ from grader.errors import ChannelError
 from grader.evidence.faults import FaultKind, Raised, Stopped, fault_of
 from grader.intake.submission import CellLine, Origin, SourceFile, Submission
 from grader.runner.loading import MAX_FAILURES
+from grader.worker.buffers import ReplyMemory, WorkerMemory
 from grader.worker.messages import MAX_TEXT, Messages, load_request, location_of
 
 MODULE = Submission(
@@ -140,3 +141,15 @@ def test_a_load_asks_for_the_statements_of_a_problem_only_if_the_whole_failed():
     assert load_request(needs, ())["only"] == ()
     assert load_request(needs, ())["allowed"] == ("einops",)
     assert load_request(replace(needs, sliced=True), ())["only"] == ("f",)
+
+
+def test_an_exception_keeps_its_frames_in_the_submission_and_no_others():
+    messages = Messages(MODULE, WorkerMemory(ReplyMemory(4096)), 4096)
+    frames = [["kv.py", 3, "train"], ["/lib/torch.py", 2, "g"], ["more.py", 1, "f" * 900]]
+    with pytest.raises(Raised) as caught:
+        messages.decode({"raised": {"names": ["KeyError"], "text": "k", "frames": frames}})
+    assert caught.value.where == "more.py, line 1"
+    first, second = caught.value.stack.splitlines()
+    assert first == "kv.py, line 3, in train"
+    assert second.startswith("more.py, line 1, in fff")
+    assert len(second) < 130

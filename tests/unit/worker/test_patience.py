@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.assignment.table import Limits
-from grader.errors import SandboxError
+from grader.errors import CallTimeout, MachineBusy, SandboxError
 from grader.sandbox.meter import Meter, Usage
 from grader.sandbox.processors import Reading, read_threads
 from grader.worker import patience
@@ -151,6 +151,24 @@ def test_an_endless_call_ends(monkeypatch):
     deadline = start(machine)
     machine.run(4.0 * (1 + MOST_LATER), share=0.0)
     assert deadline.wait_s() == 0
+    assert isinstance(deadline.error(), MachineBusy)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.3])
+def test_a_call_that_had_its_limit_of_a_processor_is_too_slow(monkeypatch, share):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(3.5 / share, share=share)
+    assert deadline.wait_s() == 0
+    assert type(deadline.error()) is CallTimeout
+
+
+def test_a_call_that_sleeps_beside_others_is_too_slow(monkeypatch):
+    machine = Machine(monkeypatch)
+    deadline = start(machine)
+    machine.run(4.0 * (1 + MOST_LATER), share=0.0, waited=0.0)
+    assert deadline.wait_s() == 0
+    assert type(deadline.error()) is CallTimeout
 
 
 @given(parts=st.lists(st.tuples(st.floats(0.01, 5.0), st.floats(0.0, 1.0)), min_size=1))

@@ -37,7 +37,9 @@ def last(
     [
         (AT - 0.10, 0.05, Outcome.PASS),
         (AT + 0.10, 0.05, Outcome.FAIL),
-        (AT + 0.02, 0.03, Outcome.PASS),  # the interval contains the limit
+        (AT - 0.02, 0.03, Outcome.PASS),  # the interval contains the limit
+        (AT + 0.01, 0.015, Outcome.PASS),  # as fine as more forks would make it
+        (AT + 0.02, 0.03, Outcome.TOO_NOISY),  # all points by the width alone
         (AT + 0.02, 0.05, Outcome.TOO_NOISY),  # and is wider than the noise limit
     ],
 )

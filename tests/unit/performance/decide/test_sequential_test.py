@@ -132,12 +132,28 @@ def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
     assert outcome is not Outcome.OPEN
     wide = within_reference_noise and seen.half_width > RULE.noise_limit
     nobodys = one and not within_reference_noise
+    owed = seen.half_width > RULE.resolution and seen.low <= tier[1] and seen.estimate > tier[0]
+    wide = wide or (within_reference_noise and owed)
     noisy = straddles and (reference_half_width > RULE.noise_limit or wide or nobodys)
     assert (outcome is Outcome.TOO_NOISY) == noisy
     if straddles and not noisy:
         assert outcome is (Outcome.PASS if within_reference_noise else Outcome.FAIL)
     if not straddles:
         assert outcome is (Outcome.FAIL if seen.low > tier[0] else Outcome.PASS)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "tier", "outcome"),
+    [
+        (0.97, 1.05, (1.0, 0.98), Outcome.TOO_NOISY),  # from full points to none; at 1.01 fails
+        (0.94, 1.04, (1.0, 0.98), Outcome.PASS),  # the estimate passes
+        (0.99, 1.05, (1.0, 0.98), Outcome.PASS),  # points, but not all
+        (0.985, 1.02, (1.0, 0.99), Outcome.PASS),  # as fine as more forks would make it
+        (0.97, 1.05, (1.0, 1.0), Outcome.TOO_NOISY),  # all or nothing
+    ],
+)
+def test_no_width_of_the_machines_earns_all_where_the_estimate_fails(low, high, tier, outcome):
+    assert decide_last_stage(metric(interval(low, high), tier=tier), RULE) is outcome
 
 
 @given(INTERVALS)

@@ -94,6 +94,21 @@ def test_a_fault_of_the_submission_is_its_own(race, error):
     assert measured.faults[0].kind in (FaultKind.EXCEPTION, FaultKind.CRASH)
 
 
+def test_what_raised_is_run_once_more_with_public_inputs(race):
+    race.replies[0] = lambda step: raised()
+    (again,) = race.run().public_runs
+    assert again.public
+    assert again.faults[0].detail == "ValueError: of its own"
+    (side, hidden), (also, public) = race.calls()
+    assert (side, also) == ("submission", "submission")
+    assert hidden != public
+
+
+def test_what_crashed_has_no_text_to_show(race):
+    race.replies[0] = lambda step: crash()
+    assert race.run().public_runs == ()
+
+
 @pytest.mark.parametrize("error", [raised(), crash()], ids=["raised", "crashed"])
 def test_a_fault_of_the_reference_is_the_authors(race, error):
     race.replies[1] = lambda step: error
@@ -145,7 +160,8 @@ def test_nothing_runs_after_a_fault(race):
     measured = race.run(stages=(5,), make=lambda draw, size: (Call("f", n) for n in [0]))
     assert len(measured.faults) == 1
     assert measured.forks == ()  # an incomplete fork is not a sample
-    assert len(race.opened) == 2
+    assert [side for side, _ in race.opened] == ["submission", "reference", "submission"]
+    assert len(measured.public_runs) == 1  # no sample, but a text to show
 
 
 def test_of_thousands_of_replies_the_worst_are_kept(race):
