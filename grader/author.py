@@ -2,6 +2,7 @@
 
 from grader.assignment.declare import (
     CaseMaker,
+    RowMaker,
     Workload,
     case,
     load_cases,
@@ -9,6 +10,7 @@ from grader.assignment.declare import (
     workload,
 )
 from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.factors import Excluded, Factors, Row
 from grader.assignment.sequences import (
     Operation,
     PlaySteps,
@@ -45,7 +47,9 @@ __all__ = [
     "Draw",
     "Drop",
     "Each",
+    "Excluded",
     "Expect",
+    "Factors",
     "New",
     "On",
     "Operation",
@@ -56,6 +60,8 @@ __all__ = [
     "Raises",
     "ReclaimArguments",
     "Ref",
+    "Row",
+    "RowMaker",
     "Sequence",
     "SequenceMaker",
     "Step",

@@ -277,13 +277,13 @@ class _Measurer:
 
 
 def _run_case(session: AnySession, instance: Instance, *, shorten: bool) -> CaseMeasurement:
-    def run(steps: CaseSteps) -> CaseMeasurement:
+    def run(steps: CaseSteps | None = None) -> CaseMeasurement:
         session.end_case()
         return instance.run(session, steps)
 
     if isinstance(instance.maker, SequenceMaker) and shorten:
         return drive_sequence(instance.maker, instance.draw(), run, alive=lambda: session.alive)
-    return run(instance.steps())
+    return run()
 
 
 def _ended_too_often(run: _Run) -> Fault:
