@@ -43,13 +43,14 @@ class Row(Mapping[str, Any]):
     """One level of each factor: `row["dtype"]`.
 
     Attributes:
+        numbers: of the levels, in the order of the factors.
         read: factors that were read; a factor that a case does not read is not covered by it.
     """
 
-    __slots__ = ("_levels", "read")
+    __slots__ = ("_levels", "numbers", "read")
 
-    def __init__(self, levels: Mapping[str, Level]) -> None:
-        self._levels = dict(levels)
+    def __init__(self, levels: Mapping[str, Level], numbers: Levels = ()) -> None:
+        self._levels, self.numbers = dict(levels), numbers
         self.read: set[str] = set()
 
     def __getitem__(self, factor: str) -> Level:
@@ -150,7 +151,7 @@ class Factors:
     def row(self, numbers: Levels) -> Row:
         """Return the row with these numbers of levels."""
         pairs = zip(self.levels.items(), numbers, strict=True)
-        return Row({factor: levels[number] for (factor, levels), number in pairs})
+        return Row({factor: levels[number] for (factor, levels), number in pairs}, numbers)
 
     def _refuse(self, why: str) -> None:
         raise AuthorError(f"cases.py: Factors of {self.problem}: {why}")

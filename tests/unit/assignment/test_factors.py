@@ -54,7 +54,8 @@ def test_a_completed_row_is_allowed(universe, seed):
     if allowed:
         start = tuple(enumerate(min(allowed)))[:1]
         row = universe.complete(start, Draw(seed, ("a",), 0))
-        assert row in allowed and row[0] == start[0][1]
+        assert row in allowed
+        assert row[0] == start[0][1]
 
 
 def test_a_universe_without_rows_has_an_empty_array():
@@ -166,7 +167,8 @@ def test_a_label_names_the_levels():
     row = SMALL.row((1, 2, 1))
     assert row.label == "dtype float16, columns 65, not causal"
     assert row.read == set()
-    assert row["columns"] == 65 and row.read == {"columns"}
+    assert row["columns"] == 65
+    assert row.read == {"columns"}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,8 @@ def steps_of(maker, seed, index=0):
 
 def test_a_case_plays_its_rows_one_after_the_other():
     maker = case("softmax", "wide", public=2, hidden=3, factors=SMALL)(wide)
-    assert isinstance(maker, RowMaker) and maker.make.__doc__ == "Softmax of anything."
+    assert isinstance(maker, RowMaker)
+    assert maker.make.__doc__ == "Softmax of anything."
     assert maker.code is wide.__code__
     played = [steps_of(maker, "s", index) for index in range(3)]
     assert sum(map(len, played)) == 3 * len(hidden_array(SMALL, ("a",), "s"))
