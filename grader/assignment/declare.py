@@ -107,7 +107,7 @@ def case(
     public: int = 1,
     hidden: int = 3,
     factors: Factors | None = None,
-    where: Rule = every_row,
+    where: Rule | None = None,
 ) -> Callable[[Callable[..., CaseSteps]], CaseMaker]:
     """Mark a generator function as the case of `problem`'s `check`.
 
@@ -121,7 +121,8 @@ def case(
         hidden: instances drawn from the run's secret seed.
         factors: what the case varies. Hidden instances share out the rows that together show
             every allowed combination; public ones show every level at least once.
-        where: says of a row whether this check takes it, if several checks share the factors.
+        where: says of a row whether this check takes it, if several checks share the factors;
+            without it, the check takes every row.
 
     Raises:
         AuthorError: if the factors are another problem's, or some visibility has no instance.
@@ -149,7 +150,7 @@ def case(
             public=public,
             hidden=hidden,
             make=make,
-            selection=Selection(factors, where),
+            selection=Selection(factors, where or every_row),
             make_row=function,
         )
         return maker

@@ -44,13 +44,16 @@ class Row(Mapping[str, Any]):
 
     Attributes:
         numbers: of the levels, in the order of the factors.
+        label: the row as students read it: "dtype float16, keys 65, not causal".
         read: factors that were read; a factor that a case does not read is not covered by it.
     """
 
-    __slots__ = ("_levels", "numbers", "read")
+    __slots__ = ("_levels", "label", "numbers", "read")
 
-    def __init__(self, levels: Mapping[str, Level], numbers: Levels = ()) -> None:
-        self._levels, self.numbers = dict(levels), numbers
+    def __init__(
+        self, levels: Mapping[str, Level], numbers: Levels = (), *, label: str = ""
+    ) -> None:
+        self._levels, self.numbers, self.label = dict(levels), numbers, label
         self.read: set[str] = set()
 
     def __getitem__(self, factor: str) -> Level:
@@ -76,11 +79,6 @@ class Row(Mapping[str, Any]):
         """Return the number of factors."""
         return len(self._levels)
 
-    @property
-    def label(self) -> str:
-        """The levels as students read them: "dtype float16, keys 65, not causal"."""
-        return ", ".join(name_level(factor, level) for factor, level in self._levels.items())
-
 
 def name_level(factor: str, level: Level) -> str:
     """Return a level with its factor: "dtype float16"; of a truth value "causal", "not causal"."""
@@ -100,7 +98,7 @@ class Factors:
 
     Attributes:
         problem: name of the problem in `assignment.toml`.
-        levels: the levels of each factor.
+        levels: the levels of each factor, the usual one first.
         excluded: combinations of levels that no row may have, each with its reason.
         strength: number of factors of which every allowed combination of levels is shown; None is
             3 for at most eight factors, else 2.
@@ -149,9 +147,18 @@ class Factors:
         return ", ".join(name_level(items[f][0], items[f][1][number]) for f, number in cells)
 
     def row(self, numbers: Levels) -> Row:
-        """Return the row with these numbers of levels."""
+        """Return the row with these numbers of levels.
+
+        Its label leaves out the usual: a level that is the first of its factor and no number.
+        """
         pairs = zip(self.levels.items(), numbers, strict=True)
-        return Row({factor: levels[number] for (factor, levels), number in pairs}, numbers)
+        levels = {factor: levels[number] for (factor, levels), number in pairs}
+        told = [
+            name_level(factor, level)
+            for (factor, level), number in zip(levels.items(), numbers, strict=True)
+            if number or (isinstance(level, int | float) and not isinstance(level, bool))
+        ]
+        return Row(levels, numbers, label=", ".join(told) or "nothing special")
 
     def _refuse(self, why: str) -> None:
         raise AuthorError(f"cases.py: Factors of {self.problem}: {why}")

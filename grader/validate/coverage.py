@@ -185,8 +185,8 @@ def _complain_of(one: Coverage) -> Iterator[str]:
     if one.missing and not one.unread:
         more = f", and {len(one.missing) - MOST_NAMED} more" * (len(one.missing) > MOST_NAMED)
         yield (
-            f"{one.problem}: no hidden case shows {'; '.join(one.missing[:MOST_NAMED])}{more}. Read "
-            "every factor in every row, or exclude the combination with its reason"
+            f"{one.problem}: no hidden case shows {'; '.join(one.missing[:MOST_NAMED])}{more}. "
+            "Read every factor in every row, or exclude the combination with its reason"
         )
     for excluded in one.excluded:
         if not excluded.rules:

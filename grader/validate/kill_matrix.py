@@ -110,14 +110,15 @@ def _catches(check: str, known_submissions: Sequence[KnownResult], wide: Set[str
     """Return what a check catches; the checks in `wide` may catch it as well."""
     wrong = [result for result in known_submissions if result.kind is Kind.WRONG]
     catches = [r for r in wrong if check in (name for name, _ in r.failed)]
-    others = frozenset() if check in wide else wide
+    problem = check.partition(".")[0]
+    beside = {one for one in wide if one.startswith(f"{problem}.") and check not in wide}
     return CheckResult(
         check=check,
         catches=tuple(r.name for r in catches),
         alone=tuple(
             r.name
             for r in catches
-            if {name for name, _ in r.failed} <= {check, *others} and not r.needs_review
+            if {name for name, _ in r.failed} <= {check, *beside} and not r.needs_review
         ),
     )
 

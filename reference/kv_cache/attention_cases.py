@@ -34,6 +34,8 @@ COARSE_SCORE = 40.0
 
 LAYOUTS = ("contiguous", "heads after tokens", "columns before tokens", "every other column")
 MANY_KEYS = 300
+LARGEST_QUERY = 17_500
+"""Numbers in a row of q."""
 
 ATTENTION = Factors(
     "decode_attention",
@@ -64,6 +66,10 @@ ATTENTION = Factors(
         Excluded(
             "several tiles of keys show what they show with one head and D = 16; more costs time",
             lambda row: row["keys"] >= MANY_KEYS and (row["heads"] > 1 or row["dim"] != 16),
+        ),
+        Excluded(
+            "a larger query shows nothing more, and costs time",
+            lambda row: row["heads"] * row["group"] * row["queries"] * row["dim"] > LARGEST_QUERY,
         ),
         Excluded(
             "a score near 100 is rounded once per column: with many, no tolerance would be left",

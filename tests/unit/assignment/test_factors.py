@@ -167,6 +167,8 @@ def test_a_label_names_the_levels():
     row = SMALL.row((1, 2, 1))
     assert row.label == "dtype float16, columns 65, not causal"
     assert row.read == set()
+    assert SMALL.row((0, 1, 0)).label == "columns 64"  # the first dtype and truth value are usual
+    assert Factors("p", {"a": ("x", "y")}).row((0,)).label == "nothing special"
     assert row["columns"] == 65
     assert row.read == {"columns"}
 
@@ -230,7 +232,7 @@ def test_a_case_plays_its_rows_one_after_the_other():
     expected = [row.label for row in hidden_rows(maker.selection, "s")]
     told = [step.label for steps in played for step in steps if isinstance(step, Expect)]
     assert told == [f"{label}: probabilities" for label in expected]
-    assert played[0][2].label.endswith("causal: no input")
+    assert played[0][2].label == f"{expected[0]}: no input"
     assert played == [steps_of(maker, "s", index) for index in range(3)]
 
 
