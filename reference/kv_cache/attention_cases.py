@@ -64,6 +64,10 @@ ATTENTION = Factors(
             ),
         ),
         Excluded(
+            "no keys at all: empty tensors, which public cases must show as well",
+            lambda row: row["keys"] == 0 and row["room behind"] != "none",
+        ),
+        Excluded(
             "several tiles of keys show what they show with one head and D = 16; more costs time",
             lambda row: row["keys"] >= MANY_KEYS and (row["heads"] > 1 or row["dim"] != 16),
         ),
