@@ -129,33 +129,36 @@ def case(
     """
 
     def mark(function: Callable[..., CaseSteps]) -> CaseMaker:
-        if factors is None:
-            return CaseMaker(
-                problem=problem, check=check, public=public, hidden=hidden, make=function
-            )
-        if factors.problem != problem or min(public, hidden) < 1:
-            raise AuthorError(
-                f"cases.py: {problem}.{check}: with factors, expected those of {problem} and at "
-                f"least one public and one hidden instance; found those of {factors.problem}, "
-                f"public={public}, hidden={hidden}"
-            )
-
-        def make(draw: Draw) -> CaseSteps:
-            return maker.play(draw, [])
-
-        make.__doc__ = function.__doc__
-        maker = RowMaker(
-            problem=problem,
-            check=check,
-            public=public,
-            hidden=hidden,
-            make=make,
-            selection=Selection(factors, where or every_row),
-            make_row=function,
-        )
-        return maker
+        plain = CaseMaker(problem=problem, check=check, public=public, hidden=hidden, make=function)
+        return plain if factors is None else _row_maker(plain, factors, where or every_row)
 
     return mark
+
+
+def _row_maker(plain: CaseMaker, factors: Factors, where: Rule) -> RowMaker:
+    """Return the case whose function takes a row, as one that plays its share of rows."""
+    if factors.problem != plain.problem or min(plain.public, plain.hidden) < 1:
+        raise AuthorError(
+            f"cases.py: {plain.problem}.{plain.check}: with factors, expected those of "
+            f"{plain.problem} and at least one public and one hidden instance; found those of "
+            f"{factors.problem}, public={plain.public}, hidden={plain.hidden}"
+        )
+    function: RowFunction = plain.make  # type: ignore[assignment]
+
+    def make(draw: Draw) -> CaseSteps:
+        return maker.play(draw, [])
+
+    make.__doc__ = function.__doc__
+    maker = RowMaker(
+        problem=plain.problem,
+        check=plain.check,
+        public=plain.public,
+        hidden=plain.hidden,
+        make=make,
+        selection=Selection(factors, where),
+        make_row=function,
+    )
+    return maker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,19 @@ def validate_assignment(
     if len(measured) < len(runs):
         return stopped(loaded, _failures(loaded.plan, solution))
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
-    trivial, further = _play_here(loaded, rehearsal, further_seeds(loaded.plan.seed, seeds))
+    report = _report(loaded, graded, rehearsal, seeds=further_seeds(loaded.plan.seed, seeds))
+    return replace(report, unvalidated=tuple(_unvalidated(measured)))
+
+
+def _report(
+    loaded: LoadedAssignment,
+    graded: Sequence[Graded],
+    rehearsal: Rehearsal,
+    *,
+    seeds: Sequence[str],
+) -> ValidationReport:
+    """Return the report on graded submissions, after playing the solution in this process."""
+    trivial, further = _play_here(loaded, rehearsal, seeds)
     coverage = measure_coverage(loaded, rehearsal.played)
     validation = build_matrix(
         loaded.assignment.slug,
@@ -125,7 +137,6 @@ def validate_assignment(
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(_unvalidated(measured)),
         coverage=coverage,
     )
 
