@@ -90,7 +90,8 @@ class RowMaker(CaseMaker):
         public = draw.seed == PUBLIC_SEED
         for row in self.selection.rows(draw, self.public if public else self.hidden):
             played.append(row)
-            yield from tap(self.make_row(draw, row), partial(_named, row.label))
+            name: Callable[[Step], Step] = partial(_named, row.label)
+            yield from tap(self.make_row(draw, row), name)
 
 
 def _named(row: str, step: Step) -> Step:
