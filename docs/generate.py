@@ -253,9 +253,10 @@ GROUPS = {
     "steps of workloads only": ("ReclaimArguments", "PhaseStart", "PhaseEnd", "Work"),
     "steps for several ranks": ("World", "Each", "On"),
     "random inputs": ("Draw", "PUBLIC_SEED"),
+    "what a case varies": ("Factors", "Excluded", "Row"),
     "sequences of random operations": ("Sequence", "Operation"),
     "type annotations": ("CaseSteps", "WorkloadSteps", "PlaySteps", "Step", "Ref", "Value"),
-    "what the three marks return": ("CaseMaker", "SequenceMaker", "Workload"),
+    "what the three marks return": ("CaseMaker", "RowMaker", "SequenceMaker", "Workload"),
     "import a reference by hand": ("load_cases", "load_folder"),
 }
 PLAIN_NAMES = {

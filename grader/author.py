@@ -2,6 +2,7 @@
 
 from grader.assignment.declare import (
     CaseMaker,
+    RowMaker,
     Workload,
     case,
     load_cases,
@@ -9,6 +10,7 @@ from grader.assignment.declare import (
     workload,
 )
 from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.factors import Excluded, Factors, Row
 from grader.assignment.sequences import (
     Operation,
     PlaySteps,
@@ -47,7 +49,9 @@ __all__ = [
     "Draw",
     "Drop",
     "Each",
+    "Excluded",
     "Expect",
+    "Factors",
     "New",
     "On",
     "Operation",
@@ -58,6 +62,8 @@ __all__ = [
     "Raises",
     "ReclaimArguments",
     "Ref",
+    "Row",
+    "RowMaker",
     "Sequence",
     "SequenceMaker",
     "Step",

@@ -14,12 +14,14 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TypeVar
 
-from grader.assignment.draw import Draw
+from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.factors import Factors, Row, Rule, Selection, every_row
 from grader.assignment.folders import (
     KERNELS,
     SHARED,
@@ -27,10 +29,11 @@ from grader.assignment.folders import (
     shared_folders,
     solution_files,
 )
-from grader.assignment.steps import CaseSteps, Value, WorkloadSteps
+from grader.assignment.steps import CaseSteps, Expect, Raises, Step, Value, WorkloadSteps, tap
 from grader.errors import AuthorError
 
 CaseFunction = Callable[[Draw], CaseSteps]
+RowFunction = Callable[[Draw, Row], CaseSteps]
 WorkloadFunction = Callable[[Draw, int], WorkloadSteps]
 Key = tuple[str, str]
 """Problem and check, or problem and target."""
@@ -66,10 +69,51 @@ class CaseMaker:
         return _generator(self.make, self.make(draw))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMaker(CaseMaker):
+    """A case that plays rows of factors: each instance plays its share, one after the other.
+
+    Attributes:
+        selection: the rows that the check takes.
+        make_row: the generator function, called once per row.
+    """
+
+    selection: Selection
+    make_row: RowFunction
+
+    @property
+    def code(self) -> CodeType:
+        """The function that the author wrote: its file and line."""
+        return self.make_row.__code__
+
+    def play(self, draw: Draw, played: list[Row]) -> CaseSteps:
+        """Start one instance; a row is added to `played` when it begins."""
+        public = draw.seed == PUBLIC_SEED
+        for row in self.selection.rows(draw, self.public if public else self.hidden):
+            played.append(row)
+            name: Callable[[Step], Step] = partial(_named, row.label)
+            yield from tap(self.make_row(draw, row), name)
+
+
+def _named(row: str, step: Step) -> Step:
+    """Return a step whose label begins with the levels of its row."""
+    if isinstance(step, Expect | Raises):
+        return replace(step, label=f"{row}: {step.label}")
+    return step
+
+
 def case(
-    problem: str, check: str, *, public: int = 1, hidden: int = 3
-) -> Callable[[CaseFunction], CaseMaker]:
+    problem: str,
+    check: str,
+    *,
+    public: int = 1,
+    hidden: int = 3,
+    factors: Factors | None = None,
+    where: Rule | None = None,
+) -> Callable[[Callable[..., CaseSteps]], CaseMaker]:
     """Mark a generator function as the case of `problem`'s `check`.
+
+    The function takes a `Draw`; with `factors` also a `Row`, and it is called once per row.
 
     Args:
         problem: name of the problem.
@@ -77,12 +121,46 @@ def case(
         public: instances drawn from the public seed, and recorded for students. They must pass
             every dtype and kind of argument that hidden ones pass.
         hidden: instances drawn from the run's secret seed.
+        factors: what the case varies. Hidden instances share out the rows that together show
+            every allowed combination; public ones show every level at least once.
+        where: says of a row whether this check takes it, if several checks share the factors;
+            without it, the check takes every row.
+
+    Raises:
+        AuthorError: if the factors are another problem's, or some visibility has no instance.
     """
 
-    def mark(function: CaseFunction) -> CaseMaker:
-        return CaseMaker(problem=problem, check=check, public=public, hidden=hidden, make=function)
+    def mark(function: Callable[..., CaseSteps]) -> CaseMaker:
+        plain = CaseMaker(problem=problem, check=check, public=public, hidden=hidden, make=function)
+        return plain if factors is None else _row_maker(plain, factors, where or every_row)
 
     return mark
+
+
+def _row_maker(plain: CaseMaker, factors: Factors, where: Rule) -> RowMaker:
+    """Return the case whose function takes a row, as one that plays its share of rows."""
+    if factors.problem != plain.problem or min(plain.public, plain.hidden) < 1:
+        raise AuthorError(
+            f"cases.py: {plain.problem}.{plain.check}: with factors, expected those of "
+            f"{plain.problem} and at least one public and one hidden instance; found those of "
+            f"{factors.problem}, public={plain.public}, hidden={plain.hidden}"
+        )
+    function: RowFunction = plain.make  # type: ignore[assignment]
+
+    def make(draw: Draw) -> CaseSteps:
+        return maker.play(draw, [])
+
+    make.__doc__ = function.__doc__
+    maker = RowMaker(
+        problem=plain.problem,
+        check=plain.check,
+        public=plain.public,
+        hidden=plain.hidden,
+        make=make,
+        selection=Selection(factors, where),
+        make_row=function,
+    )
+    return maker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ class Draw:
     """
 
     def __init__(self, seed: str, path: tuple[str, ...], index: int) -> None:
-        self.index = index
+        self.seed, self.path, self.index = seed, path, index
         text = "\x1f".join((seed, *path, str(index)))
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self._rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
@@ -28,6 +29,7 @@ from grader.sandbox.image import DEFAULT_IMAGE
 if TYPE_CHECKING:  # these import torch
     from grader.assignment.loaded import LoadedAssignment
     from grader.batch import BatchOptions
+    from grader.validate.coverage import Coverage
     from grader.validate.kill_matrix import Validation
     from grader.validate.known_submission import KnownSubmission
     from grader.validate.seed_vetting import SeedRuns
@@ -160,6 +162,8 @@ def print_validation(report: "ValidationReport", console: Console) -> None:
         console.print(_scores(validation))
         console.print(_matrix(validation))
         console.print(_trivial(report.trivial))
+        for one in report.coverage:
+            console.print(_coverage(one))
     if report.further.seeds:
         console.print(_margins(report.further), markup=False)
     for one in report.unvalidated:
@@ -227,4 +231,24 @@ def _trivial(results: "tuple[TrivialResult, ...]") -> Table:
             cells.append("n/a" if not result.applied else "fails" if result.caught else "PASSES")
         table.add_row(problem, *cells)
     table.caption = "\n".join(notes)
+    return table
+
+
+WAYS = {1: "levels", 2: "pairs", 3: "triples"}
+
+
+def _coverage(one: "Coverage") -> Table:
+    """Return the levels of each factor; below them, what of their combinations is covered."""
+    checks = ", ".join(one.checks)
+    table = Table("factor", "levels", title=f"{one.problem}: factors of {checks}")
+    for factor, levels in one.levels.items():
+        table.add_row(escape(factor), escape(", ".join(levels)))
+    lines = [
+        f"{WAYS.get(count.strength, f'combinations of {count.strength}')}: {count.allowed:,} of "
+        f"{count.possible:,} allowed, {count.covered:,} covered"
+        for count in one.counted
+    ]
+    lines += [f"in {one.rows} rows" + (f"; strength: {one.reason}" if one.reason else "")]
+    lines += [f"excluded, {count.combinations:,}: {count.reason}" for count in one.excluded]
+    table.caption = escape("\n".join(lines))
     return table

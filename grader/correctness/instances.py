@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from grader.assignment.declare import CaseMaker, Key
+from grader.assignment.declare import CaseMaker, Key, RowMaker
 from grader.assignment.draw import PUBLIC_SEED, Draw
+from grader.assignment.factors import Row
 from grader.assignment.plan import Plan, PlannedProblem
 from grader.assignment.sequences import Sequence, SequenceMaker, shrink, without_labels
 from grader.assignment.steps import CaseSteps
@@ -61,19 +62,23 @@ class Instance:
         seed = PUBLIC_SEED if self.public else self.plan.seed
         return Draw(seed, (self.plan.assignment, self.maker.problem, self.maker.check), self.index)
 
-    def steps(self) -> CaseSteps:
-        """Start the case."""
+    def steps(self, played: list[Row] | None = None) -> CaseSteps:
+        """Start the case; the rows of factors that it plays, if any, are added to `played`."""
+        if isinstance(self.maker, RowMaker):
+            return self.maker.play(self.draw(), [] if played is None else played)
         return self.maker(self.draw())
 
     def run(self, worker: Worker, steps: CaseSteps | None = None) -> CaseMeasurement:
         """Run the case, or other steps in its name, to the end or to the first fault."""
-        return drive(
-            steps or self.steps(),
+        played: list[Row] = []
+        measured = drive(
+            steps or self.steps(played),
             worker,
             check=self.maker.check,
             index=self.index,
             public=self.public,
         )
+        return name_row(measured, played)
 
     def unmeasured(self, fault: Fault) -> CaseMeasurement:
         """Return the measurement of a case that could not be run."""
@@ -131,6 +136,14 @@ def drive_sequence(
 def failed(case: CaseMeasurement) -> bool:
     """Return whether anything in a case is not as expected; sequences have no tolerance."""
     return bool(case.faults) or any(_is_wrong(one) for one in case.observations)
+
+
+def name_row(case: CaseMeasurement, played: list[Row]) -> CaseMeasurement:
+    """Return the measurement with the last row of factors in the text of its fault, if any."""
+    if not played or not case.faults or case.faults[0].kind in _OURS_OR_MISSING:
+        return case
+    fault = replace(case.faults[0], message=f"{case.faults[0].message} ({played[-1].label})")
+    return replace(case, faults=(fault, *case.faults[1:]))
 
 
 def _is_wrong(observation: Observation) -> bool:

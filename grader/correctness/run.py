@@ -298,7 +298,7 @@ def _run_case(
     """Run a case; also return the charged time, in ns, before shorter sequences were tried."""
     first_ns: list[int] = []
 
-    def run(steps: CaseSteps) -> CaseMeasurement:
+    def run(steps: CaseSteps | None = None) -> CaseMeasurement:
         session.end_case()
         measured = instance.run(session, steps)
         first_ns.append(session.charged_ns)
@@ -308,7 +308,7 @@ def _run_case(
         draw = instance.draw()
         case = drive_sequence(instance.maker, draw, run, alive=lambda: session.alive)
     else:
-        case = run(instance.steps())
+        case = run()
     return case, first_ns[0]
 
 

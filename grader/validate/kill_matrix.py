@@ -3,7 +3,7 @@
 `build_matrix` compares judgements of known submissions with what is known of them. It runs nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +45,8 @@ class CheckResult:
     Attributes:
         check: `problem.check`.
         catches: wrong submissions that fail it.
-        alone: those of them that fail nothing else and need no review.
+        alone: those of them that fail nothing else and need no review. A check that varies one
+            thing at a time is not joined by those that vary everything, which fail as well.
     """
 
     check: str
@@ -75,10 +76,12 @@ def build_matrix(
     other_complaints: Sequence[str] = (),
     *,
     cpu_s: Mapping[Path, float] = MappingProxyType({}),
+    wide: Set[str] = frozenset(),
 ) -> Validation:
     """Compare every known submission with what is known of it, and list what each check catches.
 
-    `cpu_s` has the processor seconds of known submissions, by their path.
+    `cpu_s` has the processor seconds of known submissions, by their path; `wide` names the checks
+    that play rows of factors.
     """
     known_submissions = tuple(
         _compare(known, judgement, cpu_s=cpu_s.get(known.path, 0.0)) for known, judgement in judged
@@ -87,7 +90,7 @@ def build_matrix(
     solutions = (judgement for known, judgement in judged if known.kind is Kind.SOLUTION)
     criteria = [check for judgement in solutions for check in judgement.checks]
     names = [_name(c) for c in criteria if c.cause is not Cause.NO_DEVICE]
-    checks = tuple(_catches(name, known_submissions) for name in names)
+    checks = tuple(_catches(name, known_submissions, wide) for name in names)
     complaints = [complaint for result in known_submissions for complaint in result.complaints]
     complaints += [
         f"{result.check}: no wrong submission fails this and nothing else; "
@@ -103,13 +106,20 @@ def build_matrix(
     )
 
 
-def _catches(check: str, known_submissions: Sequence[KnownResult]) -> CheckResult:
+def _catches(check: str, known_submissions: Sequence[KnownResult], wide: Set[str]) -> CheckResult:
+    """Return what a check catches; the checks in `wide` may catch it as well."""
     wrong = [result for result in known_submissions if result.kind is Kind.WRONG]
     catches = [r for r in wrong if check in (name for name, _ in r.failed)]
+    problem = check.partition(".")[0]
+    beside = {one for one in wide if one.startswith(f"{problem}.") and check not in wide}
     return CheckResult(
         check=check,
         catches=tuple(r.name for r in catches),
-        alone=tuple(r.name for r in catches if len(r.failed) == 1 and not r.needs_review),
+        alone=tuple(
+            r.name
+            for r in catches
+            if {name for name, _ in r.failed} <= {check, *beside} and not r.needs_review
+        ),
     )
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from grader.assignment.factors import Row
 from grader.assignment.plan import PlannedProblem
 from grader.assignment.steps import Call, Expect, New, Ref, Step, Value, tap
 from grader.correctness.drive import Worker
-from grader.correctness.instances import Instance
+from grader.correctness.instances import Instance, name_row
 from grader.evidence.faults import Raised
 from grader.evidence.observations import CaseMeasurement
 from grader.release.record_public import noting
@@ -182,6 +183,7 @@ class PlayedCase:
         steps: each in its JSON form (see `student.trace`), with expected values, without replies.
         replies: what the solution replied, for a worker that plays them.
         errors: what the case or its oracle raised, if anything.
+        rows: the rows of factors that it played, with what it read of each.
     """
 
     instance: Instance
@@ -189,6 +191,7 @@ class PlayedCase:
     replies: tuple[RecordedReply, ...]
     measurement: CaseMeasurement
     errors: tuple[Exception, ...] = ()
+    rows: tuple[Row, ...] = ()
 
     @property
     def name(self) -> str:
@@ -227,13 +230,15 @@ def play_case(
         watch(instance, step)
         return step
 
-    measurement = instance.run(worker, noting(tap(instance.steps(), on_step), errors))
+    rows: list[Row] = []
+    measurement = instance.run(worker, noting(tap(instance.steps(rows), on_step), errors))
     return PlayedCase(
         instance=instance,
         steps=tuple(steps),
         replies=getattr(worker, "recording", ()),
-        measurement=measurement,
+        measurement=name_row(measurement, rows),
         errors=tuple(errors),
+        rows=tuple(rows),
     )
 
 

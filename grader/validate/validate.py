@@ -19,6 +19,7 @@ from grader.judge.judge import judge
 from grader.judge.judgement import Judgement
 from grader.performance.decide.totals import SPREADS, too_short
 from grader.sandbox.pool import SandboxPool
+from grader.validate.coverage import Coverage, complain_of_coverage, measure_coverage
 from grader.validate.kill_matrix import Validation, build_matrix
 from grader.validate.known_run import (
     KnownRun,
@@ -46,6 +47,7 @@ class ValidationReport:
         seed: seed of the hidden cases.
         further: results of the solution under further seeds.
         unvalidated: known submissions that could not be compiled, each with the missing compiler.
+        coverage: what the cases of each problem show of its factors.
     """
 
     validation: Validation
@@ -53,6 +55,7 @@ class ValidationReport:
     seed: str
     further: SeedRuns
     unvalidated: tuple[str, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +104,36 @@ def validate_assignment(
     if len(measured) < len(runs):
         return stopped(loaded, _failures(loaded.plan, solution))
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
-    trivial, further = _play_here(loaded, rehearsal, further_seeds(loaded.plan.seed, seeds))
+    report = _report(loaded, graded, rehearsal, seeds=further_seeds(loaded.plan.seed, seeds))
+    return replace(report, unvalidated=tuple(_unvalidated(measured)))
+
+
+def _report(
+    loaded: LoadedAssignment,
+    graded: Sequence[Graded],
+    rehearsal: Rehearsal,
+    *,
+    seeds: Sequence[str],
+) -> ValidationReport:
+    """Return the report on graded submissions, after playing the solution in this process."""
+    trivial, further = _play_here(loaded, rehearsal, seeds)
+    coverage = measure_coverage(loaded, rehearsal.played)
     validation = build_matrix(
         loaded.assignment.slug,
         [(one.known, one.judgement) for one in graded],
-        _other_complaints(loaded, graded, rehearsal, trivial, further),
+        [
+            *_other_complaints(loaded, graded, rehearsal, trivial, further),
+            *complain_of_coverage(loaded, coverage),
+        ],
         cpu_s={one.known.path: one.cpu_s for one in graded},
+        wide=frozenset(f"{one.problem}.{check}" for one in coverage for check in one.checks),
     )
     return ValidationReport(
         validation=validation,
         trivial=tuple(trivial),
         seed=loaded.plan.seed,
         further=further,
-        unvalidated=tuple(_unvalidated(measured)),
+        coverage=coverage,
     )
 
 

@@ -7,7 +7,17 @@ import math
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    Raises,
+    Row,
+    case,
+)
 
 from .inputs import DTYPES, strided_pair
 from .oracle import attention
@@ -15,8 +25,136 @@ from .oracle import attention
 LARGE_SCORE = 100.0
 """Added to every score of a row: exp(100) overflows float32, softmax does not feel it."""
 
+FAR_SCORE = 95.0
+"""The same where a score is the sum of an offset and a random part."""
+
 COARSE_SCORE = 40.0
 """The same for half dtypes: near 40 their scores are 0.25 and 0.03 apart, float32's 4e-6."""
+
+
+LAYOUTS = ("contiguous", "heads after tokens", "columns before tokens", "every other column")
+MANY_KEYS = 300
+LARGEST_QUERY = 17_500
+"""Numbers in a row of q."""
+
+ATTENTION = Factors(
+    "decode_attention",
+    {
+        "dtype": DTYPES,
+        "keys": (0, 1, 63, 64, 65, MANY_KEYS, 1100),
+        "queries": (1, 3, 17, 65),
+        "group": (1, 3, 8),
+        "heads": (1, 2),
+        "dim": (16, 1, 33, 80),
+        "lengths": ("all equal", "ragged", "some 0"),
+        "room behind": ("none", "NaN and inf", "large numbers"),
+        "scale": ("left out", None, 0.3, -0.2, 0.0),
+        "scores": ("even", "rising", "falling", "far from 0"),
+        "q": LAYOUTS,
+        "k": LAYOUTS,
+        "v": LAYOUTS,
+        "view of lengths": ("contiguous", "every other entry"),
+    },
+    excluded=(
+        Excluded(
+            "lengths differ only if there are enough of them: 0 alone, or 0 and 1",
+            lambda row: (
+                (row["keys"] == 0 and row["lengths"] != "all equal")
+                or (row["keys"] == 1 and row["lengths"] == "ragged")
+            ),
+        ),
+        Excluded(
+            "no keys at all: empty tensors, which public cases must show as well",
+            lambda row: row["keys"] == 0 and row["room behind"] != "none",
+        ),
+        Excluded(
+            "several tiles of keys show what they show with one head and D = 16; more costs time",
+            lambda row: row["keys"] >= MANY_KEYS and (row["heads"] > 1 or row["dim"] != 16),
+        ),
+        Excluded(
+            "a larger query shows nothing more, and costs time",
+            lambda row: row["heads"] * row["group"] * row["queries"] * row["dim"] > LARGEST_QUERY,
+        ),
+        Excluded(
+            "a score near 100 is rounded once per column: with many, no tolerance would be left",
+            lambda row: row["scores"] == "far from 0" and row["dim"] > 16,
+        ),
+    ),
+)
+"""Keys: the largest length; usual blocks have 64 to 512 keys. Scores far from 0: exp overflows."""
+
+RISE = 12.0
+"""From the first to the last score of a row, in units of softmax: each tile of keys has a larger
+maximum than those before it, so that what they left must be scaled by less than a half."""
+
+
+def _laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
+    """Return [B, heads, T, D] with the same entries, in another order in memory."""
+    match layout:
+        case "heads after tokens":
+            return x.transpose(1, 2).contiguous().transpose(1, 2)
+        case "columns before tokens":
+            return x.transpose(2, 3).contiguous().transpose(2, 3)
+        case "every other column":
+            return x.repeat_interleave(2, dim=-1)[..., ::2]
+    return x
+
+
+def _draw_lengths(draw: Draw, row: Row) -> torch.Tensor:
+    """Return the lengths of one to three rows, int64 [B]; the largest is `keys`."""
+    keys, kind = row["keys"], row["lengths"]
+    if kind == "all equal":
+        lengths = [keys] * draw.integer(1, 1 if keys >= MANY_KEYS else 3)
+    else:
+        lengths = [keys, 0 if kind == "some 0" else draw.integer(1, keys - 1)]
+        if 1 < keys < MANY_KEYS:
+            lengths.append(draw.integer(1, keys - 1))
+    lengths = torch.tensor(draw.shuffled(lengths))
+    return lengths if row["view of lengths"] == "contiguous" else lengths.repeat_interleave(2)[::2]
+
+
+def _draw_heads(draw: Draw, row: Row, rows: int, scale: float) -> list[torch.Tensor]:
+    """Return q, k and v in float32, with scores as the row wants them."""
+    stored = row["keys"] + (0 if row["room behind"] == "none" else draw.choice((1, 7, 64)))
+    heads, dim = row["heads"], row["dim"]
+    q = draw.normal_tensor(rows, heads * row["group"], row["queries"], dim)
+    k, v = (draw.normal_tensor(rows, heads, stored, dim) for _ in range(2))
+    far = FAR_SCORE if row["dtype"] == torch.float32 else COARSE_SCORE
+    offsets = {
+        "even": torch.zeros(stored),
+        "rising": torch.linspace(0, RISE, stored),
+        "falling": torch.linspace(RISE, 0, stored),
+        "far from 0": torch.full((stored,), far),
+    }[row["scores"]]
+    if row["scores"] != "even":  # the first column of q is 2: that of k adds an offset to scores
+        q[..., 0], k[..., 0] = 2.0, offsets / (2 * abs(scale) or 1)
+    return [q, k, v]
+
+
+@case("decode_attention", "combinations", public=3, hidden=6, factors=ATTENTION)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, sizes around blocks of 64, and all that is above.
+
+    Up to 1,100 keys and 65 queries; scores that rise or fall along the row, or lie far from 0;
+    a scale that is left out, None, positive, negative or 0; a stride for each argument.
+    """
+    lengths = _draw_lengths(draw, row)
+    given = {} if row["scale"] == "left out" else {"scale": row["scale"]}
+    scale = given.get("scale")
+    scale = 1 / math.sqrt(row["dim"]) if scale is None else scale
+    q, k, v = (x.to(row["dtype"]) for x in _draw_heads(draw, row, len(lengths), scale))
+    for b, length in enumerate(lengths.tolist()):
+        dead_k, dead_v = k[b, :, length:], v[b, :, length:]
+        if row["room behind"] == "NaN and inf":
+            dead_k[:], dead_v[:] = math.nan, math.nan
+            dead_k[:, -1:], dead_v[:, :1] = -math.inf, math.inf
+        elif row["room behind"] == "large numbers":
+            dead_k[:], dead_v[:] = 1e4, -1e4
+    q, k, v = (_laid_out(x, row[name]) for x, name in ((q, "q"), (k, "k"), (v, "v")))
+    got = yield Call("decode_attention", q, k, v, lengths, **given)
+    want = attention(q, k, v, lengths, scale)
+    per_row = row["dim"] > 1 and row["scores"] != "far from 0"
+    yield Expect(got, want, label="attention", per_row=per_row)
 
 
 def _shifted(k: torch.Tensor, q: torch.Tensor, by: float) -> torch.Tensor:

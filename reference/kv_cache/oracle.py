@@ -47,21 +47,21 @@ class Continuation:
 def attention(
     q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float | None = None
 ) -> Tensor:
-    """Return attention of the newest queries, one query at a time, in float64; dtype of `q`."""
+    """Return attention of the newest queries, one head at a time, in float64; dtype of `q`."""
     rows, heads, count, dim = q.shape
     scale = 1 / math.sqrt(dim) if scale is None else scale
     group = heads // k.shape[1]
     out = torch.zeros(rows, heads, count, dim, dtype=torch.float64)
     for b in range(rows):
+        valid = int(lengths[b])
+        first = max(0, count - valid)  # earlier queries see nothing
+        positions = torch.arange(valid - count, valid)[first:]
+        later = torch.arange(valid) > positions[:, None]
         for h in range(heads):
-            for t in range(count):
-                visible = int(lengths[b]) - count + t + 1
-                if visible <= 0:
-                    continue
-                keys = k[b, h // group, :visible].double()
-                scores = keys @ q[b, h, t].double() * scale
-                weights = torch.softmax(scores, dim=0)
-                out[b, h, t] = weights @ v[b, h // group, :visible].double()
+            keys = k[b, h // group, :valid].double()
+            scores = q[b, h, first:].double() @ keys.T * scale
+            weights = torch.softmax(scores.masked_fill(later, -math.inf), dim=-1)
+            out[b, h, first:] = weights @ v[b, h // group, :valid].double()
     return out.to(q.dtype)
 
 

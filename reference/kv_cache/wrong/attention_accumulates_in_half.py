@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.single_query"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Rounds scores and weights to the dtype of half-precision inputs."""
 

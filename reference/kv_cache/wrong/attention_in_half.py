@@ -6,6 +6,7 @@
 #   "decode_attention.ragged_lengths",
 #   "decode_attention.chunk_mask",
 #   "decode_attention.dead_slots",
+#   "decode_attention.combinations",
 # ]
 
 """Casts float32 inputs to float16 for speed."""

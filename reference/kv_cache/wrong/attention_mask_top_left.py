@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.chunk_mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Aligns the causal mask top-left: query t of any chunk sees the first t + 1 tokens."""
 

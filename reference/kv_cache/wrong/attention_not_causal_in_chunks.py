@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.chunk_mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Lets every query of a chunk see the whole chunk."""
 

@@ -6,6 +6,7 @@
 #   "decode_attention.ragged_lengths",
 #   "decode_attention.chunk_mask",
 #   "decode_attention.dead_slots",
+#   "decode_attention.combinations",
 # ]
 
 """Returns a copy of its input, which has the right shape and dtype."""

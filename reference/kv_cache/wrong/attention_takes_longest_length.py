@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.ragged_lengths"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Gives every row the length of the longest."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.grouped_heads"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Query head h reads key/value head h % H: tiled, not repeated."""
 

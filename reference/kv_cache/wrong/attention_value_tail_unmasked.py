@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.dead_slots"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Masks the scores only: a weight of 0 times NaN behind the valid values is NaN."""
 

@@ -172,3 +172,15 @@ def test_a_right_one_may_miss_what_it_says():
     assert not [c for c in build_matrix("x", slow).complaints if "slow.py" in c]
     slower = [(submission("slow", Kind.RIGHT, misses=[A]), judgement(b=Cause.TOO_SLOW))]
     assert [c for c in build_matrix("x", slower).complaints if "should pass p.b" in c]
+
+
+@pytest.mark.parametrize(
+    ("wide", "alone"),
+    [((), ["only_a"]), ((B,), ["only_a", "both"]), ((A, B), ["only_a"]), (("q.b",), ["only_a"])],
+)
+def test_a_check_of_everything_may_fail_beside_a_check_of_one_thing(wide, alone):
+    """But not the other way round, and not beside another problem's check."""
+    matrix = build_matrix("x", [STARTER, SOLUTION, ONLY_A, BOTH, ONLY_B], wide=frozenset(wide))
+    caught = {result.check: result for result in matrix.checks}
+    assert list(caught[A].alone) == alone
+    assert caught[B].alone == ("only_b",)

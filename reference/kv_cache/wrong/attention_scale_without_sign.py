@@ -1,0 +1,16 @@
+# base = "solution"
+# caught_by = "decode_attention.combinations"
+# cause = "wrong_value"
+# also_fails = []
+
+"""Drops the sign of the scale."""
+
+# ruff: noqa: F821 - appended to solution.py
+
+_attend_right = decode_attention
+
+
+def decode_attention(q_BHqTD, k_BHSD, v_BHSD, lengths_B, *, scale=None):
+    _require_attention(q_BHqTD, k_BHSD, v_BHSD, lengths_B)
+    scale = None if scale is None else abs(scale)
+    return _attend_right(q_BHqTD, k_BHSD, v_BHSD, lengths_B, scale=scale)
