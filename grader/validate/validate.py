@@ -8,7 +8,7 @@ again: the solution's result holds for both.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import Plan
@@ -28,6 +28,7 @@ from grader.validate.known_run import (
     without_targets,
 )
 from grader.validate.known_submission import Kind, KnownSubmission, load_known_submissions
+from grader.validate.ledger import LedgerResult, compare_ledger
 from grader.validate.published import can_make_notebooks, find_stale
 from grader.validate.rehearsal import Rehearsal
 from grader.validate.seed_vetting import SeedRuns, further_seeds, play_seeds
@@ -46,6 +47,8 @@ class ValidationReport:
         seed: seed of the hidden cases.
         further: results of the solution under further seeds.
         unvalidated: known submissions that could not be compiled, each with the missing compiler.
+        ledger: how many sentences are promises, asked, not graded; its complaints are among those
+            of `validation`.
     """
 
     validation: Validation
@@ -53,6 +56,7 @@ class ValidationReport:
     seed: str
     further: SeedRuns
     unvalidated: tuple[str, ...] = ()
+    ledger: LedgerResult = field(default_factory=LedgerResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +100,12 @@ def validate_assignment(
     seeds. `on_known` is called with each known submission and the seconds that it took.
 
     Raises:
-        AuthorError: if a known submission cannot be read.
+        AuthorError: if a known submission or the ledger cannot be read.
     """
     tools = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
-    runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
+    known_submissions = load_known_submissions(loaded)
+    ledger = compare_ledger(loaded, known_submissions)
+    runs = [KnownRun(known, tools) for known in known_submissions]
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
     if len(measured) < len(runs):
@@ -109,7 +115,7 @@ def validate_assignment(
     validation = build_matrix(
         loaded.assignment.slug,
         [(one.known, one.judgement) for one in graded],
-        _other_complaints(loaded, graded, rehearsal, trivial, further),
+        [*_other_complaints(loaded, graded, rehearsal, trivial, further), *ledger.complaints],
         cpu_s={one.known.path: one.cpu_s for one in graded},
     )
     return ValidationReport(
@@ -118,6 +124,7 @@ def validate_assignment(
         seed=loaded.plan.seed,
         further=further,
         unvalidated=tuple(_unvalidated(measured)),
+        ledger=ledger,
     )
 
 
