@@ -17,6 +17,12 @@ Tensor = torch.Tensor
 TIE_DISTANCE = 0.01
 """Nearest allowed distance of x / scale from a number halfway between two integers."""
 
+_BAD_SIZES = [
+    ("a cache without rows", New("QuantizedKVCache", 0, 2, 4)),
+    ("a cache without heads", New("QuantizedKVCache", 2, 0, 4)),
+    ("vectors without numbers", New("QuantizedKVCache", 2, 2, 0)),
+]
+
 
 def _clear_of_ties(x: Tensor) -> Tensor:
     largest = x.double().abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
@@ -91,19 +97,23 @@ def zero_vectors(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
 
 
-@case("QuantizedKVCache", "attend", public=1, hidden=4)
+@case("QuantizedKVCache", "attend", public=3, hidden=4)
 def attend(draw: Draw) -> CaseSteps:
-    """Attention over what is stored: grouped heads, and one or several new queries."""
+    """Attention over what is stored: grouped heads, one or several new queries, all dtypes.
+
+    In half dtypes only the result is rounded, not what is stored, scores or weights.
+    """
     rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), draw.choice((2, 4))
-    dim, stored = draw.choice((8, 16)), draw.integer(6, 20)
-    cache = yield New("QuantizedKVCache", rows, heads, dim)
-    keys, values = _pair(draw, rows, heads, stored, dim)
+    dim, stored, dtype = draw.choice((8, 16)), draw.integer(6, 20), DTYPES[draw.index % 3]
+    cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=dtype)
+    keys, values = _pair(draw, rows, heads, stored, dim, dtype=dtype)
     yield Call(cache, "append", keys, values)
     for count in (1, draw.integer(2, 5), stored):
         q = draw.normal_tensor(rows, count, heads * group, dim, scale=0.3).transpose(1, 2)
+        q = q.to(dtype)
         got = yield Call(cache, "attend", q)
         lengths = torch.full((rows,), stored)
-        want = attention(q.double(), dequantised(keys), dequantised(values), lengths).float()
+        want = attention(q.double(), dequantised(keys), dequantised(values), lengths).to(dtype)
         yield Expect(got, want, label=f"attention of {count} queries over {stored} tokens")
 
 
@@ -126,6 +136,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a query of another dtype", Call(cache, "attend", q.half())),
         ("a query of another head dimension", Call(cache, "attend", q[..., :2])),
         ("more queries than tokens", Call(cache, "attend", q.repeat(1, 1, stored + 1, 1))),
+        ("no queries", Call(cache, "attend", q[:, :, :0])),
     ]
     for what, step in draw.shuffled(bad):
         yield Raises(step, "ValueError", what)
@@ -133,3 +144,5 @@ def bad_input(draw: Draw) -> CaseSteps:
     yield Expect(got, stored, label="length after the refusals")
     got = yield Call(cache, "values")
     yield Expect(got, first[1], label="values after the refusals", per_row=True)
+    for what, refused in draw.shuffled(_BAD_SIZES):
+        yield Raises(refused, "ValueError", what)
