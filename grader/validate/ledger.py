@@ -48,7 +48,7 @@ WITHOUT_LEDGER = frozenset({"ddp_zero", "gpu_kernels", "mixed_precision", "paged
 """Assignments whose ledger is still to be written; of all others it is missed."""
 
 _TABLE = re.compile(r"\s*\[\[\s*promise\s*\]\]")
-_PLACE = re.compile(r"\.?promise\[(\d+)\](?:\.(\w+))?")
+_PLACE = re.compile(r"\.?promise\[(\d+)\](?:\.(.+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

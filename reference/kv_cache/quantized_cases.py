@@ -14,6 +14,9 @@ from .oracle import attention, dequantised, quantised
 
 Tensor = torch.Tensor
 
+COARSE_SCORE = 100.0
+"""Added to scores in half dtypes, which are 0.06 (float16) and 0.5 (bfloat16) apart there."""
+
 TIE_DISTANCE = 0.01
 """Nearest allowed distance of x / scale from a number halfway between two integers."""
 
@@ -101,16 +104,24 @@ def zero_vectors(draw: Draw) -> CaseSteps:
 def attend(draw: Draw) -> CaseSteps:
     """Attention over what is stored: grouped heads, one or several new queries, all dtypes.
 
-    In half dtypes only the result is rounded, not what is stored, scores or weights.
+    In half dtypes scores lie around 100, where rounding keys or scores shows; only the
+    result is rounded.
     """
     rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), draw.choice((2, 4))
     dim, stored, dtype = draw.choice((8, 16)), draw.integer(6, 20), DTYPES[draw.index % 3]
     cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=dtype)
     keys, values = _pair(draw, rows, heads, stored, dim, dtype=dtype)
+    common = torch.zeros(rows, heads, 1, dim)
+    if dtype != torch.float32:
+        common = draw.uniform_tensor(rows, heads, 1, dim, low=0.5, high=1.5)
+        shift = COARSE_SCORE * dim**0.5 / common.square().sum(dim=-1, keepdim=True) * common
+        keys, values = draw.normal_tensor(2, rows, heads, stored, dim)
+        keys, values = (_clear_of_ties(x.to(dtype)) for x in (keys + shift, values))
+    common = common.repeat_interleave(group, dim=1)
     yield Call(cache, "append", keys, values)
     for count in (1, draw.integer(2, 5), stored):
         q = draw.normal_tensor(rows, count, heads * group, dim, scale=0.3).transpose(1, 2)
-        q = q.to(dtype)
+        q = (q + common).to(dtype)
         got = yield Call(cache, "attend", q)
         lengths = torch.full((rows,), stored)
         want = attention(q.double(), dequantised(keys), dequantised(values), lengths).to(dtype)

@@ -131,6 +131,7 @@ def test_a_text_that_stands_in_two_places_must_say_which(tmp_path):
     [
         ("says =", "say =", r"line 4: unknown key 'say'; allowed here: asked_by"),
         ('"takes_scalars"', "7", r"line 16: broken_by: expected a string, found 7"),
+        ('["double.refuses"]', "[7]", r"line 16: asked_by\[0\]: expected a string, found 7"),
         ('broken_by = "takes_scalars"', "", r"line 16: expected both"),
         ('not_graded = "Speed is not graded."', "", r"line 22: expected either"),
         ('"inputs stay as they are."', '""', r"line 4: says: expected a text"),
