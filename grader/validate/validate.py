@@ -96,28 +96,25 @@ def validate_assignment(
 ) -> ValidationReport:
     """Run every known submission in a sandbox, and every trivial submission in this process.
 
-    The solution has passed every check in the rehearsal; its checks also run under `seeds` further
-    seeds. `on_known` is called with each known submission and the seconds that it took.
+    The solution's checks also run under `seeds` further seeds. `on_known` is called with each known
+    submission and the seconds that it took.
 
     Raises:
         AuthorError: if a known submission or the ledger cannot be read.
     """
     tools = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
-    known_submissions = load_known_submissions(loaded)
-    ledger = compare_ledger(loaded, known_submissions)
-    runs = [KnownRun(known, tools) for known in known_submissions]
+    runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
+    ledger = compare_ledger(loaded, [run.known for run in runs])
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
     if len(measured) < len(runs):
         return stopped(loaded, _failures(loaded.plan, solution))
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
     trivial, further = _play_here(loaded, rehearsal, further_seeds(loaded.plan.seed, seeds))
-    validation = build_matrix(
-        loaded.assignment.slug,
-        [(one.known, one.judgement) for one in graded],
-        [*_other_complaints(loaded, graded, rehearsal, trivial, further), *ledger.complaints],
-        cpu_s={one.known.path: one.cpu_s for one in graded},
-    )
+    found = [*_other_complaints(loaded, graded, rehearsal, trivial, further), *ledger.complaints]
+    judged = [(one.known, one.judgement) for one in graded]
+    cpu_s = {one.known.path: one.cpu_s for one in graded}
+    validation = build_matrix(loaded.assignment.slug, judged, found, cpu_s=cpu_s)
     return ValidationReport(
         validation=validation,
         trivial=tuple(trivial),
