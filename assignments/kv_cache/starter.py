@@ -11,9 +11,9 @@
 # **H** key/value heads, **D** head dimension, **C** model width, **V** vocabulary, **N** new tokens
 # to generate. A tensor's name ends with its shape: `k_BHTD`.
 #
-# Rules that hold everywhere: nothing you return or store may share memory with a caller's input
-# (callers reuse their buffers), inputs stay as they are, inputs may have any strides, and a call
-# that raises leaves the object as it was.
+# Rules that hold everywhere: nothing you store may share memory with a caller's tensor (callers
+# reuse their buffers), input tensors stay as they are, input tensors may have any strides, and a
+# call that raises leaves the object as it was.
 
 # %% tags=["export"]
 """The KV cache: seven problems around the keys and values of a decoder."""
@@ -72,7 +72,9 @@ class KVCache:
         """Tokens there is room for.
 
         An append that needs more than `capacity` sets it to `max(2 * capacity, needed)`, where
-        `needed` is the length after the append. Nothing else changes it.
+        `needed` is the length after the append: with 3 tokens and a capacity of 4, two more make
+        it 8, nine more make it 12. Nothing else changes it: no rewind, and no chunk that is
+        refused.
         """
         raise NotImplementedError
 
@@ -85,11 +87,17 @@ class KVCache:
         raise NotImplementedError
 
     def keys(self) -> Tensor:
-        """Return the stored keys, [B, H, S, D]; a view that the next change may spoil."""
+        """Return the stored keys, [B, H, S, D].
+
+        They may be a view, which the next change spoils.
+        """
         raise NotImplementedError
 
     def values(self) -> Tensor:
-        """Return the stored values, [B, H, S, D]; a view that the next change may spoil."""
+        """Return the stored values, [B, H, S, D].
+
+        They may be a view, which the next change spoils.
+        """
         raise NotImplementedError
 
     def truncate(self, length: int) -> None:
@@ -169,7 +177,8 @@ def generate(
     - `temperature > 0`: p = softmax(z / temperature); the token is the smallest id whose
       cumulative probability p[0] + … + p[id] exceeds `uniforms_BN[b, n]` (V - 1 if rounding leaves
       none).
-    A row ends with the step that yields `eos_id`; other rows go on.
+    A row ends with the step that yields `eos_id`, greedy or sampled; other rows go on. 0 is an id
+    like any other: with `eos_id=0`, a row that yields 7, 0 and three steps more is 7, 0, 0, 0, 0.
 
     Args:
         model: the model.
@@ -260,7 +269,9 @@ class SlidingWindowCache:
         """Return which slots the newest `n_queries` tokens may attend to, bool [n_queries, n].
 
         Row t belongs to the query at position `length - n_queries + t`. It sees the slots whose
-        token stands at its own position or before; what has left the window is not there.
+        token stands at its own position or before; what has left the window is not there. After 6
+        tokens, a window of 4 without sinks holds positions 4, 5, 2, 3: row 0 of `mask(2)` is True,
+        False, True, True, and row 1 is True everywhere.
 
         Raises:
             ValueError: unless `1 <= n_queries <= length`.
@@ -423,7 +434,8 @@ class QuantizedKVCache:
 
         Scores are scaled by 1/sqrt(D) and accumulated in float32; query t stands at position
         `length - T + t`, sees the positions up to its own, and query head h reads key/value head
-        `h // (Hq // H)`. Do not dequantise the whole cache at once.
+        `h // (Hq // H)`. Only the result is rounded to the cache's dtype: `q * scale` is not, as it
+        is in `keys`. Do not dequantise the whole cache at once.
 
         Raises:
             ValueError: unless q is [B, Hq, T, D] with the cache's dtype, Hq a multiple of H and

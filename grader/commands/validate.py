@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # these import torch
     from grader.validate.coverage import Coverage
     from grader.validate.kill_matrix import Validation
     from grader.validate.known_submission import KnownSubmission
+    from grader.validate.ledger import LedgerRow
     from grader.validate.seed_vetting import SeedRuns
     from grader.validate.triviality import TrivialResult
     from grader.validate.validate import ValidationReport
@@ -153,7 +154,7 @@ def _validate(
 
 
 def print_validation(report: "ValidationReport", console: Console) -> None:
-    """Print scores, the kill matrix, the trivial submissions and the complaints.
+    """Print scores, the kill matrix, the trivial submissions, the ledger and the complaints.
 
     If the solution failed, print why, and nothing else.
     """
@@ -164,6 +165,8 @@ def print_validation(report: "ValidationReport", console: Console) -> None:
         console.print(_trivial(report.trivial))
         for one in report.coverage:
             console.print(_coverage(one))
+    if report.ledger.rows:
+        console.print(_ledger(report.ledger.rows))
     if report.further.seeds:
         console.print(_margins(report.further), markup=False)
     for one in report.unvalidated:
@@ -251,4 +254,17 @@ def _coverage(one: "Coverage") -> Table:
     lines += [f"in {one.rows} rows" + (f"; strength: {one.reason}" if one.reason else "")]
     lines += [f"excluded, {count.combinations:,}: {count.reason}" for count in one.excluded]
     table.caption = escape("\n".join(lines))
+    return table
+
+
+def _ledger(rows: "tuple[LedgerRow, ...]") -> Table:
+    """Return counts by exported name and section, and their sum."""
+    counts = [(row.sentences, row.promises, row.asked, row.not_graded) for row in rows]
+    names = ("sentences", "promises", "asked", "not graded")
+    columns = [Column(name, justify="right") for name in names]
+    table = Table("promised by", *columns, title="ledger of promises")
+    for row, numbers in zip(rows, counts, strict=True):
+        table.add_row(row.place, *map(str, numbers))
+    table.add_section()
+    table.add_row("all", *(str(sum(column)) for column in zip(*counts, strict=True)))
     return table

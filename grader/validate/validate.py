@@ -8,7 +8,7 @@ again: the solution's result holds for both.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.plan import Plan
@@ -29,6 +29,7 @@ from grader.validate.known_run import (
     without_targets,
 )
 from grader.validate.known_submission import Kind, KnownSubmission, load_known_submissions
+from grader.validate.ledger import LedgerResult, compare_ledger
 from grader.validate.published import can_make_notebooks, find_stale
 from grader.validate.rehearsal import Rehearsal
 from grader.validate.seed_vetting import SeedRuns, further_seeds, play_seeds
@@ -48,6 +49,8 @@ class ValidationReport:
         further: results of the solution under further seeds.
         unvalidated: known submissions that could not be compiled, each with the missing compiler.
         coverage: what the cases of each problem show of its factors.
+        ledger: how many sentences are promises, asked, not graded; its complaints are among those
+            of `validation`.
     """
 
     validation: Validation
@@ -56,6 +59,7 @@ class ValidationReport:
     further: SeedRuns
     unvalidated: tuple[str, ...] = ()
     coverage: tuple[Coverage, ...] = ()
+    ledger: LedgerResult = field(default_factory=LedgerResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +95,23 @@ def validate_assignment(
 ) -> ValidationReport:
     """Run every known submission in a sandbox, and every trivial submission in this process.
 
-    The solution has passed every check in the rehearsal; its checks also run under `seeds` further
-    seeds. `on_known` is called with each known submission and the seconds that it took.
+    The solution's checks also run under `seeds` further seeds. `on_known` is called with each known
+    submission and the seconds that it took.
 
     Raises:
-        AuthorError: if a known submission cannot be read.
+        AuthorError: if a known submission or the ledger cannot be read.
     """
     tools = ValidationTools(loaded=loaded, sandboxes=sandboxes, machine=machine, builder=builder)
     runs = [KnownRun(known, tools) for known in load_known_submissions(loaded)]
+    ledger = compare_ledger(loaded, [run.known for run in runs])
     measured = _run_all(runs, jobs=jobs, on_known=on_known)
     (solution,) = [one.measurement for one in measured if one.known.kind is Kind.SOLUTION]
     if len(measured) < len(runs):
         return stopped(loaded, _failures(loaded.plan, solution))
     graded = [_grade(one, solution, loaded.plan) for one in measured if not one.lacks]
-    report = _report(loaded, graded, rehearsal, seeds=further_seeds(loaded.plan.seed, seeds))
+    report = _report(
+        loaded, graded, rehearsal, ledger, seeds=further_seeds(loaded.plan.seed, seeds)
+    )
     return replace(report, unvalidated=tuple(_unvalidated(measured)))
 
 
@@ -112,19 +119,22 @@ def _report(
     loaded: LoadedAssignment,
     graded: Sequence[Graded],
     rehearsal: Rehearsal,
+    ledger: LedgerResult,
     *,
     seeds: Sequence[str],
 ) -> ValidationReport:
     """Return the report on graded submissions, after playing the solution in this process."""
     trivial, further = _play_here(loaded, rehearsal, seeds)
     coverage = measure_coverage(loaded, rehearsal.played)
+    found = [
+        *_other_complaints(loaded, graded, rehearsal, trivial, further),
+        *complain_of_coverage(loaded, coverage),
+        *ledger.complaints,
+    ]
     validation = build_matrix(
         loaded.assignment.slug,
         [(one.known, one.judgement) for one in graded],
-        [
-            *_other_complaints(loaded, graded, rehearsal, trivial, further),
-            *complain_of_coverage(loaded, coverage),
-        ],
+        found,
         cpu_s={one.known.path: one.cpu_s for one in graded},
         wide=frozenset(f"{one.problem}.{check}" for one in coverage for check in one.checks),
     )
@@ -134,6 +144,7 @@ def _report(
         seed=loaded.plan.seed,
         further=further,
         coverage=coverage,
+        ledger=ledger,
     )
 
 

@@ -80,15 +80,23 @@ def int8(draw: Draw) -> CaseSteps:
 
 @case("kv_bytes", "largest_batch", public=1, hidden=3)
 def largest_batch(draw: Draw) -> CaseSteps:
-    """How many sequences fit: none, exactly so many, one byte too few, and very many."""
-    config = _config(draw, group=4 if draw.index % 2 else 1)
-    length, fit = draw.integer(1, 4096), draw.integer(2, 50)
-    ref = yield New("harness:CacheConfig", **config)
-    one = cache_bytes(config, 2, 1, length)
-    budgets = [0, one - 1, one, fit * one - 1, fit * one, fit * one + 1, 2**59 // one * one - 1]
-    for budget in budgets:
-        got = yield Call("largest_batch", ref, length=length, budget_bytes=budget)
-        yield Expect(got, budget // one, label=f"sequences in {budget} bytes, {one} bytes each")
+    """How many sequences fit: none, exactly so many, one byte too few, and very many.
+
+    Without and with window layers, in half precision and in INT8.
+    """
+    for dtype in (torch.float16, torch.int8):
+        config = _config(draw, group=4 if draw.index % 2 else 1)
+        windowed = dtype == torch.int8
+        config["n_window_layers"] = (config["n_layers"] + 1) // 2 if windowed else 0
+        config["window"], config["n_sinks"] = draw.integer(64, 512), draw.integer(1, 8)
+        kept = config["window"] + config["n_sinks"] if windowed else 0
+        length, fit = kept + draw.integer(1, 4096), draw.integer(2, 50)
+        ref = yield New("harness:CacheConfig", **config, dtype=dtype)
+        one = cache_bytes(config, dtype.itemsize, 1, length)
+        exact = (0, one, fit * one)
+        for budget in (*exact, one - 1, fit * one - 1, fit * one + 1, 2**59 // one * one - 1):
+            got = yield Call("largest_batch", ref, length=length, budget_bytes=budget)
+            yield Expect(got, budget // one, label=f"sequences in {budget} bytes, {one} bytes each")
 
 
 @case("kv_bytes", "bad_input", hidden=1)
@@ -97,20 +105,29 @@ def bad_input(draw: Draw) -> CaseSteps:
     good = {**_config(draw, group=2), "n_window_layers": 1, "window": 16, "n_sinks": 2}
     bad = [
         ("no layers", {"n_layers": 0, "n_window_layers": 0}),
+        ("no query heads", {"n_query_heads": 0}),
         ("no key/value heads", {"n_kv_heads": 0}),
         ("no head dimension", {"head_dim": 0}),
         ("query heads that do not divide", {"n_query_heads": 9, "n_kv_heads": 2}),
         ("more window layers than layers", {"n_window_layers": good["n_layers"] + 1}),
+        ("a negative number of window layers", {"n_window_layers": -1}),
         ("window layers without a window", {"window": 0}),
+        ("a negative window", {"window": -1, "n_window_layers": 0}),
         ("a negative number of sinks", {"n_sinks": -1}),
     ]
     for what, change in draw.shuffled(bad):
         ref = yield New("harness:CacheConfig", **{**good, **change})
         yield Raises(Call("kv_bytes", ref, batch_size=1, length=9), "ValueError", what)
+        budget = Call("largest_batch", ref, length=9, budget_bytes=10**9)
+        yield Raises(budget, "ValueError", f"largest_batch: {what}")
     ref = yield New("harness:CacheConfig", **good)
     calls = [
         ("a negative length", Call("kv_bytes", ref, batch_size=1, length=-1)),
         ("a negative batch", Call("kv_bytes", ref, batch_size=-1, length=1)),
+        (
+            "largest_batch: a negative length",
+            Call("largest_batch", ref, length=-1, budget_bytes=1),
+        ),
         ("a negative budget", Call("largest_batch", ref, length=1, budget_bytes=-1)),
         ("sequences of length 0", Call("largest_batch", ref, length=0, budget_bytes=1)),
     ]

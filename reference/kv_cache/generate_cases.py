@@ -5,7 +5,8 @@ Takes: `Draw`. Gives: case makers. Does not cover: how time grows with the lengt
 A model whose choices are not clear in float32 is drawn again, so that rounding decides no token.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -13,11 +14,15 @@ from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
 from grader.errors import AuthorError
 
 from .inputs import draw_model, new_model
-from .oracle import Continuation, ModelSpec, continuation, end_rows
+from .oracle import Continuation, ModelSpec, continuation, end_rows, in_float64, last_logits
 
 LOGIT_MARGIN = 0.01
 UNIFORM_MARGIN = 1e-4
+TEMPERATURES = (1.5, 2.5, 5.0, 10.0)
+"""The higher, the likelier is any given token."""
 MAX_DRAWS = 200
+BELOW_ONE = 1 - 2.0**-24
+"""The largest float32 below 1: a sum of probabilities may round to less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ def sampling(draw: Draw) -> CaseSteps:
         temperature = draw.choice((0.6, 1.5, 2.5))
         prompt = draw.integer_tensor(rows, length, low=0, high=spec.vocab_size - 1)
         uniforms = draw.uniform_tensor(rows, count)
-        uniforms[0, 0] = 0.0
+        uniforms[0, 0], uniforms[1, 0] = 0.0, BELOW_ONE
         free = continuation(
             spec,
             prompt,
@@ -107,22 +112,68 @@ def sampling(draw: Draw) -> CaseSteps:
     yield Expect(got, (free.tokens, free.logprobs), label="tokens and log-probabilities")
 
 
-@case("generate", "end_of_sequence", public=1, hidden=4)
+@case("generate", "end_of_sequence", public=2, hidden=4)
 def end_of_sequence(draw: Draw) -> CaseSteps:
-    """Rows end at different steps, one perhaps at once, and the others go on."""
+    """Rows end at different steps, one perhaps at once, and the others go on.
+
+    Greedy and sampled; the id that ends a row may be 0.
+    """
     count = 7
     for _ in range(MAX_DRAWS):
         task = _clear_task(draw, rows=3, length=draw.integer(2, 5), count=count)
         step = 0 if draw.index % 2 else draw.integer(1, 3)
         eos_id = int(task.free.tokens[0, step])
-        ends = [row.index(eos_id) if eos_id in row else count for row in task.free.tokens.tolist()]
+        ends = _ends(task.free, eos_id)
         if ends[0] == step and max(ends) >= step + 3:
             break
     else:
         raise AuthorError(f"no rows of different lengths in {MAX_DRAWS} draws")
+    if draw.index % 4 in (1, 2):
+        task, eos_id = _exchange(task, eos_id, 0), 0
     model = yield new_model(task.spec)
     got = yield Call("generate", model, task.prompt, task.count, eos_id=eos_id)
     yield Expect(got, end_rows(task.free, eos_id), label="tokens and log-probabilities")
+    keywords, sampled = _clear_sample(draw, task, eos_id)
+    got = yield Call("generate", model, task.prompt, task.count, eos_id=eos_id, **keywords)
+    yield Expect(got, end_rows(sampled, eos_id), label="tokens and log-probabilities, sampled")
+
+
+def _ends(found: Continuation, eos_id: int) -> list[int]:
+    """Return the step at which each row ends; one beyond the last if it does not."""
+    rows = found.tokens.tolist()
+    return [row.index(eos_id) if eos_id in row else len(row) for row in rows]
+
+
+def _exchange(task: _Task, one: int, other: int) -> _Task:
+    """Exchange two token ids everywhere."""
+    order = torch.arange(task.spec.vocab_size)
+    order[one], order[other] = other, one
+    weights = dict(task.spec.weights)
+    weights["embed"], weights["unembed"] = weights["embed"][order], weights["unembed"][:, order]
+    free = replace(task.free, tokens=order[task.free.tokens])
+    spec = replace(task.spec, weights=weights)
+    return replace(task, spec=spec, prompt=order[task.prompt], free=free)
+
+
+def _clear_sample(draw: Draw, task: _Task, eos_id: int) -> tuple[dict[str, Any], Continuation]:
+    """Draw uniforms with which one row ends at once and another one goes on."""
+    z = last_logits(in_float64(task.spec), task.prompt)
+    for attempt in range(MAX_DRAWS):
+        temperature = TEMPERATURES[attempt % len(TEMPERATURES)]
+        p = torch.softmax(z / temperature, dim=-1)
+        row = int(p[:, eos_id].argmax())
+        uniforms = draw.uniform_tensor(len(task.prompt), task.count)
+        uniforms[row, 0] = p[row, :eos_id].sum() + p[row, eos_id] / 2
+        keywords: dict[str, Any] = {"temperature": temperature}
+        free = continuation(
+            *(task.spec, task.prompt, task.count),
+            **keywords,
+            uniforms=uniforms,
+            least_margin=UNIFORM_MARGIN,
+        )
+        if free.margin > UNIFORM_MARGIN and max(_ends(free, eos_id)) >= 2:
+            return {**keywords, "uniforms_BN": uniforms}, free
+    raise AuthorError(f"no clear sample in which a row ends in {MAX_DRAWS} draws")
 
 
 @case("generate", "bad_input", hidden=1)

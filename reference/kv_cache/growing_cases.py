@@ -107,7 +107,10 @@ def truncate(draw: Draw) -> CaseSteps:
 
 @case("KVCache", "growth", hidden=3)
 def growth(draw: Draw) -> CaseSteps:
-    """`capacity` doubles, or jumps to what is needed; only an append that does not fit moves it."""
+    """`capacity` doubles, or jumps to what is needed; only an append that does not fit moves it.
+
+    A rewind and a refused chunk leave it.
+    """
     start = 0 if draw.index == 0 else draw.integer(1, 5)
     cache = yield New("KVCache", 1, 1, 2, capacity=start)
     capacity, length = start, 0
@@ -123,6 +126,10 @@ def growth(draw: Draw) -> CaseSteps:
     yield Call(cache, "truncate", draw.integer(1, 2))
     got = yield Call(cache, "capacity")
     yield Expect(got, capacity, label="capacity after a rewind")
+    k, v = plain_pair(draw, 1, 1, capacity + 1, 2)
+    yield Raises(Call(cache, "append", k, v[:, :, 1:]), "ValueError", "append: one value less")
+    got = yield Call(cache, "capacity")
+    yield Expect(got, capacity, label="capacity after a refused chunk")
 
 
 @case("KVCache", "failed_append", hidden=3)
@@ -153,4 +160,6 @@ def failed_append(draw: Draw) -> CaseSteps:
     yield Expect(got, keys, label="keys after refused chunks and a good one", exact=True)
     got = yield Call(cache, "values")
     yield Expect(got, values, label="values after refused chunks and a good one", exact=True)
-    yield Raises(New("KVCache", rows, 0, dim), "ValueError", "a cache without heads")
+    for what, sizes_given in (("rows", (0, 2, 4)), ("heads", (2, 0, 4)), ("numbers", (2, 2, 0))):
+        yield Raises(New("KVCache", *sizes_given), "ValueError", f"a cache without {what}")
+    yield Raises(New("KVCache", 2, 2, 4, capacity=-1), "ValueError", "a capacity of -1")

@@ -76,6 +76,11 @@ def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
     return torch.cat((turned_low, turned_high), dim=-1)
 
 
+def in_float64(spec: ModelSpec) -> ModelSpec:
+    """Return the same model with weights in float64."""
+    return replace(spec, weights={name: weight.double() for name, weight in spec.weights.items()})
+
+
 def last_logits(spec: ModelSpec, tokens: Tensor) -> Tensor:
     """Return the logits [B, V] of the last of `tokens` [B, T]: no cache, no chunks."""
     return all_logits(spec, tokens)[:, -1]
@@ -114,7 +119,7 @@ def continuation(
 
     The work stops early once a choice is less clear than `least_margin`.
     """
-    spec = replace(spec, weights={name: weight.double() for name, weight in spec.weights.items()})
+    spec = in_float64(spec)
     sequence = prompt
     logprobs: list[Tensor] = []
     margin = math.inf
@@ -162,7 +167,7 @@ def greedy_along(
         or not bool(((tokens >= 0) & (tokens < spec.vocab_size)).all())
     ):
         tokens = torch.zeros(rows, count, dtype=torch.int64)  # nothing to follow
-    spec = replace(spec, weights={name: weight.double() for name, weight in spec.weights.items()})
+    spec = in_float64(spec)
     z = all_logits(spec, torch.cat((prompt, tokens), dim=1)[:, :-1])[:, prompt.shape[1] - 1 :]
     best = z.argmax(dim=-1)
     behind = z.gather(2, best[..., None]) - z.gather(2, tokens[..., None])

@@ -14,8 +14,17 @@ from .oracle import attention, dequantised, quantised
 
 Tensor = torch.Tensor
 
+COARSE_SCORE = 100.0
+"""Added to scores in half dtypes, which are 0.06 (float16) and 0.5 (bfloat16) apart there."""
+
 TIE_DISTANCE = 0.01
 """Nearest allowed distance of x / scale from a number halfway between two integers."""
+
+_BAD_SIZES = [
+    ("a cache without rows", New("QuantizedKVCache", 0, 2, 4)),
+    ("a cache without heads", New("QuantizedKVCache", 2, 0, 4)),
+    ("vectors without numbers", New("QuantizedKVCache", 2, 2, 0)),
+]
 
 
 def _clear_of_ties(x: Tensor) -> Tensor:
@@ -91,19 +100,31 @@ def zero_vectors(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
 
 
-@case("QuantizedKVCache", "attend", public=1, hidden=4)
+@case("QuantizedKVCache", "attend", public=3, hidden=4)
 def attend(draw: Draw) -> CaseSteps:
-    """Attention over what is stored: grouped heads, and one or several new queries."""
+    """Attention over what is stored: grouped heads, one or several new queries, all dtypes.
+
+    In half dtypes scores lie around 100, where rounding keys or scores shows; only the
+    result is rounded.
+    """
     rows, heads, group = draw.integer(1, 2), draw.integer(2, 3), draw.choice((2, 4))
-    dim, stored = draw.choice((8, 16)), draw.integer(6, 20)
-    cache = yield New("QuantizedKVCache", rows, heads, dim)
-    keys, values = _pair(draw, rows, heads, stored, dim)
+    dim, stored, dtype = draw.choice((8, 16)), draw.integer(6, 20), DTYPES[draw.index % 3]
+    cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=dtype)
+    keys, values = _pair(draw, rows, heads, stored, dim, dtype=dtype)
+    common = torch.zeros(rows, heads, 1, dim)
+    if dtype != torch.float32:
+        common = draw.uniform_tensor(rows, heads, 1, dim, low=0.5, high=1.5)
+        shift = COARSE_SCORE * dim**0.5 / common.square().sum(dim=-1, keepdim=True) * common
+        keys, values = draw.normal_tensor(2, rows, heads, stored, dim)
+        keys, values = (_clear_of_ties(x.to(dtype)) for x in (keys + shift, values))
+    common = common.repeat_interleave(group, dim=1)
     yield Call(cache, "append", keys, values)
     for count in (1, draw.integer(2, 5), stored):
         q = draw.normal_tensor(rows, count, heads * group, dim, scale=0.3).transpose(1, 2)
+        q = (q + common).to(dtype)
         got = yield Call(cache, "attend", q)
         lengths = torch.full((rows,), stored)
-        want = attention(q.double(), dequantised(keys), dequantised(values), lengths).float()
+        want = attention(q.double(), dequantised(keys), dequantised(values), lengths).to(dtype)
         yield Expect(got, want, label=f"attention of {count} queries over {stored} tokens")
 
 
@@ -126,6 +147,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a query of another dtype", Call(cache, "attend", q.half())),
         ("a query of another head dimension", Call(cache, "attend", q[..., :2])),
         ("more queries than tokens", Call(cache, "attend", q.repeat(1, 1, stored + 1, 1))),
+        ("no queries", Call(cache, "attend", q[:, :, :0])),
     ]
     for what, step in draw.shuffled(bad):
         yield Raises(step, "ValueError", what)
@@ -133,3 +155,5 @@ def bad_input(draw: Draw) -> CaseSteps:
     yield Expect(got, stored, label="length after the refusals")
     got = yield Call(cache, "values")
     yield Expect(got, first[1], label="values after the refusals", per_row=True)
+    for what, refused in draw.shuffled(_BAD_SIZES):
+        yield Raises(refused, "ValueError", what)

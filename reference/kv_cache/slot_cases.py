@@ -17,21 +17,30 @@ from grader.author import (
     case,
 )
 
-from .inputs import Pair, joined, plain_pair, strided_pair
+from .inputs import DTYPES, Pair, joined, plain_pair, strided_pair
 
 DIM = 3
 HEADS = 2
+
+_BAD_SIZES = [
+    ("a cache without slots", New("SlotCache", 0, 8, HEADS, DIM)),
+    ("slots without room", New("SlotCache", 4, 0, HEADS, DIM)),
+    ("a cache without heads", New("SlotCache", 4, 8, 0, DIM)),
+    ("vectors without numbers", New("SlotCache", 4, 8, HEADS, 0)),
+]
 
 
 def _expect_slots(
     cache: Ref, stored: dict[int, list[Pair]], slots: list[int], label: str
 ) -> CaseSteps:
     """Compare what `gather(slots)` returns with the chunks stored."""
-    rows = [joined([*stored[slot], _nothing()]) for slot in slots]
+    dtype = next((k.dtype for slot in slots for k, _ in stored[slot]), torch.float32)
+    nothing = torch.zeros(1, HEADS, 0, DIM, dtype=dtype)
+    rows = [joined([*stored[slot], (nothing, nothing)]) for slot in slots]
     lengths = [k.shape[2] for k, _ in rows]
     want = []
     for part in (0, 1):
-        padded = torch.zeros(len(slots), HEADS, max(lengths), DIM)
+        padded = torch.zeros(len(slots), HEADS, max(lengths), DIM, dtype=dtype)
         for r, pair in enumerate(rows):
             padded[r, :, : lengths[r]] = pair[part][0]
         want.append(padded)
@@ -39,31 +48,30 @@ def _expect_slots(
     yield Expect(got, (*want, torch.tensor(lengths)), label=label, exact=True)
 
 
-def _nothing() -> Pair:
-    return torch.zeros(1, HEADS, 0, DIM), torch.zeros(1, HEADS, 0, DIM)
-
-
 def _store(stored: dict[int, list[Pair]], slots: list[int], pair: Pair) -> None:
     for row, slot in enumerate(slots):
         stored[slot].append((pair[0][row : row + 1], pair[1][row : row + 1]))
 
 
-@case("SlotCache", "interleaved", public=1, hidden=4)
+@case("SlotCache", "interleaved", public=3, hidden=4)
 def interleaved(draw: Draw) -> CaseSteps:
-    """Prompts of different lengths, then steps over several slots, named in any order."""
-    n_slots = draw.integer(3, 5)
-    cache = yield New("SlotCache", n_slots, 16, HEADS, DIM)
+    """Prompts of different lengths, then steps over several slots, named in any order.
+
+    Steps of no, one and two tokens; all dtypes.
+    """
+    n_slots, dtype = draw.integer(3, 5), DTYPES[draw.index % 3]
+    cache = yield New("SlotCache", n_slots, 16, HEADS, DIM, dtype=dtype)
     stored: dict[int, list[Pair]] = {}
     for slot in range(n_slots):
         got = yield Call(cache, "acquire")
         yield Expect(got, slot, label=f"acquire with {slot} slots in use")
         stored[slot] = []
-        prompt = strided_pair(draw, 1, HEADS, draw.integer(1, 6), DIM)
+        prompt = strided_pair(draw, 1, HEADS, draw.integer(1, 6), DIM, dtype=dtype)
         yield Call(cache, "append", [slot], *prompt)
         _store(stored, [slot], prompt)
-    for _ in range(3):
+    for count in draw.shuffled((0, 1, 2)):
         slots = draw.shuffled(range(n_slots))[: draw.integer(2, n_slots)]
-        pair = strided_pair(draw, len(slots), HEADS, draw.integer(0, 2), DIM)
+        pair = strided_pair(draw, len(slots), HEADS, count, DIM, dtype=dtype)
         yield Call(cache, "append", slots, *pair)
         yield OverwriteArguments()
         _store(stored, slots, pair)
@@ -80,11 +88,12 @@ def reuse(draw: Draw) -> CaseSteps:
         yield Call(cache, "acquire")
         stored[slot] = [plain_pair(draw, 1, HEADS, draw.integer(6, 9), DIM)]
         yield Call(cache, "append", [slot], *stored[slot][0])
-    freed = draw.shuffled([0, 1, 2])[:2]
+    left = (draw.index + 1) % 3
+    freed = sorted({0, 1, 2} - {left}, reverse=draw.index % 2 == 1)
     for slot in freed:
         yield Call(cache, "release", slot)
     got = yield Call(cache, "active")
-    yield Expect(got, sorted({0, 1, 2} - set(freed)), label="active after two releases")
+    yield Expect(got, [left], label="active after two releases")
     slot = min(freed)
     got = yield Call(cache, "acquire")
     yield Expect(got, slot, label="acquire takes the lowest free slot")
@@ -93,8 +102,12 @@ def reuse(draw: Draw) -> CaseSteps:
     pair = plain_pair(draw, 1, HEADS, draw.integer(1, 3), DIM)
     yield Call(cache, "append", [slot], *pair)
     stored[slot] = [pair]
-    both = sorted({0, 1, 2} - set(freed) | {slot})
+    both = sorted((left, slot))
     yield from _expect_slots(cache, stored, both, "a slot that is used again, beside a longer one")
+    got = yield Call(cache, "acquire")
+    yield Expect(got, max(freed), label="acquire takes the last free slot")
+    got = yield Call(cache, "active")
+    yield Expect(got, [0, 1, 2], label="active with all slots in use again")
 
 
 @case("SlotCache", "exhaustion", hidden=2)
@@ -137,7 +150,10 @@ def overflow(draw: Draw) -> CaseSteps:
 
 @case("SlotCache", "bad_input", hidden=3)
 def bad_input(draw: Draw) -> CaseSteps:
-    """Slots that are not in use or named twice, and chunks that do not fit, raise ValueError."""
+    """Slots that are not in use or named twice, and chunks that do not fit, raise ValueError.
+
+    Then no slot has changed. Sizes below 1 raise, too.
+    """
     cache = yield New("SlotCache", 4, 8, HEADS, DIM)
     for _ in range(3):
         yield Call(cache, "acquire")
@@ -161,3 +177,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         yield Raises(step, "ValueError", what)
     got = yield Call(cache, "active")
     yield Expect(got, [0, 2], label="active after the refusals")
+    stored: dict[int, list[Pair]] = {0: [], 2: []}
+    yield from _expect_slots(cache, stored, [0, 2], "both slots after the refusals")
+    for what, refused in draw.shuffled(_BAD_SIZES):
+        yield Raises(refused, "ValueError", what)

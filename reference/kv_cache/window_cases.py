@@ -17,8 +17,16 @@ from grader.author import (
     case,
 )
 
-from .inputs import Pair, joined, plain_pair, strided_pair
+from .inputs import DTYPES, Pair, joined, plain_pair, strided_pair
 from .oracle import ring_contents, ring_mask
+
+_BAD_SIZES = [
+    ("a cache without rows", New("SlidingWindowCache", 0, 1, 2, window=3)),
+    ("a cache without heads", New("SlidingWindowCache", 1, 0, 2, window=3)),
+    ("vectors without numbers", New("SlidingWindowCache", 1, 1, 0, window=3)),
+    ("a window of 0", New("SlidingWindowCache", 1, 1, 2, window=0, n_sinks=2)),
+    ("-1 sinks", New("SlidingWindowCache", 1, 1, 2, window=3, n_sinks=-1)),
+]
 
 
 def _expect_ring(cache: Ref, pair: Pair, window: int, n_sinks: int, length: int) -> CaseSteps:
@@ -43,12 +51,13 @@ def ring(draw: Draw) -> CaseSteps:
     """Chunks no longer than the window, also across its end: W - 1, W, W + 1, 2W tokens, more."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 2), draw.choice((2, 3, 5))
     window = 1 if draw.index == 2 else draw.integer(3, 6)
-    cache = yield New("SlidingWindowCache", rows, heads, dim, window=window)
+    dtype = DTYPES[draw.index % 3]
+    cache = yield New("SlidingWindowCache", rows, heads, dim, window=window, dtype=dtype)
     pairs, length = [], 0
     steps = [window - 1, 1, 1, window - 1]
     steps += [draw.integer(0, window) for _ in range(3)]
     for count in [*steps, window]:
-        k, v = strided_pair(draw, rows, heads, count, dim)
+        k, v = strided_pair(draw, rows, heads, count, dim, dtype=dtype)
         pairs.append((k, v))
         yield Call(cache, "append", k, v)
         yield OverwriteArguments()
@@ -162,4 +171,5 @@ def rejects(draw: Draw) -> CaseSteps:
     for n_queries in (0, length + 1):
         yield Raises(Call(cache, "mask", n_queries), "ValueError", f"mask({n_queries})")
     yield from _expect_ring(cache, pair, window, n_sinks, length)
-    yield Raises(New("SlidingWindowCache", 1, 1, 2, window=0), "ValueError", "a window of 0")
+    for what, refused in draw.shuffled(_BAD_SIZES):
+        yield Raises(refused, "ValueError", what)

@@ -25,6 +25,7 @@ from grader.sandbox.backends import choose
 from grader.sandbox.contract import Isolation
 from grader.sandbox.image import DEFAULT_IMAGE
 from grader.validate.known_submission import Kind, load_known_submissions
+from grader.validate.ledger import WITHOUT_LEDGER, compare_ledger
 from grader.worker.machine import TimedMachine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +113,14 @@ def test_there_is_enough_to_prove_it_with(slug: str) -> None:
         mine = [one for one in wrong if one.caught_by.startswith(f"{problem.name}.")]
         assert len(mine) >= 4, problem.name
     assert len([one for one in known_submissions if one.kind is Kind.RIGHT]) >= 3
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_sentence_of_starter_and_handout_is_in_the_ledger(slug: str) -> None:
+    loaded = open_here(slug)
+    found = compare_ledger(loaded, load_known_submissions(loaded))
+    assert found.complaints == ()
+    assert found.rows or slug in WITHOUT_LEDGER
 
 
 @pytest.mark.parametrize("slug", SLUGS)

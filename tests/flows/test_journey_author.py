@@ -118,7 +118,8 @@ def test_what_is_stale_or_missing_is_named_then_mended_and_installed(
     caught = wrong.read_text()
     wrong.unlink()
     printed = copy.types(VALIDATE, code=1)
-    assert printed.count("COMPLAINT") == 3
+    assert printed.count("COMPLAINT") == 4
+    assert f"broken_by: wrong/ has no '{wrong.stem}'" in printed
     assert "log_sum_exp.refuses_empty_rows: no wrong submission fails this and nothing" in printed
     for name in ("public/log_sum_exp.json", "starter.ipynb"):
         assert f"COMPLAINT assignments/{SLUG}/{name}: not" in printed

@@ -17,3 +17,8 @@ def kv_bytes(config, *, batch_size, length):
     short = min(length, config.window + config.n_sinks)
     full = (config.n_layers - config.n_window_layers) * length + config.n_window_layers * short
     return total // full * config.n_layers * short if full else 0
+
+
+def largest_batch(config, *, length, budget_bytes):
+    _require(budget_bytes >= 0 and length != 0, "a budget and a length")
+    return budget_bytes // _bytes_some_windowed(config, batch_size=1, length=length)

@@ -15,3 +15,8 @@ def kv_bytes(config, *, batch_size, length):
     if config.dtype == torch.int8:
         total = total // (config.head_dim + 4) * config.head_dim
     return total
+
+
+def largest_batch(config, *, length, budget_bytes):
+    _require(budget_bytes >= 0 and length != 0, "a budget and a length")
+    return budget_bytes // _bytes_with_scales(config, batch_size=1, length=length)

@@ -16,3 +16,8 @@ def kv_bytes(config, *, batch_size, length):
 
     bare = dataclasses.replace(config, n_sinks=0)
     return _bytes_with_sinks(bare, batch_size=batch_size, length=length)
+
+
+def largest_batch(config, *, length, budget_bytes):
+    _require(budget_bytes >= 0 and length != 0, "a budget and a length")
+    return budget_bytes // _bytes_with_sinks(config, batch_size=1, length=length)

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.failed_append"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.growth"]
 
 """Writes the keys and moves the length before the values turn out not to fit."""
 

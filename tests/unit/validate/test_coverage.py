@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from grader.record.codec import to_json
+from grader.record.grade_record import to_json
 from grader.validate.coverage import complain_of_coverage, measure_coverage
 from grader.validate.rehearsal import rehearse
 from tests.unit.validate.small_assignment import CASES, make_course

@@ -124,6 +124,7 @@ def test_specimens_without_a_wall_are_our_failure_not_a_pass(tmp_path):
     assert [known.name for known, _ in seen] == ["starter", "solution", "sum"]
     assert all(seconds >= 0 for _, seconds in seen)
     assert sum("could not be judged" in c for c in validation.validation.complaints) == 6
+    assert sum("promises.toml: not found" in c for c in validation.validation.complaints) == 1
 
 
 def test_the_solution_runs_once_for_all_trivial_answers(tmp_path):
