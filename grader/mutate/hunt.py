@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.assignment.loaded import LoadedAssignment
-from grader.errors import AuthorError
+from grader.errors import AuthorError, UsageError
 from grader.evidence.comparison import use_one_thread
 from grader.mutate.equivalent import Equivalents, complain, read_equivalents
 from grader.mutate.mutants import Mutant, make_mutants
@@ -198,12 +198,16 @@ def hunt(
 
     Raises:
         AuthorError: if `equivalent.toml` has a mistake, or a right submission fails a case.
+        UsageError: if there is no such problem.
     """
     begin_s = time.monotonic()
     entries = read_equivalents(loaded.reference)
     use_one_thread()
     tests = tests_of(loaded)
     played = [(n, t) for n, t in enumerate(tests) if options.problem in ("", t.problem.name)]
+    if not played:
+        names = ", ".join(one.name for one in loaded.plan.problems)
+        raise UsageError(f"no problem {options.problem!r}; the problems are {names}")
     with tempfile.TemporaryDirectory(prefix="grader-mutate-") as scratch:
         programs = programs_of(loaded, Path(scratch))
         import_everything(loaded.plan.limits.preload, programs)
@@ -302,10 +306,7 @@ def _taken(
             for one in made
             if one.name in asked
             and not one.is_of(left_out)
-            and (
-                one.shown == SOLUTION
-                or one.number % SHARE_OF_RIGHT == options.turn % SHARE_OF_RIGHT
-            )
+            and (one.shown == SOLUTION or one.number % SHARE_OF_RIGHT == 0)
         ),
         key=lambda one: one.number,
     )
