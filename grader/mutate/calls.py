@@ -96,7 +96,14 @@ def call_edits(node: ast.Call, source: Source) -> Iterator[Edit]:
         yield Edit(operator=operator, start=end - len(name), end=end, text=new)
     yield from _keywords(node, source)
     yield from _strides(node, source)
-    match name, node.args:
+    yield from _operands(node, source)
+    if not plain:
+        yield from _of_collections(node, source)
+
+
+def _operands(node: ast.Call, source: Source) -> Iterator[Edit]:
+    """Yield edits that take one of several operands, or change the bounds of a range."""
+    match name_of(node), node.args:
         case "where", [_, first, second]:
             yield source.replace(node, source.operand(first), Operator.MASK)
             yield source.replace(node, source.operand(second), Operator.MASK)
@@ -104,24 +111,26 @@ def call_edits(node: ast.Call, source: Source) -> Iterator[Edit]:
             yield source.replace(node, source.operand(first), Operator.CLAMP)
             yield source.replace(node, source.operand(second), Operator.CLAMP)
         case "dot", [_, second, third]:
-            edit = source.replace(third, "", Operator.ACCUMULATION)
-            yield Edit(operator=edit.operator, start=source.end(second), end=edit.end, text="")
+            start, end = source.end(second), source.end(third)
+            yield Edit(operator=Operator.ACCUMULATION, start=start, end=end, text="")
         case "cdiv", [first, second]:
             text = f"({source.operand(first)} // {source.operand(second)})"
             yield source.replace(node, text, Operator.RANGE)
         case "range" | "arange", [*arguments] if not _is_of(node, "tl"):
             yield from _range(arguments, source)
-        case "append", [only] if not plain:
-            yield _renamed_with(node, f"insert(0, {source.text(only)})", source)
+
+
+def _of_collections(node: ast.Call, source: Source) -> Iterator[Edit]:
+    """Yield edits that use the other end of a list, or another default of a dictionary."""
+    match name_of(node), node.args:
+        case "append", [only]:
+            yield _renamed_with(node, f"insert(0, {source.text(only)})", Operator.ORDER, source)
         case "pop", []:
-            yield _renamed_with(node, "pop(0)", source)
+            yield _renamed_with(node, "pop(0)", Operator.ORDER, source)
         case "pop", [ast.Constant(value=0)]:
-            yield _renamed_with(node, "pop()", source)
-        case "get", [key, default] if not plain:
-            text = f"get({source.text(key)})"
-            end = source.end(node)
-            start = source.end(node.func) - len(name)
-            yield Edit(operator=Operator.DEFAULT, start=start, end=end, text=text)
+            yield _renamed_with(node, "pop()", Operator.ORDER, source)
+        case "get", [key, default]:
+            yield _renamed_with(node, f"get({source.text(key)})", Operator.DEFAULT, source)
             text = f"({source.text(node.func)}({source.text(key)}) or {source.operand(default)})"
             yield source.replace(node, text, Operator.DEFAULT)
 
@@ -134,10 +143,10 @@ def _is_of(call: ast.Call, library: str) -> bool:
             return False
 
 
-def _renamed_with(call: ast.Call, text: str, source: Source) -> Edit:
+def _renamed_with(call: ast.Call, text: str, operator: Operator, source: Source) -> Edit:
     """Return the edit that gives a method another name and other arguments."""
     start = source.end(call.func) - len(name_of(call))
-    return Edit(operator=Operator.ORDER, start=start, end=source.end(call), text=text)
+    return Edit(operator=operator, start=start, end=source.end(call), text=text)
 
 
 def _left_out(node: ast.Call, source: Source) -> Iterator[Edit]:

@@ -24,7 +24,6 @@ MODULE = "module"
 _TUNING = ("BLOCK", "num_warps", "num_stages", "device", "strict", "input_precision")
 """Beginnings of names whose values decide about speed alone, or mean nothing on a CPU."""
 _SILENT_METHODS = frozenset({"__repr__", "__str__"})
-_PART = ast.expr | ast.comprehension | ast.keyword
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,22 +207,33 @@ def _blocks(node: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
 
 def _in_expression(node: ast.AST, source: Source) -> Iterator[Edit]:
     """Yield the edits of an expression and its parts."""
-    match node:
-        case ast.JoinedStr() | ast.Constant(value=str()) | ast.Slice(lower=None, upper=None):
-            if not (isinstance(node, ast.Constant) and node.value in ("inf", "-inf")):
-                return
-        case ast.keyword(arg=str(name)) if name.startswith(_TUNING):
-            return
-        case ast.Call(func=ast.Attribute(attr="arange", value=ast.Name(id="tl"))):
-            return  # the interpreter takes a whole block and nothing else
-        case ast.Dict(keys=keys, values=values):
-            for key, value in zip(keys, values, strict=True):
-                tuning = isinstance(key, ast.Constant) and str(key.value).startswith(_TUNING)
-                if not tuning:
-                    yield from _in_expression(value, source)
-            return
+    if _stays(node):
+        return
     if isinstance(node, ast.expr):
         yield from expression_edits(node, source)
-    for part in ast.iter_child_nodes(node):
-        if isinstance(part, _PART):
+    parts: Iterable[ast.AST] = ast.iter_child_nodes(node)
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        parts = [value for key, value in pairs if not _is_tuning(key)]
+    for part in parts:
+        if isinstance(part, ast.expr | ast.comprehension | ast.keyword):
             yield from _in_expression(part, source)
+
+
+def _stays(node: ast.AST) -> bool:
+    """Return whether an expression and all its parts are left as they are."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text not in ("inf", "-inf")
+        case ast.JoinedStr():
+            return True
+        case ast.keyword(arg=str(name)):
+            return name.startswith(_TUNING)
+        case ast.Call(func=ast.Attribute(attr="arange", value=ast.Name(id="tl"))):
+            return True  # the interpreter takes a whole block and nothing else
+        case _:
+            return False
+
+
+def _is_tuning(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Constant) and str(key.value).startswith(_TUNING)

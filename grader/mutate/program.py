@@ -146,7 +146,7 @@ def import_everything(modules: Iterable[str], programs: Iterable[Program]) -> No
             import_triton_interpreter()
         try:
             program.load()
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        except Exception as error:
             message = f"{program.title}: importing it failed: {type(error).__name__}: {error}"
             raise AuthorError(message) from error
 

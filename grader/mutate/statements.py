@@ -31,6 +31,13 @@ def statement_edits(
         following: statements behind it in the same block.
         source: the module.
     """
+    yield from _of_blocks(node, source)
+    yield from _left_out(node, source)
+    yield from _moved(node, following, source)
+
+
+def _of_blocks(node: ast.stmt, source: Source) -> Iterator[Edit]:
+    """Yield the edits of a statement's condition, context or decorators."""
     match node:
         case ast.If(test=test, body=[ast.Raise()], orelse=[]):
             yield source.replace(test, "False", Operator.REFUSAL)
@@ -39,24 +46,26 @@ def statement_edits(
             yield source.replace(test, "False", Operator.CONDITION)
         case ast.While(test=test):
             yield source.replace(test, "False", Operator.CONDITION)
+        case ast.With(items=[ast.withitem(context_expr=context, optional_vars=None)]):
+            start, end = source.start(node), source.end(context)
+            yield Edit(operator=Operator.STATEMENT, start=start, end=end, text="if True")
+        case ast.FunctionDef() | ast.ClassDef():
+            yield from _decorators(node, source)
+
+
+def _left_out(node: ast.stmt, source: Source) -> Iterator[Edit]:
+    """Yield the edits that leave a statement out, or a part that gives it its meaning."""
+    match node:
         case ast.Raise(exc=ast.Call(func=ast.Name(id=name) as error)):
             other = _OTHER_ERROR.get(name, "ValueError")
             yield source.replace(error, other, Operator.REFUSAL)
             yield source.replace(node, "pass", Operator.REFUSAL)
-        case ast.With(items=[ast.withitem(context_expr=context, optional_vars=None)]):
-            start, end = source.start(node), source.end(context)
-            yield Edit(operator=Operator.STATEMENT, start=start, end=end, text="if True")
         case ast.Expr(value=ast.Call() as call):
-            yield source.replace(node, "pass", _dropped(call))
-        case ast.Expr(value=ast.Await(value=ast.Call() as call)):
             yield source.replace(node, "pass", _dropped(call))
         case ast.Delete() | ast.Break() | ast.Continue() | ast.Return(value=None):
             yield source.replace(node, "pass", Operator.STATEMENT)
         case ast.Assign() | ast.AugAssign():
             yield from _assignment(node, source)
-        case ast.FunctionDef() | ast.ClassDef():
-            yield from _decorators(node, source)
-    yield from _moved(node, following, source)
 
 
 def _dropped(call: ast.Call) -> Operator:

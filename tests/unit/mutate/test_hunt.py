@@ -3,6 +3,7 @@
 import pytest
 from rich.console import Console
 
+from grader.assignment.loaded import load_assignment_with_reference
 from grader.commands.mutation import print_mutation
 from grader.errors import AuthorError, UsageError
 from grader.mutate import hunt as hunting
@@ -20,17 +21,8 @@ def course(tmp_path, *, cases=CASES, solution=SOLUTION, equivalent=""):
     (loaded.reference / "right" / "sum.py").unlink()
     (loaded.reference / "solution.py").write_text(solution)
     (loaded.reference / FILE).write_text(equivalent)
-    return read_again(loaded)
-
-
-def read_again(loaded):
-    return hunting_module_load(loaded.folder, loaded.reference)
-
-
-def hunting_module_load(folder, reference):
-    from grader.assignment.loaded import load_assignment_with_reference
-
-    return load_assignment_with_reference(folder, reference, device="cpu", seed="s")
+    folders = loaded.folder, loaded.reference
+    return load_assignment_with_reference(*folders, device="cpu", seed="s")
 
 
 def fates(report):
@@ -87,7 +79,7 @@ def test_a_mutant_that_waits_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(hunting, "WALL_FACTOR", 1.0)
     wait = "    if x.dim() == 9:\n        import time\n        time.sleep(3600)\n    return 2 * x"
     report = hunt(course(tmp_path, solution=SOLUTION.replace("    return 2 * x", wait)), ALL)
-    assert "(no reply in time)" in {o.after: o.killed_by for o in report.outcomes}["if True:"]
+    assert "no reply in time" in {o.after: o.killed_by for o in report.outcomes}["if True:"]
 
 
 def test_a_case_that_fails_itself_kills_nothing(tmp_path):
