@@ -69,7 +69,7 @@ def command(
         int, typer.Option(min=0, help="With --mutate: play so many of them. 0: all.")
     ] = 0,
     turn: Annotated[
-        int, typer.Option(help="With --sample: which ones; each turn plays others. Default: today.")
+        int, typer.Option(show_default="today", help="Which sample: each turn plays others.")
     ] = TODAY,
     problem: Annotated[
         str, typer.Option(metavar="NAME", help="With --mutate: only the cases of this problem.")

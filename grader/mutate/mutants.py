@@ -139,7 +139,9 @@ def _in_block(
             continue
         here = _inside(node, place)
         for edit in statement_edits(node, block[index + 1 :], source):
-            yield edit, here
+            # Nobody sees the state of an object whose constructor raises.
+            if edit.operator is not Operator.STATE or not here.function.endswith("__init__"):
+                yield edit, here
         for part in _expressions(node):
             for edit in _in_expression(part, source):
                 yield edit, here

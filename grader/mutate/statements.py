@@ -115,34 +115,53 @@ def refuses(node: ast.stmt) -> bool:
             return False
 
 
-def _changes_state(node: ast.stmt) -> bool:
-    """Return whether a statement changes an object that outlives the call."""
+def _changed(node: ast.stmt) -> set[str]:
+    """Return the names of the objects that a statement changes: `self` of `self.keys[0] = k`."""
     match node:
-        case ast.Assign(targets=targets):
-            return any(isinstance(target, ast.Attribute | ast.Subscript) for target in targets)
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+            return set().union(*map(_root, targets))
         case ast.AugAssign(target=target):
-            return isinstance(target, ast.Attribute | ast.Subscript)
-        case ast.Delete():
-            return True
-        case ast.Expr(value=ast.Call(func=ast.Attribute()) as call):
-            return not _REFUSES.match(name_of(call))
+            return _root(target)
+        case ast.Expr(value=ast.Call(func=ast.Attribute() as method) as call):
+            return set() if _REFUSES.match(name_of(call)) else _root(method)
         case ast.For(body=body):
-            return any(map(_changes_state, body))
+            return set().union(*map(_changed, body))
         case _:
-            return False
+            return set()
+
+
+def _root(target: ast.expr) -> set[str]:
+    """Return the name at the beginning of `a.b[c]`; none for a name by itself."""
+    if isinstance(target, ast.Tuple):
+        return set().union(*map(_root, target.elts))
+    if not isinstance(target, ast.Attribute | ast.Subscript):
+        return set()
+    while isinstance(target, ast.Attribute | ast.Subscript):
+        target = target.value
+    return {target.id} if isinstance(target, ast.Name) else set()
 
 
 def _moved(node: ast.stmt, following: Sequence[ast.stmt], source: Source) -> Iterator[Edit]:
-    """Yield the edit that refuses only after the state has changed."""
+    """Yield the edit that refuses only after the state has changed.
+
+    State is what outlives the call, so not what the statements between have made.
+    """
     if not refuses(node):
         return
-    changed = next((one for one in following if _changes_state(one)), None)
-    if changed is None:
+    made: set[str] = set()
+    for changed in following:
+        if _changed(changed) - made:
+            break
+        made |= {
+            part.id
+            for part in ast.walk(changed)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+        }
+    else:
         return
     between = source.between(source.end(node), source.end(changed))
-    indent = " " * node.col_offset
     if ";" in between or node.lineno == changed.lineno:
         return
-    text = f"pass{between}\n{indent}{source.text(node)}"
+    text = f"pass{between}\n{' ' * node.col_offset}{source.text(node)}"
     start, end = source.start(node), source.end(changed)
     yield Edit(operator=Operator.STATE, start=start, end=end, text=text)

@@ -129,6 +129,23 @@ def test_state_changes_before_the_check():
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "_require(a, b)\nout = g(a)\nout[0] = b\nreturn out",
+        "_require(a, b)\nreturn a",
+        "n = a\nself.n = n",
+    ],
+)
+def test_what_a_call_makes_itself_is_no_state(line):
+    assert not [one for one in mutants_of(line) if one.operator is Op.STATE]
+
+
+def test_a_constructor_that_raises_has_no_state():
+    text = "class f:\n    def __init__(self, a):\n        check(a)\n        self.a = a\n"
+    assert not [one for one in mutants(text) if one.operator is Op.STATE]
+
+
 def mutants_of(line):
     return mutants(f"def f(self, a, b):\n{textwrap.indent(textwrap.dedent(line), '    ')}")
 
