@@ -121,3 +121,25 @@ def test_ranks_are_watched_in_their_own_processes():
     report = hunt(rank_course(), Options(jobs=1, sample=4))
     assert len(report.outcomes) == min(4, report.made)
     assert not [one for one in report.outcomes if one.fate is Fate.NOT_RUN]
+
+
+def test_what_only_a_device_runs_is_played_as_on_a_device(tmp_path):
+    branch = "    if x.is_cuda:\n        return x + x\n    return 2 * x"
+    report = hunt(course(tmp_path, solution=SOLUTION.replace("    return 2 * x", branch)), ALL)
+    assert fates(report)["return x - x"] is Fate.KILLED
+    assert fates(report)["return 2 / x"] is Fate.KILLED
+
+
+def test_a_mutant_in_the_second_file_is_loaded(tmp_path):
+    loaded = course(tmp_path, solution="from kernels.twice import double\n")
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "twice.py").write_text(SOLUTION)
+    folder = tmp_path / "reference" / "tiny"
+    loaded.reference.rename(tmp_path / "moved")
+    folder.parent.mkdir()
+    (tmp_path / "moved").rename(folder)
+    report = hunt(
+        load_assignment_with_reference(loaded.folder, folder, device="cpu", seed="s"), ALL
+    )
+    assert {one.file for one in report.outcomes} == {"kernels/twice.py"}
+    assert {one.fate for one in report.outcomes} == {Fate.KILLED}
