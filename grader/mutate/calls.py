@@ -26,7 +26,7 @@ _LEFT_OUT: Mapping[str, Operator] = {
 _BUILT_IN: Mapping[str, tuple[str, Operator]] = {
     **dict.fromkeys(("list", "tuple", "dict", "set"), ("{}", Operator.COPY)),
     **dict.fromkeys(("sorted", "reversed"), ("list({})", Operator.ORDER)),
-    **dict.fromkeys(("float", "int", "bool"), ("{}", Operator.DTYPE)),
+    **dict.fromkeys(("float", "int"), ("{}", Operator.DTYPE)),
     "abs": ("{}", Operator.ARITHMETIC),
 }
 

@@ -7,7 +7,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from grader.mutate.calls import call_edits
+from grader.mutate.calls import call_edits, name_of
 from grader.mutate.edits import Edit, Operator, Source
 
 _COMPARED: Mapping[type[ast.cmpop], tuple[str, str]] = {
@@ -126,10 +126,17 @@ def _boolean(node: ast.BoolOp, source: Source) -> Iterator[Edit]:
     for index in range(len(operands)):
         left = [*operands[:index], *operands[index + 1 :]]
         yield source.replace(node, f"({f' {word} '.join(left)})", Operator.CONDITION)
-    if word == "or" and len(operands) == 2:
+    if word == "or" and len(operands) == 2 and _may_be_none(node.values[0]):
         first, second = operands
         text = f"({first} if {first} is not None else {second})"
         yield source.replace(node, text, Operator.DEFAULT)
+
+
+def _may_be_none(node: ast.expr) -> bool:
+    """Return whether an operand of `or` may be a value with a default, and not a condition."""
+    if isinstance(node, ast.Call):
+        return name_of(node) not in ("bool", "isinstance", "any", "all")
+    return isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
 
 
 def _choice(node: ast.IfExp, source: Source) -> Iterator[Edit]:
