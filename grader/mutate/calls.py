@@ -166,7 +166,7 @@ def _left_out(node: ast.Call, source: Source) -> Iterator[Edit]:
 def _keywords(node: ast.Call, source: Source) -> Iterator[Edit]:
     parts = [*node.args, *(keyword.value for keyword in node.keywords)]
     for number, keyword in enumerate(node.keywords, len(node.args)):
-        if keyword.arg in _DROPPED_KEYWORDS and number:
+        if keyword.arg and keyword.arg in _DROPPED_KEYWORDS and number:
             start, end = source.end(parts[number - 1]), source.end(keyword.value)
             operator = _DROPPED_KEYWORDS[keyword.arg]
             yield Edit(operator=operator, start=start, end=end, text="")

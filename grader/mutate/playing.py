@@ -14,6 +14,7 @@ import mmap
 import os
 import resource
 import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -32,6 +33,7 @@ from grader.judge.judgement import Cause
 from grader.judge.rule import Trouble, first_trouble
 from grader.mutate.mutants import Mutant
 from grader.mutate.program import LineTrace, Program
+from grader.runner.linux import die_with_parent
 from grader.student.local_ranks import LocalRanks, Namespace, local_worker
 
 OUR_CAUSES = frozenset({Cause.AUTHOR, Cause.INFRASTRUCTURE})
@@ -239,6 +241,8 @@ def _fork(run: Callable[[Callable[[Told], None]], None]) -> Fork:
         return Fork(pid=pid, lines=ours)
     try:
         os.setsid()
+        if sys.platform == "linux":
+            die_with_parent()
         os.close(ours)
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
