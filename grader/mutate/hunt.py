@@ -10,7 +10,6 @@ likely to kill it for what it costs, as the mutants before it have shown.
 import selectors
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from grader.errors import AuthorError, UsageError
 from grader.evidence.comparison import use_one_thread
 from grader.mutate.equivalent import Equivalents, complain, read_equivalents
 from grader.mutate.mutants import Mutant, make_mutants
+from grader.mutate.order import Experience, Job, Watched
 from grader.mutate.outcome import OPEN, Fate, MutationReport, Outcome
 from grader.mutate.playing import (
     Fork,
@@ -38,8 +38,6 @@ from grader.mutate.program import SOLUTION, Program, import_everything, programs
 
 SHARE_OF_RIGHT = 8
 """One mutant in so many of a right answer is played: its mistakes are much like the solution's."""
-FORK_S = 0.05
-"""Processor time of a fork and of loading a mutant, beside which short cases cost alike."""
 CPU_FACTOR, CPU_LEAST_S = 10.0, 3.0
 WALL_FACTOR, WALL_LEAST_S = 20.0, 60.0
 RANKS_WALL_FACTOR, RANKS_WALL_LEAST_S = 10.0, 8.0
@@ -65,66 +63,6 @@ class Options:
     turn: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A program after it has played every case.
-
-    Attributes:
-        lines: the lines that each case runs, by number of the case and file.
-        limits: what each case may take on a mutant.
-        costs: processor time of each case in seconds.
-    """
-
-    program: Program
-    lines: Mapping[int, Mapping[str, frozenset[int]]]
-    limits: Mapping[int, Limit]
-    costs: Mapping[int, float]
-
-    def cases_of(self, mutant: Mutant) -> list[int]:
-        """Return the cases that run a mutant's line; of a module's statement, its users."""
-        wanted = mutant.where
-        return [
-            number
-            for number, ran in self.lines.items()
-            if any(not wanted[file].isdisjoint(ran[file]) for file in wanted.keys() & ran.keys())
-        ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A mutant with the program and the cases that it is played in."""
-
-    mutant: Mutant
-    watched: Watched
-    cases: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Memory:
-    """How often each case was played and killed so far, in a function and in all."""
-
-    plays: Counter[tuple[str, int]] = field(default_factory=Counter)
-    kills: Counter[tuple[str, int]] = field(default_factory=Counter)
-
-    def order(self, job: Job) -> list[int]:
-        """Return a job's cases: first those that kill most for what they cost."""
-        where = f"{job.mutant.file}:{job.mutant.function}"
-
-        def worth(case: int) -> float:
-            near, far = (where, case), ("", case)
-            kills = 1 + 5 * self.kills[near] + self.kills[far]
-            plays = 2 + 5 * self.plays[near] + self.plays[far]
-            return kills / plays / (FORK_S + job.watched.costs[case])
-
-        return sorted(job.cases, key=worth, reverse=True)
-
-    def note(self, job: Job, case: int, *, killed: bool) -> None:
-        """Remember how a case ended."""
-        for key in ((f"{job.mutant.file}:{job.mutant.function}", case), ("", case)):
-            self.plays[key] += 1
-            self.kills[key] += killed
-
-
 @dataclass(slots=True, kw_only=True)
 class _Running:
     """A fork that plays a mutant, and what it has told so far.
@@ -144,7 +82,7 @@ class _Running:
     confused: list[int] = field(default_factory=list)
     told: Told = field(default_factory=dict)
 
-    def listen(self, memory: _Memory, *, is_ready: bool) -> bool:
+    def listen(self, experience: Experience, *, is_ready: bool) -> bool:
         """Take in what it tells; return whether it has ended, or must be."""
         if not is_ready:
             if time.monotonic() < self.deadline_s:
@@ -153,17 +91,17 @@ class _Running:
         else:
             lines, self.rest, ended = read_lines(self.fork, self.rest)
             for told in lines:
-                self._take(told, memory)
+                self._take(told, experience)
             if not (self.told or ended):
                 return False
         if "unusable" not in self.told:
-            memory.note(self.job, self.case, killed="survived" not in self.told)
+            experience.note(self.job, self.case, killed="survived" not in self.told)
         return True
 
-    def _take(self, told: Told, memory: _Memory) -> None:
+    def _take(self, told: Told, experience: Experience) -> None:
         if "play" in told:
             if self.case >= 0:
-                memory.note(self.job, self.case, killed=False)
+                experience.note(self.job, self.case, killed=False)
             self.case = told["play"]
             self.deadline_s = time.monotonic() + self.job.watched.limits[self.case].wall_s
         elif "confused" in told:
@@ -200,22 +138,15 @@ def hunt(
         AuthorError: if `equivalent.toml` has a mistake, or a right submission fails a case.
         UsageError: if there is no such problem.
     """
-    begin_s = time.monotonic()
-    entries = read_equivalents(loaded.reference)
     use_one_thread()
+    begin_s, entries = time.monotonic(), read_equivalents(loaded.reference)
     tests = tests_of(loaded)
-    played = [(n, t) for n, t in enumerate(tests) if options.problem in ("", t.problem.name)]
-    if not played:
-        names = ", ".join(one.name for one in loaded.plan.problems)
-        raise UsageError(f"no problem {options.problem!r}; the problems are {names}")
+    played = _played(tests, options.problem)
     with tempfile.TemporaryDirectory(prefix="grader-mutate-") as scratch:
-        programs = programs_of(loaded, Path(scratch))
-        import_everything(loaded.plan.limits.preload, programs)
-        freeze()
+        programs = _imported(loaded, Path(scratch))
         watched = [_watch(program, played, options.jobs) for program in programs]
         made = _made(programs, tests)
-        taken = _taken(made, programs, played, entries, options)
-        jobs = [_job(mutant, watched) for mutant in taken]
+        jobs = [_job(one, watched) for one in _taken(made, programs, played, entries, options)]
         found = []
         for outcome in _play(jobs, tests, options.jobs, entries.whys):
             found.append(outcome)
@@ -232,7 +163,28 @@ def hunt(
     )
 
 
+def _played(tests: Sequence[Test], problem: str) -> list[tuple[int, Test]]:
+    """Return the cases of a problem, or all, with their numbers.
+
+    Raises:
+        UsageError: if there is no such problem.
+    """
+    played = [(n, test) for n, test in enumerate(tests) if problem in ("", test.problem.name)]
+    if not played:
+        names = ", ".join(dict.fromkeys(test.problem.name for test in tests))
+        raise UsageError(f"no problem {problem!r}; the problems are {names}")
+    return played
+
+
 # The right submissions ----------------------------------------------------------------------------
+
+
+def _imported(loaded: LoadedAssignment, scratch: Path) -> tuple[Program, ...]:
+    """Write and import all right submissions, so that forks find them in memory."""
+    programs = programs_of(loaded, scratch)
+    import_everything(loaded.plan.limits.preload, programs)
+    freeze()
+    return programs
 
 
 def _watch(program: Program, tests: Sequence[tuple[int, Test]], jobs: int) -> Watched:
@@ -334,7 +286,7 @@ def _play(
     jobs: Iterable[Job], tests: Sequence[Test], cores: int, whys: Mapping[str, str]
 ) -> Iterator[Outcome]:
     """Yield what becomes of each mutant, in the order in which that is known."""
-    memory, waiting = _Memory(), iter(jobs)
+    experience, waiting = Experience(), iter(jobs)
     running: dict[int, _Running] = {}
     with selectors.DefaultSelector() as selector:
         try:
@@ -343,14 +295,14 @@ def _play(
                     if not job.cases:
                         yield _outcome(job, Fate.NOT_RUN, whys)
                         continue
-                    one = _start(job, memory, tests)
+                    one = _start(job, experience, tests)
                     running[one.fork.lines] = one
                     selector.register(one.fork.lines, selectors.EVENT_READ)
                 if not running:
                     return
                 ready = {key.fd for key, _ in selector.select(LOOK_S)}
                 for number, one in list(running.items()):
-                    if not one.listen(memory, is_ready=number in ready):
+                    if not one.listen(experience, is_ready=number in ready):
                         continue
                     selector.unregister(number)
                     del running[number]
@@ -361,9 +313,9 @@ def _play(
                 one.fork.kill()
 
 
-def _start(job: Job, memory: "_Memory", tests: Sequence[Test]) -> "_Running":
+def _start(job: Job, experience: Experience, tests: Sequence[Test]) -> "_Running":
     limits = job.watched.limits
-    planned = [(case, tests[case], limits[case]) for case in memory.order(job)]
+    planned = [(case, tests[case], limits[case]) for case in experience.order(job)]
     fork = start_mutant(job.watched.program, job.mutant, planned)
     return _Running(job=job, fork=fork, deadline_s=time.monotonic() + WALL_LEAST_S)
 
