@@ -127,12 +127,12 @@ def hunt(
     *,
     on_outcome: Callable[[Outcome, int], None] = lambda outcome, count: None,
 ) -> MutationReport:
-    """Make mutants of an assignment's right submissions and play them.
+    """Make mutants of an assignment's right submissions and play them in forks of this process.
 
     Args:
-        loaded: its solution and right answers run in forks of this process.
+        loaded: the assignment.
         options: which mutants, and how many at a time.
-        on_outcome: is called with each outcome and how many mutants are played.
+        on_outcome: is called with each outcome and the number of mutants to play.
 
     Raises:
         AuthorError: if `equivalent.toml` has a mistake, or a right submission fails a case.
@@ -140,14 +140,14 @@ def hunt(
     """
     use_one_thread()
     begin_s, entries = time.monotonic(), read_equivalents(loaded.reference)
-    tests = tests_of(loaded)
-    played = _played(tests, options.problem)
+    played = _played(tests := tests_of(loaded), options.problem)
     with tempfile.TemporaryDirectory(prefix="grader-mutate-") as scratch:
         programs = _imported(loaded, Path(scratch))
-        watched = [_watch(program, played, options.jobs) for program in programs]
         made = _made(programs, tests)
-        jobs = [_job(one, watched) for one in _taken(made, programs, played, entries, options)]
-        found = []
+        taken = _taken(made, programs, played, entries, options)
+        needed = [one for one in programs if one.shown in {mutant.shown for mutant in taken}]
+        watched = [_watch(program, played, options.jobs) for program in needed]
+        jobs, found = [_job(mutant, watched) for mutant in taken], []
         for outcome in _play(jobs, tests, options.jobs, entries.whys):
             found.append(outcome)
             on_outcome(outcome, len(jobs))
@@ -251,7 +251,8 @@ def _taken(
 ) -> list[Mutant]:
     """Return the mutants of this turn, in an order of no meaning."""
     left_out = tuple(entry.name for entry in entries.function)
-    asked = {one.name for one in _made(programs, [test for _, test in played])}
+    tests = [test for _, test in played]
+    asked = {one.name for one in (_made(programs, tests) if options.problem else made)}
     found = sorted(
         (
             one
