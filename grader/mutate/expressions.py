@@ -106,7 +106,8 @@ def _arithmetic(node: ast.BinOp, source: Source) -> Iterator[Edit]:
         yield source.replace(node, source.operand(node.right), operator)
     if isinstance(node.op, ast.FloorDiv):
         left, right = source.operand(node.left), source.operand(node.right)
-        yield source.replace(node, f"(-(-{left} // {right}))", Operator.RANGE)
+        # Not -(-a // b): Triton divides towards zero.
+        yield source.replace(node, f"(({left} + {right} - 1) // {right})", Operator.RANGE)
 
 
 def _unary(node: ast.UnaryOp, source: Source) -> Iterator[Edit]:

@@ -33,7 +33,7 @@ def afters(line, operator):
         ("return x[a:]", Op.RANGE, "return x[:]"),
         ("return x[a:]", Op.RANGE, "return x[a + 1:]"),
         ("return range(a, b)", Op.RANGE, "return range(a, b - 1)"),
-        ("return -(-a // b)", Op.RANGE, "return -((-(-(-a) // b)))"),
+        ("return a // b", Op.RANGE, "return ((a + b - 1) // b)"),
         ("return triton.cdiv(a, b)", Op.RANGE, "return (a // b)"),
         ("return a // b", Op.HEAD, "return a % b"),
         ("return x.repeat_interleave(2)", Op.HEAD, "return x.repeat(2)"),
