@@ -38,6 +38,9 @@ from grader.mutate.program import SOLUTION, Program, import_everything, programs
 
 SHARE_OF_RIGHT = 8
 """One mutant in so many of a right answer is played: its mistakes are much like the solution's."""
+ENTRY_CASES = 3
+"""A mutant that has an entry in `equivalent.toml` plays no more, those most likely to kill it, when
+all mutants are played: each survivor costs as much as ten that are killed. A sample plays all."""
 CPU_FACTOR, CPU_LEAST_S = 10.0, 3.0
 WALL_FACTOR, WALL_LEAST_S = 20.0, 60.0
 RANKS_WALL_FACTOR, RANKS_WALL_LEAST_S = 10.0, 8.0
@@ -147,7 +150,7 @@ def hunt(
         taken = _taken(made, programs, played, entries, options)
         needed = [one for one in programs if one.shown in {mutant.shown for mutant in taken}]
         watched = [_watch(program, played, options.jobs) for program in needed]
-        jobs, found = [_job(mutant, watched) for mutant in taken], []
+        jobs, found = list(_jobs(taken, watched, entries, options)), []
         for outcome in _play(jobs, tests, options.jobs, entries.whys):
             found.append(outcome)
             on_outcome(outcome, len(jobs))
@@ -270,14 +273,17 @@ def _taken(
     return found[start : start + options.sample]
 
 
-def _job(mutant: Mutant, watched: Sequence[Watched]) -> Job:
-    """Return a mutant with the first program of its own in which a case runs it."""
-    ours = [one for one in watched if one.program.shown == mutant.shown]
-    for one in ours:
-        cases = one.cases_of(mutant)
-        if cases:
-            return Job(mutant=mutant, watched=one, cases=tuple(cases))
-    return Job(mutant=mutant, watched=ours[0], cases=())
+def _jobs(
+    taken: Iterable[Mutant], watched: Sequence[Watched], entries: Equivalents, options: Options
+) -> Iterator[Job]:
+    """Yield each mutant with the first program of its own in which a case runs it."""
+    thorough = bool(options.sample or options.problem)
+    for mutant in taken:
+        ours = [one for one in watched if one.program.shown == mutant.shown]
+        run = [(one, cases) for one in ours if (cases := one.cases_of(mutant))]
+        program, cases = run[0] if run else (ours[0], [])
+        most = len(cases) if thorough or mutant.name not in entries.whys else ENTRY_CASES
+        yield Job(mutant=mutant, watched=program, cases=tuple(cases), most=most)
 
 
 # Playing them -------------------------------------------------------------------------------------

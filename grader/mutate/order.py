@@ -43,11 +43,12 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A mutant with the program and the cases that it is played in."""
+    """A mutant with the program and the cases that it is played in, at most `most` of them."""
 
     mutant: Mutant
     watched: Watched
     cases: tuple[int, ...]
+    most: int
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Experience:
             plays = 2 + 5 * self.plays[near] + self.plays[far]
             return kills / plays / (FORK_S + job.watched.costs[case])
 
-        return sorted(job.cases, key=worth, reverse=True)
+        return sorted(job.cases, key=worth, reverse=True)[: job.most]
 
     def note(self, job: Job, case: int, *, killed: bool) -> None:
         """Remember how a case ended."""

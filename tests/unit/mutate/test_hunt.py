@@ -143,3 +143,12 @@ def test_a_mutant_in_the_second_file_is_loaded(tmp_path):
     )
     assert {one.file for one in report.outcomes} == {"kernels/twice.py"}
     assert {one.fate for one in report.outcomes} == {Fate.KILLED}
+
+
+def test_a_mutant_with_an_entry_plays_few_cases_unless_a_problem_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(hunting, "ENTRY_CASES", 0)
+    name = "solution.py: double: arithmetic: return 2 * x -> return x"
+    loaded = course(tmp_path, equivalent=f'[[mutant]]\nname = "{name}"\nwhy = "Not so."\n')
+    assert fates(hunt(loaded, ALL))["return x"] is Fate.EQUIVALENT
+    (said,) = hunt(loaded, Options(jobs=1, problem="double")).complaints
+    assert "it is not equivalent, double.values" in said
