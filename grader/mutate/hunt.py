@@ -141,7 +141,6 @@ def hunt(
         AuthorError: if `equivalent.toml` has a mistake, or a right submission fails a case.
         UsageError: if there is no such problem.
     """
-    use_one_thread()
     begin_s, entries = time.monotonic(), read_equivalents(loaded.reference)
     played = _played(tests := tests_of(loaded), options.problem)
     with tempfile.TemporaryDirectory(prefix="grader-mutate-") as scratch:
@@ -150,7 +149,8 @@ def hunt(
         taken = _taken(made, programs, played, entries, options)
         needed = [one for one in programs if one.shown in {mutant.shown for mutant in taken}]
         watched = [_watch(program, played, options.jobs) for program in needed]
-        jobs, found = list(_jobs(taken, watched, entries, options)), []
+        jobs = list(_jobs(taken, watched, entries, options))
+        found: list[Outcome] = []
         for outcome in _play(jobs, tests, options.jobs, entries.whys):
             found.append(outcome)
             on_outcome(outcome, len(jobs))
@@ -184,6 +184,7 @@ def _played(tests: Sequence[Test], problem: str) -> list[tuple[int, Test]]:
 
 def _imported(loaded: LoadedAssignment, scratch: Path) -> tuple[Program, ...]:
     """Write and import all right submissions, so that forks find them in memory."""
+    use_one_thread()
     programs = programs_of(loaded, scratch)
     import_everything(loaded.plan.limits.preload, programs)
     freeze()
