@@ -6,6 +6,7 @@ All tables are read before torch is imported, so that a typo in one is told at o
 import json
 import os
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # these import torch
     from grader.validate.validate import ValidationReport
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TODAY = date.today().toordinal()
 SLOW_SECONDS = 30.0
 """A known submission that takes longer is named: it may wait for something needlessly."""
 NEAREST = 3
@@ -62,6 +64,19 @@ def command(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
     ] = None,
+    mutate: Annotated[
+        bool,
+        typer.Option("--mutate", help="Play mutants of the right submissions, and nothing else."),
+    ] = False,
+    sample: Annotated[
+        int, typer.Option(min=0, help="With --mutate: play so many of them. 0: all.")
+    ] = 0,
+    turn: Annotated[
+        int, typer.Option(show_default="today", help="Which sample: each turn plays others.")
+    ] = TODAY,
+    problem: Annotated[
+        str, typer.Option(metavar="NAME", help="With --mutate: only the cases of this problem.")
+    ] = "",
 ) -> None:
     """Check an assignment against its known-right and known-wrong submissions.
 
@@ -69,6 +84,12 @@ def command(
     """
     folders = _read_tables(slugs, assignments)
     console = Console()
+    if mutate:
+        from grader.commands.mutation import Asked, mutate_all
+
+        asked = Asked(jobs=jobs, sample=sample, turn=turn, problem=problem, seed=seed)
+        mutate_all(folders, asked, reference=reference, json_file=json_file, console=console)
+        return
     from grader.assignment.loaded import load_assignment_with_reference, new_seed
     from grader.batch import BatchOptions
     from grader.commands.timing import class_of, open_drivers, timed_machine
