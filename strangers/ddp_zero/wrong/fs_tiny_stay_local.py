@@ -1,0 +1,171 @@
+# base: plain_loops
+# bug: a bias of 2 numbers on 3 ranks: its gradient is the mean over ranks; each owner takes its own gradient
+# problem: FSDP
+# says: "`grad` holds this rank's part of the mean over ranks"
+
+
+class FSDP(nn.Module):
+    """Hooks on the outputs of a unit bring it back; the next unit's hook sends it away."""
+
+    def __init__(self, module: nn.Module, units: Sequence[str]) -> None:
+        super().__init__()
+        named = dict(module.named_modules())
+        for name in units:
+            if name == "" or name not in named:
+                raise ValueError(f"no submodule {name!r}")
+            if list(units).count(name) > 1:
+                raise ValueError(f"{name!r} is named twice")
+        self.module = module
+        at = {id(named[name]): name for name in units}
+        homes: dict[Parameter, set[str]] = {}
+        seen = set()
+
+        def walk(part: nn.Module, home: str) -> None:
+            home = at.get(id(part), home)
+            if (id(part), home) in seen:
+                return
+            seen.add((id(part), home))
+            for param in part._parameters.values():
+                if param is not None:
+                    homes.setdefault(param, set()).add(home)
+            for child in part.children():
+                walk(child, home)
+
+        walk(module, "")
+        members: dict[str, list[Parameter]] = {name: [] for name in ["", *units]}
+        for param in module.parameters():
+            home = homes[param]
+            members[next(iter(home)) if len(home) == 1 else ""].append(param)
+        self._names = [name for name, _ in module.named_parameters()]
+        self._order = list(module.parameters())
+        self._root = _Unit(members[""])
+        self._units = [_Unit(members[name]) for name in units]
+        self._clock = 0
+        for name, unit in zip(units, self._units, strict=True):
+            self._hook(named[name], unit)
+
+    def _hook(self, part: nn.Module, unit: _Unit) -> None:
+        begun: list[int] = []
+
+        def before(_: nn.Module, __: Any) -> None:
+            self._clock += 1
+            begun.append(self._clock)
+            unit.gather()
+
+        def after(_: nn.Module, inputs: Any, outputs: Any) -> None:
+            self._clock += 1
+            call = {"begin": begun.pop(), "end": self._clock, "waits": True}
+            if torch.is_grad_enabled():
+                own = [tensor for tensor in _tensors(outputs) if tensor.requires_grad]
+                unit.pending += bool(own)
+                for tensor in own:
+                    tensor.register_hook(lambda _: self._before_backward(unit, call))
+            if not begun:
+                unit.free()
+
+        part.register_forward_pre_hook(before)
+        part.register_forward_hook(after)
+
+    def _before_backward(self, unit: _Unit, call: dict[str, Any]) -> None:
+        if not call["waits"]:
+            return
+        call["waits"] = False
+        for other in self._units:
+            if other.latest is not None and other.latest > call["end"]:
+                self._leave(other)
+        unit.pending -= 1
+        unit.latest = call["begin"]
+        unit.gather()
+
+    def _leave(self, unit: _Unit) -> None:
+        if unit.pending <= 0:
+            unit.reduce()
+        unit.free()
+
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
+        before = self._root.whole
+        self._root.gather(again=True)
+        outputs = self.module(*args, **kwargs)
+        if not torch.is_grad_enabled() and not before:
+            self._root.free()
+        return outputs
+
+    def finish_backward(self) -> None:
+        for unit in self._units:
+            if unit.latest is not None:
+                unit.reduce()
+            unit.free()
+            unit.pending = 0
+        self._root.reduce()
+        self._root.free()
+
+    def shards(self) -> list[Parameter]:
+        return [shard for unit in [self._root, *self._units] for shard in unit.shards]
+
+    def full_state(self) -> dict[str, Tensor]:
+        place = {}
+        for unit in [self._root, *self._units]:
+            for param, flat, shard in zip(unit.params, unit.flats, unit.shards, strict=True):
+                place[param] = (flat.numel(), shard)
+        state = {}
+        for name, param in zip(self._names, self._order, strict=True):
+            size, shard = place[param]
+            whole = torch.empty(size, dtype=param.dtype)
+            if size:
+                dist.all_gather_into_tensor(whole, shard.detach())
+            state[name] = whole[: param.numel()].clone().view(param.shape)
+        return state
+
+
+class _Unit:
+    """Parameters that come and go together, each with a shard of its own."""
+
+    def __init__(self, params: list[Parameter]) -> None:
+        self.params = params
+        self.flats: list[Tensor] = []
+        self.shards: list[Parameter] = []
+        self.whole = False
+        self.pending = 0  # calls whose backward has not begun
+        self.latest = None  # when the call began that backward is in
+        rank, world = dist.get_rank(), dist.get_world_size()
+        for param in params:
+            share = -(-param.numel() // world)
+            flat = torch.zeros(share * world, dtype=param.dtype)
+            flat[: param.numel()] = param.detach().reshape(-1)
+            part = flat[rank * share : (rank + 1) * share].clone()
+            self.shards.append(Parameter(part, param.requires_grad))
+            param.data = flat[: param.numel()].view(param.shape)
+            flat.untyped_storage().resize_(0)
+            self.flats.append(flat)
+
+    def gather(self, *, again: bool = False) -> None:
+        if self.whole and not again:
+            return
+        for flat, shard in zip(self.flats, self.shards, strict=True):
+            flat.untyped_storage().resize_(flat.numel() * flat.element_size())
+            if flat.numel():
+                dist.all_gather_into_tensor(flat, shard.detach())
+        self.whole = True
+
+    def free(self) -> None:
+        for flat in self.flats:
+            flat.untyped_storage().resize_(0)
+        self.whole = False
+
+    @torch.no_grad()
+    def reduce(self) -> None:
+        for param, flat, shard in zip(self.params, self.flats, self.shards, strict=True):
+            if not param.requires_grad:
+                continue
+            whole = torch.zeros(flat.numel(), dtype=param.dtype)
+            if param.grad is not None:
+                whole[: param.numel()] = param.grad.reshape(-1)
+            param.grad = None
+            mean = torch.empty(shard.numel(), dtype=param.dtype)
+            if param.numel() >= dist.get_world_size():
+                reduce_scatter(mean, whole)
+                mean /= dist.get_world_size()
+            else:
+                mean.copy_(whole.view(dist.get_world_size(), -1)[dist.get_rank()])
+            shard.grad = mean if shard.grad is None else shard.grad + mean
+        self.latest = None

@@ -1,0 +1,52 @@
+# base: whole_row
+# bug: S = 2, scores 0: right lse = log 2 = 0.693, wrong 1 (for a single key, l = 1, it is right)
+# problem: flash_attention
+# says: "The log-sum-exp is natural, of the scaled scores that a query sees, in float32."
+@triton.jit
+def _forward_tile(
+    q, k, v, out, lse, sqb, sqh, sqt, sqd, skb, skg, sks, skd, svb, svg, svs, svd,
+    H, G, T, S, D, scale2, CAUSAL: tl.constexpr, BT: tl.constexpr, BS: tl.constexpr, BD: tl.constexpr,
+):
+    tiles = tl.cdiv(T, BT)
+    pid = tl.program_id(0).to(tl.int64)
+    bh = pid // tiles
+    b = bh // H
+    h = bh % H
+    g = h * G // H
+    t = pid % tiles * BT + tl.arange(0, BT)
+    d = tl.arange(0, BD).to(tl.int64)
+    q_at = q + b * sqb + h * sqh + t[:, None] * sqt + d[None, :] * sqd
+    qt = tl.load(q_at, mask=(t[:, None] < T) & (d[None, :] < D), other=0.0)
+    m = tl.full([BT], -float("inf"), tl.float32)
+    l = tl.zeros([BT], tl.float32)
+    o = tl.zeros([BT, BD], tl.float32)
+    last = S
+    if CAUSAL:
+        last = tl.minimum(pid % tiles * BT + BT + S - T, S)
+    for start in range(0, last, BS):
+        s = (start + tl.arange(0, BS)).to(tl.int64)
+        # Keys are loaded already transposed: [D, S].
+        kt = tl.load(
+            k + b * skb + g * skg + s[None, :] * sks + d[:, None] * skd,
+            mask=(s[None, :] < S) & (d[:, None] < D), other=0.0,
+        )
+        vt = tl.load(
+            v + b * svb + g * svg + s[:, None] * svs + d[None, :] * svd,
+            mask=(s[:, None] < S) & (d[None, :] < D), other=0.0,
+        )
+        x = tl.dot(qt, kt, input_precision="ieee") * scale2
+        if CAUSAL:
+            x = tl.where((s[None, :] < S) & (s[None, :] - t[:, None] <= S - T), x, -float("inf"))
+        else:
+            x = tl.where(s[None, :] < S, x, -float("inf"))
+        m_new = tl.maximum(m, tl.max(x, 1))
+        base = tl.where(m_new == -float("inf"), 0.0, m_new)
+        p = tl.exp2(x - base[:, None])
+        alpha = tl.exp2(m - base)
+        l = l * alpha + tl.sum(p, 1)
+        o = tl.dot(p.to(vt.dtype), vt, o * alpha[:, None], input_precision="ieee")
+        m = m_new
+    o = tl.where(l[:, None] > 0, o / l[:, None], 0.0)
+    inside = (t[:, None] < T) & (d[None, :] < D)
+    tl.store(out + (bh * T + t)[:, None] * D + d[None, :], o.to(out.dtype.element_ty), mask=inside)
+    tl.store(lse + bh * T + t, m * LN2 + tl.log2(l), mask=t < T)

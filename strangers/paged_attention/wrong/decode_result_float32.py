@@ -1,0 +1,30 @@
+# base: vectorised
+# bug: float16; right: a float16 tensor; wrong: float32
+# problem: paged_decode
+# says: "[B, Hq, D] with the dtype of q."
+
+
+def paged_decode(
+    q_BHqD: Tensor,
+    k_PNHD: Tensor,
+    v_PNHD: Tensor,
+    table_BL: Tensor,
+    lengths_B: Tensor,
+    *,
+    scale: float | None = None,
+) -> Tensor:
+    _validate(q_BHqD, k_PNHD, v_PNHD, table_BL, lengths_B)
+    if q_BHqD.shape[0] != lengths_B.shape[0]:
+        raise ValueError("one query per sequence")
+    b, hq, d = q_BHqD.shape
+    h = k_PNHD.shape[2]
+    scale = d**-0.5 if scale is None else scale
+    q_BHGD = q_BHqD.float().reshape(b, h, hq // h, d) * scale
+    out = torch.zeros(b, h, hq // h, d, device=q_BHqD.device)
+    for i, length in enumerate(lengths_B.tolist()):
+        if length:
+            k_SHD = _tokens(k_PNHD, table_BL[i], 0, length)
+            weights_HGS = torch.einsum("hgd,shd->hgs", q_BHGD[i], k_SHD).softmax(-1)
+            v_SHD = _tokens(v_PNHD, table_BL[i], 0, length)
+            out[i] = torch.einsum("hgs,shd->hgd", weights_HGS, v_SHD)
+    return out.reshape(b, hq, d)
