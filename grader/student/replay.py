@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -59,8 +59,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     assignment = load_assignment(folder)
     wanted = [p for p in assignment.problems if p.name in job.problems]
     if any(problem.ranks > 1 for problem in wanted):
-        for module in assignment.limits.preload:  # else every rank of every case would import it
-            importlib.import_module(module)
+        _import_all(assignment.limits.preload)
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
     harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
@@ -88,14 +87,18 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
             worker = local_worker(
                 problem.ranks, submission, harness, locate=locate, failures=failures
             )
-            observe = partial(_tell_step, emit)
-            result = run_check(
-                problem, check, recorded[problem.name], worker, observe, only=job.only_case
-            )
+            traced, observe = recorded[problem.name], partial(_tell_step, emit)
+            result = run_check(problem, check, traced, worker, observe, only=job.only_case)
             emit(Event(kind=EventKind.CHECK, results=(result,)))
         refused = _run_refused(job, problem, recorded[problem.name], harness, emit)
         emit(Event(kind=EventKind.CHECK, results=refused))
     emit(Event(kind=EventKind.DONE))
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    """Import what every rank of every case would import again otherwise."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _chosen(job: ReplayJob, problem: Problem) -> list[Check]:
