@@ -91,8 +91,9 @@ class RowMaker(CaseMaker):
         public = draw.seed == PUBLIC_SEED
         for row in self.selection.rows(draw, self.public if public else self.hidden):
             played.append(row)
-            name: Callable[[Step], Step] = partial(_named, row.label)
-            yield from tap(self.make_row(draw, row), name)
+            name = partial(_named, row.label)
+            named: CaseSteps = tap(self.make_row(draw, row), name)
+            yield from named
 
 
 def _named(row: str, step: Step) -> Step:

@@ -50,7 +50,7 @@ def mutate_all(
         UsageError: if no assignment has the problem.
         Exit: with code 1 if there is a complaint.
     """
-    from grader.record.codec import to_json
+    from grader.record.grade_record import to_json
 
     reports = [_mutate(folder, asked, reference, console) for folder in folders]
     if json_file is not None:

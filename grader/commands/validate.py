@@ -184,8 +184,8 @@ def print_validation(report: "ValidationReport", console: Console) -> None:
         console.print(_scores(validation))
         console.print(_matrix(validation))
         console.print(_trivial(report.trivial))
-        for one in report.coverage:
-            console.print(_coverage(one))
+        for covered in report.coverage:
+            console.print(_coverage(covered))
     if report.ledger.rows:
         console.print(_ledger(report.ledger.rows))
     if report.further.seeds:

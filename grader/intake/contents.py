@@ -6,6 +6,7 @@ What is left out (see `intake.files`) is neither read nor counted.
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,18 +20,23 @@ from grader.intake.files import (
     Archive,
     Member,
     is_ignored,
-    list_files,
+    may_be_work,
     open_again,
     open_archive,
     open_regular,
     read_regular,
     require_harmless,
+    require_regular,
     show,
+    unreadable,
     without_ignored,
 )
 from grader.intake.submission import Attachment, SubmissionSource
 
 MAX_FILES = 200
+MAX_DEPTH = 8
+MAX_SEEN = 20_000
+"""Entries of folders that are looked at, hidden ones too."""
 MAX_TOTAL_BYTES = 64 * MIB
 STUDENT_DIRECTORY_BYTES = 8 * MIB
 CLASS_DIRECTORY_BYTES = 16 * MIB
@@ -45,9 +51,10 @@ class Contents:
     """All files of one submission.
 
     Attributes:
-        sha256: of a single file's bytes, or of all names and bytes of a folder or archive.
+        sha256: of a single file's bytes, or of all names and sources of a folder or archive.
         files: bytes by path relative to the top of the submission, with `/`; sorted by path,
-            without hidden files and what tools leave behind, but with `.grader.toml`.
+            without hidden files and what tools leave behind, but with `.grader.toml`. Of a file
+            that cannot be work only the name: no bytes.
         unopened: why archives among the files could not be opened, by path.
     """
 
@@ -73,9 +80,10 @@ def read_contents(source: SubmissionSource) -> Contents:
     """
     if len(source.parts) == 1:
         return _read_alone(source.parts[0])
-    if len(source.parts) > MAX_FILES:
+    work = sum(part.is_folder or may_be_work(_label(part)) for part in source.parts)
+    if work > MAX_FILES:
         raise IntakeError(
-            f"expected at most {MAX_FILES} files, found {len(source.parts)}",
+            f"expected at most {MAX_FILES} source files, found {work}",
             hint="hand in only your own code",
         )
     parts = (part for part in source.parts if not is_ignored(_label(part)))
@@ -101,9 +109,9 @@ def open_inner(contents: Contents) -> Contents:
             continue
         left -= sum(len(one) for one in inner.values())
         files |= {f"{name}/{member}": one for member, one in inner.items()}
-        if len(files) > MAX_FILES:
+        if sum(map(may_be_work, files)) > MAX_FILES:
             raise IntakeError(
-                f"expected at most {MAX_FILES} files, found more in {show(name)}",
+                f"expected at most {MAX_FILES} source files, found more in {show(name)}",
                 hint="hand in only your own code, without data, environments or build output",
             )
     return Contents(sha256=contents.sha256, files=dict(sorted(files.items())), unopened=unopened)
@@ -192,10 +200,66 @@ def _readers(part: Attachment) -> Iterator[NamedReader]:
         with open_class(part.path) as archive:
             yield from _unpack(archive, prefix=part.member, limit_bytes=MAX_TOTAL_BYTES)
     elif part.is_folder:
-        for name in list_files(part.path, max_files=MAX_FILES):
-            yield name, partial(read_regular, part.path / name)
+        for name in _list_files(part.path, max_files=MAX_FILES):
+            yield _reader(name, partial(read_regular, part.path / name))
     else:
-        yield _label(part), partial(read_attachment, part)
+        yield _reader(_label(part), partial(read_attachment, part))
+
+
+def _reader(name: str, read: Callable[..., bytes]) -> NamedReader:
+    """Return a file's name with its reader; what cannot be work is named and not opened."""
+    return name, read if may_be_work(name) else lambda limit_bytes: b""
+
+
+def _list_files(folder: Path, *, max_files: int) -> tuple[str, ...]:
+    """Return the relative names of all files below a folder, without those that are ignored.
+
+    Folders `MAX_DEPTH` levels down are named, with a `/` behind, and not looked into.
+
+    Raises:
+        IntakeError: if there are more than `max_files` that may be work, or one of them is no plain
+            file, or there is far too much else.
+        SandboxError: if the disk fails or access is denied.
+    """
+    found: list[str] = []
+    waiting = [("", 0)]
+    seen, work = 0, 0
+    while waiting:
+        prefix, depth = waiting.pop()
+        entries = _entries(folder / prefix)
+        kept = set(without_ignored(name for name, _ in entries))
+        for name, mode in entries:
+            if name not in kept:
+                continue
+            path = f"{prefix}{name}"
+            if stat.S_ISDIR(mode) and depth + 1 < MAX_DEPTH:
+                waiting.append((f"{path}/", depth + 1))
+            else:
+                found.append(f"{path}/" if stat.S_ISDIR(mode) else path)
+                if may_be_work(found[-1]):
+                    require_regular(mode, path)
+                    work += 1
+        seen += len(entries)
+        if work > max_files or seen > MAX_SEEN:
+            raise IntakeError(
+                f"expected at most {max_files} source files, and {MAX_SEEN} files in all, found "
+                f"more in the folder {show(folder.name)}",
+                hint="hand in only your own code, without data, environments or build output",
+            )
+    return tuple(sorted(found))
+
+
+def _entries(folder: Path) -> list[tuple[str, int]]:
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise IntakeError(
+                f"expected a folder, found a link: {show(folder.name)}",
+                hint="hand in the folder itself",
+            )
+        with os.scandir(folder) as entries:
+            return [(e.name, e.stat(follow_symlinks=False).st_mode) for e in entries]
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def _read_archive(stream: BinaryIO, *, name: str, limit_bytes: int) -> dict[str, bytes]:
@@ -206,15 +270,15 @@ def _read_archive(stream: BinaryIO, *, name: str, limit_bytes: int) -> dict[str,
 
 
 def _unpack(archive: Archive, *, prefix: str, limit_bytes: int) -> Iterator[NamedReader]:
-    """Yield a reader of each file below `prefix`, once nothing there can do harm."""
+    """Yield a reader of each file below `prefix`, once nothing that is read can do harm."""
     below = {m.name: m for m in archive.members if m.name.startswith(prefix)}
     names = without_ignored(name.removeprefix(prefix) for name in below)
     kept = {f"{prefix}{name}" for name in names if name}
-    members = tuple(m for m in archive.members if m.name in kept)
-    require_harmless(members, max_members=MAX_FILES, limit_bytes=limit_bytes)
+    members = tuple(m for m in archive.members if m.name in kept and not m.is_folder)
+    work = tuple(member for member in members if may_be_work(member.name))
+    require_harmless(work, max_members=MAX_FILES, limit_bytes=limit_bytes)
     for member in members:
-        if not member.is_folder:
-            yield member.name.removeprefix(prefix), partial(archive.read, member)
+        yield _reader(member.name.removeprefix(prefix), partial(archive.read, member))
 
 
 def _read_all(readers: Iterable[NamedReader], *, limit_bytes: int) -> dict[str, bytes]:

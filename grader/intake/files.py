@@ -7,6 +7,7 @@ files mean is decided in `intake.load` and `intake.roster`.
 
 import errno
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -21,7 +22,6 @@ from typing import BinaryIO, cast
 from grader.errors import IntakeError, SandboxError
 
 MIB = 1 << 20
-MAX_DEPTH = 8
 MAX_SHOWN_CHARS = 100
 MAX_PATH_CHARS = 4096
 MAX_LISTED = 10
@@ -35,6 +35,10 @@ LEFT_OUT_NAMES = frozenset(
 ENVIRONMENT_FILE = "pyvenv.cfg"
 ENVIRONMENT_FOLDERS = frozenset("bin include lib lib64 scripts share".split())
 """What a virtual environment, whatever its name, holds beside `pyvenv.cfg`."""
+
+_WORK = re.compile(
+    r".*\.(?:py|ipynb|cu|cuh|h|hpp|zip)(?:\.(?:txt|json|download))?", re.IGNORECASE | re.DOTALL
+)
 
 # No link is followed, and opening a named pipe does not wait for its other end. Windows lacks both.
 _OPEN_FLAGS = (
@@ -86,6 +90,15 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFT_OUT_NAMES
 
 
+def may_be_work(name: str) -> bool:
+    """Return whether a path may be part of what is graded; all others are named and never opened.
+
+    So no data, picture or link beside the work can keep it from being read.
+    """
+    file_name = name.rpartition("/")[2]
+    return file_name == MARK_FILE or _WORK.fullmatch(file_name) is not None
+
+
 def without_ignored(names: Iterable[str]) -> list[str]:
     """Return the paths that are not left out, and do not lie in a folder that is.
 
@@ -121,14 +134,14 @@ def open_regular(path: Path) -> BufferedReader:
         SandboxError: if the disk fails or access is denied: our fault.
     """
     try:
-        _require_regular(path.lstat().st_mode, path.name)  # opening a device may already do harm
+        require_regular(path.lstat().st_mode, path.name)  # opening a device may already do harm
         file = os.fdopen(os.open(path, _OPEN_FLAGS), "rb")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            _require_regular(stat.S_IFLNK, path.name)
-        raise _unreadable(path, error) from error
+            require_regular(stat.S_IFLNK, path.name)
+        raise unreadable(path, error) from error
     try:
-        _require_regular(os.fstat(file.fileno()).st_mode, path.name)
+        require_regular(os.fstat(file.fileno()).st_mode, path.name)
     except BaseException:
         file.close()
         raise
@@ -147,7 +160,7 @@ def read_regular(path: Path, *, limit_bytes: int) -> bytes:
             content = file.read(limit_bytes + 1)
             size = max(os.fstat(file.fileno()).st_size, len(content))
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     require_size(path.name, size, limit_bytes=limit_bytes)
     return content
 
@@ -162,52 +175,8 @@ def require_size(name: str, size_bytes: int, *, limit_bytes: int) -> None:
         )
 
 
-def list_files(folder: Path, *, max_files: int) -> tuple[str, ...]:
-    """Return the relative names of all files below a folder, without those that are ignored.
-
-    Raises:
-        IntakeError: if there are too many, too deep, or anything but files and folders.
-        SandboxError: if the disk fails or access is denied.
-    """
-    found: list[str] = []
-    waiting = [("", 0)]
-    folders = 0
-    while waiting:
-        prefix, depth = waiting.pop()
-        entries = _entries(folder / prefix)
-        kept = set(without_ignored(name for name, _ in entries))
-        for name, mode in entries:
-            if name not in kept:
-                continue
-            if stat.S_ISDIR(mode):
-                waiting.append((f"{prefix}{name}/", depth + 1))
-                folders += 1
-            else:
-                _require_regular(mode, f"{prefix}{name}")
-                found.append(f"{prefix}{name}")
-            if len(found) > max_files or folders > max_files or depth >= MAX_DEPTH:
-                raise IntakeError(
-                    f"expected at most {max_files} files in at most {MAX_DEPTH} levels of folders, "
-                    f"found more in the folder {show(folder.name)}",
-                    hint="hand in only your own code, without data, environments or build output",
-                )
-    return tuple(sorted(found))
-
-
-def _entries(folder: Path) -> list[tuple[str, int]]:
-    try:
-        if not stat.S_ISDIR(folder.lstat().st_mode):
-            raise IntakeError(
-                f"expected a folder, found a link: {show(folder.name)}",
-                hint="hand in the folder itself",
-            )
-        with os.scandir(folder) as entries:
-            return [(e.name, e.stat(follow_symlinks=False).st_mode) for e in entries]
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _require_regular(mode: int, name: str) -> None:
+def require_regular(mode: int, name: str) -> None:
+    """Raise `IntakeError` for what is no plain file: the student's fault."""
     if stat.S_ISREG(mode):
         return
     kind = "a symbolic link" if stat.S_ISLNK(mode) else "a device, pipe or other special file"
@@ -217,7 +186,8 @@ def _require_regular(mode: int, name: str) -> None:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> SandboxError:
+def unreadable(path: Path, error: OSError) -> SandboxError:
+    """Return our fault: a disk that fails, or rights that we lack."""
     return SandboxError(
         f"cannot read {path}: {error.strerror or error}",
         hint="check that the file is still there and that you may read it, then grade again",
@@ -369,7 +339,7 @@ def require_harmless(members: Sequence[Member], *, max_members: int, limit_bytes
     """Raise `IntakeError` for an archive that would take too much, before any of it is unpacked."""
     if len(members) > max_members:
         raise IntakeError(
-            f"expected at most {max_members} files in the zip, found {len(members)}",
+            f"expected at most {max_members} source files in the zip, found {len(members)}",
             hint="hand in only your own code, without data, environments or build output",
         )
     total = sum(member.info.file_size for member in members)

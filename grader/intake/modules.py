@@ -67,15 +67,14 @@ def decode_text(content: bytes, *, name: str) -> str:
     """Return the text of a source file in any language, all line ends as newlines.
 
     Raises:
-        IntakeError: if it is too large or not UTF-8 text; names another encoding where it can be
-            recognised.
+        IntakeError: if it is too large, or neither UTF-8 text nor UTF-16 that says so.
     """
     require_size(name, len(content), limit_bytes=MAX_SOURCE_BYTES)
     hint = "in your editor, save the file again with the encoding UTF-8"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise IntakeError(f"expected UTF-8 text, found UTF-16 in {show(name)}", hint=hint)
+    # Windows' own tools write UTF-16, and say so in the first two bytes.
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise IntakeError(
@@ -83,6 +82,7 @@ def decode_text(content: bytes, *, name: str) -> str:
             f"{show(name)}",
             hint=f"{hint} (it may be in Latin-1 or another older encoding, or not be text)",
         ) from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise IntakeError(
             f"expected source code, found binary data in {show(name)}",

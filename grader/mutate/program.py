@@ -208,4 +208,4 @@ class LineTrace:
     def stop(self) -> None:
         """Watch no longer."""
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)

@@ -6,10 +6,11 @@ limits, knows where an endless loop or a crash happened.
 """
 
 import contextlib
+import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -55,12 +56,14 @@ _KEPT_BEGIN = ("LC_", "LD_", "DYLD_", "OMP_", "MKL_", "KMP_", "GLOO_", "TRITON_"
 def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     """Run a job and tell what it does."""
     folder = Path(job.assignment)
-    table = load_assignment(folder)
-    wanted = [p for p in table.problems if p.name in job.problems]
+    assignment = load_assignment(folder)
+    wanted = [p for p in assignment.problems if p.name in job.problems]
+    if any(problem.ranks > 1 for problem in wanted):
+        _import_all(assignment.limits.preload)
     recorded = {problem.name: load_problem(folder, problem.name) for problem in wanted}
     harness = load_harness(folder, "harness")  # so that the submission, too, can import it
     emit(Event(kind=EventKind.STARTED))  # what fails from here on is the student's
-    locate, reply_bytes = partial(_locate, job), table.limits.reply_bytes
+    locate, reply_bytes = partial(_locate, job), assignment.limits.reply_bytes
     try:
         submission, failures = load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
@@ -91,6 +94,12 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         refused = _run_refused(job, problem, recorded[problem.name], harness, emit)
         emit(Event(kind=EventKind.CHECK, results=refused))
     emit(Event(kind=EventKind.DONE))
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    """Import what every rank of every case would import again otherwise."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _chosen(job: ReplayJob, problem: Problem) -> list[Check]:

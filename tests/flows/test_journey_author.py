@@ -24,7 +24,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     folder = tmp_path_factory.mktemp("author")
     desk = Desk(folder=folder, home=folder / "home")
     printed = desk.types("grader new-assignment my-homework", code=2)
-    assert "use lower-case letters, digits and _" in printed
+    assert "use 2 to 64 lower-case letters, digits and _" in printed
     printed = desk.types(f"grader new-assignment {SLUG}")
     assert f"Next: grader validate {SLUG}" in printed
     return desk

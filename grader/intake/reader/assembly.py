@@ -12,13 +12,17 @@ from .cells import clip
 from .magics import CleanCell
 from .notices import Kind, Ledger
 from .recovery import parse
-from .scope import is_future_import, names_of
+from .scope import exported_cell, is_future_import, names_of
 from .selection import Decision, Fate, Part, Selection, Zone
 
 MAX_DAMAGED = 50
 SCRATCH = "scratch"
 _CLOSED = "in a cell that is not graded, but {}: remove the tag `scratch`, or move it elsewhere"
 _SCRIPT = 'under `if __name__ == "__main__":`, which grading skips, but {}: move it elsewhere'
+_MAGIC = (
+    "in a cell with a `%%` magic, which only notebooks run, but {}: hand in the notebook itself, "
+    "or take that first line out of the cell and export it again"
+)
 
 _KINDS = {
     Fate.TAKEN: Kind.TAKEN,
@@ -283,7 +287,8 @@ class _Assembly:
             self._damage("import", {absent.name}, place=absent.part.place, message=message)
         for name, part, user in self._selection.unseen():
             uses = f"`{user}` uses it" if user else "a problem needs it"
-            where = (_CLOSED if part.zone is Zone.CLOSED else _SCRIPT).format(uses)
+            where = _CLOSED if part.zone is Zone.CLOSED else _SCRIPT
+            where = (_MAGIC if exported_cell(part.node) else where).format(uses)
             message = f"`{name}` is defined only {where}"
             self._damage("not_graded", {name}, place=part.place, message=message)
         del self._module.damaged[MAX_DAMAGED:]

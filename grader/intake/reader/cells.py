@@ -94,12 +94,11 @@ def _name_cells(cells: list[Cell]) -> tuple[Cell, ...]:
 
 def _decode(raw: bytes) -> str:
     hint = "save the notebook again as UTF-8, as Jupyter does"
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Refusal("expected UTF-8 text, found UTF-16", hint)
+    is_utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")  # Windows' own tools write it
     if not raw.strip():
         raise Refusal("expected a notebook, found an empty file", SAVE_AGAIN)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at position {error.start}"
         raise Refusal(f"expected UTF-8 text, found {found}", hint) from error

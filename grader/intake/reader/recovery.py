@@ -25,6 +25,7 @@ _GOES_ON = re.compile(r"[\s)\]}#]|(?:else|elif|except|finally)\b")
 _DEFINES = re.compile(r"(?:async\s+def|def|class)\s+(\w+)")
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*(?::[^=]*)?=(?!=)")
 _IMPORTS = re.compile(r"(?:from\s+\S+\s+)?import\s+(.+)")
+_FUTURE = re.compile(r"from\s+__future__\s+import\s+[\w ,]+(?:#.*)?")
 _HOLDS_BLOCK = re.compile(r"(?:async|def|class|if|for|while|with|try|@)\b|@")
 
 
@@ -115,11 +116,27 @@ def recover(lines: list[str], take_out: Callable[[list[str]], list[str]]) -> Res
             broken.append(found)
         after_broken = True
         index, before = starts.index(end), first
+    kept = _with_future_first(kept)
     whole, problem = parse(kept)
     if whole is None:  # each block compiles, and all of them together do not
         broken = [_describe(lines, (0, len(lines)), problem)]
         kept, whole = [""] * len(lines), ast.Module([], [])
     return Rest(lines=tuple(kept), tree=whole, broken=tuple(broken))
+
+
+def _with_future_first(lines: list[str]) -> list[str]:
+    """Move `from __future__` imports to the first line, where Python wants them.
+
+    Notebooks run them in any cell, and can be exported. Before a block on line 1 they just go.
+    """
+    late = [line for line in lines[1:] if _FUTURE.fullmatch(line)]
+    if not late:
+        return lines
+    rest = ["" if line in late else line for line in lines]
+    first = "; ".join(line.partition("#")[0].strip() for line in dict.fromkeys(late))
+    is_code = rest[0].strip() and rest[0][0] != "#"
+    moved = [f"{first}; {rest[0]}" if is_code else first, *rest[1:]]
+    return next((one for one in (moved, rest) if parse(one)[0] is not None), lines)
 
 
 def _shortest(

@@ -75,8 +75,29 @@ def _is_main_guard(statement: ast.stmt) -> TypeGuard[ast.If]:
 
 
 def script_names(statement: ast.stmt) -> frozenset[str]:
-    """Return the names that a statement defines only in a file that is run itself."""
-    return frozenset(_stored(ast.Module(statement.body, [])) if _is_main_guard(statement) else ())
+    """Return the names that a statement defines only in a file that is run, or in a notebook."""
+    if _is_main_guard(statement):
+        return frozenset(_stored(ast.Module(statement.body, [])))
+    try:
+        return frozenset(_stored(ast.parse(exported_cell(statement))))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+
+
+def exported_cell(statement: ast.stmt) -> str:
+    """Return the code of a cell with a `%%magic`, as exporting a notebook writes it; else nothing.
+
+    Such as `get_ipython().run_cell_magic('time', '', 'def f(): ...')`.
+    """
+    match statement:
+        case ast.Expr(
+            value=ast.Call(
+                func=ast.Attribute(attr="run_cell_magic"),
+                args=[ast.Constant(), ast.Constant(), ast.Constant(value=str(body))],
+            )
+        ):
+            return body
+    return ""
 
 
 def _imported(statement: ast.stmt) -> ast.stmt:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from grader.assignment.covering import Universe, combinations_in, covering_rows
 from grader.assignment.declare import RowMaker, case
 from grader.assignment.draw import PUBLIC_SEED, Draw
-from grader.assignment.factors import Excluded, Factors, Selection, hidden_array, universe_of
+from grader.assignment.factors import Excluded, Factors, Row, Selection, hidden_array, universe_of
 from grader.author import Call, Expect, Raises
 from grader.errors import AuthorError
 
@@ -238,7 +238,8 @@ def test_a_case_plays_its_rows_one_after_the_other():
 
 def test_what_a_case_reads_is_known():
     maker = case("softmax", "wide", factors=SMALL)(wide)
-    rows = []
+    assert isinstance(maker, RowMaker)
+    rows: list[Row] = []
     list(maker.play(Draw("s", ("a", "softmax", "wide"), 0), rows))
     assert {frozenset(row.read) for row in rows} == {frozenset({"columns", "dtype"})}
 

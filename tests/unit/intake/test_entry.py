@@ -269,11 +269,11 @@ def test_a_broken_zip_is_named_if_nothing_else_can_be_graded(tmp_path: Path) -> 
 def test_archives_in_archives_share_the_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = zipped({f"{n}.txt": "" for n in range(150)})
+    many = zipped({f"{n}.py": "" for n in range(150)})
     both = write(tmp_path / "a.zip", zipped({"a.zip": many, "b.zip": many}))
-    assert "at most 200 files, found more in b.zip" in reject(both).message
+    assert "at most 200 source files, found more in b.zip" in reject(both).message
     dense = zipped({"kv_cache.py": bytes(20 << 20)})
     assert "200 times" in reject(write(tmp_path / "b.zip", zipped({"c.zip": dense}))).message
     monkeypatch.setattr(contents, "MAX_TOTAL_BYTES", 10 << 20)
-    big = zipped({"a.zip": zipped({"kv_cache.py": bytes(7 << 20)}), "y.bin": bytes(7 << 20)})
+    big = zipped({"a.zip": zipped({"kv_cache.py": bytes(7 << 20)}), "y.h": bytes(7 << 20)})
     assert "7.0 MiB in the unpacked zip" in reject(write(tmp_path / "d.zip", big)).message

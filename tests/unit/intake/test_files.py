@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.intake.work import GOOD, reject, write, zipped
+from tests.unit.intake.work import GOOD, accept, reject, write, zipped
 
 
 def special(name: str, mode: int) -> bytes:
@@ -31,7 +31,7 @@ def special(name: str, mode: int) -> bytes:
         ("/etc/x.py", stat.S_IFREG, "leads outside"),
         ("C:\\x.py", stat.S_IFREG, "leads outside"),
         ("a//x.py", stat.S_IFREG, "leads outside"),
-        ("x.py\0.txt", stat.S_IFREG, "leads outside"),
+        ("x.py\0.py", stat.S_IFREG, "leads outside"),
     ],
 )
 def test_special_members_are_rejected(tmp_path: Path, name: str, mode: int, found: str) -> None:
@@ -40,10 +40,23 @@ def test_special_members_are_rejected(tmp_path: Path, name: str, mode: int, foun
     assert found in reject(write(tmp_path / "a.zip", content)).message
 
 
+def test_data_and_links_beside_the_work_are_named_and_not_opened(tmp_path: Path) -> None:
+    beside: dict[str, bytes | str] = {
+        "model.pt": bytes(65 << 20),
+        **{f"data/{n}.txt": "" for n in range(500)},
+    }
+    submission = accept(write(tmp_path / "a.zip", zipped({"hw/kv_cache.py": GOOD, **beside})))
+    assert submission.files[0].text == GOOD
+    assert "data/0.txt" in "".join(submission.notices)
+    assert accept(write(tmp_path / "b.zip", special("latest", stat.S_IFLNK))).files[0].text == GOOD
+    inner = zipped({"kv_cache.py": GOOD, **beside})
+    assert accept(write(tmp_path / "c.zip", zipped({"hw.zip": inner}))).files[0].text == GOOD
+
+
 def test_bombs_are_rejected_by_size_and_by_ratio(tmp_path: Path) -> None:
-    big = write(tmp_path / "a.zip", zipped({"kv_cache.py": GOOD, "x": bytes(65 << 20)}))
+    big = write(tmp_path / "a.zip", zipped({"kv_cache.py": GOOD, "x.py": bytes(65 << 20)}))
     assert "at most 64 MiB" in reject(big).message
-    dense = write(tmp_path / "b.zip", zipped({"kv_cache.py": GOOD, "x": bytes(20 << 20)}))
+    dense = write(tmp_path / "b.zip", zipped({"kv_cache.py": GOOD, "x.py": bytes(20 << 20)}))
     assert "200 times" in reject(dense).message
 
 
@@ -55,8 +68,8 @@ def test_member_that_lies_about_its_size_is_rejected(tmp_path: Path) -> None:
 
 
 def test_too_many_members_are_rejected(tmp_path: Path) -> None:
-    many = {"kv_cache.py": GOOD, **{f"f{n}": "" for n in range(200)}}
-    assert "at most 200 files" in reject(write(tmp_path / "a.zip", zipped(many))).message
+    many = {"kv_cache.py": GOOD, **{f"f{n}.py": "" for n in range(200)}}
+    assert "at most 200 source files" in reject(write(tmp_path / "a.zip", zipped(many))).message
     flood = {f"{n:060000}": "" for n in range(150)}
     assert "too long" in reject(write(tmp_path / "b.zip", zipped(flood))).message
 

@@ -38,7 +38,8 @@ FROM = "from reader import serve;"
     [
         (b"", "empty file"),
         (b"\x00\x01\x02", "not JSON"),
-        (b"\xff\xfe{\x00}\x00", "UTF-16"),
+        (b"\xff\xfe{\x00}\x00", "`nbformat` nothing"),
+        (b"\xff\xfe\x00\xd8", "byte 0x00"),
         (b'{"cells": "\xe9"}', "byte 0xe9"),
         (b"print(1)", "not JSON at line 1"),
         (b"[" * 200_000, "nested too deeply"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grader.errors import SandboxError
-from grader.intake import Damage, Origin, Requirements, SourceFile, Submission
+from grader.intake import Damage, Origin, Requirements, SourceFile, Submission, contents
 from grader.intake import notebook as notebook_reader
 from tests.unit.intake.work import GOOD, accept, code, notebook, reject, take, write, zipped
 
@@ -102,6 +102,11 @@ def test_notebook_in_cuda_is_its_cuda_source(tmp_path: Path) -> None:
 def test_line_ends_and_byte_order_mark_fall_away(tmp_path: Path) -> None:
     submission = accept(write(tmp_path / "kv_cache.py", b"\xef\xbb\xbfa = 1\r\nb = 2\rc = 3\n"))
     assert submission.files[0].text == "a = 1\nb = 2\nc = 3\n"
+    wide = "x = 'é'\r\n"
+    for encoding in ("utf-16", "utf-16-be"):
+        content = wide.encode(encoding)
+        marked = content if encoding == "utf-16" else b"\xfe\xff" + content
+        assert accept(write(tmp_path / "kv_cache.py", marked)).files[0].text == "x = 'é'\n"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,7 @@ def test_line_ends_and_byte_order_mark_fall_away(tmp_path: Path) -> None:
     [
         (b"", "empty file"),
         (b" \n\t\n", "empty file"),
-        ("x = 'é'".encode("utf-16"), "UTF-16"),
+        (b"\xff\xfe\x00\xd8", "byte 0x00 on line 1"),
         ("x = 1\ny = 'é'".encode("latin-1"), "0xe9 on line 2"),
         (b"\x7fELF\x00\x00", "binary"),
         (b"x = 1  # \x00", "binary"),
@@ -225,10 +230,31 @@ def test_caps_on_modules_and_files(tmp_path: Path) -> None:
     (tmp_path / "m" / "m0.py").unlink()
     assert len(accept(tmp_path / "m").files) == 20
     for number in range(201):
-        write(tmp_path / "f" / f"{number}.txt", "")
-    assert "at most 200 files" in reject(tmp_path / "f").message
+        write(tmp_path / "f" / f"{number}.py", "")
+    assert "at most 200 source files" in reject(tmp_path / "f").message
     write(tmp_path / "d" / "/".join("abcdefghijkl") / "kv_cache.py", GOOD)
-    assert "levels of folders" in reject(tmp_path / "d").message
+    assert "found a/b/c/d/e/f/g/h/" in reject(tmp_path / "d").message
+
+
+def test_data_and_links_beside_the_work_are_named_and_not_opened(tmp_path: Path) -> None:
+    write(tmp_path / "hw" / "kv_cache.py", GOOD)
+    write(tmp_path / "hw" / "/".join("abcdefghijkl") / "x.txt", "")
+    for number in range(300):
+        write(tmp_path / "hw" / "data" / f"{number}.txt", "")
+    (tmp_path / "hw" / "latest").symlink_to(tmp_path / "nowhere")
+    with (tmp_path / "hw" / "model.pt").open("wb") as file:
+        file.truncate(100 << 20)
+    submission = accept(tmp_path / "hw")
+    assert [file.name for file in submission.files] == ["kv_cache.py"]
+    assert "a/b/c/d/e/f/g/h/" in submission.notices[0]
+
+
+def test_far_too_many_files_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MAX_SEEN", 20)
+    write(tmp_path / "hw" / "kv_cache.py", GOOD)
+    for number in range(20):
+        write(tmp_path / "hw" / "data" / f"{number}.txt", "")
+    assert "and 20 files in all" in reject(tmp_path / "hw").message
 
 
 def test_folder_and_zip_of_the_same_work_have_the_same_hash(tmp_path: Path) -> None:
@@ -238,7 +264,7 @@ def test_folder_and_zip_of_the_same_work_have_the_same_hash(tmp_path: Path) -> N
     folder = accept(tmp_path / "w")
     plain = accept(write(tmp_path / "a.zip", zipped(files)))
     wrapped = accept(write(tmp_path / "b.zip", zipped({f"hw/{n}": c for n, c in files.items()})))
-    other = accept(write(tmp_path / "c.zip", zipped({**files, "sub/data.txt": "y"})))
+    other = accept(write(tmp_path / "c.zip", zipped({**files, "kv_cache.py": GOOD + "#"})))
     assert folder.sha256 == plain.sha256 == wrapped.sha256 != other.sha256
 
 
@@ -254,10 +280,10 @@ def test_links_pipes_and_devices_are_rejected_unopened(tmp_path: Path) -> None:
         folder = tmp_path / kind
         write(folder / "kv_cache.py", GOOD)
         if kind == "pipe":
-            os.mkfifo(folder / "extra")
+            os.mkfifo(folder / "extra.py")
         else:
-            (folder / "extra").symlink_to(outside if kind == "file" else "/etc")
-        assert "extra" in reject(folder).message
+            (folder / "extra.py").symlink_to(outside if kind == "file" else "/etc")
+        assert "extra.py" in reject(folder).message
 
 
 def test_disk_faults_are_ours(tmp_path: Path) -> None:

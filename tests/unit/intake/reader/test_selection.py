@@ -498,6 +498,32 @@ def test_a_name_that_only_a_script_defines_is_named(test: str) -> None:
     assert not read_module(text, "f")[1].notices
 
 
+def test_a_name_that_only_an_exported_cell_with_a_magic_defines_is_named() -> None:
+    cell = "get_ipython().run_cell_magic('time', '', 'N = 1\\ndef g(): ...\\n')"
+    module = read_module(f"def f(): return N\n{cell}", "f")[1]
+    (damaged,) = module.damaged
+    assert (damaged.names, damaged.place) == (("N",), "kv_cache.py, line 2")
+    assert damaged.message == (
+        "`N` is defined only in a cell with a `%%` magic, which only notebooks run, but `f` uses "
+        "it: hand in the notebook itself, or take that first line out of the cell and export it "
+        "again"
+    )
+    (export,) = read_module(cell, "g")[1].damaged
+    assert "but a problem needs it" in export.message
+
+
+@pytest.mark.parametrize("first", ["# a notebook", "import math", '"""A text."""', "def g(): ..."])
+def test_a_late_future_import_does_not_cost_the_file(first: str) -> None:
+    text, module = read_module(
+        f"{first}\nfrom __future__ import annotations\ndef f(x: Later): return 1\ndef h(:", "f"
+    )
+    assert "def f(x: Later): return 1" in text
+    assert text.count("\n") == 3
+    assert [damaged.names for damaged in module.damaged] == [("h",)]
+    if not first.startswith("def"):
+        assert text.startswith("from __future__ import annotations")
+
+
 def test_what_only_a_notebook_awaits_costs_what_uses_it() -> None:
     cells = (
         "def f(): return 1",
