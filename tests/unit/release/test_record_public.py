@@ -201,6 +201,13 @@ def test_recording_again_changes_nothing(assignment, reference):
     assert write_public(assignment, files) == ()
 
 
+def test_a_recording_that_differs_by_rounding_alone_stays(tmp_path):
+    for text, is_written in (("1.0", True), ("1.0000000001", False), ("1.1", True), ("[1.1", True)):
+        changed = write_public(tmp_path, {"P.json": text})
+        assert [path.name for path in changed] == ["P.json"] * is_written
+    assert (tmp_path / "public" / "P.json").read_text() == "[1.1"
+
+
 def test_a_recording_of_a_problem_that_is_gone_is_removed(assignment, reference, tmp_path):
     mine = tmp_path / assignment.name
     shutil.copytree(assignment, mine)
