@@ -1,12 +1,14 @@
 """Write the reference pages of the documentation from the code that they describe.
 
-`python docs/generate.py` writes three pages: every command with its options, every key of
-`assignment.toml`, every name in `grader.author`. `tests/docs` fails when one of them is stale.
+`python docs/generate.py` writes four pages: every command with its options, every key of
+`assignment.toml`, every name in `grader.author`, what the cases of each assignment cover.
+`tests/docs` fails when one of them is stale.
 """
 
 import dataclasses
 import enum
 import inspect
+import json
 import re
 import sys
 import types
@@ -37,6 +39,7 @@ def pages() -> dict[str, str]:
         "commands.md": _tidy(_commands()),
         "authors/assignment_toml.md": _tidy(_assignment_toml()),
         "authors/author_words.md": _tidy(_author_words()),
+        "design/cases.md": _tidy(_case_coverage()),
     }
 
 
@@ -377,6 +380,70 @@ def _plain(text: str) -> str:
 
 def _cell(text: str) -> str:
     return _plain(text).replace("|", "\\|")
+
+
+# What the cases cover ---------------------------------------------------------------------------
+
+COVERAGE = DOCS.parent / "benchmarks" / "results" / "case_coverage.json"
+COVERAGE_NOTICE = "<!-- Made by `python docs/generate.py` from the file that it names. -->\n"
+
+
+def _case_coverage() -> Iterator[str]:
+    found = json.loads(COVERAGE.read_text(encoding="utf-8"))
+    machine, assignments = found["machine"], found["assignments"]
+    versions = f"torch {machine['versions']['torch']}, Triton {machine['versions']['triton']}"
+    yield COVERAGE_NOTICE
+    yield "# What the cases cover\n"
+    yield (
+        "A wrong submission keeps its points where no case asks. Four counts say what is asked: "
+        "[factors](../authors/factors.md) and the pairs of their levels, sentences that students "
+        "read, known submissions, and mutants of the right ones. `grader validate` and `grader "
+        "validate --mutate` count them and complain of each gap. The counts below are from "
+        f"{machine['date'][:10]} ({machine['hardware']}, {machine['cores']} cores, {versions}); "
+        "they stand in `benchmarks/results/case_coverage.json`.\n"
+    )
+    yield "## Factors\n"
+    yield (
+        "Pairs count combinations of two levels that some allowed call has, triples those of three "
+        "in problems with at most eight factors. Covered means that hidden cases play them, "
+        "whatever the seed.\n"
+    )
+    yield "| assignment | problems | factors | rows | pairs covered | triples covered |"
+    yield "|---|---|---|---|---|---|"
+    for slug, one in assignments.items():
+        counts = (one["problems"], one["factors"], one["rows"])
+        parts = *map(str, counts), _share(one["pairs"]), _share(one["triples"])
+        yield f"| `{slug}` | {' | '.join(parts)} |"
+    yield "\n## Promises and known submissions\n"
+    yield (
+        "A promise is a sentence of starter or handout, or a part of one. Each is asked by a check "
+        "and broken by a known-wrong submission, or the handout says that it is not graded.\n"
+    )
+    yield "| assignment | sentences | promises asked | not graded | checks | wrong | right |"
+    yield "|---|---|---|---|---|---|---|"
+    for slug, one in assignments.items():
+        promises, known = one["promises"], one["known"]
+        asked = one["sentences"], promises["asked"], promises["not_graded"]
+        counts = *asked, one["checks"], known["wrong"], known["right"]
+        yield f"| `{slug}` | {' | '.join(map(str, counts))} |"
+    yield "\n## Mutants\n"
+    yield (
+        "One change in a right submission, of the kinds that this field makes. An equivalent one "
+        "changes nothing that a caller could observe; `equivalent.toml` says why. One in eight "
+        "mutants of right answers beside the solution is played.\n"
+    )
+    yield "| assignment | made | played | killed | equivalent | unexplained | seconds |"
+    yield "|---|---|---|---|---|---|---|"
+    for slug, one in assignments.items():
+        names = ("made", "played", "killed", "equivalent", "open", "wall_s")
+        counts = [f"{one['mutants'][name]:,}" for name in names]
+        yield f"| `{slug}` | {' | '.join(counts)} |"
+
+
+def _share(counted: dict[str, int]) -> str:
+    if not counted["allowed"]:
+        return ""
+    return f"{counted['covered']:,} of {counted['allowed']:,}"
 
 
 if __name__ == "__main__":
