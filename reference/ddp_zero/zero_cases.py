@@ -68,10 +68,10 @@ def stage_2(draw: Draw) -> CaseSteps:
     yield from expect_weights(loop, single, world, "after a step of 2 passes")
 
 
-@case("ZeroOptimizer", "uneven_shards", public=1, hidden=3)
+@case("ZeroOptimizer", "uneven_shards", public=1, hidden=4)
 def uneven_shards(draw: Draw) -> CaseSteps:
     """Numbers that do not divide by the ranks, and fewer numbers than ranks."""
-    world, stage = (4, 3, 4)[draw.index], (2, 1, 2)[draw.index]
+    world, stage = (4, 3, 4, 3)[draw.index], (2, 1, 2, 1)[draw.index]
     sizes = [(1,), (2,)] if draw.index == 0 else [(draw.integer(1, 7),) for _ in range(5)]
     if draw.index == 1:
         sizes = [()]

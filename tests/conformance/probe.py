@@ -24,6 +24,11 @@ def imported(*names):
     return [name for name in names if name in sys.modules]
 
 
+def walked_by_a_collection():
+    gc.collect()
+    return len(gc.get_objects())
+
+
 def add_in_place(x):
     return x.add_(1)
 

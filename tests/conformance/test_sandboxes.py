@@ -86,6 +86,13 @@ def test_modules_are_imported_later_for_a_submission_that_compiles(sandbox: Sand
     assert ask(sandbox, "imported", "sched") == ["sched"]  # the fork server lives on
 
 
+def test_a_collection_in_a_child_leaves_what_was_imported_alone(sandbox: Sandbox) -> None:
+    """It would copy 65 MB of pages that are shared, and charge them to the call that it falls in."""
+    assert ask(sandbox, "walked_by_a_collection") < 20_000
+    sandbox.preload(("sched",))
+    assert ask(sandbox, "walked_by_a_collection") < 20_000
+
+
 def test_a_full_home_is_an_error_of_the_student_s_alone(
     sandboxed_only: None, sandbox: Sandbox
 ) -> None:
