@@ -35,8 +35,7 @@ from grader.errors import AuthorError
 CaseFunction = Callable[[Draw], CaseSteps]
 RowFunction = Callable[[Draw, Row], CaseSteps]
 WorkloadFunction = Callable[[Draw, int], WorkloadSteps]
-Key = tuple[str, str]
-"""Problem and check, or problem and target."""
+Key = tuple[str, str]  # problem and check, or problem and target
 T = TypeVar("T")
 Started = TypeVar("Started", CaseSteps, WorkloadSteps)
 
@@ -91,8 +90,7 @@ class RowMaker(CaseMaker):
         public = draw.seed == PUBLIC_SEED
         for row in self.selection.rows(draw, self.public if public else self.hidden):
             played.append(row)
-            name = partial(_named, row.label)
-            named: CaseSteps = tap(self.make_row(draw, row), name)
+            named: CaseSteps = tap(self.make_row(draw, row), partial(_named, row.label))
             yield from named
 
 

@@ -26,6 +26,7 @@ from grader.evidence.observations import CaseMeasurement
 from grader.release.record_performance import record_performance
 from grader.runner.protocol import Json
 from grader.student.local_ranks import local_worker
+from grader.student.tensors import with_strides
 from grader.student.trace import (
     Recording,
     ReplyPart,
@@ -36,7 +37,6 @@ from grader.student.trace import (
     map_leaves,
     map_values,
     step_to_json,
-    with_strides,
 )
 from grader.student.verdict import judge_case
 

@@ -25,7 +25,8 @@ from grader.runner.protocol import Unsendable
 from grader.student.local_ranks import LocalRanks
 from grader.student.local_worker import as_sent
 from grader.student.result import PublicResult, finding_rows
-from grader.student.trace import load_problem, map_leaves, overwrite
+from grader.student.tensors import overwrite
+from grader.student.trace import load_problem, map_leaves
 from grader.student.verdict import Origin, judge_case, origins_of
 
 Replay = Callable[[Any, Mapping[str, Any]], PublicResult]

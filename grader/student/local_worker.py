@@ -36,7 +36,8 @@ from grader.runner.worker import (
     stack_of,
     text_of,
 )
-from grader.student.trace import map_leaves, overwrite, with_strides
+from grader.student.tensors import overwrite, with_strides
+from grader.student.trace import map_leaves
 
 REPLY_BYTES = Limits().reply_bytes
 """Limit of one reply's tensors where an assignment sets no other."""

@@ -254,11 +254,7 @@ def run_public(
 
 
 def lay_out(
-    submission: Submission,
-    folder: Path,
-    source: str,
-    scratch: Path,
-    only: CaseName | None = None,
+    submission: Submission, folder: Path, source: str, scratch: Path, only: CaseName | None = None
 ) -> ReplayJob:
     """Write the student's files into a folder below `scratch`, and return the job on them."""
     work = scratch / "work"
@@ -321,7 +317,7 @@ def _run_all(
             continue
         if not ending.last.problem and not sliced:
             sliced = True
-            notices.append(f"{PARTS_LOADED.format(ending.detail)}")
+            notices.append(PARTS_LOADED.format(ending.detail))
             continue
         stuck = ending.last.problem or names[0]
         ended = [(p, c) for p, c in left if p.name == stuck]
@@ -338,8 +334,7 @@ def _run_once(
     events = Path(job.events)
     printed = events.with_suffix(".txt")
     events.touch()
-    job_file = events.with_suffix(".job")
-    job_file.write_text(to_line(job), encoding="utf-8")
+    (job_file := events.with_suffix(".job")).write_text(to_line(job), encoding="utf-8")
     with events.open("rb") as stream, printed.open("wb") as out:
         watch = _Watch(limits=limits, events=stream, results=results, notices=notices)
         process = subprocess.Popen(
@@ -366,8 +361,8 @@ def _run_once(
         return _Ending(cause=Cause.TIMEOUT, last=watch.last, detail=late)
     if watch.last.kind is EventKind.DONE and process.returncode == 0:
         return None
-    detail = f"Python ended with exit code {process.returncode}"
-    return _Ending(cause=Cause.CRASH, last=watch.last, detail=detail)
+    ended = f"Python ended with exit code {process.returncode}"
+    return _Ending(cause=Cause.CRASH, last=watch.last, detail=ended)
 
 
 def _wait(process: "subprocess.Popen[bytes]", watch: _Watch) -> str:

@@ -10,9 +10,7 @@ row-major order, little-endian), and `p` a part of an earlier reply (number of t
 path to the part).
 """
 
-import base64
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +39,7 @@ from grader.evidence.comparison import brief
 from grader.evidence.faults import Fault, FaultKind, Stopped
 from grader.runner.protocol import Json, ProtocolError, flatten, unflatten
 from grader.runner.tensors import DTYPES, NAMES
+from grader.student.tensors import decode_tensor, encode_tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +325,7 @@ def from_json(tree: Json) -> Value:
 def _encode(leaf: Value) -> Json:
     match leaf:
         case torch.Tensor():
-            return {"t": _encode_tensor(leaf)}
+            return {"t": encode_tensor(leaf)}
         case Ref():
             return {"r": leaf.id}
         case ReplyPart():
@@ -339,7 +338,7 @@ def _encode(leaf: Value) -> Json:
 
 def _decode(key: str, content: Json) -> Value:
     if key == "t":
-        return _decode_tensor(content)
+        return decode_tensor(content)
     if key == "r" and isinstance(content, int):
         return Ref(content)
     if key == "p" and isinstance(content, list):
@@ -347,60 +346,3 @@ def _decode(key: str, content: Json) -> Value:
     if key == "y" and content in DTYPES:
         return DTYPES[content]
     raise ProtocolError(f"unknown form of value: {key!r}")
-
-
-def _encode_tensor(tensor: torch.Tensor) -> Json:
-    if tensor.dtype not in NAMES:
-        raise TypeError(f"a tensor of dtype {tensor.dtype} cannot be recorded")
-    # New memory: a single entry counts as contiguous whatever its stride, but has no byte view.
-    flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
-    flat.copy_(tensor.detach().reshape(-1))
-    raw = bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
-    return {
-        "dtype": NAMES[tensor.dtype],
-        "shape": list(tensor.shape),
-        "strides": list(tensor.stride()),
-        "base64": base64.b64encode(_little_endian(raw, tensor.dtype.itemsize)).decode("ascii"),
-    }
-
-
-def _decode_tensor(content: Json) -> torch.Tensor:
-    dtype = DTYPES[content["dtype"]]
-    raw = bytearray(_little_endian(base64.b64decode(content["base64"]), dtype.itemsize))
-    flat = torch.frombuffer(raw, dtype=dtype).clone() if raw else torch.empty(0, dtype=dtype)
-    return with_strides(flat.reshape(content["shape"]), tuple(content["strides"]))
-
-
-def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
-    """Return a copy of `tensor` with the given strides (in elements), in new memory.
-
-    Entries between those of the tensor are NaN where the dtype has one, as in grading: code that
-    ignores strides reads them.
-    """
-    if tensor.numel() == 0:
-        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
-    fill = float("nan") if tensor.dtype.is_floating_point else 0
-    memory = torch.full((1 + reach,), fill, dtype=tensor.dtype)
-    copy = memory.as_strided(tensor.shape, strides)
-    distinct_entries(copy, strides).copy_(distinct_entries(tensor.detach(), strides))
-    return copy
-
-
-def distinct_entries(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
-    """Return a view that has one entry in each dimension of stride 0, as of an expanded tensor."""
-    return tensor[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in strides)]
-
-
-def overwrite(tensor: torch.Tensor) -> None:
-    """Fill a tensor with other values, as a caller that reuses its buffers would."""
-    # Filling every entry once keeps expanded tensors, whose entries overlap, writable.
-    entries = distinct_entries(tensor, tensor.stride())
-    entries.fill_(1 if tensor.dtype is torch.bool else 77)
-
-
-def _little_endian(raw: bytes, itemsize: int) -> bytes:
-    if sys.byteorder == "little" or itemsize == 1:
-        return raw
-    words = (raw[i : i + itemsize] for i in range(0, len(raw), itemsize))
-    return b"".join(word[::-1] for word in words)

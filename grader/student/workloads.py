@@ -33,13 +33,13 @@ from grader.errors import AuthorError
 from grader.runner.protocol import Json
 from grader.runner.tensors import DTYPES, NAMES
 from grader.strict import json_converter
+from grader.student.tensors import with_strides
 from grader.student.trace import (
     map_arguments,
     map_values,
     play,
     step_from_json,
     step_to_json,
-    with_strides,
 )
 
 PERFORMANCE_FILE = "_performance.json"

@@ -87,7 +87,7 @@ def test_modules_are_imported_later_for_a_submission_that_compiles(sandbox: Sand
 
 
 def test_a_collection_in_a_child_leaves_what_was_imported_alone(sandbox: Sandbox) -> None:
-    """It would copy 65 MB of pages that are shared, and charge them to the call that it falls in."""
+    """It would copy 65 MB of shared pages, and charge them to the call that it falls in."""
     assert ask(sandbox, "walked_by_a_collection") < 20_000
     sandbox.preload(("sched",))
     assert ask(sandbox, "walked_by_a_collection") < 20_000

@@ -16,7 +16,8 @@ from grader.assignment.expression_text import (
     write_number,
     write_tensor,
 )
-from grader.student.trace import to_json, with_strides
+from grader.student.tensors import with_strides
+from grader.student.trace import to_json
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),

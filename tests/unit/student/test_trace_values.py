@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from grader.assignment.steps import Ref
 from grader.runner.protocol import ProtocolError
 from grader.runner.tensors import DTYPES
-from grader.student.trace import ReplyPart, from_json, to_json, with_strides
+from grader.student.tensors import with_strides
+from grader.student.trace import ReplyPart, from_json, to_json
 
 
 def round_trip(value):

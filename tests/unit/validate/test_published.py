@@ -139,9 +139,9 @@ def test_everything_stale_is_named_with_its_remedy(copied):
 
 def test_what_cannot_be_recorded_is_told(copied):
     cases = copied[1] / "cases.py"
-    cases.write_text(cases.read_text().replace("public=3", "public=0"))
+    cases.write_text(cases.read_text().replace("public=1, hidden=4", "public=0, hidden=4"))
     (said,) = stale(copied)
-    assert "log_sum_exp.values: has no public case; give @case at least public=1" in said
+    assert "log_sum_exp.large_values: has no public case; give @case at least public=1" in said
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cells": [{}]}', '{"cells": []}'])

@@ -158,7 +158,7 @@ def test_an_endless_call_ends(monkeypatch):
 def test_a_call_that_had_its_limit_of_a_processor_is_too_slow(monkeypatch, share):
     machine = Machine(monkeypatch)
     deadline = start(machine)
-    machine.run(3.5 / share, share=share)
+    machine.run(3.5 / share + 1e-6, share=share)
     assert deadline.wait_s() == 0
     assert type(deadline.error()) is CallTimeout
 
