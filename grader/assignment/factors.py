@@ -42,6 +42,11 @@ class Excluded:
 class Row(Mapping[str, Any]):
     """One level of each factor: `row["dtype"]`.
 
+    Args:
+        levels: by factor.
+        numbers: of the levels, in the order of the factors.
+        label: the row in words.
+
     Attributes:
         numbers: of the levels, in the order of the factors.
         label: the row as students read it: "dtype float16, keys 65, not causal".
