@@ -37,6 +37,10 @@ ONE_HEAD = Excluded(
         and (row["B, H and G"] != (1, 1, 1) or row["width"] != 16)
     ),
 )
+NO_SCORES = Excluded(
+    "a scale of 0 leaves nothing of scores, so strides of q and k do not show",
+    lambda row: row["scale"] == 0.0 and (row["q"] != "contiguous" or row["k"] != "contiguous"),
+)
 ONE_HALF = Excluded(
     "a mean of one column may cancel: half precision leaves too few digits of it",
     lambda row: row["width"] == 1 and row["dtype"] == HALF,
@@ -52,9 +56,14 @@ FORWARD = Factors(
     excluded=(
         ONE_HEAD,
         ONE_HALF,
+        NO_SCORES,
         Excluded(
             "300 keys show what they show with few queries; more costs time",
             lambda row: row["keys"] == 300 and row["queries"] == 65,
+        ),
+        Excluded(
+            "a scale of 0 makes all scores 0",
+            lambda row: row["scale"] == 0.0 and row["scores"] != "even",
         ),
         Excluded(
             "a score near 100 is rounded once per column: with many, no tolerance would be left",
@@ -75,6 +84,7 @@ BACKWARD = Factors(
     excluded=(
         ONE_HEAD,
         ONE_HALF,
+        NO_SCORES,
         Excluded(
             "of few keys, or of one number, gradients may cancel: what is left of them is rounding",
             lambda row: row["keys"] == 3 and row["dtype"] == HALF,

@@ -29,6 +29,13 @@ ADD = Factors(
             "many long rows show nothing more, and cost time",
             lambda row: row["rows"] == 40 and row["columns"] == 1100,
         ),
+        Excluded(
+            "where there is no number, nothing else shows",
+            lambda row: (
+                0 in (row["rows"], row["columns"])
+                and (row["x"] != "contiguous" or row["y"] != "contiguous")
+            ),
+        ),
     ),
     strength=2,
     reason=PAIRS,
@@ -57,6 +64,10 @@ SOFTMAX = Factors(
         Excluded(
             "many long rows show nothing more, and cost time",
             lambda row: row["rows"] == 9 and row["columns"] == 10_000,
+        ),
+        Excluded(
+            "where there is no row, nothing else shows",
+            lambda row: row["rows"] == 0 and (row["entries"] != "even" or row["columns"] > 100),
         ),
     ),
     strength=2,

@@ -31,6 +31,13 @@ LOSS = Factors(
     },
     excluded=(
         Excluded(
+            "where all rows are ignored, logits do not show",
+            lambda row: (
+                row["ignored"] == "all rows"
+                and (row["entries"] != "even" or row["x"] != "contiguous")
+            ),
+        ),
+        Excluded(
             "a single row is ignored or not",
             lambda row: row["rows"] == 1 and row["ignored"] in ("some rows", "all rows but one"),
         ),

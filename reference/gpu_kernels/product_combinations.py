@@ -34,6 +34,20 @@ PRODUCT = Factors(
             lambda row: row["M"] * row["N"] * row["K"] > LARGEST_PRODUCT,
         ),
         Excluded(
+            "where there is no number, strides do not show",
+            lambda row: (
+                0 in (row["M"], row["N"], row["K"])
+                and (row["a"] != "contiguous" or row["b"] != "contiguous")
+            ),
+        ),
+        Excluded(
+            "an empty result shows nothing else",
+            lambda row: (
+                0 in (row["M"], row["N"])
+                and (row["bias"] != "left out" or row["activation"] != "left out")
+            ),
+        ),
+        Excluded(
             "no bias has no view",
             lambda row: row["bias"] in ("left out", None) and row["view of bias"] != "contiguous",
         ),
