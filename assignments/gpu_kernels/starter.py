@@ -15,7 +15,8 @@
 # Rules that hold everywhere:
 #
 # * Inputs stay as they are. They may have any strides: transposed, sliced, or 0 (`expand`).
-# * What you return is new, contiguous and on the device of the inputs.
+# * What you return is new and on the device of the inputs. Make it contiguous, as callers expect;
+#   only its values, shape and dtype are graded.
 # * dtypes are float16, bfloat16 and float32 unless a docstring says otherwise. Arithmetic is that
 #   of float32 (`tl.dot` with `input_precision="ieee"`), results are rounded once, at the end.
 #   Attention may round probabilities, and their gradients, to the dtype of q before a product.
@@ -75,9 +76,9 @@ def rmsnorm(x_MH: Tensor, w_H: Tensor, *, eps: float = 1e-6) -> tuple[Tensor, Te
     """Return the normalised rows, in the dtype of x, and `rstd_M` in float32; M may be 0.
 
     Args:
-        x_MH: H from 1 to 8192.
+        x_MH: H from 1 to 8192; other widths are not asked.
         w_H: one weight per column; its dtype may differ from that of x.
-        eps: inside the square root.
+        eps: inside the square root; 0 is allowed.
 
     Raises:
         ValueError: unless x is a matrix, w a vector of its width, and eps at least 0.
@@ -95,9 +96,9 @@ def rmsnorm_backward(
 
     Args:
         dy_MH: gradient of y, shape and dtype of x.
-        x_MH: as in the forward pass.
+        x_MH: as in the forward pass. With M = 0, dw is 0. H = 1 is not asked: dx is rounding then.
         w_H: as in the forward pass.
-        rstd_M: float32, from the forward pass.
+        rstd_M: float32, from the forward pass; any stride, as all inputs.
 
     Raises:
         ValueError: unless dy is like x, w a vector of its width, rstd a float32 vector of M.
@@ -119,10 +120,10 @@ def layernorm(
     A mean that is many thousand times the deviation must not spoil the variance.
 
     Args:
-        x_MH: H from 1 to 8192; M may be 0.
+        x_MH: H from 1 to 8192, other widths are not asked; M may be 0.
         w_H: one weight per column; its dtype may differ from that of x.
         b_H: one bias per column, likewise.
-        eps: inside the square root.
+        eps: inside the square root; 0 is allowed.
 
     Raises:
         ValueError: unless x is a matrix, w and b vectors of its width, and eps at least 0.
@@ -141,10 +142,10 @@ def layernorm_backward(
 
     Args:
         dy_MH: gradient of y, shape and dtype of x.
-        x_MH: as in the forward pass.
+        x_MH: as in the forward pass. With M = 0, dw and db are 0. H = 1 is not asked.
         w_H: as in the forward pass.
-        mean_M: float32, from the forward pass.
-        rstd_M: float32, from the forward pass.
+        mean_M: float32, from the forward pass; any stride, as all inputs.
+        rstd_M: float32, from the forward pass, likewise.
 
     Raises:
         ValueError: unless dy is like x, w a vector of its width, mean and rstd float32 vectors
@@ -172,7 +173,7 @@ def cross_entropy(
     Args:
         x_MV: logits, M and V at least 1; entries may be −inf, but not at the target.
         target_M: int32 or int64, each from 0 to V − 1 or `ignore_index`; others are not asked.
-        ignore_index: any integer, also one from 0 to V − 1.
+        ignore_index: any integer of 64 bits, also one from 0 to V − 1.
 
     Raises:
         ValueError: unless x is a matrix of at least one column, target an int32 or int64 vector of
@@ -192,7 +193,8 @@ def matmul(
 ) -> Tensor:
     """Return `activation(a @ b + bias)` in the dtype of a, accumulated in float32.
 
-    M, N or K may be 0; with K = 0 the product is 0.
+    M, N or K may be 0; with K = 0 the product is 0, and bias and activation act on it: each row of
+    the result is `activation(bias)`.
 
     Args:
         a_MK: any strides.
@@ -232,7 +234,7 @@ def flash_attention(
         k_BGSD: the dtype of q, S at least 1; H is a multiple of G, and query head h reads
             key/value head h // (H / G).
         v_BGSD: like k.
-        scale: any finite number, also a negative one; None: 1/√D.
+        scale: any finite number, also a negative one; 0 is a scale like any other; None: 1/√D.
         causal: query i sees key j only if `j <= i + S − T`: the last query sees all keys.
 
     Raises:
@@ -262,7 +264,7 @@ def flash_attention_backward(
     gradient of a key/value head is the sum over all query heads that read it.
 
     Args:
-        do_BHTD: gradient of the output, like q.
+        do_BHTD: gradient of the output, like q; all of its entries are finite.
         qkv: q, k and v of the forward pass.
         forward: its output, like q, and its log-sum-exp, float32 [B, H, T].
         scale: as in the forward pass.

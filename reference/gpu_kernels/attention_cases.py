@@ -17,9 +17,9 @@ Triple = tuple[Tensor, Tensor, Tensor]
 
 
 def _qkv(draw: Draw, query_heads: tuple[int, int], lengths: tuple[int, int], width: int) -> Triple:
-    """Return q [1 or 2, H, T, D], k and v [.., G, S, D]: heads after tokens in memory."""
+    """Return q [1 or 2 if small, H, T, D], k and v [.., G, S, D]: heads after tokens in memory."""
     (count, groups), (queries, keys) = query_heads, lengths
-    rows = 1 + draw.index % 2
+    rows = 1 + draw.index % 2 * (queries < 60 and count < 4)
     q = heads(draw, rows, count, queries, width)
     return q, heads(draw, rows, groups, keys, width), heads(draw, rows, groups, keys, width)
 
@@ -91,7 +91,12 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("keys of another width", (q, k[..., 1:], v)),
         ("keys of another dtype", (q, k.half(), v)),
         ("two rows of keys too many", (q, k.repeat(3, 1, 1, 1), v.repeat(3, 1, 1, 1))),
+        ("values of another dtype", (q, k, v.half())),
+        ("values of another width", (q, k, v[..., 1:])),
+        ("one key/value head more", (q, k, torch.cat([v, v[:, :1]], dim=1))),
         ("integers", (q.int(), k.int(), v.int())),
+        ("float64", (q.double(), k.double(), v.double())),
+        ("heads 0 wide", (q[..., :0], k[..., :0], v[..., :0])),
         ("heads 129 wide", (wide, wide, wide)),
     ]
     for what, arguments in draw.shuffled(bad):
@@ -118,9 +123,9 @@ def _backward(
 
 @case("flash_attention_backward", "gradients", public=2, hidden=3)
 def gradients(draw: Draw) -> CaseSteps:
-    """Heads 80, 128, 64 wide, no mask; a gradient in other strides; 1, 129 queries; float16."""
+    """Heads 80, 128, 64 wide, no mask; a gradient in other strides; 1, 65 queries; float16."""
     width = (80, 64, 128)[draw.index]
-    queries = (draw.integer(9, 20), 129, 1)[draw.index]
+    queries = (draw.integer(9, 20), 65, 1)[draw.index]
     qkv = _qkv(draw, (1, 1), (queries, draw.integer(17, 25)), width)
     if draw.index == 1:
         q, k, v = qkv
@@ -168,7 +173,12 @@ def backward_bad_input(draw: Draw) -> CaseSteps:
     o, lse = flash_attention(*qkv, None, False)
     bad = [
         ("a gradient with a query less", (q[:, :, 1:], qkv, (o, lse))),
+        ("a gradient of another dtype", (q.half(), qkv, (o, lse))),
+        ("a gradient without heads", (q[:, 0], qkv, (o, lse))),
         ("an output of another dtype", (q, qkv, (o.half(), lse))),
+        ("an output with a query less", (q, qkv, (o[:, :, 1:], lse))),
+        ("a log-sum-exp with a query less", (q, qkv, (o, lse[..., 1:]))),
+        ("keys of another dtype", (q, (q, k.half(), v), (o, lse))),
         ("a log-sum-exp with a head less", (q, qkv, (o, lse[:, 1:]))),
         ("a log-sum-exp in float16", (q, qkv, (o, lse.half()))),
         ("values with fewer keys", (q, (q, k, v[:, :, 1:]), (o, lse))),

@@ -6,11 +6,20 @@ Takes: nothing. Gives: the modules that declare them. Does not cover: weights an
 
 from . import (
     attention_cases,
+    attention_combinations,
     elementwise_cases,
+    elementwise_combinations,
     loss_cases,
+    loss_combinations,
     norm_cases,
+    norm_combinations,
     product_cases,
+    product_combinations,
     workloads,
 )
 
-MODULES = (elementwise_cases, norm_cases, loss_cases, product_cases, attention_cases, workloads)
+MODULES = (
+    *(elementwise_cases, norm_cases, loss_cases, product_cases, attention_cases),
+    *(elementwise_combinations, norm_combinations, loss_combinations, product_combinations),
+    *(attention_combinations, workloads),
+)

@@ -49,9 +49,11 @@ def add_bad_input(draw: Draw) -> CaseSteps:
     bad = [
         ("a matrix with a column less", (x, x[:, 1:])),
         ("a single row, to be broadcast", (x, x[:1])),
+        ("a single column, to be broadcast", (x[:, :1], x)),
         ("vectors", (x[0], x[0])),
         ("two dtypes", (x, x.half())),
         ("integers", (x.int(), x.int())),
+        ("float64", (x.double(), x.double())),
     ]
     for what, arguments in draw.shuffled(bad):
         yield Raises(Call("matrix_add", *arguments), "ValueError", what)
@@ -108,6 +110,11 @@ def softmax_strides(draw: Draw) -> CaseSteps:
 def softmax_bad_input(draw: Draw) -> CaseSteps:
     """No matrix, no columns or integers raise ValueError."""
     x = draw.normal_tensor(draw.integer(2, 5), 6)
-    bad = [("a vector", x[0]), ("no columns", x[:, :0]), ("integers", x.int())]
+    bad = [
+        ("a vector", x[0]),
+        ("no columns", x[:, :0]),
+        ("integers", x.int()),
+        ("float64", x.double()),
+    ]
     for what, logits in draw.shuffled(bad):
         yield Raises(Call("softmax", logits), "ValueError", what)

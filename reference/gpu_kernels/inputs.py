@@ -5,7 +5,7 @@ Takes: a case's `Draw`. Gives: tensors. Does not cover: expected values (see `or
 
 import torch
 
-from grader.author import Draw
+from grader.author import Draw, Value
 
 Tensor = torch.Tensor
 HALF, SINGLE = torch.float16, torch.float32
@@ -16,12 +16,14 @@ def transposed(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE)
     return draw.normal_tensor(columns, rows, dtype=dtype).T
 
 
-def sliced(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE) -> Tensor:
+def sliced(
+    draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE, *, mean: float = 0.0
+) -> Tensor:
     """Return a normal matrix that is every other row and column of a larger one, behind its edge.
 
     The gaps between its entries reach the sandbox as NaN.
     """
-    return draw.normal_tensor(2 * rows + 1, 2 * columns + 3, dtype=dtype)[1::2, 3::2]
+    return (draw.normal_tensor(2 * rows + 1, 2 * columns + 3, dtype=dtype) + mean)[1::2, 3::2]
 
 
 def expanded(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE) -> Tensor:
@@ -51,3 +53,47 @@ def long_heads(draw: Draw, *shape: int, dtype: torch.dtype) -> Tensor:
     """Return large contiguous [B, H, T, D], made as `long_matrix`."""
     rows, count, length, width = shape
     return long_matrix(draw, rows * count * length, width, dtype).reshape(shape)
+
+
+MATRIX_LAYOUTS = ("contiguous", "transposed", "sliced", "one row expanded")
+VECTOR_LAYOUTS = ("contiguous", "every third", "one number expanded")
+HEADS_LAYOUTS = ("contiguous", "columns before tokens", "every other column")
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return a matrix with the same entries in another layout; if expanded, its first row alone."""
+    match layout:
+        case "transposed":
+            return x.T.contiguous().T
+        case "sliced":
+            room = torch.zeros(2 * x.shape[0] + 1, 2 * x.shape[1] + 3, dtype=x.dtype)
+            room[1::2, 3::2] = x
+            return room[1::2, 3::2]
+        case "one row expanded":
+            return x[:1].expand(x.shape)
+    return x
+
+
+def vector_laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return a vector with the same entries in another layout; if expanded, its first alone."""
+    match layout:
+        case "every third":
+            return x.repeat_interleave(3)[::3]
+        case "one number expanded":
+            return x[:1].expand(x.shape)
+    return x
+
+
+def heads_laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return [B, H, T, D] with the same entries in another layout."""
+    match layout:
+        case "columns before tokens":
+            return x.mT.contiguous().mT
+        case "every other column":
+            return x.repeat_interleave(2, dim=-1)[..., ::2]
+    return x
+
+
+def first_part(got: Value) -> Value:
+    """Return the first entry of a reply that is a tuple; another reply as it is, to be refused."""
+    return got[0] if isinstance(got, tuple | list) and got else got

@@ -18,8 +18,9 @@ def _rows(draw: Draw) -> Tensor:
     if draw.index == 1:
         return draw.uniform_tensor(3, 1, low=0.5, high=1.5)  # eps is for rows of their own
     if draw.index == 2:
-        return draw.normal_tensor(2, 8192, dtype=HALF)
-    return sliced(draw, draw.integer(3, 6), 50 if draw.index == 0 else draw.integer(17, 45))
+        return draw.normal_tensor(2, 8192, dtype=HALF) + 1  # a mean that is not all rounding
+    columns = 50 if draw.index == 0 else draw.integer(17, 45)
+    return sliced(draw, 9 if draw.index == 3 else draw.integer(3, 6), columns, mean=1)
 
 
 def _rms(x: Tensor, w: Tensor, eps: float) -> CaseSteps:
@@ -56,24 +57,36 @@ def _rms_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
 def rms_backward(draw: Draw) -> CaseSteps:
     """Gradients of views and of expanded ones, 50 columns and a few."""
     columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, draw.integer(3, 7), columns)
+    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns)
     dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
     yield from _rms_gradients(draw, dy, x, vector(draw, columns))
 
 
-def _one_large(draw: Draw) -> Tensor:
-    """Return a float16 gradient: a row around 2048, then rows around 0.9, which float16 loses."""
-    dy = draw.uniform_tensor(draw.integer(40, 50), 32, dtype=HALF, low=0.8, high=1.0)
-    dy[0] = draw.uniform_tensor(32, low=2048, high=2300)
-    return dy
+COLUMNS = 32
 
 
-@case("rmsnorm", "weight_gradient", hidden=1)
+def _exact_rows(draw: Draw, mean: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return float16 dy, x and w of which all results are exact in float32, and so rounded once.
+
+    dy has 11 bits, 8 to 16; x is 2 above and below its mean; w is 0.5, 1 or 2. Who adds in float16
+    loses bits with every row.
+    """
+    rows = 20 if draw.index == 0 else draw.integer(66, 75)
+    dy = draw.integer_tensor(rows, COLUMNS, low=1024, high=2047) / 128
+    signs = torch.tensor([-1.0, 1.0]).repeat(COLUMNS // 2)
+    x = torch.stack([2 * signs[draw.shuffled(range(COLUMNS))] for _ in range(rows)]) + mean
+    w = 2.0 ** draw.integer_tensor(COLUMNS, low=-1, high=1)
+    return dy.to(HALF), x.to(HALF), w.to(HALF)
+
+
+@case("rmsnorm", "weight_gradient", hidden=2)
 def rms_weight_gradient(draw: Draw) -> CaseSteps:
-    """Float16 rows, one with a large contribution to dw, many with small ones of its sign."""
-    dy = _one_large(draw)
-    x = draw.uniform_tensor(dy.shape[0], 32, dtype=HALF, low=0.8, high=1.2)
-    yield from _rms_gradients(draw, dy, x, vector(draw, 32, HALF))
+    """20 and some 70 rows of float16; all sums are exact in float32, and are rounded once."""
+    dy, x, w = _exact_rows(draw, 0.0)
+    rstd = rmsnorm(x, w, 0.0)[1]
+    got = yield Call("rmsnorm_backward", dy, x, w, rstd)
+    want = rmsnorm_backward(dy, x.double(), w.double(), rstd)
+    yield Expect(got, want, label="dx and dw", rounded_once=HALF)
 
 
 @case("rmsnorm", "bad_input", hidden=1)
@@ -85,11 +98,17 @@ def rms_bad_input(draw: Draw) -> CaseSteps:
         ("a vector for rows", Call("rmsnorm", x[0], w)),
         ("a weight too few", Call("rmsnorm", x, w[1:])),
         ("integers", Call("rmsnorm", x.int(), w)),
+        ("rows in float64", Call("rmsnorm", x.double(), w)),
+        ("a weight of integers", Call("rmsnorm", x, w.int())),
+        ("a matrix of weights", Call("rmsnorm", x, w[None])),
         ("a negative eps", Call("rmsnorm", x, w, eps=-1e-6)),
         ("a gradient with a row less", Call("rmsnorm_backward", x[1:], x, w, rstd)),
         ("a gradient of another dtype", Call("rmsnorm_backward", x.half(), x, w, rstd)),
         ("an rstd too few", Call("rmsnorm_backward", x, x, w, rstd[1:])),
         ("rstd in float16", Call("rmsnorm_backward", x, x, w, rstd.half())),
+        ("a column of rstd", Call("rmsnorm_backward", x, x, w, rstd[:, None])),
+        ("backward, a weight too few", Call("rmsnorm_backward", x, x, w[1:], rstd)),
+        ("backward, integers", Call("rmsnorm_backward", x.int(), x.int(), w, rstd)),
     ]
     for what, call in draw.shuffled(bad):
         yield Raises(call, "ValueError", what)
@@ -128,18 +147,19 @@ def _layer_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
 def layer_backward(draw: Draw) -> CaseSteps:
     """Gradients of views and of expanded ones, with a mean that is not 0."""
     columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, draw.integer(3, 7), columns) + 2
+    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns, mean=2)
     dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
     yield from _layer_gradients(draw, dy, x, vector(draw, columns))
 
 
-@case("layernorm", "weight_gradients", hidden=1)
+@case("layernorm", "weight_gradients", hidden=2)
 def layer_weight_gradients(draw: Draw) -> CaseSteps:
-    """Float16 rows, one with a large contribution to dw and db, many with small ones."""
-    dy = _one_large(draw)
-    x = draw.normal_tensor(1, 32, dtype=HALF)
-    x = x + draw.normal_tensor(dy.shape[0], 32, dtype=HALF, scale=0.1)
-    yield from _layer_gradients(draw, dy, x, vector(draw, 32, HALF))
+    """20 and some 70 rows of float16; all sums are exact in float32, and are rounded once."""
+    dy, x, w = _exact_rows(draw, 3.0)
+    _, mean, rstd = layernorm(x, w, w, 0.0)
+    got = yield Call("layernorm_backward", dy, x, w_H=w, mean_M=mean, rstd_M=rstd)
+    want = layernorm_backward(dy, x.double(), w.double(), mean, rstd)
+    yield Expect(got, want, label="dx, dw and db", rounded_once=HALF)
 
 
 @case("layernorm", "bad_input", hidden=1)
@@ -153,8 +173,15 @@ def layer_bad_input(draw: Draw) -> CaseSteps:
         ("a weight too few", Call("layernorm", x, w[1:], w)),
         ("a bias too few", Call("layernorm", x, w, w[1:])),
         ("integers", Call("layernorm", x.int(), w, w)),
+        ("rows in float64", Call("layernorm", x.double(), w, w)),
+        ("a weight of integers", Call("layernorm", x, w.int(), w)),
+        ("a matrix of biases", Call("layernorm", x, w, w[None])),
         ("a negative eps", Call("layernorm", x, w, w, eps=-1e-6)),
         ("a gradient with a row less", Call("layernorm_backward", x[1:], x, **sums)),
+        ("a gradient of another dtype", Call("layernorm_backward", x.half(), x, **sums)),
+        ("backward, a weight too few", Call("layernorm_backward", x, x, **{**sums, "w_H": w[1:]})),
+        ("mean in float16", Call("layernorm_backward", x, x, **{**sums, "mean_M": mean.half()})),
+        ("an rstd too few", Call("layernorm_backward", x, x, **{**sums, "rstd_M": rstd[1:]})),
         ("a mean too few", Call("layernorm_backward", x, x, **{**sums, "mean_M": mean[1:]})),
         ("rstd in float16", Call("layernorm_backward", x, x, **{**sums, "rstd_M": rstd.half()})),
     ]

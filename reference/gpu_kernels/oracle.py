@@ -79,7 +79,12 @@ def cross_entropy(x_MV: Tensor, target_M: Tensor, ignore_index: int) -> Pair:
 
 
 def matmul(a_MK: Tensor, b_KN: Tensor, bias_N: Tensor | None, activation: str) -> Tensor:
-    """Return the product with its epilogue."""
+    """Return the product with its epilogue, in the dtype of a."""
+    return exact_product(a_MK, b_KN, bias_N, activation).to(a_MK.dtype)
+
+
+def exact_product(a_MK: Tensor, b_KN: Tensor, bias_N: Tensor | None, activation: str) -> Tensor:
+    """Return the product with its epilogue in float64, not rounded."""
     out = a_MK.double() @ b_KN.double()
     if bias_N is not None:
         out = out + bias_N.double()
@@ -87,7 +92,7 @@ def matmul(a_MK: Tensor, b_KN: Tensor, bias_N: Tensor | None, activation: str) -
         out = out * (1 + torch.erf(out / math.sqrt(2))) / 2
     elif activation == "gelu_tanh":
         out = out * (1 + torch.tanh(math.sqrt(2 / math.pi) * (out + 0.044715 * out**3))) / 2
-    return out.to(a_MK.dtype)
+    return out
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> Pair:

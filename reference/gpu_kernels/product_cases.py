@@ -8,7 +8,7 @@ import torch
 from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
 
 from .inputs import HALF, SINGLE, sliced, transposed, vector
-from .oracle import matmul
+from .oracle import exact_product, matmul
 
 Tensor = torch.Tensor
 
@@ -50,10 +50,12 @@ def epilogue(draw: Draw) -> CaseSteps:
 
 @case("matmul", "accumulation", hidden=1)
 def accumulation(draw: Draw) -> CaseSteps:
-    """A long K of positive float16 numbers: the sum is that of float32."""
-    length = 16 * draw.integer(120, 130)
-    a = draw.uniform_tensor(8, length, dtype=HALF)
-    yield from _product(a, draw.uniform_tensor(length, 16, dtype=HALF))
+    """A long K of positive float16 numbers with 6 bits: sums are exact, and rounded once."""
+    length = 16 * draw.integer(64, 66)
+    a, b = (draw.integer_tensor(*shape, low=0, high=63) for shape in ((8, length), (length, 16)))
+    a, b = (a / 64).to(HALF), (b / 64).to(HALF)
+    got = yield Call("matmul", a, b)
+    yield Expect(got, exact_product(a, b, None, "none"), label="product", rounded_once=HALF)
 
 
 @case("matmul", "bad_input", hidden=1)
@@ -65,7 +67,12 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a vector", Call("matmul", a[0], b)),
         ("two dtypes", Call("matmul", a, b.half())),
         ("integers", Call("matmul", a.int(), b.int())),
+        ("float64", Call("matmul", a.double(), b.double())),
         ("a bias too short", Call("matmul", a, b, bias[1:])),
+        ("a bias of one number", Call("matmul", a, b, bias[:1])),
+        ("a row for a bias", Call("matmul", a, b, bias[None])),
+        ("a bias of integers", Call("matmul", a, b, bias.int())),
+        ("an activation in capitals", Call("matmul", a, b, activation="GELU")),
         ("an unknown activation", Call("matmul", a, b, activation="relu")),
     ]
     for what, call in draw.shuffled(bad):
