@@ -327,8 +327,8 @@ def _global_norm(gradients):
 
 def _clip(gradients, norm, max_norm):
     if norm > max_norm:
-        for g in gradients:
-            g.mul_(max_norm / norm)
+        for g in gradients:  # the factor may be smaller than any float32
+            g.copy_(g.double() * (max_norm / norm))
 
 
 def _require_scale(scale):
@@ -393,7 +393,8 @@ def _accumulate(model, micro_batches, scale):
 def _add(sums, gradients):
     for (p, so_far), g in zip(list(sums.items()), gradients, strict=True):
         if g is not None:
-            sums[p] = g.float() if so_far is None else so_far.add_(g)
+            # A copy: autograd may return one tensor for two parameters.
+            sums[p] = g.to(torch.float32, copy=True) if so_far is None else so_far.add_(g)
 
 
 # --- 6 · stochastic_round
