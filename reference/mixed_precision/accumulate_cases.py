@@ -138,6 +138,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a scale of 0", [good], 0.0),
         ("a negative scale", [good], -1.0),
         ("an infinite scale", [good], math.inf),
+        ("a scale that is no number", [good], math.nan),
     ]
     yield Call("harness:set_gradients_of", model, 5.0)
     before = yield Call("harness:gradients_of", model)
@@ -199,8 +200,12 @@ def _whole(draw: Draw, *shape: int, most: int) -> Tensor:
 def _row_pieces(draw: Draw, row: Row) -> Pieces:
     """Return inputs [B, 2, C] and targets [B, 2] of each piece, small whole numbers."""
     rows, pieces = PIECES[row["pieces"]], Pieces()
-    for count in rows:
-        inputs = _whole(draw, count, 2, row["width"], most=7)
+    wide = row["dtype"] is not torch.float16  # in which scaled gradients would overflow
+    for number, count in enumerate(rows):
+        # Each piece is exact in 16 bits; their sum has more.
+        inputs = _whole(draw, count, 2, row["width"], most=7) * (
+            64.0 ** (number % 2) if wide else 1
+        )
         targets = draw.integer_tensor(count, 2, low=0, high=9)
         if row["ignored"] == "half of the targets":
             targets[torch.arange(count), draw.integer_tensor(count, low=0, high=1)] = -100
