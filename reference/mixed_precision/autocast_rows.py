@@ -83,31 +83,34 @@ _KEYWORDS = {
 def _inputs(draw: Draw, row: Row) -> dict[str, object]:
     """Return the inputs by place or name, as `under_policy` takes them."""
     op, columns, rows = row["operation"], row["columns"], row["rows"]
+    by_name = row["second given"] == "by name"
     x = laid_out(draw.normal_tensor(rows, columns, dtype=row["first"]), row["view of first"])
     inputs: dict[str, object] = {"0": x}
     if op == "layer_norm":
         inputs["normalized_shape"] = [columns]
+    second = _second(draw, row)
     if row["second"] == "none":
         return inputs
-    name = _NAMES.get(op, "other") if row["second given"] == "by name" else "1"
+    name = _NAMES.get(op, "other") if by_name else "1"
     if name == "1" and op == "layer_norm":
         inputs = {"0": x, "1": [columns]}
         name = "2"
-    inputs[name] = _second(draw, row)
+    inputs[name] = second
     return inputs
 
 
 def _second(draw: Draw, row: Row) -> object:
-    """Return the second argument, away from 0: it may be a divisor."""
+    """Return the second argument, if there is one, away from 0: it may be a divisor."""
     op, columns, rows = row["operation"], row["columns"], row["rows"]
-    if row["second"] == "a Python number":
+    scalar, view = row["second has"] == "no dimension", row["view of second"]
+    if row["second"] in ("none", "a Python number"):
         return draw.choice((0.5, 1.7, 3))
     shapes = {"linear": (4, columns), "matmul": (columns, 4), "layer_norm": (columns,)}
-    shape = () if row["second has"] == "no dimension" else shapes.get(op, (rows, columns))
+    shape = () if scalar else shapes.get(op, (rows, columns))
     if row["second"] == "whole numbers":
-        return laid_out(draw.integer_tensor(*shape, low=1, high=9), row["view of second"])
+        return laid_out(draw.integer_tensor(*shape, low=1, high=9), view)
     y = draw.uniform_tensor(*shape, low=0.5, high=2.0, dtype=row["second"])
-    return laid_out(y, row["view of second"])
+    return laid_out(y, view)
 
 
 def _want(row: Row, inputs: dict[str, object], keywords: dict[str, object]) -> Tensor:

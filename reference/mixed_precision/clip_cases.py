@@ -219,6 +219,14 @@ CLIPPING = Factors(
             lambda row: row["scale"] == 65536.0 and row["numbers"] == "near 1e36",
         ),
         Excluded(
+            "without an overflow it is in no entry",
+            lambda row: row["overflow"] == "none" and row["place"] != "first entry",
+        ),
+        Excluded(
+            "gradients that are not there have no strides",
+            lambda row: row["gradients"] == "none" and row["view of gradients"] != "contiguous",
+        ),
+        Excluded(
             "after an overflow nobody asks for max_norm",
             lambda row: row["overflow"] != "none" and row["max_norm"] != "half the norm",
         ),
@@ -263,6 +271,8 @@ def _draw_max_norm(draw: Draw, row: Row, gradients: Gradients, norm: float) -> f
     wanted, chosen = row["max_norm"], 0.0
     if not isinstance(wanted, str):
         return float(wanted)
+    if norm == math.inf:
+        return 1.0
     while True:
         share = 0.4 + 0.2 * draw.uniform()
         chosen = {"half the norm": norm, "twice the norm": 4 * norm}.get(wanted, 2e-10) * share
@@ -281,18 +291,17 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     arriving, divided = _arriving_and_divided(draw, row)
     order = [0, 1, 2, 0] if row["gradients"] == "one tied" else [0, 1, 2]
     gone = {"none": (0, 1, 2), "one missing": (2,)}.get(row["gradients"], ())
-    bad = row["overflow"] != "none"
+    bad, first = row["overflow"] != "none", row["place"] == "first entry"
     if bad:
         able = [i for i, g in enumerate(divided) if i not in gone and g.numel()]
-        place = able[0 if row["place"] == "first entry" else -1]
+        place = able[0 if first else -1]
         for g in (arriving[place], divided[place]):
-            g.view(-1)[0 if row["place"] == "first entry" else -1] = float(row["overflow"])
+            g.view(-1)[0 if first else -1] = float(row["overflow"])
     present: list[Tensor | None] = [None if i in gone else g for i, g in enumerate(divided)]
     norm = math.inf if bad else global_norm(present)
-    max_norm = 1.0 if bad else _draw_max_norm(draw, row, present, norm)
-    sent = [
-        None if i in gone else laid_out(g, row["view of gradients"]) for i, g in enumerate(arriving)
-    ]
+    max_norm = _draw_max_norm(draw, row, present, norm)
+    view = row["view of gradients"]
+    sent = [None if i in gone else laid_out(g, view) for i, g in enumerate(arriving)]
     values = [
         laid_out(whole(draw, *g.shape).to(g.dtype), row["view of parameters"]) for g in arriving
     ]

@@ -139,6 +139,14 @@ RANKS = Factors(
     },
     excluded=(
         Excluded(
+            "without an overflow it is on no rank",
+            lambda row: row["overflow"] == "none" and row["on"] != "the last rank",
+        ),
+        Excluded(
+            "without an overflow it is in no entry",
+            lambda row: row["overflow"] == "none" and row["entry"] != "the last one",
+        ),
+        Excluded(
             "a rank without gradients does not overflow",
             lambda row: (
                 row["without gradients"] == "the first rank"
@@ -157,13 +165,13 @@ def _gradients_of(draw: Draw, row: Row, rank: int) -> list[Tensor | None]:
         laid_out((whole(draw, *shape) * size).to(row["dtype"]), row["view of gradients"])
         for shape in SIZES
     ]
-    first = row["entry"] == "the first one"
+    first, world = row["entry"] == "the first one", row["world"]
+    ranks = {"the last rank": (world - 1,), "the first rank": (0,)}.get(row["on"], range(world))
     if row["without gradients"] == "the first rank" and rank == 0:
         return [None, None, None]
     if row["without gradients"] == "every parameter but one":
         found = [found[0], None, None] if first else [None, None, found[2]]
-    ranks = {"the last rank": (row["world"] - 1,), "the first rank": (0,)}
-    if row["overflow"] != "none" and rank in ranks.get(row["on"], range(row["world"])):
+    if row["overflow"] != "none" and rank in ranks:
         chosen = next(g for g in (found if first else reversed(found)) if g is not None)
         chosen[(0 if first else -1,) * chosen.dim()] = float(row["overflow"])
     return found

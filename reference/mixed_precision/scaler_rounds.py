@@ -35,6 +35,10 @@ ROUNDS = Factors(
     },
     excluded=(
         Excluded(
+            "without an overflow it is of no optimizer",
+            lambda row: row["overflow"] == "none" and row["of"] != "the first optimizer",
+        ),
+        Excluded(
             "an optimizer without gradients does not overflow",
             lambda row: (
                 row["gradients"] == "none of the last optimizer"
@@ -144,8 +148,8 @@ class _World:
                 found = [None, None, None]
             case "none of the last optimizer":
                 found[2] = None
+        first = self.row["of"] == "the first optimizer"
         if self.row["overflow"] != "none" and number == 2:
-            first = self.row["of"] == "the first optimizer"
             places = self.places[0 if first else -1]
             able = [i for i in places if found[i] is not None and found[i].numel()]
             found[able[-1 if first else 0]].view(-1)[-1] = float(self.row["overflow"])
