@@ -409,7 +409,7 @@ def stochastic_round(x: Tensor, noise: Tensor) -> Tensor:
         _require(low >= 0 and high < 65536, f"noise: expected 0 … 65535, got {low} … {high}")
     # Sign and magnitude: adding to the pattern moves away from zero, carries into the exponent
     # included. Of what comes out, NaN alone can be wrong: it may carry into the sign.
-    bits = (x.contiguous().view(torch.int32) + noise) & -65536
+    bits = (x.view(torch.int32) + noise) & -65536
     rounded = bits.view(torch.float32).to(torch.bfloat16)
     return torch.where(x.isnan(), torch.nan, rounded)
 
