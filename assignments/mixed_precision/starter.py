@@ -15,8 +15,9 @@
 # stands in a list twice. A gradient *overflows* where an entry of it is inf or NaN.
 #
 # Rules that hold everywhere: tensors you are given stay as they are, unless a docstring says that
-# you change them; what you return or store shares no memory with them; inputs may have any strides;
-# and a call that raises leaves everything as it was.
+# you change them; what you return or store shares no memory with them; inputs may have any strides
+# (a dimension of one entry has the stride of a contiguous tensor); and a call that raises leaves
+# everything as it was.
 
 # %% tags=["export"]
 """Mixed precision: eight problems around training in 16 bits."""
@@ -58,12 +59,13 @@ def autocast_forward(model: Any, *inputs: Tensor, low: torch.dtype = torch.bfloa
     - "low": all of them to `low`.
     - "float32": those of a half dtype (bfloat16, float16) to float32.
     - "widest": all of them to the widest dtype among them: float32 if there is one, or if bfloat16
-      meets float16; else the half dtype that they share. Numbers that are no tensors do not count.
+      meets float16; else the half dtype that they share. A tensor without dimensions counts as any
+      other, numbers that are no tensors do not.
 
-    If one of them is float64, nothing is cast. Integer and boolean tensors are never cast, and the
-    result is never cast. A tensor that has its dtype already is not copied. Casts are part of the
-    graph: gradients arrive at the tensors that the model passed, in their dtypes. Parameters may
-    change between two calls, and the next call sees it.
+    If one of them is float64, nothing is cast. Integer tensors are never cast, and the result is
+    never cast. A tensor that has its dtype already is not copied. Casts are part of the graph:
+    gradients arrive at the tensors that the model passed, in their dtypes. Parameters may change
+    between two calls, and the next call sees it. Tensors within lists are not graded.
 
     Args:
         model: called once; a module of `harness` or anything else of this form, with `run`.
@@ -93,10 +95,11 @@ class MasterAdamW:
         parameter ← w, rounded to nearest
 
     t counts the steps of this parameter, from 1; m and v begin at 0. A parameter without a gradient
-    is left alone in every respect, decay and t included. A tied parameter is one parameter. A
-    float32 parameter is its own master. Memory per parameter in low precision, everything
-    included: 2 bytes each for it and its gradient, 4 each for w, m, v; beside that, no more than
-    a few tensors of the size of a single parameter at a time.
+    is left alone in every respect, decay and t included, frozen or not. A tied parameter is one
+    parameter. A float32 parameter is its own master: who changes it has changed w. Memory per
+    parameter in low precision, everything included: 2 bytes each for it and its gradient, 4 each
+    for w, m, v; beside that, no more than a few tensors of the size of a single parameter at a
+    time.
 
     Attributes:
         params: the parameters as given, a list.
@@ -105,7 +108,7 @@ class MasterAdamW:
         params: float32, bfloat16 or float16, with any strides; masters start from their numbers.
         lr: learning rate, at least 0.
         betas: each in [0, 1).
-        eps: at least 0.
+        eps: at least 0; with 0, gradients that are 0 are not graded.
         weight_decay: at least 0.
 
     Raises:
@@ -144,7 +147,7 @@ class MasterAdamW:
 
         Raises:
             ValueError: unless the keys are those four, and each list has an entry per parameter:
-                whole numbers of at least 0, float32 tensors of the parameters' shapes.
+                ints of at least 0, float32 tensors of the parameters' shapes.
         """
         raise NotImplementedError
 
@@ -195,7 +198,7 @@ class GradScaler:
 
         Division is in float32, rounded to the gradient's dtype. A parameter that several optimizers
         share, or that stands in one twice, is divided once. Whether an optimizer overflows is asked
-        of its divided gradients.
+        here, of its divided gradients: also of those that another optimizer divided before it.
 
         Raises:
             RuntimeError: if this optimizer was unscaled or stepped in this round already.
@@ -257,10 +260,13 @@ def clip_and_step(
     """Unscale, check, clip by the global norm, step, in this order.
 
     1. Gradients are divided by `scale` (in float32, rounded to their dtype), tied ones once.
-    2. If one overflows now, nothing else happens: the optimizer takes no step.
-    3. The norm is √(Σ g²) over all entries of all gradients, tied ones once, to float32's precision
-       (the squares of finite gradients may leave float32's range, the norm does not).
-    4. If the norm exceeds `max_norm`, gradients are multiplied by max_norm / norm.
+    2. If one overflows now, nothing else happens: gradients stay divided, no step is taken.
+    3. The norm is √(Σ g²) over all entries of all gradients, divided and rounded, tied ones once,
+       to float32's precision (squares of finite gradients may leave float32's range, the norm does
+       not).
+    4. If the norm exceeds `max_norm`, gradients are multiplied by max_norm / norm, a number that
+       may be smaller than any float32, and rounded to their dtype once: 1e38 becomes 1e-10 if
+       `max_norm` says so.
     5. `optimizer.step()`.
 
     Gradients change in place. Parameters without one are left out.
@@ -296,10 +302,12 @@ def accumulate(
 
     `model.loss(inputs, targets)` is the mean over the targets of one piece that are not -100, and
     NaN if all of them are. Wanted is the mean over all targets of all pieces that are not -100;
-    pieces may differ in size. Only one piece's graph may live at a time.
+    pieces may differ in size. Only one piece's graph may live at a time: what it keeps for its
+    backward pass is gone before the next loss is asked for. Each is asked for at most once.
 
     The loss is multiplied by `scale` before it is differentiated. A piece's gradient arrives in the
     dtype of its parameter; sums over pieces are kept in float32, and are divided by `scale` there.
+    Whether a piece's share of the mean is multiplied before or after that is not graded.
 
     Args:
         model: a module; its parameters stay as they are.
@@ -326,8 +334,8 @@ def accumulate(
 def stochastic_round(x: Tensor, noise: Tensor) -> Tensor:
     """Round float32 to bfloat16, up or down by chance, so that the mean is right.
 
-    A float32 has 16 bits more than a bfloat16. Let `low` be the number that these bits make, 0 to
-    65535. The result is the neighbour of larger magnitude if noise + low >= 65536, and the
+    A float32 has 16 bits more than a bfloat16. Let `low` be the number that these bits make, from
+    0 to 65535. The result is the neighbour of larger magnitude if noise + low >= 65536, and the
     neighbour of smaller magnitude (the bits cut off) otherwise. So if noise is uniform, it is the
     larger one with probability low / 65536, and a number that bfloat16 holds never changes. This
     goes for subnormal numbers too; beyond the largest finite bfloat16 the larger neighbour is inf.
@@ -374,18 +382,20 @@ def train(
 
     Args:
         model: float32; changed in place.
-        batches: for each step its pieces, (tokens_BT, targets_BT).
+        batches: for each step its pieces, (tokens_BT, targets_BT); each loss is asked for at
+            most once.
         low: bfloat16 or float16.
         lr: learning rate.
         weight_decay: of AdamW.
-        max_norm: of all gradients together.
+        max_norm: of all gradients together; with 0 only decay moves weights.
         init_scale: of the loss, in [1, 2**24].
 
     Returns:
         float32 [N]: the loss of each of the N batches before its step, unscaled.
 
     Raises:
-        ValueError: if `low` is neither dtype; the model is as it was.
+        ValueError: if `low` is neither dtype; the model is as it was. Other refusals are not
+            graded.
     """
     raise NotImplementedError
 
@@ -404,7 +414,7 @@ def found_inf_everywhere(optimizer: Any) -> bool:  # noqa: ANN401 - any optimize
     of them overflows on any rank, nobody takes a step and all return True. Else every rank calls
     `optimizer.step()` and returns False. A rank whose parameters have no gradients takes part like
     every other; so do one rank alone, and ranks with different numbers of parameters. Gradients
-    stay as they are, and no more than a few bytes are sent.
+    stay as they are. A few bytes are enough, but how many are sent is not graded.
 
     Args:
         optimizer: has `params` and `step()`; gradients are float32 or bfloat16.

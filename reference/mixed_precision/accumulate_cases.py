@@ -10,8 +10,20 @@ import math
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Raises,
+    Row,
+    case,
+)
 
+from .inputs import LAYOUTS, laid_out
 from .oracle import gpt_gradients
 from .text import batch
 
@@ -126,6 +138,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a scale of 0", [good], 0.0),
         ("a negative scale", [good], -1.0),
         ("an infinite scale", [good], math.inf),
+        ("a scale that is no number", [good], math.nan),
     ]
     yield Call("harness:set_gradients_of", model, 5.0)
     before = yield Call("harness:gradients_of", model)
@@ -136,3 +149,118 @@ def bad_input(draw: Draw) -> CaseSteps:
         yield Raises(step, "ValueError", what)
     after = yield Call("harness:gradients_of", model)
     yield Expect(after, filled, label="gradients after refused calls", exact=True)
+
+
+KINDS = (torch.float32, torch.bfloat16, torch.float16)
+PIECES = {
+    "of 1, 2, 1 and 4 rows": (1, 2, 1, 4),
+    "one": (4,),
+    "one row each": (1, 1),
+    "the first has nothing that counts": (2, 1, 2, 1),
+    "the last has nothing that counts": (1, 2, 1, 2),
+}
+"""Rows of the pieces; as many as count are a power of two, so that all shares are exact."""
+
+ACCUMULATION = Factors(
+    "accumulate",
+    {
+        "dtype": KINDS,
+        "pieces": tuple(PIECES),
+        "ignored": ("no other target", "half of the targets"),
+        "scale": (1024.0, 1.0, 2.0**-4, 3.0),
+        "factor": (1.0, -2.0),
+        "loss in": (torch.float32, torch.bfloat16),
+        "width": (3, 1, 65),
+        "view of inputs": LAYOUTS,
+        "view of targets": LAYOUTS,
+        "shape of frozen": ((2, 2), (), (0,)),
+        "grad before": ("none", "of every parameter, frozen ones too"),
+    },
+    excluded=(
+        Excluded(
+            "in 16 bits a scale of 3 is not exact",
+            lambda row: row["scale"] == 3.0 and row["dtype"] is not torch.float32,
+        ),
+        Excluded(
+            "a loss in 16 bits has a rounding of its own, and so has 3 times a share of it",
+            lambda row: row["scale"] == 3.0 and row["loss in"] is not torch.float32,
+        ),
+        Excluded(
+            "float16 has no larger range than its losses",
+            lambda row: row["width"] == 65 and row["dtype"] is torch.float16,
+        ),
+    ),
+)
+
+
+def _whole(draw: Draw, *shape: int, most: int) -> Tensor:
+    return draw.integer_tensor(*shape, low=-most, high=most).float()
+
+
+def _row_pieces(draw: Draw, row: Row) -> Pieces:
+    """Return inputs [B, 2, C] and targets [B, 2] of each piece, small whole numbers."""
+    rows, pieces = PIECES[row["pieces"]], Pieces()
+    wide = row["dtype"] is not torch.float16  # in which scaled gradients would overflow
+    for number, count in enumerate(rows):
+        # Each piece is exact in 16 bits; their sum has more.
+        inputs = _whole(draw, count, 2, row["width"], most=7) * (
+            64.0 ** (number % 2) if wide else 1
+        )
+        targets = draw.integer_tensor(count, 2, low=0, high=9)
+        if row["ignored"] == "half of the targets":
+            targets[torch.arange(count), draw.integer_tensor(count, low=0, high=1)] = -100
+        pieces.append((inputs, targets))
+    if "nothing" in row["pieces"]:
+        pieces[0 if "first" in row["pieces"] else -1][1].fill_(-100)
+    return [
+        (laid_out(x, row["view of inputs"]), laid_out(y, row["view of targets"])) for x, y in pieces
+    ]
+
+
+def _of_parts(
+    row: Row, weights: list[Tensor], pieces: Pieces
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return loss and gradients of `harness:Parts`, in the order of its parameters."""
+    one, other, late = (w.double() for w in weights)
+    counts = [int((y != -100).sum()) for _, y in pieces]
+    loss, common, rare = torch.zeros((), dtype=torch.float64), torch.zeros(row["width"]), None
+    for (x, y), count in zip(pieces, counts, strict=True):
+        if not count:
+            continue
+        kept, share = x[y != -100].double(), count / sum(counts)
+        weight = one + other + late if len(x) > 1 else one + other
+        mean = (kept * weight).sum(dim=-1).mean() * row["factor"]
+        loss = loss + mean.to(row["loss in"]) * share
+        gradient = (kept.mean(dim=0) * row["factor"] * share).float()
+        common = common + gradient
+        if len(x) > 1:
+            rare = gradient if rare is None else rare + gradient
+    return loss.float(), [None, common, rare, common]
+
+
+@case("accumulate", "combinations", public=3, hidden=6, factors=ACCUMULATION)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, pieces with their own parameters, ignored targets, old gradients.
+
+    All numbers are exact in 16 bits. Two parameters have one gradient, which autograd may return as
+    a single tensor; a third one has none in pieces of one row; a fourth one is frozen.
+    """
+    most = 50 if row["dtype"] is torch.float32 else 2
+    weights = [_whole(draw, row["width"], most=most) for _ in range(3)]
+    values = [w.to(row["dtype"]) for w in (*weights, torch.ones(row["shape of frozen"]))]
+    pieces = _row_pieces(draw, row)
+    model = yield New("harness:Parts", values, row["factor"], row["loss in"])
+    if row["grad before"] != "none":
+        yield Call("harness:set_all_gradients_of", model, 3.0)
+    got = yield Call("accumulate", model, pieces, scale=row["scale"])
+    want = _of_parts(row, weights, pieces)
+    yield Expect(got, want, label="loss and gradients")
+    left = yield Call("harness:gradients_of", model)
+    yield Expect(left, [None] * 4, label="grad of every parameter afterwards")
+    alive = yield Call(model, "most_alive")
+    yield Expect(alive, 1, label="pieces whose graph was alive at a time")
+    calls = yield Call(model, "calls")
+    yield Expect(calls <= len(pieces), True, label="whether each loss was asked for at most once")
+    state = yield Call("harness:state_of", model)
+    names = ("one", "other", "late", "frozen")
+    yield Expect(state, dict(zip(names, values, strict=True)), label="parameters", exact=True)

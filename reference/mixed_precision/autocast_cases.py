@@ -215,3 +215,5 @@ def bad_input(draw: Draw) -> CaseSteps:
     for low in draw.shuffled((torch.float32, torch.float64, torch.int8)):
         step = Call("autocast_forward", model, x, low=low)
         yield Raises(step, "ValueError", f"low={low}")
+    calls = yield Call(model, "calls")
+    yield Expect(calls, 0, label="how often the model was called")

@@ -8,18 +8,22 @@ from . import (
     accumulate_cases,
     adamw_cases,
     autocast_cases,
+    autocast_rows,
     clip_cases,
     rank_cases,
     rounding_cases,
     scaler_cases,
+    scaler_rounds,
     train_cases,
     workloads,
 )
 
 MODULES = (
     autocast_cases,
+    autocast_rows,
     adamw_cases,
     scaler_cases,
+    scaler_rounds,
     clip_cases,
     accumulate_cases,
     rounding_cases,

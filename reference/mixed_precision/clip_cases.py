@@ -9,10 +9,33 @@ from collections.abc import Generator, Sequence
 import torch
 
 from grader.assignment.steps import Step, Value
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Raises,
+    Row,
+    case,
+)
 
-from .inputs import BROKEN, Side, broken, give, new_side, shapes, strided, whole
-from .oracle import global_norm
+from .inputs import (
+    BROKEN,
+    LAYOUTS,
+    Side,
+    broken,
+    far_from_ties,
+    give,
+    laid_out,
+    new_side,
+    shapes,
+    strided,
+    whole,
+)
+from .oracle import Momentum, global_norm
 
 Tensor = torch.Tensor
 Gradients = Sequence[Tensor | None]
@@ -82,7 +105,7 @@ def overflow_by_unscaling(draw: Draw) -> CaseSteps:
     side = yield from new_side(values)
     gradients = [whole(draw, 3), torch.tensor([1.0, draw.choice((3e36, -2e37))])]
     yield give(side, gradients)
-    got = yield Call("clip_and_step", side.optimizer, 2.0**-10, draw.choice((1.0, math.inf)))
+    got = yield Call("clip_and_step", side.optimizer, 2.0**-10, (1.0, math.inf)[draw.index % 2])
     yield Expect(got, (torch.tensor(math.inf), False), label="norm and whether it stepped")
     got = yield Call(side.params, "values")
     yield Expect(got, values, label="parameters", exact=True)
@@ -165,11 +188,146 @@ def bad_input(draw: Draw) -> CaseSteps:
         yield Raises(step, "ValueError", f"scale {scale}, max_norm {max_norm}")
     got = yield Call(side.params, "gradients")
     yield Expect(got, gradients, label="gradients after refused calls", exact=True)
-    halves = [whole(draw, 3), whole(draw, 2).half()]
-    params = yield New("harness:Parameters", halves)
+    for kind in (torch.float16, torch.float64):
+        others = [whole(draw, 3), whole(draw, 2).to(kind)]
+        params = yield New("harness:Parameters", others)
+        optimizer = yield New("harness:Momentum", params)
+        yield Call(params, "set_gradients", others)
+        step = Call("clip_and_step", optimizer, 2.0, 1.0)
+        yield Raises(step, "ValueError", f"a gradient in {kind}")
+        got = yield Call(params, "gradients")
+        yield Expect(got, others, label="gradients after a refused call", exact=True)
+
+
+CLIPPING = Factors(
+    "clip_and_step",
+    {
+        "dtype": (torch.float32, torch.bfloat16, "both"),
+        "shape": ((3, 4), (), (1,), (0, 3), (1, 5), (2, 1030)),
+        "view of gradients": LAYOUTS,
+        "view of parameters": LAYOUTS,
+        "gradients": ("all", "one missing", "none", "one tied"),
+        "scale": (65536.0, 1.0, 3.0, 2.0**-10),
+        "max_norm": ("half the norm", "twice the norm", math.inf, 0.0, "near 1e-10"),
+        "numbers": ("near 10", "near 1e36", "near 1e-29", "all 0"),
+        "overflow": ("none", *map(str, BROKEN)),
+        "place": ("first entry", "last entry"),
+    },
+    excluded=(
+        Excluded(
+            "times 65536, numbers near 1e36 are no float32 any more",
+            lambda row: row["scale"] == 65536.0 and row["numbers"] == "near 1e36",
+        ),
+        Excluded(
+            "without an overflow it is in no entry",
+            lambda row: row["overflow"] == "none" and row["place"] != "first entry",
+        ),
+        Excluded(
+            "gradients that are not there have no strides",
+            lambda row: row["gradients"] == "none" and row["view of gradients"] != "contiguous",
+        ),
+        Excluded(
+            "after an overflow nobody asks for max_norm",
+            lambda row: row["overflow"] != "none" and row["max_norm"] != "half the norm",
+        ),
+        Excluded(
+            "of gradients that are not there, no numbers and no norm are seen",
+            lambda row: (
+                row["gradients"] == "none"
+                and (row["numbers"] != "near 10" or row["max_norm"] != "half the norm")
+            ),
+        ),
+        Excluded(
+            "there is no entry that could overflow",
+            lambda row: row["overflow"] != "none" and row["gradients"] == "none",
+        ),
+    ),
+)
+_SIZES = {"near 10": 1.0, "near 1e36": 2.0**116, "near 1e-29": 2.0**-100, "all 0": 0.0}
+
+
+def _kinds(row: Row) -> list[torch.dtype]:
+    """Return the dtypes of the three parameters; the first one has the shape of the row."""
+    if row["dtype"] == "both":
+        return [torch.bfloat16, torch.float32, torch.bfloat16]
+    return [row["dtype"]] * 3
+
+
+def _arriving_and_divided(draw: Draw, row: Row) -> tuple[list[Tensor], list[Tensor]]:
+    """Return gradients as they arrive, and divided by the scale, rounded to their dtypes.
+
+    They are whole numbers of four bits. Divided by 3 they lie far from the middle of two numbers.
+    """
+    exact = row["scale"] != 3.0
+    arriving = []
+    for size, kind in zip((row["shape"], (4,), (2, 3)), _kinds(row), strict=True):
+        numbers = whole(draw, *size) * _SIZES[row["numbers"]] * (row["scale"] if exact else 1.0)
+        arriving.append(numbers.to(kind))
+    return arriving, [(g.float() / row["scale"]).to(g.dtype) for g in arriving]
+
+
+def _draw_max_norm(draw: Draw, row: Row, gradients: Gradients, norm: float) -> float:
+    """Return a max_norm as the row wants it, with which no clipped gradient is near a tie."""
+    wanted, chosen = row["max_norm"], 0.0
+    if not isinstance(wanted, str):
+        return float(wanted)
+    if norm == math.inf:
+        return 1.0
+    while True:
+        share = 0.4 + 0.2 * draw.uniform()
+        chosen = {"half the norm": norm, "twice the norm": 4 * norm}.get(wanted, 2e-10) * share
+        factor = chosen / norm if norm > chosen else 1.0
+        if all(g is None or far_from_ties(g.double() * factor) for g in gradients):
+            return chosen
+
+
+@case("clip_and_step", "combinations", public=3, hidden=6, factors=CLIPPING)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, sizes, scales, norms from 0 to 1e37, overflows.
+
+    Gradients in bfloat16 are compared bit for bit: each is rounded once when it is divided, and
+    once when it is clipped. The factor may be smaller than any float32.
+    """
+    arriving, divided = _arriving_and_divided(draw, row)
+    order = [0, 1, 2, 0] if row["gradients"] == "one tied" else [0, 1, 2]
+    gone = {"none": (0, 1, 2), "one missing": (2,)}.get(row["gradients"], ())
+    bad, first = row["overflow"] != "none", row["place"] == "first entry"
+    if bad:
+        able = [i for i, g in enumerate(divided) if i not in gone and g.numel()]
+        place = able[0 if first else -1]
+        for g in (arriving[place], divided[place]):
+            g.view(-1)[0 if first else -1] = float(row["overflow"])
+    present: list[Tensor | None] = [None if i in gone else g for i, g in enumerate(divided)]
+    norm = math.inf if bad else global_norm(present)
+    max_norm = _draw_max_norm(draw, row, present, norm)
+    view = row["view of gradients"]
+    sent = [None if i in gone else laid_out(g, view) for i, g in enumerate(arriving)]
+    values = [
+        laid_out(whole(draw, *g.shape).to(g.dtype), row["view of parameters"]) for g in arriving
+    ]
+    params = yield New("harness:Parameters", values, order)
     optimizer = yield New("harness:Momentum", params)
-    yield Call(params, "set_gradients", halves)
-    step = Call("clip_and_step", optimizer, 2.0, 1.0)
-    yield Raises(step, "ValueError", "a float16 gradient")
+    yield Call(params, "set_gradients", [sent[i] for i in order])
+    got = yield Call("clip_and_step", optimizer, row["scale"], max_norm)
+    yield Expect(got, (torch.tensor(norm).float(), not bad), label="norm and whether it stepped")
+    want = present if bad else _clipped(present, norm, max_norm)
     got = yield Call(params, "gradients")
-    yield Expect(got, halves, label="gradients after a refused call", exact=True)
+    for dtype in dict.fromkeys(_kinds(row)):
+        chosen = [i for i in order if arriving[i].dtype == dtype]
+        places = [n for n, i in enumerate(order) if arriving[i].dtype == dtype]
+        yield Expect(
+            [got[n] for n in places],
+            [want[i] for i in chosen],
+            label=f"gradients in {dtype} afterwards",
+            exact=dtype is torch.bfloat16,
+        )
+    model = Momentum(values)
+    if not bad:
+        model.step(want)
+    got = yield Call(params, "values")
+    moved = [v.to(old.dtype) for v, old in zip(model.values, values, strict=True)]
+    yield Expect(got, [moved[i] for i in order], label="parameters afterwards")
+    steps = yield Call(optimizer, "steps")
+    yield Expect(steps, int(not bad), label="steps taken")
+    same = yield Call(params, "has_given_gradients")
+    yield Expect(same, True, label="whether gradients are the tensors that were there")

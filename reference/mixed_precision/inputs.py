@@ -33,12 +33,15 @@ def shapes(draw: Draw, count: int) -> list[tuple[int, ...]]:
 
 
 def strided(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return normal numbers; a matrix is the transpose of one.
+    """Return normal numbers; a matrix is the transpose of one, unless a dimension has one entry.
+
+    The stride of such a dimension means nothing, and torch refuses to copy between two views of
+    the same numbers that differ in it: the handout promises the stride of a contiguous tensor.
 
     A single number is not near 0: errors are relative to the largest of a tensor, and a small
     difference of two numbers would be its only one.
     """
-    if len(shape) == 2:
+    if len(shape) == 2 and 1 not in shape:
         return draw.normal_tensor(*shape[::-1], dtype=dtype).T
     if shape in ((), (1,)):
         return (draw.uniform_tensor(*shape, low=0.5, high=1.5) * draw.choice((1.0, -1.0))).to(dtype)
@@ -79,3 +82,27 @@ def broken(draw: Draw, gradients: Sequence[Tensor | None], value: float) -> list
     chosen = draw.choice(able)
     chosen.view(-1)[draw.integer(0, chosen.numel() - 1)] = value
     return copied
+
+
+LAYOUTS = ("contiguous", "transposed", "every other column")
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return the same numbers in another order in memory.
+
+    Dimensions of one entry keep their usual strides, and so does what has a single dimension and is
+    to be transposed.
+    """
+    if x.dim() == 0 or 1 in x.shape or layout == "contiguous":
+        return x.contiguous()
+    if layout == "transposed":
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+    return x.repeat_interleave(2, dim=-1)[..., ::2]
+
+
+def far_from_ties(x: Tensor) -> bool:
+    """Return whether no entry, float64, lies so near the middle of two bfloat16 that 2^-18 decides.
+
+    So the result of one rounding is the same for all who have the number to float32's precision.
+    """
+    return torch.equal((x * (1 + 2.0**-18)).bfloat16(), (x * (1 - 2.0**-18)).bfloat16())

@@ -113,10 +113,11 @@ class Scale:
 
 
 class Momentum:
-    """What `harness:Momentum` does, in float64."""
+    """What `harness:Momentum` does, in float64; parameters are rounded to their dtypes."""
 
     def __init__(self, values: Sequence[Tensor], *, lr: float = 0.5, momentum: float = 0.5) -> None:
         self.values = [value.double() for value in values]
+        self._dtypes = [value.dtype for value in values]
         self._buffers = [torch.zeros_like(value) for value in self.values]
         self._lr, self._momentum = lr, momentum
 
@@ -125,7 +126,8 @@ class Momentum:
         for i, g in enumerate(gradients):
             if g is not None:
                 self._buffers[i] = self._momentum * self._buffers[i] + g.double()
-                self.values[i] = self.values[i] - self._lr * self._buffers[i]
+                stepped = self.values[i] - self._lr * self._buffers[i]
+                self.values[i] = stepped.to(self._dtypes[i]).double()
 
 
 def global_norm(gradients: Sequence[Tensor | None]) -> float:

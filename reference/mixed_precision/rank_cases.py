@@ -11,9 +11,21 @@ from dataclasses import dataclass
 import torch
 
 from grader.assignment.steps import Ref, Step, Value
-from grader.author import Call, CaseSteps, Draw, Each, Expect, New, World, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Each,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Row,
+    World,
+    case,
+)
 
-from .inputs import BROKEN, broken, whole
+from .inputs import BROKEN, LAYOUTS, broken, laid_out, whole
 from .oracle import Momentum
 
 Tensor = torch.Tensor
@@ -110,3 +122,79 @@ def without_gradients(draw: Draw) -> CaseSteps:
             place = (silent + 1) % world
             gradients[place] = broken(draw, gradients[place], BROKEN[0])
         yield from _round(ranks, gradients, overflow=bad)
+
+
+RANKS = Factors(
+    "found_inf_everywhere",
+    {
+        "world": (2, 3, 1),
+        "dtype": (torch.float32, torch.bfloat16),
+        "view of gradients": LAYOUTS,
+        "finite entries": ("near 10", "near 3e38"),
+        "without gradients": ("nobody", "the first rank", "every parameter but one"),
+        "overflow": ("none", *map(str, BROKEN)),
+        "on": ("the last rank", "the first rank", "every rank"),
+        "tied": (False, True),
+        "entry": ("the last one", "the first one"),
+    },
+    excluded=(
+        Excluded(
+            "without an overflow it is on no rank",
+            lambda row: row["overflow"] == "none" and row["on"] != "the last rank",
+        ),
+        Excluded(
+            "without an overflow it is in no entry",
+            lambda row: row["overflow"] == "none" and row["entry"] != "the last one",
+        ),
+        Excluded(
+            "a rank without gradients does not overflow",
+            lambda row: (
+                row["without gradients"] == "the first rank"
+                and row["overflow"] != "none"
+                and (row["on"] != "the last rank" or row["world"] == 1)
+            ),
+        ),
+    ),
+)
+
+
+def _gradients_of(draw: Draw, row: Row, rank: int) -> list[Tensor | None]:
+    """Return the gradients of a rank: three, (2, 3), (4,) and (1,), as the row wants them."""
+    size = 2.0**124 if row["finite entries"] == "near 3e38" else 1.0
+    found: list[Tensor | None] = [
+        laid_out((whole(draw, *shape) * size).to(row["dtype"]), row["view of gradients"])
+        for shape in SIZES
+    ]
+    first, world = row["entry"] == "the first one", row["world"]
+    ranks = {"the last rank": (world - 1,), "the first rank": (0,)}.get(row["on"], range(world))
+    if row["without gradients"] == "the first rank" and rank == 0:
+        return [None, None, None]
+    if row["without gradients"] == "every parameter but one":
+        found = [found[0], None, None] if first else [None, None, found[2]]
+    if row["overflow"] != "none" and rank in ranks:
+        chosen = next(g for g in (found if first else reversed(found)) if g is not None)
+        chosen[(0 if first else -1,) * chosen.dim()] = float(row["overflow"])
+    return found
+
+
+@case("found_inf_everywhere", "combinations", public=1, hidden=3, factors=RANKS)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: worlds, dtypes, finite numbers whose sum is not, places of an overflow.
+
+    Gradients stay as they are; nobody steps, or everybody does once.
+    """
+    world, order = row["world"], [0, 1, 2, 0] if row["tied"] else [0, 1, 2]
+    values = [[whole(draw, *size).to(row["dtype"]) for size in SIZES] for _ in range(world)]
+    gradients = [_gradients_of(draw, row, rank) for rank in range(world)]
+    yield World(world)
+    params = yield Each(*(New("harness:Parameters", mine, order) for mine in values))
+    optimizer = yield Each(New("harness:Momentum", params))
+    sent = [[mine[i] for i in order] for mine in gradients]
+    yield Each(*(Call(params, "set_gradients", mine) for mine in sent))
+    bad = row["overflow"] != "none"
+    got = yield Each(Call("found_inf_everywhere", optimizer))
+    yield Expect(got, [bad] * world, label="what each rank returns")
+    steps = yield Each(Call(optimizer, "steps"))
+    yield Expect(steps, [int(not bad)] * world, label="steps that each rank took")
+    got = yield Each(Call(params, "gradients"))
+    yield Expect(got, sent, label="gradients of each rank", exact=True)

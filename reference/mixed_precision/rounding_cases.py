@@ -11,8 +11,9 @@ import math
 import torch
 
 from grader.assignment.steps import Value
-from grader.author import Beyond, Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Beyond, Call, CaseSteps, Draw, Expect, Factors, Raises, Row, case
 
+from .inputs import LAYOUTS, laid_out
 from .oracle import rounded_with
 
 Tensor = torch.Tensor
@@ -147,3 +148,57 @@ def bad_input(draw: Draw) -> CaseSteps:
     ]
     for what, numbers, given in draw.shuffled(bad):
         yield Raises(Call("stochastic_round", numbers, given), "ValueError", what)
+
+
+ROUNDING = Factors(
+    "stochastic_round",
+    {
+        "shape": ((3, 5), (), (1,), (0, 3), (1025,), (2, 3, 4)),
+        "view of x": LAYOUTS,
+        "view of noise": (*LAYOUTS, "one number for all"),
+        "numbers": ("any", "subnormal", "held by bfloat16", "NaN, inf and beyond", "near a power"),
+        "noise": ("drawn", "least that rounds up", "one less", "all 0", "all 65535"),
+    },
+)
+_NOT_FINITE = (0x7FFFFFFF, 0x7F800001, 0x7FC00000, 0x7F800000, 0x7F7FFFFF, 0x7F7F0001)
+
+
+def _numbers_of(draw: Draw, row: Row) -> Tensor:
+    """Return float32 numbers of both signs, as the row wants them."""
+    shape, kind = row["shape"], row["numbers"]
+    if kind in ("any", "held by bfloat16"):
+        x = _patterns(draw, *shape)
+        return x if kind == "any" else x.bfloat16().float()
+    if kind == "subnormal":
+        bits = draw.integer_tensor(*shape, low=0, high=0x7FFFFF)
+    elif kind == "near a power":  # up to 8 below a power of two, and what lies up to 8 above
+        bits = (draw.integer_tensor(*shape, low=1, high=254) << 23) + draw.integer_tensor(
+            *shape, low=-8, high=8
+        )
+    else:
+        bits = torch.tensor(_NOT_FINITE)[draw.integer_tensor(*shape, low=0, high=5)]
+    sign = draw.integer_tensor(*shape, low=0, high=1)
+    return (bits - (sign << 31)).to(torch.int32).view(torch.float32)
+
+
+def _noise_of(draw: Draw, row: Row, x: Tensor) -> Tensor:
+    least = (65536 - _low_bits(x)).clamp(max=65535)
+    noise = {
+        "drawn": _noise(draw, *x.shape),
+        "least that rounds up": least,
+        "one less": least - 1,
+        "all 0": torch.zeros_like(least),
+        "all 65535": torch.full_like(least, 65535),
+    }[row["noise"]]
+    if row["view of noise"] != "one number for all":
+        return laid_out(noise, row["view of noise"])
+    return noise.reshape(-1)[:1].reshape(()).expand(x.shape) if noise.numel() else noise
+
+
+@case("stochastic_round", "combinations", public=2, hidden=4, factors=ROUNDING)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: shapes, strides of numbers and noise, kinds of numbers, least noise."""
+    x = _numbers_of(draw, row)
+    noise = _noise_of(draw, row, x)
+    got = yield Call("stochastic_round", laid_out(x, row["view of x"]), noise)
+    yield Expect(got, rounded_with(x, noise.contiguous()), label="rounded", exact=True)

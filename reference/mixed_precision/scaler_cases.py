@@ -218,6 +218,10 @@ def scaled_loss(draw: Draw) -> CaseSteps:
         factor = scale if type(scale) is float else 0.0
         want = (loss.double() * factor).float()
         yield Expect(got, want, label=f"a loss of {dtype}, scaled")
+        leaf = yield New("harness:Leaf", loss)
+        got = yield Call(leaf, "gradient_of_scaled", scaler)
+        want = torch.tensor(factor).to(dtype)
+        yield Expect(got, want, label=f"its gradient for a loss of {dtype}", exact=True)
 
 
 @case("GradScaler", "order_of_calls", hidden=1)

@@ -327,8 +327,8 @@ def _global_norm(gradients):
 
 def _clip(gradients, norm, max_norm):
     if norm > max_norm:
-        for g in gradients:
-            g.mul_(max_norm / norm)
+        for g in gradients:  # the factor may be smaller than any float32
+            g.copy_(g.double() * (max_norm / norm))
 
 
 def _require_scale(scale):
@@ -393,7 +393,8 @@ def _accumulate(model, micro_batches, scale):
 def _add(sums, gradients):
     for (p, so_far), g in zip(list(sums.items()), gradients, strict=True):
         if g is not None:
-            sums[p] = g.float() if so_far is None else so_far.add_(g)
+            # A copy: autograd may return one tensor for two parameters.
+            sums[p] = g.to(torch.float32, copy=True) if so_far is None else so_far.add_(g)
 
 
 # --- 6 · stochastic_round
@@ -408,7 +409,7 @@ def stochastic_round(x: Tensor, noise: Tensor) -> Tensor:
         _require(low >= 0 and high < 65536, f"noise: expected 0 … 65535, got {low} … {high}")
     # Sign and magnitude: adding to the pattern moves away from zero, carries into the exponent
     # included. Of what comes out, NaN alone can be wrong: it may carry into the sign.
-    bits = (x.contiguous().view(torch.int32) + noise) & -65536
+    bits = (x.view(torch.int32) + noise) & -65536
     rounded = bits.view(torch.float32).to(torch.bfloat16)
     return torch.where(x.isnan(), torch.nan, rounded)
 

@@ -6,16 +6,28 @@ What must hold is a band around the losses of training in float32. Its width is 
 tolerances in `README.md` of the assignment.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
 
 from grader.assignment.steps import Value
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Raises,
+    Row,
+    case,
+)
 
-from .oracle import HALVES, trained
+from .oracle import HALVES, cast_dtype, trained
 from .text import batch
-from .tiny_gpt import TinyGPT
+from .tiny_gpt import TinyGPT, run
 
 Tensor = torch.Tensor
 Batches = list[list[tuple[Tensor, Tensor]]]
@@ -118,3 +130,118 @@ def bad_input(draw: Draw) -> CaseSteps:
     before = dict(TinyGPT(seed=seed, **SIZES).named_parameters())
     want = {name: p.detach() for name, p in before.items()}
     yield Expect(state, want, label="parameters after refused calls", exact=True)
+
+
+TRAINING = Factors(
+    "train",
+    {
+        "low": HALVES,
+        "pieces": ((4, 1), (5,), (2, 2, 1)),
+        "ignored": ("no target", "some targets", "all of one piece"),
+        "init_scale": (256.0, 1.0, 2.0**24),
+        "max_norm": (1.0, math.inf, 0.0),
+        "weight_decay": (0.1, 0.0, "left out"),
+        "lr": (3e-4, 0.0),
+        "steps": (3, 1),
+        "grad before": ("none", "of every parameter that wants one"),
+    },
+    excluded=(
+        Excluded(
+            "with a rate of 0 nobody sees the norm, nor whether a step is skipped",
+            lambda row: (
+                row["lr"] == 0.0 and (row["max_norm"] != 1.0 or row["init_scale"] == 2.0**24)
+            ),
+        ),
+        Excluded(
+            "a step that is skipped is not clipped",
+            lambda row: row["init_scale"] == 2.0**24 and row["max_norm"] != 1.0,
+        ),
+        Excluded(
+            "a piece without targets is one of several",
+            lambda row: row["ignored"] == "all of one piece" and len(row["pieces"]) == 1,
+        ),
+    ),
+)
+SMALL = {"n_layers": 1, "n_heads": 2, "width": 16, "hidden": 19, "max_tokens": 8}
+
+
+def _row_batches(draw: Draw, row: Row) -> Batches:
+    batches: Batches = []
+    for step in range(row["steps"]):
+        tokens, targets = batch(draw.integer(0, 999) + step, 5, 8)
+        if row["ignored"] == "some targets":
+            targets[:, ::3] = -100
+        parts = zip(tokens.split(row["pieces"]), targets.split(row["pieces"]), strict=True)
+        pieces = [(x, y.clone()) for x, y in parts]
+        if row["ignored"] == "all of one piece":
+            pieces[-1][1].fill_(-100)
+        batches.append(pieces)
+    return batches
+
+
+def _seen(seed: int, row: Row, tokens: Tensor, targets: Tensor) -> list[str]:
+    """Return the dtypes of all results of a piece under the policy."""
+    model = TinyGPT(seed=seed, **SMALL).to(row["low"])
+    found: list[str] = []
+
+    def apply(op: str, *args: object, **keywords: object) -> Tensor:
+        given = (*args, *keywords.values())
+        floats = [x for x in given if isinstance(x, Tensor) and x.is_floating_point()]
+        dtype = cast_dtype(op, [x.dtype for x in floats], row["low"])
+
+        def cast(x: object) -> object:
+            return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+        result = run(op, *map(cast, args), **{k: cast(x) for k, x in keywords.items()})
+        found.append(f"{op}: {result.dtype}")
+        return result
+
+    with torch.no_grad():
+        model.loss(tokens, targets, apply=apply)
+    return found
+
+
+def _expected_losses(seed: int, row: Row, batches: Batches, rule: dict[str, float]) -> Tensor:
+    """Return float32's losses; of a scale that always overflows, those of an untouched model."""
+    skipped = row["low"] is torch.float16 and row["init_scale"] == 2.0**24
+    used = {**rule, "lr": 0.0} if skipped else rule
+    return trained(seed, SMALL, batches, **used)
+
+
+@case("train", "combinations", public=2, hidden=3, factors=TRAINING)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: pieces, ignored targets, scales, norms and rates of 0; what ran how.
+
+    The model notes the dtype of every operation's result: losses run under the policy. With a rate
+    or a norm of 0, or where every step overflows, parameters are exactly the converted ones: decay
+    is less than half of a last place.
+    """
+    seed, batches = draw.integer(0, 99), _row_batches(draw, row)
+    given = {"lr": row["lr"], "max_norm": row["max_norm"]}
+    if row["weight_decay"] != "left out":
+        given["weight_decay"] = row["weight_decay"]
+    model = yield New("harness:RecordedGPT", seed=seed, **SMALL)
+    if row["grad before"] != "none":
+        yield Call("harness:set_gradients_of", model, 9.0)
+    keywords = {"low": row["low"], "init_scale": row["init_scale"], **given}
+    got = yield Call("train", model, batches, **keywords)
+    rule = {"weight_decay": 0.01, **given}
+    yield Expect(got, lambda: _expected_losses(seed, row, batches, rule), label="loss of each step")
+    seen = yield Call(model, "seen")
+    kinds = [list(one) for one in dict.fromkeys(map(tuple, seen))]
+    want = [_seen(seed, row, *batches[0][0])]
+    yield Expect(kinds, want, label="dtypes of all results, the same for each piece")
+    pieces = sum(map(len, batches))
+    yield Expect(len(seen) <= pieces, True, label="whether each loss was asked for at most once")
+    same = yield Call(model, "has_its_parameters")
+    yield Expect(same, True, label="whether all parameters are the same objects, tied ones tied")
+    state = yield Call("harness:state_of", model)
+    before = {
+        n: p.detach().to(row["low"]) for n, p in TinyGPT(seed=seed, **SMALL).named_parameters()
+    }
+    overflows = row["low"] is torch.float16 and row["init_scale"] == 2.0**24
+    if row["lr"] == 0.0 or row["max_norm"] == 0.0 or overflows:
+        yield Expect(state, before, label="parameters, which did not move", exact=True)
+        return
+    moved = not torch.equal(state["embed.weight"], before["embed.weight"])
+    yield Expect(moved, True, label="whether the embedding moved")

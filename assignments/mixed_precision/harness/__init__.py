@@ -8,7 +8,9 @@ Shape letters: B rows, T tokens, C width, V vocabulary, H heads, F width of the 
 N entries.
 """
 
-from collections.abc import Sequence
+import math
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,16 +35,37 @@ class Parameters(list[torch.nn.Parameter]):
         values: their numbers, copied.
         order: places in `values`, in the order of the list; a place that stands twice is one
             parameter that the list holds twice, as tied weights are.
+        frozen: places in `values` of parameters that want no gradient.
     """
 
-    def __init__(self, values: Sequence[torch.Tensor], order: Sequence[int] | None = None) -> None:
-        made = [torch.nn.Parameter(value.clone()) for value in values]
+    def __init__(
+        self,
+        values: Sequence[torch.Tensor],
+        order: Sequence[int] | None = None,
+        frozen: Sequence[int] = (),
+    ) -> None:
+        made = [
+            torch.nn.Parameter(_copy(value), requires_grad=place not in frozen)
+            for place, value in enumerate(values)
+        ]
         super().__init__(made[i] for i in (range(len(made)) if order is None else order))
 
     def set_gradients(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """Give every parameter of the list a copy of its gradient, or none."""
         for parameter, gradient in zip(self, gradients, strict=True):
-            parameter.grad = None if gradient is None else gradient.clone()
+            parameter.grad = None if gradient is None else _copy(gradient)
+        self._given = [parameter.grad for parameter in self]
+
+    def has_given_gradients(self) -> bool:
+        """Return whether the gradients are the tensors that were given last, whatever they hold."""
+        return all(p.grad is given for p, given in zip(self, self._given, strict=True))
+
+    @torch.no_grad()
+    def shift(self, by: float) -> None:
+        """Add a number to every float32 parameter, once, in place."""
+        for parameter in dict.fromkeys(self):
+            if parameter.dtype is torch.float32:
+                parameter.add_(by)
 
     def gradients(self) -> list[torch.Tensor | None]:
         """Return the gradients, in the order of the list."""
@@ -51,6 +74,23 @@ class Parameters(list[torch.nn.Parameter]):
     def values(self) -> list[torch.Tensor]:
         """Return the numbers, in the order of the list."""
         return [p.detach().clone() for p in self]
+
+
+class Some(list[torch.nn.Parameter]):
+    """Some of the parameters of a list, the same objects: those of one of several optimizers.
+
+    Args:
+        params: the list.
+        places: in it.
+    """
+
+    def __init__(self, params: Sequence[torch.nn.Parameter], places: Sequence[int]) -> None:
+        super().__init__(params[place] for place in places)
+
+
+def _copy(x: torch.Tensor) -> torch.Tensor:
+    """Return a copy with the same strides."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).copy_(x)
 
 
 class WideParameters(Parameters):
@@ -121,6 +161,55 @@ class Momentum:
         return self._steps
 
 
+class Leaf:
+    """A loss that is the leaf of a graph."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self._leaf = value.clone().requires_grad_()
+
+    def gradient_of_scaled(self, scaler: Any) -> torch.Tensor:  # noqa: ANN401 - yours
+        """Return the gradient of `scaler.scale(loss)` with respect to the loss."""
+        (found,) = torch.autograd.grad(scaler.scale(self._leaf), [self._leaf])
+        return found
+
+
+class Once:
+    """Parameters that can be iterated over a single time, as `model.parameters()` can."""
+
+    def __init__(self, params: Sequence[torch.nn.Parameter]) -> None:
+        self._iterator = iter(params)
+
+    def __iter__(self) -> Iterator[torch.nn.Parameter]:
+        """Return the iterator, which may be used up."""
+        return self._iterator
+
+
+class Saved:
+    """The state of an optimizer, as `state_dict` gave it.
+
+    Args:
+        optimizer: whose state.
+    """
+
+    def __init__(self, optimizer: Any) -> None:  # noqa: ANN401 - yours
+        self._state = optimizer.state_dict()
+
+    def load_into(self, optimizer: Any) -> None:  # noqa: ANN401 - yours
+        """Give the state to an optimizer."""
+        optimizer.load_state_dict(self._state)
+
+    def overwrite(self) -> None:
+        """Fill all tensors of the state with NaN, as a caller may who needs it no more."""
+        for name in ("master", "m", "v"):
+            for x in self._state[name]:
+                x.detach().fill_(math.nan)
+
+    def state(self) -> dict[str, list[Any]]:
+        """Return the state as it is now."""
+        tensors = {name: [x.clone() for x in self._state[name]] for name in ("master", "m", "v")}
+        return {"steps": list(self._state["steps"]), **tensors}
+
+
 class Operation:
     """A module of one operation, which remembers its output and can say its gradients.
 
@@ -136,9 +225,11 @@ class Operation:
         self._op, self._names, self._keywords = op, tuple(names), keywords
         self._inputs: list[Any] = []
         self._output = torch.empty(0)
+        self._calls = 0
 
     def __call__(self, *inputs: Any, apply: Apply = run) -> torch.Tensor:  # noqa: ANN401 - as the operation
         """Return the operation's result for the inputs, run by `apply`."""
+        self._calls += 1
         self._inputs = [
             x.detach().requires_grad_() if _is_float(x) else x  # a view: what it is given stays
             for x in inputs
@@ -155,6 +246,19 @@ class Operation:
         leaves = [x for x in self._inputs if _is_float(x)]
         upstream = upstream.to(self._output.dtype)
         return list(torch.autograd.grad(self._output, leaves, upstream, allow_unused=True))
+
+    def calls(self) -> int:
+        """Return how often it was called."""
+        return self._calls
+
+    def arrived(self) -> list[str]:
+        """Return the dtypes of the tensors that it was called with last, in order."""
+        return [str(x.dtype) for x in self._inputs if isinstance(x, torch.Tensor)]
+
+    def output_is_view(self) -> bool:
+        """Return whether the last output has the memory of the first input: nothing was copied."""
+        pointers = [x.untyped_storage().data_ptr() for x in (self._output, self._inputs[0])]
+        return pointers[0] == pointers[1]
 
 
 def _is_float(x: Any) -> bool:  # noqa: ANN401 - any input
@@ -222,9 +326,116 @@ class Rows(torch.nn.Module):
         return (kept_BC * self.weight).float().sum(dim=-1).mean() * self._factor
 
 
+class Token:
+    """A tensor that a graph keeps for its backward pass; gone when the graph has let it go."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+
+class Parts(torch.nn.Module):
+    """A model with a loss whose parameters are not alike, and which watches over its graphs.
+
+    The loss is the mean over kept targets of factor · (x · (one + other + late)). `one` and `other`
+    have the same gradient: autograd may return a single tensor for both. `late` takes part only in
+    pieces of at least two rows; `frozen` wants no gradient.
+
+    Args:
+        values: of one, other, late, each [C], and frozen, of any shape.
+        factor: of the loss.
+        loss_dtype: in which the loss is returned.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[torch.Tensor],
+        factor: float = 1.0,
+        loss_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        one, other, late, frozen = values
+        self.frozen = torch.nn.Parameter(_copy(frozen), requires_grad=False)
+        self.one = torch.nn.Parameter(_copy(one))
+        self.late = torch.nn.Parameter(_copy(late))
+        self.other = torch.nn.Parameter(_copy(other))
+        self._factor, self._loss_dtype = factor, loss_dtype
+        self._tokens: weakref.WeakSet[Token] = weakref.WeakSet()
+        self._calls = self._most_alive = 0
+
+    def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss of inputs [B, ..., C] and targets [B, ...]; NaN if none is kept."""
+        self._calls += 1
+        self._most_alive = max(self._most_alive, bool(self._tokens) + 1)
+        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda token: token.x):
+            kept = inputs[targets != -100].to(self.one.dtype)
+            weight = self.one + self.other
+            if len(inputs) > 1:
+                weight = weight + self.late
+            loss = (kept * weight).float().sum(dim=-1).mean() * self._factor
+            return loss.to(self._loss_dtype)
+
+    def _pack(self, x: torch.Tensor) -> Token:
+        token = Token(x)
+        self._tokens.add(token)
+        return token
+
+    def calls(self) -> int:
+        """Return how often `loss` was called."""
+        return self._calls
+
+    def most_alive(self) -> int:
+        """Return 2 if a graph still kept its tensors when the next piece came, else 1."""
+        return self._most_alive
+
+
+class RecordedGPT(TinyGPT):
+    """A `TinyGPT` that notes what its operations gave, and how often its loss was asked for."""
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self._seen: list[list[str]] = []
+        self._born = list(self.named_parameters())
+
+    def loss(
+        self,
+        tokens_BT: torch.Tensor,
+        targets_BT: torch.Tensor,
+        *,
+        use_branch: bool = False,
+        apply: Apply = run,
+    ) -> torch.Tensor:
+        """Return the loss of `TinyGPT`."""
+        seen: list[str] = []
+        self._seen.append(seen)
+
+        def recorded(op: str, *args: Any, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as the operation
+            result = apply(op, *args, **keywords)
+            seen.append(f"{op}: {result.dtype}")
+            return result
+
+        return super().loss(tokens_BT, targets_BT, use_branch=use_branch, apply=recorded)
+
+    def has_its_parameters(self) -> bool:
+        """Return whether its parameters are the objects that it was born with, and still tied."""
+        now = dict(self.named_parameters())
+        same = all(now.get(name) is p for name, p in self._born)
+        return same and self.unembed.weight is self.embed.weight
+
+    def seen(self) -> list[list[str]]:
+        """Return the dtype of each operation's result, for each call of `loss`."""
+        return self._seen
+
+
 def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return a model's parameters by name, as they are."""
     return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def holds(optimizer: Any, params: Sequence[torch.nn.Parameter]) -> bool:  # noqa: ANN401 - yours
+    """Return whether `optimizer.params` is a list of these parameters, in this order."""
+    mine = optimizer.params
+    same = len(mine) == len(params) and all(a is b for a, b in zip(mine, params, strict=True))
+    return isinstance(mine, list) and same
 
 
 def dtypes_of(model: torch.nn.Module) -> list[str]:
@@ -253,6 +464,13 @@ def set_gradients_of(model: torch.nn.Module, value: float) -> None:
     for p in model.parameters():
         if p.requires_grad:
             p.grad = torch.full_like(p, value)
+
+
+@torch.no_grad()
+def set_all_gradients_of(model: torch.nn.Module, value: float) -> None:
+    """Fill the gradient of every parameter, frozen ones too: they were frozen later."""
+    for p in model.parameters():
+        p.grad = torch.full_like(p, value)
 
 
 @torch.no_grad()

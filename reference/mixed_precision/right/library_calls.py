@@ -73,8 +73,8 @@ class MasterAdamW:
             raise ValueError(f"betas: {betas}")
         names = ("lr", "beta1", "beta2", "eps", "weight_decay")
         self._rule = dict(zip(names, (lr, *betas, eps, weight_decay), strict=True))
-        self._m = [torch.zeros_like(w) for w in self._masters]
-        self._v = [torch.zeros_like(w) for w in self._masters]
+        self._m = [torch.zeros(w.shape) for w in self._masters]
+        self._v = [torch.zeros(w.shape) for w in self._masters]
         self._steps = [torch.zeros(()) for _ in self._masters]
 
     @staticmethod
@@ -92,7 +92,10 @@ class MasterAdamW:
             self._steps[i] += 1
             state = [self._m[i]], [self._v[i]], [], [self._steps[i]]
             rule = {**self._rule, "amsgrad": False, "maximize": False}
-            torch._fused_adamw_([w], [p.grad.float()], *state, **rule)
+            flat = w.contiguous()  # the fused step walks through memory, whatever the strides
+            torch._fused_adamw_([flat], [p.grad.float().contiguous()], *state, **rule)
+            if flat is not w:
+                w.copy_(flat)
             self._publish(p, w)
 
     @staticmethod

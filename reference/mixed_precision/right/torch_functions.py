@@ -207,7 +207,7 @@ def clip_and_step(optimizer, scale, max_norm):
     norm = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
     if norm > max_norm:
         for p in params:
-            p.grad *= max_norm / norm
+            p.grad.copy_(p.grad.double().mul(max_norm / norm))
     optimizer.step()
     return torch.tensor(norm).float(), True
 
