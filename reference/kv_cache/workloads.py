@@ -4,7 +4,7 @@ Takes: `Draw` and a size. Gives: workloads. Does not cover: tiers and points (se
 `assignment.toml`).
 
 Sizes are chosen so that what a bad idea costs outweighs what every call costs: the largest cache of
-`append` would grow 32 times by 1024 tokens, and a step of `generate` multiplies matrices of 256
+`append` would grow 128 times by 1024 tokens, and a step of `generate` multiplies matrices of 256
 columns.
 """
 
@@ -35,13 +35,13 @@ def _varied(base: Tensor, number: int) -> Tensor:
     return base.roll(number + 1, dims=-1) * (1 + number % 7)
 
 
-@workload("KVCache", "append_growth", sizes=(2048, 8192, 32768))
+@workload("KVCache", "append_growth", sizes=(8192, 32768, 131072))
 def append_growth(draw: Draw, size: int) -> WorkloadSteps:
     """A cache that begins empty takes single tokens and chunks in turns, 16 MiB at most."""
-    long = draw.normal_tensor(2, 1, 1, 255, 64)
-    cache = yield New("KVCache", 1, 1, 64)
+    long = draw.normal_tensor(2, 1, 1, 1023, 16)
+    cache = yield New("KVCache", 1, 1, 16)
     pairs: list[Tensor] = []
-    for number in range(size // 128):
+    for number in range(size // 512):
         pair = _varied(long if number % 2 else long[:, :, :, :1], number)
         yield Call(cache, "append", pair[0], pair[1])
         pairs.append(pair)
@@ -120,8 +120,8 @@ def generate_growth(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("QuantizedKVCache", "attend_memory", sizes=(8192,))
 def attend_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One query attends over 8192 stored tokens, which are 8 MiB as int8 and 32 MiB as floats."""
-    heads, group, dim, chunk = 8, 2, 64, 128  # what an append takes for itself is little
+    """One query attends over 8192 stored tokens, which are 16 MiB as int8 and 64 MiB as floats."""
+    heads, group, dim, chunk = 16, 2, 64, 128  # what an append takes for itself is little
     base = draw.normal_tensor(2, 1, heads, chunk, dim)
     cache = yield New("QuantizedKVCache", 1, heads, dim)
     for number in range(size // chunk):
