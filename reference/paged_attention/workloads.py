@@ -65,13 +65,13 @@ def _reading(pages: Pages, group: int) -> Work:
     return Work(bytes_moved=nbytes, flops=4 * group * numbers)
 
 
-@workload("BlockAllocator", "growth", sizes=(4096, 16384, 65536))
+@workload("BlockAllocator", "growth", sizes=(16384, 65536, 262144))
 def allocator_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """Of a large pool, 128 blocks at a time are taken and given back; then an eighth at once."""
+    """Of a large pool, 128 blocks at a time are taken and given back; then a 32nd at once."""
     allocator = yield New("BlockAllocator", size)
     yield PhaseStart()
     free = deque(range(size))
-    for count in [128] * 96 + [size // 8]:
+    for count in [128] * 96 + [size // 32]:
         blocks = [free.popleft() for _ in range(count)]
         got = yield Call(allocator, "allocate", count)
         yield Expect(got, blocks, label="blocks")
