@@ -255,8 +255,7 @@ def _view_metric(
     slope = kind.is_slope
     counted: tuple[float, ...] = ()
     if decides and verdict is Verdict.PASS and metric.full_at < metric.pass_at:
-        bound = scoring_bound(interval, within_reference_noise=metric.within_reference_noise)
-        counted = (bound,)
+        counted = (scoring_bound(metric),)
 
     def unit(value: float) -> float:
         return value if slope else exp_ratio(value)

@@ -9,7 +9,7 @@ copies of a few random ones, as drawing each would cost the judge time.
 
 import itertools
 import math
-from functools import partial
+from collections import deque
 
 import torch
 
@@ -19,6 +19,7 @@ from grader.author import (
     Expect,
     New,
     PhaseEnd,
+    PhaseStart,
     ReclaimArguments,
     Work,
     WorkloadSteps,
@@ -26,8 +27,7 @@ from grader.author import (
 )
 
 from .inputs import Pages
-from .models import PrefixModel
-from .oracle import paged_decode, paged_prefill, table_hash
+from .oracle import paged_decode, paged_prefill
 
 Tensor = torch.Tensor
 
@@ -40,47 +40,58 @@ def _shifted(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Ten
     return short.repeat(math.prod(shape) // 16381 + 1)[: math.prod(shape)].reshape(shape)
 
 
-def _long_pages(draw: Draw, lengths: list[int], heads: int, *, dtype: torch.dtype) -> Pages:
-    """Return a pool of pages of 16 tokens and heads of 64 numbers, in a random order."""
+def _long_pages(
+    draw: Draw, lengths: list[int], heads: int, *, dtype: torch.dtype, pool: int = 0
+) -> Pages:
+    """Return a pool of pages of 16 tokens and heads of 64 numbers, in a random order.
+
+    `pool` is how many pages it has, if that is more than are in use.
+    """
     used = [-(-length // 16) for length in lengths]
-    order = torch.tensor(draw.shuffled(range(sum(used))))
+    n_pages = max(pool, sum(used))
+    order = torch.tensor(draw.shuffled(range(n_pages)))[: sum(used)]
     table = torch.zeros(len(lengths), max(used), dtype=torch.int64)
     for b, mine in enumerate(order.split(used)):
         table[b, : len(mine)] = mine
-    shape = (sum(used), 16, heads, 64)
+    shape = (n_pages, 16, heads, 64)
     k, v = _shifted(draw, *shape, dtype=dtype), _shifted(draw, *shape, dtype=dtype)
     return Pages(k=k, v=v, table=table, lengths=torch.tensor(lengths))
 
 
 def _reading(pages: Pages, group: int) -> Work:
     """Return the work of reading every key and value once, for so many query heads each."""
-    return Work(bytes_moved=pages.k.nbytes + pages.v.nbytes, flops=4 * group * pages.k.numel())
+    numbers = int(pages.lengths.sum()) * pages.k[0, 0].numel()
+    nbytes = 2 * numbers * pages.k.element_size()
+    return Work(bytes_moved=nbytes, flops=4 * group * numbers)
 
 
-@workload("BlockAllocator", "growth", sizes=(2048, 4096, 8192))
+@workload("BlockAllocator", "growth", sizes=(16384, 65536, 262144))
 def allocator_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """All blocks of a pool are allocated and released again, in a random order, three times."""
+    """Of a large pool, 128 blocks at a time are taken and given back; then a 32nd at once."""
     allocator = yield New("BlockAllocator", size)
-    queue = list(range(size))
-    for _ in range(3):
-        got = yield Call(allocator, "allocate", size)
-        yield Expect(got, queue, label="blocks")
-        queue = draw.shuffled(queue)
-        yield Call(allocator, "release", queue)
-        yield Work(bytes_moved=32 * size)  # counts and queue, read and written
+    yield PhaseStart()
+    free = deque(range(size))
+    for count in [128] * 96 + [size // 32]:
+        blocks = [free.popleft() for _ in range(count)]
+        got = yield Call(allocator, "allocate", count)
+        yield Expect(got, blocks, label="blocks")
+        blocks = draw.shuffled(blocks)
+        yield Call(allocator, "release", blocks)
+        free.extend(blocks)
+        yield Work(bytes_moved=32 * count)  # counts and queue, read and written
     got = yield Call(allocator, "n_free")
     yield Expect(got, size, label="n_free")
 
 
 @workload("write_kv", "write_memory", sizes=(8192,))
 def write_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """A pool of 64 MiB is filled by 8 writes whose buffers are taken back."""
-    heads, dim, page = 8, 128, 16
+    """A pool of 64 MiB is filled by 32 writes whose buffers are taken back."""
+    heads, dim, page, writes = 8, 128, 16, 32
     pool = yield New("harness:PagePool", size // page, page, heads, dim)
     slots = torch.tensor(draw.shuffled(range(size)))
-    base = _shifted(draw, 2, size // 8, heads, dim)
+    base = _shifted(draw, 2, size // writes, heads, dim)
     want = torch.zeros(2, size, heads, dim)
-    for number, mine in enumerate(slots.split(size // 8)):
+    for number, mine in enumerate(slots.split(size // writes)):
         chunk = base * (number + 1)
         yield Call("write_kv", pool, chunk[0], chunk[1], mine)
         yield ReclaimArguments()
@@ -103,10 +114,13 @@ def _decode(draw: Draw, pages: Pages, group: int) -> WorkloadSteps:
     yield Expect(got, want, label="attention")
 
 
-@workload("paged_decode", "decode_memory", sizes=(16384,))
+@workload("paged_decode", "decode_memory", sizes=(8192,))
 def decode_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """One long sequence beside 15 short ones: their tables are as wide, their pages are few."""
-    pages = _long_pages(draw, [64] * 7 + [size] + [64] * 8, 2, dtype=torch.float32)
+    """12 long sequences among 4 short ones, in half precision: 48 MiB of a pool of 64.
+
+    All tables are as wide as those of the long ones, and the short ones have few pages.
+    """
+    pages = _long_pages(draw, [size, size, 64, size] * 4, 2, dtype=torch.float16, pool=size)
     yield from _decode(draw, pages, 4)
 
 
@@ -139,8 +153,9 @@ def page_size_growth(draw: Draw, size: int) -> WorkloadSteps:
 
 @workload("split_kv_decode", "split_memory", sizes=(65536,))
 def split_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """65536 tokens, 64 MiB of keys and values, in 32 parts."""
-    yield from _split(draw, _long_pages(draw, [size], 2, dtype=torch.float32), 32)
+    """65536 tokens in 32 parts, in half precision: 32 MiB of a pool of 64."""
+    pages = _long_pages(draw, [size], 2, dtype=torch.float16, pool=size // 8)
+    yield from _split(draw, pages, 32)
 
 
 @workload("split_kv_decode", "split_time", sizes=(32768,))
@@ -149,27 +164,33 @@ def split_time(draw: Draw, size: int) -> WorkloadSteps:
     yield from _split(draw, _long_pages(draw, [size], 8, dtype=torch.float16), 32)
 
 
-@workload("PrefixCache", "lookup_growth", sizes=(1024, 1600, 2560))
+@workload("PrefixCache", "lookup_growth", sizes=(1024, 2048, 4096))
 def lookup_growth(draw: Draw, size: int) -> WorkloadSteps:
-    """Long prompts in blocks of 4, each allocated, found again and released, three times."""
+    """Long prompts in blocks of 4, in a pool that is 32 times as large as one of them.
+
+    Each is allocated, found while others hold it, released, and found again where it lies free.
+    """
     hashing = yield New("harness:TableHash", MODULUS)
-    cache = yield New("PrefixCache", size, 4, hashing)
-    model = PrefixModel(size, 4, partial(table_hash, modulus=MODULUS))
-    for _ in range(3):
+    cache = yield New("PrefixCache", 8 * size, 4, hashing)
+    yield PhaseStart()
+    free = deque(range(8 * size))
+    for _ in range(2):
         tokens = draw.integer_tensor(size, low=0, high=999).tolist()
-        blocks = model.blocks.queue[: size // 4]
+        *hits, end = (free.popleft() for _ in range(size // 4))
         got = yield Call(cache, "allocate", tokens)
-        yield Expect(got, (blocks, 0), label="a new prompt")
-        last = model.blocks.queue[size // 4]
+        yield Expect(got, ([*hits, end], 0), label="a new prompt")
+        second, third = free.popleft(), free.popleft()
         got = yield Call(cache, "allocate", tokens)
-        yield Expect(got, ([*blocks[:-1], last], size - 4), label="a known prompt")
-        model.blocks.queue = [b for b in model.blocks.queue if b not in {*blocks, last}]
-        for table in ([*blocks[:-1], last], blocks):
-            yield Call(cache, "release", table)
-        model.blocks.queue += [last, *blocks[::-1]]
-        yield Work(bytes_moved=64 * size)  # tokens and hashes, read and written
+        yield Expect(got, ([*hits, second], size - 4), label="a known prompt")
+        for last in (second, end):
+            yield Call(cache, "release", [*hits, last])
+        got = yield Call(cache, "allocate", tokens)
+        yield Expect(got, ([*hits, third], size - 4), label="a known prompt whose blocks are free")
+        yield Call(cache, "release", [*hits, third])
+        free.extend((second, end, third, *hits[::-1]))
+        yield Work(bytes_moved=96 * size)  # tokens and hashes, read and written
     got = yield Call(cache, "n_free")
-    yield Expect(got, size, label="n_free")
+    yield Expect(got, 8 * size, label="n_free")
 
 
 @workload("fork", "fork_memory", sizes=(4096,))
@@ -212,9 +233,13 @@ def _prefill(draw: Draw, pages: Pages, counts: list[int], group: int) -> Workloa
 
 @workload("paged_prefill", "prefill_memory", sizes=(320,))
 def prefill_memory(draw: Draw, size: int) -> WorkloadSteps:
-    """A prompt of 320 tokens beside 31 sequences that have one new token each."""
-    pages = _long_pages(draw, [16] * 16 + [size] + [16] * 15, 1, dtype=torch.float32)
-    yield from _prefill(draw, pages, [1] * 16 + [size] + [1] * 15, 8)
+    """A prompt of 320 tokens beside 31 sequences of 64 with one new token each, in half precision.
+
+    They use 144 of the 8192 pages of the pool, 32 MiB.
+    """
+    lengths, counts = [64] * 16 + [size] + [64] * 15, [1] * 16 + [size] + [1] * 15
+    pages = _long_pages(draw, lengths, 1, dtype=torch.float16, pool=8192)
+    yield from _prefill(draw, pages, counts, 8)
 
 
 @workload("paged_prefill", "prefill_time", sizes=(4096,))

@@ -296,7 +296,7 @@ class _MetricMaker:
 
 def _share(metric: Metric) -> float:
     """Return the share of the points; tiers of ratios are linear in the ratio itself."""
-    value = scoring_bound(metric.interval, within_reference_noise=metric.within_reference_noise)
+    value = scoring_bound(metric)
     if metric.kind.is_slope:
         return share(value, pass_at=metric.pass_at, full_at=metric.full_at)
     # A time that is no longer than the null calls has an infinite bound.

@@ -12,7 +12,7 @@ Sources: Jennison and Turnbull, Group Sequential Methods with Applications to Cl
 from dataclasses import dataclass
 from enum import StrEnum
 
-from grader.performance.decide.interval import Interval, Metric
+from grader.performance.decide.interval import Metric
 
 ERROR_RATE = 0.05
 """Probability that any interval of one verdict misses the true value, over all stages together."""
@@ -84,7 +84,7 @@ def decide_last_stage(metric: Metric, rule: Rule) -> Outcome:
     If the interval contains the limit, the submission passes (the benefit of the doubt), but only
     while the reference's own noise explains the width. If a single fork makes the interval wide,
     the machine is as likely a cause as the submission: neither pass nor fail. Nor does the width
-    that the machine makes earn full points where the estimate itself does not pass.
+    that the machine makes earn full points where the estimate itself does not.
     """
     if metric.interval.low > metric.pass_at:
         return Outcome.FAIL
@@ -100,19 +100,26 @@ def decide_last_stage(metric: Metric, rule: Rule) -> Outcome:
 
 
 def _owes_all_to_width(metric: Metric, rule: Rule) -> bool:
-    """Return whether a wide interval reaches from full points to none, and its estimate is none."""
+    """Return whether a wide interval reaches from full points to none, and its estimate is no full.
+
+    Then the width alone would earn all points, or lose them all.
+    """
     interval = metric.interval
     is_wide = interval.half_width > rule.resolution
-    return is_wide and interval.low <= metric.full_at and interval.estimate > metric.pass_at
+    reaches_both = interval.low <= metric.full_at and interval.high > metric.pass_at
+    return is_wide and reaches_both and interval.estimate > metric.full_at
 
 
-def scoring_bound(interval: Interval, *, within_reference_noise: bool) -> float:
-    """Return the bound of the interval that earns the points.
+def scoring_bound(metric: Metric) -> float:
+    """Return the value that earns the points, in the interval's unit.
 
     Within the reference's noise the lower (better) bound counts. Else the submission itself makes
-    the spread, and the upper bound counts.
+    the spread, and the upper bound counts. Where the estimate itself does not pass, the benefit of
+    the doubt is worth a pass and no more, however wide the interval is.
     """
-    return interval.low if within_reference_noise else interval.high
+    interval = metric.interval
+    bound = interval.low if metric.within_reference_noise else interval.high
+    return max(bound, metric.pass_at) if interval.estimate > metric.pass_at else bound
 
 
 def share(metric: float, *, pass_at: float, full_at: float) -> float:

@@ -1,5 +1,6 @@
 """Slots instead of pages, einsum, sorted lists of stamps instead of queues, tuples as chains."""
 
+import itertools
 import math
 
 import torch
@@ -35,7 +36,8 @@ class BlockAllocator:
         need(count >= 0)
         if count > len(self.stamps):
             raise RuntimeError("too few blocks")
-        chosen = list(self.stamps)[:count]  # a dict keeps the order in which blocks were freed
+        # A dict keeps the order in which blocks were freed; only its first ones are looked at.
+        chosen = list(itertools.islice(self.stamps, count))
         for block in chosen:
             del self.stamps[block]
             self.holders[block] = 1

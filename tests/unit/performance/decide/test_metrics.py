@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from grader.assignment.target import Clock, Quantity
@@ -279,3 +280,32 @@ def odd_forks(count, ratio):
 )
 def test_one_odd_fork_neither_fails_nor_passes(count, ratio, outcome):
     assert odd_forks(count, ratio).outcome is outcome
+
+
+def shaken(exponent, noise, seed):
+    """Return a race on a machine that makes every run of both sides longer or shorter by chance."""
+    rng = np.random.default_rng(seed)
+
+    def ns(size, power):
+        return 100 * MS * (size / SIZES[-1]) ** (1 + power) * np.exp(rng.normal(0, noise))
+
+    def fork():
+        runs = ((sample(ns(size, exponent)), sample(ns(size, 0.0))) for size in SIZES)
+        return ForkSample(
+            pairs=tuple(pair(*run, size=size) for run, size in zip(runs, SIZES, strict=True))
+        )
+
+    return measured([fork() for _ in range(LAST[Quantity.GROWTH])])
+
+
+@pytest.mark.parametrize(
+    ("exponent", "noise"), [(0.25, 0.35), (0.4, 0.2), (0.4, 0.35), (0.55, 0.2), (0.55, 0.35)]
+)
+def test_however_noisy_the_machine_no_more_is_earned_than_the_estimate_and_a_pass(exponent, noise):
+    decisions = [grown(shaken(exponent, noise, seed)) for seed in range(20)]
+    doubtful = [d for d in decisions if d.metrics[0].interval.high > GROWTH_TIER.pass_at]
+    assert len(doubtful) > 3
+    for decision in doubtful:
+        estimate = decision.metrics[0].interval.estimate
+        assert decision.share < 1 or estimate <= GROWTH_TIER.full_at
+        assert decision.share <= 0.5 or estimate <= GROWTH_TIER.pass_at

@@ -132,7 +132,7 @@ def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
     assert outcome is not Outcome.OPEN
     wide = within_reference_noise and seen.half_width > RULE.noise_limit
     nobodys = one and not within_reference_noise
-    owed = seen.half_width > RULE.resolution and seen.low <= tier[1] and seen.estimate > tier[0]
+    owed = seen.half_width > RULE.resolution and seen.low <= tier[1] < seen.estimate
     wide = wide or (within_reference_noise and owed)
     noisy = straddles and (reference_half_width > RULE.noise_limit or wide or nobodys)
     assert (outcome is Outcome.TOO_NOISY) == noisy
@@ -145,21 +145,32 @@ def test_the_last_stage_decides_unless_the_machine_is_too_noisy(
 @pytest.mark.parametrize(
     ("low", "high", "tier", "outcome"),
     [
-        (0.97, 1.05, (1.0, 0.98), Outcome.TOO_NOISY),  # from full points to none; at 1.01 fails
-        (0.94, 1.04, (1.0, 0.98), Outcome.PASS),  # the estimate passes
-        (0.99, 1.05, (1.0, 0.98), Outcome.PASS),  # points, but not all
+        (0.97, 1.05, (1.0, 0.98), Outcome.TOO_NOISY),  # from full points to none; 1.01 is none
+        (0.94, 1.04, (1.0, 0.98), Outcome.TOO_NOISY),  # 0.99 passes, but not with all points
+        (0.92, 1.03, (1.0, 0.98), Outcome.PASS),  # 0.975 earns them all
+        (0.99, 1.05, (1.0, 0.98), Outcome.PASS),  # half of the points
         (0.985, 1.02, (1.0, 0.99), Outcome.PASS),  # as fine as more forks would make it
         (0.97, 1.05, (1.0, 1.0), Outcome.TOO_NOISY),  # all or nothing
     ],
 )
-def test_no_width_of_the_machines_earns_all_where_the_estimate_fails(low, high, tier, outcome):
+def test_no_width_of_the_machines_earns_all_where_the_estimate_does_not(low, high, tier, outcome):
     assert decide_last_stage(metric(interval(low, high), tier=tier), RULE) is outcome
 
 
-@given(INTERVALS)
-def test_noise_that_the_submission_makes_counts_against_it(seen):
-    assert scoring_bound(seen, within_reference_noise=True) == seen.low
-    assert scoring_bound(seen, within_reference_noise=False) == seen.high
+@given(INTERVALS, TIERS)
+def test_noise_that_the_submission_makes_counts_against_it(seen, tier):
+    assume(seen.estimate <= tier[0])
+    assert scoring_bound(metric(seen, tier=tier)) == seen.low
+    assert scoring_bound(metric(seen, tier=tier, within_reference_noise=False)) == seen.high
+
+
+@given(INTERVALS, TIERS, st.floats(0, 1))
+def test_the_benefit_of_the_doubt_is_a_pass_and_no_more(seen, tier, reference_half_width):
+    assume(seen.estimate > tier[0])
+    judged = metric(seen, tier=tier, reference=reference_half_width)
+    assert scoring_bound(judged) >= tier[0]
+    if decide_last_stage(judged, RULE) is Outcome.PASS:
+        assert scoring_bound(judged) == tier[0]
 
 
 @pytest.mark.parametrize(
