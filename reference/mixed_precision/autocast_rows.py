@@ -133,10 +133,6 @@ def _leaf(x: object) -> object:
     return x.detach().requires_grad_() if is_float else x
 
 
-def _rough(x: Tensor | None) -> Tensor | None:
-    return x.to(torch.bfloat16) if isinstance(x, Tensor) else x
-
-
 @case("autocast_forward", "combinations", public=4, hidden=6, factors=OPERATION)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: operations, dtypes of each tensor, strides, tensors without dimensions.
@@ -165,9 +161,9 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
         yield Expect(view, True, label="whether the result has the memory of the input: no copy")
     floats = [x for x in leaves.values() if isinstance(x, Tensor) and x.requires_grad]
     upstream = draw.normal_tensor(*want.shape).to(torch.bfloat16).float()
-    got = yield Call(model, "gradients", upstream)
     found = torch.autograd.grad(want, floats, upstream.to(want.dtype))
-    dtypes = [str(g.dtype) if isinstance(g, Tensor) else g for g in got]
-    yield Expect(dtypes, [str(g.dtype) for g in found], label="dtypes of gradients")
-    rough = [_rough(g) for g in got]
-    yield Expect(rough, [_rough(g) for g in found], label="gradients, as bfloat16")
+    got = yield Call(model, "gradient_dtypes", upstream)
+    yield Expect(got, [str(g.dtype) for g in found], label="dtypes of gradients")
+    got = yield Call(model, "rough_gradients", upstream)
+    rough = [g.to(torch.bfloat16) for g in found]
+    yield Expect(got, rough, label="gradients, as bfloat16")

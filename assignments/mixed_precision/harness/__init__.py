@@ -225,7 +225,7 @@ class Operation:
         self._op, self._names, self._keywords = op, tuple(names), keywords
         self._inputs: list[Any] = []
         self._output = torch.empty(0)
-        self._calls = 0
+        self._calls, self._graph_stays = 0, False
 
     def __call__(self, *inputs: Any, apply: Apply = run) -> torch.Tensor:  # noqa: ANN401 - as the operation
         """Return the operation's result for the inputs, run by `apply`."""
@@ -245,7 +245,23 @@ class Operation:
         """Return the gradient of the last output, times `upstream`, for every float input."""
         leaves = [x for x in self._inputs if _is_float(x)]
         upstream = upstream.to(self._output.dtype)
-        return list(torch.autograd.grad(self._output, leaves, upstream, allow_unused=True))
+        keep = self._graph_stays
+        return list(
+            torch.autograd.grad(
+                self._output, leaves, upstream, allow_unused=True, retain_graph=keep
+            )
+        )
+
+    def gradient_dtypes(self, upstream: torch.Tensor) -> list[str]:
+        """Return the dtypes of these gradients, which may be asked for once more then."""
+        self._graph_stays = True
+        found = self.gradients(upstream)
+        self._graph_stays = False
+        return [str(getattr(x, "dtype", x)) for x in found]
+
+    def rough_gradients(self, upstream: torch.Tensor) -> list[torch.Tensor | None]:
+        """Return these gradients in bfloat16, whose places are all that casts have left of some."""
+        return [x if x is None else x.to(torch.bfloat16) for x in self.gradients(upstream)]
 
     def calls(self) -> int:
         """Return how often it was called."""
@@ -379,9 +395,9 @@ class Parts(torch.nn.Module):
         self._tokens.add(token)
         return token
 
-    def calls(self) -> int:
-        """Return how often `loss` was called."""
-        return self._calls
+    def calls_at_most(self, count: int) -> bool:
+        """Return whether `loss` was called no more than so often."""
+        return self._calls <= count
 
     def most_alive(self) -> int:
         """Return 2 if a graph still kept its tensors when the next piece came, else 1."""
@@ -395,6 +411,7 @@ class RecordedGPT(TinyGPT):
         super().__init__(**sizes)
         self._seen: list[list[str]] = []
         self._born = list(self.named_parameters())
+        self._weight = self.embed.weight.detach().clone()
 
     def loss(
         self,
@@ -422,8 +439,20 @@ class RecordedGPT(TinyGPT):
         return same and self.unembed.weight is self.embed.weight
 
     def seen(self) -> list[list[str]]:
-        """Return the dtype of each operation's result, for each call of `loss`."""
-        return self._seen
+        """Return the dtype of each operation's result in a call of `loss`, for each kind of call.
+
+        Calls whose results have the same dtypes are of one kind.
+        """
+        return [list(kind) for kind in dict.fromkeys(map(tuple, self._seen))]
+
+    def calls_at_most(self, count: int) -> bool:
+        """Return whether `loss` was called no more than so often."""
+        return len(self._seen) <= count
+
+    def has_moved(self) -> bool:
+        """Return whether the embedding has other numbers than it was born with, rounded."""
+        weight = self.embed.weight.detach()
+        return not torch.equal(weight, self._weight.to(weight.dtype))
 
 
 def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
