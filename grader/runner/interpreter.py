@@ -52,7 +52,7 @@ def compute_as_a_device() -> None:
     for name in ("kernel_language", "kernel_arithmetic"):
         sys.modules.pop(f"{__package__}.{name}", None)
         importlib.import_module(f".{name}", __package__).install()
-    interpreter.as_a_device = True
+    vars(interpreter)["as_a_device"] = True
 
 
 def version_of(triton: Module) -> tuple[int, ...]:

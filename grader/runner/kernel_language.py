@@ -59,7 +59,7 @@ def _call_without_semantic() -> None:
     def around(fn: Callable[..., Value]) -> Callable[..., Value]:
         def wrapper(*args: Value, **kwargs: Value) -> Value:
             if kwargs.get("_semantic") is None:
-                kwargs["_semantic"] = interpreter_semantic  # noqa: F821 - it runs in `core`
+                kwargs["_semantic"] = interpreter_semantic  # type: ignore[name-defined]  # noqa: F821 - it runs in `core`
             return fn(*args, **kwargs)
 
         return wrapper
@@ -100,9 +100,9 @@ def _number(value: float) -> Value:
     return interpreter.interpreter_semantic.to_tensor(value)
 
 
-def counted(*bounds: Value, **options: Value) -> Iterator[Value]:
+def counted(arg1: Value, arg2: Value = None, step: Value = 1, **_: Value) -> Iterator[Value]:
     """Count as a loop on a device does: the variable is a tensor of 32 or 64 bits."""
-    bounds = (*bounds, *(options[name] for name in ("arg2", "step") if options.get(name)))
+    bounds = (0, arg1, step) if arg2 is None else (arg1, arg2, step)
     wide = any(isinstance(one, tl.tensor) and one.dtype.primitive_bitwidth > 32 for one in bounds)
     dtype, store = (tl.int64, np.int64) if wide else (tl.int32, np.int32)
     for number in builtins.range(*map(operator.index, bounds)):

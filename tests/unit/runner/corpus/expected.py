@@ -247,7 +247,7 @@ BLOCKS: Mapping[str, Case] = {
 }
 
 PROGRAMS: Mapping[str, Case] = {
-    "loops": ((_normal(20),), lambda x: x.sum()[None] + 8 * (6 - 4)),
+    "loops": ((_normal(20),), lambda x: x.sum()[None] + 8 * (6 + 3 - 4)),
     "while_loops": (
         (torch.arange(0, 50, 3, dtype=torch.float32), torch.tensor([-1.0, 3, 4, 99])),
         lambda table, wanted: torch.searchsorted(table, wanted).int(),
