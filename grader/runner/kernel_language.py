@@ -162,7 +162,7 @@ def _name(helper: Helper) -> str:
     return f"_{helper.__name__}_"
 
 
-_OF_PYTHON = {"min": smallest, "max": largest, "range": counted}
+_OF_PYTHON: dict[str, Helper] = {"min": smallest, "max": largest, "range": counted}
 """What stands for functions of Python."""
 
 
@@ -197,7 +197,7 @@ class _Reader(interpreter.ASTTransformer):  # type: ignore[misc]
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:  # noqa: N802 - of `ast`
         """Replace `a and b` by a call with operands that are not computed yet."""
         self.generic_visit(node)
-        helper = every if isinstance(node.op, ast.And) else some
+        helper: Helper = every if isinstance(node.op, ast.And) else some
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         return self._call(helper, [ast.Lambda(nothing, one) for one in node.values], node)
 

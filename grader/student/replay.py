@@ -83,11 +83,11 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
     )
     for problem in wanted:
         with refusing(problem) as refuses:
-            names, failed = _load_quietly(job) if refuses else (submission, failures)
+            names, raised = _load_quietly(job) if refuses else (submission, failures)
             open_ = partial(local_worker, problem.ranks, names, harness, locate=locate)
             played: list[PlayedCheck] = []
             for check in _chosen(job, problem):
-                worker = open_(failures=failed, reply_bytes=reply_bytes)
+                worker = open_(failures=raised, reply_bytes=reply_bytes)
                 observe = partial(_tell_step, emit)
                 traced, only = recorded[problem.name], job.only_case
                 played.append(play_check(problem, check, traced, worker, observe, only=only))
