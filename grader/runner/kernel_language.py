@@ -18,6 +18,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,14 @@ def _call_without_semantic() -> None:
 def _find_libdevice() -> None:
     """Let the functions of `triton.language.extra.libdevice` be those of CUDA, in place."""
     vars(libdevice)["_of_cuda"] = cuda_libdevice
+
+    def call(*args: Value) -> Value:
+        return getattr(_of_cuda, "NAME")(*args)  # type: ignore[name-defined]  # noqa: B009, F821
+
     for name, function in inspect.getmembers(libdevice, inspect.isfunction):
-        scope: dict[str, Value] = {}
-        exec(f"def {name}(*args): return _of_cuda.{name}(*args)", scope)  # noqa: S102 - our text
         if hasattr(cuda_libdevice, name):
-            function.__code__ = scope[name].__code__
+            constants = (name if one == "NAME" else one for one in call.__code__.co_consts)
+            function.__code__ = call.__code__.replace(co_consts=tuple(constants))
 
 
 def _change_language_once() -> None:
@@ -227,10 +231,10 @@ def _define(rewriter: Value, tree: ast.Module) -> Callable[..., Value]:
     for name, value in vars(interpreter).items():
         scope.setdefault(name, value)
     around = inspect.getclosurevars(function).nonlocals
-    local = {**rewriter.kwargs}
-    code = compile(tree, filename=rewriter.filename, mode="exec")
-    exec(code, {**scope, **around} if around else scope, local)  # noqa: S102 - the kernel itself
-    defined: Callable[..., Value] = local[function.__name__]
-    for name in ("__defaults__", "__kwdefaults__", "__annotations__"):
-        setattr(defined, name, getattr(function, name))
+    module = compile(tree, filename=rewriter.filename, mode="exec")
+    (code,) = (one for one in module.co_consts if isinstance(one, CodeType))
+    scope = {**scope, **around} if around else scope
+    defined = FunctionType(code, scope, function.__name__, function.__defaults__)
+    defined.__kwdefaults__ = function.__kwdefaults__
+    defined.__annotations__ = function.__annotations__
     return defined
