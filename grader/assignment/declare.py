@@ -369,8 +369,11 @@ def import_triton_interpreter() -> None:
     included. So Triton is imported anew if it was imported for a device before. Who holds the old
     functions keeps them. The environment is left as it was, so child processes are not affected.
     """
+    from grader.runner.interpreter import compute_as_a_device  # it needs numpy
+
     triton = sys.modules.get("triton")
     if triton is not None and triton.knobs.runtime.interpret:
+        compute_as_a_device()
         return
     for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
         if not name.startswith("triton._C"):  # compiled, the same for both
@@ -380,6 +383,7 @@ def import_triton_interpreter() -> None:
     try:
         triton = importlib.import_module("triton")
         triton.knobs.runtime.interpret = True
+        compute_as_a_device()
     finally:
         if before is None:
             del os.environ["TRITON_INTERPRET"]

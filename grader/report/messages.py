@@ -230,7 +230,7 @@ def denied_text(entries: tuple[str, ...]) -> str:
         return ""
     if "@compute" in entries:
         return (
-            "In every run, timed ones too, torch may only allocate, view, copy and cast here, and "
+            "In every run, timed ones too, torch may only allocate, view, move, copy and cast, and "
             "every other operation of torch raises an error: your own kernel must compute the "
             "result."
         )

@@ -3,8 +3,8 @@
 Entries are names or patterns of operators (`aten::softmax`), `@compute` for all that compute, or
 modules and classes (`torch.nn.parallel`, see `runner.guards`). `expand` and `find_unknown` say what
 entries mean in this version of torch. `Denials` is installed in the fork server and sealed in its
-child; `denied_here` is the same without its guards, for a while and in any process. It does not
-cover what computes without torch's dispatcher: Python's own arithmetic, numpy,
+child; `denied_here` is the same for a while and in any process, for what no submission attacks. It
+does not cover what computes without torch's dispatcher: Python's own arithmetic, numpy,
 a submission's own machine code, and all that `ctypes` can reach in libraries and memory.
 
 Every documented route ends in the dispatcher's table: functions, methods, operators such as `@`,
@@ -51,6 +51,11 @@ _VIEWS = """
 _COPIES = """
     clone contiguous copy_ to type_as _copy_from _copy_from_and_resize _foreach_copy_ _to_copy
 """
+_MOVES = """
+    arange atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors cat column_stack concat
+    concatenate constant_pad_nd diag_embed dstack eye flip fliplr flipud hstack meshgrid narrow_copy
+    pad ravel repeat_interleave roll rot90 row_stack select_scatter slice_scatter stack vstack
+"""
 _METADATA = """
     can_cast dim get_device is_coalesced is_complex is_conj is_contiguous is_distributed
     is_floating_point is_inference is_leaf is_neg is_same_size
@@ -60,10 +65,13 @@ _METADATA = """
     sym_stride _debug_has_internal_overlap _has_compatible_shallow_copy_type
     _has_same_storage_numel _is_zerotensor _version
 """
-NOT_COMPUTE = frozenset(f"aten::{n}" for n in (_ALLOCATION + _VIEWS + _COPIES + _METADATA).split())
+NOT_COMPUTE = frozenset(
+    f"aten::{n}" for n in (_ALLOCATION + _VIEWS + _COPIES + _MOVES + _METADATA).split()
+)
 """Operators that a kernel's wrapper, Triton's interpreter and the worker itself call. They move and
-describe numbers, and make no new ones but constants: not `item`, `index`, `cat`, `arange` or
-anything random."""
+describe numbers, and make no new ones but constants. No sequence of them adds or compares two
+numbers of a tensor, or lets one decide where another goes: so not `item`, `index`, `gather`,
+`where`, `tril`, `adjoint` (it negates imaginary parts) or anything random."""
 
 _NOT_COMPUTE_LIBRARIES = ("profiler",)  # marks in a trace
 
@@ -206,7 +214,8 @@ class Denials:
         _Refusal.reason = "the assignment rules it out"
         if COMPUTE in self._entries:
             _Refusal.reason = (
-                "a kernel of your own must compute; torch may only allocate, view, copy and cast"
+                "a kernel of your own must compute; "
+                "torch may only allocate, view, move, copy and cast"
             )
 
     def _override(self, names: tuple[str, ...]) -> None:
@@ -228,14 +237,21 @@ class Denials:
 def denied_here(problem: str, entries: Iterable[str]) -> Iterator[None]:
     """Deny what `entries` mean in this process, and in its forks, while the block runs.
 
+    Afterwards all operators compute again, but `torch.compile` may no longer work in this process.
+
     Raises:
         OSError: if torch refuses to override an operator.
     """
+    wanted = tuple(entries)
     denials = Denials()
-    denials.install(entries)
+    denials.install(wanted)
     denials.name(problem)
     try:
-        yield
+        if all(map(is_module, wanted)):
+            yield
+        else:
+            with guards.close_for_a_while(refuse, readers=COMPUTE in wanted):
+                yield
     finally:
         denials.lift()
 

@@ -3,6 +3,7 @@
 `install` closes three ways: torch's own compilers, which turn operators into machine code or run
 them themselves (`torch.compile`, the tensor expressions and graph passes below `torch.jit`,
 nativert); a second torch in a new process; tensors read as numbers of Python or numpy.
+`close_for_a_while` closes the same for ordinary calls, on a student's machine, and opens it again.
 `close_modules` denies modules and classes by name. The denial of operators is in `runner.denial`.
 
 Python cannot stop code that reads its own process's memory. So a guard only ensures that no
@@ -59,13 +60,39 @@ def install(refuse: Refuse, *, readers: bool) -> None:
     """
     sys.meta_path.insert(0, _Unimportable(refuse, COMPILERS))
     _empty_engines()
-    for name in list(vars(torch._C)):
-        if name.startswith("_jit_") and not name.startswith(_ALLOWED_JIT):
-            setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
-    for kind in (torch.Tensor, torch._C.TensorBase) if readers else ():
-        for name in READERS:
-            if name in vars(kind):
-                _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
+    for name in _jit_names():
+        setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
+    for kind, name in _readers() if readers else ():
+        _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
+
+
+def close_for_a_while(refuse: Refuse, *, readers: bool) -> contextlib.ExitStack:
+    """Install the guards but for torch's engines; closing the returned stack takes them away.
+
+    The stack holds what it restores. So this is for a process that no submission attacks.
+    """
+    reopen = contextlib.ExitStack()
+    finder = _Unimportable(refuse, COMPILERS)
+    sys.meta_path.insert(0, finder)
+    reopen.callback(sys.meta_path.remove, finder)
+    for name in [name for name in sys.modules if any(_is_below(name, top) for top in COMPILERS)]:
+        reopen.callback(sys.modules.__setitem__, name, sys.modules.pop(name))
+    for name in _jit_names():
+        reopen.callback(setattr, torch._C, name, vars(torch._C)[name])
+        setattr(torch._C, name, _refusing(f"torch._C.{name}", refuse))
+    for kind, name in _readers() if readers else ():
+        reopen.callback(_replace, kind, name, vars(kind)[name])
+        _replace(kind, name, _refusing(f"Tensor.{name}", refuse))
+    return reopen
+
+
+def _jit_names() -> list[str]:
+    return [n for n in vars(torch._C) if n.startswith("_jit_") and not n.startswith(_ALLOWED_JIT)]
+
+
+def _readers() -> list[tuple[type, str]]:
+    kinds = (torch.Tensor, torch._C.TensorBase)
+    return [(kind, name) for kind in kinds for name in READERS if name in vars(kind)]
 
 
 def close_modules(names: tuple[str, ...], refuse: Refuse) -> contextlib.ExitStack:

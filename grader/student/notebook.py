@@ -142,12 +142,14 @@ def _check(
     # These import torch, which takes seconds and which other commands do not need.
     from grader.assignment.declare import load_harness
     from grader.student.local_ranks import local_worker
-    from grader.student.replay import run_check
+    from grader.student.local_worker import interpret_as_graded
+    from grader.student.played import play_check
     from grader.student.trace import load_problem
 
     first = wanted[0]
     harness = load_harness(first.folder)
     results: list[PublicCheck] = []
+    interpret_as_graded()
     for found, namespace in zip(wanted, namespaces, strict=True):
         problem, traced = found.problem, load_problem(found.folder, found.problem.name)
         for one in problem.checks:
@@ -155,7 +157,7 @@ def _check(
                 continue
             worker = local_worker(problem.ranks, namespace, harness, locate=_locate)
             index = only.index if only else None
-            results.append(run_check(problem, one, traced, worker, only=index))
+            results.append(play_check(problem, one, traced, worker, only=index).judge())
     defined = [value for namespace in namespaces for value in namespace.values()]
     return show(
         PublicResult(

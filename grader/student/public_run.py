@@ -74,7 +74,7 @@ class ReplayJob:
         folder: holds the student's files, and nothing else.
         display: the student's own name for it.
         files: as they lie in `folder`, with the cells that their lines are from.
-        only_check: the one check to run; empty runs all. `only_case` is its one case, None all.
+        checks: those to run; all if empty. `only_case` is the one case of one check, None all.
         allowed: the assignment's `allowed_imports`.
         only: names whose statements are loaded, and no others; all if empty.
         damage: what could not be read, so that names are missing.
@@ -87,7 +87,7 @@ class ReplayJob:
     display: str
     files: tuple[SourceFile, ...]
     events: str
-    only_check: str = ""
+    checks: tuple[str, ...] = ()
     only_case: int | None = None
     allowed: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -271,7 +271,7 @@ def lay_out(
         events="",
         allowed=submission.allowed_imports,
         damage=damage_of(submission),
-        only_check=only.check if only else "",
+        checks=(only.check,) if only else (),
         only_case=only.index if only else None,
     )
 
@@ -321,6 +321,15 @@ def _run_all(
             continue
         stuck = ending.last.problem or names[0]
         ended = [(p, c) for p, c in left if p.name == stuck]
+        before = [c.name for _, c in ended]
+        before = before[: before.index(ending.last.check)] if ending.last.check in before else []
+        if before:  # they are done, but what they replied was not compared yet
+            events = scratch / f"events-{attempt}-before.jsonl"
+            part = replace(part, problems=(stuck,), events=str(events), checks=tuple(before))
+            _run_once(part, limits, results, notices)
+            done = {(result.problem, result.check) for result in results}
+            left = [(p, c) for p, c in left if (p.name, c.name) not in done]
+            ended = [one for one in ended if one in left]
         results += [_stopped(problem, check, ending, output) for problem, check in ended]
         left = [one for one in left if one not in ended]
     results.sort(key=lambda result: order.index((result.problem, result.check)))

@@ -3,6 +3,9 @@
 Its job is a file with a `ReplayJob`. It writes a line to the events file when a step begins and
 when a check is done, so that `student.public_run`, which starts and watches it and holds the
 limits, knows where an endless loop or a crash happened.
+
+Where a problem denies operators, torch refuses them as in grading while the modules are loaded and
+the problem's cases run. Its checks are told together, after their replies were compared.
 """
 
 import contextlib
@@ -11,17 +14,16 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from grader.assignment.declare import load_harness
-from grader.assignment.public_cases import CaseName, split_case_name
+from grader.assignment.public_cases import split_case_name
 from grader.assignment.steps import (
     Call,
-    CaseSteps,
     Each,
     Expect,
     New,
@@ -29,21 +31,18 @@ from grader.assignment.steps import (
     Raises,
     Step,
     Value,
-    tap,
 )
 from grader.assignment.table import Check, Problem, load_assignment
-from grader.correctness.drive import Worker, drive
 from grader.evidence.faults import FaultKind, LoadFailure
-from grader.evidence.observations import CaseMeasurement
 from grader.judge.judgement import Cause
-from grader.runner.denial import OperationDenied, denied_here
 from grader.runner.loading import Loading
 from grader.runner.worker import stack_of
 from grader.student.local_ranks import local_worker
+from grader.student.local_worker import interpret_as_graded
+from grader.student.played import PlayedCheck, play_check, refusing
 from grader.student.public_run import Event, EventKind, ReplayJob, from_line, to_line
 from grader.student.result import PublicCheck, PublicFinding
-from grader.student.trace import Recording, TracedProblem, load_problem, play
-from grader.student.verdict import Origin, judge_check, origins_of
+from grader.student.trace import load_problem
 
 _KEPT = frozenset(
     "PATH LANG TMPDIR TEMP TMP CC CXX CUDA_HOME CUDA_PATH CUDA_VISIBLE_DEVICES SYSTEMROOT COMSPEC "
@@ -83,17 +82,33 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         )
     )
     for problem in wanted:
-        for check in _chosen(job, problem):
-            open_ = partial(local_worker, problem.ranks, submission, harness, locate=locate)
-            worker = open_(failures=failures, reply_bytes=reply_bytes)
-            observe = partial(_tell_step, emit)
-            result = run_check(
-                problem, check, recorded[problem.name], worker, observe, only=job.only_case
-            )
-            emit(Event(kind=EventKind.CHECK, results=(result,)))
-        refused = _run_refused(job, problem, recorded[problem.name], harness, emit)
-        emit(Event(kind=EventKind.CHECK, results=refused))
+        with refusing(problem) as refuses:
+            names, raised = _load_quietly(job) if refuses else (submission, failures)
+            open_ = partial(local_worker, problem.ranks, names, harness, locate=locate)
+            played: list[PlayedCheck] = []
+            for check in _chosen(job, problem):
+                worker = open_(failures=raised, reply_bytes=reply_bytes)
+                observe = partial(_tell_step, emit)
+                traced, only = recorded[problem.name], job.only_case
+                played.append(play_check(problem, check, traced, worker, observe, only=only))
+                if not refuses:
+                    _tell(emit, played.pop())
+        for one in played:
+            _tell(emit, one)
     emit(Event(kind=EventKind.DONE))
+
+
+def _tell(emit: Callable[[Event], None], played: PlayedCheck) -> None:
+    """Compare what a check replied, and tell the result."""
+    name, doing = played.check.name, Expect.__name__  # its time is not the submission's
+    emit(Event(kind=EventKind.STEP, problem=played.problem, check=name, doing=doing))
+    emit(Event(kind=EventKind.CHECK, results=(played.judge(),)))
+
+
+def _load_quietly(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
+    """Load the modules once more, while torch refuses; what they print is printed already."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return load(job)
 
 
 def _import_all(modules: Sequence[str]) -> None:
@@ -103,7 +118,7 @@ def _import_all(modules: Sequence[str]) -> None:
 
 
 def _chosen(job: ReplayJob, problem: Problem) -> list[Check]:
-    return [one for one in problem.checks if job.only_check in ("", one.name)]
+    return [one for one in problem.checks if not job.checks or one.name in job.checks]
 
 
 def _tell_step(emit: Callable[[Event], None], case: str, step: Step, steps: int) -> None:
@@ -118,107 +133,6 @@ def _tell_step(emit: Callable[[Event], None], case: str, step: Step, steps: int)
             steps=steps,
         )
     )
-
-
-def _run_refused(
-    job: ReplayJob,
-    problem: Problem,
-    traced: TracedProblem,
-    harness: Mapping[str, Value],
-    emit: Callable[[Event], None],
-) -> tuple[PublicCheck, ...]:
-    """Return the checks whose first case uses what the problem denies.
-
-    The file is loaded and the cases are run once more, with torch refusing as in grading, and
-    nothing is compared meanwhile: that would use torch, too.
-    """
-    found: list[PublicCheck] = []
-    with contextlib.ExitStack() as stack:
-        if not problem.denied:
-            return ()
-        # A torch that cannot refuse, or refuses this process: grading will tell.
-        stack.enter_context(contextlib.suppress(OSError, OperationDenied))
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # printed once already
-        stack.enter_context(denied_here(problem.name, problem.denied))
-        names, failures = load(job)
-        for check in _chosen(job, problem):
-            worker = local_worker(
-                problem.ranks, names, harness, locate=partial(_locate, job), failures=failures
-            )
-            observe = partial(_tell_step, emit)
-            index = job.only_case or 0
-            found.append(
-                run_check(problem, check, traced, worker, observe, only=index, compare=False)
-            )
-    return tuple(check for check in found if check.cause is Cause.FORBIDDEN)
-
-
-def run_check(
-    problem: Problem,
-    check: Check,
-    traced: TracedProblem,
-    worker: Worker,
-    observe: Callable[[str, Step, int], None] = lambda case, step, steps: None,
-    *,
-    only: int | None = None,
-    compare: bool = True,
-) -> PublicCheck:
-    """Run the public cases of one check.
-
-    Args:
-        problem: the problem that has the check.
-        check: the check to run.
-        traced: the problem's recorded cases.
-        worker: where the submission runs.
-        observe: is told the case, the step and its number from 1, before the step runs.
-        only: number of the one case to run; None runs all.
-        compare: whether values are compared with what is expected.
-    """
-    mine = [one for one in traced.checks if one.name == check.name]
-    recordings = [recording for one in mine for recording in one.instances]
-    seen: list[CaseMeasurement] = []
-    origins: list[list[Origin]] = []
-    for index, recording in enumerate(recordings):
-        if only not in (None, index):
-            continue
-        name = CaseName(problem=problem.name, check=check.name, index=index)
-        tapped, of_case = _traced(recording, partial(observe, str(name)), compare=compare)
-        seen.append(drive(tapped, worker, check=check.name, index=index, public=True))
-        origins.append([*of_case.observations, Origin(steps=of_case.steps)])
-    description = mine[0].description if mine else ""
-    return judge_check(problem.name, check, seen, description=description, origins=origins)
-
-
-@dataclass(slots=True)
-class _Trail:
-    """How many steps of a case have begun, and where its observations come from."""
-
-    steps: int = 0
-    observations: list[Origin] = field(default_factory=list)
-
-
-def _traced(
-    recording: Recording, observe: Callable[[Step, int], None], *, compare: bool
-) -> tuple[CaseSteps, _Trail]:
-    """Return the steps of a recording, and a trail that is written while they run."""
-    trail = _Trail()
-
-    def on_step(step: Step) -> Step | None:
-        if isinstance(step, Expect) and not compare:
-            return None
-        trail.steps += 1
-        observe(step, trail.steps)
-        if isinstance(step, Expect):
-            trail.observations += origins_of(step, trail.steps)
-        return step
-
-    def on_reply(step: Step, reply: Value) -> Value:
-        if isinstance(step, Raises):  # over ranks there is one observation each
-            count = len(reply) if isinstance(reply, list) else 1
-            trail.observations += [Origin(steps=trail.steps)] * count
-        return reply
-
-    return tap(play(recording), on_step, on_reply), trail
 
 
 def _doing(step: Step) -> str:
@@ -251,10 +165,7 @@ def load(job: ReplayJob) -> tuple[Mapping[str, Value], tuple[LoadFailure, ...]]:
         only=job.only,
     )
     names = loading.run(job.entry)
-    if "triton" in sys.modules and sys.modules["triton"].knobs.runtime.interpret:
-        from grader.runner.interpreter import behave_as_a_device  # it imports triton
-
-        behave_as_a_device()
+    interpret_as_graded()
     raised = (replace(one.raised, names=tuple(one.names)) for one in loading.failures)
     return names, (*job.damage, *raised)
 

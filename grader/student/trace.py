@@ -81,12 +81,12 @@ class NoSuchPart:
     """Used for a part that a student's reply does not have; equal to nothing."""
 
     def __init__(self, part: ReplyPart, reply: Value) -> None:
-        path = "".join(f"[{key!r}]" for key in part.path)
-        self._text = f"nothing at {path} of {brief(reply)}"
+        self._path = "".join(f"[{key!r}]" for key in part.path)
+        self._reply = reply
 
     def __repr__(self) -> str:
         """Return what is missing, as the student reads it."""
-        return self._text
+        return f"nothing at {self._path} of {brief(self._reply)}"
 
 
 def play(recording: Recording) -> CaseSteps:

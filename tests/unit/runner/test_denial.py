@@ -24,6 +24,7 @@ from grader.runner.denial import (
     registered_keys,
 )
 from grader.runner.order import Denial
+from tests.unit.runner.corpus import operators
 
 EVERY = set(_C._dispatch_get_all_op_names())
 ACTIVE = re.compile(r"^(?!debug)\w+(?:\[alias\])?: registered (?:at (\S+?):\d+|by)", re.MULTILINE)
@@ -246,10 +247,28 @@ def test_compute_is_everything_that_is_not_listed():
 
 
 @pytest.mark.parametrize(
-    "name", "mm add.Tensor exp_ softmax.int item _local_scalar_dense cat index.Tensor sum".split()
+    "name",
+    "mm add.Tensor exp_ softmax.int item index.Tensor where.self tril sum".split(),
 )
 def test_what_solves_or_reads_is_compute(name):
     assert f"aten::{name}" in expand([COMPUTE])
+
+
+def test_what_moves_numbers_is_not_compute_and_has_their_values():
+    x, at = torch.arange(6.0).view(2, 3), torch.zeros(2, 3, dtype=torch.int64)
+    want = {name: move(x.clone(), at) for name, move in operators.MOVES.items()}
+    with denied_here("softmax", [COMPUTE]):
+        assert operators.refused(x.clone(), at) == list(operators.OTHERS)
+        got = {name: move(x.clone(), at) for name, move in operators.MOVES.items()}
+    for name in want:
+        pairs = zip(_tensors(got[name]), _tensors(want[name]), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs), name
+    assert float(x.sum()) == 15.0
+    assert x.tolist()[1][2] == float(x.numpy()[1, 2]) == 5.0
+
+
+def _tensors(value):
+    return list(value) if isinstance(value, tuple | list) else [] if value is None else [value]
 
 
 def test_every_listed_operator_exists():

@@ -214,6 +214,48 @@ def test_what_a_problem_denies_is_refused_as_in_grading(assignment, solution, tm
     assert run(copy, solution).passed
 
 
+def denying(assignment, tmp_path):
+    """Return a copy of the assignment whose problems deny one operator."""
+    copy = tmp_path / assignment.name
+    shutil.copytree(assignment, copy)
+    table = copy / "assignment.toml"
+    table.write_text(f'denied = ["aten::logsumexp"]\n{table.read_text()}')
+    return copy
+
+
+@pytest.mark.slow
+def test_what_is_compared_afterwards_is_told_the_same(assignment, solution, tmp_path):
+    """Wrong values, a wrong form and a wrong error: with a denial as without."""
+    wrong = """
+_right = log_sum_exp
+def log_sum_exp(x):
+    if x.shape[-1] == 0:
+        return x
+    return _right(x) + 1 if x.dim() > 1 else [_right(x)]
+"""
+    plain = run(assignment, solution + wrong)
+    denied = run(denying(assignment, tmp_path), solution + wrong)
+    assert [one.cause for one in denied.checks] == [one.cause for one in plain.checks]
+    assert [one.findings for one in denied.checks] == [one.findings for one in plain.checks]
+    assert Cause.WRONG_VALUE in causes(denied, "log_sum_exp")
+
+
+@pytest.mark.slow
+def test_an_endless_loop_costs_no_earlier_check_of_a_problem_that_denies(
+    assignment, solution, tmp_path
+):
+    endless = """
+_right = log_sum_exp
+def log_sum_exp(x):
+    while x.shape[-1] == 0:
+        pass
+    return _right(x)
+"""
+    result = run(denying(assignment, tmp_path), solution + endless, call_wall_s=2.0)
+    assert causes(result, "log_sum_exp") == [Cause.NONE, Cause.NONE, Cause.TIMEOUT]
+    assert causes(result, "RunningLogSumExp") == [Cause.NONE] * 2
+
+
 @pytest.mark.slow
 def test_damaged_public_cases_are_not_the_students_fault(assignment, solution, tmp_path):
     copy = tmp_path / assignment.name
