@@ -19,7 +19,6 @@ from .inputs import (
 )
 from .oracle import OneProcess
 
-
 LARGE_AND_ONE = 2**18 + 1
 """One more than several of any usual piece: 1 MiB of float32, or less."""
 
