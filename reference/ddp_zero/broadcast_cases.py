@@ -187,7 +187,7 @@ def _held(sheet: dict[str, Any]) -> dict[str, Any]:
 @case("broadcast_module", "combinations", public=2, hidden=4, factors=BROADCAST)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, layouts, submodules, frozen, two names, NaN and -0.0."""
-    world = yield from world_of_rows(draw, (3, 2, 4, 1))
+    world = yield from world_of_rows(draw, (3, 2, 2, 1))
     sheets = [_sheet(draw, row) for _ in range(world)]
     model = yield Each(*(New("harness:Sheet", **own) for own in sheets))
     state = yield Each(New("harness:State", model))

@@ -98,7 +98,7 @@ def _used(row: Row, world: int) -> tuple[list[Any], list[Any]]:
 @case("DDP", "combinations", public=2, hidden=4, factors=DDP_ROWS)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, layouts, passes, what was used where, what was before."""
-    world = yield from world_of_rows(draw, (3, 2, 4, 1))
+    world = yield from world_of_rows(draw, (3, 2, 2, 1))
     model, own = yield from _model(draw, row)
     bytes_of = {"buckets of 100 bytes": 100, "one bucket": 1 << 20, "buckets of 1 byte": 1}
     flat = row["through"] not in bytes_of

@@ -117,7 +117,7 @@ def _expect_the_end(
 @case("FSDP", "combinations", public=2, hidden=4, factors=FSDP_ROWS)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: units, calls, frozen, shared, dtypes, passes, what was before."""
-    world = yield from world_of_rows(draw, (3, 2, 4, 1))
+    world = yield from world_of_rows(draw, (3, 2, 2, 1))
     model, own = yield from _model(draw, row)
     engine = yield Each(New("FSDP", model, draw.shuffled(UNITS[row["units"]])))
     sgd = PLAIN if row["calls"] == "one not at all" else DECAY

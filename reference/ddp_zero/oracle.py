@@ -39,8 +39,7 @@ class OneProcess:
         params = list(self.model.parameters())
         self._adamw, self._groups = adamw, groups or [{"params": list(range(len(params)))}]
         chosen = [
-            {**part, "params": [params[number] for number in part["params"]]}
-            for part in self._groups
+            {**own, "params": [params[place] for place in own["params"]]} for own in self._groups
         ]
         self.optimizer: torch.optim.Optimizer
         if adamw is not None:

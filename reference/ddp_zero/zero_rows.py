@@ -129,7 +129,7 @@ def _state_to_load(draw: Draw, row: Row, single: OneProcess, world: int) -> dict
 @case("ZeroOptimizer", "combinations", public=2, hidden=4, factors=ZERO)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: stages, groups, iterators, passes, loads, dtypes, what was used where."""
-    world = yield from world_of_rows(draw, (3, 2, 4, 1))
+    world = yield from world_of_rows(draw, (3, 2, 2, 1))
     model, own = yield from _model(draw, row)
     listed = row["params"] in ("a list", "an iterator")
     single = OneProcess(own, adamw=ADAMW, groups=None if listed else [*PARTS, LATE])
