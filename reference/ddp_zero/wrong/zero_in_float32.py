@@ -3,14 +3,16 @@
 # cause = "wrong_value"
 # also_fails = []
 
-"""Reduces all gradients in float32: parameters in float64 get half of their digits."""
+"""Rounds all mean gradients to float32: those of float64 lose half of their digits."""
 
 # ruff: noqa: F821 - appended to solution.py
 
-_reduce_scatter = reduce_scatter
+_reduce = _Block.reduce
 
 
-def reduce_scatter(shard_S, whole_NS):
-    shard = shard_S.float()
-    _reduce_scatter(shard, whole_NS.float())
-    shard_S.copy_(shard)
+def _reduce_in_float32(self):
+    shard = _reduce(self)
+    return shard.float().to(shard.dtype)
+
+
+_Block.reduce = _reduce_in_float32
