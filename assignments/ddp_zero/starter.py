@@ -14,7 +14,9 @@
 #
 # Rules that hold everywhere: all ranks build the same modules with parameters in the same order and
 # call your functions in the same order; parameters of `ZeroOptimizer` and `FSDP` are contiguous and
-# equal on all ranks when they get them (the caller has called `broadcast_module`). A rank that
+# equal on all ranks when they get them (the caller has called `broadcast_module`), those of
+# `broadcast_module`, `average_gradients` and `DDP` may have any strides, but no two numbers of a
+# tensor share memory. A rank that
 # waits for a collective that another never calls waits for ever: decide from what all ranks know.
 # What torch has ready made (`torch.nn.parallel` and `fsdp`, `optim`, `utils` and `Reducer` of
 # `torch.distributed`) raises when this is graded.
@@ -75,6 +77,8 @@ def reduce_scatter(shard_S: Tensor, whole_NS: Tensor) -> None:
 def broadcast_module(module: nn.Module) -> None:
     """Overwrite every parameter and buffer of `module` with rank 0's, bit for bit.
 
+    Those of its submodules too, at any depth.
+
     In place: the tensors stay the same objects in the same memory, so that ties between names and
     the references that an optimizer holds stay good; `requires_grad` stays as it is. Each tensor
     crosses the network once per receiving rank, one that has several names too. Tensors may be
@@ -123,11 +127,13 @@ class DDP(nn.Module):
     used: collectives are matched by their order.
 
     The mean is that of `average_gradients`, of all that `grad` has added up since the caller
-    cleared it, from passes in `no_sync()` too. What was not used on this rank may have been used
-    on another; a small message (a byte per parameter) tells.
+    cleared it, from passes in `no_sync()` too. What was cleared leaves nothing behind: a parameter
+    that only passes before it used has None again, or zeros if the caller has set them. What was
+    not used on this rank may have been used on another; a small message (a byte per parameter)
+    tells.
 
     Args:
-        module: the module, equal on all ranks; it stays reachable as `ddp.module`.
+        module: the module, equal on all ranks.
         bucket_bytes: largest size of a bucket, at least 1.
 
     Raises:
@@ -183,7 +189,9 @@ class ZeroOptimizer:
         p = p - lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)
 
     A parameter that no rank has a gradient of is left alone, without decay, and its t does not
-    move. A rank that has none counts as zeros. Frozen parameters never move.
+    move. A rank that has none counts as zeros. A parameter that requires no gradient when the
+    optimizer gets it is frozen: it never moves, not even if its `grad` is set. Parameters are of
+    float32 or float64, also of both in one group.
 
     Each rank holds about 1/N of m and v. With stage 2, gradients are reduced to shards while
     backward runs: a gradient is freed (`grad` is None again) as soon as the block of parameters
@@ -193,6 +201,7 @@ class ZeroOptimizer:
 
     Args:
         params: parameters, or groups: dicts with `params` and options that differ from the others'.
+            All of these may be iterators, which can be read once: `module.parameters()`.
         stage: 1 or 2.
         lr: learning rate, at least 0.
         betas: decay of m and v, each in [0, 1).
@@ -242,7 +251,7 @@ class ZeroOptimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Forget all gradients: every `grad` is None."""
+        """Forget all gradients, those in shards too: every `grad` is None."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -259,7 +268,9 @@ class ZeroOptimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned on rank 0, of any number of ranks and any stage.
 
-        All ranks get the whole. Options of the groups are taken over too. Tensors are copied.
+        All ranks get the whole. What the optimizer had before is forgotten: a parameter that is
+        missing from `state` begins anew. Options of the groups are taken over too. Tensors are
+        copied.
 
         Raises:
             ValueError: if the number or sizes of groups, a number of a parameter or a shape of m or
@@ -294,8 +305,10 @@ class FSDP(nn.Module):
     for its backward pass must find its parameters there again: `untyped_storage().resize_()` frees
     and brings back the bytes under a tensor that autograd has saved.
 
-    Ranks run the same modules in the same order; a module may be called twice in a pass. Buffers
-    are left alone. Forward without gradients (evaluation) leaves nothing gathered.
+    Ranks run the same modules in the same order; a module may be called twice in a pass, or not at
+    all. It has no buffers. Forward without gradients (evaluation) leaves nothing gathered: it
+    may come between backward and the step, and what runs then has the weights after the step.
+    Parameters are of float32 or float64, also of both in one unit.
 
     Args:
         module: the module, with equal parameters on all ranks. Afterwards it holds shards alone.
@@ -329,7 +342,8 @@ class FSDP(nn.Module):
     def full_state(self) -> dict[str, Tensor]:
         """Return copies of all whole parameters by name, as in `module.named_parameters()`.
 
-        On every rank, in that order; all ranks call it, and not between forward and backward.
+        On every rank, in that order; all ranks call it, and not between forward and backward. The
+        copies stay as they are when the shards are stepped.
         """
         raise NotImplementedError
 
@@ -344,8 +358,9 @@ def clip_grad_norm(shards: Sequence[Tensor], max_norm: float) -> Tensor:
 
     The norm is the square root of the sum of the squares of all numbers of all shards on all ranks,
     with squares and sums in float64. If it is finite and above `max_norm`, every shard is
-    multiplied by `max_norm / norm`; else none changes, in no bit. A norm of zero, infinity or NaN
-    is returned as it is.
+    multiplied by `max_norm / norm`; else none changes, in no bit. The factor may be smaller than
+    any number of the shard's dtype: 40,000 times 2e-8 is 8e-4 in float16, not 0. A norm of zero,
+    infinity or NaN is returned as it is.
 
     Args:
         shards: this rank's gradients, of any floating-point dtypes and sizes, 0 included; a rank

@@ -24,6 +24,7 @@ from grader.judge.rule import (
     Trouble,
     describe_dtypes,
     describe_fault,
+    describe_stacks,
     describe_wrong,
     first_trouble,
 )
@@ -231,9 +232,7 @@ def _finding_of_fault(fault: Fault, *, public: bool = False, index: int = 0) -> 
         expected="",
         got=fault.detail,
         where=fault.where,
-        stacks="\n".join(
-            f"rank {stack.rank} {stack.state}\n{stack.text}".rstrip() for stack in fault.stacks
-        ),
+        stacks=describe_stacks(fault.stacks),
     )
 
 

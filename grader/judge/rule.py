@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grader.evidence.comparison import Comparison, Mismatch, rounding_text
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import Fault, FaultKind, RankStack
 from grader.evidence.observations import (
     CaseMeasurement,
     ErrorObservation,
@@ -74,11 +74,30 @@ def describe_fault(fault: Fault) -> str:
     """Return what happened and where; for a process group, also what each rank was doing."""
     if not fault.stacks:
         return f"{fault.message} ({fault.where})" if fault.where else fault.message
+    alike: dict[tuple[str, str], list[int]] = {}
+    for stack in fault.stacks:
+        alike.setdefault((stack.state, stack.where), []).append(stack.rank)
     states = (
-        f"rank {stack.rank} {stack.state}" + (f" ({stack.where})" if stack.where else "")
-        for stack in fault.stacks
+        f"{name_ranks(ranks)} {state}" + (f" ({where})" if where else "")
+        for (state, where), ranks in alike.items()
     )
     return f"{fault.message}. At that moment {', '.join(states)}"
+
+
+def describe_stacks(stacks: Sequence[RankStack]) -> str:
+    """Return what each rank was doing, with its stack; what several did alike is said once."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for stack in stacks:
+        alike.setdefault((stack.state, stack.text), []).append(stack.rank)
+    return "\n".join(
+        f"{name_ranks(ranks)} {state}\n{text}".rstrip() for (state, text), ranks in alike.items()
+    )
+
+
+def name_ranks(ranks: Sequence[int]) -> str:
+    """Return "rank 1", "ranks 0 and 2" or "ranks 0, 1 and 3"."""
+    *most, last = map(str, ranks)
+    return f"ranks {', '.join(most)} and {last}" if most else f"rank {last}"
 
 
 def describe_dtypes(dtypes: Sequence[str]) -> str:

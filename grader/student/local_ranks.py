@@ -36,8 +36,10 @@ from grader.evidence.faults import (
     Stopped,
     explain_raised,
     fault_of,
+    raised_together,
     unreadable,
 )
+from grader.judge.rule import name_ranks
 from grader.runner import protocol
 from grader.runner.protocol import Json
 from grader.student.local_worker import REPLY_BYTES, LocalWorker
@@ -129,12 +131,9 @@ class LocalRanks:
         )
         self.wall_ns += time.perf_counter_ns() - begin_ns
         replies = {rank: _reply(rank, answer, self._failures) for rank, answer in answers.items()}
-        for reply in replies.values():
-            if isinstance(reply, Raised) and len(replies) < len(steps):
-                waiting = sorted(steps.keys() - replies.keys())
-                fault = fault_of(reply)
-                message = f"{fault.message}; ranks {waiting} waited for it"
-                raise Stopped(replace(fault, message=message))
+        waiting = sorted(steps.keys() - replies.keys())
+        if waiting and any(isinstance(reply, Raised) for reply in replies.values()):
+            raise Stopped(_fault_of_some(replies, waiting))
         return replies
 
     def drop(self, ref: Ref) -> None:
@@ -305,6 +304,18 @@ def _reply(rank: int, answer: dict[str, Json], failures: Sequence[LoadFailure]) 
         message = f"rank {rank}: {message}"
         raise Stopped(Fault(kind=FaultKind(kind), message=message, detail=detail, where=where))
     return from_json(answer["value"])
+
+
+def _fault_of_some(replies: Mapping[int, Value | Raised], waiting: Sequence[int]) -> Fault:
+    """Return the fault of ranks that raised while others waited for them, with every stack."""
+    first = raised_together({**replies, **dict.fromkeys(waiting)})
+    stacks = tuple(
+        replace(stack, state="had not returned") if stack.rank in waiting else stack
+        for stack in first.stacks
+    )
+    fault = fault_of(first)
+    message = f"{fault.message}; {name_ranks(waiting)} waited for it"
+    return replace(fault, message=message, stacks=stacks)
 
 
 def _crash(rank: int) -> Fault:

@@ -30,6 +30,7 @@ from grader.judge.rule import (
     NOTHING_COMPARED,
     Tolerances,
     allowed_error,
+    describe_stacks,
     first_trouble,
     is_wrong,
 )
@@ -292,8 +293,8 @@ def _fault(fault: Fault) -> PublicFinding:
         )
     expected, hint = _FAULTS.get(fault.kind, ("a reply", ""))
     got = f"{fault.message}: {fault.detail}" if fault.detail else fault.message
-    for one in fault.stacks:
-        got += f"\nrank {one.rank} {one.state}\n{one.text}".rstrip()
+    if fault.stacks:
+        got += f"\n{describe_stacks(fault.stacks)}"
     return PublicFinding(
         label="the case itself" if fault.kind is FaultKind.AUTHOR else "what your code did",
         expected=expected,

@@ -8,11 +8,49 @@ from collections.abc import Sequence
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Each, Expect, New, Raises, World, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Each,
+    Expect,
+    Factors,
+    New,
+    Raises,
+    Row,
+    World,
+    case,
+)
 
+from .inputs import world_of_rows
 from .oracle import clipped
 
 Tensor = torch.Tensor
+
+SMALLEST_FACTOR = 2e-8
+"""Below half of the smallest number of float16: rounded to it, the factor is 0. The products of
+`LARGE` numbers are normal numbers of float16 all the same."""
+LARGE = 4e4
+
+CLIP = Factors(
+    "clip_grad_norm",
+    {
+        "dtype": (torch.float32, torch.float64, torch.float16, torch.bfloat16, "all four"),
+        "numbers": (40, 1, 3000),
+        "shards": ("three per rank", "one per rank", "none on one rank", "an empty one on each"),
+        "norm": (
+            "twice the limit",
+            "50,000,000 times the limit",
+            "just below the limit",
+            "the limit itself",
+            "0",
+            "infinity",
+            "NaN",
+        ),
+    },
+    strength=2,
+    reason="a row asks every rank three times; triples are 140 rows",
+)
 
 
 def _clip(
@@ -122,3 +160,53 @@ def bad_input(draw: Draw) -> CaseSteps:
         yield Raises(step, "ValueError", f"a limit of {bad}")
     got = yield Each(Call("harness:read", held))
     yield Expect(got, shards, label="shards after refusals", exact=True)
+
+
+def _shards_of(draw: Draw, row: Row, world: int) -> list[list[Tensor]]:
+    """Return each rank's shards, large enough that products with a small factor are not lost."""
+    count = 1 if row["shards"] == "one per rank" else 3
+    kinds = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+    found = []
+    for rank in range(world):
+        dtypes = kinds if row["dtype"] == "all four" else [row["dtype"]] * count
+        own = [_large(draw, row["numbers"], dtype) for dtype in dtypes]
+        if row["shards"] == "none on one rank" and rank == world - 1:
+            own = []
+        if row["shards"] == "an empty one on each":
+            own[0] = own[0][:0]
+        found.append(own)
+    return found
+
+
+def _large(draw: Draw, count: int, dtype: torch.dtype) -> Tensor:
+    size = draw.uniform_tensor(count, low=LARGE / 2, high=LARGE)
+    return (size * (2 * draw.integer_tensor(count, low=0, high=1) - 1)).to(dtype)
+
+
+def _set_norm(draw: Draw, kind: str, shards: list[list[Tensor]]) -> float:
+    """Change shards so that their norm is to the limit as the row wants it; return the limit."""
+    filled = [x for own in shards for x in own if x.numel()]
+    if kind in ("0", "the limit itself"):
+        for x in filled:
+            x.zero_()
+        if kind == "the limit itself" and filled:
+            filled[0][0] = 8.0  # its square and root are exact, whatever the order of the sum
+            return 8.0
+        return 1.0
+    if kind in ("infinity", "NaN") and filled:
+        bad = draw.choice(filled)
+        bad[draw.integer(0, len(bad) - 1)] = math.nan if kind == "NaN" else -math.inf
+        return 1.0
+    norm = float(clipped(shards, math.inf)[0])
+    ratio = {"just below the limit": 1.01, "twice the limit": 0.5}.get(kind, SMALLEST_FACTOR)
+    return norm * ratio or 1.0
+
+
+@case("clip_grad_norm", "combinations", public=2, hidden=4, factors=CLIP)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, sizes, ranks without shards, factors that a half cannot hold."""
+    world = yield from world_of_rows(draw, (3, 2, 2, 1))
+    shards = _shards_of(draw, row, world)
+    limit = _set_norm(draw, row["norm"], shards)
+    exact = row["norm"] not in ("twice the limit", "50,000,000 times the limit")
+    yield from _clip(shards, limit, f"{world} ranks", exact=exact)

@@ -7,11 +7,12 @@ values (see `oracle`).
 import itertools
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
 
-from grader.author import Call, CaseSteps, Draw, Each, Expect, New, Ref
+from grader.author import Call, CaseSteps, Draw, Each, Expect, New, Ref, World
 
 from .modules import Chain, Sheet
 from .oracle import Batch, OneProcess
@@ -118,3 +119,29 @@ def expect_weights(
 def names(model: nn.Module) -> list[str]:
     """Return the names of a model's parameters."""
     return [name for name, _ in model.named_parameters()]
+
+
+_STARTED: WeakSet[Draw] = WeakSet()
+"""Instances whose world runs: one world plays all rows of an instance, as a world costs as much
+time as several rows."""
+
+
+def world_of_rows(draw: Draw, sizes: Sequence[int]) -> CaseSteps:
+    """Start the world of an instance with its first row; return its number of ranks."""
+    world = sizes[draw.index]
+    if draw not in _STARTED:
+        _STARTED.add(draw)
+        yield World(world)
+    return world
+
+
+LAYOUTS = ("contiguous", "transposed", "every other column")
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return a tensor with the same entries, in another order in memory or with gaps."""
+    if x.dim() < 2 or layout == "contiguous":
+        return x
+    if layout == "transposed":
+        return x.transpose(0, 1).contiguous().transpose(0, 1)
+    return x.repeat_interleave(2, dim=-1)[..., ::2]

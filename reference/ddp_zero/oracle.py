@@ -21,7 +21,8 @@ class OneProcess:
 
     Args:
         model: what ranks train; stays as it is.
-        adamw: options of `torch.optim.AdamW`; None for no optimizer.
+        adamw: options of `torch.optim.AdamW`.
+        sgd: options of `torch.optim.SGD`; with neither there is no optimizer.
         groups: parameter groups by number, as in `harness.groups`; all in one if None.
     """
 
@@ -30,15 +31,44 @@ class OneProcess:
         model: nn.Module,
         *,
         adamw: dict[str, Any] | None = None,
+        sgd: dict[str, Any] | None = None,
         groups: list[dict[str, Any]] | None = None,
     ) -> None:
         self.dtypes = [param.dtype for param in model.parameters()]
         self.model = copy.deepcopy(model).double()
         params = list(self.model.parameters())
-        parts = groups or [{"params": list(range(len(params)))}]
+        self._adamw, self._groups = adamw, groups or [{"params": list(range(len(params)))}]
+        chosen = [
+            {**own, "params": [params[place] for place in own["params"]]} for own in self._groups
+        ]
+        self.optimizer: torch.optim.Optimizer
         if adamw is not None:
-            chosen = [{**p, "params": [params[number] for number in p["params"]]} for p in parts]
             self.optimizer = torch.optim.AdamW(chosen, **adamw)
+        if sgd is not None:
+            self.optimizer = torch.optim.SGD(chosen, **sgd)
+
+    def fresh(self) -> "OneProcess":
+        """Return another one of the same model and groups, without any state."""
+        other = OneProcess(self.model, adamw=self._adamw, groups=self._groups)
+        other.dtypes = self.dtypes
+        return other
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Continue from what `saved` returned, without what the optimizer had before."""
+        form = self.optimizer.state_dict()
+        state = {
+            number: {
+                "step": torch.tensor(float(entry["step"])),
+                "exp_avg": entry["exp_avg"].clone(),
+                "exp_avg_sq": entry["exp_avg_sq"].clone(),
+            }
+            for number, entry in saved["state"].items()
+        }
+        groups = [
+            {**own, **group}
+            for own, group in zip(form["param_groups"], saved["param_groups"], strict=True)
+        ]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def backward(self, batches: Sequence[Batch], options: Sequence[dict[str, Any]] = ()) -> Tensor:
         """Add the gradient of the mean over ranks of each rank's mean loss; return the losses."""
@@ -74,15 +104,16 @@ class OneProcess:
     def saved(self) -> dict[str, Any]:
         """Return the optimizer's state and groups, parameters counted through all groups.
 
-        Moments are rounded to the dtype of the ranks' model, which has one if it is saved.
+        Moments are rounded to the dtypes of the ranks' model.
         """
-        (dtype,) = set(self.dtypes)
         form = self.optimizer.state_dict()
+        dtype_of = dict(zip(self.model.parameters(), self.dtypes, strict=True))
+        dtypes = [dtype_of[p] for group in self.optimizer.param_groups for p in group["params"]]
         state = {
             number: {
                 "step": int(entry["step"]),
-                "exp_avg": entry["exp_avg"].to(dtype),
-                "exp_avg_sq": entry["exp_avg_sq"].to(dtype),
+                "exp_avg": entry["exp_avg"].to(dtypes[number]),
+                "exp_avg_sq": entry["exp_avg_sq"].to(dtypes[number]),
             }
             for number, entry in form["state"].items()
         }

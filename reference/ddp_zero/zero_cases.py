@@ -19,6 +19,9 @@ from .inputs import (
 )
 from .oracle import OneProcess
 
+LARGE_AND_ONE = 2**18 + 1
+"""One more than several of any usual piece: 1 MiB of float32, or less."""
+
 
 def _optimized(model: Ref, stage: int, **options: Any) -> CaseSteps:
     """Put a `ZeroOptimizer` over all parameters and a loop around it; return both."""
@@ -70,11 +73,13 @@ def stage_2(draw: Draw) -> CaseSteps:
 
 @case("ZeroOptimizer", "uneven_shards", public=1, hidden=4)
 def uneven_shards(draw: Draw) -> CaseSteps:
-    """Numbers that do not divide by the ranks, and fewer numbers than ranks."""
+    """Numbers that do not divide by the ranks, or by a piece; fewer numbers than ranks."""
     world, stage = (4, 3, 4, 3)[draw.index], (2, 1, 2, 1)[draw.index]
     sizes = [(1,), (2,)] if draw.index == 0 else [(draw.integer(1, 7),) for _ in range(5)]
     if draw.index == 1:
         sizes = [()]
+    if draw.index == 2:
+        sizes.append((LARGE_AND_ONE,))
     yield World(world)
     values = [draw.normal_tensor(*size) for size in sizes]
     model, own = yield from new_sheet(values)
@@ -214,7 +219,9 @@ def bad_input(draw: Draw) -> CaseSteps:
     yield from train(loop, single, [float_batches(draw, 2, 4)])
     saved = yield On(1, Call(loop, "weights"))
     yield Expect(saved, single.weights(), label="parameters after refusals")
-    group = {**ADAMW, "params": [0, 1]}
+    states = yield Each(Call(optimizer, "state_dict"))
+    yield Expect(states[0], single.saved(), label="state_dict after refusals")
+    group = {**ADAMW, "lr": 0.5, "weight_decay": 0.0, "params": [0, 1]}  # none may be taken over
     bad_states = [
         ("a group more", {"state": {}, "param_groups": [group, {**group, "params": [2]}]}),
         ("a group of another size", {"state": {}, "param_groups": [{**group, "params": [0]}]}),

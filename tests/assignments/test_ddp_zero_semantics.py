@@ -68,6 +68,37 @@ def test_one_process_steps_as_a_loop_by_hand_does() -> None:
     torch.testing.assert_close(single.weights()[1], torch.tensor(2.0))
 
 
+def test_a_loaded_state_replaces_what_the_oracle_had() -> None:
+    # Parameter 1 had a state of its own; the saved one does not know it.
+    values = [torch.tensor([0.5, -1.0]), torch.tensor([2.0])]
+    options = {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01, "weight_decay": 0.2}
+    saver, loader = (ORACLE.OneProcess(MODULES.Sheet(values), adamw=options) for _ in range(2))
+    batch = [(torch.tensor([[1.0, 2.0]]),)]
+    saver.backward(batch, [{"used": [0]}])
+    saver.update()
+    for _ in range(2):
+        loader.backward(batch)
+        loader.update()
+    saved = saver.saved()
+    loader.load_state(saved)
+    assert list(loader.saved()["state"]) == [0]
+    loader.backward(batch)
+    loader.update()
+    state = loader.saved()["state"]
+    assert (state[0]["step"], state[1]["step"]) == (2, 1)
+    torch.testing.assert_close(saved["state"][0]["exp_avg"], saver.saved()["state"][0]["exp_avg"])
+
+
+def test_a_sheet_counts_on_in_its_submodule_and_keeps_gaps() -> None:
+    gaps = torch.arange(6.0).view(2, 3)[:, ::2]
+    sheet = MODULES.Sheet([torch.ones(2)], buffers=[gaps], inner={"values": [torch.ones(2), gaps]})
+    assert sheet.count == 3
+    assert sheet.b0.stride() == sheet.inner.p1.stride() == (3, 2)
+    x_BK = torch.tensor([[1.0, 2.0]])
+    alone = [sheet(x_BK, [number]) for number in range(3)]
+    torch.testing.assert_close(sheet(x_BK), sum(alone))
+
+
 def test_a_tower_needs_every_matrix_in_the_backward_pass() -> None:
     # Else a correct FSDP would gather once instead of twice, below the theory of its traffic.
     tower = MODULES.Tower(torch.ones(12), n_layers=2, width=4)

@@ -9,6 +9,7 @@ vocabulary, C and W widths, K columns of a batch, L layers.
 """
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -47,6 +48,16 @@ def group(model: nn.Module, part: dict[str, Any]) -> dict[str, Any]:
     return groups(model, [part])[0]
 
 
+def iterator(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Return the parameters of a model as an iterator, which can be read once."""
+    return iter(list(model.parameters()))
+
+
+def group_iterator(model: nn.Module, parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return parameter groups as an iterator; the `params` of each are an iterator as well."""
+    return ({**one, "params": iter(one["params"])} for one in groups(model, parts))
+
+
 def clones(tensors: list[Tensor]) -> list[Tensor]:
     """Return copies that your code may change in place."""
     return [tensor.clone() for tensor in tensors]
@@ -69,6 +80,13 @@ def set_weights(model: nn.Module, weights: list[Tensor]) -> None:
             param.copy_(weight)
 
 
+def give_frozen_gradients(model: nn.Module) -> None:
+    """Give every frozen parameter a gradient of ones, which moves nothing."""
+    for param in model.parameters():
+        if not param.requires_grad:
+            param.grad = torch.ones_like(param)
+
+
 class State:
     """What a module holds, and by which tensors it held it when this was made."""
 
@@ -88,6 +106,15 @@ class State:
     def views(self) -> list[Tensor]:
         """Return what was held at first, seen through views made then."""
         return self._views
+
+    def found(self) -> dict[str, Any]:
+        """Return all of that, and which parameters are trained."""
+        return {
+            "parameters": self.parameters(),
+            "buffers": self.buffers(),
+            "views made before": self.views(),
+            "requires_grad": [param.requires_grad for param in self._model.parameters()],
+        }
 
     def step(self) -> None:
         """Step what was held at first by 1, as an optimizer does that was made before.
@@ -166,6 +193,15 @@ class Loop:
         self._optimizer.step()
         self._optimizer.zero_grad()
 
+    def forget(self, *, to_zeros: bool = False) -> None:
+        """Clear all gradients without a step; with `to_zeros` those of the model become zeros."""
+        if to_zeros:
+            self._model.zero_grad(set_to_none=False)
+        elif self._optimizer is None:
+            self._model.zero_grad()
+        else:
+            self._optimizer.zero_grad()
+
     def train(self, batches: list[tuple[Tensor, ...]]) -> None:
         """Take one step per batch."""
         for batch in batches:
@@ -199,6 +235,23 @@ class Loop:
     def sampled_state(self, rows: list[int]) -> list[Tensor]:
         """Return some rows of each matrix of a `Tower`, gathered by your `FSDP`."""
         return [whole[rows] for whole in self._engine.full_state().values()]
+
+    def has_same_shards(self) -> bool:
+        """Return whether `shards` of your `FSDP` returns the same tensors in every call."""
+        pairs = zip(self._engine.shards(), self._engine.shards(), strict=True)
+        return all(first is second for first, second in pairs)
+
+    def keep(self) -> None:
+        """Keep what `full_state` of your `FSDP` returns, on this rank."""
+        self._kept = self._engine.full_state()
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return what was kept, as it is now."""
+        return self._kept
+
+    def whole(self) -> list[tuple[str, Tensor]]:
+        """Return names and tensors of your `FSDP`'s `full_state`, in its order."""
+        return list(self._engine.full_state().items())
 
     def _loss(
         self, call: nn.Module, batch: tuple[Tensor, ...], options: dict[str, list[int]]

@@ -265,6 +265,8 @@ class ZeroOptimizer:
         for own, other in zip(self.param_groups, saved, strict=True):
             own.update({name: other[name] for name in self.usual})
         self.t = {params[n]: entry["step"] for n, entry in state_dict["state"].items()}
+        for moment in (*self.m.values(), *self.v.values()):
+            moment.zero_()
         for n, entry in state_dict["state"].items():
             place = _own_place(params[n])
             self.m[params[n]] = entry["exp_avg"].reshape(-1)[place].clone()

@@ -331,6 +331,8 @@ class ZeroOptimizer:
         entries = {every[i]: entry for i, entry in state_dict["state"].items()}
         self._steps = {param: entry["step"] for param, entry in entries.items()}
         for run in self._runs:
+            if run.optimizer is not None:
+                run.optimizer.state.clear()
             for param, in_param, _, leaf in run.slices:
                 if param in entries:
                     entry = entries[param]

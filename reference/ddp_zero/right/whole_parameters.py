@@ -246,6 +246,8 @@ class ZeroOptimizer:
         for group, other in zip(self.param_groups, saved, strict=True):
             group.update({name: other[name] for name in _NAMES})
         self._count = {params[n]: entry["step"] for n, entry in state_dict["state"].items()}
+        for own in self._own.values():
+            own.state.clear()
         for number, entry in state_dict["state"].items():
             if params[number] in self._own:
                 self._own[params[number]].state[params[number]] = {

@@ -11,6 +11,5 @@
 class ZeroOptimizer(ZeroOptimizer):
     def load_state_dict(self, state_dict):
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=False):
-            group["lr"] = saved["lr"] / 2
-        self._steps.clear()
+            group["lr"] = saved["lr"]
         super().load_state_dict(state_dict)

@@ -6,10 +6,17 @@ import pytest
 
 from grader.assignment.table import Check
 from grader.evidence.comparison import Comparison, Mismatch
-from grader.evidence.faults import Fault, FaultKind
+from grader.evidence.faults import Fault, FaultKind, RankStack
 from grader.evidence.observations import CaseMeasurement, ErrorObservation, ValueObservation
 from grader.judge.judgement import OUR_CAUSES, Cause
-from grader.judge.rule import CAUSE_OF_FAULT, CAUSE_OF_FAULT_IN_TARGETS, first_trouble, is_wrong
+from grader.judge.rule import (
+    CAUSE_OF_FAULT,
+    CAUSE_OF_FAULT_IN_TARGETS,
+    describe_fault,
+    describe_stacks,
+    first_trouble,
+    is_wrong,
+)
 from grader.student.verdict import judge_case, judge_check
 from grader.validate.seed_vetting import judge_cases
 from tests.unit.validate.small_assignment import make_course
@@ -102,3 +109,34 @@ def test_a_check_that_compares_nothing_is_the_authors_fault(seen):
     (finding,) = result.findings
     assert "not your fault" in finding.hint
     assert finding.label == "the case itself"
+
+
+def stack(rank, state, where="", text=""):
+    return RankStack(rank=rank, state=state, where=where, text=text)
+
+
+def test_what_several_ranks_did_alike_is_said_once():
+    alike = "m.py, line 4, in step\nKeyError: 'w'"
+    stacks = (
+        stack(0, "had raised KeyError", "m.py, line 4", alike),
+        stack(1, "had raised ValueError", "m.py, line 7", "m.py, line 7, in step\nValueError: n"),
+        stack(2, "had raised KeyError", "m.py, line 4", alike),
+        stack(3, "had returned"),
+    )
+    told = Fault(kind=FaultKind.EXCEPTION, message="step raised KeyError", stacks=stacks)
+    assert describe_fault(told) == (
+        "step raised KeyError. At that moment ranks 0 and 2 had raised KeyError (m.py, line 4), "
+        "rank 1 had raised ValueError (m.py, line 7), rank 3 had returned"
+    )
+    assert describe_stacks(stacks) == (
+        f"ranks 0 and 2 had raised KeyError\n{alike}\n"
+        "rank 1 had raised ValueError\nm.py, line 7, in step\nValueError: n\n"
+        "rank 3 had returned"
+    )
+
+
+def test_ranks_with_messages_of_their_own_are_told_apart():
+    both = [stack(n, "had raised KeyError", "m.py, line 4", f"KeyError: {n}") for n in range(2)]
+    assert describe_stacks(both) == (
+        "rank 0 had raised KeyError\nKeyError: 0\nrank 1 had raised KeyError\nKeyError: 1"
+    )

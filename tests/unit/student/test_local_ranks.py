@@ -73,7 +73,11 @@ def test_a_rank_that_raises_is_named_while_others_wait():
 
     (fault,) = run(case()).faults
     assert fault.kind is FaultKind.EXCEPTION
-    assert fault.message == "rank 1: ValueError was raised; ranks [0] waited for it"
+    assert fault.message == "rank 1: ValueError was raised; rank 0 waited for it"
+    assert [(one.rank, one.state) for one in fault.stacks] == [
+        (0, "had not returned"),
+        (1, "had raised ValueError"),
+    ]
 
 
 def test_a_world_beyond_the_problems_is_the_authors_fault():
