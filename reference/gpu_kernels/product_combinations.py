@@ -61,7 +61,8 @@ def _factor(draw: Draw, row: Row, shape: tuple[int, int]) -> Tensor:
         return draw.integer_tensor(*shape, low=-8, high=31).to(HALF)
     x = draw.normal_tensor(*shape) + (1 if row["N"] == 1 else 0)  # one sum must not cancel
     size: int = max(1, row["K"])
-    return (x * size**-0.25).to(row["dtype"])
+    dtype: torch.dtype = row["dtype"]
+    return torch.mul(x, float(size) ** -0.25).to(dtype)
 
 
 def _is_exact(row: Row) -> bool:
