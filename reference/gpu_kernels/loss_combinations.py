@@ -92,7 +92,8 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     if row["x"] == "one row expanded" or row["view of targets"] == "one number expanded":
         x[:] = x[:1].clone()
     given = row["ignore_index"]
-    index = {"left out": -100, "the last column": columns - 1}.get(given, given)
+    named: dict[object, int] = {"left out": -100, "the last column": columns - 1, -1: -1, 0: 0}
+    index = named[given]
     target = torch.stack([one[draw.integer(0, len(one) - 1)] for one in _kept_targets(x, index)])
     gone = {"no row": 0, "some rows": 2, "all rows but one": rows - 1, "all rows": rows}
     ignored = torch.tensor(draw.shuffled(range(rows))[: gone[row["ignored"]]], dtype=torch.int64)

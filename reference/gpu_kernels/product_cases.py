@@ -7,7 +7,7 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
 
-from .inputs import HALF, SINGLE, sliced, transposed, vector
+from .inputs import HALF, SINGLE, expanded, sliced, transposed, vector
 from .oracle import exact_product, matmul
 
 Tensor = torch.Tensor
@@ -33,9 +33,9 @@ def product(draw: Draw) -> CaseSteps:
 
 @case("matmul", "strides", hidden=3)
 def strides(draw: Draw) -> CaseSteps:
-    """a or b transposed, both sliced."""
+    """a or b transposed or sliced, a row of a seen many times."""
     m, n = draw.integer(5, 20), draw.integer(5, 20)
-    first, second = ((transposed, sliced), (sliced, transposed), (sliced, sliced))[draw.index]
+    first, second = ((transposed, sliced), (sliced, transposed), (expanded, sliced))[draw.index]
     yield from _product(first(draw, m, 32), second(draw, 32, n))
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from grader.assignment.declare import load_solution, load_workloads
 from grader.assignment.folders import find_assignment, find_reference, solution_files
 from grader.assignment.table import Problem, load_assignment
-from grader.author import Draw, load_cases, load_folder
+from grader.author import Draw, Expect, load_cases, load_folder
 from grader.correctness.drive import drive
 from grader.judge.judgement import Cause
 from grader.student.local_worker import LocalWorker
@@ -196,6 +196,35 @@ def test_views_have_gaps_and_strides() -> None:
     assert INPUTS.sliced(draw, 3, 5).stride() == (26, 2)
     assert INPUTS.expanded(draw, 3, 5).stride() == (0, 1)
     assert not INPUTS.heads(draw, 1, 2, 3, 4).is_contiguous()
+
+
+@pytest.mark.parametrize("layout", INPUTS.MATRIX_LAYOUTS)
+def test_another_layout_has_the_same_entries(layout: str) -> None:
+    x = _draw("layouts").normal_tensor(3, 5)
+    laid_out = INPUTS.laid_out(x, layout)
+    assert torch.equal(laid_out, x[:1].expand(3, 5) if "expanded" in layout else x)
+    assert laid_out.is_contiguous() is (layout == "contiguous")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("rmsnorm", "weight_gradient"),
+        ("layernorm", "weight_gradients"),
+        ("matmul", "accumulation"),
+        ("flash_attention", "accumulation"),
+    ],
+    ids=".".join,
+)
+def test_what_must_be_rounded_once_is_exact_in_float32(key: tuple[str, str]) -> None:
+    """Else the order of a sum would decide how it is rounded, and right work would fail."""
+    for index in range(CASES[key].hidden):
+        steps = CASES[key](Draw("exact", (TABLE.slug, *key), index))
+        next(steps)
+        expected = steps.send(None)
+        assert isinstance(expected, Expect)
+        wants = expected.want if isinstance(expected.want, tuple) else (expected.want,)
+        assert all(torch.equal(want, want.float().double()) for want in wants)
 
 
 def test_sums_that_the_handout_works_out() -> None:

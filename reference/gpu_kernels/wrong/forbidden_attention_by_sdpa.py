@@ -6,6 +6,7 @@
 #   "flash_attention.sees_nothing",
 #   "flash_attention.grouped_heads",
 #   "flash_attention.scores",
+#   "flash_attention.accumulation",
 # ]
 
 """torch's own attention for the output, a kernel for the log-sum-exp."""

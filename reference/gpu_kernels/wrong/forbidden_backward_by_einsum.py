@@ -6,6 +6,7 @@
 #   "flash_attention_backward.sees_nothing",
 #   "flash_attention_backward.grouped_heads",
 #   "flash_attention_backward.scale",
+#   "flash_attention_backward.accumulation",
 # ]
 
 """dq by torch's einsum, dk and dv by kernels."""
