@@ -2,7 +2,7 @@
 # caught_by = "KVCache.append_growth"
 # cause = "too_slow"
 
-"""Right, but looks at the whole cache after each append, to be on the safe side."""
+"""Right, but sums up the whole cache after each append, to see whether it holds a NaN."""
 
 # ruff: noqa: F821 - appended to solution.py
 
@@ -10,4 +10,4 @@
 class KVCache(KVCache):
     def append(self, k_BHTD, v_BHTD):
         super().append(k_BHTD, v_BHTD)
-        self._healthy = not bool(self._kv[:, :, :, : self._length].isnan().any())
+        self._healthy = math.isfinite(float(self._kv[:, :, :, : self._length].sum()))
