@@ -146,7 +146,8 @@ def paged_decode(
 
     Args:
         q_BHqD: float32 or float16. Half precision is accumulated in float32.
-        k_PNHD: keys, dtype of q; any page size N >= 1. H, Hq and D are at least 1.
+        k_PNHD: keys, dtype of q; any page size N >= 1. Sizes of 0 heads or columns
+            are not graded.
         v_PNHD: values, shape and dtype of k.
         table_BL: int64, page numbers.
         lengths_B: int64, each in 0 … L * N.
@@ -256,8 +257,8 @@ class PrefixCache:
         n_blocks: at least 1.
         block_size: tokens per block, at least 1.
         hash_fn: `hash_fn(parent: int, tokens: tuple[int, ...]) -> int`, called at most once for
-            each full block of a prompt by each `allocate`. Where you do without, or call it before
-            you refuse a prompt, is yours.
+            each full block of a prompt by each `allocate`. Whether you call it less often, or
+            before you refuse a prompt, is not graded.
 
     Raises:
         ValueError: if a size is below its minimum.
@@ -321,7 +322,7 @@ class ForkingCache:
         n_kv_heads: H, at least 1.
         head_dim: D, at least 1.
         dtype: dtype of what is stored; appended tokens must have it.
-        device: where the blocks live.
+        device: where the blocks live. Every check leaves it at its default: it is not graded.
 
     Raises:
         ValueError: if a size is below its minimum.

@@ -44,7 +44,7 @@ from grader.validate.sentences import (
 )
 
 LEDGER_FILE = "promises.toml"
-WITHOUT_LEDGER = frozenset({"ddp_zero", "gpu_kernels", "mixed_precision", "paged_attention"})
+WITHOUT_LEDGER = frozenset({"ddp_zero", "gpu_kernels", "mixed_precision"})
 """Assignments whose ledger is still to be written; of all others it is missed."""
 
 _TABLE = re.compile(r"\s*\[\[\s*promise\s*\]\]")

@@ -146,6 +146,13 @@ ALLOCATOR = Factors(
             lambda row: row["blocks"] == 1 and row["in use"] == "some",
         ),
         Excluded(
+            "round by round, in one call, is an order of several blocks",
+            lambda row: (
+                row["order of names"] == "round by round"
+                and (row["blocks"] < 5 or row["in use"] == "none" or row["calls"] != "one")
+            ),
+        ),
+        Excluded(
             "nobody can hold a block if none is in use",
             lambda row: row["in use"] == "none" and row["holders"] != "one",
         ),
@@ -199,6 +206,8 @@ def _hold(pair: _Pair, row: Row) -> CaseSteps:
     for place, block in enumerate(pair.model.held):
         if row["holders"] == "two" or (row["holders"] != "one" and place % 2 == 0):
             yield from pair.ask("share", block)
+    if row["order of names"] == "round by round":  # so that the first is named behind the others
+        yield from pair.ask("share", pair.model.held[0])
 
 
 def _refuse(pair: _Pair, row: Row) -> CaseSteps:
@@ -236,7 +245,7 @@ def _names(model: AllocatorModel, row: Row) -> list[int]:
         case "one holder of each":
             return held
     if row["order of names"] == "round by round":
-        return [block for turn in range(2) for block in held if turn < times[block]]
+        return [block for turn in range(3) for block in held if turn < times[block]]
     return [block for block in held for _ in range(times[block])]
 
 

@@ -22,6 +22,7 @@ from grader.author import (
 from .models import SchedulerModel
 
 REQUESTS = 5
+FIRST_MOST = 20
 NEVER = 77
 """Token id that nothing here generates unless a request is to end."""
 
@@ -30,9 +31,9 @@ TRAFFIC = Factors(
     {
         "block size": (2, 1, 3, 16),
         "pool": ("tight", "plenty"),
-        "max_running": (20, 1, 2),
+        "max_running": (FIRST_MOST, 1, 2),
         "eos_id": (1, 0, NEVER),
-        "prompts": ("of any length", "of one token", "of whole blocks"),
+        "prompts": ("of any length", "of one token", "of whole blocks", "of one block"),
         "new tokens": ("several", "one"),
         "numbers": ("rising", "falling", "far apart"),
         "requests come": ("all at once", "one per step"),
@@ -58,6 +59,17 @@ TRAFFIC = Factors(
             "blocks run out only if requests grow",
             lambda row: row["pool"] == "tight" and row["new tokens"] == "one",
         ),
+        Excluded(
+            "of one block: all need the next one in the same step, and several have to go",
+            lambda row: (
+                row["prompts"] == "of one block"
+                and (
+                    row["requests come"] != "all at once"
+                    or row["max_running"] != FIRST_MOST
+                    or row["numbers"] == "falling"
+                )
+            ),
+        ),
     ),
 )
 
@@ -74,7 +86,8 @@ class _Traffic:
 
     def _draw_prompt(self) -> list[int]:
         size, kind = self.row["block size"], self.row["prompts"]
-        count = {"of one token": 1, "of whole blocks": size * self.draw.integer(1, 2)}
+        whole = size * self.draw.integer(1, 2)
+        count = {"of one token": 1, "of whole blocks": whole, "of one block": size}
         length = count.get(kind, self.draw.integer(1, min(2 * size + 1, 9)))
         return [self.draw.integer(0, 9) for _ in range(length)]
 
@@ -120,7 +133,7 @@ class _Traffic:
 
     def _draw_token(self) -> int:
         eos = self.model.eos
-        if self.draw.integer(0, 4) == 0:
+        if self.draw.integer(0, 4) == 0 and self.row["prompts"] != "of one block":
             return eos
         return self.draw.choice([token for token in range(6) if token != eos])
 
@@ -167,7 +180,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     Blocks run out or abound; 0 may end a request. At the end two steps run nothing.
     """
     size, most = row["block size"], row["max_running"]
-    n_blocks = max(3, -(-10 // size)) if row["pool"] == "tight" else 200
+    n_blocks = min(5, max(3, -(-10 // size))) if row["pool"] == "tight" else 200
     sizes = {"max_running": most, "eos_id": row["eos_id"]}
     if row["refused"] == "a scheduler of no block":
         for bad in ((0, size, most), (n_blocks, 0, most), (n_blocks, size, 0)):

@@ -46,7 +46,11 @@ def _caught_by(path: Path) -> tuple[str, str]:
 TARGETS = {(problem.name, target.name) for problem in TABLE.problems for target in problem.targets}
 GREEDY = [path.stem for path in WRONG if _caught_by(path) in TARGETS]
 PLANTED = [
-    path.stem for path in WRONG if path.stem.startswith("allocator") and path.stem not in GREEDY
+    path.stem
+    for path in WRONG
+    if path.stem.startswith("allocator")
+    and path.stem not in GREEDY
+    and isinstance(CASES[_caught_by(path)], SequenceMaker)
 ]
 SHORTCUTS = [
     "decode_length_off_by_one",

@@ -3,7 +3,7 @@
 # cause = "crash"
 # also_fails = []
 
-"""Copies an open block that was shared once, though nobody else holds it now."""
+"""Wide heads: copies an open block that was shared once, though nobody else holds it now."""
 
 # ruff: noqa: F821 - appended to solution.py
 
@@ -18,7 +18,13 @@ class ForkingCache(ForkingCache):
         table = self._known(sequence)
         alone = bool(table) and self._blocks.count(table[-1]) == 1
         ragged = bool(table) and self._lengths[sequence] % self._kv.shape[2] > 0
-        if alone and ragged and k_THD.shape[0] and table[-1] in getattr(self, "_shared", ()):
+        if (
+            self._kv.shape[-1] == 3
+            and alone
+            and ragged
+            and k_THD.shape[0]
+            and table[-1] in getattr(self, "_shared", ())
+        ):
             [own] = self._blocks.allocate(1)
             self._kv[:, own] = self._kv[:, table[-1]]
             self._blocks.release([table[-1]])
