@@ -58,9 +58,16 @@ class TableHash:
 
     def __init__(self, modulus: int) -> None:
         self._modulus = modulus
+        self._calls = 0
+
+    @property
+    def calls(self) -> int:
+        """How often it was called."""
+        return self._calls
 
     def __call__(self, parent: int, tokens: tuple[int, ...]) -> int:
         """Return the hash of `tokens` behind a block with the hash `parent`."""
+        self._calls += 1
         value = parent
         for token in tokens:
             value = (value * 1_000_003 + token + 1) % self._modulus

@@ -14,6 +14,8 @@
 # Rules that hold everywhere: inputs stay as they are (a pool that you are asked to write into is
 # the only exception), inputs may have any strides, nothing you keep may share memory with an input,
 # and a call that raises leaves everything as it was. "Block" and "page" mean the same: N tokens.
+# Of two errors at once, which is raised is not graded. Lists reach your code as copies, and what
+# you return is copied too: whether you keep or change a list is not graded.
 
 # %% tags=["export"]
 """Paged attention: eight problems around blocks of keys and values."""
@@ -84,7 +86,8 @@ class BlockAllocator:
     def release(self, blocks: list[int]) -> None:
         """Take one holder from each block named, in order; a block without one becomes free.
 
-        A block may be named several times, up to its count.
+        A block may be named several times, up to its count: if block 0 has two holders and block 1
+        has one, release([0, 1, 0]) frees 1 first and then 0.
 
         Raises:
             ValueError: if a block is named more often than it has holders, or there is no such
@@ -143,7 +146,8 @@ def paged_decode(
 
     Args:
         q_BHqD: float32 or float16. Half precision is accumulated in float32.
-        k_PNHD: keys, dtype of q; any page size N >= 1.
+        k_PNHD: keys, dtype of q; any page size N >= 1. Sizes of 0 heads or columns
+            are not graded.
         v_PNHD: values, shape and dtype of k.
         table_BL: int64, page numbers.
         lengths_B: int64, each in 0 … L * N.
@@ -198,7 +202,7 @@ def split_kv_decode(
 
     The tokens of each sequence are cut into `n_splits` parts, which hold at most one more than
     1/n_splits of them and may be empty; where exactly you cut is yours. Do not gather the tokens of
-    a sequence all at once.
+    a sequence all at once, unless `n_splits` is 1.
 
     Args:
         q_BHqD: as in `paged_decode`.
@@ -233,11 +237,12 @@ class PrefixCache:
     the block before it (0 for the first one) and `tokens` a tuple of its `block_size` token ids.
     An *entry* under this hash says: in this block lie these tokens, behind the parent's entry.
 
-    - A block *hits* if there is an entry under its hash with the same tokens, behind the very entry
+    - A block hits if there is an entry under its hash with the same tokens, behind the very entry
       that the block before it has hit (the first block: behind none). Equal hashes alone say
       nothing: they can collide. Behind a block that does not hit, none does.
-    - Of a prompt of n tokens only the first (n - 1) // block_size blocks may hit: at least one
-      token must be computed, or there would be no logits.
+    - Of a prompt of n tokens only the first blocks may hit, at most
+      (n - 1) // block_size of them: at least one token must be computed, or there would be no
+      logits.
     - Every other full block is entered, unless there is just this entry already (the same hash,
       tokens and parent's entry; so it is with the last block of a known prompt): then that stays,
       and the new block has none. There is one entry per hash: a new one replaces what stood there,
@@ -251,8 +256,9 @@ class PrefixCache:
     Args:
         n_blocks: at least 1.
         block_size: tokens per block, at least 1.
-        hash_fn: `hash_fn(parent: int, tokens: tuple[int, ...]) -> int`, called once for each full
-            block of a prompt at most.
+        hash_fn: `hash_fn(parent: int, tokens: tuple[int, ...]) -> int`, called at most once for
+            each full block of a prompt by each `allocate`. Whether you call it less often, or
+            before you refuse a prompt, is not graded.
 
     Raises:
         ValueError: if a size is below its minimum.
@@ -287,7 +293,8 @@ class PrefixCache:
     def release(self, blocks: list[int]) -> None:
         """Take one holder from each block, the last one first; without any it joins the queue.
 
-        So the end of a prompt is given out again before its beginning.
+        So the end of a prompt is given out again before its beginning. The blocks of a prompt are
+        released together, as `allocate` returned them; releases of a part are not graded.
 
         Raises:
             ValueError: if a block is named more often than it has holders, or there is no such
@@ -315,7 +322,7 @@ class ForkingCache:
         n_kv_heads: H, at least 1.
         head_dim: D, at least 1.
         dtype: dtype of what is stored; appended tokens must have it.
-        device: where the blocks live.
+        device: where the blocks live. Every check leaves it at its default: it is not graded.
 
     Raises:
         ValueError: if a size is below its minimum.
@@ -361,7 +368,7 @@ class ForkingCache:
         raise NotImplementedError
 
     def gather(self, sequence: int) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of a sequence, each [S, H, D].
+        """Return the keys and values of a sequence, each [S, H, D]; whether as views is not graded.
 
         Raises:
             ValueError: if there is no such sequence.
@@ -403,11 +410,13 @@ def paged_prefill(
 
     Args:
         q_THqD: float32 or float16. Half precision is accumulated in float32.
-        starts_B1: int64, B + 1 numbers from 0 to T that never fall.
+        starts_B1: int64, B + 1 numbers, the first 0, the last T, none below the one before it:
+            [0, 2, 2, 5] for chunks of 2, 0 and 3 queries.
         k_PNHD: as in `paged_decode`.
         v_PNHD: as in `paged_decode`.
         table_BL: as in `paged_decode`.
-        lengths_B: as in `paged_decode`; new tokens included.
+        lengths_B: as in `paged_decode`; new tokens included. Whether page numbers of sequences
+            without queries are refused is not graded.
         scale: as in `paged_decode`.
 
     Returns:
@@ -450,7 +459,7 @@ class Scheduler:
         n_blocks: at least 1.
         block_size: at least 1.
         max_running: at least 1.
-        eos_id: token id that ends a request.
+        eos_id: token id that ends a request; any, 0 included.
 
     Raises:
         ValueError: if a size is below its minimum.
@@ -490,8 +499,11 @@ class Scheduler:
     def commit(self, tokens: list[list[int]]) -> list[int]:
         """Take one pair of request and new token for each running request, in any order.
 
+        Whether `commit([])` is refused before the first step, or behind a step that ran nothing, is
+        not graded.
+
         Returns:
-            The requests that have ended, oldest first.
+            The requests that have ended, oldest first (in the order of `add`, not of `tokens`).
 
         Raises:
             ValueError: if the requests named are not exactly those of the last step, each once, or

@@ -3,9 +3,25 @@
 Takes: `Draw`. Gives: case makers. Does not cover: speed.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from grader.author import Draw, PlaySteps, Sequence, sequence_case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    PlaySteps,
+    Raises,
+    Ref,
+    Row,
+    Sequence,
+    Value,
+    case,
+    sequence_case,
+)
 
 from .models import AllocatorModel
 from .playing import ask, draw_operations, look, make
@@ -92,3 +108,165 @@ def second_life(draw: Draw) -> Sequence:
     """One block goes from hand to hand: what it was before leaves no trace."""
     sequence = _draw(draw, draw.integer(26, 34), allocate_all=2, share=2, release_one=3)
     return replace(sequence, settings=(1,))
+
+
+REFUSED = {
+    "nothing": None,
+    "an allocator of no block": None,
+    "allocate of -1": ("allocate", -1),
+    "allocate of one too many": ("allocate", "one too many"),
+    "share of a free block": ("share", "free"),
+    "share of block -1": ("share", -1),
+    "count of block -1": ("count", -1),
+    "count of block n_blocks": ("count", "n_blocks"),
+    "release of a free block behind others": ("release", "free"),
+    "release of block -1 behind others": ("release", -1),
+    "release of block n_blocks behind others": ("release", "n_blocks"),
+    "release of one too often behind others": ("release", "held"),
+}
+"""What each level calls, and with what; others are all holders of all blocks."""
+
+ALLOCATOR = Factors(
+    "BlockAllocator",
+    {
+        "blocks": (5, 1, 2, 7),
+        "in use": ("some", "none", "all"),
+        "holders": ("one", "two", "two and one in turn"),
+        "refused": tuple(REFUSED),
+        "released": ("all holders", "one holder of each", "the last block", "nothing"),
+        "order of names": ("rising", "falling", "round by round"),
+        "calls": ("one", "one per block"),
+        "allocated then": ("all that are free", "one", "none"),
+        "life": ("second", "first"),
+        "beside": ("nothing", "another allocator"),
+    },
+    excluded=(
+        Excluded(
+            "of one block, all or none is in use",
+            lambda row: row["blocks"] == 1 and row["in use"] == "some",
+        ),
+        Excluded(
+            "round by round, in one call, is an order of several blocks",
+            lambda row: (
+                row["order of names"] == "round by round"
+                and (row["blocks"] < 5 or row["in use"] == "none" or row["calls"] != "one")
+            ),
+        ),
+        Excluded(
+            "nobody can hold a block if none is in use",
+            lambda row: row["in use"] == "none" and row["holders"] != "one",
+        ),
+        Excluded(
+            "a free block is refused only if there is one",
+            lambda row: row["in use"] == "all" and "free block" in row["refused"],
+        ),
+        Excluded(
+            "a block is released too often only if it is in use",
+            lambda row: row["in use"] == "none" and "too often" in row["refused"],
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """An allocator in the sandbox and its model."""
+
+    ref: Ref
+    model: AllocatorModel
+
+    def ask(self, method: str, *args: Value) -> CaseSteps:
+        """Call both and compare what they return, and how many are free then."""
+        text = f"{method}({', '.join(map(repr, args))})"
+        got = yield Call(self.ref, method, *args)
+        yield Expect(got, getattr(self.model, method)(*args), label=text)
+        got = yield Call(self.ref, "n_free")
+        yield Expect(got, self.model.n_free, label=f"n_free after {text}")
+
+    def look(self, when: str) -> CaseSteps:
+        """Compare the counts of all blocks."""
+        for block, count in enumerate(self.model.holders):
+            got = yield Call(self.ref, "count", block)
+            yield Expect(got, count, label=f"count({block}) {when}")
+
+
+def _new_pair(n_blocks: int) -> CaseSteps:
+    ref = yield New("BlockAllocator", n_blocks)
+    return _Pair(ref, AllocatorModel(n_blocks))
+
+
+def _hold(pair: _Pair, row: Row) -> CaseSteps:
+    """Bring an allocator to the state of a row."""
+    n_blocks = len(pair.model.holders)
+    if row["life"] == "second":
+        yield from pair.ask("allocate", n_blocks)
+        yield from pair.ask("release", list(range(n_blocks))[::-1])
+    used = {"none": 0, "some": max(1, n_blocks - 2), "all": n_blocks}[row["in use"]]
+    yield from pair.ask("allocate", used)
+    for place, block in enumerate(pair.model.held):
+        if row["holders"] == "two" or (row["holders"] != "one" and place % 2 == 0):
+            yield from pair.ask("share", block)
+    if row["order of names"] == "round by round":  # so that the first is named behind the others
+        yield from pair.ask("share", pair.model.held[0])
+
+
+def _refuse(pair: _Pair, row: Row) -> CaseSteps:
+    """Ask for what must be refused, and look whether anything has changed."""
+    model, what = pair.model, row["refused"]
+    if what == "an allocator of no block":
+        for count in (0, -1):
+            yield Raises(New("BlockAllocator", count), "ValueError", f"BlockAllocator({count})")
+    if REFUSED[what] is None:
+        return
+    method, bad = REFUSED[what]
+    free = [block for block, count in enumerate(model.holders) if not count]
+    number = {"free": free[-1:], "held": model.held[:1], "n_blocks": [len(model.holders)]}
+    named = number[bad][0] if bad in number else bad
+    if method == "release":
+        others = [block for block in model.held for _ in range(model.holders[block])]
+        named = [*others, named]
+    named = model.n_free + 1 if bad == "one too many" else named
+    error = "RuntimeError" if bad == "one too many" else "ValueError"
+    yield Raises(Call(pair.ref, method, named), error, f"{method}({named})")
+    got = yield Call(pair.ref, "n_free")
+    yield Expect(got, model.n_free, label=f"n_free after the refused {method}({named})")
+    yield from pair.look(f"after the refused {method}({named})")
+
+
+def _names(model: AllocatorModel, row: Row) -> list[int]:
+    """Return the blocks that a row releases, in its order; one by one for each holder."""
+    held = model.held[::-1] if row["order of names"] == "falling" else model.held
+    times = {block: model.holders[block] for block in held}
+    match row["released"]:
+        case "nothing":
+            return []
+        case "the last block":
+            return held[-1:]
+        case "one holder of each":
+            return held
+    if row["order of names"] == "round by round":
+        return [block for turn in range(3) for block in held if turn < times[block]]
+    return [block for block in held for _ in range(times[block])]
+
+
+@case("BlockAllocator", "combinations", public=3, hidden=6, factors=ALLOCATOR)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: how many are held and how often, a refusal, order of names, a rest.
+
+    Blocks named round by round, [0, 1, 0], become free when their last holder is named.
+    """
+    pair = yield from _new_pair(row["blocks"])
+    other = yield from _new_pair(draw.integer(2, 4))
+    if row["beside"] == "another allocator":
+        yield from other.ask("allocate", 2)
+    yield from _hold(pair, row)
+    yield from _refuse(pair, row)
+    names = _names(pair.model, row)
+    for part in [[name] for name in names] if row["calls"] == "one per block" else [names]:
+        yield from pair.ask("release", part)
+    count = {"all that are free": pair.model.n_free, "one": min(1, pair.model.n_free), "none": 0}
+    yield from pair.ask("allocate", count[row["allocated then"]])
+    yield from pair.look("at the end")
+    yield from pair.ask("allocate", pair.model.n_free)
+    if row["beside"] == "another allocator":
+        yield from other.look("of the other allocator")

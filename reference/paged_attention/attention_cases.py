@@ -5,10 +5,75 @@ Takes: `Draw`. Gives: case makers. Does not cover: bandwidth, memory of gathered
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, Value, case
+from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Raises, Row, Value, case
 
 from .inputs import NAN, OUT_OF_RANGE, Layout, Pages, draw_pages, raise_scores
 from .oracle import paged_decode
+from .page_rows import (
+    FAR_OF_MANY_COLUMNS,
+    LAYOUTS,
+    LEVELS,
+    MANY_KEYS,
+    SOME,
+    factor_of,
+    keywords_of,
+    laid_out,
+    pages_of,
+    scores_of,
+)
+
+KEYS = {
+    "keys": (0, 1, 63, 64, 65, MANY_KEYS),
+    "lengths": ("all equal", "ragged", "some 0"),
+    "q": LAYOUTS,
+}
+"""Factors of one query per sequence; keys is the largest length."""
+
+FEW_LENGTHS = Excluded(
+    "lengths differ only if there are enough of them: 0 alone, or 0 and 1",
+    lambda row: (
+        (row["keys"] == 0 and row["lengths"] != "all equal")
+        or (row["keys"] == 1 and row["lengths"] == "ragged")
+    ),
+)
+MANY_KEYS_OF_ONE_HEAD = Excluded(
+    "several tiles of keys show what they show with one head and few columns; more costs time",
+    lambda row: row["keys"] == MANY_KEYS and (row["heads"] > 1 or row["dim"] > 16),
+)
+
+DECODE = Factors(
+    "paged_decode",
+    {**KEYS, **LEVELS},
+    excluded=(FEW_LENGTHS, MANY_KEYS_OF_ONE_HEAD, FAR_OF_MANY_COLUMNS),
+)
+
+
+def draw_lengths(draw: Draw, row: Row) -> list[int]:
+    """Return the lengths of one to three sequences; the largest is `keys`."""
+    keys, kind = row["keys"], row["lengths"]
+    if kind == "all equal":
+        return [keys] * draw.integer(1, 1 if keys == MANY_KEYS else 3)
+    others = [0 if kind == "some 0" else draw.integer(1, keys - 1)]
+    if keys > 1:
+        others.append(draw.integer(1, min(keys - 1, SOME)))
+    return draw.shuffled([keys, *others])
+
+
+@case("paged_decode", "combinations", public=3, hidden=6, factors=DECODE)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, sizes around blocks of 64, and all that is below.
+
+    Up to 300 keys; scores that rise or fall along the tokens, or lie far from 0; a scale that is
+    left out, None, positive, negative or 0; strides of each argument.
+    """
+    lengths, scores = draw_lengths(draw, row), scores_of(draw, row)
+    pages = pages_of(draw, row, lengths, scores)
+    q = draw.normal_tensor(len(lengths), row["heads"] * row["group"], row["dim"])
+    q = laid_out((q if scores is None else scores.mark(q)).to(row["dtype"]), row["q"])
+    got = yield Call("paged_decode", q, *pages.arguments, **keywords_of(row))
+    want = paged_decode(q, pages.caches, pages.table, pages.lengths, factor_of(row))[0]
+    per_row = row["dim"] > 1 and row["scores"] != "far from 0"
+    yield Expect(got, want, label="attention", per_row=per_row)
 
 
 def _expect(got: Value, q: torch.Tensor, pages: Pages, scale: float | None = None) -> Expect:

@@ -90,17 +90,23 @@ def draw_pages(draw: Draw, lengths: list[int], layout: Layout) -> Pages:
 def raise_scores(q: Tensor, pages: Pages) -> Tensor:
     """Return queries [.., D] whose scores with every key are all about `COARSE_SCORE` higher.
 
-    The last column of keys is set to one number; softmax does not feel the sum, but scores that
-    are kept in float16 lie 2^-5 apart there.
+    One of the last two columns of each key is set to one number, and those of a query differ
+    little: softmax hardly feels it. But scores that are kept in float16 lie 2^-3 apart there, and
+    a query that is scaled before it is multiplied is rounded in two columns, to different sides.
     """
-    dim = q.shape[-1]
-    pages.k[..., -1] = torch.where(pages.k[..., -1].isnan(), math.nan, COARSE_SCORE / 8 * dim**0.5)
+    size, dim = pages.k.shape[1], q.shape[-1]
+    places = torch.arange(pages.k.shape[0] * size).view(-1, size, 1)
+    for turn, column in enumerate((-1, -2)):
+        mine = torch.where(places % 2 == turn, COARSE_SCORE / 8 * dim**0.5, 0.0)
+        pages.k[..., column] = torch.where(pages.k[..., column].isnan(), math.nan, mine)
     raised = q.clone()
-    raised[..., -1] = 8.0
+    steps = torch.arange(q[..., 0].numel()).view(q.shape[:-1])
+    raised[..., -1] = (7.0 + steps % 61 / 64).to(q.dtype)
+    raised[..., -2] = (7.0 + steps % 61 / 64 + (steps % 5 - 2) / 128).to(q.dtype)
     return raised
 
 
-COARSE_SCORE = 40.0
+COARSE_SCORE = 160.0
 """Added to scores of float16 cases."""
 
 NAN = math.nan

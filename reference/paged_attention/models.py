@@ -199,6 +199,7 @@ class SchedulerModel:
     n_blocks: int
     size: int
     max_running: int
+    eos: int = EOS
     running: list[Request] = field(default_factory=list)
     waiting: list[Request] = field(default_factory=list)
     known: dict[int, Request] = field(default_factory=dict)
@@ -243,7 +244,7 @@ class SchedulerModel:
     def commit(self, pairs: list[list[int]]) -> list[int]:
         for number, token in pairs:
             self.known[number].tokens.append(token)
-        ended = [o for o in self.running if o.tokens[-1] == EOS or len(o.tokens) == o.last]
+        ended = [o for o in self.running if o.tokens[-1] == self.eos or len(o.tokens) == o.last]
         self.running = [one for one in self.running if one not in ended]
         for one in ended:
             one.blocks = 0

@@ -17,18 +17,27 @@ def sequence_tokens(x: Tensor, table: Tensor, length: int) -> Tensor:
     return x[table[:pages]].flatten(0, 1)[:length]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> tuple[Tensor, Tensor]:
-    """Return attention of one query [Hq, D] over tokens [S, H, D], and its log-sum-exp, float64."""
-    heads, dim = q.shape
-    factor = 1 / math.sqrt(dim) if scale is None else scale
-    group = heads // k.shape[1]
-    out = torch.zeros(heads, dim, dtype=torch.float64)
-    lse = torch.full((heads,), -math.inf, dtype=torch.float64)
-    for h in range(heads):
-        if k.shape[0]:
-            scores = k[:, h // group].double() @ q[h].double() * factor
-            out[h] = torch.softmax(scores, dim=0) @ v[:, h // group].double()
-            lse[h] = torch.logsumexp(scores, dim=0)
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, scale: float | None, *, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return attention of queries [T, Hq, D] over tokens [S, H, D], and its log-sum-exp, float64.
+
+    Query i sees the first `first + i` tokens; none if that is not positive.
+    """
+    count, heads, dim = q.shape
+    out = torch.zeros(q.shape, dtype=torch.float64)
+    lse = torch.full((count, heads), -math.inf, dtype=torch.float64)
+    seen = torch.arange(count) + first
+    some = seen > 0
+    if some.any():
+        group = heads // k.shape[1]
+        k, v = (x.double().repeat_interleave(group, dim=1).transpose(0, 1) for x in (k, v))
+        factor = 1 / math.sqrt(dim) if scale is None else scale
+        scores = q[some].double().transpose(0, 1) @ k.transpose(1, 2) * factor
+        unseen = torch.arange(k.shape[1]) >= seen[some][:, None]
+        scores = scores.masked_fill(unseen, -math.inf)
+        out[some] = (torch.softmax(scores, dim=-1) @ v).transpose(0, 1)
+        lse[some] = torch.logsumexp(scores, dim=-1).t()
     return out, lse
 
 
@@ -40,7 +49,7 @@ def paged_decode(
     lse = torch.zeros(q.shape[:2], dtype=torch.float64)
     for b, length in enumerate(lengths.tolist()):
         k, v = (sequence_tokens(x, table[b], length) for x in caches)
-        out[b], lse[b] = attend(q[b], k, v, scale)
+        out[b : b + 1], lse[b : b + 1] = attend(q[b : b + 1], k, v, scale, first=length)
     return out.to(q.dtype), lse.float()
 
 
@@ -53,13 +62,13 @@ def paged_prefill(
     *,
     scale: float | None = None,
 ) -> Tensor:
-    """Return causal attention of packed chunks, one query at a time, in the dtype of `q`."""
+    """Return causal attention of packed chunks, in the dtype of `q`."""
     out = torch.zeros(q.shape, dtype=torch.float64)
     for b, length in enumerate(lengths.tolist()):
         k, v = (sequence_tokens(x, table[b], length) for x in caches)
-        for row in range(starts[b], starts[b + 1]):
-            seen = max(0, length - (starts[b + 1] - row) + 1)
-            out[row], _ = attend(q[row], k[:seen], v[:seen], scale)
+        mine = slice(starts[b], starts[b + 1])
+        first = length - (starts[b + 1] - starts[b]) + 1
+        out[mine], _ = attend(q[mine], k, v, scale, first=first)
     return out.to(q.dtype)
 
 

@@ -7,11 +7,87 @@ import itertools
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Raises, Row, case
 
 from .attention_cases import bad_pages
 from .inputs import NAN, OUT_OF_RANGE, Layout, draw_pages, raise_scores
 from .oracle import paged_prefill
+from .page_rows import (
+    FAR_OF_MANY_COLUMNS,
+    LAYOUTS,
+    LEVELS,
+    MANY_KEYS,
+    SOME,
+    factor_of,
+    keywords_of,
+    laid_out,
+    pages_of,
+    scores_of,
+    viewed,
+)
+
+LAYOUTS_OF_QUERIES = tuple(name.replace("page", "token") for name in LAYOUTS)
+SEVERAL_TILES = 63
+"""As many queries, or tokens before them, or more."""
+
+PREFILL = Factors(
+    "paged_prefill",
+    {
+        "queries": (1, 5, 63, 64, 65, 130),
+        "tokens before": (0, 1, 64, MANY_KEYS, "less than none"),
+        "beside": ("nothing", "short chunks", "chunks of none"),
+        **LEVELS,
+        "q": LAYOUTS_OF_QUERIES,
+        "view of starts": ("contiguous", "every other entry"),
+    },
+    excluded=(
+        Excluded(
+            "several tiles show what they show with one head and few columns; more costs time",
+            lambda row: (
+                (row["queries"] >= SEVERAL_TILES or row["tokens before"] == MANY_KEYS)
+                and (row["heads"] > 1 or row["dim"] > 16)
+            ),
+        ),
+        Excluded(
+            "more queries than tokens, of which the first see nothing: more than one",
+            lambda row: row["tokens before"] == "less than none" and row["queries"] == 1,
+        ),
+        FAR_OF_MANY_COLUMNS,
+    ),
+)
+
+
+def _draw_chunks(draw: Draw, row: Row) -> list[tuple[int, int]]:
+    """Return (new tokens, length) of one to three sequences."""
+    count, before = row["queries"], row["tokens before"]
+    length = draw.integer(1, count - 1) if before == "less than none" else before + count
+    chunks = [(count, length)]
+    if row["beside"] == "chunks of none":
+        chunks += [(0, draw.integer(1, SOME)), (0, 0)]
+    elif row["beside"] == "short chunks":
+        few = draw.integer(1, 4)
+        chunks += [(few, few + draw.integer(0, SOME)), (1, draw.integer(0, SOME))]
+    return draw.shuffled(chunks)
+
+
+@case("paged_prefill", "combinations", public=3, hidden=6, factors=PREFILL)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, sizes around blocks of 64, and all that is below.
+
+    Up to 130 queries behind up to 300 tokens; scores that rise or fall along the tokens, or lie
+    far from 0; a scale that is left out, None, positive, negative or 0; strides of each argument.
+    """
+    chunks, scores = _draw_chunks(draw, row), scores_of(draw, row)
+    starts = list(itertools.accumulate((n for n, _ in chunks), initial=0))
+    pages = pages_of(draw, row, [length for _, length in chunks], scores)
+    q = draw.normal_tensor(starts[-1], row["heads"] * row["group"], row["dim"])
+    q = laid_out((q if scores is None else scores.mark(q)).to(row["dtype"]), row["q"])
+    given = viewed(torch.tensor(starts), row["view of starts"])
+    got = yield Call("paged_prefill", q, given, *pages.arguments, **keywords_of(row))
+    tables = pages.table, pages.lengths
+    want = paged_prefill(q, starts, pages.caches, *tables, scale=factor_of(row))
+    per_row = row["dim"] > 1 and row["scores"] != "far from 0"
+    yield Expect(got, want, label="attention", per_row=per_row)
 
 
 def _attend(

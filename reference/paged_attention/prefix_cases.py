@@ -9,7 +9,23 @@ be found as a whole is a multiple of the block size, and hashes do not collide.
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from grader.author import Draw, New, Operation, PlaySteps, Ref, Sequence, sequence_case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Operation,
+    PlaySteps,
+    Raises,
+    Ref,
+    Row,
+    Sequence,
+    case,
+    sequence_case,
+)
 
 from .models import PrefixModel
 from .oracle import table_hash
@@ -144,3 +160,139 @@ def misuse(draw: Draw) -> Sequence:
     """Blocks that are not held often enough, or do not exist, are not released."""
     weights = {"prompt": 2, "release_twice": 2, "release_nothing_there": 1}
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 3)), **weights)
+
+
+STEPS = 16
+"""Operations in a row."""
+TIGHT, PLENTY = 7, 30
+"""Blocks of a pool."""
+
+PREFIXES = Factors(
+    "PrefixCache",
+    {
+        "block size": (2, 1, 3),
+        "pool": ("tight", "plenty"),
+        "hashes": ("all different", "three", "one"),
+        "prompts": ("families", "one token repeated", "alike behind another beginning"),
+        "length": ("any", "whole blocks", "whole blocks and one token"),
+        "known prompts": ("come again", "differ"),
+        "released": ("the newest", "the oldest", "any"),
+        "held": ("few prompts", "many prompts"),
+        "refused": (
+            "nothing",
+            "a block too many",
+            "a block released too often",
+            "block n_blocks",
+            "block -1",
+            "an empty prompt",
+            "a cache of no block",
+        ),
+    },
+    excluded=(
+        Excluded(
+            "an end that tells a prompt from its whole blocks needs blocks of several tokens",
+            lambda row: row["block size"] == 1 and row["length"] == "any",
+        ),
+    ),
+)
+
+
+@dataclass(slots=True)
+class _Traffic:
+    """A cache in the sandbox, its model, and the prompts that hold blocks."""
+
+    ref: Ref
+    hashing: Ref
+    model: PrefixModel
+    tables: list[list[int]] = field(default_factory=list)
+    prompts: list[list[int]] = field(default_factory=list)
+    calls: int = 0
+
+    def allocate(self, tokens: list[int]) -> CaseSteps:
+        """Ask for the blocks of a prompt, which the model has or refuses."""
+        step, text = Call(self.ref, "allocate", tokens), f"allocate({tokens})"
+        if self.model.fits(tokens):
+            got = yield step
+            want = self.model.allocate(tokens)
+            yield Expect(got, want, label=text)
+            self.tables.append(want[0])
+            self.prompts.append(tokens)
+        else:
+            yield Raises(step, "RuntimeError", text)
+        got = yield Call(self.ref, "n_free")
+        yield Expect(got, self.model.n_free, label=f"n_free after {text}")
+        calls = yield Call(self.hashing, "calls")
+        beyond = max(0, calls - self.calls - len(tokens) // self.model.size)
+        yield Expect(beyond, 0, label=f"calls of hash_fn beyond one per full block, {text}")
+        self.calls = calls
+
+    def release(self, which: int) -> CaseSteps:
+        """Release the blocks of a prompt."""
+        blocks = self.tables.pop(which)
+        got = yield Call(self.ref, "release", blocks)
+        yield Expect(got, self.model.release(blocks), label=f"release({blocks})")
+
+    def refuse(self, draw: Draw, what: str) -> CaseSteps:
+        """Ask for what must be refused; of blocks, behind good ones."""
+        if what == "an empty prompt":
+            yield Raises(Call(self.ref, "allocate", []), "ValueError", "allocate([])")
+        elif what == "a block too many":
+            yield from self._refuse_a_block_too_many(draw)
+        else:
+            total, held = len(self.model.blocks.holders), self.tables[-1] if self.tables else []
+            often = [block for block in held for _ in range(self.model.blocks.holders[block])]
+            bad = {"block n_blocks": total, "block -1": -1}.get(what, (often or [0])[0])
+            yield Raises(Call(self.ref, "release", [bad, *often]), "ValueError", what)
+        got = yield Call(self.ref, "n_free")
+        yield Expect(got, self.model.n_free, label=f"n_free after a refusal: {what}")
+
+    def _refuse_a_block_too_many(self, draw: Draw) -> CaseSteps:
+        """Make a known prompt longer until it does not fit; without its last token it does."""
+        tokens = list(draw.choice(self.prompts)) if self.prompts else [5]
+        while self.model.fits(tokens):
+            tokens.append(2000 + len(tokens))
+        yield from self.allocate(tokens)
+        if len(tokens) > 1 and draw.integer(0, 1):
+            yield from self.allocate(tokens[:-1])
+
+
+def _new_prompt(draw: Draw, row: Row) -> list[int]:
+    """Return the tokens of a prompt; of few kinds, so that it often begins like another."""
+    size, kind = row["block size"], row["prompts"]
+    rest = {"any": draw.integer(0, size - 1), "whole blocks": 0, "whole blocks and one token": 1}
+    count = draw.integer(1, 4) * size + rest[row["length"]]
+    family, branch = draw.integer(0, 2), draw.integer(0, 3)
+    if kind == "one token repeated":
+        return [7] * count
+    if kind == "alike behind another beginning":
+        return [family] * size + [7] * (count - size)
+    cut = branch * size
+    return [100 * family + place + (1000 * branch if place >= cut else 0) for place in range(count)]
+
+
+@case("PrefixCache", "combinations", public=3, hidden=6, factors=PREFIXES)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: collisions and blocks given out again, refusals, whole prompts known.
+
+    A prompt is released as a whole. `hash_fn` counts its calls.
+    """
+    modulus = {"all different": MODULUS, "three": 3, "one": 1}[row["hashes"]]
+    size, total = row["block size"], TIGHT if row["pool"] == "tight" else PLENTY
+    hashing = yield New("harness:TableHash", modulus)
+    if row["refused"] == "a cache of no block":
+        for sizes in ((0, size), (total, 0)):
+            yield Raises(New("PrefixCache", *sizes, hashing), "ValueError", f"sizes {sizes}")
+    ref = yield New("PrefixCache", total, size, hashing)
+    model = PrefixModel(total, size, partial(table_hash, modulus=modulus))
+    game = _Traffic(ref=ref, hashing=hashing, model=model)
+    most = 2 if row["held"] == "few prompts" else 6
+    for step in range(STEPS):
+        again = row["known prompts"] == "come again" and game.prompts and draw.integer(0, 2) == 0
+        tokens = draw.choice(game.prompts) if again else _new_prompt(draw, row)
+        if step % 4 == 3 and row["refused"] not in ("nothing", "a cache of no block"):
+            yield from game.refuse(draw, row["refused"])
+        while game.tables and (len(game.tables) > most or not model.fits(tokens)):
+            which = {"the newest": -1, "the oldest": 0}
+            last = len(game.tables) - 1
+            yield from game.release(which.get(row["released"], draw.integer(0, last)))
+        yield from game.allocate(tokens)

@@ -131,8 +131,15 @@ def first_come(draw: Draw) -> Sequence:
 
 @sequence_case("Scheduler", "preemption", play=_play, hidden=8)
 def preemption(draw: Draw) -> Sequence:
-    """Blocks run out: the newest goes first and comes back first, nobody overtakes."""
-    settings = (draw.integer(4, 7), draw.integer(2, 3), 20)
+    """Blocks run out: the newest goes first and comes back first, nobody overtakes.
+
+    Or all need a block in the same step, and several have to go.
+    """
+    size = draw.integer(2, 3)
+    if draw.index % 3 == 1:  # a block each, and all of them are full
+        requests = [Operation(name="add", numbers=(size - 1, draw.integer(2, 4))) for _ in range(6)]
+        return Sequence(settings=(4, size, 20), operations=tuple(requests))
+    settings = (draw.integer(4, 7), size, 20)
     return _draw(draw, draw.integer(4, 7), settings, add=1)
 
 

@@ -7,11 +7,115 @@ import math
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Raises, Row, case
 
-from .attention_cases import bad_pages
+from .attention_cases import FEW_LENGTHS, KEYS, MANY_KEYS_OF_ONE_HEAD, bad_pages, draw_lengths
 from .inputs import Layout, Pages, draw_pages
 from .oracle import merge, paged_decode
+from .page_rows import (
+    FAR_OF_MANY_COLUMNS,
+    LEVELS,
+    factor_of,
+    keywords_of,
+    laid_out,
+    pages_of,
+    scores_of,
+)
+
+LEAST_SCORE = 3.0
+"""Added to all scores: a log-sum-exp that is nearly 0 has no relative error."""
+MEAN_VALUE = 1.4
+"""Of float16 values: sums that are kept in float16 lose 2^-11 of it with each part."""
+
+SPLITS = Factors(
+    "split_kv_decode",
+    {"splits": (1, 2, 7, 64, 70), **KEYS, **LEVELS},
+    excluded=(FEW_LENGTHS, MANY_KEYS_OF_ONE_HEAD, FAR_OF_MANY_COLUMNS),
+)
+
+PARTS = Factors(
+    "split_kv_decode",
+    {
+        "parts": (1, 2, 5, 65, 130),
+        "rows": (1, 3),
+        "heads": (1, 4),
+        "dim": (16, 1, 33),
+        "empty": ("none", "the first", "the last", "all but one", "all of one head", "some"),
+        "in empty parts": ("NaN and inf", "large numbers"),
+        "log-sum-exp": ("around 0", "around 200", "around -200", "rising", "falling"),
+        "o": ("contiguous", "every other column", "parts last"),
+        "lse": ("contiguous", "every other entry", "parts last"),
+    },
+    excluded=(
+        Excluded(
+            "of one part, either none is empty or all are",
+            lambda row: row["parts"] == 1 and row["empty"] not in ("none", "all of one head"),
+        ),
+        Excluded(
+            "many parts of many numbers cost time",
+            lambda row: row["parts"] > 64 and row["dim"] > 16,
+        ),
+    ),
+)
+
+
+@case("split_kv_decode", "combinations", public=3, hidden=6, factors=SPLITS)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: numbers of parts, and all that `paged_decode` varies."""
+    lengths, scores = draw_lengths(draw, row), scores_of(draw, row, least=LEAST_SCORE)
+    half = row["dtype"] == torch.float16
+    pages = pages_of(draw, row, lengths, scores, values=MEAN_VALUE if half else 0.0)
+    q = draw.normal_tensor(len(lengths), row["heads"] * row["group"], row["dim"])
+    q = laid_out((q if scores is None else scores.mark(q)).to(row["dtype"]), row["q"])
+    keywords = {"n_splits": row["splits"], **keywords_of(row)}
+    got = yield Call("split_kv_decode", q, *pages.arguments, **keywords)
+    want = paged_decode(q, pages.caches, pages.table, pages.lengths, factor_of(row))
+    yield Expect(got, want, label="output and log-sum-exp")
+
+
+def _draw_empty(draw: Draw, kind: str, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Return which parts are empty, bool [C, B, Hq]."""
+    empty = torch.zeros(shape, dtype=torch.bool)
+    match kind:
+        case "the first":
+            empty[0] = True
+        case "the last":
+            empty[-1] = True
+        case "all but one":
+            empty[:] = True
+            empty[draw.integer(0, shape[0] - 1)] = False
+        case "all of one head":
+            empty[:, draw.integer(0, shape[1] - 1), draw.integer(0, shape[2] - 1)] = True
+        case "some":
+            empty = draw.uniform_tensor(*shape) < 0.5
+    return empty
+
+
+def _parts_viewed(x: torch.Tensor, view: str) -> torch.Tensor:
+    if view == "parts last":
+        return x.movedim(0, -1).contiguous().movedim(-1, 0)
+    return x.repeat_interleave(2, dim=-1)[..., ::2] if view.startswith("every other") else x
+
+
+@case("split_kv_decode", "merges", public=2, hidden=4, factors=PARTS)
+def merges(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: numbers of parts, empty ones, log-sum-exps far apart, strides."""
+    shape = row["parts"], row["rows"], row["heads"]
+    o, lse = draw.normal_tensor(*shape, row["dim"]), draw.normal_tensor(*shape)
+    lse += {
+        "around 0": torch.tensor(2.0),  # or a log-sum-exp is nearly 0
+        "around 200": torch.tensor(200.0),
+        "around -200": torch.tensor(-200.0),
+        "rising": torch.linspace(5, 25, shape[0])[:, None, None],
+        "falling": torch.linspace(25, 5, shape[0])[:, None, None],
+    }[row["log-sum-exp"]]
+    empty = _draw_empty(draw, row["empty"], shape)
+    bad = (math.nan, math.inf) if row["in empty parts"] == "NaN and inf" else (1e30, -1e30)
+    o[empty], lse[empty] = bad[0], -math.inf
+    o[..., 0][empty] = bad[1]
+    o, lse = _parts_viewed(o, row["o"]), _parts_viewed(lse, row["lse"])
+    got = yield Call("merge_splits", o, lse)
+    yield Expect(got, merge(o, lse), label="output and log-sum-exp")
 
 
 @case("split_kv_decode", "merge", public=1, hidden=4)
@@ -44,9 +148,13 @@ def splits(draw: Draw) -> CaseSteps:
     lengths = [draw.integer(1, 40), 0, draw.integer(size, size + 1)]
     if draw.index in (1, 4):
         lengths = [draw.integer(900, 1200)]
-    n_splits = (1, 8, 60, 3, 7, 2, 5)[draw.index % 7]
+    n_splits = (1, 8, 60, 70, 7, 70, 5)[draw.index % 7]
     dtype = torch.float16 if draw.index in (3, 5) else torch.float32
+    if dtype == torch.float16:  # a part per token, each of which would be rounded
+        lengths[0] = draw.integer(64, 70)
     pages = draw_pages(draw, lengths, Layout(page_size=size, dtype=dtype))
+    if dtype == torch.float16:
+        pages.v.add_(MEAN_VALUE)
     q = (3 * draw.normal_tensor(len(lengths), 4, 8)).to(dtype)
     scale = 0.5 if draw.index == 3 else None
     keywords = {} if scale is None else {"scale": scale}

@@ -3,9 +3,25 @@
 Takes: `Draw`. Gives: case makers. Does not cover: memory.
 """
 
+import math
+
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, Ref, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    Raises,
+    Ref,
+    Row,
+    case,
+)
+
+from .page_rows import laid_out, viewed
 
 HEADS, DIM = 2, 3
 Pool = tuple[torch.Tensor, torch.Tensor]
@@ -101,3 +117,124 @@ def bad_input(draw: Draw) -> CaseSteps:
     for what, arguments in draw.shuffled(bad):
         yield Raises(Call("write_kv", pool, *arguments), "ValueError", what)
     yield from _expect_pool(pool, want, "the refusals")
+
+
+LAYOUTS = ("contiguous", "heads before tokens", "every other column", "every other token")
+SPARE = 2
+"""Pages more than the tokens need."""
+
+WRITE = Factors(
+    "write_kv",
+    {
+        "dtype": (torch.float32, torch.float16, torch.bfloat16),
+        "page": (16, 1, 5, 64),
+        "tokens": (0, 1, 15, 16, 17, 130),
+        "slots": ("in any order", "rising with gaps", "falling", "rising"),
+        "padding": ("none", "first", "last", "in between", "all", "often"),
+        "numbers": ("usual", "NaN, inf and -0.0"),
+        "k": LAYOUTS,
+        "v": LAYOUTS,
+        "view of slots": ("contiguous", "every other entry"),
+        "pool": ("written before", "fresh"),
+        "refused before": (
+            "nothing",
+            "a slot twice",
+            "slot P * N",
+            "slot -2",
+            "values of another dtype",
+            "keys of another dtype",
+            "both of another dtype",
+        ),
+    },
+    excluded=(
+        Excluded(
+            "padding lies somewhere only if there are enough tokens",
+            lambda row: (
+                (row["tokens"] == 0 and row["padding"] != "none")
+                or (row["tokens"] == 1 and row["padding"] not in ("none", "all"))
+            ),
+        ),
+        Excluded(
+            "a refusal about tokens needs two of them",
+            lambda row: row["tokens"] < 2 and row["refused before"] != "nothing",
+        ),
+    ),
+)
+
+
+def _draw_slots(draw: Draw, row: Row, room: int) -> list[int]:
+    """Return the slots of a row's tokens, padding included."""
+    count = row["tokens"]
+    chosen = draw.shuffled(range(room))[:count]
+    if row["slots"] == "rising":
+        first = draw.integer(0, room - count)
+        chosen = list(range(first, first + count))
+    elif row["slots"] != "in any order":
+        chosen = sorted(chosen, reverse=row["slots"] == "falling")
+    padded = {
+        "none": [],
+        "first": [0],
+        "last": [-1],
+        "in between": [count // 2],
+        "all": range(count),
+        "often": range(0, count, 3),
+    }[row["padding"]]
+    for place in padded:
+        chosen[place] = -1
+    return chosen
+
+
+def _draw_tokens(draw: Draw, row: Row, count: int) -> Pool:
+    """Return keys and values as a row wants them."""
+    parts = []
+    for name in ("k", "v"):
+        x = draw.normal_tensor(count, HEADS, DIM)
+        if row["numbers"] != "usual" and count:
+            x[0, 0, :], x[-1, -1, 0] = torch.tensor([math.nan, math.inf, -0.0]), -math.inf
+        parts.append(laid_out(x.to(row["dtype"]), row[name]))
+    return parts[0], parts[1]
+
+
+def _bad_write(row: Row, chunk: Pool, slots: list[int], room: int) -> tuple[Pool, list[int]]:
+    """Return a write that must be refused; its first tokens would be good."""
+    k, v = chunk
+    other = torch.float64 if row["dtype"] == torch.float32 else torch.float32
+    match row["refused before"]:
+        case "a slot twice":
+            return chunk, [*range(len(slots) - 1), 0]
+        case "slot P * N":
+            return chunk, [*slots[:-1], room]
+        case "slot -2":
+            return chunk, [*slots[:-1], -2]
+        case "values of another dtype":
+            return (k, v.to(other)), slots
+        case "keys of another dtype":
+            return (k.to(other), v), slots
+    return (k.to(other), v.to(other)), slots
+
+
+@case("write_kv", "combinations", public=3, hidden=6, factors=WRITE)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: sizes around pages, orders of slots, padding, dtypes, strides, refusals.
+
+    A pool that was written before keeps what no slot names.
+    """
+    size, dtype = row["page"], row["dtype"]
+    pages = -(-row["tokens"] // size) + SPARE
+    room = pages * size
+    pool = yield New("harness:PagePool", pages, size, HEADS, DIM, dtype=dtype)
+    want = _empty(pages, size, dtype)
+    if row["pool"] == "written before":
+        chunk = _chunk(draw, room, dtype)
+        yield Call("write_kv", pool, *chunk, torch.arange(room))
+        _write(want, chunk, list(range(room)))
+    slots, chunk = _draw_slots(draw, row, room), _draw_tokens(draw, row, row["tokens"])
+    if row["refused before"] != "nothing":
+        bad, where = _bad_write(row, chunk, slots, room)
+        step = Call("write_kv", pool, *bad, torch.tensor(where, dtype=torch.int64))
+        yield Raises(step, "ValueError", row["refused before"])
+        yield from _expect_pool(pool, want, "the refusal")
+    given = viewed(torch.tensor(slots, dtype=torch.int64), row["view of slots"])
+    yield Call("write_kv", pool, *chunk, given)
+    _write(want, chunk, slots)
+    yield from _expect_pool(pool, want, "the write")

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.sharing"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Takes one holder from each block named, however often it is named."""
 

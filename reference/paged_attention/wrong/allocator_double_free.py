@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.misuse"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """A block that is free is released again, and stands in the queue twice."""
 

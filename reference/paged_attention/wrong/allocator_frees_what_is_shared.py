@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.sharing"
 # cause = "wrong_value"
-# also_fails = ["BlockAllocator.second_life"]
+# also_fails = ["BlockAllocator.combinations", "BlockAllocator.second_life"]
 
 """The first holder that leaves takes the block with it."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.exhaustion"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Returns fewer blocks than were asked for, instead of refusing."""
 

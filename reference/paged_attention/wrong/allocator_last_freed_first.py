@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.reuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Keeps free blocks on a stack: what was released last is given out first."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.exhaustion"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Takes what is free, and notices then that it is too little."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.misuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Releases the good blocks before it comes to the bad one and raises."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "BlockAllocator.reuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["BlockAllocator.combinations"]
 
 """Gives out the free block with the lowest number."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.page_sizes"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Scores and sums of float16 inputs are kept in float16."""
 

@@ -2,6 +2,7 @@
 # caught_by = "paged_decode.page_sizes"
 # cause = "wrong_value"
 # also_fails = [
+#   "paged_decode.combinations",
 #   "paged_decode.dead_slots",
 #   "paged_decode.grouped_heads",
 #   "paged_decode.ragged_contexts",

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.dead_slots"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Removes dead scores by multiplying with 0, which NaN survives."""
 

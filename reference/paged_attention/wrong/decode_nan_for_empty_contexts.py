@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.ragged_contexts"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Divides by the sum of no weights."""
 

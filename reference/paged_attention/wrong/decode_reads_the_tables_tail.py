@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.table_tail"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Gathers every entry of a row of the table before it looks at the length."""
 

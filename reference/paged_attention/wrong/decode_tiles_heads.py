@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.grouped_heads"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Query head h reads key head h % H."""
 

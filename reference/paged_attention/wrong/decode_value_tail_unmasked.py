@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_decode.dead_slots"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_decode.combinations"]
 
 """Gives the rest of the last page a weight of 0, and 0 times NaN is NaN."""
 

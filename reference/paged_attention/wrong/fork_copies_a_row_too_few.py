@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "fork.branches"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["fork.combinations"]
 
 """The copy of the last block lacks its newest token."""
 

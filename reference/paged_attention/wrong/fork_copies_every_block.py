@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "fork.blocks"
 # cause = "wrong_value"
-# also_fails = ["fork.exhaustion"]
+# also_fails = ["fork.combinations", "fork.exhaustion"]
 
 """A fork takes blocks of its own for everything at once."""
 

@@ -1,10 +1,7 @@
 # base = "solution"
 # caught_by = "fork.branches"
 # cause = "wrong_value"
-# also_fails = [
-#   "fork.blocks",
-#   "fork.exhaustion",
-# ]
+# also_fails = ["fork.blocks", "fork.combinations", "fork.exhaustion"]
 
 """Whoever was forked from writes in place: a fork that is forked again, and its parent, both do."""
 

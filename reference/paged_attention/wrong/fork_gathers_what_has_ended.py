@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "fork.bad_input"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["fork.combinations"]
 
 """A sequence that has ended, or never was, has no tokens."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "fork.blocks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["fork.combinations"]
 
 """Ends a sequence that shares blocks without giving its share up."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "fork.exhaustion"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["fork.combinations"]
 
 """Appends as many tokens as there is room for, in silence."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_prefill.whole_prompts"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_prefill.combinations"]
 
 """Scores and sums of float16 inputs are kept in float16."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_prefill.later_chunks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_prefill.combinations"]
 
 """Query i of a chunk sees the first i + 1 tokens of the sequence."""
 

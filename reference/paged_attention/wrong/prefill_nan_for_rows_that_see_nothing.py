@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_prefill.later_chunks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_prefill.combinations"]
 
 """Divides by the sum of no weights."""
 

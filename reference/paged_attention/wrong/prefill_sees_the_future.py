@@ -2,6 +2,7 @@
 # caught_by = "paged_prefill.whole_prompts"
 # cause = "wrong_value"
 # also_fails = [
+#   "paged_prefill.combinations",
 #   "paged_prefill.dead_pages",
 #   "paged_prefill.later_chunks",
 #   "paged_prefill.mixed_lengths",

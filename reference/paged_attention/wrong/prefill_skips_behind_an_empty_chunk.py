@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_prefill.mixed_lengths"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_prefill.combinations"]
 
 """Takes a sequence without new tokens for the end of the batch."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "paged_prefill.dead_pages"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["paged_prefill.combinations"]
 
 """Gives the rest of the last page a weight of 0, and 0 times NaN is NaN."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.beginnings"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Takes equal hashes and equal tokens for equal blocks, whatever stands before."""
 

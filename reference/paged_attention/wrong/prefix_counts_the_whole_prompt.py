@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.shared_prefix"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Finds every block of a known prompt, so that nothing is left to compute."""
 

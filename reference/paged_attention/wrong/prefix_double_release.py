@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.misuse"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Releases blocks that nobody holds, in silence."""
 

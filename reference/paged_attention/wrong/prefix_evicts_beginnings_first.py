@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.eviction"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Releases the first block of a prompt first, so that it is given out first."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.parents"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Hashes the tokens of a block alone."""
 

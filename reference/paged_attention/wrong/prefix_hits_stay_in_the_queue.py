@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.eviction"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """A free block that is found again stays in the queue and is given out twice."""
 

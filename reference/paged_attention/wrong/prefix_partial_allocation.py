@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.out_of_blocks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Takes the blocks that there are before it notices that they are too few."""
 

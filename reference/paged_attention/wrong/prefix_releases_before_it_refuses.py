@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.misuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """Releases the good blocks before it comes to the bad one and raises."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "PrefixCache.eviction"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["PrefixCache.combinations"]
 
 """A block that is given out again is still found by what lay in it before."""
 

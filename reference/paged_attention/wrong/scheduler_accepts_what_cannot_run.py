@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.refusals"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Looks at the prompt alone when it asks whether a request fits."""
 

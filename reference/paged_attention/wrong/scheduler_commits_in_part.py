@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.refusals"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Takes tokens of requests that do not run, or of fewer than do."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.first_come"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Admits whatever the blocks allow."""
 

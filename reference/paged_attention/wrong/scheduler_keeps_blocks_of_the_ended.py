@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.ending"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """A request that ends by its end-of-sequence token keeps its blocks."""
 

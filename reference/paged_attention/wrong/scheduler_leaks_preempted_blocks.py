@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.preemption"
 # cause = "wrong_value"
-# also_fails = ["Scheduler.resume"]
+# also_fails = ["Scheduler.combinations", "Scheduler.resume"]
 
 """A preempted request keeps its blocks in the books."""
 

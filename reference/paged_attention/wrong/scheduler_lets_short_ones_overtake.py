@@ -1,10 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.first_come"
 # cause = "wrong_value"
-# also_fails = [
-#   "Scheduler.ending",
-#   "Scheduler.preemption",
-# ]
+# also_fails = ["Scheduler.combinations", "Scheduler.ending", "Scheduler.preemption"]
 
 """Admits the shortest request of the queue first."""
 

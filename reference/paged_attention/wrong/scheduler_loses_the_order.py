@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.preemption"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """A preempted request goes to the end of the queue."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.preemption"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Whoever came first has to go first."""
 

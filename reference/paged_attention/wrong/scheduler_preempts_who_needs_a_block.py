@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.preemption"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Whoever finds no block goes itself, though a newer one runs."""
 

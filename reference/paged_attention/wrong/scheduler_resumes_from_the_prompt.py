@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.resume"
 # cause = "wrong_value"
-# also_fails = ["Scheduler.preemption"]
+# also_fails = ["Scheduler.combinations", "Scheduler.preemption"]
 
 """A preempted request forgets what it has generated."""
 

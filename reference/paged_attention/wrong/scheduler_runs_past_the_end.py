@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.ending"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Does not look at the end-of-sequence token."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "Scheduler.resume"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["Scheduler.combinations"]
 
 """Puts the generated tokens of a preempted request back in reverse."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "split_kv_decode.merge"
 # cause = "wrong_value"
-# also_fails = ["split_kv_decode.empty_parts"]
+# also_fails = ["split_kv_decode.empty_parts", "split_kv_decode.merges"]
 
 """Takes the mean of the parts."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "split_kv_decode.splits"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["split_kv_decode.combinations"]
 
 """Makes parts of length // n_splits tokens and forgets the rest."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "split_kv_decode.splits"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["split_kv_decode.combinations"]
 
 """Returns the logarithm to base 2, as kernels keep it."""
 

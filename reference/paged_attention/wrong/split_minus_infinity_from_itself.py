@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "split_kv_decode.empty_parts"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["split_kv_decode.merges"]
 
 """Subtracts a maximum of -inf from -inf where all parts are empty."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "split_kv_decode.merge"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["split_kv_decode.merges"]
 
 """Exponentiates the log-sum-exps as they are."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.bad_input"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["write_kv.combinations"]
 
 """Writes tokens one by one until it meets a slot that it refuses."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.bad_input"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["write_kv.combinations"]
 
 """Lets two tokens have the same slot."""
 

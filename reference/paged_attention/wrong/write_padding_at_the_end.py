@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.padding"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["write_kv.combinations"]
 
 """Slot -1 is taken as Python takes it: the last row of the last page."""
 

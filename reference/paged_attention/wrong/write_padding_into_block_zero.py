@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.padding"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["write_kv.combinations"]
 
 """Padding is clamped to slot 0 and overwrites the first token there."""
 

@@ -1,10 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.slots"
 # cause = "wrong_value"
-# also_fails = [
-#   "write_kv.bad_input",
-#   "write_kv.padding",
-# ]
+# also_fails = ["write_kv.bad_input", "write_kv.combinations", "write_kv.padding"]
 
 """Takes slot s for row s // P of page s % P."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "write_kv.slots"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["write_kv.combinations"]
 
 """Asks for the largest slot of no tokens."""
 
