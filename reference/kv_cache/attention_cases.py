@@ -236,7 +236,7 @@ def dead_slots(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 
-@case("decode_attention", "bad_input", hidden=2)
+@case("decode_attention", "bad_input", hidden=1)
 def bad_input(draw: Draw) -> CaseSteps:
     """Sizes, dtypes or lengths that do not fit raise ValueError."""
     rows, heads, dim, stored = 2, 2, 4, draw.integer(4, 9)

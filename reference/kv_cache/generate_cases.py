@@ -34,7 +34,7 @@ GENERATE = Factors(
         "at once": (64, 1, 4, "the prompt"),
         "heads": (1, 2),
         "group": (1, 3),
-        "new tokens": (5, 1, 0),
+        "new tokens": (3, 1, 0),
         "temperature": (0.0, 0.7, 2.5),
         "end": ENDS,
         "end is id 0": (False, True),
@@ -146,7 +146,7 @@ def sampling(draw: Draw) -> CaseSteps:
     yield Expect(got, (free.tokens, free.logprobs), label="tokens and log-probabilities")
 
 
-@case("generate", "end_of_sequence", public=2, hidden=3)
+@case("generate", "end_of_sequence", public=2, hidden=2)
 def end_of_sequence(draw: Draw) -> CaseSteps:
     """Rows end at different steps, one perhaps at once, and the others go on.
 

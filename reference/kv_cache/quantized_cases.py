@@ -98,7 +98,7 @@ def _pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
     return parts[0], parts[1]
 
 
-@case("QuantizedKVCache", "error_bound", public=3, hidden=6)
+@case("QuantizedKVCache", "error_bound", public=3, hidden=3)
 def error_bound(draw: Draw) -> CaseSteps:
     """Keys and values come back within max|x| / 254 of each vector, in any chunks and dtype."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 3), draw.choice((5, 16, 32))
@@ -152,7 +152,7 @@ def zero_vectors(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
 
 
-@case("QuantizedKVCache", "attend", public=3, hidden=4)
+@case("QuantizedKVCache", "attend", public=3, hidden=3)
 def attend(draw: Draw) -> CaseSteps:
     """Attention over what is stored: grouped heads, one or several new queries, all dtypes.
 
@@ -180,7 +180,7 @@ def attend(draw: Draw) -> CaseSteps:
         yield Expect(got, want, label=f"attention of {count} queries over {stored} tokens")
 
 
-@case("QuantizedKVCache", "bad_input", hidden=2)
+@case("QuantizedKVCache", "bad_input", hidden=1)
 def bad_input(draw: Draw) -> CaseSteps:
     """Chunks and queries that do not fit raise ValueError, and nothing changes."""
     rows, heads, dim = 2, 2, 4
