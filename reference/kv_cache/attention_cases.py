@@ -207,7 +207,7 @@ def ragged_lengths(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 
-@case("decode_attention", "chunk_mask", public=2, hidden=5)
+@case("decode_attention", "chunk_mask", public=2, hidden=3)
 def chunk_mask(draw: Draw) -> CaseSteps:
     """Several new tokens at once: each sees what came before it, the last one sees everything.
 

@@ -120,7 +120,7 @@ def owns_memory(draw: Draw) -> CaseSteps:
         yield Expect(got, values, label="values after the caller's buffer changed", exact=True)
 
 
-@case("KVCache", "truncate", public=1, hidden=4)
+@case("KVCache", "truncate", public=1, hidden=3)
 def truncate(draw: Draw) -> CaseSteps:
     """Rewind, then append: new tokens follow the ones that were kept. Rewinding to 0 is allowed."""
     rows, heads, dim = sizes(draw)

@@ -84,7 +84,7 @@ def _store(stored: dict[int, list[Pair]], slots: list[int], pair: Pair) -> None:
         stored[slot].append((pair[0][row : row + 1], pair[1][row : row + 1]))
 
 
-@case("SlotCache", "interleaved", public=3, hidden=4)
+@case("SlotCache", "interleaved", public=3, hidden=3)
 def interleaved(draw: Draw) -> CaseSteps:
     """Prompts of different lengths, then steps over several slots, named in any order.
 

@@ -81,7 +81,7 @@ def _append_singly(cache: Ref, pair: Pair, first: int, last: int) -> CaseSteps:
         yield Call(cache, "append", pair[0][:, :, t : t + 1], pair[1][:, :, t : t + 1])
 
 
-@case("SlidingWindowCache", "ring", public=3, hidden=4)
+@case("SlidingWindowCache", "ring", public=3, hidden=3)
 def ring(draw: Draw) -> CaseSteps:
     """Chunks no longer than the window, also across its end: W - 1, W, W + 1, 2W tokens, more."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 2), draw.choice((2, 3, 5))
@@ -102,7 +102,7 @@ def ring(draw: Draw) -> CaseSteps:
     yield Expect(got, length, label="length")
 
 
-@case("SlidingWindowCache", "sinks", public=1, hidden=3)
+@case("SlidingWindowCache", "sinks", public=1, hidden=2)
 def sinks(draw: Draw) -> CaseSteps:
     """The first tokens stay for ever, also if they come one at a time."""
     window, n_sinks = draw.integer(2, 5), draw.integer(2, 4)
@@ -135,7 +135,7 @@ def long_chunk(draw: Draw) -> CaseSteps:
     yield from _expect_ring(cache, pair, window, n_sinks, end + 1)
 
 
-@case("SlidingWindowCache", "mask", public=2, hidden=4)
+@case("SlidingWindowCache", "mask", public=2, hidden=3)
 def mask(draw: Draw) -> CaseSteps:
     """The mask follows positions, not slots: before the ring is full, and after it has wrapped."""
     window = draw.integer(3, 6)
@@ -156,7 +156,7 @@ def mask(draw: Draw) -> CaseSteps:
             yield Expect(got, want, label=label)
 
 
-@case("SlidingWindowCache", "truncate", public=1, hidden=4)
+@case("SlidingWindowCache", "truncate", public=1, hidden=3)
 def truncate(draw: Draw) -> CaseSteps:
     """Rewind while nothing has been overwritten, or down to the sinks, and go on from there."""
     window, n_sinks = draw.integer(3, 5), draw.integer(1, 3)
