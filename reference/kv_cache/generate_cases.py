@@ -31,7 +31,7 @@ GENERATE = Factors(
     {
         "rows": (3, 1),
         "prompt": (3, 1, 70),
-        "at once": (64, 1, 4, "the prompt"),
+        "at once": (64, 1, 4),
         "heads": (1, 2),
         "group": (1, 3),
         "new tokens": (3, 1, 0),
@@ -253,8 +253,7 @@ def _settled(draw: Draw, row: Row) -> tuple[_Task, torch.Tensor, int] | None:
     Greedy choices are exchanged with it. For all rows to end, they are equal.
     """
     rows, count, sampled = row["rows"], row["new tokens"], row["temperature"] > 0
-    at_once = row["prompt"] if row["at once"] == "the prompt" else row["at once"]
-    spec = draw_model(draw, max_tokens=at_once, kv_heads=row["heads"], group=row["group"])
+    spec = draw_model(draw, max_tokens=row["at once"], kv_heads=row["heads"], group=row["group"])
     end = 0 if row["end is id 0"] else spec.vocab_size - 1
     prompt = draw.integer_tensor(rows, row["prompt"], low=0, high=spec.vocab_size - 1)
     uniforms = draw.uniform_tensor(rows, count)

@@ -39,7 +39,7 @@ QUANTIZED = Factors(
     "QuantizedKVCache",
     {
         "dtype": DTYPES,
-        "tokens": (1, 63, 64, 65, 130, MANY_TOKENS, 257, 600),
+        "tokens": (1, 64, 65, 130, MANY_TOKENS, 600),
         "queries": (1, 3, 17, 65),
         "group": (1, 3, 4),
         "heads": (1, 2),
