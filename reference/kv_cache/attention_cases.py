@@ -19,7 +19,7 @@ from grader.author import (
     case,
 )
 
-from .inputs import DTYPES, strided_pair
+from .inputs import DTYPES, LAYOUTS, laid_out, strided_pair
 from .oracle import attention
 
 LARGE_SCORE = 100.0
@@ -32,7 +32,6 @@ COARSE_SCORE = 40.0
 """The same for half dtypes: near 40 their scores are 0.25 and 0.03 apart, float32's 4e-6."""
 
 
-LAYOUTS = ("contiguous", "heads after tokens", "columns before tokens", "every other column")
 MANY_KEYS = 300
 LARGEST_QUERY = 17_500
 """Numbers in a row of q."""
@@ -88,18 +87,6 @@ RISE = 12.0
 maximum than those before it, so that what they left must be scaled by less than a half."""
 
 
-def _laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """Return [B, heads, T, D] with the same entries, in another order in memory."""
-    match layout:
-        case "heads after tokens":
-            return x.transpose(1, 2).contiguous().transpose(1, 2)
-        case "columns before tokens":
-            return x.transpose(2, 3).contiguous().transpose(2, 3)
-        case "every other column":
-            return x.repeat_interleave(2, dim=-1)[..., ::2]
-    return x
-
-
 def _draw_lengths(draw: Draw, row: Row) -> torch.Tensor:
     """Return the lengths of one to three rows, int64 [B]; the largest is `keys`."""
     keys, kind = row["keys"], row["lengths"]
@@ -119,6 +106,8 @@ def _draw_heads(draw: Draw, row: Row, rows: int, scale: float) -> list[torch.Ten
     heads, dim = row["heads"], row["dim"]
     q = draw.normal_tensor(rows, heads * row["group"], row["queries"], dim)
     k, v = (draw.normal_tensor(rows, heads, stored, dim) for _ in range(2))
+    if dim == 1:  # a single number that cancels has no scale to compare it by
+        v = v.abs() + 1
     far = FAR_SCORE if row["dtype"] == torch.float32 else COARSE_SCORE
     offsets = {
         "even": torch.zeros(stored),
@@ -150,7 +139,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
             dead_k[:, -1:], dead_v[:, :1] = -math.inf, math.inf
         elif row["room behind"] == "large numbers":
             dead_k[:], dead_v[:] = 1e4, -1e4
-    q, k, v = (_laid_out(x, row[name]) for x, name in ((q, "q"), (k, "k"), (v, "v")))
+    q, k, v = (laid_out(x, row[name]) for x, name in ((q, "q"), (k, "k"), (v, "v")))
     got = yield Call("decode_attention", q, k, v, lengths, **given)
     want = attention(q, k, v, lengths, scale)
     per_row = row["dim"] > 1 and row["scores"] != "far from 0"
@@ -218,7 +207,7 @@ def ragged_lengths(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 
-@case("decode_attention", "chunk_mask", public=2, hidden=5)
+@case("decode_attention", "chunk_mask", public=2, hidden=3)
 def chunk_mask(draw: Draw) -> CaseSteps:
     """Several new tokens at once: each sees what came before it, the last one sees everything.
 
@@ -247,13 +236,13 @@ def dead_slots(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: attention(q, k, v, lengths), label="attention")
 
 
-@case("decode_attention", "bad_input", hidden=2)
+@case("decode_attention", "bad_input", hidden=1)
 def bad_input(draw: Draw) -> CaseSteps:
     """Sizes, dtypes or lengths that do not fit raise ValueError."""
     rows, heads, dim, stored = 2, 2, 4, draw.integer(4, 9)
     k, v = strided_pair(draw, rows, heads, stored, dim)
     q = draw.normal_tensor(rows, 2 * heads, 1, dim)
-    lengths = torch.full((rows,), stored)
+    lengths, one = torch.full((rows,), stored), torch.tensor([0, 1])
     bad = [
         ("3 query heads for 2", (q[:, :3], k, v, lengths)),
         ("a length beyond the stored tokens", (q, k, v, lengths + 1)),
@@ -267,6 +256,17 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("values of another dtype", (q, k, v.half(), lengths)),
         ("one row of keys for two of queries", (q, k[:1], v[:1], lengths)),
         ("a query without a token dimension", (q[:, :, 0], k, v, lengths)),
+        ("keys and values of 3 dimensions", (q, k[0], v[0], lengths)),
+        ("keys and values of 5 dimensions", (q, k[..., None], v[..., None], lengths)),
+        ("values of 3 dimensions", (q, k, v[0], lengths)),
+        ("no query", (q[:, :, :0], k, v, lengths)),
+        ("a query of another dtype", (q.half(), k, v, lengths)),
+        ("everything in float64", (q.double(), k.double(), v.double(), lengths)),
+        ("everything in int64", (q.long(), k.long(), v.long(), lengths)),
+        ("int32 lengths", (q, k, v, lengths.int())),
+        ("lengths of 2 dimensions", (q, k, v, lengths[:, None])),
+        ("one of two lengths beyond the stored tokens", (q, k, v, lengths + one)),
+        ("one of two lengths negative", (q, k, v, lengths - (stored + 1) * one)),
     ]
     for what, arguments in draw.shuffled(bad):
         yield Raises(Call("decode_attention", *arguments), "ValueError", what)

@@ -10,12 +10,34 @@ from typing import Any
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, Raises, case
+from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, New, Raises, Row, case
 
 from .oracle import cache_bytes
 
 HALF = (torch.float16, torch.bfloat16)
 MANY = 10**6 + 7
+
+BYTES = Factors(
+    "kv_bytes",
+    {
+        "dtype": (torch.float16, torch.bfloat16, torch.float32, torch.int8),
+        "heads": (2, 1, 5),
+        "group": (1, 4, 7),
+        "dim": (64, 1, 65),
+        "window layers": ("none", "one", "all"),
+        "window": (64, 1, 0, 300),
+        "sinks": (0, 4),
+        "length": ("1", "0", "one less than kept", "as many as kept", "one more", "many"),
+        "sequences": (1, 0, 7, MANY),
+    },
+    excluded=(
+        Excluded(
+            "window layers need a window",
+            lambda row: row["window"] == 0 and row["window layers"] != "none",
+        ),
+    ),
+)
+"""Kept: sinks and window. Budgets: what the sequences take, a byte less and a byte more."""
 
 
 def _config(draw: Draw, *, group: int) -> dict[str, int]:
@@ -133,3 +155,29 @@ def bad_input(draw: Draw) -> CaseSteps:
     ]
     for what, step in draw.shuffled(calls):
         yield Raises(step, "ValueError", what)
+
+
+@case("kv_bytes", "combinations", public=1, hidden=2, factors=BYTES)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, heads, layers with a window, lengths around what they keep."""
+    layers = draw.integer(2, 40)
+    config = {
+        "n_layers": layers,
+        "n_query_heads": row["heads"] * row["group"],
+        "n_kv_heads": row["heads"],
+        "head_dim": row["dim"],
+        "n_window_layers": {"none": 0, "one": 1, "all": layers}[row["window layers"]],
+        "window": row["window"],
+        "n_sinks": row["sinks"],
+    }
+    dtype, kept, many = row["dtype"], row["window"] + row["sinks"], row["sequences"]
+    lengths = {"0": 0, "one less than kept": kept - 1, "as many as kept": kept, "many": 9999}
+    lengths |= {"1": 1, "one more": kept + 1}
+    length = max(lengths[row["length"]], 0)
+    yield from _expect_bytes(config, dtype, many, length)
+    if length:
+        ref = yield New("harness:CacheConfig", **config, dtype=dtype)
+        one = cache_bytes(config, dtype.itemsize, 1, length)
+        for budget in (many * one, max(many * one - 1, 0), many * one + 1):
+            got = yield Call("largest_batch", ref, length=length, budget_bytes=budget)
+            yield Expect(got, budget // one, label=f"sequences in {budget} bytes, {one} bytes each")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, Raises, case
+from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Raises, Row, case
 from grader.errors import AuthorError
 
 from .inputs import draw_model, new_model
@@ -23,6 +23,40 @@ TEMPERATURES = (1.5, 2.5, 5.0, 10.0)
 MAX_DRAWS = 200
 BELOW_ONE = 1 - 2.0**-24
 """The largest float32 below 1: a sum of probabilities may round to less."""
+
+ENDS = ("left out", "None", "never", "one row", "one row at once", "all rows")
+VIEWS = ("contiguous", "steps before rows", "every other entry")
+GENERATE = Factors(
+    "generate",
+    {
+        "rows": (3, 1),
+        "prompt": (3, 1, 70),
+        "at once": (64, 1, 4),
+        "heads": (1, 2),
+        "group": (1, 3),
+        "new tokens": (3, 1, 0),
+        "temperature": (0.0, 0.7, 2.5),
+        "end": ENDS,
+        "end is id 0": (False, True),
+        "view of the prompt": VIEWS,
+        "view of the uniforms": VIEWS,
+    },
+    excluded=(
+        Excluded(
+            "one token at a time through a long prompt costs time",
+            lambda row: row["prompt"] == 70 and row["at once"] == 1,
+        ),
+        Excluded(
+            "without new tokens nothing ends, with one only at once",
+            lambda row: row["new tokens"] < (0, 0, 0, 2, 1, 1)[ENDS.index(row["end"])],
+        ),
+        Excluded(
+            "no id ends a row",
+            lambda row: row["end is id 0"] and row["end"] in ("left out", "None"),
+        ),
+    ),
+)
+"""At once: tokens that the model takes. The uniforms are given for greedy choices as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +78,7 @@ def _clear_task(draw: Draw, *, rows: int, length: int, count: int, max_tokens: i
     raise AuthorError(f"no clear continuation in {MAX_DRAWS} draws")
 
 
-@case("generate", "greedy", public=1, hidden=3)
+@case("generate", "greedy", public=1, hidden=2)
 def greedy(draw: Draw) -> CaseSteps:
     """Temperature 0 takes the likeliest token, whether or not uniforms are given."""
     count = draw.integer(6, 9)
@@ -83,7 +117,7 @@ def long_prompt(draw: Draw) -> CaseSteps:
     yield Expect(got, want, label="tokens and log-probabilities")
 
 
-@case("generate", "sampling", public=1, hidden=4)
+@case("generate", "sampling", public=1, hidden=3)
 def sampling(draw: Draw) -> CaseSteps:
     """Temperature above 0 inverts the cumulative distribution at the uniforms given."""
     rows, length, count = draw.integer(2, 3), draw.integer(2, 6), draw.integer(6, 8)
@@ -112,7 +146,7 @@ def sampling(draw: Draw) -> CaseSteps:
     yield Expect(got, (free.tokens, free.logprobs), label="tokens and log-probabilities")
 
 
-@case("generate", "end_of_sequence", public=2, hidden=4)
+@case("generate", "end_of_sequence", public=2, hidden=2)
 def end_of_sequence(draw: Draw) -> CaseSteps:
     """Rows end at different steps, one perhaps at once, and the others go on.
 
@@ -196,8 +230,74 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a negative count", (prompt, -1), {}),
         ("a negative temperature", (prompt, 4), {"temperature": -0.5, "uniforms_BN": uniforms}),
         ("sampling without uniforms", (prompt, 4), sampled),
+        ("sampling nothing without uniforms", (prompt, 0), sampled),
+        ("uniforms of 3 dimensions", (prompt, 4), {**sampled, "uniforms_BN": uniforms[..., None]}),
         ("uniforms for fewer steps", (prompt, 4), {**sampled, "uniforms_BN": uniforms[:, :3]}),
         ("uniforms for one row", (prompt, 4), {**sampled, "uniforms_BN": uniforms[:1]}),
     ]
     for what, arguments, keywords in draw.shuffled(bad):
         yield Raises(Call("generate", model, *arguments, **keywords), "ValueError", what)
+
+
+def _viewed(x: torch.Tensor, view: str) -> torch.Tensor:
+    """Return [B, N] with the same entries, in another order in memory."""
+    if view == "steps before rows":
+        return x.T.contiguous().T
+    return x.repeat_interleave(2, dim=1)[:, ::2] if view == "every other entry" else x
+
+
+def _settled(draw: Draw, row: Row) -> tuple[_Task, torch.Tensor, int] | None:
+    """Draw model, prompt and uniforms; None if a choice is not clear or no row ends as it should.
+
+    Rows end with id 0 or the last one: a uniform of 0 samples the one, the largest the other.
+    Greedy choices are exchanged with it. For all rows to end, they are equal.
+    """
+    rows, count, sampled = row["rows"], row["new tokens"], row["temperature"] > 0
+    spec = draw_model(draw, max_tokens=row["at once"], kv_heads=row["heads"], group=row["group"])
+    end = 0 if row["end is id 0"] else spec.vocab_size - 1
+    prompt = draw.integer_tensor(rows, row["prompt"], low=0, high=spec.vocab_size - 1)
+    uniforms = draw.uniform_tensor(rows, count)
+    step = 0 if row["end"] == "one row at once" else min(1, count - 1)
+    if row["end"] in ENDS[3:]:
+        ending = slice(None) if row["end"] == "all rows" else slice(1)
+        uniforms[ending, step] = BELOW_ONE if end else 0.0
+    if row["end"] == "all rows" and not sampled:
+        prompt = prompt[:1].repeat(rows, 1)
+    margin = UNIFORM_MARGIN if sampled else LOGIT_MARGIN
+    free = continuation(
+        *(spec, prompt, count),
+        temperature=row["temperature"],
+        uniforms=uniforms,
+        least_margin=margin,
+    )
+    if free.margin <= margin:
+        return None
+    task = _Task(spec=spec, prompt=prompt, count=count, free=free)
+    if row["end"] in ENDS[3:] and not sampled:
+        task = _exchange(task, int(free.tokens[0, step]), end)
+    found = [at <= count - 1 for at in _ends(task.free, end)]
+    as_it_should = {"never": not any(found), "all rows": all(found)}
+    return (task, uniforms, end) if as_it_should.get(row["end"], True) else None
+
+
+@case("generate", "combinations", public=3, hidden=5, factors=GENERATE)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: rows, prompts up to 70 tokens, chunks, shared heads, greedy or sampled.
+
+    Rows that end late, at once, all together or not at all, with id 0 or another; any strides.
+    """
+    found = next(filter(None, (_settled(draw, row) for _ in range(MAX_DRAWS))), None)
+    if found is None:
+        raise AuthorError(f"no clear continuation in {MAX_DRAWS} draws")
+    task, uniforms, end = found
+    model = yield new_model(task.spec)
+    keywords: dict[str, Any] = {
+        "temperature": row["temperature"],
+        "uniforms_BN": _viewed(uniforms, row["view of the uniforms"]),
+    }
+    if row["end"] != "left out":
+        keywords["eos_id"] = None if row["end"] == "None" else end
+    prompt = _viewed(task.prompt, row["view of the prompt"])
+    got = yield Call("generate", model, prompt, task.count, **keywords)
+    ended = end_rows(task.free, -1 if keywords.get("eos_id") is None else end)
+    yield Expect(got, ended, label="tokens and log-probabilities")

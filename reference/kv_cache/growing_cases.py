@@ -4,14 +4,57 @@ Takes: `Draw`. Gives: case makers. Does not cover: how time and memory grow.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Expect,
+    Factors,
+    New,
+    OverwriteArguments,
+    Raises,
+    Ref,
+    Row,
+    case,
+)
 
-from .inputs import DTYPES, joined, plain_pair, sizes, strided_pair
+from .inputs import DTYPES, LAYOUTS, Pair, joined, laid_out, plain_pair, sizes, strided_pair
 
 SPECIAL = (math.nan, math.inf, -math.inf, 1e-41, -0.0)
+
+GROWING = Factors(
+    "KVCache",
+    {
+        "dtype": DTYPES,
+        "sizes": ((2, 3, 5), (1, 1, 1)),
+        "room": ("left out", 0, 1, 70),
+        "before": (
+            "nothing",
+            "a chunk",
+            "a rewind",
+            "a rewind to 0",
+            "a refused chunk",
+            "a refused rewind",
+        ),
+        "chunk": (
+            "one token",
+            "no tokens",
+            "fills the room",
+            "one more than the room",
+            "more than twice the room",
+        ),
+        "then": ("one by one", "a rewind and a chunk", "a refusal and a token", "from 0 again"),
+        "caller": ("keeps its tensors", "overwrites them"),
+        "numbers": ("plain", "NaN and inf", "-0.0 and denormal"),
+        "k": LAYOUTS,
+        "v": LAYOUTS,
+    },
+)
+"""Room: the capacity that is asked for. Before and then: what is done before and after a chunk."""
 
 
 @case("KVCache", "append_chunks", public=4, hidden=4)
@@ -77,7 +120,7 @@ def owns_memory(draw: Draw) -> CaseSteps:
         yield Expect(got, values, label="values after the caller's buffer changed", exact=True)
 
 
-@case("KVCache", "truncate", public=1, hidden=4)
+@case("KVCache", "truncate", public=1, hidden=3)
 def truncate(draw: Draw) -> CaseSteps:
     """Rewind, then append: new tokens follow the ones that were kept. Rewinding to 0 is allowed."""
     rows, heads, dim = sizes(draw)
@@ -132,23 +175,27 @@ def growth(draw: Draw) -> CaseSteps:
     yield Expect(got, capacity, label="capacity after a refused chunk")
 
 
-@case("KVCache", "failed_append", hidden=3)
+@case("KVCache", "failed_append", hidden=2)
 def failed_append(draw: Draw) -> CaseSteps:
     """A chunk that does not fit raises ValueError, and the cache is as before."""
     rows, heads, dim = draw.integer(2, 3), draw.integer(2, 3), draw.choice((4, 6))
-    count = draw.integer(2, 4)
+    count = draw.integer(3, 4)
     cache = yield New("KVCache", rows, heads, dim)
     first = plain_pair(draw, rows, heads, draw.integer(2, 5), dim)
     yield Call(cache, "append", *first)
     k, v = plain_pair(draw, rows, heads, count, dim)
     bad = [
         ("values with one token less", k, v[:, :, 1:]),
+        ("values of one token only", k, v[:, :, :1]),
         ("values of one row only", k, v[:1]),
         ("values of one head only", k, v[:, :1]),
         ("values with half the head dimension", k, v[..., : dim // 2]),
         ("keys of another dtype", k.to(torch.float16), v),
         ("values of another dtype", k, v.to(torch.float64)),
         ("keys without a token dimension", k[:, :, 0], v),
+        ("no token dimension", k[:, :, 0], v[:, :, 0]),
+        ("a dimension more", k[:, :, None], v[:, :, None]),
+        ("a dimension more at the end", k[..., None], v[..., None]),
     ]
     for what, bad_k, bad_v in draw.shuffled(bad):
         yield Raises(Call(cache, "append", bad_k, bad_v), "ValueError", f"append: {what}")
@@ -163,3 +210,124 @@ def failed_append(draw: Draw) -> CaseSteps:
     for what, sizes_given in (("rows", (0, 2, 4)), ("heads", (2, 0, 4)), ("numbers", (2, 2, 0))):
         yield Raises(New("KVCache", *sizes_given), "ValueError", f"a cache without {what}")
     yield Raises(New("KVCache", 2, 2, 4, capacity=-1), "ValueError", "a capacity of -1")
+
+
+@dataclass(slots=True)
+class _Cache:
+    """A cache, and what it must hold."""
+
+    ref: Ref
+    draw: Draw
+    row: Row
+    room: int
+    pairs: list[Pair]
+
+    @property
+    def length(self) -> int:
+        return sum(k.shape[2] for k, _ in self.pairs)
+
+    def append(self, count: int) -> CaseSteps:
+        """Append tokens, and expect the room to follow the rule."""
+        self.pairs.append(_chunk(self.draw, self.row, count))
+        yield Call(self.ref, "append", *self.pairs[-1])
+        if self.row["caller"] == "overwrites them":
+            yield OverwriteArguments()
+        if self.length > self.room:
+            self.room = max(2 * self.room, self.length)
+
+    def truncate(self, length: int) -> CaseSteps:
+        """Keep the first tokens."""
+        yield Call(self.ref, "truncate", length)
+        k, v = joined(self.pairs)
+        self.pairs = [(k[:, :, :length], v[:, :, :length])]
+
+    def refuse(self, what: str) -> CaseSteps:
+        """Offer a chunk, or a length, that must be refused."""
+        step = Call(self.ref, "truncate", self.draw.choice((-1, self.length + 1)))
+        if what == "a chunk":
+            k, v = _chunk(self.draw, self.row, self.room + 2)
+            other = torch.float64 if self.draw.integer(0, 1) else k.dtype
+            bad = (k[:, :, 1:], v) if other == k.dtype else (k, v.to(other))
+            step = Call(self.ref, "append", *bad)
+        yield Raises(step, "ValueError", f"refusal of {what}")
+
+    def expect(self, when: str, *names: str) -> CaseSteps:
+        """Compare what the cache tells."""
+        keys, values = joined(self.pairs)
+        wanted = {"keys": keys, "values": values, "length": self.length, "capacity": self.room}
+        for name in names:
+            want = wanted[name]
+            got = yield Call(self.ref, name)
+            yield Expect(got, want, label=f"{name} {when}", exact=True)
+
+
+def _chunk(draw: Draw, row: Row, count: int) -> Pair:
+    """Return keys and values of some tokens, as the row wants them."""
+    rows, heads, dim = row["sizes"]
+    special = {"plain": (), "NaN and inf": SPECIAL[:3], "-0.0 and denormal": SPECIAL[3:]}
+    parts = []
+    for name in ("k", "v"):
+        x = draw.normal_tensor(rows, heads, count, dim)
+        for number in special[row["numbers"]]:
+            x.masked_fill_(draw.uniform_tensor(*x.shape) < 0.2, number)
+        parts.append(laid_out(x.to(row["dtype"]), row[name]))
+    return parts[0], parts[1]
+
+
+def _do_before(cache: _Cache) -> CaseSteps:
+    """Bring the cache to the state in which the chunk finds it."""
+    before, draw = cache.row["before"], cache.draw
+    if before == "nothing":
+        return
+    yield from cache.append(draw.integer(4, 6))
+    match before:
+        case "a rewind":
+            yield from cache.truncate(draw.integer(1, 3))
+        case "a rewind to 0":
+            yield from cache.truncate(0)
+        case "a refused chunk":
+            yield from cache.refuse("a chunk")
+        case "a refused rewind":
+            yield from cache.refuse("a rewind")
+
+
+def _do_then(cache: _Cache) -> CaseSteps:
+    """Go on after the chunk."""
+    match cache.row["then"]:
+        case "one by one":
+            for _ in range(3):
+                yield from cache.append(1)
+        case "a rewind and a chunk":
+            yield from cache.truncate(cache.length // 2)
+            yield from cache.append(2)
+        case "a refusal and a token":
+            yield from cache.refuse(cache.draw.choice(("a chunk", "a rewind")))
+            yield from cache.append(1)
+        case "from 0 again":
+            yield from cache.truncate(0)
+            yield from cache.append(3)
+
+
+@case("KVCache", "combinations", public=2, hidden=4, factors=GROWING)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, room, refusals and rewinds before a chunk and after it.
+
+    Chunks that are empty, fill the room, or need one token more or more than twice as much.
+    """
+    given = {} if row["room"] == "left out" else {"capacity": row["room"]}
+    ref = yield New("KVCache", *row["sizes"], dtype=row["dtype"], **given)
+    nothing = torch.empty(*row["sizes"][:2], 0, row["sizes"][2], dtype=row["dtype"])
+    cache = _Cache(ref, draw, row, given.get("capacity", 0), [(nothing, nothing)])
+    yield from _do_before(cache)
+    left = cache.room - cache.length
+    counts = {
+        "one token": 1,
+        "no tokens": 0,
+        "fills the room": left or 1,
+        "one more than the room": left + 1,
+        "more than twice the room": left + cache.room + 1,
+    }
+    yield from cache.append(counts[row["chunk"]])
+    yield from cache.expect("after the chunk", "keys", "capacity")
+    yield from _do_then(cache)
+    yield from cache.expect("at the end", "keys", "values", "length", "capacity")

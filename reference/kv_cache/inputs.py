@@ -17,6 +17,21 @@ Pair = tuple[Tensor, Tensor]
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
+LAYOUTS = ("contiguous", "heads after tokens", "columns before tokens", "every other column")
+"""How the entries of [B, heads, T, D] may lie in memory."""
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """Return [B, heads, T, D] with the same entries, in another order in memory."""
+    match layout:
+        case "heads after tokens":
+            return x.transpose(1, 2).contiguous().transpose(1, 2)
+        case "columns before tokens":
+            return x.transpose(2, 3).contiguous().transpose(2, 3)
+        case "every other column":
+            return x.repeat_interleave(2, dim=-1)[..., ::2]
+    return x
+
 
 def plain_pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
     """Return contiguous k and v of small whole numbers, which every dtype holds exactly."""
@@ -55,10 +70,13 @@ def sizes(draw: Draw) -> tuple[int, int, int]:
     return draw.integer(1, 3), draw.integer(1, 3), draw.choice((1, 3, 5, 8, 12))
 
 
-def draw_model(draw: Draw, *, max_tokens: int = 64) -> ModelSpec:
-    """Return a small random model in which the context decides the next token."""
-    kv_heads = draw.integer(1, 2)
-    heads = kv_heads * draw.choice((1, 2, 3))
+def draw_model(draw: Draw, *, max_tokens: int = 64, kv_heads: int = 0, group: int = 0) -> ModelSpec:
+    """Return a small random model in which the context decides the next token.
+
+    Heads and query heads per head are drawn unless they are given.
+    """
+    kv_heads = kv_heads or draw.integer(1, 2)
+    heads = kv_heads * (group or draw.choice((1, 2, 3)))
     layers, width, dim = 2, 16, draw.choice((4, 6, 8))
     hidden, vocabulary = draw.choice((20, 27)), draw.choice((29, 37))
 

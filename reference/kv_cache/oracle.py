@@ -197,25 +197,16 @@ def ring_contents(length: int, window: int, n_sinks: int) -> list[int]:
 
 
 def ring_mask(length: int, window: int, n_sinks: int, n_queries: int) -> Tensor:
-    """Return the mask of the newest `n_queries` tokens over the slots, entry by entry."""
-    contents = ring_contents(length, window, n_sinks)
-    rows = [[j <= p for j in contents] for p in range(length - n_queries, length)]
-    return torch.tensor(rows, dtype=torch.bool)
+    """Return the mask of the newest `n_queries` tokens over the slots."""
+    contents = torch.tensor(ring_contents(length, window, n_sinks))
+    return contents <= torch.arange(length - n_queries, length)[:, None]
 
 
 def quantised(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return int8 numbers and float32 scales of [B, H, T, D], one vector at a time."""
-    numbers = torch.zeros(x.shape, dtype=torch.int8)
-    scales = torch.ones(x.shape[:3], dtype=torch.float32)
-    for b in range(x.shape[0]):
-        for h in range(x.shape[1]):
-            for t in range(x.shape[2]):
-                vector = x[b, h, t].double()
-                largest = float(vector.abs().max())
-                if largest > 0:
-                    scales[b, h, t] = largest / 127
-                    numbers[b, h, t] = torch.round(vector / (largest / 127)).to(torch.int8)
-    return numbers, scales
+    """Return int8 numbers and float32 scales of [B, H, T, D]."""
+    largest = x.double().abs().amax(dim=-1)
+    scales = torch.where(largest > 0, largest / 127, 1.0)
+    return torch.round(x.double() / scales[..., None]).to(torch.int8), scales.float()
 
 
 def dequantised(x: Tensor) -> Tensor:

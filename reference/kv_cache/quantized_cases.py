@@ -7,9 +7,22 @@ Numbers that would round either way are set to zero, so that int8 contents can b
 
 import torch
 
-from grader.author import Call, CaseSteps, Draw, Expect, New, OverwriteArguments, Raises, case
+from grader.author import (
+    Call,
+    CaseSteps,
+    Draw,
+    Excluded,
+    Expect,
+    Factors,
+    New,
+    OverwriteArguments,
+    Raises,
+    Ref,
+    Row,
+    case,
+)
 
-from .inputs import DTYPES, Pair, joined, powers_of_two
+from .inputs import DTYPES, LAYOUTS, Pair, joined, laid_out, powers_of_two
 from .oracle import attention, dequantised, quantised
 
 Tensor = torch.Tensor
@@ -19,6 +32,45 @@ COARSE_SCORE = 100.0
 
 TIE_DISTANCE = 0.01
 """Nearest allowed distance of x / scale from a number halfway between two integers."""
+
+MANY_TOKENS = 256
+
+QUANTIZED = Factors(
+    "QuantizedKVCache",
+    {
+        "dtype": DTYPES,
+        "tokens": (1, 64, 65, 130, MANY_TOKENS, 600),
+        "queries": (1, 3, 17, 65),
+        "group": (1, 3, 4),
+        "heads": (1, 2),
+        "dim": (16, 1, 33),
+        "scores": ("even", "rising", "falling", "far from 0"),
+        "chunks": ("one", "one and a token", "several and an empty one"),
+        "before": ("nothing", "a refused chunk", "a refused query"),
+        "vectors": ("all different", "some of zeros", "outliers"),
+        "q": LAYOUTS,
+        "k": LAYOUTS,
+        "v": LAYOUTS,
+    },
+    excluded=(
+        Excluded(
+            "there are at most as many queries as tokens",
+            lambda row: row["queries"] > row["tokens"],
+        ),
+        Excluded(
+            "several tiles show what they show with one head and D = 16; more costs time",
+            lambda row: row["tokens"] >= MANY_TOKENS and (row["heads"] > 1 or row["dim"] != 16),
+        ),
+        Excluded(
+            "a score near 100 is rounded once per column: with many, no tolerance would be left",
+            lambda row: row["scores"] == "far from 0" and row["dim"] > 16,
+        ),
+    ),
+)
+"""Tokens: usual blocks have 64 to 256. Scores far from 0: exp overflows."""
+
+RISE = 12.0
+"""From the first to the last score of a row: each tile has a larger maximum than those before."""
 
 _BAD_SIZES = [
     ("a cache without rows", New("QuantizedKVCache", 0, 2, 4)),
@@ -46,7 +98,7 @@ def _pair(draw: Draw, *shape: int, dtype: torch.dtype = torch.float32) -> Pair:
     return parts[0], parts[1]
 
 
-@case("QuantizedKVCache", "error_bound", public=3, hidden=6)
+@case("QuantizedKVCache", "error_bound", public=3, hidden=3)
 def error_bound(draw: Draw) -> CaseSteps:
     """Keys and values come back within max|x| / 254 of each vector, in any chunks and dtype."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 3), draw.choice((5, 16, 32))
@@ -100,7 +152,7 @@ def zero_vectors(draw: Draw) -> CaseSteps:
     yield Expect(got, lambda: quantised(values), label="packed_values", per_row=True)
 
 
-@case("QuantizedKVCache", "attend", public=3, hidden=4)
+@case("QuantizedKVCache", "attend", public=3, hidden=3)
 def attend(draw: Draw) -> CaseSteps:
     """Attention over what is stored: grouped heads, one or several new queries, all dtypes.
 
@@ -128,7 +180,7 @@ def attend(draw: Draw) -> CaseSteps:
         yield Expect(got, want, label=f"attention of {count} queries over {stored} tokens")
 
 
-@case("QuantizedKVCache", "bad_input", hidden=2)
+@case("QuantizedKVCache", "bad_input", hidden=1)
 def bad_input(draw: Draw) -> CaseSteps:
     """Chunks and queries that do not fit raise ValueError, and nothing changes."""
     rows, heads, dim = 2, 2, 4
@@ -136,13 +188,20 @@ def bad_input(draw: Draw) -> CaseSteps:
     stored = draw.integer(2, 4)
     first = _pair(draw, rows, heads, stored, dim)
     yield Call(cache, "append", *first)
-    k, v = _pair(draw, rows, heads, 2, dim)
+    k, v = _pair(draw, rows, heads, 3, dim)
     q = draw.normal_tensor(rows, 2 * heads, 1, dim)
     bad = [
         ("values of one row only", Call(cache, "append", k, v[:1])),
         ("values with fewer tokens", Call(cache, "append", k, v[:, :, 1:])),
         ("values of another dtype", Call(cache, "append", k, v.half())),
+        ("keys of another dtype", Call(cache, "append", k.half(), v)),
         ("keys of another head dimension", Call(cache, "append", k[..., :2], v)),
+        ("values of one token only", Call(cache, "append", k, v[:, :, :1])),
+        ("a chunk of 3 dimensions", Call(cache, "append", k[:, :, 0], v[:, :, 0])),
+        ("a chunk of 5 dimensions", Call(cache, "append", k[..., None], v[..., None])),
+        ("a query of 3 dimensions", Call(cache, "attend", q[:, :, 0])),
+        ("a query of 5 dimensions", Call(cache, "attend", q[..., None])),
+        ("one row of queries for two", Call(cache, "attend", q[:1])),
         ("3 query heads for 2", Call(cache, "attend", q[:, :3])),
         ("a query of another dtype", Call(cache, "attend", q.half())),
         ("a query of another head dimension", Call(cache, "attend", q[..., :2])),
@@ -157,3 +216,66 @@ def bad_input(draw: Draw) -> CaseSteps:
     yield Expect(got, first[1], label="values after the refusals", per_row=True)
     for what, refused in draw.shuffled(_BAD_SIZES):
         yield Raises(refused, "ValueError", what)
+
+
+def _draw_stored(draw: Draw, row: Row, rows: int) -> Pair:
+    """Return keys and values, with scores as the row wants them, clear of ties."""
+    count, heads, dim = row["tokens"], row["heads"], row["dim"]
+    k, v = (draw.normal_tensor(rows, heads, count, dim) for _ in range(2))
+    if row["vectors"] == "outliers":
+        k[..., -1:], v[..., -1:] = k[..., -1:] * 8, v[..., -1:] * 8
+    if dim == 1:  # a single number that cancels has no scale to compare it by
+        v = v.abs() + 1
+    if row["scores"] != "even":  # the first column of q is 2: that of k adds an offset to scores
+        rise = torch.linspace(0, RISE, count)
+        offsets = {"rising": rise, "falling": rise.flip(0)}
+        offset = offsets.get(row["scores"], torch.full((count,), COARSE_SCORE))
+        k[..., 0] = offset * dim**0.5 / 2
+    if row["vectors"] == "some of zeros":
+        zeros = draw.uniform_tensor(rows, heads, count, 1) < 0.2
+        zeros[:, :, -1] = False
+        k, v = k.masked_fill(zeros, 0.0), v.masked_fill(zeros, 0.0)
+    k, v = (_clear_of_ties(x.to(row["dtype"])) for x in (k, v))
+    return laid_out(k, row["k"]), laid_out(v, row["v"])
+
+
+def _store(draw: Draw, row: Row, cache: Ref, pair: Pair) -> CaseSteps:
+    """Append in chunks, after what comes before."""
+    k, v = pair
+    q = draw.normal_tensor(len(k), row["heads"] * row["group"], 1, row["dim"]).to(k.dtype)
+    if row["before"] == "a refused chunk":
+        step = Call(cache, "append", k, v[:, :, 1:])
+        yield Raises(step, "ValueError", "append of one value less")
+    elif row["before"] == "a refused query":
+        yield Raises(Call(cache, "attend", q), "ValueError", "a query of an empty cache")
+    count = row["tokens"]
+    ends = {"one": [count], "one and a token": [count - 1, count]}.get(row["chunks"])
+    start = 0
+    for end in ends or sorted([draw.integer(0, count), count // 2, count // 2, count]):
+        yield Call(cache, "append", k[:, :, start:end], v[:, :, start:end])
+        start = end
+
+
+@case("QuantizedKVCache", "combinations", public=3, hidden=6, factors=QUANTIZED)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, sizes around blocks of 64 and 256, shared heads.
+
+    Scores that rise or fall along the row, or lie far from 0; vectors of zeros, and with outliers.
+    """
+    rows, heads, dim = 1 if row["tokens"] >= MANY_TOKENS else 2, row["heads"], row["dim"]
+    cache = yield New("QuantizedKVCache", rows, heads, dim, dtype=row["dtype"])
+    keys, values = _draw_stored(draw, row, rows)
+    yield from _store(draw, row, cache, (keys, values))
+    q = draw.normal_tensor(rows, heads * row["group"], row["queries"], dim)
+    if row["scores"] != "even":
+        q[..., 0] = 2.0
+    q = laid_out(q.to(row["dtype"]), row["q"])
+    got = yield Call(cache, "attend", q)
+    lengths, stored = torch.full((rows,), row["tokens"]), [dequantised(x) for x in (keys, values)]
+    want = attention(q.double(), *stored, lengths).to(row["dtype"])
+    per_row = dim > 1 and row["scores"] != "far from 0"
+    yield Expect(got, want, label="attention", per_row=per_row)
+    got = yield Call(cache, "packed_keys")
+    yield Expect(got, lambda: quantised(keys), label="packed_keys", per_row=True)
+    got = yield Call(cache, "values")
+    yield Expect(got, stored[1].to(row["dtype"]), label="values")

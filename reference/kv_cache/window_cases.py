@@ -3,6 +3,8 @@
 Takes: `Draw`. Gives: case makers. Does not cover: the cost of an append.
 """
 
+from dataclasses import dataclass
+
 import torch
 
 from grader.author import (
@@ -10,14 +12,16 @@ from grader.author import (
     CaseSteps,
     Draw,
     Expect,
+    Factors,
     New,
     OverwriteArguments,
     Raises,
     Ref,
+    Row,
     case,
 )
 
-from .inputs import DTYPES, Pair, joined, plain_pair, strided_pair
+from .inputs import DTYPES, LAYOUTS, Pair, joined, laid_out, plain_pair, strided_pair
 from .oracle import ring_contents, ring_mask
 
 _BAD_SIZES = [
@@ -27,6 +31,37 @@ _BAD_SIZES = [
     ("a window of 0", New("SlidingWindowCache", 1, 1, 2, window=0, n_sinks=2)),
     ("-1 sinks", New("SlidingWindowCache", 1, 1, 2, window=3, n_sinks=-1)),
 ]
+
+RING = Factors(
+    "SlidingWindowCache",
+    {
+        "dtype": DTYPES,
+        "sizes": ((2, 3, 5), (1, 1, 1)),
+        "window": (4, 1, 2, 65),
+        "sinks": ("left out", 0, 1, 3),
+        "before": (
+            "nothing",
+            "some tokens",
+            "just full",
+            "wrapped",
+            "wrapped and back at the sinks",
+            "wrapped, back and filled in part",
+        ),
+        "chunk": (
+            "one token",
+            "no tokens",
+            "the window",
+            "one more than the window",
+            "sinks and two windows and more",
+        ),
+        "then": ("one by one", "one back", "back to the sinks", "back to 0", "refusals"),
+        "queries": ("one", "some", "all"),
+        "caller": ("keeps its tensors", "overwrites them"),
+        "k": LAYOUTS,
+        "v": LAYOUTS,
+    },
+)
+"""Before and then: what is done before and after a chunk."""
 
 
 def _expect_ring(cache: Ref, pair: Pair, window: int, n_sinks: int, length: int) -> CaseSteps:
@@ -46,7 +81,7 @@ def _append_singly(cache: Ref, pair: Pair, first: int, last: int) -> CaseSteps:
         yield Call(cache, "append", pair[0][:, :, t : t + 1], pair[1][:, :, t : t + 1])
 
 
-@case("SlidingWindowCache", "ring", public=3, hidden=4)
+@case("SlidingWindowCache", "ring", public=3, hidden=3)
 def ring(draw: Draw) -> CaseSteps:
     """Chunks no longer than the window, also across its end: W - 1, W, W + 1, 2W tokens, more."""
     rows, heads, dim = draw.integer(1, 2), draw.integer(1, 2), draw.choice((2, 3, 5))
@@ -67,7 +102,7 @@ def ring(draw: Draw) -> CaseSteps:
     yield Expect(got, length, label="length")
 
 
-@case("SlidingWindowCache", "sinks", public=1, hidden=3)
+@case("SlidingWindowCache", "sinks", public=1, hidden=2)
 def sinks(draw: Draw) -> CaseSteps:
     """The first tokens stay for ever, also if they come one at a time."""
     window, n_sinks = draw.integer(2, 5), draw.integer(2, 4)
@@ -100,7 +135,7 @@ def long_chunk(draw: Draw) -> CaseSteps:
     yield from _expect_ring(cache, pair, window, n_sinks, end + 1)
 
 
-@case("SlidingWindowCache", "mask", public=2, hidden=4)
+@case("SlidingWindowCache", "mask", public=2, hidden=3)
 def mask(draw: Draw) -> CaseSteps:
     """The mask follows positions, not slots: before the ring is full, and after it has wrapped."""
     window = draw.integer(3, 6)
@@ -121,7 +156,7 @@ def mask(draw: Draw) -> CaseSteps:
             yield Expect(got, want, label=label)
 
 
-@case("SlidingWindowCache", "truncate", public=1, hidden=4)
+@case("SlidingWindowCache", "truncate", public=1, hidden=3)
 def truncate(draw: Draw) -> CaseSteps:
     """Rewind while nothing has been overwritten, or down to the sinks, and go on from there."""
     window, n_sinks = draw.integer(3, 5), draw.integer(1, 3)
@@ -145,7 +180,7 @@ def truncate(draw: Draw) -> CaseSteps:
     yield from _expect_ring(cache, more, window, n_sinks, keep + n_sinks + 2)
 
 
-@case("SlidingWindowCache", "rejects", public=1, hidden=3)
+@case("SlidingWindowCache", "rejects", public=1, hidden=2)
 def rejects(draw: Draw) -> CaseSteps:
     """Rewinding into overwritten tokens and chunks that do not fit raise; nothing changes."""
     window, n_sinks = draw.integer(3, 5), draw.integer(1, 2)
@@ -159,12 +194,16 @@ def rejects(draw: Draw) -> CaseSteps:
         yield Raises(step, "ValueError", f"truncate({bad}) after {length} tokens")
         got = yield Call(cache, "length")
         yield Expect(got, length, label="length after a refused rewind")
-    k, v = plain_pair(draw, 2, 2, 2, 4)
+    k, v = plain_pair(draw, 2, 2, 3, 4)
     bad_chunks = [
         ("values of one row only", k, v[:1]),
         ("values with fewer tokens", k, v[:, :, 1:]),
         ("values of another dtype", k, v.half()),
+        ("keys of another dtype", k.half(), v),
         ("keys of another head dimension", k[..., :2], v),
+        ("values of one token only", k, v[:, :, :1]),
+        ("no token dimension", k[:, :, 0], v[:, :, 0]),
+        ("a dimension more", k[:, :, None], v[:, :, None]),
     ]
     for what, bad_k, bad_v in draw.shuffled(bad_chunks):
         yield Raises(Call(cache, "append", bad_k, bad_v), "ValueError", f"append: {what}")
@@ -173,3 +212,128 @@ def rejects(draw: Draw) -> CaseSteps:
     yield from _expect_ring(cache, pair, window, n_sinks, length)
     for what, refused in draw.shuffled(_BAD_SIZES):
         yield Raises(refused, "ValueError", what)
+
+
+@dataclass(slots=True)
+class _Ring:
+    """A cache, the tokens that were appended and not taken back, and what lies in each slot."""
+
+    ref: Ref
+    draw: Draw
+    row: Row
+    n_sinks: int
+    pairs: list[Pair]
+    slots: dict[int, int]
+
+    @property
+    def length(self) -> int:
+        return sum(k.shape[2] for k, _ in self.pairs)
+
+    @property
+    def room(self) -> int:
+        return self.n_sinks + int(self.row["window"])
+
+    def append(self, count: int) -> CaseSteps:
+        """Append tokens in one chunk."""
+        (rows, heads, dim), draw, row = self.row["sizes"], self.draw, self.row
+        k, v = (draw.normal_tensor(rows, heads, count, dim).to(row["dtype"]) for _ in range(2))
+        pair = (laid_out(k, row["k"]), laid_out(v, row["v"]))
+        for position in range(self.length, self.length + count):
+            behind = position - self.n_sinks
+            slot = position if behind < 0 else self.n_sinks + behind % row["window"]
+            self.slots[slot] = position
+        self.pairs.append(pair)
+        yield Call(self.ref, "append", *pair)
+        if row["caller"] == "overwrites them":
+            yield OverwriteArguments()
+
+    def truncate(self, length: int) -> CaseSteps:
+        """Go back; refused if a token of then is no longer in its slot."""
+        step = Call(self.ref, "truncate", length)
+        held = ring_contents(max(length, 0), self.row["window"], self.n_sinks)
+        there = all(self.slots.get(slot) == position for slot, position in enumerate(held))
+        if not (0 <= length <= self.length and there):
+            yield Raises(step, "ValueError", f"truncate({length}) after {self.length} tokens")
+            return
+        yield step
+        k, v = joined(self.pairs)
+        self.pairs = [(k[:, :, :length], v[:, :, :length])]
+
+    def expect(self) -> CaseSteps:
+        """Compare everything that the cache tells."""
+        length, window, pair = self.length, self.row["window"], joined(self.pairs)
+        yield from _expect_ring(self.ref, pair, window, self.n_sinks, length)
+        got = yield Call(self.ref, "length")
+        yield Expect(got, length, label="length")
+        asked = {"one": 1, "some": min(window + 1, length), "all": length}[self.row["queries"]]
+        step = Call(self.ref, "mask", asked or 1)
+        if not length:
+            yield Raises(step, "ValueError", "a mask of an empty cache")
+            return
+        got = yield step
+        label = f"mask({asked}) after {length} tokens"
+        yield Expect(got, ring_mask(length, window, self.n_sinks, asked), label=label)
+
+
+def _fill(ring: _Ring) -> CaseSteps:
+    """Bring the ring to the state in which the chunk finds it."""
+    before, window, n_sinks = ring.row["before"], ring.row["window"], ring.n_sinks
+    totals = {
+        "nothing": 0,
+        "some tokens": ring.draw.integer(1, ring.room),
+        "just full": ring.room,
+    }
+    total = totals.get(before, ring.room + window // 2 + 1)
+    first = ring.draw.integer(0, total)
+    for count in (first, total - first):
+        yield from ring.append(count)
+    if before in ("wrapped and back at the sinks", "wrapped, back and filled in part"):
+        yield from ring.truncate(ring.draw.integer(0, n_sinks))
+    if before == "wrapped, back and filled in part":
+        yield from ring.append(ring.room - ring.length - ring.draw.integer(0, 1))
+        yield from ring.truncate(max(ring.length - 1, 0))
+
+
+def _go_on(ring: _Ring) -> CaseSteps:
+    """Do what comes after the chunk."""
+    match ring.row["then"]:
+        case "one by one":
+            for _ in range(3):
+                yield from ring.append(1)
+        case "one back":
+            yield from ring.truncate(ring.length - 1)
+        case "back to the sinks":
+            yield from ring.truncate(min(ring.n_sinks, ring.length))
+        case "back to 0":
+            yield from ring.truncate(0)
+        case "refusals":
+            for length in (-1, ring.n_sinks + 1, ring.length - 2, ring.length + 1):
+                if length > ring.length or length < 0 or ring.length > ring.room:
+                    yield from ring.truncate(length)
+    yield from ring.append(ring.draw.integer(1, 2))
+
+
+@case("SlidingWindowCache", "combinations", public=2, hidden=4, factors=RING)
+def combinations(draw: Draw, row: Row) -> CaseSteps:
+    """Two things at once: dtypes, strides, windows, sinks, chunks of all lengths, rewinds.
+
+    A rewind is refused only if a token that it needs is overwritten at that moment: a ring that
+    was full, went back to its sinks and was filled in part may go back again.
+    """
+    given = {} if row["sinks"] == "left out" else {"n_sinks": row["sinks"]}
+    window, dtype = row["window"], row["dtype"]
+    ref = yield New("SlidingWindowCache", *row["sizes"], window=window, dtype=dtype, **given)
+    nothing = torch.empty(*row["sizes"][:2], 0, row["sizes"][2], dtype=dtype)
+    ring = _Ring(ref, draw, row, given.get("n_sinks", 0), [(nothing, nothing)], {})
+    yield from _fill(ring)
+    counts = {
+        "one token": 1,
+        "no tokens": 0,
+        "the window": window,
+        "one more than the window": window + 1,
+        "sinks and two windows and more": ring.n_sinks + 2 * window + draw.integer(1, window),
+    }
+    yield from ring.append(counts[row["chunk"]])
+    yield from ring.expect()
+    yield from _go_on(ring)
+    yield from ring.expect()

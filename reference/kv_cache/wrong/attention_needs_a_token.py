@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.ragged_lengths"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Cannot attend while nothing is stored in any row."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.single_query"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Knows float32 and float16 only."""
 

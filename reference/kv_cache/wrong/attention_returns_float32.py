@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "decode_attention.single_query"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["decode_attention.combinations"]
 
 """Returns what it has accumulated, in float32, for queries of any dtype."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "kv_bytes.full_layers"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["kv_bytes.combinations"]
 
 """Takes two bytes for every number that is not int8."""
 

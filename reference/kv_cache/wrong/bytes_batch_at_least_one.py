@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "kv_bytes.largest_batch"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["kv_bytes.combinations"]
 
 """Lets one sequence fit into any budget."""
 

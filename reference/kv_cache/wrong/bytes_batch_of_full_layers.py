@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "kv_bytes.largest_batch"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["kv_bytes.combinations"]
 
 """Divides by the bytes of full layers, though some have a window."""
 

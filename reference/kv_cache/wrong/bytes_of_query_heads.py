@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "kv_bytes.full_layers"
 # cause = "wrong_value"
-# also_fails = ["kv_bytes.window_layers", "kv_bytes.int8", "kv_bytes.largest_batch"]
+# also_fails = [
+#   "kv_bytes.window_layers",
+#   "kv_bytes.int8",
+#   "kv_bytes.largest_batch",
+#   "kv_bytes.combinations",
+# ]
 
 """Counts query heads instead of key/value heads."""
 

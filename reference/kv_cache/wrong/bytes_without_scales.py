@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "kv_bytes.int8"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["kv_bytes.combinations"]
 
 """Forgets the scales of quantised vectors."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "kv_bytes.window_layers"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["kv_bytes.combinations"]
 
 """Forgets that the sinks stay beside the window."""
 

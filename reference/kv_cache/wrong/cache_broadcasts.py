@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.failed_append"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Lets assignment broadcast one row over the batch and cast to the cache's dtype."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.truncate"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Refuses to rewind to length 0, which a new request needs."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.failed_append"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Casts chunks of another dtype to the cache's."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.growth"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Makes room for a chunk that is then refused."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.append_chunks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Takes the memory of a chunk as if it lay in [B, H, T, D] order."""
 

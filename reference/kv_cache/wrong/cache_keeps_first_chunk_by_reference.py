@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.owns_memory"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Spares the copy of the first chunk: the cache then changes with the caller's buffer."""
 

@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "KVCache.append_chunks"
 # cause = "wrong_value"
-# also_fails = ["KVCache.empty_append", "KVCache.truncate", "KVCache.failed_append"]
+# also_fails = [
+#   "KVCache.empty_append",
+#   "KVCache.truncate",
+#   "KVCache.failed_append",
+#   "KVCache.combinations",
+# ]
 
 """Returns the position of the next token plus one as the length."""
 

@@ -6,6 +6,7 @@
 #   "KVCache.owns_memory",
 #   "KVCache.truncate",
 #   "KVCache.failed_append",
+#   "KVCache.combinations",
 # ]
 
 """Counts tokens and returns zeros."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.truncate"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Rewinding keeps one token more than asked for."""
 

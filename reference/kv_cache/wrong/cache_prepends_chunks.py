@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "KVCache.append_chunks"
 # cause = "wrong_value"
-# also_fails = ["KVCache.owns_memory", "KVCache.truncate", "KVCache.failed_append"]
+# also_fails = [
+#   "KVCache.owns_memory",
+#   "KVCache.truncate",
+#   "KVCache.failed_append",
+#   "KVCache.combinations",
+# ]
 
 """Puts new tokens in front of the older ones."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.empty_append"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Takes a chunk without tokens for a mistake."""
 

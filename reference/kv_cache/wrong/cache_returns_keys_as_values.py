@@ -6,6 +6,7 @@
 #   "KVCache.owns_memory",
 #   "KVCache.truncate",
 #   "KVCache.failed_append",
+#   "KVCache.combinations",
 # ]
 
 """Returns the keys where values are asked for."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.append_chunks"
 # cause = "wrong_value"
-# also_fails = ["KVCache.owns_memory", "KVCache.truncate"]
+# also_fails = ["KVCache.owns_memory", "KVCache.truncate", "KVCache.combinations"]
 
 """Remembers what `keys` returned and returns it again."""
 

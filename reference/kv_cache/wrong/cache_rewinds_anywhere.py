@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.truncate"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Takes a length outside of what is stored for the nearest one inside."""
 

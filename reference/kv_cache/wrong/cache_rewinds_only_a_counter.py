@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.truncate"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Rewinding moves the length that is reported, but not the place where the next append writes."""
 

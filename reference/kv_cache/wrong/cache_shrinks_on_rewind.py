@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.growth"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Gives room back on a rewind; a server that rewinds would copy again and again."""
 

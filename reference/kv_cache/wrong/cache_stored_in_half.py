@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "KVCache.append_chunks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["KVCache.combinations"]
 
 """Stores everything in float16 and hands it back in the dtype asked for."""
 

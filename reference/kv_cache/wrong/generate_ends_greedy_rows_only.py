@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.end_of_sequence"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Looks for the end of a row only where it chooses greedily."""
 

@@ -6,6 +6,7 @@
 #   "generate.long_prompt",
 #   "generate.sampling",
 #   "generate.end_of_sequence",
+#   "generate.combinations",
 # ]
 
 """Attends in bfloat16: the tokens are often right, the log-probabilities are not."""

@@ -6,6 +6,7 @@
 #   "generate.long_prompt",
 #   "generate.sampling",
 #   "generate.end_of_sequence",
+#   "generate.combinations",
 # ]
 
 """Pairs neighbouring dimensions, not i with i + D/2."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.long_prompt"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Uses the mask of the first chunk for later chunks, too."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.greedy"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Refuses to generate no tokens."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.end_of_sequence"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Goes on behind the end of a row."""
 

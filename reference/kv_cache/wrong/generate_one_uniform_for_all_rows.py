@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.sampling"
 # cause = "wrong_value"
-# also_fails = ["generate.end_of_sequence"]
+# also_fails = ["generate.end_of_sequence", "generate.combinations"]
 
 """Takes the first row's uniform for every row."""
 

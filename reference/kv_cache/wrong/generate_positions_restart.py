@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.long_prompt"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Counts positions from 0 again in every chunk of the prefill."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.prompt_of_one"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Prefills all but the last token first: of a prompt of one, nothing is left to prefill."""
 

@@ -6,6 +6,7 @@
 #   "generate.long_prompt",
 #   "generate.sampling",
 #   "generate.end_of_sequence",
+#   "generate.combinations",
 # ]
 
 """Returns token ids as int32."""

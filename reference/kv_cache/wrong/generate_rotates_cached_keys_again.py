@@ -6,6 +6,7 @@
 #   "generate.long_prompt",
 #   "generate.sampling",
 #   "generate.end_of_sequence",
+#   "generate.combinations",
 # ]
 
 """Rotates the cached keys again at every step, though they were rotated when they were stored."""

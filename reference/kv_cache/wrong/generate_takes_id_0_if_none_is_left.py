@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.sampling"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Takes token 0 where rounding leaves no cumulative probability above a uniform."""
 

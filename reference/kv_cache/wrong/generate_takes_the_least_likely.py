@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "generate.greedy"
 # cause = "wrong_value"
-# also_fails = ["generate.prompt_of_one", "generate.long_prompt", "generate.end_of_sequence"]
+# also_fails = [
+#   "generate.prompt_of_one",
+#   "generate.long_prompt",
+#   "generate.end_of_sequence",
+#   "generate.combinations",
+# ]
 
 """Takes the token with the smallest logit."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.greedy"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Samples whenever uniforms are given, also at temperature 0."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "generate.long_prompt"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["generate.combinations"]
 
 """Feeds the whole prompt in one call, whatever the model takes."""
 

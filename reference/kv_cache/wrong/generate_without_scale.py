@@ -6,6 +6,7 @@
 #   "generate.long_prompt",
 #   "generate.sampling",
 #   "generate.end_of_sequence",
+#   "generate.combinations",
 # ]
 
 """Takes scores as they are, without the factor 1/sqrt(D)."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "QuantizedKVCache.bad_input"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["QuantizedKVCache.combinations"]
 
 """Attends with no queries, or with more than there are tokens."""
 

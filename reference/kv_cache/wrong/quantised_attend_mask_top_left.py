@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "QuantizedKVCache.attend"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["QuantizedKVCache.combinations"]
 
 """Lets query t see the first t + 1 tokens."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "QuantizedKVCache.attend"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["QuantizedKVCache.combinations"]
 
 """Multiplies the sum over values by the newest token's scale."""
 

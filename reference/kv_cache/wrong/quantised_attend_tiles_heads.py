@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "QuantizedKVCache.attend"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["QuantizedKVCache.combinations"]
 
 """Query head h reads key/value head h % H."""
 

@@ -6,6 +6,7 @@
 #   "QuantizedKVCache.zero_vectors",
 #   "QuantizedKVCache.attend",
 #   "QuantizedKVCache.bad_input",
+#   "QuantizedKVCache.combinations",
 # ]
 
 """Divides the caller's own numbers by their scales."""

@@ -6,6 +6,7 @@
 #   "QuantizedKVCache.zero_vectors",
 #   "QuantizedKVCache.attend",
 #   "QuantizedKVCache.bad_input",
+#   "QuantizedKVCache.combinations",
 # ]
 
 """Takes one scale per head and channel over the tokens of a chunk."""

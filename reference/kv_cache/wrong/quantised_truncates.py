@@ -5,6 +5,7 @@
 #   "QuantizedKVCache.storage",
 #   "QuantizedKVCache.attend",
 #   "QuantizedKVCache.bad_input",
+#   "QuantizedKVCache.combinations",
 # ]
 
 """Cuts the fraction off instead of rounding: twice the error."""

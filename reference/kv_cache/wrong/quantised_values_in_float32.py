@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "QuantizedKVCache.error_bound"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["QuantizedKVCache.combinations"]
 
 """Returns values as float32, whatever the cache's dtype."""
 

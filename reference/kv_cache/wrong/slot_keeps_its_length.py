@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.reuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Releasing a slot leaves its length, so that the next request continues the old one."""
 

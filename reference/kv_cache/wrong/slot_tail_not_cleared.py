@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.reuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Resets the length but not the contents: the old request shows behind the new one's tokens."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.exhaustion"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Returns -1 when all slots are in use."""
 

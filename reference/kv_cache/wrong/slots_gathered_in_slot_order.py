@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.interleaved"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Returns rows in order of slot, not in the order asked for."""
 

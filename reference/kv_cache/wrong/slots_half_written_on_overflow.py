@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.overflow"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Checks the room of a slot when it comes to it, with the slots before it already written."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.overflow"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Refuses the token that would fill a slot."""
 

@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "SlotCache.interleaved"
 # cause = "wrong_value"
-# also_fails = ["SlotCache.reuse", "SlotCache.overflow", "SlotCache.bad_input"]
+# also_fails = [
+#   "SlotCache.reuse",
+#   "SlotCache.overflow",
+#   "SlotCache.bad_input",
+#   "SlotCache.combinations",
+# ]
 
 """Returns lengths as int32."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.bad_input"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Lets Python index slot -1, which is somebody else's."""
 

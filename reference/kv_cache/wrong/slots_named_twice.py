@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.bad_input"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Appends one row after the other, also twice to one slot."""
 

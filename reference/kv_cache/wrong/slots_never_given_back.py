@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.reuse"
 # cause = "wrong_value"
-# also_fails = ["SlotCache.exhaustion", "SlotCache.bad_input"]
+# also_fails = ["SlotCache.exhaustion", "SlotCache.bad_input", "SlotCache.combinations"]
 
 """Keeps a slot for its first request."""
 

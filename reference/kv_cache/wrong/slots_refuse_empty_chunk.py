@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.interleaved"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Takes a chunk without tokens for a mistake."""
 

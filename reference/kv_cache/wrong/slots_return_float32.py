@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.interleaved"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Returns what it has stored as float32."""
 

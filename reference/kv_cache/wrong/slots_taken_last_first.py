@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.reuse"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Takes the slot that was given back last."""
 

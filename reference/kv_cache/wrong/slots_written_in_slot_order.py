@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.interleaved"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Writes row 0 to the lowest of the slots named, and so on."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlotCache.bad_input"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlotCache.combinations"]
 
 """Writes to the slots before the one that is not in use."""
 

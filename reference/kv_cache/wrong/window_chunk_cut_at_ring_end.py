@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Writes a chunk in one piece and drops what would wrap around the ring's end."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Keeps the last chunk of the caller, and copies it when somebody looks."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.long_chunk"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Stops writing a long chunk when the ring is full."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = ["SlidingWindowCache.rejects"]
+# also_fails = ["SlidingWindowCache.rejects", "SlidingWindowCache.combinations"]
 
 """Returns the number of slots in use as the length."""
 

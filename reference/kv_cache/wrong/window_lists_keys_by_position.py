@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = ["SlidingWindowCache.long_chunk"]
+# also_fails = ["SlidingWindowCache.long_chunk", "SlidingWindowCache.combinations"]
 
 """Without sinks, lists keys in order of position."""
 

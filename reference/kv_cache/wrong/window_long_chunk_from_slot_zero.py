@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.long_chunk"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Puts the newest tokens of a long chunk into the ring from its first slot on."""
 

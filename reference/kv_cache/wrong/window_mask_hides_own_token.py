@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Lets a query see what came before it, but not its own token."""
 

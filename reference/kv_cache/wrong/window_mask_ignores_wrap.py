@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Takes slot numbers for positions in the mask: right until the ring wraps."""
 

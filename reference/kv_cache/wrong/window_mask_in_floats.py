@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Returns a mask to add to scores, 0 and -inf."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.rejects"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Returns a mask without rows, or of more queries than tokens."""
 

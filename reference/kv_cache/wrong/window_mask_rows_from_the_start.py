@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.mask"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Takes the first tokens for the queries, not the newest ones."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.truncate"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Refuses every rewind once the ring has wrapped, also those that need only the sinks."""
 

@@ -6,6 +6,7 @@
 #   "SlidingWindowCache.long_chunk",
 #   "SlidingWindowCache.truncate",
 #   "SlidingWindowCache.rejects",
+#   "SlidingWindowCache.combinations",
 # ]
 
 """Returns positions as int32."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.rejects"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Sets the length before it finds out that the rewind is impossible."""
 

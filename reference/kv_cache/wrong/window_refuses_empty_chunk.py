@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "crash"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Takes a chunk without tokens for a mistake."""
 

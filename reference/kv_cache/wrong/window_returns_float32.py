@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Returns what it has stored as float32."""
 

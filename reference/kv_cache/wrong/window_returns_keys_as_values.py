@@ -6,6 +6,7 @@
 #   "SlidingWindowCache.long_chunk",
 #   "SlidingWindowCache.truncate",
 #   "SlidingWindowCache.rejects",
+#   "SlidingWindowCache.combinations",
 # ]
 
 """Returns the keys where values are asked for."""

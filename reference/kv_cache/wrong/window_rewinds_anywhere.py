@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.rejects"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Takes a length outside of what it has seen for the nearest one inside."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.rejects"
 # cause = "wrong_error"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Rewinds as long as one token of the ring is left, though others are gone."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.sinks"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Takes the sinks from the first chunk alone; what comes later goes into the ring."""
 

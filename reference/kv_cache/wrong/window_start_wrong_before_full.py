@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.ring"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """Rolls the ring to its oldest token before it is full, when that still lies in slot 0."""
 

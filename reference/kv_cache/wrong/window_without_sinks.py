@@ -6,6 +6,7 @@
 #   "SlidingWindowCache.mask",
 #   "SlidingWindowCache.truncate",
 #   "SlidingWindowCache.rejects",
+#   "SlidingWindowCache.combinations",
 # ]
 
 """Treats the sinks' slots as part of the ring."""

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "SlidingWindowCache.truncate"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["SlidingWindowCache.combinations"]
 
 """A rewind moves the length, but new tokens go where they would have gone without it."""
 
