@@ -8,7 +8,8 @@ A file in `wrong/` begins with TOML in comment lines:
     caught_by     the check that must fail.
     cause         the cause with which it must fail.
     also_fails    all other checks that must fail; "softmax.*" means all checks of a problem,
-                  "*" means all checks.
+                  "*" means all checks. A check that plays rows of factors may fail or not beside
+                  another check of its problem, listed or not.
     needs_review  targets that must need review, because the measurement is implausible.
 
 A file in `right/` may begin with `misses`: targets without a tier for `cpu`, as `problem.target`,

@@ -154,7 +154,7 @@ def _paragraphs(lines: Lines) -> Iterator[tuple[int, str]]:
             parts = []
         if line.strip():
             first = first if parts else number
-            parts.append(_BULLET.sub("", line) if _BULLET.match(line) else line.strip())
+            parts.append(_BULLET.sub("", line, 1) if _BULLET.match(line) else line.strip())
 
 
 def _begins_entry(line: str, section: str, indent: int) -> bool:

@@ -184,3 +184,16 @@ def test_a_check_of_everything_may_fail_beside_a_check_of_one_thing(wide, alone)
     caught = {result.check: result for result in matrix.checks}
     assert list(caught[A].alone) == alone
     assert caught[B].alone == ("only_b",)
+
+
+@pytest.mark.parametrize("listed", [(A,), (A, B)])
+@pytest.mark.parametrize(
+    "causes", [{"a": Cause.WRONG_VALUE}, dict.fromkeys("ab", Cause.WRONG_VALUE)]
+)
+def test_whether_a_check_of_everything_fails_as_well_is_the_seed_s_matter(listed, causes):
+    seen = judgement(**causes)
+    known = [(submission("w", fails=listed, caught_by=A, cause=WRONG), seen)]
+    said = build_matrix("x", known, wide=frozenset({B})).complaints
+    assert not [one for one in said if "w.py" in one]
+    said = build_matrix("x", known).complaints
+    assert bool([one for one in said if "w.py" in one]) == (len(listed) != len(causes))
