@@ -308,9 +308,8 @@ def _import(name: str, path: Path, submodules: Sequence[str] = ()) -> ModuleType
     Raises:
         AuthorError: if it raises.
     """
-    spec = importlib.util.spec_from_file_location(
-        name, path, submodule_search_locations=list(submodules) or None
-    )
+    folders = list(submodules) or None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
         raise AuthorError(f"{path}: expected a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -366,8 +365,8 @@ def import_triton_interpreter() -> None:
     """Make `import triton` give the interpreter in this process.
 
     Triton decides whether a kernel is interpreted when the kernel is defined, Triton's own ones
-    included. So Triton is imported anew if it was imported for a device before. Who holds the old
-    functions keeps them. The environment is left as it was, so child processes are not affected.
+    included. So Triton is imported anew if it was imported for a device before. The environment is
+    left as it was, so child processes are not affected.
     """
     from grader.runner.interpreter import compute_as_a_device  # it needs numpy
 
@@ -395,10 +394,7 @@ def _imports_triton(source: str) -> bool:
         tree = ast.parse(source)
     except SyntaxError:
         return False
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
+    nodes = list(ast.walk(tree))
+    names = [alias.name for one in nodes if isinstance(one, ast.Import) for alias in one.names]
+    names += [one.module or "" for one in nodes if isinstance(one, ast.ImportFrom)]
     return any(name.partition(".")[0] == "triton" for name in names)

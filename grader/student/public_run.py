@@ -30,6 +30,7 @@ from grader.strict import json_converter
 from grader.student.result import PublicCheck, PublicFinding, PublicResult, with_code
 
 T = TypeVar("T")
+_Asked = tuple[Problem, Check]
 
 _CONVERTER = json_converter()
 
@@ -311,8 +312,7 @@ def _run_all(
         part = replace(job, problems=names, events=str(events), only=only)
         ending = _run_once(part, limits, results, notices)
         output += events.with_suffix(".txt").read_text(encoding="utf-8", errors="replace")
-        done = {(result.problem, result.check) for result in results}
-        left = [(p, c) for p, c in left if (p.name, c.name) not in done]
+        left = _without_done(left, results)
         if ending is None:
             continue
         if not ending.last.problem and not sliced:
@@ -321,19 +321,23 @@ def _run_all(
             continue
         stuck = ending.last.problem or names[0]
         ended = [(p, c) for p, c in left if p.name == stuck]
-        before = [c.name for _, c in ended]
-        before = before[: before.index(ending.last.check)] if ending.last.check in before else []
-        if before:  # they are done, but what they replied was not compared yet
+        names = tuple(check.name for _, check in ended)
+        if before := names[
+            : names.index(ending.last.check) if ending.last.check in names else 0
+        ]:  # they are done, but what they replied was not compared yet
             events = scratch / f"events-{attempt}-before.jsonl"
-            part = replace(part, problems=(stuck,), events=str(events), checks=tuple(before))
+            part = replace(part, problems=(stuck,), events=str(events), checks=before)
             _run_once(part, limits, results, notices)
-            done = {(result.problem, result.check) for result in results}
-            left = [(p, c) for p, c in left if (p.name, c.name) not in done]
-            ended = [one for one in ended if one in left]
+            left, ended = _without_done(left, results), _without_done(ended, results)
         results += [_stopped(problem, check, ending, output) for problem, check in ended]
         left = [one for one in left if one not in ended]
     results.sort(key=lambda result: order.index((result.problem, result.check)))
     return tuple(results), tuple(notices), output[-OUTPUT_CHARACTERS:]
+
+
+def _without_done(left: list[_Asked], results: list[PublicCheck]) -> list[_Asked]:
+    done = {(result.problem, result.check) for result in results}
+    return [(p, c) for p, c in left if (p.name, c.name) not in done]
 
 
 def _run_once(

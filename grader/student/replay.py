@@ -67,12 +67,7 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         submission, failures = load(job)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
         finding = _import_failed(error, locate(error))
-        failed = (
-            PublicCheck.not_run(problem.name, check, Cause.CRASH, finding)
-            for problem in wanted
-            for check in _chosen(job, problem)
-        )
-        emit(Event(kind=EventKind.CHECK, results=tuple(failed)))
+        emit(Event(kind=EventKind.CHECK, results=_all_crashed(job, wanted, finding)))
         emit(Event(kind=EventKind.DONE))
         return
     emit(
@@ -96,6 +91,17 @@ def replay(job: ReplayJob, emit: Callable[[Event], None]) -> None:
         for one in played:
             _tell(emit, one)
     emit(Event(kind=EventKind.DONE))
+
+
+def _all_crashed(
+    job: ReplayJob, wanted: Sequence[Problem], finding: PublicFinding
+) -> tuple[PublicCheck, ...]:
+    """Return every check, as one that a file without a module leaves behind."""
+    return tuple(
+        PublicCheck.not_run(problem.name, check, Cause.CRASH, finding)
+        for problem in wanted
+        for check in _chosen(job, problem)
+    )
 
 
 def _tell(emit: Callable[[Event], None], played: PlayedCheck) -> None:

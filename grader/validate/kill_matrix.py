@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,7 +30,7 @@ class KnownResult:
     failed: tuple[tuple[str, Cause], ...]
     needs_review: tuple[str, ...]
     complaints: tuple[str, ...]
-    cpu_s: float
+    cpu_s: float = 0.0
 
     @property
     def percent(self) -> float:
@@ -84,7 +84,7 @@ def build_matrix(
     that play rows of factors.
     """
     known_submissions = tuple(
-        _compare(known, judgement, wide, cpu_s=cpu_s.get(known.path, 0.0))
+        replace(_compare(known, judgement, wide), cpu_s=cpu_s.get(known.path, 0.0))
         for known, judgement in judged
     )
     # A target that needs a missing device has that cause only where the checks of a problem pass.
@@ -124,9 +124,7 @@ def _catches(check: str, known_submissions: Sequence[KnownResult], wide: Set[str
     )
 
 
-def _compare(
-    known: KnownSubmission, judgement: Judgement, wide: Set[str], *, cpu_s: float
-) -> KnownResult:
+def _compare(known: KnownSubmission, judgement: Judgement, wide: Set[str]) -> KnownResult:
     either = _either(known, wide)
     failed = {_name(c): c for c in _own_failures(known, judgement)}
     ungraded = {_name(c): c for c in judgement.checks if c.verdict is Verdict.UNGRADED}
@@ -163,7 +161,6 @@ def _compare(
         failed=tuple((name, check.cause) for name, check in failed.items()),
         needs_review=tuple(needs_review),
         complaints=tuple(complaints),
-        cpu_s=cpu_s,
     )
 
 

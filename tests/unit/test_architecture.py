@@ -64,17 +64,22 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_POSITIONAL = 5
-MAX_FILES = 218
-MAX_LINES = 37_900
+MAX_FILES = 243
+MAX_LINES = 43_400
 MAX_MODULES = 20
 
 LONG_FILES: dict[str, tuple[int, str]] = {
     "assignment/table.py": (430, "every key of the table, with its checks"),
+    "student/public_run.py": (
+        415,
+        "a process, its events, its limits, and what runs after its end",
+    ),
 }
 LONG_FUNCTIONS = {
     ("commands/grade.py", "command"): (82, "one parameter per command-line option"),
     ("commands/check.py", "command"): (52, "one parameter per command-line option"),
     ("commands/validate.py", "command"): (79, "one parameter per option; imports that wait"),
+    ("student/public_run.py", "_run_all"): (42, "one order of what happens after each end"),
     ("sandbox/image.py", "build_image"): (44, "one order of steps, each with its own message"),
 }
 """Exceptions: the most lines that each may have, and why."""
