@@ -55,6 +55,10 @@ PARTS = Factors(
             "many parts of many numbers cost time",
             lambda row: row["parts"] > 64 and row["dim"] > 16,
         ),
+        Excluded(
+            "who merges one part after the other rounds a large log-sum-exp each time",
+            lambda row: row["parts"] > 64 and "200" in row["log-sum-exp"],
+        ),
     ),
 )
 
