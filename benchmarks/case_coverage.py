@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     mutants = {one["assignment"]: reduce_mutation(one) for one in mutations}
     kept = {
         one["validation"]["assignment"]: reduce_validation(one)
-        | {"mutants": mutants[one["validation"]["assignment"]]}
+        | {"mutants": mutants.get(one["validation"]["assignment"])}
         for one in validations
     }
     result = {"machine": describe_machine(), "assignments": kept}

@@ -435,6 +435,9 @@ def _case_coverage() -> Iterator[str]:
     yield "| assignment | made | played | killed | equivalent | unexplained | seconds |"
     yield "|---|---|---|---|---|---|---|"
     for slug, one in assignments.items():
+        if not one["mutants"]:
+            yield f"| `{slug}` | not played yet ||||||"
+            continue
         names = ("made", "played", "killed", "equivalent", "open", "wall_s")
         counts = [f"{one['mutants'][name]:,}" for name in names]
         yield f"| `{slug}` | {' | '.join(counts)} |"
