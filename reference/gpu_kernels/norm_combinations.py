@@ -46,6 +46,12 @@ LAYER = Factors(
     excluded=(
         NOTHING,
         Excluded(
+            "a stride of mean shows where there are several rows, and their gradient is asked",
+            lambda row: (
+                row["mean"] != VECTOR_LAYOUTS[0] and (row["columns"] == 1 or row["rows"] < 2)
+            ),
+        ),
+        Excluded(
             "a single column has no variance, and eps = 0 divides by it",
             lambda row: row["columns"] == 1 and row["eps"] == 0.0,
         ),

@@ -35,6 +35,9 @@ TIE_DISTANCE = 0.01
 
 MANY_TOKENS = 256
 
+FAR_SCORES = ("far from 0", "far from 0, then near 0")
+"""exp overflows: of a score itself, or of what it falls by from one tile to another."""
+
 QUANTIZED = Factors(
     "QuantizedKVCache",
     {
@@ -44,7 +47,7 @@ QUANTIZED = Factors(
         "group": (1, 3, 4),
         "heads": (1, 2),
         "dim": (16, 1, 33),
-        "scores": ("even", "rising", "falling", "far from 0"),
+        "scores": ("even", "rising", "falling", *FAR_SCORES),
         "chunks": ("one", "one and a token", "several and an empty one"),
         "before": ("nothing", "a refused chunk", "a refused query"),
         "vectors": ("all different", "some of zeros", "outliers"),
@@ -63,11 +66,11 @@ QUANTIZED = Factors(
         ),
         Excluded(
             "a score near 100 is rounded once per column: with many, no tolerance would be left",
-            lambda row: row["scores"] == "far from 0" and row["dim"] > 16,
+            lambda row: row["scores"] in FAR_SCORES and row["dim"] > 16,
         ),
     ),
 )
-"""Tokens: usual blocks have 64 to 256. Scores far from 0: exp overflows."""
+"""Tokens: usual blocks have 64 to 256."""
 
 RISE = 12.0
 """From the first to the last score of a row: each tile has a larger maximum than those before."""
@@ -230,6 +233,8 @@ def _draw_stored(draw: Draw, row: Row, rows: int) -> Pair:
         rise = torch.linspace(0, RISE, count)
         offsets = {"rising": rise, "falling": rise.flip(0)}
         offset = offsets.get(row["scores"], torch.full((count,), COARSE_SCORE))
+        if row["scores"] == FAR_SCORES[1]:
+            offset[count // 2 + 1 :] = 0.0
         k[..., 0] = offset * dim**0.5 / 2
     if row["vectors"] == "some of zeros":
         zeros = draw.uniform_tensor(rows, heads, count, 1) < 0.2
@@ -273,7 +278,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     got = yield Call(cache, "attend", q)
     lengths, stored = torch.full((rows,), row["tokens"]), [dequantised(x) for x in (keys, values)]
     want = attention(q.double(), *stored, lengths).to(row["dtype"])
-    per_row = dim > 1 and row["scores"] != "far from 0"
+    per_row = dim > 1 and row["scores"] not in FAR_SCORES
     yield Expect(got, want, label="attention", per_row=per_row)
     got = yield Call(cache, "packed_keys")
     yield Expect(got, lambda: quantised(keys), label="packed_keys", per_row=True)
