@@ -100,6 +100,15 @@ def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
     Raises:
         Unsendable: if it has a dtype or dimensions that cannot travel, or no strided memory.
     """
+    kind = type(tensor)
+    if kind not in (torch.Tensor, torch.nn.Parameter):
+        # Otherwise the subclass would be asked, `tensor.dtype` included.
+        with torch._C.DisableTorchFunctionSubclass():
+            tensor = tensor.as_subclass(torch.Tensor)
+        if (
+            type(tensor) is not torch.Tensor
+        ):  # a tensor of torch._subclasses, which holds no numbers
+            raise Unsendable(f"a value of type {kind.__module__}.{kind.__qualname__}")
     if tensor.dtype not in NAMES:
         raise Unsendable(f"a tensor of dtype {tensor.dtype}")
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
@@ -107,8 +116,6 @@ def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
         raise Unsendable(f"a tensor without plain memory ({where})")
     if tensor.dim() > MAX_DIMENSIONS:
         raise Unsendable(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        tensor = tensor.as_subclass(torch.Tensor)
     return tensor.detach()
 
 

@@ -1,6 +1,6 @@
 """Attack 24: a number that equals everything.
 
-Values leave the sandbox as JSON primitives of exact type."""
+Values leave the sandbox as JSON primitives: of a subclass, the number that it is."""
 
 from grader.judge.judgement import Cause
 from tests.hostile.conftest import Attack
@@ -22,4 +22,4 @@ class Counter:
 def test_a_number_that_equals_everything_cannot_leave(attack: Attack) -> None:
     result = attack(HONEST + EQUALS_ALL)
     assert result.cause("Counter") is Cause.WRONG_VALUE
-    assert "Anything" in result.finding("Counter")
+    assert "not equal" in result.finding("Counter")

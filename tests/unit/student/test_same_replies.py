@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from grader.assignment.steps import Call, Expect
 from grader.correctness.drive import drive
@@ -112,6 +113,14 @@ class Tagged(torch.Tensor):
     pass
 
 
+class Asked(torch.Tensor):
+    """Answers each question itself, that for its dtype included."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return torch.zeros(1)
+
+
 class Loud(list[int]):
     def __iter__(self):
         raise ValueError("my own iteration")
@@ -137,6 +146,7 @@ TAKEN = {
     "parameter": (torch.nn.Parameter(torch.ones(2)), torch.ones(2)),
     "buffer": (torch.nn.Buffer(torch.ones(2)), torch.ones(2)),
     "subclass": (torch.ones(2).as_subclass(Tagged), torch.ones(2)),
+    "subclass that answers": (torch.ones(2).as_subclass(Asked), torch.ones(2)),
     "graph": (torch.ones(2, requires_grad=True) * 2, torch.full((2,), 2.0)),
     "view": (torch.arange(6.0).view(2, 3).t(), torch.arange(6.0).view(2, 3).t().contiguous()),
     "expanded": (torch.ones(1).expand(3), torch.ones(3)),
@@ -184,6 +194,7 @@ REFUSED = {
     "sparse": torch.eye(2).to_sparse(),
     "meta": torch.zeros(2, device="meta"),
     "dtype": torch.zeros(2, dtype=torch.complex128),
+    "fake": FakeTensorMode().from_tensor(torch.zeros(2)),
     "dimensions": torch.zeros([1] * 17),
 }
 
