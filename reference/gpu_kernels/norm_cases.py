@@ -53,13 +53,20 @@ def _rms_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
     yield Expect(got, lambda: rmsnorm_backward(dy, x, w, rstd), label="dx and dw")
 
 
-@case("rmsnorm", "backward", hidden=3)
-def rms_backward(draw: Draw) -> CaseSteps:
-    """Gradients of views and of expanded ones, 50 columns and a few."""
+def _slopes_and_rows(draw: Draw, mean: float) -> tuple[Tensor, Tensor]:
+    """Return dy and x: views of 50 and of a few columns, and at last a dense row of 8192."""
+    if draw.index == 3:
+        return draw.normal_tensor(1, 8192), draw.normal_tensor(1, 8192) + mean
     columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns)
-    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
-    yield from _rms_gradients(draw, dy, x, vector(draw, columns))
+    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns, mean=mean)
+    return (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns), x
+
+
+@case("rmsnorm", "backward", hidden=4)
+def rms_backward(draw: Draw) -> CaseSteps:
+    """Gradients of views and of expanded ones, of 50 columns, a few, and 8192."""
+    dy, x = _slopes_and_rows(draw, 0.0)
+    yield from _rms_gradients(draw, dy, x, vector(draw, x.shape[1]))
 
 
 COLUMNS = 32
@@ -143,13 +150,11 @@ def _layer_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
     yield Expect(got, want, label="dx, dw and db")
 
 
-@case("layernorm", "backward", hidden=3)
+@case("layernorm", "backward", hidden=4)
 def layer_backward(draw: Draw) -> CaseSteps:
     """Gradients of views and of expanded ones, with a mean that is not 0."""
-    columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns, mean=2)
-    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
-    yield from _layer_gradients(draw, dy, x, vector(draw, columns))
+    dy, x = _slopes_and_rows(draw, 2.0)
+    yield from _layer_gradients(draw, dy, x, vector(draw, x.shape[1]))
 
 
 @case("layernorm", "weight_gradients", hidden=2)
