@@ -78,8 +78,8 @@ def merge(o: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
     out, total = torch.zeros(rows, heads, dim), torch.full((rows, heads), -math.inf)
     for b in range(rows):
         for h in range(heads):
-            full = [c for c in range(o.shape[0]) if lse[c, b, h] > -math.inf]
-            if full:
+            full = lse[:, b, h] > -math.inf
+            if full.any():
                 parts = lse[full, b, h].double()
                 out[b, h] = torch.softmax(parts, dim=0) @ o[full, b, h].double()
                 total[b, h] = torch.logsumexp(parts, dim=0)

@@ -29,7 +29,7 @@ from grader.author import (
 
 from .models import PrefixModel
 from .oracle import table_hash
-from .playing import ask, draw_operations, look
+from .playing import ask, draw_operations, kind_of, look
 
 MODULUS = (1 << 61) - 1
 """Of a hash that does not collide."""
@@ -117,7 +117,7 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int], **weights: int) -> 
     return replace(draw_operations(draw, named, count, 3), settings=settings)
 
 
-@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True), hidden=12)
+@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True), hidden=8)
 def shared_prefix(draw: Draw) -> Sequence:
     """Prompts share their beginning; of one that is known as a whole the last block is new."""
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 4)), prompt=1)
@@ -148,7 +148,7 @@ def eviction(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(25, 35), settings, prompt=3, release=2)
 
 
-@sequence_case("PrefixCache", "out_of_blocks", play=_play, hidden=14)
+@sequence_case("PrefixCache", "out_of_blocks", play=_play, hidden=10)
 def out_of_blocks(draw: Draw) -> Sequence:
     """A prompt for which there are too few blocks is refused, and nothing has changed."""
     settings = (draw.integer(4, 9), draw.integer(2, 3))
@@ -162,10 +162,18 @@ def misuse(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 3)), **weights)
 
 
-STEPS = 16
+STEPS = 12
 """Operations in a row."""
 TIGHT, PLENTY = 7, 30
 """Blocks of a pool."""
+LENGTHS = ("any", "whole blocks", "whole blocks and one token")
+REFUSED = {
+    "nothing": ("nothing",),
+    "a block too many": ("a block too many",),
+    "a release": ("a block released too often", "block n_blocks", "block -1"),
+    "nothing to hold": ("an empty prompt", "a cache of no block"),
+}
+"""Kinds of each level; the length of prompts says which one a row asks."""
 
 PREFIXES = Factors(
     "PrefixCache",
@@ -174,19 +182,11 @@ PREFIXES = Factors(
         "pool": ("tight", "plenty"),
         "hashes": ("all different", "three", "one"),
         "prompts": ("families", "one token repeated", "alike behind another beginning"),
-        "length": ("any", "whole blocks", "whole blocks and one token"),
+        "length": LENGTHS,
         "known prompts": ("come again", "differ"),
         "released": ("the newest", "the oldest", "any"),
         "held": ("few prompts", "many prompts"),
-        "refused": (
-            "nothing",
-            "a block too many",
-            "a block released too often",
-            "block n_blocks",
-            "block -1",
-            "an empty prompt",
-            "a cache of no block",
-        ),
+        "refused": tuple(REFUSED),
     },
     excluded=(
         Excluded(
@@ -206,7 +206,7 @@ class _Traffic:
     model: PrefixModel
     tables: list[list[int]] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
-    calls: int = 0
+    most_calls: int = 0
 
     def allocate(self, tokens: list[int]) -> CaseSteps:
         """Ask for the blocks of a prompt, which the model has or refuses."""
@@ -219,12 +219,19 @@ class _Traffic:
             self.prompts.append(tokens)
         else:
             yield Raises(step, "RuntimeError", text)
+        self.most_calls += len(tokens) // self.model.size
+
+    def look(self, when: str) -> CaseSteps:
+        """Compare how many blocks are free."""
         got = yield Call(self.ref, "n_free")
-        yield Expect(got, self.model.n_free, label=f"n_free after {text}")
+        yield Expect(got, self.model.n_free, label=f"n_free {when}")
+
+    def look_at_the_end(self) -> CaseSteps:
+        """Compare how many blocks are free, and how often `hash_fn` was called."""
+        yield from self.look("at the end")
         calls = yield Call(self.hashing, "calls")
-        beyond = max(0, calls - self.calls - len(tokens) // self.model.size)
-        yield Expect(beyond, 0, label=f"calls of hash_fn beyond one per full block, {text}")
-        self.calls = calls
+        beyond = max(0, calls - self.most_calls)
+        yield Expect(beyond, 0, label="calls of hash_fn beyond one per full block")
 
     def release(self, which: int) -> CaseSteps:
         """Release the blocks of a prompt."""
@@ -243,12 +250,14 @@ class _Traffic:
             often = [block for block in held for _ in range(self.model.blocks.holders[block])]
             bad = {"block n_blocks": total, "block -1": -1}.get(what, (often or [0])[0])
             yield Raises(Call(self.ref, "release", [bad, *often]), "ValueError", what)
-        got = yield Call(self.ref, "n_free")
-        yield Expect(got, self.model.n_free, label=f"n_free after a refusal: {what}")
+        yield from self.look(f"after a refusal: {what}")
 
     def _refuse_a_block_too_many(self, draw: Draw) -> CaseSteps:
-        """Make a known prompt longer until it does not fit; without its last token it does."""
-        tokens = list(draw.choice(self.prompts)) if self.prompts else [5]
+        """Make a known prompt longer until it does not fit; without its last token it does.
+
+        Of the known ones, take one with the most free blocks that it hits.
+        """
+        tokens = list(max(self.prompts, key=self.model.idle_hits, default=[5]))
         while self.model.fits(tokens):
             tokens.append(2000 + len(tokens))
         yield from self.allocate(tokens)
@@ -279,7 +288,8 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     modulus = {"all different": MODULUS, "three": 3, "one": 1}[row["hashes"]]
     size, total = row["block size"], TIGHT if row["pool"] == "tight" else PLENTY
     hashing = yield New("harness:TableHash", modulus)
-    if row["refused"] == "a cache of no block":
+    refused = kind_of(REFUSED[row["refused"]], row["length"], LENGTHS)
+    if refused == "a cache of no block":
         for sizes in ((0, size), (total, 0)):
             yield Raises(New("PrefixCache", *sizes, hashing), "ValueError", f"sizes {sizes}")
     ref = yield New("PrefixCache", total, size, hashing)
@@ -289,10 +299,13 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     for step in range(STEPS):
         again = row["known prompts"] == "come again" and game.prompts and draw.integer(0, 2) == 0
         tokens = draw.choice(game.prompts) if again else _new_prompt(draw, row)
-        if step % 4 == 3 and row["refused"] not in ("nothing", "a cache of no block"):
-            yield from game.refuse(draw, row["refused"])
+        if step % 4 == 3 and refused not in ("nothing", "a cache of no block"):
+            yield from game.refuse(draw, refused)
         while game.tables and (len(game.tables) > most or not model.fits(tokens)):
             which = {"the newest": -1, "the oldest": 0}
             last = len(game.tables) - 1
             yield from game.release(which.get(row["released"], draw.integer(0, last)))
         yield from game.allocate(tokens)
+        if step % 3 == 0:
+            yield from game.look(f"after allocate({tokens})")
+    yield from game.look_at_the_end()
