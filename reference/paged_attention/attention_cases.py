@@ -53,10 +53,7 @@ def draw_lengths(draw: Draw, row: Row) -> list[int]:
     keys, kind = row["keys"], row["lengths"]
     if kind == "all equal":
         return [keys] * draw.integer(1, 1 if keys == MANY_KEYS else 3)
-    others = [0 if kind == "some 0" else draw.integer(1, keys - 1)]
-    if keys > 1:
-        others.append(draw.integer(1, min(keys - 1, SOME)))
-    return draw.shuffled([keys, *others])
+    return draw.shuffled([keys, 0 if kind == "some 0" else draw.integer(1, min(keys - 1, SOME))])
 
 
 @case("paged_decode", "combinations", public=3, hidden=6, factors=DECODE)

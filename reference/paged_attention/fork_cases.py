@@ -155,6 +155,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("append of another dtype", Call(cache, "append", 1, k.half(), v.half())),
         ("append of values with a token too few", Call(cache, "append", 1, k, v[1:])),
         ("append of another head dimension", Call(cache, "append", 1, k[..., 1:], v[..., 1:])),
+        ("append of no head dimension", Call(cache, "append", 1, k[..., 0], v[..., 0])),
     ]
     for what, step in draw.shuffled(bad):
         yield Raises(step, "ValueError", what)

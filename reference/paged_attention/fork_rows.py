@@ -27,12 +27,11 @@ from .models import ForkModel
 from .page_rows import laid_out
 from .playing import kind_of
 
-LAYOUTS = ("contiguous", "heads before tokens", "every other column", "every other token")
+LAYOUTS = ("contiguous", "heads before tokens", "every other column")
 DEFAULT = "left out"
 
 FAMILIES = (
     "forked",
-    "alone",
     "forked twice",
     "fork of a fork",
     "beginning released",
@@ -46,7 +45,6 @@ REFUSED = {
         "values with a token less",
         "another number of heads",
         "another head dimension",
-        "no head dimension",
     ),
     "a token too many": ("a token too many",),
     "a number": ("a sequence that never was", "a cache of no block", "sequence -1"),
@@ -166,8 +164,7 @@ def _begin(draw: Draw, family: _Family) -> CaseSteps:
     yield Expect(got, family.model.create(), label="create")
     yield from family.append(draw, 0, first.get(row["first"], 3 * size - 1))
     kind = row["family"]
-    if kind != "alone":
-        yield from family.fork(0)
+    yield from family.fork(0)
     if kind in ("forked twice", "fork of a fork"):
         yield from family.fork(0 if kind == "forked twice" else 1)
     if kind.endswith("released"):
@@ -191,7 +188,6 @@ def _refuse(draw: Draw, family: _Family, who: int, count: int) -> CaseSteps:
         "values with a token less": (who, k, v[1:]),
         "another number of heads": (who, k.repeat(1, 2, 1), v.repeat(1, 2, 1)),
         "another head dimension": (who, k.repeat(1, 1, 2), v.repeat(1, 1, 2)),
-        "no head dimension": (who, k[..., 0], v[..., 0]),
         "a token too many": (who, k, v),
         "a sequence that never was": (model.created, k, v),
         "sequence -1": (-1, k, v),
@@ -257,7 +253,7 @@ def _total(row: Row, border: dict[str, int]) -> int:
     first = {"none": 0, "a block": size, "a block and one": size + 1}
     model.append(model.create(), [0] * first.get(row["first"], 3 * size - 1))
     kind = row["family"]
-    for parent in {"alone": [], "forked twice": [0, 0], "fork of a fork": [0, 1]}.get(kind, [0]):
+    for parent in {"forked twice": [0, 0], "fork of a fork": [0, 1]}.get(kind, [0]):
         model.fork(parent)
     if kind.endswith("released"):
         model.release(0 if kind == "beginning released" else 1)

@@ -132,8 +132,6 @@ def laid_out(x: Tensor, layout: str) -> Tensor:
             return x.transpose(-3, -2).contiguous().transpose(-3, -2)
         case "every other column":
             return x.repeat_interleave(2, dim=-1)[..., ::2]
-        case "every other token":
-            return x.repeat_interleave(2, dim=0)[::2]
     return x
 
 

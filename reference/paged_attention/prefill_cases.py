@@ -65,7 +65,7 @@ def _draw_chunks(draw: Draw, row: Row) -> list[tuple[int, int]]:
         chunks += [(0, draw.integer(1, SOME)), (0, 0)]
     elif row["beside"] == "short chunks":
         few = draw.integer(1, 4)
-        chunks += [(few, few + draw.integer(0, SOME)), (1, draw.integer(0, SOME))]
+        chunks.append((few, max(few - 1, 0) + draw.integer(0, SOME)))
     return draw.shuffled(chunks)
 
 

@@ -148,7 +148,7 @@ def eviction(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(25, 35), settings, prompt=3, release=2)
 
 
-@sequence_case("PrefixCache", "out_of_blocks", play=_play, hidden=10)
+@sequence_case("PrefixCache", "out_of_blocks", play=_play, hidden=14)
 def out_of_blocks(draw: Draw) -> Sequence:
     """A prompt for which there are too few blocks is refused, and nothing has changed."""
     settings = (draw.integer(4, 9), draw.integer(2, 3))
@@ -162,15 +162,16 @@ def misuse(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 3)), **weights)
 
 
-STEPS = 12
+STEPS = 11
 """Operations in a row."""
-TIGHT, PLENTY = 7, 30
-"""Blocks of a pool."""
+POOLS = {"tight": 7, "plenty": 30, "one block": 1}
+FEW_HASHES = 5
+"""So few that they collide; blocks at other depths get other ones if the first parent is not 0."""
 LENGTHS = ("any", "whole blocks", "whole blocks and one token")
 REFUSED = {
     "nothing": ("nothing",),
     "a block too many": ("a block too many",),
-    "a release": ("a block released too often", "block n_blocks", "block -1"),
+    "a release": ("a block released too often", "a free block", "no block"),
     "nothing to hold": ("an empty prompt", "a cache of no block"),
 }
 """Kinds of each level; the length of prompts says which one a row asks."""
@@ -179,8 +180,8 @@ PREFIXES = Factors(
     "PrefixCache",
     {
         "block size": (2, 1, 3),
-        "pool": ("tight", "plenty"),
-        "hashes": ("all different", "three", "one"),
+        "pool": tuple(POOLS),
+        "hashes": ("all different", "few", "one"),
         "prompts": ("families", "one token repeated", "alike behind another beginning"),
         "length": LENGTHS,
         "known prompts": ("come again", "differ"),
@@ -192,6 +193,12 @@ PREFIXES = Factors(
         Excluded(
             "an end that tells a prompt from its whole blocks needs blocks of several tokens",
             lambda row: row["block size"] == 1 and row["length"] == "any",
+        ),
+        Excluded(
+            "who gives out a block and enters nothing needs blocks of several tokens",
+            lambda row: (
+                row["block size"] == 1 and row["pool"] == "tight" and row["hashes"] == "one"
+            ),
         ),
     ),
 )
@@ -246,10 +253,15 @@ class _Traffic:
         elif what == "a block too many":
             yield from self._refuse_a_block_too_many(draw)
         else:
-            total, held = len(self.model.blocks.holders), self.tables[-1] if self.tables else []
-            often = [block for block in held for _ in range(self.model.blocks.holders[block])]
-            bad = {"block n_blocks": total, "block -1": -1}.get(what, (often or [0])[0])
-            yield Raises(Call(self.ref, "release", [bad, *often]), "ValueError", what)
+            blocks, held = self.model.blocks, self.tables[-1] if self.tables else []
+            often = [block for block in held for _ in range(blocks.holders[block])]
+            bad = {
+                "a block released too often": (often or [0])[:1],
+                "a free block": blocks.queue[-1:],
+                "no block": [len(blocks.holders), -1],
+            }[what]
+            for block in bad:
+                yield Raises(Call(self.ref, "release", [block, *often]), "ValueError", what)
         yield from self.look(f"after a refusal: {what}")
 
     def _refuse_a_block_too_many(self, draw: Draw) -> CaseSteps:
@@ -263,6 +275,18 @@ class _Traffic:
         yield from self.allocate(tokens)
         if len(tokens) > 1 and draw.integer(0, 1):
             yield from self.allocate(tokens[:-1])
+
+    def give_out_a_replaced_block(self) -> CaseSteps:
+        """Replace an entry, give its block out, and ask for the new entry again."""
+        while self.tables:
+            yield from self.release(-1)
+        first, second = ([token] * self.model.size + [1] for token in (8000, 9000))
+        yield from self.allocate(first)
+        yield from self.allocate(second)
+        yield from self.release(0)
+        for number in range(self.model.n_free - 1):
+            yield from self.allocate([3000 + number])  # of one token, so that nothing is entered
+        yield from self.allocate(second)
 
 
 def _new_prompt(draw: Draw, row: Row) -> list[int]:
@@ -285,8 +309,8 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
 
     A prompt is released as a whole. `hash_fn` counts its calls.
     """
-    modulus = {"all different": MODULUS, "three": 3, "one": 1}[row["hashes"]]
-    size, total = row["block size"], TIGHT if row["pool"] == "tight" else PLENTY
+    modulus = {"all different": MODULUS, "few": FEW_HASHES, "one": 1}[row["hashes"]]
+    size, total = row["block size"], POOLS[row["pool"]]
     hashing = yield New("harness:TableHash", modulus)
     refused = kind_of(REFUSED[row["refused"]], row["length"], LENGTHS)
     if refused == "a cache of no block":
@@ -308,4 +332,6 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
         yield from game.allocate(tokens)
         if step % 3 == 0:
             yield from game.look(f"after allocate({tokens})")
+    if row["pool"] == "tight" and row["hashes"] != "all different" and size > 1:
+        yield from game.give_out_a_replaced_block()
     yield from game.look_at_the_end()
