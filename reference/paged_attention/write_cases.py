@@ -122,6 +122,8 @@ def bad_input(draw: Draw) -> CaseSteps:
 LAYOUTS = ("contiguous", "heads before tokens", "every other column")
 SPARE = 2
 """Pages more than the tokens need."""
+BEFORE = 40
+"""Slots of them that are written before."""
 
 REFUSED = {
     "a slot": ("a slot twice", "slot P * N", "slot -2"),
@@ -134,7 +136,7 @@ WRITE = Factors(
     {
         "dtype": (torch.float32, torch.float16, torch.bfloat16),
         "page": (16, 1, 5, 64),
-        "tokens": (17, 0, 1, 130),
+        "tokens": (17, 0, 1, 66),
         "slots": ("in any order", "rising with gaps", "falling", "rising"),
         "padding": ("none", "last", "all", "often"),
         "numbers": ("usual", "NaN, inf and -0.0"),
@@ -219,9 +221,10 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     pool = yield New("harness:PagePool", pages, size, HEADS, DIM, dtype=dtype)
     want = _empty(pages, size, dtype)
     if row["pool"] == "written before":
-        chunk = _chunk(draw, room, dtype)
-        yield Call("write_kv", pool, *chunk, torch.arange(room))
-        _write(want, chunk, list(range(room)))
+        filled = draw.shuffled(range(room))[:BEFORE]
+        chunk = _chunk(draw, len(filled), dtype)
+        yield Call("write_kv", pool, *chunk, torch.tensor(filled))
+        _write(want, chunk, filled)
     slots, chunk = _draw_slots(draw, row, room), _draw_tokens(draw, row, row["tokens"])
     if row["refused before"] != "nothing":
         what = kind_of(REFUSED[row["refused before"]], row["k"], LAYOUTS)
