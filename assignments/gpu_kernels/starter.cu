@@ -60,7 +60,7 @@ Status softmax(
 // Return the normalised rows, in the dtype of x, and `rstd_M` in float32; M may be 0.
 //
 // Args:
-//     x_MH: H from 1 to 8192; other widths are not asked.
+//     x_MH: H from 1 to 8192; other widths are not graded.
 //     w_H: one weight per column; its dtype may differ from that of x.
 //     eps: inside the square root; 0 is allowed.
 //
@@ -81,13 +81,13 @@ Status rmsnorm(
 // Return the gradients dx, in the dtype of x, and dw, in the dtype of w.
 //
 // With x̂ = x · rstd and g = dy · w: `dx = rstd · (g − x̂ · mean(g · x̂))` and `dw = Σ dy · x̂`
-// over all rows, added in float32.
+// over all rows, added in float32; with M = 0, dw is 0.
 //
 // Args:
 //     dy_MH: gradient of y, shape and dtype of x.
-//     x_MH: as in the forward pass. With M = 0, dw is 0. H = 1 is not asked: dx is rounding then.
-//     w_H: as in the forward pass.
-//     rstd_M: float32, from the forward pass; any stride, as all inputs.
+//     x_MH: as in the forward pass. A backward pass with H = 1 is not graded: dx is rounding then.
+//     w_H: as in the forward pass; its dtype may differ from that of x here, too.
+//     rstd_M: float32, from the forward pass: eps is in it. Any stride, as all inputs.
 //
 // Raises:
 //     ValueError: unless dy is like x, w a vector of its width, rstd a float32 vector of M.
@@ -112,9 +112,9 @@ Status rmsnorm_backward(
 // A mean that is many thousand times the deviation must not spoil the variance.
 //
 // Args:
-//     x_MH: H from 1 to 8192, other widths are not asked; M may be 0.
+//     x_MH: H from 1 to 8192, other widths are not graded; M may be 0.
 //     w_H: one weight per column; its dtype may differ from that of x.
-//     b_H: one bias per column, likewise.
+//     b_H: one bias per column; its dtype may differ from that of x.
 //     eps: inside the square root; 0 is allowed.
 //
 // Raises:
@@ -137,14 +137,14 @@ Status layernorm(
 //
 // With x̂ = (x − mean) · rstd and g = dy · w:
 // `dx = rstd · (g − mean(g) − x̂ · mean(g · x̂))`; `dw = Σ dy · x̂` and `db = Σ dy` over all rows,
-// added in float32.
+// added in float32; with M = 0, dw and db are 0.
 //
 // Args:
 //     dy_MH: gradient of y, shape and dtype of x.
-//     x_MH: as in the forward pass. With M = 0, dw and db are 0. H = 1 is not asked.
-//     w_H: as in the forward pass.
+//     x_MH: as in the forward pass. A backward pass with H = 1 is not graded.
+//     w_H: as in the forward pass; its dtype may differ from that of x here, too.
 //     mean_M: float32, from the forward pass; any stride, as all inputs.
-//     rstd_M: float32, from the forward pass, likewise.
+//     rstd_M: float32, from the forward pass: eps is in it. Any stride, as all inputs.
 //
 // Raises:
 //     ValueError: unless dy is like x, w a vector of its width, mean and rstd float32 vectors
@@ -174,9 +174,10 @@ Status layernorm_backward(
 // are ignored, the loss is NaN and the gradient 0.
 //
 // Args:
-//     x_MV: logits, M and V at least 1; entries may be −inf, but not at the target.
-//     target_M: int32 or int64, each from 0 to V − 1 or `ignore_index`; others are not asked.
-//     ignore_index: any integer of 64 bits, also one from 0 to V − 1.
+//     x_MV: logits; M = 0 is not graded. Entries may be −inf, but not at the target of a row
+//         that counts.
+//     target_M: int32 or int64, each from 0 to V − 1 or `ignore_index`; others are not graded.
+//     ignore_index: any integer of 64 bits, also one from 0 to V − 1, which then is no target.
 //
 // Raises:
 //     ValueError: unless x is a matrix of at least one column, target an int32 or int64 vector of
@@ -232,9 +233,9 @@ Status matmul(
 // sees no key has an output of 0 and a log-sum-exp of −inf.
 //
 // Args:
-//     q_BHTD: T at least 1, D from 1 to 128.
-//     k_BGSD: the dtype of q, S at least 1; H is a multiple of G, and query head h reads
-//         key/value head h // (H / G).
+//     q_BHTD: T at least 1, D from 1 to 128, not only powers of two.
+//     k_BGSD: S at least 1; H is a multiple of G, and query head h reads key/value head
+//         h // (H / G): with H = 6 and G = 2, heads 0, 1, 2 read head 0.
 //     v_BGSD: like k.
 //     scale: any finite number, also a negative one; 0 is a scale like any other; None: 1/√D.
 //     causal: query i sees key j only if `j <= i + S − T`: the last query sees all keys.

@@ -66,7 +66,13 @@ class TableHash:
         return self._calls
 
     def __call__(self, parent: int, tokens: tuple[int, ...]) -> int:
-        """Return the hash of `tokens` behind a block with the hash `parent`."""
+        """Return the hash of `tokens` behind a block with the hash `parent`.
+
+        Raises:
+            TypeError: if `tokens` is no tuple.
+        """
+        if not isinstance(tokens, tuple):
+            raise TypeError(f"hash_fn takes a tuple of tokens, got {type(tokens).__name__}")
         self._calls += 1
         value = parent
         for token in tokens:

@@ -44,8 +44,6 @@ from grader.validate.sentences import (
 )
 
 LEDGER_FILE = "promises.toml"
-WITHOUT_LEDGER = frozenset({"gpu_kernels"})
-"""Assignments whose ledger is still to be written; of all others it is missed."""
 
 _TABLE = re.compile(r"\s*\[\[\s*promise\s*\]\]")
 _PLACE = re.compile(r"\.?promise\[(\d+)\](?:\.(.+))?")
@@ -151,10 +149,9 @@ def compare_ledger(
         AuthorError: if the ledger or the starter cannot be read.
     """
     path = loaded.reference / LEDGER_FILE
-    slug = loaded.assignment.slug
     if not path.is_file():
         missing = f"{path}: not found; write down who asks each sentence of starter and handout"
-        return LedgerResult(complaints=() if slug in WITHOUT_LEDGER else (missing,))
+        return LedgerResult(complaints=(missing,))
     ledger = read_ledger(path)
     texts = _read_texts(loaded, ledger)
     lines = _lines(path.read_text(encoding="utf-8"))

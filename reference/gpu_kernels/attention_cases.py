@@ -73,8 +73,8 @@ def scores(draw: Draw) -> CaseSteps:
     if draw.index == 1:
         # float32 holds such scores to 0.002, and weights no better: so one key takes all.
         steps = torch.tensor(draw.shuffled(range(k.shape[2])))
-        q, k = torch.ones_like(q), torch.ones_like(k) * (1 + 0.025 * steps)[:, None]
-        yield from _forward((q, k, v), scale=-20000 / 16)
+        q, k = torch.full_like(q, -1000), torch.ones_like(k) * (1 + 0.025 * steps)[:, None]
+        yield from _forward((q, k, v), scale=20000 / 16000)
         return
     yield from _forward((q, k, v), scale=(1.5, 0.0, -0.7, 0.0)[draw.index])
 
@@ -136,9 +136,9 @@ def gradients(draw: Draw) -> CaseSteps:
 
 @case("flash_attention_backward", "causal", hidden=2)
 def backward_causal(draw: Draw) -> CaseSteps:
-    """Fewer queries than keys, and as many."""
+    """62 queries fewer than keys, so that the mask's corner is one off a tile's; and as many."""
     queries = (draw.integer(3, 9), draw.integer(17, 25))[draw.index]
-    keys = queries + (draw.integer(17, 25), 0)[draw.index]
+    keys = queries + (62, 0)[draw.index]
     yield from _backward(draw, _qkv(draw, (1, 1), (queries, keys), 16), causal=True)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Row, case
 
-from .inputs import HALF, MATRIX_LAYOUTS, SINGLE, laid_out
+from .inputs import DTYPES, MATRIX_LAYOUTS, laid_out
 from .oracle import matrix_add, softmax
 
 PAIRS = "Interpreted, a row costs milliseconds; no mistake is known that needs three levels."
@@ -18,7 +18,7 @@ PAIRS = "Interpreted, a row costs milliseconds; no mistake is known that needs t
 ADD = Factors(
     "matrix_add",
     {
-        "dtype": (SINGLE, HALF),
+        "dtype": DTYPES,
         "rows": (3, 0, 1, 40),
         "columns": (65, 0, 1, 1100),
         "x": MATRIX_LAYOUTS,
@@ -54,7 +54,7 @@ def add_combinations(draw: Draw, row: Row) -> CaseSteps:
 SOFTMAX = Factors(
     "softmax",
     {
-        "dtype": (SINGLE, HALF),
+        "dtype": DTYPES,
         "rows": (2, 0, 1, 9),
         "columns": (100, 1, 1025, 10_000),
         "x": MATRIX_LAYOUTS,

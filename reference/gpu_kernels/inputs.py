@@ -8,7 +8,8 @@ import torch
 from grader.author import Draw, Value
 
 Tensor = torch.Tensor
-HALF, SINGLE = torch.float16, torch.float32
+HALF, SINGLE, BRAIN = torch.float16, torch.float32, torch.bfloat16
+DTYPES = (SINGLE, HALF, BRAIN)
 
 
 def transposed(draw: Draw, rows: int, columns: int, dtype: torch.dtype = SINGLE) -> Tensor:

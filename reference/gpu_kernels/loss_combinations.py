@@ -11,20 +11,23 @@ import torch
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Row, case
 
 from .elementwise_combinations import step_of
-from .inputs import HALF, MATRIX_LAYOUTS, SINGLE, VECTOR_LAYOUTS, laid_out, vector_laid_out
+from .inputs import DTYPES, MATRIX_LAYOUTS, VECTOR_LAYOUTS, laid_out, vector_laid_out
 from .oracle import cross_entropy
 
 Tensor = torch.Tensor
 
+WIDE = 2**32 + 1
+"""An `ignore_index` of which 32 bits leave 1, a column like any other."""
+
 LOSS = Factors(
     "cross_entropy",
     {
-        "dtype": (SINGLE, HALF),
+        "dtype": DTYPES,
         "targets": (torch.int64, torch.int32),
         "rows": (3, 1),
         "vocabulary": (30, 1, 5000),
         "ignored": ("no row", "some rows", "all rows but one", "all rows"),
-        "ignore_index": ("left out", -1, 0, "the last column"),
+        "ignore_index": ("left out", -1, 0, "the last column", WIDE),
         "entries": ("even", "rising", "−inf in front", "far from 0"),
         "x": MATRIX_LAYOUTS,
         "view of targets": VECTOR_LAYOUTS,
@@ -51,6 +54,10 @@ LOSS = Factors(
         Excluded(
             "the only column cannot be the ignored one as well",
             lambda row: row["vocabulary"] == 1 and row["ignore_index"] in (0, "the last column"),
+        ),
+        Excluded(
+            "targets of 32 bits cannot be a number of 33",
+            lambda row: row["targets"] == torch.int32 and row["ignore_index"] == WIDE,
         ),
     ),
 )
@@ -92,8 +99,8 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     if row["x"] == "one row expanded" or row["view of targets"] == "one number expanded":
         x[:] = x[:1].clone()
     given = row["ignore_index"]
-    named: dict[object, int] = {"left out": -100, "the last column": columns - 1, -1: -1, 0: 0}
-    index = named[given]
+    named = {"left out": -100, "the last column": columns - 1}
+    index = named.get(given, given)
     target = torch.stack([one[draw.integer(0, len(one) - 1)] for one in _kept_targets(x, index)])
     gone = {"no row": 0, "some rows": 2, "all rows but one": rows - 1, "all rows": rows}
     ignored = torch.tensor(draw.shuffled(range(rows))[: gone[row["ignored"]]], dtype=torch.int64)

@@ -53,13 +53,20 @@ def _rms_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
     yield Expect(got, lambda: rmsnorm_backward(dy, x, w, rstd), label="dx and dw")
 
 
-@case("rmsnorm", "backward", hidden=3)
-def rms_backward(draw: Draw) -> CaseSteps:
-    """Gradients of views and of expanded ones, 50 columns and a few."""
+def _slopes_and_rows(draw: Draw, mean: float) -> tuple[Tensor, Tensor]:
+    """Return dy and x: views of 50 and of a few columns, and at last a dense row of 8192."""
+    if draw.index == 3:
+        return draw.normal_tensor(1, 8192), draw.normal_tensor(1, 8192) + mean
     columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns)
-    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
-    yield from _rms_gradients(draw, dy, x, vector(draw, columns))
+    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns, mean=mean)
+    return (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns), x
+
+
+@case("rmsnorm", "backward", hidden=4)
+def rms_backward(draw: Draw) -> CaseSteps:
+    """Gradients of views and of expanded ones, of 50 columns, a few, and 8192."""
+    dy, x = _slopes_and_rows(draw, 0.0)
+    yield from _rms_gradients(draw, dy, x, vector(draw, x.shape[1]))
 
 
 COLUMNS = 32
@@ -71,7 +78,7 @@ def _exact_rows(draw: Draw, mean: float) -> tuple[Tensor, Tensor, Tensor]:
     dy has 11 bits, 8 to 16; x is 2 above and below its mean; w is 0.5, 1 or 2. Who adds in float16
     loses bits with every row.
     """
-    rows = 20 if draw.index == 0 else 66
+    rows = 20 if draw.index == 0 else 100
     dy = draw.integer_tensor(rows, COLUMNS, low=1024, high=2047) / 128
     signs = torch.tensor([-1.0, 1.0]).repeat(COLUMNS // 2)
     x = torch.stack([2 * signs[draw.shuffled(range(COLUMNS))] for _ in range(rows)]) + mean
@@ -81,7 +88,7 @@ def _exact_rows(draw: Draw, mean: float) -> tuple[Tensor, Tensor, Tensor]:
 
 @case("rmsnorm", "weight_gradient", hidden=2)
 def rms_weight_gradient(draw: Draw) -> CaseSteps:
-    """20 and 66 rows of float16; all sums are exact in float32, and are rounded once."""
+    """20 and 100 rows of float16; all sums are exact in float32, and are rounded once."""
     dy, x, w = _exact_rows(draw, 0.0)
     rstd = rmsnorm(x, w, 0.0)[1]
     got = yield Call("rmsnorm_backward", dy, x, w, rstd)
@@ -143,18 +150,16 @@ def _layer_gradients(draw: Draw, dy: Tensor, x: Tensor, w: Tensor) -> CaseSteps:
     yield Expect(got, want, label="dx, dw and db")
 
 
-@case("layernorm", "backward", hidden=3)
+@case("layernorm", "backward", hidden=4)
 def layer_backward(draw: Draw) -> CaseSteps:
     """Gradients of views and of expanded ones, with a mean that is not 0."""
-    columns = (50, draw.integer(3, 9), draw.integer(17, 45))[draw.index]
-    x = sliced(draw, 9 if draw.index == 2 else draw.integer(3, 7), columns, mean=2)
-    dy = (sliced, transposed, expanded)[draw.index](draw, x.shape[0], columns)
-    yield from _layer_gradients(draw, dy, x, vector(draw, columns))
+    dy, x = _slopes_and_rows(draw, 2.0)
+    yield from _layer_gradients(draw, dy, x, vector(draw, x.shape[1]))
 
 
 @case("layernorm", "weight_gradients", hidden=2)
 def layer_weight_gradients(draw: Draw) -> CaseSteps:
-    """20 and 66 rows of float16; all sums are exact in float32, and are rounded once."""
+    """20 and 100 rows of float16; all sums are exact in float32, and are rounded once."""
     dy, x, w = _exact_rows(draw, 3.0)
     _, mean, rstd = layernorm(x, w, w, 0.0)
     got = yield Call("layernorm_backward", dy, x, w_H=w, mean_M=mean, rstd_M=rstd)

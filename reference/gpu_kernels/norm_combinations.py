@@ -11,13 +11,13 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Row, case
 
-from .inputs import HALF, MATRIX_LAYOUTS, SINGLE, VECTOR_LAYOUTS, laid_out, vector_laid_out
+from .inputs import DTYPES, MATRIX_LAYOUTS, VECTOR_LAYOUTS, laid_out, vector_laid_out
 from .oracle import layernorm, layernorm_backward, rmsnorm, rmsnorm_backward
 
 Tensor = torch.Tensor
 FORWARD_AND_BACKWARD: Mapping[str, tuple[Any, ...]] = {
-    "dtype": (SINGLE, HALF),
-    "weights": (SINGLE, HALF),
+    "dtype": DTYPES,
+    "weights": DTYPES,
     "rows": (2, 0, 1),
     "columns": (65, 1, 64, 1100),
     "values": ("even", "tiny", "far from 0", "halves of two sizes"),

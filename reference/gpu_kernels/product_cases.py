@@ -20,11 +20,12 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, activation: str =
     yield Expect(got, lambda: matmul(a, b, bias, activation or "none"), label="product")
 
 
-@case("matmul", "product", public=5, hidden=5)
+@case("matmul", "product", public=5, hidden=6)
 def product(draw: Draw) -> CaseSteps:
-    """Sizes that are no multiple of a block, K = 1, M = 1, a size of 0, float16."""
+    """Sizes that are no multiple of a block, K = 1, M = 1, a size of 0, float16; many rows."""
     some = (draw.integer(33, 50), draw.integer(35, 60), draw.integer(17, 31) + 32)
-    sizes = (some, (17, draw.integer(20, 40), 1), (1, 33, 37), (3, 5, 0), some)
+    high = (draw.integer(530, 570), 33, 1)  # more than 8 tiles of 64 rows, two columns of tiles
+    sizes = (some, (17, draw.integer(20, 40), 1), (1, 33, 37), (3, 5, 0), some, high)
     (m, n, k), dtype = sizes[draw.index], HALF if draw.index == 4 else SINGLE
     yield from _product(
         draw.normal_tensor(m, k, dtype=dtype), draw.normal_tensor(k, n, dtype=dtype)

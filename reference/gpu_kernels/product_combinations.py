@@ -8,7 +8,7 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Row, case
 
-from .inputs import HALF, MATRIX_LAYOUTS, SINGLE, VECTOR_LAYOUTS, laid_out, vector_laid_out
+from .inputs import DTYPES, HALF, MATRIX_LAYOUTS, SINGLE, VECTOR_LAYOUTS, laid_out, vector_laid_out
 from .oracle import exact_product, matmul
 
 Tensor = torch.Tensor
@@ -27,7 +27,7 @@ def _empty(size: str, other: str) -> Excluded:
 PRODUCT = Factors(
     "matmul",
     {
-        "dtype": (SINGLE, HALF),
+        "dtype": DTYPES,
         "M": (18, 0, 1, 65),
         "N": (33, 0, 1, 65),
         "K": (32, 0, 1, 70),
@@ -58,7 +58,7 @@ def _factor(draw: Draw, row: Row, shape: tuple[int, int]) -> Tensor:
     Sums of those are exact in float32, and so have one right rounding.
     """
     if _is_exact(row):
-        return draw.integer_tensor(*shape, low=-8, high=31).to(HALF)
+        return draw.integer_tensor(*shape, low=-8, high=31).to(row["dtype"])
     x = draw.normal_tensor(*shape) + (1 if row["N"] == 1 else 0)  # one sum must not cancel
     size: int = max(1, row["K"])
     dtype: torch.dtype = row["dtype"]
@@ -66,14 +66,14 @@ def _factor(draw: Draw, row: Row, shape: tuple[int, int]) -> Tensor:
 
 
 def _is_exact(row: Row) -> bool:
-    return bool(row["dtype"] == HALF and row["activation"] in ("left out", "none"))
+    return bool(row["dtype"] != SINGLE and row["activation"] in ("left out", "none"))
 
 
 @case("matmul", "combinations", public=1, hidden=3, factors=PRODUCT)
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, sizes up to 70, strides of each argument, bias, activation.
 
-    In float16 and without an activation the numbers are whole, so that one rounding is right.
+    In half precision, without an activation, the numbers are whole, so that one rounding is right.
     """
     a = laid_out(_factor(draw, row, (row["M"], row["K"])), row["a"])
     b = laid_out(_factor(draw, row, (row["K"], row["N"])), row["b"])
@@ -87,7 +87,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     got = yield Call("matmul", *given, **keywords)
     if _is_exact(row):
         want = exact_product(a, b, bias, "none")
-        yield Expect(got, want, label="product", rounded_once=HALF)
+        yield Expect(got, want, label="product", rounded_once=row["dtype"])
     else:
         kind = keywords.get("activation", "none")
         yield Expect(got, lambda: matmul(a, b, bias, kind), label="product")

@@ -24,7 +24,7 @@ from grader.author import (
 )
 
 from .models import AllocatorModel
-from .playing import ask, draw_operations, look, make
+from .playing import ask, draw_operations, kind_of, look, make
 
 
 def _play(sequence: Sequence) -> PlaySteps:
@@ -77,7 +77,7 @@ def reuse(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(12, 20), allocate=1, release=1)
 
 
-@sequence_case("BlockAllocator", "sharing", play=_play, hidden=10)
+@sequence_case("BlockAllocator", "sharing", play=_play, hidden=8)
 def sharing(draw: Draw) -> Sequence:
     """Blocks get several holders, and are free when the last one is gone."""
     first = _draw(draw, 1, allocate_all=1)
@@ -85,13 +85,13 @@ def sharing(draw: Draw) -> Sequence:
     return replace(first, operations=(*first.operations, *others.operations))
 
 
-@sequence_case("BlockAllocator", "exhaustion", play=_play, hidden=10)
+@sequence_case("BlockAllocator", "exhaustion", play=_play, hidden=8)
 def exhaustion(draw: Draw) -> Sequence:
     """More blocks than are free are refused with RuntimeError, and none is taken."""
     return _draw(draw, draw.integer(5, 8), allocate=2, allocate_too_many=1)
 
 
-@sequence_case("BlockAllocator", "misuse", play=_play, hidden=10)
+@sequence_case("BlockAllocator", "misuse", play=_play, hidden=8)
 def misuse(draw: Draw) -> Sequence:
     """What is free or does not exist is neither shared nor released: ValueError, nothing changes.
 
@@ -103,15 +103,15 @@ def misuse(draw: Draw) -> Sequence:
     return replace(first, operations=(*first.operations, *others.operations))
 
 
-@sequence_case("BlockAllocator", "second_life", play=_play, hidden=9)
+@sequence_case("BlockAllocator", "second_life", play=_play, hidden=7)
 def second_life(draw: Draw) -> Sequence:
     """One block goes from hand to hand: what it was before leaves no trace."""
     sequence = _draw(draw, draw.integer(26, 34), allocate_all=2, share=2, release_one=3)
     return replace(sequence, settings=(1,))
 
 
+RELEASED = ("all holders", "one holder of each", "the last block", "nothing")
 REFUSED = {
-    "nothing": None,
     "an allocator of no block": None,
     "allocate of -1": ("allocate", -1),
     "allocate of one too many": ("allocate", "one too many"),
@@ -124,16 +124,29 @@ REFUSED = {
     "release of block n_blocks behind others": ("release", "n_blocks"),
     "release of one too often behind others": ("release", "held"),
 }
-"""What each level calls, and with what; others are all holders of all blocks."""
+"""What each refusal calls, and with what; others are all holders of all blocks."""
+KINDS = {
+    "nothing": ("nothing",),
+    "allocate": ("allocate of -1", "allocate of one too many", "an allocator of no block"),
+    "share": ("share of a free block", "share of block -1"),
+    "count": ("count of block -1", "count of block n_blocks"),
+    "release": tuple(what for what in REFUSED if what.startswith("release")),
+}
+"""Refusals of each level; what is released afterwards says which one a row asks."""
+
+
+def _refused(row: Row) -> str:
+    return kind_of(KINDS[row["refused"]], row["released"], RELEASED)
+
 
 ALLOCATOR = Factors(
     "BlockAllocator",
     {
-        "blocks": (5, 1, 2, 7),
+        "blocks": (5, 1, 2),
         "in use": ("some", "none", "all"),
         "holders": ("one", "two", "two and one in turn"),
-        "refused": tuple(REFUSED),
-        "released": ("all holders", "one holder of each", "the last block", "nothing"),
+        "refused": tuple(KINDS),
+        "released": RELEASED,
         "order of names": ("rising", "falling", "round by round"),
         "calls": ("one", "one per block"),
         "allocated then": ("all that are free", "one", "none"),
@@ -158,11 +171,11 @@ ALLOCATOR = Factors(
         ),
         Excluded(
             "a free block is refused only if there is one",
-            lambda row: row["in use"] == "all" and "free block" in row["refused"],
+            lambda row: row["in use"] == "all" and "free block" in _refused(row),
         ),
         Excluded(
             "a block is released too often only if it is in use",
-            lambda row: row["in use"] == "none" and "too often" in row["refused"],
+            lambda row: row["in use"] == "none" and "too often" in _refused(row),
         ),
     ),
 )
@@ -176,15 +189,15 @@ class _Pair:
     model: AllocatorModel
 
     def ask(self, method: str, *args: Value) -> CaseSteps:
-        """Call both and compare what they return, and how many are free then."""
+        """Call both and compare what they return."""
         text = f"{method}({', '.join(map(repr, args))})"
         got = yield Call(self.ref, method, *args)
         yield Expect(got, getattr(self.model, method)(*args), label=text)
-        got = yield Call(self.ref, "n_free")
-        yield Expect(got, self.model.n_free, label=f"n_free after {text}")
 
     def look(self, when: str) -> CaseSteps:
-        """Compare the counts of all blocks."""
+        """Compare how many blocks are free, and the counts of all."""
+        got = yield Call(self.ref, "n_free")
+        yield Expect(got, self.model.n_free, label=f"n_free {when}")
         for block, count in enumerate(self.model.holders):
             got = yield Call(self.ref, "count", block)
             yield Expect(got, count, label=f"count({block}) {when}")
@@ -212,11 +225,11 @@ def _hold(pair: _Pair, row: Row) -> CaseSteps:
 
 def _refuse(pair: _Pair, row: Row) -> CaseSteps:
     """Ask for what must be refused, and look whether anything has changed."""
-    model, what = pair.model, row["refused"]
+    model, what = pair.model, _refused(row)
     if what == "an allocator of no block":
         for count in (0, -1):
             yield Raises(New("BlockAllocator", count), "ValueError", f"BlockAllocator({count})")
-    if REFUSED[what] is None:
+    if REFUSED.get(what) is None:
         return
     method, bad = REFUSED[what]
     free = [block for block, count in enumerate(model.holders) if not count]
@@ -228,8 +241,6 @@ def _refuse(pair: _Pair, row: Row) -> CaseSteps:
     named = model.n_free + 1 if bad == "one too many" else named
     error = "RuntimeError" if bad == "one too many" else "ValueError"
     yield Raises(Call(pair.ref, method, named), error, f"{method}({named})")
-    got = yield Call(pair.ref, "n_free")
-    yield Expect(got, model.n_free, label=f"n_free after the refused {method}({named})")
     yield from pair.look(f"after the refused {method}({named})")
 
 
@@ -264,6 +275,8 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     names = _names(pair.model, row)
     for part in [[name] for name in names] if row["calls"] == "one per block" else [names]:
         yield from pair.ask("release", part)
+        got = yield Call(pair.ref, "n_free")
+        yield Expect(got, pair.model.n_free, label=f"n_free after release({part})")
     count = {"all that are free": pair.model.n_free, "one": min(1, pair.model.n_free), "none": 0}
     yield from pair.ask("allocate", count[row["allocated then"]])
     yield from pair.look("at the end")

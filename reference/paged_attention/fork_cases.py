@@ -121,21 +121,21 @@ def branches(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(4, 10), (400, draw.integer(2, 4)), append=3, fork=2)
 
 
-@sequence_case("fork", "blocks", play=partial(_play, watch=Watch.BLOCKS), hidden=12)
+@sequence_case("fork", "blocks", play=partial(_play, watch=Watch.BLOCKS), hidden=9)
 def blocks(draw: Draw) -> Sequence:
     """A fork takes no block, a write copies one at most, and what nobody holds becomes free."""
     settings = (400, draw.integer(2, 4))
     return _draw(draw, draw.integer(12, 18), settings, append=2, fork=2, release=2)
 
 
-@sequence_case("fork", "exhaustion", play=partial(_play, watch=Watch.BLOCKS_AT_THE_END), hidden=14)
+@sequence_case("fork", "exhaustion", play=partial(_play, watch=Watch.BLOCKS_AT_THE_END), hidden=10)
 def exhaustion(draw: Draw) -> Sequence:
     """Without enough free blocks, that for a copy included, nothing is appended."""
     settings = (draw.integer(6, 9), draw.integer(2, 3))
     return _draw(draw, draw.integer(8, 12), settings, append_any=2, fork=1)
 
 
-@case("fork", "bad_input", hidden=2)
+@case("fork", "bad_input", hidden=1)
 def bad_input(draw: Draw) -> CaseSteps:
     """Sequences that have ended or never were, and tokens that do not fit, raise ValueError."""
     cache = yield New("ForkingCache", 8, draw.integer(2, 4), HEADS, DIM)
@@ -155,6 +155,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("append of another dtype", Call(cache, "append", 1, k.half(), v.half())),
         ("append of values with a token too few", Call(cache, "append", 1, k, v[1:])),
         ("append of another head dimension", Call(cache, "append", 1, k[..., 1:], v[..., 1:])),
+        ("append of no head dimension", Call(cache, "append", 1, k[..., 0], v[..., 0])),
     ]
     for what, step in draw.shuffled(bad):
         yield Raises(step, "ValueError", what)

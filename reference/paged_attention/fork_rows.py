@@ -25,51 +25,71 @@ from grader.author import (
 
 from .models import ForkModel
 from .page_rows import laid_out
+from .playing import kind_of
 
-LAYOUTS = ("contiguous", "heads before tokens", "every other column", "every other token")
+LAYOUTS = ("contiguous", "heads before tokens", "every other column")
 DEFAULT = "left out"
+
+FAMILIES = (
+    "forked",
+    "forked twice",
+    "fork of a fork",
+    "beginning released",
+    "fork released",
+)
+REFUSED = {
+    "nothing": ("nothing",),
+    "tokens that do not fit": (
+        "values of another dtype",
+        "keys of another dtype",
+        "values with a token less",
+        "another number of heads",
+        "another head dimension",
+    ),
+    "a token too many": ("a token too many",),
+    "a number": ("a sequence that never was", "a cache of no block", "sequence -1"),
+}
+"""Kinds of each level; the family says which one a row asks."""
+
+
+def _refused(row: Row) -> str:
+    return kind_of(REFUSED[row["refused"]], row["family"], FAMILIES)
+
 
 FORKS = Factors(
     "fork",
     {
-        "dtype": (DEFAULT, torch.float32, torch.float16, torch.bfloat16),
-        "block": (4, 1, 3, 16),
+        "dtype": (DEFAULT, torch.float16, torch.bfloat16),
+        "block": (3, 1, 16),
         "heads": (2, 1),
         "dim": (3, 1),
-        "first": ("a block and one", "none", "one", "a block", "three blocks less one"),
-        "family": (
-            "forked",
-            "alone",
-            "forked twice",
-            "fork of a fork",
-            "beginning released",
-            "fork released",
-        ),
+        "first": ("a block and one", "none", "a block", "three blocks less one"),
+        "family": FAMILIES,
         "who appends": ("the newest", "the oldest"),
         "appended": ("one", "none", "up to the border", "two blocks"),
         "room": ("plenty", "exactly enough"),
-        "refused": (
-            "nothing",
-            "values of another dtype",
-            "keys of another dtype",
-            "values with a token less",
-            "another number of heads",
-            "another head dimension",
-            "no head dimension",
-            "a token too many",
-            "a sequence that never was",
-            "sequence -1",
-            "a cache of no block",
-        ),
+        "refused": tuple(REFUSED),
         "numbers": ("usual", "NaN, inf and -0.0"),
         "k": LAYOUTS,
         "v": LAYOUTS,
     },
     excluded=(
         Excluded(
+            "whoever is left alone writes into its open block in place, and needs no other",
+            lambda row: (
+                row["family"] == "fork released"
+                and (
+                    row["room"] == "plenty"
+                    or row["block"] == 1
+                    or row["first"] in ("none", "a block")
+                    or row["appended"] == "none"
+                )
+            ),
+        ),
+        Excluded(
             "a token less needs a token, and room for it",
             lambda row: (
-                row["refused"] == "values with a token less"
+                _refused(row) == "values with a token less"
                 and row["appended"] in ("none", "up to the border")
             ),
         ),
@@ -100,36 +120,34 @@ class _Family:
         return parts[0], parts[1]
 
     def append(self, draw: Draw, sequence: int, count: int) -> CaseSteps:
-        """Append tokens, overwrite what was given, and look at the free blocks."""
+        """Append tokens and overwrite what was given."""
         k, v = self.draw_tokens(draw, count)
         self.model.append(sequence, list(range(len(self.k), len(self.k) + count)))
         self.k += k.clone().unbind()
         self.v += v.clone().unbind()
         yield Call(self.ref, "append", sequence, k, v)
         yield OverwriteArguments()
-        yield from self.look(f"append({sequence}, {count} tokens)")
 
     def fork(self, sequence: int) -> CaseSteps:
-        """Fork a sequence, and look at the free blocks."""
+        """Fork a sequence."""
         got = yield Call(self.ref, "fork", sequence)
         yield Expect(got, self.model.fork(sequence), label=f"fork({sequence})")
-        yield from self.look(f"fork({sequence})")
 
     def release(self, sequence: int) -> CaseSteps:
-        """End a sequence, and look at the free blocks."""
+        """End a sequence."""
         yield Call(self.ref, "release", sequence)
         self.model.release(sequence)
-        yield from self.look(f"release({sequence})")
 
     def look(self, text: str) -> CaseSteps:
         """Compare the number of free blocks."""
         got = yield Call(self.ref, "n_free")
         yield Expect(got, self.model.n_free, label=f"n_free after {text}")
 
-    def gather(self) -> CaseSteps:
-        """Compare the tokens of all sequences."""
+    def gather(self, *sequences: int) -> CaseSteps:
+        """Compare the tokens of sequences."""
         empty = self.draw_tokens(Draw("none", (), 0), 0)
-        for sequence, tokens in self.model.sequences.items():
+        for sequence in sequences:
+            tokens = self.model.sequences[sequence]
             got = yield Call(self.ref, "gather", sequence)
             want = tuple(
                 torch.stack([rows[n] for n in tokens]) if tokens else nothing.contiguous()
@@ -141,13 +159,12 @@ class _Family:
 def _begin(draw: Draw, family: _Family) -> CaseSteps:
     """Make the sequences of a row, and return the one that appends."""
     row, size = family.row, family.row["block"]
-    first = {"none": 0, "one": 1, "a block": size, "a block and one": size + 1}
+    first = {"none": 0, "a block": size, "a block and one": size + 1}
     got = yield Call(family.ref, "create")
     yield Expect(got, family.model.create(), label="create")
     yield from family.append(draw, 0, first.get(row["first"], 3 * size - 1))
     kind = row["family"]
-    if kind != "alone":
-        yield from family.fork(0)
+    yield from family.fork(0)
     if kind in ("forked twice", "fork of a fork"):
         yield from family.fork(0 if kind == "forked twice" else 1)
     if kind.endswith("released"):
@@ -157,7 +174,7 @@ def _begin(draw: Draw, family: _Family) -> CaseSteps:
 
 def _refuse(draw: Draw, family: _Family, who: int, count: int) -> CaseSteps:
     """Ask for what must be refused."""
-    what, model = family.row["refused"], family.model
+    what, model = _refused(family.row), family.model
     table, stored = model.tables[who], len(model.sequences[who])
     shared = stored % model.size > 0 and model.blocks.holders[table[-1]] > 1
     if what == "a token too many":
@@ -171,7 +188,6 @@ def _refuse(draw: Draw, family: _Family, who: int, count: int) -> CaseSteps:
         "values with a token less": (who, k, v[1:]),
         "another number of heads": (who, k.repeat(1, 2, 1), v.repeat(1, 2, 1)),
         "another head dimension": (who, k.repeat(1, 1, 2), v.repeat(1, 1, 2)),
-        "no head dimension": (who, k[..., 0], v[..., 0]),
         "a token too many": (who, k, v),
         "a sequence that never was": (model.created, k, v),
         "sequence -1": (-1, k, v),
@@ -188,7 +204,7 @@ def _refuse(draw: Draw, family: _Family, who: int, count: int) -> CaseSteps:
 
 def _blocks_of(row: Row, count: int) -> int:
     """Return how many blocks a row needs at most: for each of three sequences its own."""
-    first = {"none": 0, "one": 1, "a block": row["block"], "a block and one": row["block"] + 1}
+    first = {"none": 0, "a block": row["block"], "a block and one": row["block"] + 1}
     tokens = first.get(row["first"], 3 * row["block"] - 1) + count
     return 3 * (-(-tokens // row["block"]) + 2)
 
@@ -203,7 +219,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     size = row["block"]
     shape = size, row["heads"], row["dim"]
     given = {} if row["dtype"] == DEFAULT else {"dtype": row["dtype"]}
-    if row["refused"] == "a cache of no block":
+    if _refused(row) == "a cache of no block":
         for place in range(4):
             bad = [8, *shape]
             bad[place] = 0
@@ -216,12 +232,15 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     count = border.get(row["appended"], -len(family.model.sequences[who]) % size)
     yield from _refuse(draw, family, who, count)
     yield from family.append(draw, who, count)
-    for sequence in list(family.model.sequences):
-        if family.model.n_free > 1:
+    yield from family.look(f"append({who}, {count} tokens)")
+    for sequence in family.model.sequences:
+        if family.model.fits(sequence, 1):
             yield from family.append(draw, sequence, 1)
-    yield from family.gather()
+    yield from family.look("one token more for each")
+    yield from family.gather(who)
     yield from family.release(who)
-    yield from family.gather()
+    yield from family.look(f"release({who})")
+    yield from family.gather(*family.model.sequences)
 
 
 def _total(row: Row, border: dict[str, int]) -> int:
@@ -231,10 +250,10 @@ def _total(row: Row, border: dict[str, int]) -> int:
     if row["room"] == "plenty":
         return plenty
     model = ForkModel(plenty, size)
-    first = {"none": 0, "one": 1, "a block": size, "a block and one": size + 1}
+    first = {"none": 0, "a block": size, "a block and one": size + 1}
     model.append(model.create(), [0] * first.get(row["first"], 3 * size - 1))
     kind = row["family"]
-    for parent in {"alone": [], "forked twice": [0, 0], "fork of a fork": [0, 1]}.get(kind, [0]):
+    for parent in {"forked twice": [0, 0], "fork of a fork": [0, 1]}.get(kind, [0]):
         model.fork(parent)
     if kind.endswith("released"):
         model.release(0 if kind == "beginning released" else 1)

@@ -78,8 +78,8 @@ def draw_pages(draw: Draw, lengths: list[int], layout: Layout) -> Pages:
     for b, (length, count) in enumerate(zip(lengths, used, strict=True)):
         mine, order = order[:count], order[count:]
         table[b, :count] = torch.tensor(mine, dtype=torch.int64)
-        for t in range(length):
-            live[mine[t // size], t % size] = True
+        live[mine] = True
+        live[mine[-1:], (length - 1) % size + 1 :] = False
     heads, dim = layout.heads, layout.dim
     k = draw.normal_tensor(pages, heads, size, dim).to(layout.dtype).transpose(1, 2)
     v = draw.normal_tensor(pages, size, heads, 2 * dim).to(layout.dtype)[..., ::2]

@@ -99,9 +99,11 @@ class PrefixModel:
     def _missing(self, tokens: list[int]) -> int:
         return -(-len(tokens) // self.size) - len(self._hits(tokens))
 
+    def idle_hits(self, tokens: list[int]) -> int:
+        return sum(self.blocks.holders[e.block] == 0 for e in self._hits(tokens))
+
     def fits(self, tokens: list[int]) -> bool:
-        idle = [e for e in self._hits(tokens) if self.blocks.holders[e.block] == 0]
-        return self._missing(tokens) <= self.n_free - len(idle)
+        return self._missing(tokens) <= self.n_free - self.idle_hits(tokens)
 
     def allocate(self, tokens: list[int]) -> tuple[list[int], int]:
         if not tokens:
@@ -166,12 +168,24 @@ class ForkModel:
             self.blocks.share(block)
         return self._begin(list(self.sequences[sequence]), list(self.tables[sequence]))
 
+    def _copied(self, sequence: int, count: int) -> bool:
+        """Return whether an append of so many tokens copies the last block."""
+        ragged = count > 0 and len(self.sequences[sequence]) % self.size > 0
+        return ragged and self.blocks.holders[self.tables[sequence][-1]] > 1
+
+    def _needed(self, sequence: int, count: int) -> int:
+        """Return how many blocks an append of so many tokens takes."""
+        stored = len(self.sequences[sequence])
+        needed = -(-(stored + count) // self.size) - len(self.tables[sequence])
+        return needed + self._copied(sequence, count)
+
+    def fits(self, sequence: int, count: int) -> bool:
+        return self._needed(sequence, count) <= self.n_free
+
     def append(self, sequence: int, tokens: list[int]) -> None:
         table, stored = self.tables[sequence], self.sequences[sequence]
-        ragged = bool(tokens) and len(stored) % self.size > 0
-        copied = ragged and self.blocks.holders[table[-1]] > 1
-        needed = -(-(len(stored) + len(tokens)) // self.size) - len(table)
-        fresh = self.blocks.allocate(needed + copied)
+        copied = self._copied(sequence, len(tokens))
+        fresh = self.blocks.allocate(self._needed(sequence, len(tokens)))
         if copied:
             self.blocks.release([table.pop()])
         table += fresh

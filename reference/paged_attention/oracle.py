@@ -73,17 +73,11 @@ def paged_prefill(
 
 
 def merge(o: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the attention over all parts [C, B, Hq, D], head by head, in float64, as float32."""
-    _, rows, heads, dim = o.shape
-    out, total = torch.zeros(rows, heads, dim), torch.full((rows, heads), -math.inf)
-    for b in range(rows):
-        for h in range(heads):
-            full = [c for c in range(o.shape[0]) if lse[c, b, h] > -math.inf]
-            if full:
-                parts = lse[full, b, h].double()
-                out[b, h] = torch.softmax(parts, dim=0) @ o[full, b, h].double()
-                total[b, h] = torch.logsumexp(parts, dim=0)
-    return out, total
+    """Return the attention over all parts [C, B, Hq, D], in float64, as float32."""
+    full = (lse > -math.inf)[..., None]
+    weights = torch.softmax(lse.double(), dim=0).nan_to_num()[..., None]  # NaN: no part is full
+    out = (weights * torch.where(full, o.double(), 0.0)).sum(dim=0)
+    return out.float(), torch.logsumexp(lse.double(), dim=0).float()
 
 
 def table_hash(parent: int, tokens: tuple[int, ...], modulus: int) -> int:

@@ -15,8 +15,9 @@ from .inputs import COARSE_SCORE, OUT_OF_RANGE, Pages
 Tensor = torch.Tensor
 
 DTYPES = (torch.float32, torch.float16)
-LAYOUTS = ("contiguous", "heads before tokens", "every other column", "every other page")
-MANY_KEYS = 300
+LAYOUTS = ("contiguous", "heads before tokens", "every other column")
+MANY_KEYS = 257
+"""Several blocks of 16, 64 or 128, and one more; "keys" 64 is a block and no more."""
 SOME = 20
 """Most tokens of a sequence beside those of which the row says how many they are."""
 
@@ -31,10 +32,10 @@ LEVELS = {
     "page": (16, 1, 7, 64),
     "group": (1, 3, 8),
     "heads": (1, 2),
-    "dim": (16, 1, 8, 33),
+    "dim": (16, 1, 33),
     "where no token lies": ("NaN and inf", "large numbers"),
     "end of the table": ("pages that do not exist", "negative", "pages of others"),
-    "scale": ("left out", None, 0.3, -0.2, 0.0),
+    "scale": ("left out", None, -0.2, 0.0),
     "scores": ("even", "rising", "falling", "far from 0"),
     "k": LAYOUTS,
     "v": LAYOUTS,
@@ -131,8 +132,6 @@ def laid_out(x: Tensor, layout: str) -> Tensor:
             return x.transpose(-3, -2).contiguous().transpose(-3, -2)
         case "every other column":
             return x.repeat_interleave(2, dim=-1)[..., ::2]
-        case "every other page" | "every other token":
-            return x.repeat_interleave(2, dim=0)[::2]
     return x
 
 

@@ -1,10 +1,11 @@
 """What the players of operation sequences share: draw operations, ask, compare with a model.
 
-Takes: `Draw`; an object in the sandbox and its model. Gives: sequences, steps. Does not cover: what
-the operations mean (see the cases of each problem).
+Takes: `Draw`; an object in the sandbox and its model. Gives: sequences, steps, kinds of refusals.
+Does not cover: what the operations mean (see the cases of each problem).
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as SequenceOf
 
 from grader.author import (
     Call,
@@ -43,6 +44,15 @@ def draw_operations(draw: Draw, weights: Mapping[str, int], count: int, numbers:
             for _ in range(count)
         ),
     )
+
+
+def kind_of(kinds: SequenceOf[str], level: object, levels: SequenceOf[object]) -> str:
+    """Return which of several kinds a row takes: each level of another factor brings the next.
+
+    One level of a factor then stands for several kinds. It meets every level of the other factor,
+    so that each kind is asked under any seed.
+    """
+    return kinds[levels.index(level) % len(kinds)]
 
 
 def say(method: str, *args: Value) -> str:

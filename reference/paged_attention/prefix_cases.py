@@ -29,7 +29,7 @@ from grader.author import (
 
 from .models import PrefixModel
 from .oracle import table_hash
-from .playing import ask, draw_operations, look
+from .playing import ask, draw_operations, kind_of, look
 
 MODULUS = (1 << 61) - 1
 """Of a hash that does not collide."""
@@ -117,7 +117,7 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int], **weights: int) -> 
     return replace(draw_operations(draw, named, count, 3), settings=settings)
 
 
-@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True), hidden=12)
+@sequence_case("PrefixCache", "shared_prefix", play=partial(_play, exact=True), hidden=8)
 def shared_prefix(draw: Draw) -> Sequence:
     """Prompts share their beginning; of one that is known as a whole the last block is new."""
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 4)), prompt=1)
@@ -162,36 +162,43 @@ def misuse(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(8, 14), (60, draw.integer(2, 3)), **weights)
 
 
-STEPS = 16
+STEPS = 11
 """Operations in a row."""
-TIGHT, PLENTY = 7, 30
-"""Blocks of a pool."""
+POOLS = {"tight": 7, "plenty": 30, "one block": 1}
+FEW_HASHES = 5
+"""So few that they collide; blocks at other depths get other ones if the first parent is not 0."""
+LENGTHS = ("any", "whole blocks", "whole blocks and one token")
+REFUSED = {
+    "nothing": ("nothing",),
+    "a block too many": ("a block too many",),
+    "a release": ("a block released too often", "a free block", "no block"),
+    "nothing to hold": ("an empty prompt", "a cache of no block"),
+}
+"""Kinds of each level; the length of prompts says which one a row asks."""
 
 PREFIXES = Factors(
     "PrefixCache",
     {
         "block size": (2, 1, 3),
-        "pool": ("tight", "plenty"),
-        "hashes": ("all different", "three", "one"),
+        "pool": tuple(POOLS),
+        "hashes": ("all different", "few", "one"),
         "prompts": ("families", "one token repeated", "alike behind another beginning"),
-        "length": ("any", "whole blocks", "whole blocks and one token"),
+        "length": LENGTHS,
         "known prompts": ("come again", "differ"),
         "released": ("the newest", "the oldest", "any"),
         "held": ("few prompts", "many prompts"),
-        "refused": (
-            "nothing",
-            "a block too many",
-            "a block released too often",
-            "block n_blocks",
-            "block -1",
-            "an empty prompt",
-            "a cache of no block",
-        ),
+        "refused": tuple(REFUSED),
     },
     excluded=(
         Excluded(
             "an end that tells a prompt from its whole blocks needs blocks of several tokens",
             lambda row: row["block size"] == 1 and row["length"] == "any",
+        ),
+        Excluded(
+            "who gives out a block and enters nothing needs blocks of several tokens",
+            lambda row: (
+                row["block size"] == 1 and row["pool"] == "tight" and row["hashes"] == "one"
+            ),
         ),
     ),
 )
@@ -206,7 +213,7 @@ class _Traffic:
     model: PrefixModel
     tables: list[list[int]] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
-    calls: int = 0
+    most_calls: int = 0
 
     def allocate(self, tokens: list[int]) -> CaseSteps:
         """Ask for the blocks of a prompt, which the model has or refuses."""
@@ -219,12 +226,19 @@ class _Traffic:
             self.prompts.append(tokens)
         else:
             yield Raises(step, "RuntimeError", text)
+        self.most_calls += len(tokens) // self.model.size
+
+    def look(self, when: str) -> CaseSteps:
+        """Compare how many blocks are free."""
         got = yield Call(self.ref, "n_free")
-        yield Expect(got, self.model.n_free, label=f"n_free after {text}")
+        yield Expect(got, self.model.n_free, label=f"n_free {when}")
+
+    def look_at_the_end(self) -> CaseSteps:
+        """Compare how many blocks are free, and how often `hash_fn` was called."""
+        yield from self.look("at the end")
         calls = yield Call(self.hashing, "calls")
-        beyond = max(0, calls - self.calls - len(tokens) // self.model.size)
-        yield Expect(beyond, 0, label=f"calls of hash_fn beyond one per full block, {text}")
-        self.calls = calls
+        beyond = max(0, calls - self.most_calls)
+        yield Expect(beyond, 0, label="calls of hash_fn beyond one per full block")
 
     def release(self, which: int) -> CaseSteps:
         """Release the blocks of a prompt."""
@@ -239,21 +253,40 @@ class _Traffic:
         elif what == "a block too many":
             yield from self._refuse_a_block_too_many(draw)
         else:
-            total, held = len(self.model.blocks.holders), self.tables[-1] if self.tables else []
-            often = [block for block in held for _ in range(self.model.blocks.holders[block])]
-            bad = {"block n_blocks": total, "block -1": -1}.get(what, (often or [0])[0])
-            yield Raises(Call(self.ref, "release", [bad, *often]), "ValueError", what)
-        got = yield Call(self.ref, "n_free")
-        yield Expect(got, self.model.n_free, label=f"n_free after a refusal: {what}")
+            blocks, held = self.model.blocks, self.tables[-1] if self.tables else []
+            often = [block for block in held for _ in range(blocks.holders[block])]
+            bad = {
+                "a block released too often": (often or [0])[:1],
+                "a free block": blocks.queue[-1:],
+                "no block": [len(blocks.holders), -1],
+            }[what]
+            for block in bad:
+                yield Raises(Call(self.ref, "release", [block, *often]), "ValueError", what)
+        yield from self.look(f"after a refusal: {what}")
 
     def _refuse_a_block_too_many(self, draw: Draw) -> CaseSteps:
-        """Make a known prompt longer until it does not fit; without its last token it does."""
-        tokens = list(draw.choice(self.prompts)) if self.prompts else [5]
+        """Make a known prompt longer until it does not fit; without its last token it does.
+
+        Of the known ones, take one with the most free blocks that it hits.
+        """
+        tokens = list(max(self.prompts, key=self.model.idle_hits, default=[5]))
         while self.model.fits(tokens):
             tokens.append(2000 + len(tokens))
         yield from self.allocate(tokens)
         if len(tokens) > 1 and draw.integer(0, 1):
             yield from self.allocate(tokens[:-1])
+
+    def give_out_a_replaced_block(self) -> CaseSteps:
+        """Replace an entry, give its block out, and ask for the new entry again."""
+        while self.tables:
+            yield from self.release(-1)
+        first, second = ([token] * self.model.size + [1] for token in (8000, 9000))
+        yield from self.allocate(first)
+        yield from self.allocate(second)
+        yield from self.release(0)
+        for number in range(self.model.n_free - 1):
+            yield from self.allocate([3000 + number])  # of one token, so that nothing is entered
+        yield from self.allocate(second)
 
 
 def _new_prompt(draw: Draw, row: Row) -> list[int]:
@@ -276,10 +309,11 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
 
     A prompt is released as a whole. `hash_fn` counts its calls.
     """
-    modulus = {"all different": MODULUS, "three": 3, "one": 1}[row["hashes"]]
-    size, total = row["block size"], TIGHT if row["pool"] == "tight" else PLENTY
+    modulus = {"all different": MODULUS, "few": FEW_HASHES, "one": 1}[row["hashes"]]
+    size, total = row["block size"], POOLS[row["pool"]]
     hashing = yield New("harness:TableHash", modulus)
-    if row["refused"] == "a cache of no block":
+    refused = kind_of(REFUSED[row["refused"]], row["length"], LENGTHS)
+    if refused == "a cache of no block":
         for sizes in ((0, size), (total, 0)):
             yield Raises(New("PrefixCache", *sizes, hashing), "ValueError", f"sizes {sizes}")
     ref = yield New("PrefixCache", total, size, hashing)
@@ -289,10 +323,15 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     for step in range(STEPS):
         again = row["known prompts"] == "come again" and game.prompts and draw.integer(0, 2) == 0
         tokens = draw.choice(game.prompts) if again else _new_prompt(draw, row)
-        if step % 4 == 3 and row["refused"] not in ("nothing", "a cache of no block"):
-            yield from game.refuse(draw, row["refused"])
+        if step % 4 == 3 and refused not in ("nothing", "a cache of no block"):
+            yield from game.refuse(draw, refused)
         while game.tables and (len(game.tables) > most or not model.fits(tokens)):
             which = {"the newest": -1, "the oldest": 0}
             last = len(game.tables) - 1
             yield from game.release(which.get(row["released"], draw.integer(0, last)))
         yield from game.allocate(tokens)
+        if step % 3 == 0:
+            yield from game.look(f"after allocate({tokens})")
+    if row["pool"] == "tight" and row["hashes"] != "all different" and size > 1:
+        yield from game.give_out_a_replaced_block()
+    yield from game.look_at_the_end()

@@ -122,7 +122,7 @@ def _draw(draw: Draw, count: int, settings: tuple[int, int, int], **weights: int
     return replace(draw_operations(draw, weights, count, 2), settings=settings)
 
 
-@sequence_case("Scheduler", "first_come", play=_play, hidden=9)
+@sequence_case("Scheduler", "first_come", play=_play, hidden=7)
 def first_come(draw: Draw) -> Sequence:
     """Requests come while others run; blocks abound, but only so many run at a time."""
     settings = (PLENTY, draw.integer(2, 4), draw.integer(1, 3))
@@ -157,7 +157,7 @@ def ending(draw: Draw) -> Sequence:
     return _draw(draw, draw.integer(6, 10), settings, add=1)
 
 
-@case("Scheduler", "refusals", hidden=3)
+@case("Scheduler", "refusals", hidden=2)
 def refusals(draw: Draw) -> CaseSteps:
     """What could never run, comes twice, or does not belong to the last step is refused."""
     size, n_blocks = draw.integer(2, 4), draw.integer(2, 3)

@@ -3,7 +3,7 @@
 Takes: `Draw`, rows of factors. Gives: the case maker. Does not cover: time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from grader.author import (
     Call,
@@ -21,15 +21,35 @@ from grader.author import (
 
 from .models import SchedulerModel
 
-REQUESTS = 5
+REQUESTS = 4
 FIRST_MOST = 20
 NEVER = 77
 """Token id that nothing here generates unless a request is to end."""
 
+REFUSED = {
+    "nothing": (),
+    "a commit": (
+        "commit of nothing",
+        "commit of one too few",
+        "commit of a request twice",
+        "commit of another request as well",
+    ),
+    "a second call": ("commit of a step twice", "step before commit"),
+    "another call": (
+        "add of a known number",
+        "add of what could not run alone",
+        "add of no prompt",
+        "add of no new token",
+        "tokens of an unknown request",
+        "a scheduler of no block",
+    ),
+}
+"""Kinds of each level: every step asks the next one."""
+
 TRAFFIC = Factors(
     "Scheduler",
     {
-        "block size": (2, 1, 3, 16),
+        "block size": (3, 1, 16),
         "pool": ("tight", "plenty"),
         "max_running": (FIRST_MOST, 1, 2),
         "eos_id": (1, 0, NEVER),
@@ -38,21 +58,7 @@ TRAFFIC = Factors(
         "numbers": ("rising", "falling", "far apart"),
         "requests come": ("all at once", "one per step"),
         "pairs": ("oldest first", "newest first", "in any order"),
-        "refused": (
-            "nothing",
-            "commit of nothing",
-            "commit of one too few",
-            "commit of a request twice",
-            "commit of another request as well",
-            "commit of a step twice",
-            "step before commit",
-            "add of a known number",
-            "add of what could not run alone",
-            "add of no prompt",
-            "add of no new token",
-            "tokens of an unknown request",
-            "a scheduler of no block",
-        ),
+        "refused": tuple(REFUSED),
     },
     excluded=(
         Excluded(
@@ -82,7 +88,14 @@ class _Traffic:
     model: SchedulerModel
     row: Row
     draw: Draw
-    coming: list[int] = field(default_factory=list)
+    coming: list[int]
+    turn: int
+    refused: str = ""
+
+    def turn_over(self) -> None:
+        """Take the next kind of refusal."""
+        kinds, self.turn = REFUSED[self.row["refused"]], self.turn + 1
+        self.refused = kinds[self.turn % len(kinds)] if kinds else ""
 
     def _draw_prompt(self) -> list[int]:
         size, kind = self.row["block size"], self.row["prompts"]
@@ -95,14 +108,14 @@ class _Traffic:
         """Add the next request."""
         number, prompt = self.coming.pop(0), self._draw_prompt()
         room = self.model.n_blocks * self.model.size
-        many = 1 if self.row["new tokens"] == "one" else self.draw.integer(2, 5)
+        many = 1 if self.row["new tokens"] == "one" else self.draw.integer(2, 4)
         many = min(many, room - len(prompt) + 1)
         got = yield Call(self.ref, "add", number, prompt, many)
         want = self.model.add(number, prompt, many)
         yield Expect(got, want, label=f"add({number}, {prompt}, {many})")
 
-    def refuse_add(self) -> CaseSteps:
-        """Ask for an `add`, or for tokens, that must be refused."""
+    def refuse_call(self) -> CaseSteps:
+        """Ask for an `add`, for tokens or for a scheduler that must be refused."""
         known, room = list(self.model.known), self.model.n_blocks * self.model.size
         calls = {
             "add of a known number": [("add", known[-1], [4], 1)] if known else [],
@@ -114,12 +127,16 @@ class _Traffic:
             "add of no new token": [("add", 500, [4], 0)],
             "tokens of an unknown request": [("tokens", 500), ("tokens", -1)],
         }
-        for method, *arguments in calls.get(self.row["refused"], ()):
-            yield Raises(Call(self.ref, method, *arguments), "ValueError", self.row["refused"])
+        for method, *arguments in calls.get(self.refused, ()):
+            yield Raises(Call(self.ref, method, *arguments), "ValueError", self.refused)
+        if self.refused == "a scheduler of no block":
+            for bad in ((0, 2, 1), (3, 0, 1), (3, 2, 0)):
+                step = New("Scheduler", *bad[:2], max_running=bad[2], eos_id=1)
+                yield Raises(step, "ValueError", f"sizes {bad}")
 
     def refuse_commit(self, pairs: list[list[int]]) -> CaseSteps:
         """Ask for a commit, or a step, that must be refused while requests run."""
-        what = self.row["refused"]
+        what = self.refused
         bad = {
             "commit of nothing": [],
             "commit of one too few": pairs[1:],
@@ -141,7 +158,9 @@ class _Traffic:
         """Step and commit, with refusals between."""
         got = yield Call(self.ref, "step")
         yield Expect(got, self.model.step(), label="step()")
-        yield from self.look("step()")
+        if self.turn % 2:
+            yield from self.look("step()")
+        before = len(self.model.running)
         pairs = [[one.number, self._draw_token()] for one in self.model.running]
         if not pairs:
             return
@@ -153,8 +172,9 @@ class _Traffic:
         }[self.row["pairs"]]
         got = yield Call(self.ref, "commit", pairs)
         yield Expect(got, self.model.commit(pairs), label=f"commit({pairs})")
-        yield from self.look(f"commit({pairs})")
-        if self.row["refused"] == "commit of a step twice":
+        if len(self.model.running) < before:
+            yield from self.look(f"commit({pairs})")
+        if self.refused == "commit of a step twice":
             yield Raises(Call(self.ref, "commit", pairs), "ValueError", "commit of a step twice")
 
     def look(self, text: str) -> CaseSteps:
@@ -169,7 +189,7 @@ def _numbers(row: Row) -> list[int]:
         case "falling":
             return list(range(REQUESTS, 0, -1))
         case "far apart":
-            return [1_000_000, 3, 40_000, 0, 200]
+            return [1_000_000, 3, 40_000, 0]
     return list(range(REQUESTS))
 
 
@@ -182,18 +202,16 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     size, most = row["block size"], row["max_running"]
     n_blocks = min(5, max(3, -(-10 // size))) if row["pool"] == "tight" else 200
     sizes = {"max_running": most, "eos_id": row["eos_id"]}
-    if row["refused"] == "a scheduler of no block":
-        for bad in ((0, size, most), (n_blocks, 0, most), (n_blocks, size, 0)):
-            step = New("Scheduler", *bad[:2], max_running=bad[2], eos_id=1)
-            yield Raises(step, "ValueError", f"sizes {bad}")
     ref = yield New("Scheduler", n_blocks, size, **sizes)
     model = SchedulerModel(n_blocks=n_blocks, size=size, max_running=most, eos=row["eos_id"])
-    game = _Traffic(ref=ref, model=model, row=row, draw=draw, coming=_numbers(row))
+    coming, turn = _numbers(row), draw.integer(0, 9)
+    game = _Traffic(ref=ref, model=model, row=row, draw=draw, coming=coming, turn=turn)
     while game.coming or model.running or model.waiting:
         for _ in range(1 if row["requests come"] == "one per step" else len(game.coming)):
             if game.coming:
                 yield from game.add()
-        yield from game.refuse_add()
+        game.turn_over()
+        yield from game.refuse_call()
         yield from game.step()
     for number, one in model.known.items():
         got = yield Call(ref, "tokens", number)

@@ -145,12 +145,17 @@ def _decode_one(
     k_PNHD, v_PNHD = caches
     Hq, D = q_HqD.shape
     q_HGD = q_HqD.float().reshape(k_PNHD.shape[2], -1, D)
-    out, lse = torch.zeros_like(q_HGD), torch.full(q_HGD.shape[:2], -math.inf, device=q_HGD.device)
+    parts: list[tuple[Tensor, Tensor]] = []
     for first, last in itertools.pairwise(cuts):
         if first < last:
             k, v = (_tokens(x, pages_L, first, last) for x in (k_PNHD, v_PNHD))
-            part = _attend(q_HGD, k, v, scale)
-            out, lse = _merge(torch.stack((out, part[0])), torch.stack((lse, part[1])))
+            parts.append(_attend(q_HGD, k, v, scale))
+    if not parts:
+        nothing = torch.zeros_like(q_HGD)
+        parts.append((nothing, torch.full_like(nothing[..., 0], -math.inf)))
+    out, lse = parts[0]
+    if len(parts) > 1:
+        out, lse = _merge(*(torch.stack(each) for each in zip(*parts, strict=True)))
     return out.reshape(Hq, D), lse.reshape(Hq)
 
 

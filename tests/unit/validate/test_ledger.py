@@ -1,14 +1,12 @@
 """Every sentence that students read is asked by a check and broken, or said not to be graded."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.errors import AuthorError
 from grader.validate.known_submission import load_known_submissions
-from grader.validate.ledger import WITHOUT_LEDGER, compare_ledger
+from grader.validate.ledger import compare_ledger
 from grader.validate.sentences import RULES, fold, read_handout, read_starter
 from tests.unit.validate.small_assignment import make_course
 
@@ -63,14 +61,12 @@ not_graded = "Speed is not graded."
 """
 
 
-def compare(tmp_path, ledger=LEDGER, starter=STARTER, slug="tiny"):
+def compare(tmp_path, ledger=LEDGER, starter=STARTER):
     loaded = make_course(tmp_path, wrong=WRONG)
     (loaded.folder / "starter.py").write_text(starter)
     (loaded.folder / "README.md").write_text(HANDOUT)
     if ledger is not None:
         (loaded.reference / "promises.toml").write_text(ledger)
-    assignment = dataclasses.replace(loaded.assignment, slug=slug)
-    loaded = dataclasses.replace(loaded, assignment=assignment)
     return compare_ledger(loaded, load_known_submissions(loaded))
 
 
@@ -84,10 +80,6 @@ def test_a_whole_ledger_has_no_complaint_and_counts_by_place(tmp_path):
 def test_a_missing_ledger_is_a_complaint(tmp_path):
     (complaint,) = compare(tmp_path, None).complaints
     assert "promises.toml: not found" in complaint
-
-
-def test_the_assignments_whose_ledger_is_to_come_are_not_complained_of(tmp_path):
-    assert compare(tmp_path, None, slug=sorted(WITHOUT_LEDGER)[0]).complaints == ()
 
 
 @pytest.mark.parametrize(
