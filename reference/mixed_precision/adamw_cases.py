@@ -202,14 +202,17 @@ def bad_input(draw: Draw) -> CaseSteps:
     bad_rules: list[Rule] = [
         {"lr": -0.1},
         {"betas": (1.0, 0.9)},
+        {"betas": (0.9, 1.0)},
         {"betas": (0.9, -0.1)},
         {"eps": -1e-8},
         {"weight_decay": -0.01},
     ]
     for rule in draw.shuffled(bad_rules):
         yield Raises(New("MasterAdamW", params, **rule), "ValueError", f"MasterAdamW with {rule}")
-    doubles = yield New("harness:Parameters", [draw.normal_tensor(2, dtype=torch.float64)])
-    yield Raises(New("MasterAdamW", doubles), "ValueError", "a float64 parameter")
+    kinds = (torch.float64, torch.float32)
+    for some in (kinds, kinds[::-1]):
+        mixed = yield New("harness:Parameters", [draw.normal_tensor(2, dtype=one) for one in some])
+        yield Raises(New("MasterAdamW", mixed), "ValueError", "one parameter in float64")
     nothing = yield New("harness:Parameters", [])
     yield Raises(New("MasterAdamW", nothing), "ValueError", "no parameters")
 
@@ -240,4 +243,6 @@ def _bad_states(state: dict[str, list[Value]]) -> list[tuple[str, dict[str, list
         ("a moment of another shape", last("v", torch.zeros(3, 2))),
         ("a moment in bfloat16", last("m", torch.zeros(2, 3, dtype=torch.bfloat16))),
         ("a negative step", last("steps", -1)),
+        ("half a step", last("steps", 1.5)),
+        ("a step too few", {**state, "steps": state["steps"][:-1]}),
     ]

@@ -24,7 +24,7 @@ ADAMW = Factors(
         "view of parameters": LAYOUTS,
         "view of gradients": LAYOUTS,
         "parameters": ("all different", "one tied", "one frozen", "given as an iterator"),
-        "lr": (0.03, 0.0),
+        "lr": (0.03, "left out", 0.0),
         "betas": ((0.9, 0.999), "left out", (0.0, 0.95), (0.8, 0.0)),
         "eps": ("left out", 1e-3, 0.0),
         "weight_decay": ("left out", 0.0, 0.5),
@@ -49,11 +49,9 @@ _SIZES = {"near 1": 1.0, "near 1e-6": 1e-6, "near 300": 300.0, "all 0": 0.0}
 
 def _rule_of(row: Row) -> tuple[Rule, Rule]:
     """Return the numbers that the optimizer is given, and all of them."""
-    given: Rule = {"lr": row["lr"]}
-    for name in ("betas", "eps", "weight_decay"):
-        if row[name] != "left out":
-            given[name] = row[name]
-    return given, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, **given}
+    defaults: Rule = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
+    given = {name: row[name] for name in defaults if row[name] != "left out"}
+    return given, {**defaults, **given}
 
 
 def _values_of(draw: Draw, row: Row) -> list[Tensor]:

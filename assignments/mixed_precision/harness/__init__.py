@@ -14,7 +14,7 @@ import torch
 
 from .models import Parts, RecordedGPT, Rows  # noqa: F401 - cases and your code find them here
 from .operations import Chain, Operation  # noqa: F401 - as above
-from .optimizers import Leaf, Momentum, Saved, holds  # noqa: F401 - as above
+from .optimizers import Leaf, Momentum, Saved, holds, unscale_one_by_one  # noqa: F401 - as above
 from .parameters import Once, Parameters, Some, WideParameters  # noqa: F401 - as above
 from .tiny_gpt import (  # noqa: F401 - as above
     OPERATIONS,

@@ -76,6 +76,12 @@ def holds(optimizer: Any, params: Sequence[torch.nn.Parameter]) -> bool:  # noqa
     return isinstance(mine, list) and same
 
 
+def unscale_one_by_one(scaler: Any, params: Sequence[torch.nn.Parameter]) -> None:  # noqa: ANN401 - yours
+    """Unscale each parameter by an optimizer of its own, which is gone after the call."""
+    for parameter in params:
+        scaler.unscale_(Momentum([parameter]))
+
+
 class Leaf:
     """A loss that is the leaf of a graph."""
 
