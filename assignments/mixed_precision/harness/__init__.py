@@ -12,7 +12,13 @@ from collections.abc import Sequence
 
 import torch
 
-from .models import Parts, RecordedGPT, Rows  # noqa: F401 - cases and your code find them here
+from .models import (  # noqa: F401 - cases and your code find these names here
+    OverflowingGPT,
+    Parts,
+    RecordedGPT,
+    Rows,
+    SteepGPT,
+)
 from .operations import Chain, Operation  # noqa: F401 - as above
 from .optimizers import Leaf, Momentum, Saved, holds, unscale_one_by_one  # noqa: F401 - as above
 from .parameters import Once, Parameters, Some, WideParameters  # noqa: F401 - as above

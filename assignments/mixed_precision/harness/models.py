@@ -3,6 +3,7 @@
 Shape letters: B rows, T tokens, C width.
 """
 
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -147,3 +148,47 @@ class RecordedGPT(TinyGPT):
         """Return whether the embedding has other numbers than it was born with, rounded."""
         weight = self.embed.weight.detach()
         return not torch.equal(weight, self._weight.to(weight.dtype))
+
+
+class OverflowingGPT(TinyGPT):
+    """A `TinyGPT` whose gradients overflow now and then, and which notes by what it was scaled.
+
+    Args:
+        overflows: numbers of the backward passes in which they do, from 0.
+        sizes: of `TinyGPT`.
+    """
+
+    def __init__(self, overflows: Sequence[int], **sizes: int) -> None:
+        super().__init__(**sizes)
+        self._overflows, self._scales = set(overflows), list[float]()
+
+    def loss(self, *inputs: torch.Tensor, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as `TinyGPT`
+        """Return the loss of `TinyGPT`."""
+        result = super().loss(*inputs, **keywords)
+        if result.requires_grad:
+            result.register_hook(self._arrive)
+        return result
+
+    def _arrive(self, gradient: torch.Tensor) -> torch.Tensor:
+        overflows = len(self._scales) in self._overflows
+        self._scales.append(float(gradient))
+        return gradient * math.inf if overflows else gradient
+
+    def scales(self) -> list[float]:
+        """Return the gradients with respect to the losses, as they arrived."""
+        return list(self._scales)
+
+
+class SteepGPT(TinyGPT):
+    """A `TinyGPT` with a number more, whose gradient is 32768; the others are small beside it.
+
+    Clipped together with it, they are as small as AdamW's eps.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.steep = torch.nn.Parameter(torch.zeros(1))
+
+    def loss(self, *inputs: torch.Tensor, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as `TinyGPT`
+        """Return the loss of `TinyGPT`, divided by 128, and 32768 times the number."""
+        return super().loss(*inputs, **keywords) / 128 + 32768 * self.steep.float().sum()
