@@ -148,7 +148,7 @@ def parameters(draw: Draw) -> CaseSteps:
 def _defaults(draw: Draw) -> CaseSteps:
     seed, names = draw.integer(0, 99), ["embed.weight", "norm_out.weight"]
     model = yield New("harness:TinyGPT", seed=seed, **SMALL)
-    yield Call("train", model, [_one_target(draw)] * 2, lr=50.0, max_norm=0.0)
+    yield Call("train", model, [_one_target(draw)] * 2, lr=50.0, max_norm=1e-30)
     got = yield Call("harness:numbers_of", model, names)
     before = dict(TinyGPT(seed=seed, **SMALL).named_parameters())
     want = [before[name].detach().bfloat16() / 4 for name in names]

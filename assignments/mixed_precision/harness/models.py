@@ -163,8 +163,8 @@ class OverflowingGPT(TinyGPT):
         self._overflows, self._scales = set(overflows), list[float]()
 
     def loss(self, *inputs: torch.Tensor, **keywords: Any) -> torch.Tensor:  # noqa: ANN401 - as `TinyGPT`
-        """Return the loss of `TinyGPT`."""
-        result = super().loss(*inputs, **keywords)
+        """Return the loss of `TinyGPT` in float32."""
+        result = super().loss(*inputs, **keywords).float()
         if result.requires_grad:
             result.register_hook(self._arrive)
         return result
