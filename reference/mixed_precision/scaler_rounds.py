@@ -66,11 +66,12 @@ _PLACES = {
 def _numbers(draw: Draw, row: Row, size: tuple[int, ...]) -> Tensor:
     """Return whole numbers of three bits: times a scale of five bits they fit a bfloat16.
 
-    Those to be divided by 3 have one sign: rounded quotients would cancel, and errors are relative
-    to what is left (in 1 of 200 seeds, all of a scalar).
+    Those to be divided by 3 are 5 and 7. They have one sign: rounded quotients would cancel, and
+    errors are relative to what is left (in 1 of 200 seeds, all of a scalar). And times 1/3 rounded
+    to a bfloat16 they are another number, which 1, 2, 3, 4 and 6 are not.
     """
-    drawn = draw.integer_tensor(*size, low=-7, high=7).to(row["dtype"])
-    return drawn.abs() if row["scale"] == 3.0 else drawn
+    drawn = draw.integer_tensor(*size, low=-7, high=7)
+    return (drawn.abs() | 5 if row["scale"] == 3.0 else drawn).to(row["dtype"])
 
 
 class _World:
@@ -174,7 +175,11 @@ class _World:
         asked = {"by step": [], "only the last one": self.optimizers[-1:]}.get(how, self.optimizers)
         for optimizer in asked:
             yield Call(self.scaler, "unscale_", optimizer)
+        halves = self.row["dtype"] is torch.bfloat16
         if how == "by unscale_, then changed":  # as clipping does
+            got = yield Call(self.params, "gradients")
+            label = f"gradients after unscale_ in round {number + 1}"
+            yield Expect(got, divided, label=label, exact=halves)
             final = [None if g is None else g * 0.5 for g in divided]
             yield self._give(final)
         bad = [
