@@ -7,6 +7,7 @@ Takes: nothing. Gives: the modules that declare them. Does not cover: weights an
 from . import (
     accumulate_cases,
     adamw_cases,
+    adamw_rows,
     autocast_cases,
     autocast_rows,
     clip_cases,
@@ -22,6 +23,7 @@ MODULES = (
     autocast_cases,
     autocast_rows,
     adamw_cases,
+    adamw_rows,
     scaler_cases,
     scaler_rounds,
     clip_cases,

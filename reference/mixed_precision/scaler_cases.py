@@ -205,6 +205,22 @@ def save_and_load(draw: Draw) -> CaseSteps:
         rule.end_round(overflow=False)
         got = yield Call(scaler, "get_scale")
         yield Expect(got, rule.value, label=f"scale after round {number + 1}")
+    yield from _with_defaults(draw, side)
+
+
+def _with_defaults(draw: Draw, side: Side) -> CaseSteps:
+    """Save and load with the numbers that a scaler has when none are given."""
+    scaler = yield New("GradScaler")
+    got = yield Call(scaler, "state_dict")
+    want = {"scale": 65536.0, "good_rounds": 0}
+    yield Expect(got, want, label="state of a scaler for which no numbers are given")
+    yield Call(scaler, "load_state_dict", {"scale": 512.0, "good_rounds": 1998})
+    for want in ({"scale": 512.0, "good_rounds": 1999}, {"scale": 1024.0, "good_rounds": 0}):
+        yield give(side, _values(draw))
+        yield Call(scaler, "step", side.optimizer)
+        yield Call(scaler, "update")
+        got = yield Call(scaler, "state_dict")
+        yield Expect(got, want, label="its state around round 2000")
 
 
 @case("GradScaler", "scaled_loss", hidden=2)
@@ -226,7 +242,10 @@ def scaled_loss(draw: Draw) -> CaseSteps:
 
 @case("GradScaler", "order_of_calls", hidden=1)
 def order_of_calls(draw: Draw) -> CaseSteps:
-    """What comes twice in a round, or ends a round that never began, raises RuntimeError."""
+    """What comes twice in a round, or ends a round that never began, raises RuntimeError.
+
+    An optimizer that was made after another one has gone does not come twice.
+    """
     side = yield from new_side(_values(draw))
     scaler = yield New("GradScaler", init_scale=4.0)
     yield Raises(Call(scaler, "update"), "RuntimeError", "update in a round without steps")
@@ -245,6 +264,20 @@ def order_of_calls(draw: Draw) -> CaseSteps:
         got = yield Call(side.params, "values")
         yield Expect(got, _expected_values(side), label="parameters", exact=True)
         yield Call(scaler, "update")
+    gradients, arriving = _scaled(draw, 4.0)
+    yield give(side, [None, *arriving[1:]])
+    yield Call(scaler, "unscale_", side.optimizer)
+    yield give(side, arriving)
+    again = Call(scaler, "unscale_", side.optimizer)
+    yield Raises(again, "RuntimeError", "unscale_ again, with a gradient that came late")
+    got = yield Call(side.params, "gradients")
+    yield Expect(got, arriving, label="gradients after a refused unscale_", exact=True)
+    yield Call(scaler, "update")
+    yield give(side, arriving)
+    yield Call("harness:unscale_one_by_one", scaler, side.params)
+    got = yield Call(side.params, "gradients")
+    label = "gradients that optimizers of one parameter each had, for one call each"
+    yield Expect(got, gradients, label=label, exact=True)
 
 
 @case("GradScaler", "bad_input", hidden=1)

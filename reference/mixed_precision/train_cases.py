@@ -25,7 +25,7 @@ from grader.author import (
     case,
 )
 
-from .oracle import HALVES, cast_dtype, trained
+from .oracle import HALVES, cast_dtype, global_norm, trained
 from .text import batch
 from .tiny_gpt import TinyGPT, run
 
@@ -33,6 +33,7 @@ Tensor = torch.Tensor
 Batches = list[list[tuple[Tensor, Tensor]]]
 
 SIZES = {"n_layers": 2, "n_heads": 2, "width": 24, "hidden": 37, "max_tokens": 16}
+SMALL = {"n_layers": 1, "n_heads": 2, "width": 16, "hidden": 19, "max_tokens": 8}
 RULE = {"lr": 3e-4, "weight_decay": 0.1, "max_norm": 1.0}
 """A rate at which a step is a fraction of a bfloat16's last place: without masters it is lost."""
 STEPS = 30
@@ -82,7 +83,10 @@ def _curves_with_skips(losses: Tensor) -> Iterator[Tensor]:
 
 @case("train", "overflow", hidden=2)
 def overflow(draw: Draw) -> CaseSteps:
-    """A scale too large for float16: steps are skipped until it fits, and leave no trace."""
+    """A scale too large for float16: steps are skipped until it fits, and leave no trace.
+
+    Then a model that overflows when it likes, and notes what its losses were multiplied by.
+    """
     seed, steps = draw.integer(0, 99), 16
     tokens, targets = batch(draw.integer(0, 999), 4, 12)
     batches: Batches = [[(tokens, targets)]] * steps
@@ -98,11 +102,33 @@ def overflow(draw: Draw) -> CaseSteps:
         return min(curves, key=lambda curve: float((got.double() - curve).abs().max()))
 
     yield Expect(got, want, label="loss of every step")
+    yield from _scales(draw)
+
+
+def _one_target(draw: Draw) -> list[tuple[Tensor, Tensor]]:
+    """Return a batch of one piece with one target: its share of the mean is 1."""
+    return [batch(draw.integer(0, 999), 1, 1)]
+
+
+def _scales(draw: Draw) -> CaseSteps:
+    seed, batches = draw.integer(0, 99), [_one_target(draw) for _ in range(8)]
+    model = yield New("harness:OverflowingGPT", [1, 3, 4, 5, 6], seed=seed, **SMALL)
+    yield Call("train", model, batches, low=torch.float16, init_scale=8.0)
+    got = yield Call(model, "scales")
+    want = [8.0, 8.0, 4.0, 4.0, 2.0, 1.0, 1.0, 1.0]
+    yield Expect(got, want, label="scales of eight steps, of which 1, 3, 4, 5 and 6 overflow")
+    model = yield New("harness:OverflowingGPT", [], seed=seed, **SMALL)
+    yield Call("train", model, batches[:1], low=torch.float16)
+    got = yield Call(model, "scales")
+    yield Expect(got, [65536.0], label="scale of the first step, none given")
 
 
 @case("train", "parameters", public=2, hidden=2)
 def parameters(draw: Draw) -> CaseSteps:
-    """All parameters are low; frozen and unused ones were only rounded; tied ones are tied."""
+    """All parameters are low; frozen and unused ones were only rounded; tied ones are tied.
+
+    Numbers that are not given are those of the starter.
+    """
     seed, low = draw.integer(0, 99), HALVES[draw.index % 2]
     model = yield New("harness:TinyGPT", seed=seed, **SIZES)
     rule = {**RULE, "weight_decay": 50.0}  # 1.5 % a step: more than a last place
@@ -116,6 +142,34 @@ def parameters(draw: Draw) -> CaseSteps:
     got = yield Call("harness:numbers_of", model, still)
     want = [before[name].detach().to(low) for name in still]
     yield Expect(got, want, label=f"{', '.join(still)}: no gradient", exact=True)
+    yield from _defaults(draw)
+
+
+def _defaults(draw: Draw) -> CaseSteps:
+    seed, names = draw.integer(0, 99), ["embed.weight", "norm_out.weight"]
+    model = yield New("harness:TinyGPT", seed=seed, **SMALL)
+    yield Call("train", model, [_one_target(draw)] * 2, lr=50.0, max_norm=1e-30)
+    got = yield Call("harness:numbers_of", model, names)
+    before = dict(TinyGPT(seed=seed, **SMALL).named_parameters())
+    want = [before[name].detach().bfloat16() / 4 for name in names]
+    label = "weights after two steps of decay alone, 50 * 0.01 = 1/2 each, in bfloat16"
+    yield Expect(got, want, label=label, exact=True)
+    pieces = _one_target(draw)
+    model = yield New("harness:SteepGPT", seed=seed, **SMALL)
+    yield Call("train", model, [pieces], low=torch.float16, init_scale=1.0)
+    got = yield Call("harness:numbers_of", model, ["norm_out.bias"])
+    label = "norm_out.bias after a step, clipped to 1 beside a gradient of 32768"
+    yield Expect(got, lambda: [_small_step(seed, *pieces[0])], label=label)
+
+
+def _small_step(seed: int, tokens: Tensor, targets: Tensor) -> Tensor:
+    """Return `norm_out.bias` of a `harness:SteepGPT` after its first step: rate 1e-3, norm 1."""
+    model = TinyGPT(seed=seed, **SMALL).half().double()
+    logits = model(tokens).flatten(0, 1)
+    (torch.nn.functional.cross_entropy(logits, targets.flatten()) / 128).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    clipped = model.norm_out.bias.grad / math.hypot(global_norm(gradients), 32768.0)
+    return (-1e-3 * clipped / (clipped.abs() + 1e-8)).half()
 
 
 @case("train", "bad_input", hidden=1)
@@ -162,7 +216,6 @@ TRAINING = Factors(
         ),
     ),
 )
-SMALL = {"n_layers": 1, "n_heads": 2, "width": 16, "hidden": 19, "max_tokens": 8}
 
 
 def _row_batches(draw: Draw, row: Row) -> Batches:

@@ -20,7 +20,8 @@ def train(model, batches, *, low=torch.bfloat16, lr=1e-3, weight_decay=0.01, max
     scale, losses = init_scale, []
     for pieces in batches:
         loss, gradients = _accumulate(_Cast(model, low), pieces, scale)
-        _, gradients = _accumulate(_Cast(model, low), pieces[:1], scale)
+        if len(pieces) > 1:
+            _, gradients = _accumulate(_Cast(model, low), pieces[:1], scale)
         losses.append(loss)
         if not _clipped_step(slots, gradients, rule, max_norm):
             scale = max(scale / 2, 1.0)
