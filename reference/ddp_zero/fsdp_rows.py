@@ -92,7 +92,7 @@ def _model(draw: Draw, row: Row) -> CaseSteps:
         "frozen_biases": [1] if row["frozen"] == "a layer" else [],
         "shared": [(0, 3)] if row["a shared weight"] else [],
         "scales": {number: scales[number] for number in (1, 3)},
-        "spares": {1: numbers(3, scale=1.0)[0]} if row["an unused parameter"] else {},
+        "spares": [1] if row["an unused parameter"] else [],
     }
     order = ORDERS[row["calls"]]
     ref = yield Each(New("harness:Chain", weights, biases, order, **keywords))

@@ -79,7 +79,7 @@ class Chain(nn.Module):
         frozen_biases: the same of biases.
         shared: pairs (number, number): the second layer has the first one's weight.
         scales: by number of a layer, numbers that its submodule `scale` multiplies its outputs by.
-        spares: by number of a layer, a parameter that its forward pass never uses.
+        spares: numbers of the layers that hold a parameter which their forward pass never uses.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class Chain(nn.Module):
         frozen_biases: list[int] | None = None,
         shared: list[tuple[int, int]] | None = None,
         scales: dict[int, Tensor] | None = None,
-        spares: dict[int, Tensor] | None = None,
+        spares: list[int] | None = None,
     ) -> None:
         super().__init__()
         pairs = zip(weights, biases, strict=True)
         self.layers = nn.ModuleList(
-            _Layer(weight, bias, (scales or {}).get(number), (spares or {}).get(number))
+            _Layer(weight, bias, (scales or {}).get(number), spare=number in (spares or []))
             for number, (weight, bias) in enumerate(pairs)
         )
         self.order = order
@@ -119,15 +119,13 @@ class Chain(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(
-        self, weight: Tensor, bias: Tensor, scale: Tensor | None, spare: Tensor | None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor | None, *, spare: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone())
         self.scale = None if scale is None else _Scale(scale)
-        if spare is not None:
-            self.spare = nn.Parameter(spare.clone())
+        if spare:
+            self.spare = nn.Parameter(bias.clone())
 
     def forward(self, x_BK: Tensor) -> Tensor:
         x_BK = x_BK.to(self.weight.dtype) @ self.weight.t() + self.bias
