@@ -154,11 +154,11 @@ def _sheet(draw: Draw, row: Row) -> dict[str, Any]:
     """Return the arguments of one rank's `Sheet`, that holds what the row says at its place."""
     weight = _content(draw, row, row["parameter"], *_rows_and_columns(row))
     values = [laid_out(weight, row["parameter's layout"]), draw.normal_tensor(3)]
-    buffers = []
+    buffers, layout, saved = [], row["buffer's layout"], row["saved"]
     if row["buffer"] != "none":
-        content = laid_out(_content(draw, row, row["buffer"], 4, 3), row["buffer's layout"])
+        content = laid_out(_content(draw, row, row["buffer"], 4, 3), layout)
         # Buffers of odd number are not saved.
-        buffers = [content] if row["saved"] else [draw.normal_tensor(2), content]
+        buffers = [content] if saved else [draw.normal_tensor(2), content]
     found: dict[str, Any] = {"values": values, "buffers": buffers}
     if row["frozen"]:
         found["frozen"] = [0]

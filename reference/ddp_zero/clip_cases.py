@@ -16,6 +16,7 @@ from grader.author import (
     Expect,
     Factors,
     New,
+    On,
     Raises,
     Row,
     World,
@@ -158,6 +159,8 @@ def bad_input(draw: Draw) -> CaseSteps:
     for bad in (0.0, -1.0, math.nan):
         step = Each(Call("clip_grad_norm", held, bad))
         yield Raises(step, "ValueError", f"a limit of {bad}")
+    alone = On(1, Call("clip_grad_norm", held, 0.0))
+    yield Raises(alone, "ValueError", "a limit of 0 on one rank, before anything is sent")
     got = yield Each(Call("harness:read", held))
     yield Expect(got, shards, label="shards after refusals", exact=True)
 

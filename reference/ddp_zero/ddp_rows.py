@@ -100,11 +100,15 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, layouts, passes, what was used where, what was before."""
     world = yield from world_of_rows(draw, (3, 2, 2, 1))
     model, own = yield from _model(draw, row)
-    bytes_of = {"buckets of 100 bytes": 100, "one bucket": 1 << 20, "buckets of 1 byte": 1}
+    bytes_of: dict[Any, dict[str, int]] = {
+        "buckets of 100 bytes": {"bucket_bytes": 100},
+        "one bucket": {},  # the default
+        "buckets of 1 byte": {"bucket_bytes": 1},
+    }
     flat = row["through"] not in bytes_of
     engine: Ref | None = None
     if not flat:
-        engine = yield Each(New("DDP", model, bucket_bytes=bytes_of[row["through"]]))
+        engine = yield Each(New("DDP", model, **bytes_of[row["through"]]))
     loop = yield Each(New("harness:Loop", model, engine=engine, adamw=ADAMW))
     single = OneProcess(own, adamw=ADAMW)
     first, last = _used(row, world)

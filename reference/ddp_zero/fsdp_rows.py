@@ -36,7 +36,14 @@ DECAY = {"lr": 0.1, "weight_decay": 0.2}
 """Moves what has a gradient of zeros: only a frozen parameter may have none."""
 
 LAYERS = 4
-ORDERS = {"each once": [0, 1, 2, 3], "one twice": [0, 1, 2, 1, 3], "one not at all": [0, 2, 3]}
+ORDERS = {
+    "each once": [0, 1, 2, 3],
+    "one twice": [0, 1, 2, 1, 3],
+    "one not at all": [0, 2, 3],
+    "fewer in evaluation": [0, 1, 2, 3],
+}
+FEWER = {"order": [0, 3, 2]}
+"""It begins as the pass before: a guess what follows is wrong."""
 UNITS = {
     "each layer": [f"layers.{number}" for number in range(LAYERS)],
     "a unit in a unit": ["layers.0", "layers.1.scale", "layers.1", "layers.3.scale"],
@@ -51,6 +58,7 @@ FSDP_ROWS = Factors(
         "calls": tuple(ORDERS),
         "frozen": ("nothing", "two weights", "a layer"),
         "a shared weight": (False, True),
+        "an unused parameter": (False, True),
         "width": (5, 1, 24),
         "dtype": (torch.float32, torch.float64, "64 bits, scales of 32"),
         "passes": ("one", "two", "two, an evaluation between", "one, an evaluation behind"),
@@ -84,6 +92,7 @@ def _model(draw: Draw, row: Row) -> CaseSteps:
         "frozen_biases": [1] if row["frozen"] == "a layer" else [],
         "shared": [(0, 3)] if row["a shared weight"] else [],
         "scales": {number: scales[number] for number in (1, 3)},
+        "spares": [1] if row["an unused parameter"] else [],
     }
     order = ORDERS[row["calls"]]
     ref = yield Each(New("harness:Chain", weights, biases, order, **keywords))
@@ -95,9 +104,11 @@ def _whole(single: OneProcess) -> list[tuple[str, Tensor]]:
     return list(zip(names(single.model), copies, strict=True))
 
 
-def _evaluate(loop: Ref, single: OneProcess, batches: Sequence[Any]) -> CaseSteps:
-    got = yield Each(*(Call(loop, "evaluate", *own_rows) for own_rows in batches))
-    want = [single.evaluate(own_rows).float() for own_rows in batches]
+def _evaluate(
+    loop: Ref, single: OneProcess, batches: Sequence[Any], options: dict[str, Any]
+) -> CaseSteps:
+    got = yield Each(*(Call(loop, "evaluate", *own_rows, **options) for own_rows in batches))
+    want = [single.evaluate(own_rows, options).float() for own_rows in batches]
     yield Expect(got, want, label="losses in evaluation")
 
 
@@ -120,35 +131,42 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     world = yield from world_of_rows(draw, (3, 2, 2, 1))
     model, own = yield from _model(draw, row)
     engine = yield Each(New("FSDP", model, draw.shuffled(UNITS[row["units"]])))
-    sgd = PLAIN if row["calls"] == "one not at all" else DECAY
+    unused = row["an unused parameter"] or row["calls"] == "one not at all"
+    sgd = PLAIN if unused else DECAY
     loop = yield Each(New("harness:Loop", model, engine=engine, sgd=sgd))
     single = OneProcess(own, sgd=sgd)
+    fewer = FEWER if row["calls"] == "fewer in evaluation" else {}
 
-    def batches() -> list[Any]:
-        return float_batches(draw, world, row["width"])
+    def one_pass() -> CaseSteps:
+        batches = float_batches(draw, world, row["width"])
+        yield from backward(loop, single, batches)
+
+    def evaluation(options: dict[str, Any]) -> CaseSteps:
+        batches = float_batches(draw, world, row["width"])
+        yield from _evaluate(loop, single, batches, options)
 
     def update() -> CaseSteps:
         yield Each(Call(loop, "update"))
         single.update()
 
     if row["before"] == "an evaluation":
-        yield from _evaluate(loop, single, batches())
+        yield from evaluation(fewer)
     elif row["before"] != "nothing":
-        yield from backward(loop, single, batches())
+        yield from one_pass()
         if row["before"] == "a step":
             yield from update()
         else:
             yield Each(Call(loop, "forget"))
             single.optimizer.zero_grad()
+    if row["passes"].startswith("two"):
+        yield from one_pass()
+    if row["passes"] == "two, an evaluation between":
+        yield from evaluation(fewer)
+    yield from one_pass()
     kept = dict(_whole(single))
     yield Each(Call(loop, "keep"))
-    if row["passes"].startswith("two"):
-        yield from backward(loop, single, batches())
-    if row["passes"] == "two, an evaluation between":
-        yield from _evaluate(loop, single, batches())
-    yield from backward(loop, single, batches())
-    if row["passes"] == "one, an evaluation behind":
-        yield from _evaluate(loop, single, batches())
+    if row["passes"] == "one, an evaluation behind" or fewer:
+        yield from evaluation(fewer)
     yield from update()
-    yield from _evaluate(loop, single, batches())
+    yield from evaluation({})
     yield from _expect_the_end(loop, world, _whole(single), kept)

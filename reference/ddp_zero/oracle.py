@@ -84,10 +84,10 @@ class OneProcess:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def evaluate(self, batch: Batch) -> Tensor:
+    def evaluate(self, batch: Batch, options: dict[str, Any] | None = None) -> Tensor:
         """Return the mean loss of some rows."""
         with torch.no_grad():
-            return mean_loss(self.model, batch, {})
+            return mean_loss(self.model, batch, options or {})
 
     def gradients(self) -> list[Tensor | None]:
         """Return the gradients in the dtypes of the ranks' model."""

@@ -304,8 +304,7 @@ class ZeroOptimizer:
             self.add_param_group(group)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        params = group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
+        params = list(group["params"])
         new = {**self._defaults, **group, "params": params}
         _require_options(new)
         known = set(self._params())
@@ -357,9 +356,8 @@ class ZeroOptimizer:
         for block in self._blocks:
             if not any(param in steps for param in block.params):
                 continue
+            # In stage 2 it is there: every pass reduces every block.
             gradient = block.reduce() if self._stage == 1 else block.gradient
-            if gradient is None:
-                gradient = torch.zeros(block.size, dtype=block.params[0].dtype)
             block.update(gradient, steps)
             block.gather_parameters()
 

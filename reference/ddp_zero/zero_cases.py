@@ -3,6 +3,7 @@
 Takes: `Draw`. Gives: case makers. Does not cover: traffic and memory (see `workloads`).
 """
 
+import itertools
 from typing import Any
 
 from grader.author import Call, CaseSteps, Draw, Each, Expect, New, On, Raises, Ref, World, case
@@ -19,6 +20,7 @@ from .inputs import (
 )
 from .oracle import OneProcess
 
+DEFAULTS = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 LARGE_AND_ONE = 2**18 + 1
 """One more than several of any usual piece: 1 MiB of float32, or less."""
 
@@ -26,7 +28,8 @@ LARGE_AND_ONE = 2**18 + 1
 def _optimized(model: Ref, stage: int, **options: Any) -> CaseSteps:
     """Put a `ZeroOptimizer` over all parameters and a loop around it; return both."""
     params = yield Each(New("harness:parameters", model))
-    optimizer = yield Each(New("ZeroOptimizer", params, stage=stage, **(ADAMW | options)))
+    stages = {} if stage == 1 else {"stage": stage}  # 1 is the default
+    optimizer = yield Each(New("ZeroOptimizer", params, **stages, **(ADAMW | options)))
     loop = yield Each(New("harness:Loop", model, optimizer=optimizer))
     return optimizer, loop
 
@@ -48,6 +51,10 @@ def stage_1(draw: Draw) -> CaseSteps:
     yield from expect_weights(loop, single, world, "after 3 steps", same=True)
     for _ in range(2):
         yield from backward(loop, single, text_batches(draw, world))
+    got = yield Each(Call(loop, "which_gradients"))
+    there = [gradient is not None for gradient in single.gradients()]
+    label = "which parameters have a gradient after finish_backward"
+    yield Expect(got, [there] * world, label=label)
     yield from _update(loop, single)
     yield from expect_weights(loop, single, world, "after a step of 2 passes")
 
@@ -94,12 +101,12 @@ def uneven_shards(draw: Draw) -> CaseSteps:
 def groups(draw: Draw) -> CaseSteps:
     """Groups with options of their own, a changed learning rate, a group that is added later.
 
-    All of it is saved at last, and loaded with a group of the defaults for each.
+    All of it is saved at last, and loaded into new groups. Options of 0 are in range.
     """
     world, stage = (2, 4, 3)[draw.index], 1 + draw.index % 2
     parts: list[dict[str, Any]] = [
         {"params": [0, 3], "lr": 0.02},
-        {"params": [1], "weight_decay": 0.0, "betas": (0.5, 0.9)},
+        {"params": [1], "weight_decay": 0.0, "betas": (0.0, 0.9)},
     ]
     late = {"params": [2, 4], "lr": 0.005, "eps": 0.01}
     # Each group has 12 numbers or more, so that no rank of four is without any; one has 25.
@@ -128,13 +135,33 @@ def groups(draw: Draw) -> CaseSteps:
     yield World(world)
     model, _ = yield from new_sheet(values)
     yield Each(Call("harness:set_weights", model, single.weights()))
-    plain = [{"params": part["params"]} for part in (*parts, late)]
-    chosen = yield Each(New("harness:groups", model, plain))
-    optimizer = yield Each(New("ZeroOptimizer", chosen, stage=3 - stage))
+    optimizer = yield from _new_groups(model, [*parts, late], 3 - stage)
     yield Each(Call(optimizer, "load_state_dict", saved[0]))
     loop = yield Each(New("harness:Loop", model, optimizer=optimizer))
     yield from train(loop, single, [float_batches(draw, world, 6)])
     yield from expect_weights(loop, single, world, "of three groups that were loaded")
+
+
+def _new_groups(model: Ref, parts: list[dict[str, Any]], stage: int) -> CaseSteps:
+    """Start an optimizer over the same groups, with defaults for all but two of their options."""
+    zeros: list[dict[str, Any]] = [{"eps": 0.0}, {"lr": 0.0}, {}]
+    plain = [{"params": part["params"], **zero} for part, zero in zip(parts, zeros, strict=True)]
+    chosen = yield Each(New("harness:groups", model, plain))
+    optimizer = yield Each(New("ZeroOptimizer", chosen, stage=stage))
+    fresh = yield Each(Call(optimizer, "state_dict"))
+    untouched = {"state": {}, "param_groups": [DEFAULTS | group for group in _numbered(plain)]}
+    yield Expect(fresh[0], untouched, label="state_dict of three new groups")
+    return optimizer
+
+
+def _numbered(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return groups with the numbers that parameters have when they are counted through them."""
+    counts = [len(part["params"]) for part in parts]
+    ends = list(itertools.accumulate(counts))
+    return [
+        {**part, "params": list(range(end - count, end))}
+        for part, end, count in zip(parts, ends, counts, strict=True)
+    ]
 
 
 @case("ZeroOptimizer", "unused", public=1, hidden=3)
@@ -196,6 +223,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("stage 3", {"stage": 3}),
         ("a negative learning rate", {"lr": -0.1}),
         ("a beta of 1", {"betas": (0.9, 1.0)}),
+        ("a negative beta", {"betas": (-0.1, 0.9)}),
         ("a negative eps", {"eps": -1e-8}),
         ("a negative decay", {"weight_decay": -0.1}),
     ]
@@ -222,13 +250,19 @@ def bad_input(draw: Draw) -> CaseSteps:
     states = yield Each(Call(optimizer, "state_dict"))
     yield Expect(states[0], single.saved(), label="state_dict after refusals")
     group = {**ADAMW, "lr": 0.5, "weight_decay": 0.0, "params": [0, 1]}  # none may be taken over
+    entry = _entry(draw, 3, 2)
+    others = {name: {name: draw.uniform_tensor(2, 3)} for name in ("exp_avg", "exp_avg_sq")}
     bad_states = [
         ("a group more", {"state": {}, "param_groups": [group, {**group, "params": [2]}]}),
         ("a group of another size", {"state": {}, "param_groups": [{**group, "params": [0]}]}),
         ("a number too large", {"state": {2: _entry(draw, 2)}, "param_groups": [group]}),
-        (
-            "moments of another shape",
-            {"state": {0: _entry(draw, 2, 3), 1: _entry(draw, 4)}, "param_groups": [group]},
+        ("a negative number", {"state": {-1: _entry(draw, 4)}, "param_groups": [group]}),
+        *(
+            (
+                f"{name} of another shape",
+                {"state": {0: entry | other, 1: _entry(draw, 4)}, "param_groups": [group]},
+            )
+            for name, other in others.items()
         ),
     ]
     for what, state in bad_states:

@@ -216,6 +216,10 @@ class Loop:
         """Return the gradients of the model's parameters."""
         return [param.grad for param in self._model.parameters()]
 
+    def which_gradients(self) -> list[bool]:
+        """Return which of the model's parameters have a gradient."""
+        return [param.grad is not None for param in self._model.parameters()]
+
     def has_gradients(self) -> bool:
         """Return whether any shard of the engine has a gradient."""
         return any(shard.grad is not None for shard in self._engine.shards())

@@ -79,6 +79,7 @@ class Chain(nn.Module):
         frozen_biases: the same of biases.
         shared: pairs (number, number): the second layer has the first one's weight.
         scales: by number of a layer, numbers that its submodule `scale` multiplies its outputs by.
+        spares: numbers of the layers that hold a parameter which their forward pass never uses.
     """
 
     def __init__(
@@ -91,12 +92,13 @@ class Chain(nn.Module):
         frozen_biases: list[int] | None = None,
         shared: list[tuple[int, int]] | None = None,
         scales: dict[int, Tensor] | None = None,
+        spares: list[int] | None = None,
     ) -> None:
         super().__init__()
         pairs = zip(weights, biases, strict=True)
-        found = scales or {}
         self.layers = nn.ModuleList(
-            _Layer(weight, bias, found.get(number)) for number, (weight, bias) in enumerate(pairs)
+            _Layer(weight, bias, (scales or {}).get(number), spare=number in (spares or []))
+            for number, (weight, bias) in enumerate(pairs)
         )
         self.order = order
         for number in frozen or []:
@@ -106,19 +108,24 @@ class Chain(nn.Module):
         for first, second in shared or []:
             self.layers[second].weight = self.layers[first].weight
 
-    def forward(self, x_BK: Tensor) -> Tensor:
-        """Return half the squared distance from 1 of the last outputs, added up per row."""
-        for number in self.order:
+    def forward(self, x_BK: Tensor, order: list[int] | None = None) -> Tensor:
+        """Return half the squared distance from 1 of the last outputs, added up per row.
+
+        With `order` the layers are called in another order, this once.
+        """
+        for number in self.order if order is None else order:
             x_BK = torch.tanh(self.layers[number](x_BK))
         return 0.5 * (x_BK - 1).square().sum(dim=1)
 
 
 class _Layer(nn.Module):
-    def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor | None, *, spare: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.clone())
         self.bias = nn.Parameter(bias.clone())
         self.scale = None if scale is None else _Scale(scale)
+        if spare:
+            self.spare = nn.Parameter(bias.clone())
 
     def forward(self, x_BK: Tensor) -> Tensor:
         x_BK = x_BK.to(self.weight.dtype) @ self.weight.t() + self.bias

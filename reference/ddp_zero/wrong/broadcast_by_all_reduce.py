@@ -10,8 +10,9 @@
 
 def broadcast_module(module):
     for tensor in (*module.parameters(), *module.buffers()):
-        sent = tensor.detach().contiguous().clone()
+        whole = tensor.detach().clone(memory_format=torch.contiguous_format).view(-1)
+        sent = whole.view(torch.uint8)  # as bytes, or -0.0 would become 0.0
         if dist.get_rank() != 0:
             sent.zero_()
         dist.all_reduce(sent)
-        tensor.detach().copy_(sent)
+        tensor.detach().copy_(whole.view(tensor.shape))

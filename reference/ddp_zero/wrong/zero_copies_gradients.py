@@ -10,9 +10,12 @@
 
 class ZeroOptimizer(ZeroOptimizer):
     def step(self):
-        used = [param for param in self._params() if param.grad is not None]
-        flat = torch.cat([torch.zeros(0), *(param.grad.reshape(-1) for param in used)])
-        parts = flat.split([param.numel() for param in used]) if used else ()
-        for param, part in zip(used, parts, strict=True):
-            param.grad = part.view(param.shape)
+        for dtype in (torch.float32, torch.float64):
+            params = [param for param in self._params() if param.dtype == dtype]
+            used = [param for param in params if param.grad is not None]
+            none = torch.zeros(0, dtype=dtype)
+            flat = torch.cat([none, *(param.grad.reshape(-1) for param in used)])
+            parts = flat.split([param.numel() for param in used]) if used else ()
+            for param, part in zip(used, parts, strict=True):
+                param.grad = part.view(param.shape)
         super().step()

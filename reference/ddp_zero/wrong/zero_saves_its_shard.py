@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "ZeroOptimizer.checkpoint"
 # cause = "wrong_value"
-# also_fails = ["ZeroOptimizer.groups"]
+# also_fails = ["ZeroOptimizer.groups", "ZeroOptimizer.bad_input"]
 
 """Saves what rank 0 holds: the moments of all other shards are zeros."""
 

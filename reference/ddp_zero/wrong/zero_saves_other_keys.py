@@ -1,9 +1,7 @@
 # base = "solution"
 # caught_by = "ZeroOptimizer.checkpoint"
 # cause = "wrong_value"
-# also_fails = [
-#   "ZeroOptimizer.groups",
-# ]
+# also_fails = ["ZeroOptimizer.groups", "ZeroOptimizer.bad_input"]
 
 """Saved groups have keys of their own."""
 

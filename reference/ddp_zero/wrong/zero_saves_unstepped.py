@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "ZeroOptimizer.checkpoint"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["ZeroOptimizer.groups"]
 
 """The state has an entry for parameters that were never stepped."""
 
