@@ -92,10 +92,11 @@ def softmax_large_logits(draw: Draw) -> CaseSteps:
 def softmax_infinite(draw: Draw) -> CaseSteps:
     """Entries of −inf, at the beginning of a long row as well; a row of nothing else is NaN.
 
-    One of the long rows lies below −10⁴, where some begin to look for a maximum.
+    One of the long rows lies below −10⁴, where some begin to look for a maximum; one is −10⁴.
     """
     columns = (draw.integer(20, 30), draw.integer(40, 60), 40_000)[draw.index]
-    x = draw.normal_tensor(3, columns)
+    x = draw.normal_tensor(4, columns)
+    x[3] = -1e4
     x[0, : columns - draw.integer(2, 9)] = -math.inf
     x[1] = -math.inf
     x[2, draw.integer(0, columns - 1)] = -math.inf
