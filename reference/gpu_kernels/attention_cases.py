@@ -92,6 +92,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a query without heads", (q[:, 0], k, v)),
         ("values with fewer keys", (q, k, v[:, :, 1:])),
         ("keys of another width", (q, k[..., 1:], v)),
+        ("keys and values of another width", (q, k[..., 1:], v[..., 1:])),
         ("keys of another dtype", (q, k.half(), v)),
         ("two rows of keys too many", (q, k.repeat(3, 1, 1, 1), v.repeat(3, 1, 1, 1))),
         ("values of another dtype", (q, k, v.half())),

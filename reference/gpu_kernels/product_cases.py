@@ -67,6 +67,7 @@ def bad_input(draw: Draw) -> CaseSteps:
     bad = [
         ("a K too short", Call("matmul", a, b[1:])),
         ("a vector", Call("matmul", a[0], b)),
+        ("a vector b", Call("matmul", a, b[:, 0])),
         ("two dtypes", Call("matmul", a, b.half())),
         ("integers", Call("matmul", a.int(), b.int())),
         ("float64", Call("matmul", a.double(), b.double())),
