@@ -45,16 +45,19 @@ def output(draw: Draw) -> CaseSteps:
 
 @case("flash_attention", "causal", hidden=3)
 def causal(draw: Draw) -> CaseSteps:
-    """As many queries as keys, and fewer: the last query sees all keys."""
+    """As many queries as keys, and fewer: the last query sees all keys.
+
+    With 62 fewer, the mask's corner is one off that of a tile.
+    """
     queries = (draw.integer(17, 31), draw.integer(17, 25), draw.integer(3, 9))[draw.index]
-    keys = queries + (draw.integer(20, 30), 0, draw.integer(17, 40))[draw.index]
+    keys = queries + (draw.integer(20, 30), 0, 62)[draw.index]
     yield from _forward(_qkv(draw, (1, 1), (queries, keys), 16), causal=True)
 
 
 @case("flash_attention", "sees_nothing", hidden=2)
 def sees_nothing(draw: Draw) -> CaseSteps:
-    """More queries than keys under the causal mask: the first see none."""
-    keys = draw.integer(3, 15)
+    """More queries than keys under the causal mask, few and many: the first see none."""
+    keys = (draw.integer(3, 15), draw.integer(33, 40))[draw.index]
     queries = keys + (draw.integer(5, 9), 40)[draw.index]
     yield from _forward(_qkv(draw, (1, 1), (queries, keys), 16), causal=True)
 
@@ -89,6 +92,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a query without heads", (q[:, 0], k, v)),
         ("values with fewer keys", (q, k, v[:, :, 1:])),
         ("keys of another width", (q, k[..., 1:], v)),
+        ("keys and values of another width", (q, k[..., 1:], v[..., 1:])),
         ("keys of another dtype", (q, k.half(), v)),
         ("two rows of keys too many", (q, k.repeat(3, 1, 1, 1), v.repeat(3, 1, 1, 1))),
         ("values of another dtype", (q, k, v.half())),
@@ -144,8 +148,8 @@ def backward_causal(draw: Draw) -> CaseSteps:
 
 @case("flash_attention_backward", "sees_nothing", hidden=2)
 def backward_sees_nothing(draw: Draw) -> CaseSteps:
-    """More queries than keys under the causal mask: the first add nothing."""
-    keys = draw.integer(3, 12)
+    """More queries than keys under the causal mask, few and many: the first add nothing."""
+    keys = (draw.integer(3, 12), draw.integer(33, 40))[draw.index]
     queries = keys + (draw.integer(3, 6), 20)[draw.index]
     yield from _backward(draw, _qkv(draw, (1, 1), (queries, keys), 16), causal=True)
 

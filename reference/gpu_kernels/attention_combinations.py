@@ -24,7 +24,7 @@ OF_BOTH: Mapping[str, tuple[Any, ...]] = {
     "dtype": DTYPES,
     "causal": (False, True),
     "scale": ("left out", None, -0.2, 0.0),
-    "B, H and G": ((1, 1, 1), (2, 4, 2)),
+    "B, H and G": ((1, 1, 1), (1, 2, 1), (2, 2, 2)),
     "width": (16, 1, 33),
     "q": HEADS_LAYOUTS,
     "k": HEADS_LAYOUTS,

@@ -77,11 +77,11 @@ def softmax_rows(draw: Draw) -> CaseSteps:
 
 @case("softmax", "large_logits", hidden=2)
 def softmax_large_logits(draw: Draw) -> CaseSteps:
-    """Rows around 10⁴ and −10⁴, rows between both, constant and denormal rows."""
+    """Rows around 10⁴ and below −10⁴, rows between both, constant and denormal rows."""
     columns = draw.integer(33, 60)
     x = draw.normal_tensor(6, columns)
     x[0] += 1e4
-    x[1] -= 1e4
+    x[1] -= 1.1e4
     x[2, ::2], x[2, 1::2] = 1e4, -1e4
     x[3] = -1e4
     x[4] *= 1e-42
@@ -90,12 +90,17 @@ def softmax_large_logits(draw: Draw) -> CaseSteps:
 
 @case("softmax", "infinite", hidden=3)
 def softmax_infinite(draw: Draw) -> CaseSteps:
-    """Entries of −inf, at the beginning of a long row as well; a row of nothing else is NaN."""
+    """Entries of −inf, at the beginning of a long row as well; a row of nothing else is NaN.
+
+    One of the long rows lies below −10⁴, where some begin to look for a maximum; one is −10⁴.
+    """
     columns = (draw.integer(20, 30), draw.integer(40, 60), 40_000)[draw.index]
-    x = draw.normal_tensor(3, columns)
+    x = draw.normal_tensor(4, columns)
+    x[3] = -1e4
     x[0, : columns - draw.integer(2, 9)] = -math.inf
     x[1] = -math.inf
     x[2, draw.integer(0, columns - 1)] = -math.inf
+    x[2] -= 1.1e4 if draw.index == 2 else 0
     yield from _softmax(x)
 
 

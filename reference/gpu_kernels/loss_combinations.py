@@ -28,7 +28,7 @@ LOSS = Factors(
         "vocabulary": (30, 1, 5000),
         "ignored": ("no row", "some rows", "all rows but one", "all rows"),
         "ignore_index": ("left out", -1, 0, "the last column", WIDE),
-        "entries": ("even", "rising", "−inf in front", "far from 0"),
+        "entries": ("even", "rising", "falling", "−inf in front", "far from 0"),
         "x": MATRIX_LAYOUTS,
         "view of targets": VECTOR_LAYOUTS,
     },
@@ -92,8 +92,8 @@ def _kept_targets(x: Tensor, index: int) -> list[Tensor]:
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, sizes, which rows are ignored by which number, views.
 
-    A vocabulary has up to 5000 columns; the last eighth of a row lies 100 above the rest, or all of
-    it is 30 higher, or all but 8 entries are −inf. Ignored rows hold NaN.
+    A vocabulary has up to 5000 columns; the last or the first eighth of a row lies 100 above the
+    rest, or all of it is 30 higher, or all but 8 entries are −inf. Ignored rows hold NaN.
     """
     x, rows, columns = _logits(draw, row), row["rows"], row["vocabulary"]
     if row["x"] == "one row expanded" or row["view of targets"] == "one number expanded":

@@ -11,7 +11,14 @@ import torch
 
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Row, case
 
-from .inputs import DTYPES, MATRIX_LAYOUTS, VECTOR_LAYOUTS, laid_out, vector_laid_out
+from .inputs import (
+    DTYPES,
+    MATRIX_LAYOUTS,
+    SINGLE,
+    VECTOR_LAYOUTS,
+    laid_out,
+    vector_laid_out,
+)
 from .oracle import layernorm, layernorm_backward, rmsnorm, rmsnorm_backward
 
 Tensor = torch.Tensor
@@ -39,12 +46,17 @@ NOTHING = Excluded(
         )
     ),
 )
-RMS = Factors("rmsnorm", FORWARD_AND_BACKWARD, excluded=(NOTHING,))
+ONE_COLUMN = Excluded(
+    "a column by itself is 1 or -1, or 0: half precision shows nothing more, and no gradient",
+    lambda row: row["columns"] == 1 and row["dtype"] != SINGLE,
+)
+RMS = Factors("rmsnorm", FORWARD_AND_BACKWARD, excluded=(NOTHING, ONE_COLUMN))
 LAYER = Factors(
     "layernorm",
     {**FORWARD_AND_BACKWARD, "b": VECTOR_LAYOUTS, "mean": VECTOR_LAYOUTS[:2]},
     excluded=(
         NOTHING,
+        ONE_COLUMN,
         Excluded(
             "a stride of mean shows where there are several rows, and their gradient is asked",
             lambda row: (

@@ -51,12 +51,13 @@ def epilogue(draw: Draw) -> CaseSteps:
 
 @case("matmul", "accumulation", hidden=1)
 def accumulation(draw: Draw) -> CaseSteps:
-    """A long K of positive float16 numbers with 6 bits: sums are exact, and rounded once."""
+    """A long K of positive float16 numbers with 6 bits, and a bias: exact sums, rounded once."""
     length = 16 * draw.integer(64, 66)
     a, b = (draw.integer_tensor(*shape, low=0, high=63) for shape in ((8, length), (length, 16)))
     a, b = (a / 64).to(HALF), (b / 64).to(HALF)
-    got = yield Call("matmul", a, b)
-    yield Expect(got, exact_product(a, b, None, "none"), label="product", rounded_once=HALF)
+    bias = draw.integer_tensor(16, low=-2000, high=-1).to(HALF)
+    got = yield Call("matmul", a, b, bias)
+    yield Expect(got, exact_product(a, b, bias, "none"), label="product", rounded_once=HALF)
 
 
 @case("matmul", "bad_input", hidden=1)
@@ -66,6 +67,7 @@ def bad_input(draw: Draw) -> CaseSteps:
     bad = [
         ("a K too short", Call("matmul", a, b[1:])),
         ("a vector", Call("matmul", a[0], b)),
+        ("a vector b", Call("matmul", a, b[:, 0])),
         ("two dtypes", Call("matmul", a, b.half())),
         ("integers", Call("matmul", a.int(), b.int())),
         ("float64", Call("matmul", a.double(), b.double())),

@@ -1,7 +1,12 @@
 # base = "solution"
 # caught_by = "flash_attention.output"
 # cause = "wrong_value"
-# also_fails = ["flash_attention.causal", "flash_attention.grouped_heads", "flash_attention.scores"]
+# also_fails = [
+#   "flash_attention.causal",
+#   "flash_attention.sees_nothing",
+#   "flash_attention.grouped_heads",
+#   "flash_attention.scores",
+# ]
 
 """Rescales the sum when the maximum grows, and forgets the output."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "flash_attention.combinations"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["flash_attention.causal"]
 
 """Under the causal mask, keys behind the last whole tile of 64 are never visited."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "matmul.epilogue"
 # cause = "forbidden"
-# also_fails = []
+# also_fails = ["matmul.accumulation"]
 
 """Chooses the entries of the bias by `torch.where`."""
 

@@ -1,5 +1,5 @@
 # base = "solution"
-# caught_by = "matmul.combinations"
+# caught_by = "matmul.accumulation"
 # cause = "wrong_value"
 # also_fails = []
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "rmsnorm.combinations"
 # cause = "wrong_value"
-# also_fails = ["rmsnorm.weight_gradient"]
+# also_fails = []
 
 """Computes rstd from x again, and does not know eps."""
 

@@ -1,7 +1,7 @@
 # base = "solution"
 # caught_by = "softmax.large_logits"
 # cause = "wrong_value"
-# also_fails = []
+# also_fails = ["softmax.infinite"]
 
 """Exponentials of the logits themselves: 10⁴ overflows, −10⁴ is 0/0."""
 
