@@ -113,6 +113,8 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("keys of another dtype", (k.half(), v, slots)),
         ("values with a head too few", (k, v[:, :1], slots)),
         ("values with a token too few", (k, v[:2], slots)),
+        ("one head for all", (k[:, :1], v[:, :1], slots)),
+        ("one column for all", (k[..., :1], v[..., :1], slots)),
     ]
     for what, arguments in draw.shuffled(bad):
         yield Raises(Call("write_kv", pool, *arguments), "ValueError", what)
