@@ -178,6 +178,8 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("starts that end too early", torch.tensor([0, 1, 3])),
         ("a start too few", torch.tensor([0, 4])),
         ("float starts", starts.float()),
+        ("no starts", starts[:0]),
+        ("starts of two dimensions", starts[None]),
     ):
         bad.append((what, (q, other, *pages.arguments)))
     for what, arguments in draw.shuffled(bad):
