@@ -164,8 +164,9 @@ def pages_of(
         row: levels of `LEVELS`.
         lengths: of the sequences.
         scores: of the keys.
-        values: their mean.
+        values: their mean; of one column it is not 0, or attention to many tokens nearly is.
     """
+    values = values or float(row["dim"] == 1)
     size, shape = row["page"], (row["page"], row["heads"], row["dim"])
     used = [-(-length // size) for length in lengths]
     order = draw.shuffled(range(sum(used) + 1))

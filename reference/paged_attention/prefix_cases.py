@@ -287,6 +287,7 @@ class _Traffic:
         for number in range(self.model.n_free - 1):
             yield from self.allocate([3000 + number])  # of one token, so that nothing is entered
         yield from self.allocate(second)
+        yield Raises(Call(self.ref, "release", [-1]), "ValueError", "block -1, while all are held")
 
 
 def _new_prompt(draw: Draw, row: Row) -> list[int]:
