@@ -210,14 +210,14 @@ def _new_pair(n_blocks: int) -> CaseSteps:
 
 def _hold(pair: _Pair, row: Row) -> CaseSteps:
     """Bring an allocator to the state of a row."""
-    n_blocks = len(pair.model.holders)
+    n_blocks, holders = len(pair.model.holders), row["holders"]
     if row["life"] == "second":
         yield from pair.ask("allocate", n_blocks)
         yield from pair.ask("release", list(range(n_blocks))[::-1])
     used = {"none": 0, "some": max(1, n_blocks - 2), "all": n_blocks}[row["in use"]]
     yield from pair.ask("allocate", used)
     for place, block in enumerate(pair.model.held):
-        if row["holders"] == "two" or (row["holders"] != "one" and place % 2 == 0):
+        if holders == "two" or (holders != "one" and place % 2 == 0):
             yield from pair.ask("share", block)
     if row["order of names"] == "round by round":  # so that the first is named behind the others
         yield from pair.ask("share", pair.model.held[0])

@@ -3,6 +3,8 @@
 Takes: `Draw`. Gives: case makers. Does not cover: bandwidth, memory of gathered pages.
 """
 
+from dataclasses import replace
+
 import torch
 
 from grader.author import Call, CaseSteps, Draw, Excluded, Expect, Factors, Raises, Row, Value, case
@@ -11,9 +13,11 @@ from .inputs import NAN, OUT_OF_RANGE, Layout, Pages, draw_pages, raise_scores
 from .oracle import paged_decode
 from .page_rows import (
     FAR_OF_MANY_COLUMNS,
+    FAR_SCORES,
     LAYOUTS,
     LEVELS,
     MANY_KEYS,
+    NO_FALL,
     SOME,
     factor_of,
     keywords_of,
@@ -44,7 +48,7 @@ MANY_KEYS_OF_ONE_HEAD = Excluded(
 DECODE = Factors(
     "paged_decode",
     {**KEYS, **LEVELS},
-    excluded=(FEW_LENGTHS, MANY_KEYS_OF_ONE_HEAD, FAR_OF_MANY_COLUMNS),
+    excluded=(FEW_LENGTHS, MANY_KEYS_OF_ONE_HEAD, FAR_OF_MANY_COLUMNS, NO_FALL),
 )
 
 
@@ -60,8 +64,8 @@ def draw_lengths(draw: Draw, row: Row) -> list[int]:
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, strides, sizes around blocks of 64, and all that is below.
 
-    Up to 257 keys; scores that rise or fall along the tokens, or lie far from 0; a scale that is
-    left out, None, positive, negative or 0; strides of each argument.
+    Up to 257 keys; scores that rise along the tokens, lie far from 0 or fall from there; a scale
+    that is left out, None, negative or 0; strides of each argument.
     """
     lengths, scores = draw_lengths(draw, row), scores_of(draw, row)
     pages = pages_of(draw, row, lengths, scores)
@@ -69,7 +73,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     q = laid_out((q if scores is None else scores.mark(q)).to(row["dtype"]), row["q"])
     got = yield Call("paged_decode", q, *pages.arguments, **keywords_of(row))
     want = paged_decode(q, pages.caches, pages.table, pages.lengths, factor_of(row))[0]
-    per_row = row["dim"] > 1 and row["scores"] != "far from 0"
+    per_row = row["dim"] > 1 and row["scores"] not in FAR_SCORES
     yield Expect(got, want, label="attention", per_row=per_row)
 
 
@@ -120,7 +124,11 @@ def ragged_contexts(draw: Draw) -> CaseSteps:
     lengths = draw.shuffled([0, 1, size - 1, size, size + 1, 3 * size + 1])
     if draw.index == 1:
         lengths = [0, 0]
+    elif draw.index == 2:  # the longest fills its row of the table
+        lengths = [2 * size, 1]
     pages = draw_pages(draw, lengths, Layout(page_size=size))
+    if draw.index == 2:
+        pages = replace(pages, table=pages.table[:, :2].contiguous())
     q = draw.normal_tensor(len(lengths), 2, 8)
     got = yield Call("paged_decode", q, *pages.arguments)
     yield _expect(got, q, pages)
@@ -153,17 +161,23 @@ def bad_pages(q: torch.Tensor, pages: Pages) -> list[tuple[str, tuple[torch.Tens
     """Return what is wrong with it, and the arguments that follow the query (that included)."""
     k, v, table, lengths = pages.arguments
     room = table.shape[1] * k.shape[1]
-    stray, negative = table.clone(), table.clone()
-    stray[0, 0], negative[-1, 0] = k.shape[0], -1
+    stray, negative, beyond, below = table.clone(), table.clone(), lengths.clone(), lengths.clone()
+    stray[0, 0], negative[-1, 0], beyond[0], below[-1] = k.shape[0], -1, room + 1, -1
+    nothing = torch.zeros_like(lengths)
     return [
         ("a page behind the pool", (q, k, v, stray, lengths)),
         ("a negative page in use", (q, k, v, negative, lengths)),
-        ("a length beyond the table", (q, k, v, table, lengths + room)),
-        ("a negative length", (q, k, v, table, lengths - room - 1)),
+        ("a length beyond the table", (q, k, v, table, beyond)),
+        ("a negative length", (q, k, v, table, below)),
         ("a length too few", (q, k, v, table, lengths[1:])),
+        ("a row of the table too few", (q, k, v, table[1:], lengths)),
         ("float lengths", (q, k, v, table, lengths.float())),
         ("a float table", (q, k, v, table.float(), lengths)),
-        ("a table of one dimension", (q, k, v, table[0], lengths)),
+        ("a table of one dimension", (q, k, v, table[:, 0], lengths)),
+        ("a query of two dimensions", (q[:, 0], k, v, table, lengths)),
+        ("keys and values of three dimensions", (q, k[:, :, 0], v[:, :, 0], table, lengths)),
+        ("pages of no token", (q, k[:, :0], v[:, :0], table, nothing)),
+        ("bfloat16", (q.bfloat16(), k.bfloat16(), v.bfloat16(), table, lengths)),
         ("values of another head dimension", (q, k, v[..., 1:], table, lengths)),
         ("a query of another head dimension", (q[..., 1:], k, v, table, lengths)),
         ("3 query heads for 2", (q[:, :3], k, v, table, lengths)),

@@ -40,10 +40,9 @@ FAMILIES = (
 REFUSED = {
     "nothing": ("nothing",),
     "tokens that do not fit": (
-        "values of another dtype",
-        "keys of another dtype",
-        "values with a token less",
         "another number of heads",
+        "values with a token less",
+        "another dtype",
         "another head dimension",
     ),
     "a token too many": ("a token too many",),
@@ -181,25 +180,22 @@ def _refuse(draw: Draw, family: _Family, who: int, count: int) -> CaseSteps:
         room = (model.n_free - shared + len(table)) * model.size - stored
         count = max(room, 0) + 1
     k, v = family.draw_tokens(draw, count)
-    other = torch.float64 if k.dtype == torch.float32 else torch.float32
     bad = {
-        "values of another dtype": (who, k, v.to(other)),
-        "keys of another dtype": (who, k.to(other), v),
-        "values with a token less": (who, k, v[1:]),
-        "another number of heads": (who, k.repeat(1, 2, 1), v.repeat(1, 2, 1)),
-        "another head dimension": (who, k.repeat(1, 1, 2), v.repeat(1, 1, 2)),
-        "a token too many": (who, k, v),
-        "a sequence that never was": (model.created, k, v),
-        "sequence -1": (-1, k, v),
-    }
-    if what not in bad:
-        return
+        "another dtype": ((who, k, v.double()), (who, k.double(), v)),
+        "values with a token less": ((who, k, v[1:]),),
+        "another number of heads": ((who, k.repeat(1, 2, 1), v.repeat(1, 2, 1)),),
+        "another head dimension": ((who, k.repeat(1, 1, 2), v.repeat(1, 1, 2)),),
+        "a token too many": ((who, k, v),),
+        "a sequence that never was": ((model.created, k, v),),
+        "sequence -1": ((-1, k, v),),
+    }.get(what, ())
     error = "RuntimeError" if what == "a token too many" else "ValueError"
-    yield Raises(Call(family.ref, "append", *bad[what]), error, f"append: {what}")
-    yield from family.look(f"the refused append: {what}")
+    for arguments in bad:
+        yield Raises(Call(family.ref, "append", *arguments), error, f"append: {what}")
+        yield from family.look(f"the refused append: {what}")
     if what in ("a sequence that never was", "sequence -1"):
         for method in ("fork", "gather", "release"):
-            yield Raises(Call(family.ref, method, bad[what][0]), error, f"{method}: {what}")
+            yield Raises(Call(family.ref, method, bad[0][0]), error, f"{method}: {what}")
 
 
 def _blocks_of(row: Row, count: int) -> int:

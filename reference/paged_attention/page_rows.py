@@ -21,6 +21,8 @@ MANY_KEYS = 257
 SOME = 20
 """Most tokens of a sequence beside those of which the row says how many they are."""
 
+FAR_SCORES = ("far from 0", "far from 0, then near 0")
+"""exp overflows: of a score itself, or of what it falls by from one tile to another."""
 FAR_SCORE = 95.0
 """exp(95) overflows float32, softmax does not feel it; float16 takes `COARSE_SCORE`."""
 RISE = 12.0
@@ -34,9 +36,9 @@ LEVELS = {
     "heads": (1, 2),
     "dim": (16, 1, 33),
     "where no token lies": ("NaN and inf", "large numbers"),
-    "end of the table": ("pages that do not exist", "negative", "pages of others"),
+    "end of the table": ("pages that do not exist", "negative", "pages of others", "none"),
     "scale": ("left out", None, -0.2, 0.0),
-    "scores": ("even", "rising", "falling", "far from 0"),
+    "scores": ("even", "rising", *FAR_SCORES),
     "k": LAYOUTS,
     "v": LAYOUTS,
     "view of the table": ("contiguous", "every other entry", "transposed"),
@@ -46,7 +48,13 @@ LEVELS = {
 
 FAR_OF_MANY_COLUMNS = Excluded(
     "a score near 100 is rounded once per column: with many, no tolerance would be left",
-    lambda row: row["scores"] == "far from 0" and row["dim"] > 16,
+    lambda row: row["scores"] in FAR_SCORES and row["dim"] > 16,
+)
+
+
+NO_FALL = Excluded(
+    "a scale of 0 leaves no score to fall from",
+    lambda row: row["scores"] == FAR_SCORES[1] and row["scale"] == 0.0,
 )
 
 
@@ -74,8 +82,8 @@ class Scores:
         offsets = {
             "even": torch.zeros(count),
             "rising": torch.linspace(0, RISE, count),
-            "falling": torch.linspace(RISE, 0, count),
             "far from 0": torch.full((count,), self.far),
+            "far from 0, then near 0": self.far * (torch.arange(count) <= count // 2),
         }[self.kind]
         lifted = k_SHD.clone()
         for column, step in enumerate(self.steps):
@@ -99,11 +107,12 @@ def scores_of(draw: Draw, row: Row, *, least: float = 0.0) -> Scores | None:
     """
     if row["scores"] == "even" and not least:
         return None
-    size = 2 if row["scores"] == "far from 0" and row["dim"] > 1 else 1
+    size = 2 if row["scores"] in FAR_SCORES and row["dim"] > 1 else 1
     columns = tuple(draw.integer(192, 320) / 128 for _ in range(size))
     factor = factor_of(row) or 1.0
-    # A negative scale turns rising into falling, and `least` must lift nevertheless.
-    sign = math.copysign(1.0, factor) if least else 1.0
+    # A negative scale turns rising into falling; `least` must lift nevertheless, and a fall stay.
+    turned = least or row["scores"] == FAR_SCORES[1]
+    sign = math.copysign(1.0, factor) if turned else 1.0
     return Scores(
         columns=columns,
         steps=tuple(sign / (number * abs(factor)) for number in columns),
@@ -155,8 +164,9 @@ def pages_of(
         row: levels of `LEVELS`.
         lengths: of the sequences.
         scores: of the keys.
-        values: their mean.
+        values: their mean; of one column it is not 0, or attention to many tokens nearly is.
     """
+    values = values or float(row["dim"] == 1)
     size, shape = row["page"], (row["page"], row["heads"], row["dim"])
     used = [-(-length // size) for length in lengths]
     order = draw.shuffled(range(sum(used) + 1))
@@ -164,8 +174,10 @@ def pages_of(
         "pages that do not exist": OUT_OF_RANGE,
         "negative": -1,
         "pages of others": order[0],
+        "none": 0,
     }[row["end of the table"]]
-    table = torch.full((len(lengths), max(used, default=0) + 1), tail, dtype=torch.int64)
+    width = max(used, default=0) + (row["end of the table"] != "none")
+    table = torch.full((len(lengths), max(width, 1)), tail, dtype=torch.int64)
     k, v = (_unused(row, (len(order), *shape)) for _ in range(2))
     for b, (length, count) in enumerate(zip(lengths, used, strict=True)):
         table[b, :count] = torch.tensor(order[:count], dtype=torch.int64)

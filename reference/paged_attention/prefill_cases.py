@@ -14,9 +14,11 @@ from .inputs import NAN, OUT_OF_RANGE, Layout, draw_pages, raise_scores
 from .oracle import paged_prefill
 from .page_rows import (
     FAR_OF_MANY_COLUMNS,
+    FAR_SCORES,
     LAYOUTS,
     LEVELS,
     MANY_KEYS,
+    NO_FALL,
     SOME,
     factor_of,
     keywords_of,
@@ -52,6 +54,7 @@ PREFILL = Factors(
             lambda row: row["tokens before"] == "less than none" and row["queries"] == 1,
         ),
         FAR_OF_MANY_COLUMNS,
+        NO_FALL,
     ),
 )
 
@@ -73,8 +76,9 @@ def _draw_chunks(draw: Draw, row: Row) -> list[tuple[int, int]]:
 def combinations(draw: Draw, row: Row) -> CaseSteps:
     """Two things at once: dtypes, strides, sizes around blocks of 64, and all that is below.
 
-    Up to 129 queries behind up to 257 tokens; scores that rise or fall along the tokens, or lie
-    far from 0; a scale that is left out, None, positive, negative or 0; strides of each argument.
+    Up to 129 queries behind up to 257 tokens; scores that rise along the tokens, lie far
+    from 0 or fall from there; a scale that is left out, None, negative or 0; strides of each
+    argument.
     """
     chunks, scores = _draw_chunks(draw, row), scores_of(draw, row)
     starts = list(itertools.accumulate((n for n, _ in chunks), initial=0))
@@ -85,7 +89,7 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     got = yield Call("paged_prefill", q, given, *pages.arguments, **keywords_of(row))
     tables = pages.table, pages.lengths
     want = paged_prefill(q, starts, pages.caches, *tables, scale=factor_of(row))
-    per_row = row["dim"] > 1 and row["scores"] != "far from 0"
+    per_row = row["dim"] > 1 and row["scores"] not in FAR_SCORES
     yield Expect(got, want, label="attention", per_row=per_row)
 
 
@@ -174,6 +178,8 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("starts that end too early", torch.tensor([0, 1, 3])),
         ("a start too few", torch.tensor([0, 4])),
         ("float starts", starts.float()),
+        ("no starts", starts[:0]),
+        ("starts of two dimensions", starts[None]),
     ):
         bad.append((what, (q, other, *pages.arguments)))
     for what, arguments in draw.shuffled(bad):

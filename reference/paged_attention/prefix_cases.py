@@ -287,6 +287,7 @@ class _Traffic:
         for number in range(self.model.n_free - 1):
             yield from self.allocate([3000 + number])  # of one token, so that nothing is entered
         yield from self.allocate(second)
+        yield Raises(Call(self.ref, "release", [-1]), "ValueError", "block -1, while all are held")
 
 
 def _new_prompt(draw: Draw, row: Row) -> list[int]:
@@ -320,15 +321,16 @@ def combinations(draw: Draw, row: Row) -> CaseSteps:
     model = PrefixModel(total, size, partial(table_hash, modulus=modulus))
     game = _Traffic(ref=ref, hashing=hashing, model=model)
     most = 2 if row["held"] == "few prompts" else 6
+    released, known = row["released"], row["known prompts"]
     for step in range(STEPS):
-        again = row["known prompts"] == "come again" and game.prompts and draw.integer(0, 2) == 0
+        again = known == "come again" and game.prompts and draw.integer(0, 2) == 0
         tokens = draw.choice(game.prompts) if again else _new_prompt(draw, row)
         if step % 4 == 3 and refused not in ("nothing", "a cache of no block"):
             yield from game.refuse(draw, refused)
         while game.tables and (len(game.tables) > most or not model.fits(tokens)):
             which = {"the newest": -1, "the oldest": 0}
             last = len(game.tables) - 1
-            yield from game.release(which.get(row["released"], draw.integer(0, last)))
+            yield from game.release(which.get(released, draw.integer(0, last)))
         yield from game.allocate(tokens)
         if step % 3 == 0:
             yield from game.look(f"after allocate({tokens})")

@@ -15,6 +15,7 @@ from .oracle import merge, paged_decode
 from .page_rows import (
     FAR_OF_MANY_COLUMNS,
     LEVELS,
+    NO_FALL,
     factor_of,
     keywords_of,
     laid_out,
@@ -37,6 +38,7 @@ SPLITS = Factors(
         FEW_LENGTHS,
         MANY_KEYS_OF_ONE_HEAD,
         FAR_OF_MANY_COLUMNS,
+        NO_FALL,
         Excluded(
             "each of many parts costs time, and shows no more in a long batch or in views",
             lambda row: (
@@ -205,6 +207,7 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("a log-sum-exp too few", Call("merge_splits", o, lse[:2])),
         ("no parts", Call("merge_splits", o[:0], lse[:0])),
         ("parts in float16", Call("merge_splits", o.half(), lse)),
+        ("a log-sum-exp in float16", Call("merge_splits", o, lse.half())),
         ("parts without a head dimension", Call("merge_splits", o[..., 0], lse)),
     ]
     for what, step in draw.shuffled(bad):

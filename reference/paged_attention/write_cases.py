@@ -113,6 +113,8 @@ def bad_input(draw: Draw) -> CaseSteps:
         ("keys of another dtype", (k.half(), v, slots)),
         ("values with a head too few", (k, v[:, :1], slots)),
         ("values with a token too few", (k, v[:2], slots)),
+        ("one head for all", (k[:, :1], v[:, :1], slots)),
+        ("one column for all", (k[..., :1], v[..., :1], slots)),
     ]
     for what, arguments in draw.shuffled(bad):
         yield Raises(Call("write_kv", pool, *arguments), "ValueError", what)
@@ -127,7 +129,7 @@ BEFORE = 40
 
 REFUSED = {
     "a slot": ("a slot twice", "slot P * N", "slot -2"),
-    "a dtype": ("values of another dtype", "keys of another dtype", "both of another dtype"),
+    "a dtype": ("both of another dtype", "values of another dtype", "keys of another dtype"),
 }
 """Kinds of each level; how keys lie says which one a row asks."""
 
@@ -198,14 +200,13 @@ def _bad_writes(
 ) -> dict[str, tuple[Pool, list[int]]]:
     """Return writes that must be refused; their first tokens would be good."""
     k, v = chunk
-    other = torch.float64 if row["dtype"] == torch.float32 else torch.float32
     return {
         "a slot twice": (chunk, [*range(len(slots) - 1), 0]),
         "slot P * N": (chunk, [*slots[:-1], room]),
         "slot -2": (chunk, [*slots[:-1], -2]),
-        "values of another dtype": ((k, v.to(other)), slots),
-        "keys of another dtype": ((k.to(other), v), slots),
-        "both of another dtype": ((k.to(other), v.to(other)), slots),
+        "values of another dtype": ((k, v.double()), slots),
+        "keys of another dtype": ((k.double(), v), slots),
+        "both of another dtype": ((k.double(), v.double()), slots),
     }
 
 
