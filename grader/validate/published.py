@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from grader.assignment.declare import RowMaker
 from grader.assignment.loaded import LoadedAssignment
 from grader.assignment.public_cases import PUBLIC_FOLDER
 from grader.assignment.steps import Call, Each, New, On, Raises, Ref, Step, Value
@@ -82,17 +83,25 @@ def _kinds(value: Value) -> Iterator[str]:
 class Cover:
     """The kinds of arguments that the cases of each check pass.
 
+    A check of one thing must show each kind for each argument. One with factors passes every kind
+    in every place, more than a few public rows can show; so it is enough that some public case of
+    its problem passes the kind to the same function or class.
+
     Attributes:
         public: those of public cases, by check.
         hidden: those of hidden cases, by check, each with the first case that passes one.
+        wide: the checks with factors.
     """
 
     public: dict[str, set[Kind]] = field(default_factory=lambda: defaultdict(set))
     hidden: dict[str, dict[Kind, str]] = field(default_factory=lambda: defaultdict(dict))
+    wide: set[str] = field(default_factory=set)
 
     def watch(self, instance: Instance, step: Step) -> None:
         """Note the kinds of arguments of a step of a case."""
         check = f"{instance.maker.problem}.{instance.maker.check}"
+        if isinstance(instance.maker, RowMaker):
+            self.wide.add(check)
         for kind in kinds_of(step):
             if instance.public:
                 self.public[check].add(kind)
@@ -106,7 +115,7 @@ class Cover:
         for check, hidden in self.hidden.items():
             missing: dict[tuple[str, str, str], list[str]] = defaultdict(list)
             for kind, who in hidden.items():
-                if kind not in self.public[check]:
+                if not self._shows(check, kind):
                     missing[kind.what, kind.callee, who].append(kind.argument)
             if missing:
                 listed = [
@@ -115,12 +124,25 @@ class Cover:
                 ]
                 if len(listed) > MOST_NAMED:
                     listed[MOST_NAMED:] = [f"{len(listed) - MOST_NAMED} more"]
+                whose = "problem" if check in self.wide else "check"
                 found.append(
-                    f"{check}: hidden cases pass what no public case of the check passes, so "
+                    f"{check}: hidden cases pass what no public case of the {whose} passes, so "
                     f"students cannot try it: {'; '.join(listed)}. Raise `public` of its case, or "
                     "change what `draw.index` chooses"
                 )
         return found
+
+    def _shows(self, check: str, kind: Kind) -> bool:
+        """Return whether public cases show a kind that a hidden case of `check` passes."""
+        if check not in self.wide:
+            return kind in self.public[check]
+        problem = check.partition(".")[0] + "."
+        return any(
+            (shown.callee, shown.what) == (kind.callee, kind.what)
+            for name, kinds in self.public.items()
+            if name.startswith(problem)
+            for shown in kinds
+        )
 
 
 def find_stale(loaded: LoadedAssignment) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 
 import pytest
 import torch
@@ -90,6 +91,23 @@ def test_many_missing_kinds_are_counted():
     found = Cover(hidden={"p.c": {Kind("f", f"argument {n}", f"kind {n}"): "x" for n in range(9)}})
     (said,) = found.complaints()
     assert "kind 3 as argument 3 of f (x); 5 more." in said
+
+
+@pytest.mark.parametrize(
+    ("wide", "elsewhere", "complaints"),
+    [
+        ({"p.c"}, Kind("f", "argument 1", "float16"), 0),
+        ({"p.c"}, Kind("g", "argument 2", "float16"), 1),
+        ({"p.c"}, Kind("f", "argument 2", "bfloat16"), 1),
+        (set(), Kind("f", "argument 1", "float16"), 1),
+    ],
+)
+def test_a_check_with_factors_shows_a_kind_anywhere_in_the_call(wide, elsewhere, complaints):
+    hidden = {"p.c": {Kind("f", "argument 2", "float16"): "x"}}
+    found = Cover(public=defaultdict(set, {"p.narrow": {elsewhere}}), hidden=hidden, wide=wide)
+    assert len(found.complaints()) == complaints
+    other = defaultdict(set, {"q.narrow": {Kind("f", "argument 2", "float16")}})
+    assert len(Cover(public=other, hidden=hidden, wide=wide).complaints()) == 1
 
 
 @pytest.fixture
