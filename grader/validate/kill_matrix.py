@@ -191,9 +191,10 @@ def _wrong_causes(known: KnownSubmission, failed: dict[str, CheckJudgement]) -> 
             if check.cause is not Cause.MISSING
         ]
     caught = failed.get(known.caught_by)
-    if caught is not None and caught.cause is not known.cause:
+    if caught is not None and caught.cause not in known.causes:
         return [
-            f"{known.path}: {known.caught_by} should fail with {known.cause.value}, "
+            f"{known.path}: {known.caught_by} should fail with "
+            f"{' or '.join(sorted(known.causes))}, "
             f"fails with {caught.cause.value}: {caught.summary}"
         ]
     return []

@@ -6,7 +6,8 @@ A file in `wrong/` begins with TOML in comment lines:
                   what is wrong; or to the file of `kernels/` that alone defines one of its
                   names. "none": the file is complete, as every file in C++ is.
     caught_by     the check that must fail.
-    cause         the cause with which it must fail.
+    cause         the cause with which it must fail; "wrong_value or crash", where what is drawn
+                  decides which comes first.
     also_fails    all other checks that must fail; "softmax.*" means all checks of a problem,
                   "*" means all checks. A check that plays rows of factors may fail or not beside
                   another check of its problem, listed or not.
@@ -69,7 +70,7 @@ class KnownSubmission:
         needs_review: targets that must need review; no other may.
         misses: targets that may fail or pass on a GPU, for a right submission.
         caught_by: the check whose cause is known; empty unless WRONG.
-        cause: cause of `caught_by`; NONE unless WRONG.
+        causes: causes that `caught_by` may have; empty unless WRONG.
     """
 
     name: str
@@ -81,7 +82,7 @@ class KnownSubmission:
     needs_review: frozenset[str] = frozenset()
     misses: frozenset[str] = frozenset()
     caught_by: str = ""
-    cause: Cause = Cause.NONE
+    causes: frozenset[Cause] = frozenset()
 
     def submission(self) -> Submission:
         """Return it as a submission."""
@@ -205,10 +206,11 @@ def _read_wrong(
     if base not in ("solution", "none"):
         raise AuthorError(f'{path}: base: expected "solution" or "none", found {base!r}')
     fails = _read_fails(path, header, criteria)
-    causes = [cause.value for cause in Cause if cause is not Cause.NONE]
-    if header["cause"] not in causes:
-        expected = ", ".join(causes)
-        raise AuthorError(f"{path}: cause: expected one of {expected}, found {header['cause']!r}")
+    known = {cause.value: cause for cause in Cause if cause is not Cause.NONE}
+    causes = header["cause"].split(" or ")
+    if unknown := [one for one in causes if one not in known]:
+        expected = ", ".join(known)
+        raise AuthorError(f"{path}: cause: expected one of {expected}, found {unknown[0]!r}")
     exports = {problem.name: problem.exports for problem in loaded.plan.problems}
     files, affects = _alone(path), frozenset(exports)
     if base == "solution":
@@ -226,7 +228,7 @@ def _read_wrong(
             path, header, "needs_review", "targets that do not fail", among=targets - fails
         ),
         caught_by=header["caught_by"],
-        cause=Cause(header["cause"]),
+        causes=frozenset(known[one] for one in causes),
     )
 
 

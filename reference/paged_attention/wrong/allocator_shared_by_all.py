@@ -1,6 +1,6 @@
 # base = "solution"
 # caught_by = "BlockAllocator.combinations"
-# cause = "wrong_value"
+# cause = "wrong_value or wrong_error"
 # also_fails = []
 
 """The counts belong to the class: two allocators at once share them."""

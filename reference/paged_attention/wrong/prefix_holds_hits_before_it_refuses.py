@@ -1,6 +1,6 @@
 # base = "solution"
 # caught_by = "PrefixCache.combinations"
-# cause = "wrong_value"
+# cause = "wrong_value or crash"
 # also_fails = []
 
 """Takes the hits out of the queue before it knows whether there are enough blocks."""

@@ -1,6 +1,6 @@
 # base = "solution"
 # caught_by = "PrefixCache.combinations"
-# cause = "wrong_value"
+# cause = "wrong_value or crash"
 # also_fails = []
 
 """A block whose entry was replaced takes the new entry with it when it is given out."""

@@ -26,7 +26,7 @@ def submission(
         misses=frozenset(misses),
         needs_review=frozenset(needs_review),
         caught_by=caught_by,
-        cause=cause,
+        causes=frozenset({cause} if isinstance(cause, Cause) else cause) - {Cause.NONE},
     )
 
 
@@ -93,6 +93,14 @@ def test_a_sound_assignment_has_no_complaints():
     assert (by_name[B].catches, by_name[B].alone) == (("only_b", "both"), ("only_b",))
     percents = {result.name: result.percent for result in validation.known_submissions}
     assert percents == {"starter": 0, "solution": 100, "only_a": 50, "only_b": 50, "both": 0}
+
+
+def test_a_cause_may_be_one_of_two():
+    two = submission("two", fails=(A,), caught_by=A, cause={WRONG, Cause.CRASH})
+    for cause in (WRONG, Cause.CRASH):
+        assert build_matrix("demo", (*SOUND, (two, judgement(a=cause)))).complaints == ()
+    (said,) = build_matrix("demo", (*SOUND, (two, judgement(a=Cause.TIMEOUT)))).complaints
+    assert "two.py: p.a should fail with crash or wrong_value, fails with timeout" in said
 
 
 @pytest.mark.parametrize(("left_out", "check"), [(ONLY_A, A), (ONLY_B, B)])

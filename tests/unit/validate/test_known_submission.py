@@ -39,7 +39,7 @@ def test_all_kinds_are_found(tmp_path):
     assert found["sum"].fails == frozenset()
     wrong = found["triple"]
     assert (wrong.fails, wrong.caught_by) == ({"double.values"}, "double.values")
-    assert wrong.cause is Cause.WRONG_VALUE
+    assert wrong.causes == {Cause.WRONG_VALUE}
     assert text_of(wrong).startswith(SOLUTION)
     assert text_of(wrong).endswith(BODY)
     submission = wrong.submission()
