@@ -184,7 +184,7 @@ def _normalised(x, w, b, eps, centred):
         if centred:
             _moment_kernel[grid](x, mean, mean, H, *x.stride(), SQUARE=False, BLOCK=block)
         _moment_kernel[grid](x, mean, squares, H, *x.stride(), SQUARE=True, BLOCK=block)
-        _rstd_kernel[(triton.cdiv(M, PART),)](squares, rstd, M, eps, BLOCK=PART)
+        _rstd_kernel[(triton.cdiv(M, 64),)](squares, rstd, M, eps, BLOCK=64)
         steps = (*x.stride(), w.stride(0), b.stride(0))
         _scale_kernel[grid](x, w, b, mean, rstd, y, H, *steps, BIAS=centred, BLOCK=block)
     return y, mean, rstd
