@@ -36,6 +36,7 @@ MAX_FAILURES = 20
 MAX_NAMES = 100
 
 _TOOL = "grader"
+_WATCHED = "asks_for_submissions"
 _OWN = ("harness", __package__.partition(".")[0])
 _FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 _LOADS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -106,8 +107,8 @@ class Loading:
         """
         self.entry = entry
         sys.argv[:] = [str(Path(self.home) / f"{entry}.py")]
-        self._watch(importlib, "import_module", self.import_module)
-        self._watch(importlib.util, "find_spec", self._find_named)
+        self._watch(importlib, "import_module", "import_module")
+        self._watch(importlib.util, "find_spec", "_find_named")
         sys.path_hooks.insert(0, self._find_in)
         sys.path_importer_cache.pop(self.home, None)
         sys.path.insert(0, self.home)
@@ -145,19 +146,31 @@ class Loading:
             return builtins.__import__(name, scope, local, names, 0)
         return SimpleNamespace(**{one: importlib.import_module(one) for one in wanted})
 
-    def _watch(self, module: ModuleType, name: str, instead: Callable[..., Value]) -> None:
-        """Let the submission's own calls of a function of `importlib` see what is offered."""
+    @staticmethod
+    def _watch(module: ModuleType, name: str, instead: str) -> None:
+        """Let a submission's own calls of a function of `importlib` see what is offered to it.
+
+        Once in a process: at home, one process may load a submission many times.
+        """
         function = vars(module)[name]
+        if hasattr(function, _WATCHED):
+            return
 
         @functools.wraps(function)
         def ask(wanted: str, package: str | None = None) -> Value:
             own = sys._getframe(1).f_globals.get("__builtins__")
+            importing = own.get("__import__") if isinstance(own, dict) else None
+            loading = getattr(importing, "__self__", None)
             top = wanted.partition(".")[0]
-            asks = isinstance(own, dict) and own.get("__import__") == self.import_module
-            if asks and top and (top == _TOOL or not self._is_there(top)):
-                return instead(top)
+            if (
+                isinstance(loading, Loading)
+                and top
+                and (top == _TOOL or not loading._is_there(top))
+            ):
+                return getattr(loading, instead)(top)
             return function(wanted, package)
 
+        setattr(ask, _WATCHED, True)
         vars(module)[name] = ask
 
     def _find_named(self, top: str) -> None:

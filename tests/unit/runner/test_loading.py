@@ -250,3 +250,15 @@ def test_failures_are_few_and_name_few(load):
     _, failures = load(f"{many} = no_such_name\n{text}\n")
     assert len(failures) == loading.MAX_FAILURES
     assert len(failures[0].names) == loading.MAX_NAMES
+
+
+def test_loading_again_in_one_process_watches_once(load):
+    load("import importlib\n")
+    watched = importlib.import_module, importlib.util.find_spec
+    del sys.modules["submitted_work"]
+    names, failures = load(
+        "import importlib\nplots = importlib.import_module('pluggy')\n", allowed=()
+    )
+    assert failures
+    assert "plots" not in names
+    assert (importlib.import_module, importlib.util.find_spec) == watched
