@@ -147,31 +147,31 @@ class Loading:
         return SimpleNamespace(**{one: importlib.import_module(one) for one in wanted})
 
     @staticmethod
-    def _watch(module: ModuleType, name: str, instead: str) -> None:
+    def _watch(module: ModuleType, watched: str, instead: str) -> None:
         """Let a submission's own calls of a function of `importlib` see what is offered to it.
 
-        Once in a process: at home, one process may load a submission many times.
+        Once in a process, which may load several submissions, as tests do.
         """
-        function = vars(module)[name]
+        function = vars(module)[watched]
         if hasattr(function, _WATCHED):
             return
 
         @functools.wraps(function)
-        def ask(wanted: str, package: str | None = None) -> Value:
+        def ask(name: str, package: str | None = None) -> Value:
             own = sys._getframe(1).f_globals.get("__builtins__")
             importing = own.get("__import__") if isinstance(own, dict) else None
             loading = getattr(importing, "__self__", None)
-            top = wanted.partition(".")[0]
+            top = name.partition(".")[0]
             if (
                 isinstance(loading, Loading)
                 and top
                 and (top == _TOOL or not loading._is_there(top))
             ):
                 return getattr(loading, instead)(top)
-            return function(wanted, package)
+            return function(name, package)
 
         setattr(ask, _WATCHED, True)
-        vars(module)[name] = ask
+        vars(module)[watched] = ask
 
     def _find_named(self, top: str) -> None:
         """Find nothing, as where work is graded."""

@@ -252,6 +252,26 @@ def test_failures_are_few_and_name_few(load):
     assert len(failures[0].names) == loading.MAX_NAMES
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "importlib.import_module(name='math')",
+        "importlib.import_module('math', package=None)",
+        "importlib.util.find_spec(name='math')",
+        "importlib.import_module('.path', 'os')",
+        "importlib.import_module(name='.path', package='os')",
+        "__import__(name='os.path', fromlist=['join'], level=0)",
+        "functools.partial(importlib.import_module, name='module_beside')()",
+        "list(map(importlib.import_module, ['math', 'module_beside']))",
+    ],
+)
+def test_importlib_is_called_as_python_allows(load, call):
+    text = f"import functools, importlib.util\nx = {call}\n"
+    names, failures = load(text, beside={"module_beside": "x = 1\n"})
+    assert failures == []
+    assert names["x"]
+
+
 def test_loading_again_in_one_process_watches_once(load):
     load("import importlib\n")
     watched = importlib.import_module, importlib.util.find_spec
